@@ -1,0 +1,60 @@
+// Reads a call's arguments in the order in which lib/ passes them and answers its status. lib/ has checked classes and
+// lengths; values inside the arrays are the operations' to check.
+#pragma once
+
+#include <napi.h>
+
+#include "../native/update.h"
+
+namespace sweet {
+
+class Args {
+ public:
+  explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()) {}
+
+  /** The memory of a typed array, at its offset; null for undefined. */
+  template <class T>
+  T* array() {
+    return static_cast<T*>(pointer(nullptr));
+  }
+
+  /** Likewise, with its number of elements. */
+  template <class T>
+  T* array(int64_t* length) {
+    return static_cast<T*>(pointer(length));
+  }
+
+  double number();
+  bool boolean();
+
+  /** An enum that lib/ passes as its number. */
+  template <class E>
+  E choice() {
+    return static_cast<E>(static_cast<int32_t>(number()));
+  }
+
+  // Groups of arguments that several operations take, in the order of lib/native.cts.
+  Head logits_head();
+  Head linear_head();
+  Head head();
+  Labels labels();
+  PreferenceBatch batch();
+  PreferenceOptions preference_options();
+  PreferenceOut preference_out();
+  HeadGradients linear_gradients();
+  Update update();
+  UpdateOut update_out();
+
+ private:
+  void* pointer(int64_t* length);
+  napi_value next();
+
+  const Napi::CallbackInfo& info_;
+  const napi_env env_;
+  size_t at_ = 0;
+};
+
+/** undefined, or { code, index, value } for lib/errors.ts. */
+Napi::Value answer(const Napi::CallbackInfo& info, const Status& status);
+
+}  // namespace sweet

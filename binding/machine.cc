@@ -1,0 +1,36 @@
+#include <string>
+
+#include "../native/backend.h"
+#include "addon.h"
+#include "args.h"
+
+namespace sweet {
+
+Napi::Value bind_backends(const Napi::CallbackInfo& info) {
+  Napi::Array list = Napi::Array::New(info.Env(), kBackends);
+  for (uint32_t i = 0; i < kBackends; i++) {
+    const Backend entry = backend(static_cast<int>(i));
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("name", entry.name);
+    out.Set("available", entry.missing == nullptr);
+    out.Set("active", entry.active);
+    if (entry.missing) out.Set("reason", entry.missing);
+    list.Set(i, out);
+  }
+  return list;
+}
+
+Napi::Value bind_use_backend(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].ToString().Utf8Value();
+  return Napi::Boolean::New(info.Env(), use_backend(name.c_str()));
+}
+
+Napi::Value bind_threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), threads()); }
+
+Napi::Value bind_set_threads(const Napi::CallbackInfo& info) {
+  Args args(info);
+  set_threads(static_cast<int>(args.number()));
+  return info.Env().Undefined();
+}
+
+}  // namespace sweet

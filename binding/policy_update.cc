@@ -1,0 +1,15 @@
+#include "../native/policy_update.h"
+
+#include "addon.h"
+#include "args.h"
+
+namespace sweet {
+
+Napi::Value bind_policy_update(const Napi::CallbackInfo& info) {
+  Args args(info);
+  const Update update = args.update();
+  const UpdateOut out = args.update_out();
+  return answer(info, policy_update(update, out));
+}
+
+}  // namespace sweet

@@ -1,0 +1,18 @@
+#include "../native/turn_preference.h"
+
+#include "addon.h"
+#include "args.h"
+
+namespace sweet {
+
+Napi::Value bind_turn_preference(const Napi::CallbackInfo& info) {
+  Args args(info);
+  const PreferenceBatch batch = args.batch();
+  const PreferenceOptions options = args.preference_options();
+  const float* const logps = args.array<float>();
+  const float* const ref_logps = args.array<float>();
+  const PreferenceOut out = args.preference_out();
+  return answer(info, turn_preference(batch, options, logps, ref_logps, out));
+}
+
+}  // namespace sweet

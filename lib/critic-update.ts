@@ -1,0 +1,47 @@
+import { checkOptions } from './checks.js';
+import type { FloatArray } from './dtypes.js';
+import type { LinearGradients } from './head.js';
+import { native } from './native.js';
+import { TRAJECTORY_OPTIONS, type TrajectoryOptions, trajectoryArgs } from './trajectory-preference.js';
+import {
+  type LinearUpdate,
+  type LogitsUpdate,
+  type Reference,
+  runUpdate,
+  UPDATE_OPTIONS,
+  type UpdateInputs,
+  type UpdateResult,
+} from './update.js';
+
+type Inputs = UpdateInputs & TrajectoryOptions & Reference;
+
+export type CriticUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
+
+const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TRAJECTORY_OPTIONS]);
+
+/**
+ * One update of the critic: log-probs of the tokens, the trajectory preference loss, its gradient at the head.
+ *
+ *     logps = tokenLogps(head),  result = trajectoryPreferenceLoss(logps, refLogps),  gradient = result.gradLogps · ∂logps/∂head
+ *
+ * The same numbers as the three calls, without their passes over dropped rows: a row that is masked or ignored is never
+ * read. Nothing of size [N, V] is stored beside the gradient of logits, and with hidden states not even that.
+ *
+ * @param options.logits [N, V], or `hidden` [N, H] and `weight` [V, H] with or without `bias` [V].
+ * @param options.labels [N] the tokens taken; rows of all turns of all trajectories.
+ * @param options.refLogps [N], or `refLogits` [N, V], or `refHidden` and `refWeight`: the frozen reference.
+ * @param options.turnOffsets [T + 1] into rows; `trajectoryOffsets` [K + 1] into turns.
+ * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise.
+ * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
+ * @returns the result of `trajectoryPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
+ * @throws as `tokenLogps` and `trajectoryPreferenceLoss` do; nothing is written then.
+ * @see arXiv 2503.15478, Equation 2.
+ * @example
+ * const { loss, gradLogits } = criticUpdate({ logits, labels, refLogps, turnOffsets, trajectoryOffsets, chosen, rejected });
+ */
+export function criticUpdate<L extends FloatArray>(options: Inputs & LogitsUpdate<L>): UpdateResult & { gradLogits: L };
+export function criticUpdate(options: Inputs & LinearUpdate): UpdateResult & LinearGradients;
+export function criticUpdate(options: CriticUpdateOptions): UpdateResult {
+  checkOptions('criticUpdate', options, OPTIONS);
+  return runUpdate(native.criticUpdate, options, true, trajectoryArgs(options));
+}

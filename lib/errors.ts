@@ -1,0 +1,114 @@
+// Every error that a call can throw: a TypeError, a RangeError or a SweetError, each with a `.code`.
+
+export type ErrorCode =
+  | 'ERR_ARG_TYPE'
+  | 'ERR_ARG_LENGTH'
+  | 'ERR_ARG_VALUE'
+  | 'ERR_UNKNOWN_OPTION'
+  | 'ERR_OVERLAP'
+  | 'ERR_LABEL'
+  | 'ERR_OFFSETS'
+  | 'ERR_EMPTY_TURN'
+  | 'ERR_PAIR'
+  | 'ERR_PAIR_WEIGHT';
+
+/** What is neither a wrong type nor a wrong value: a backend that is not there, memory that could not be had. */
+export class SweetError extends Error {
+  override readonly name = 'SweetError';
+
+  constructor(
+    readonly code: string,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+export function typeError(code: ErrorCode, message: string): TypeError {
+  return Object.assign(new TypeError(message), { code });
+}
+
+export function rangeError(code: ErrorCode, message: string): RangeError {
+  return Object.assign(new RangeError(message), { code });
+}
+
+/** The message that every wrong argument gets. */
+export function expected(what: string, argument: string, received: unknown): string {
+  return `Expected ${what} for ${argument} but received ${describe(received)}`;
+}
+
+function describe(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value !== 'object' || value === null) return String(value);
+  const name = value.constructor?.name ?? 'Object';
+  return Array.isArray(value) || ArrayBuffer.isView(value) ? `${name}(${(value as ArrayLike<unknown>).length})` : name;
+}
+
+/** What the native code found wrong; nothing was written. */
+export interface Fault {
+  code:
+    | 'memory'
+    | 'label'
+    | 'turnOffsets'
+    | 'trajectoryOffsets'
+    | 'emptyTurn'
+    | 'emptyTrajectory'
+    | 'chosen'
+    | 'rejected'
+    | 'samePair'
+    | 'pairWeight'
+    | 'zeroWeights';
+  index: number;
+  value: number;
+}
+
+/** Throws what the native code found wrong inside the arrays. */
+export function check(fault: Fault | undefined): void {
+  if (fault !== undefined) throw errorOf(fault);
+}
+
+function errorOf({ code, index, value }: Fault): Error {
+  switch (code) {
+    case 'label':
+      return rangeError(
+        'ERR_LABEL',
+        `Expected a label in [0, V) or ignoreIndex for labels[${index}] but received ${value}`,
+      );
+    case 'turnOffsets':
+    case 'trajectoryOffsets': {
+      const total = code === 'turnOffsets' ? 'the number of tokens' : 'the number of turns';
+      const rule = `offsets that start at 0, never fall and end at ${total}`;
+      return rangeError('ERR_OFFSETS', `Expected ${rule} for ${code} but received ${value} at index ${index}`);
+    }
+    case 'emptyTurn':
+      return rangeError(
+        'ERR_EMPTY_TURN',
+        `Expected a token that counts in turn ${index} but all are masked or there is none; allowEmptyTurns lets it count 0`,
+      );
+    case 'emptyTrajectory':
+      return rangeError(
+        'ERR_EMPTY_TURN',
+        `Expected a token that counts in trajectory ${index} but all are masked or there is none; allowEmptyTurns lets it count 0`,
+      );
+    case 'chosen':
+    case 'rejected':
+      return rangeError(
+        'ERR_PAIR',
+        `Expected the index of a unit for ${code}[${index}] but received ${value}, in pair ${index}`,
+      );
+    case 'samePair':
+      return rangeError(
+        'ERR_PAIR',
+        `Expected two different indices in pair ${index} but chosen and rejected are both ${value}`,
+      );
+    case 'pairWeight':
+      return rangeError('ERR_PAIR_WEIGHT', `Expected a finite weight ≥ 0 for pairWeights[${index}], of pair ${index}`);
+    case 'zeroWeights':
+      return rangeError('ERR_PAIR_WEIGHT', 'Expected a weight above 0 for pairWeights but all are 0, from pair 0 on');
+    case 'memory':
+      return new SweetError('ERR_MEMORY', 'The working memory of this call could not be had');
+  }
+}

@@ -1,0 +1,36 @@
+export { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
+export type { DType, FloatArray, HalfArray } from './dtypes.js';
+export { SweetError } from './errors.js';
+export type { LinearGradients, LinearHead, LogitsHead } from './head.js';
+export { IGNORE_INDEX, type Labels } from './labels.js';
+export {
+  type LinearLogpsBackwardOptions,
+  type LinearLogpsOptions,
+  linearLogps,
+  linearLogpsBackward,
+} from './linear-logps.js';
+export { type Backend, backends, setThreads, threads, useBackend } from './machine.js';
+export { type PackedTurns, packTurns, type Trajectory, type Turn } from './pack-turns.js';
+export { type PolicyUpdateOptions, policyUpdate } from './policy-update.js';
+export type { LossType, Normalization, PreferenceResult } from './preference.js';
+export { rankCandidates } from './rank-candidates.js';
+export { type SampledPairs, type SamplePairsOptions, samplePairs } from './sample-pairs.js';
+export {
+  type Logps,
+  type TokenLogpsBackwardOptions,
+  type TokenLogpsOptions,
+  tokenLogps,
+  tokenLogpsBackward,
+} from './token-logps.js';
+export { type TrajectoryPairsOptions, trajectoryPairs } from './trajectory-pairs.js';
+export { type TrajectoryPreferenceOptions, trajectoryPreferenceLoss } from './trajectory-preference.js';
+export { type TrlMetrics, trlMetrics } from './trl-metrics.js';
+export {
+  type Reduction,
+  type TurnAdvantagesBackwardOptions,
+  type TurnAdvantagesOptions,
+  turnAdvantages,
+  turnAdvantagesBackward,
+} from './turn-advantages.js';
+export { type TurnPreferenceOptions, turnPreferenceLoss } from './turn-preference.js';
+export type { Reference, UpdateResult } from './update.js';

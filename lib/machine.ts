@@ -1,0 +1,40 @@
+// What the machine offers and what of it is used. All of this is for the whole process, worker threads included.
+import { type Backend, native, switchBackend, threadCount } from './native.js';
+
+export type { Backend };
+
+/**
+ * The backends that sweet-rl knows, best first; the first available one is active unless another was chosen.
+ *
+ * @returns one entry each: whether it is available here, whether it is active, and the reason where it is not available.
+ * @example
+ * backends().find((backend) => backend.active)?.name; // 'avx512'
+ */
+export function backends(): Backend[] {
+  return native.backends();
+}
+
+/**
+ * Makes a backend the active one. The environment variable SWEET_RL_BACKEND does the same at start.
+ *
+ * @param name one of the names that `backends()` lists.
+ * @throws SweetError ERR_BACKEND, with the reason, where it is not available; RangeError for an unknown name.
+ */
+export function useBackend(name: Backend['name']): void {
+  switchBackend(native, name, 'name');
+}
+
+/**
+ * Sets how many threads a large call may use, the calling one included. Results do not depend on it. The environment
+ * variable SWEET_RL_THREADS does the same at start; without either it is the number of processors.
+ *
+ * @param n an integer from 1 to 256.
+ */
+export function setThreads(n: number): void {
+  native.setThreads(threadCount('n', n));
+}
+
+/** How many threads a large call may use. */
+export function threads(): number {
+  return native.threads();
+}

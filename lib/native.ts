@@ -1,0 +1,123 @@
+// The native functions, typed. They take their arguments in a fixed order, in the groups below, which binding/args.cc
+// reads in the same order.
+import { expected, type Fault, rangeError, SweetError, typeError } from './errors.js';
+import { load } from './load-native.cjs';
+
+type View = ArrayBufferView | undefined;
+
+/** logits, dtype, rows, vocab, stride, temperature */
+export type LogitsHeadArgs = readonly [View, number, number, number, number, number];
+/** hidden, weight, bias, dtype, rows, vocab, width, temperature */
+export type LinearHeadArgs = readonly [View, View, View, number, number, number, number, number];
+/** whether it is linear, then the head */
+export type HeadArgs = readonly [false, ...LogitsHeadArgs] | readonly [true, ...LinearHeadArgs];
+/** labels, whether they are 64-bit, mask, ignoreIndex */
+export type LabelArgs = readonly [View, boolean, View, number];
+/** gradHidden, gradWeight, gradBias, accumulate */
+export type LinearGradientArgs = readonly [View, View, View, boolean];
+/** tokens, mask, turnOffsets, mean, allowEmptyTurns */
+export type TurnArgs = readonly [number, View, View, boolean, boolean];
+/** tokens, mask, turnOffsets, trajectoryOffsets, chosen, rejected, pairWeights */
+export type BatchArgs = readonly [number, View, View, View, View, View, View];
+/** normalization, allowEmptyTurns, lossType, beta, labelSmoothing, pairDenominator, nllCoef, nllDenominator */
+export type PreferenceOptionArgs = readonly [number, boolean, number, number, number, number, number, number];
+/** scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps */
+export type PreferenceOutArgs = readonly [View, View, View, View, View, View, View];
+/** refLogps, or undefined and the reference's head */
+export type ReferenceArgs = readonly [View] | readonly [undefined, ...HeadArgs];
+
+type Status = Fault | undefined;
+
+export interface Backend {
+  name: 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
+  available: boolean;
+  active: boolean;
+  reason?: string;
+}
+
+interface Native {
+  /** …, logps, lse, entropy */
+  tokenLogps(...args: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View]): Status;
+  /** …, lse, gradLogps, gradLogits */
+  tokenLogpsBackward(...args: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View]): Status;
+  linearLogps(...args: readonly [...LinearHeadArgs, ...LabelArgs, View, View, View]): Status;
+  /** …, lse, gradLogps, the gradients */
+  linearLogpsBackward(...args: readonly [...LinearHeadArgs, ...LabelArgs, View, View, ...LinearGradientArgs]): Status;
+  /** …, logps, refLogps, advantages */
+  turnAdvantages(...args: readonly [...TurnArgs, View, View, View]): Status;
+  /** …, gradAdvantages, gradLogps */
+  turnAdvantagesBackward(...args: readonly [...TurnArgs, View, View]): Status;
+  trajectoryPreference: PreferenceLoss;
+  turnPreference: PreferenceLoss;
+  criticUpdate: Update;
+  policyUpdate: Update;
+  backends(): Backend[];
+  useBackend(name: string): boolean;
+  threads(): number;
+  setThreads(n: number): void;
+}
+
+/** …, logps, refLogps, the results */
+export type PreferenceLoss = (
+  ...args: readonly [...BatchArgs, ...PreferenceOptionArgs, View, View, ...PreferenceOutArgs]
+) => Status;
+
+/** …, logps, the results, gradLogits, the gradients of a linear head */
+export type Update = (
+  ...args: readonly [
+    ...HeadArgs,
+    ...LabelArgs,
+    ...ReferenceArgs,
+    ...BatchArgs,
+    ...PreferenceOptionArgs,
+    View,
+    ...PreferenceOutArgs,
+    View,
+    ...LinearGradientArgs,
+  ]
+) => Status;
+
+function loadNative(): Native {
+  let addon: Native;
+  try {
+    addon = load() as Native;
+  } catch (cause) {
+    throw new SweetError('ERR_ADDON', whatIsMissing(), { cause });
+  }
+  const backend = process.env.SWEET_RL_BACKEND;
+  if (backend) switchBackend(addon, backend, 'SWEET_RL_BACKEND');
+  const threads = process.env.SWEET_RL_THREADS;
+  if (threads) addon.setThreads(threadCount('SWEET_RL_THREADS', Number(threads)));
+  return addon;
+}
+
+function whatIsMissing(): string {
+  const { platform, arch, versions } = process;
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  const libc = platform === 'linux' ? ` (${report?.header?.glibcVersionRuntime ? 'glibc' : 'musl'})` : '';
+  return (
+    `sweet-rl has no native addon for ${platform}-${arch}${libc}, Node-API ${versions.napi}. ` +
+    'In a clone of the repository, build it with a C++17 compiler and CMake: npm ci && npm run build'
+  );
+}
+
+/** `argument` names what asked for it, an argument or an environment variable. */
+export function switchBackend(addon: Native, name: unknown, argument: string): void {
+  const list = addon.backends();
+  const names = list.map((backend) => `'${backend.name}'`).join(' | ');
+  const wanted = list.find((backend) => backend.name === name);
+  if (typeof name !== 'string') throw typeError('ERR_ARG_TYPE', expected(names, argument, name));
+  if (wanted === undefined) throw rangeError('ERR_ARG_VALUE', expected(names, argument, name));
+  if (!addon.useBackend(name)) {
+    throw new SweetError('ERR_BACKEND', `The backend '${name}' cannot be used here: ${wanted.reason}`);
+  }
+}
+
+export function threadCount(argument: string, n: unknown): number {
+  const rule = 'an integer from 1 to 256';
+  if (typeof n !== 'number') throw typeError('ERR_ARG_TYPE', expected(rule, argument, n));
+  if (!Number.isInteger(n) || n < 1 || n > 256) throw rangeError('ERR_ARG_VALUE', expected(rule, argument, n));
+  return n;
+}
+
+export const native = loadNative();

@@ -1,0 +1,47 @@
+import { checkOptions } from './checks.js';
+import type { FloatArray } from './dtypes.js';
+import type { LinearGradients } from './head.js';
+import { native } from './native.js';
+import { TURN_SCORE_OPTIONS, type TurnScoreOptions, turnScoreArgs } from './turn-preference.js';
+import {
+  type LinearUpdate,
+  type LogitsUpdate,
+  type Reference,
+  runUpdate,
+  UPDATE_OPTIONS,
+  type UpdateInputs,
+  type UpdateResult,
+} from './update.js';
+
+type Inputs = UpdateInputs & TurnScoreOptions & Reference;
+
+export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
+
+const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TURN_SCORE_OPTIONS]);
+
+/**
+ * One update of the policy: log-probs of the tokens, the turn preference loss, its gradient at the head.
+ *
+ *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps · ∂logps/∂head
+ *
+ * The same numbers as the three calls, without their passes over dropped rows: a row that is masked or ignored is never
+ * read. Nothing of size [N, V] is stored beside the gradient of logits, and with hidden states not even that.
+ *
+ * @param options.logits [N, V], or `hidden` [N, H] and `weight` [V, H] with or without `bias` [V].
+ * @param options.labels [N] the tokens taken; rows of all turns.
+ * @param options.refLogps [N], or `refLogits` [N, V], or `refHidden` and `refWeight`: the frozen reference.
+ * @param options.turnOffsets [T + 1] into rows.
+ * @param options.chosen [P] indices of turns; `rejected` [P] likewise.
+ * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
+ * @returns the result of `turnPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
+ * @throws as `tokenLogps` and `turnPreferenceLoss` do; nothing is written then.
+ * @see arXiv 2503.15478, Equation 4.
+ * @example
+ * const { loss, gradLogits } = policyUpdate({ logits, labels, refLogps, turnOffsets, chosen, rejected });
+ */
+export function policyUpdate<L extends FloatArray>(options: Inputs & LogitsUpdate<L>): UpdateResult & { gradLogits: L };
+export function policyUpdate(options: Inputs & LinearUpdate): UpdateResult & LinearGradients;
+export function policyUpdate(options: PolicyUpdateOptions): UpdateResult {
+  checkOptions('policyUpdate', options, OPTIONS);
+  return runUpdate(native.policyUpdate, options, false, turnScoreArgs(options));
+}

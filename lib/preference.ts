@@ -1,0 +1,232 @@
+// What both preference losses share: the pairs, their options and their results.
+import {
+  boolean,
+  float32,
+  int32,
+  mask,
+  notNegative,
+  number,
+  offsets,
+  oneOf,
+  optionalArray,
+  positive,
+} from './checks.js';
+import { check, expected, rangeError } from './errors.js';
+import type { BatchArgs, PreferenceLoss, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
+import { Out } from './out.js';
+
+export type LossType = 'sigmoid' | 'hinge' | 'ipo';
+
+export interface PairOptions {
+  /** [P], indices of the better units. */
+  chosen: Int32Array;
+  /** [P], indices of the worse units. */
+  rejected: Int32Array;
+  /** The sharpness of the preference, β > 0; 0.1 by default. */
+  beta?: number | undefined;
+  /** 'sigmoid' by default. */
+  lossType?: LossType | undefined;
+  /** ε in [0, 0.5) of the sigmoid loss; 0 by default. */
+  labelSmoothing?: number | undefined;
+  /** [P], ≥ 0, not all 0; 1 each by default. */
+  pairWeights?: Float32Array | undefined;
+  /** D; the sum of the weights of this call by default. Micro-batches give that of the whole batch. */
+  pairDenominator?: number | undefined;
+  /** The weight of the NLL of the chosen tokens. */
+  nllCoef?: number | undefined;
+  /** The number of tokens that the NLL is averaged over; those of this call's chosen units by default. */
+  nllDenominator?: number | undefined;
+  /** Let a turn without a token count 0 instead of being an error; false by default. */
+  allowEmptyTurns?: boolean | undefined;
+}
+
+export interface PreferenceResult {
+  /** preferenceLoss + nllCoef · nllLoss. */
+  loss: number;
+  preferenceLoss: number;
+  nllLoss: number;
+  /** The share of pairs whose chosen unit scores higher. */
+  accuracy: number;
+  /** [P], the loss of each pair. */
+  pairLosses: Float32Array;
+  /** [P], β (S_chosen − S_rejected). */
+  margins: Float32Array;
+  /** [P], β S_chosen. */
+  chosenRewards: Float32Array;
+  /** [P], β S_rejected. */
+  rejectedRewards: Float32Array;
+  /** [T], the mean log-ratio of each turn where turns are averaged, else its sum. */
+  turnAdvantages: Float32Array;
+  /** [N], the gradient of the loss at the log-probs. */
+  gradLogps: Float32Array;
+}
+
+type ResultArrays = Pick<
+  PreferenceResult,
+  'pairLosses' | 'margins' | 'chosenRewards' | 'rejectedRewards' | 'turnAdvantages' | 'gradLogps'
+>;
+
+export type PreferenceOut = { [name in keyof ResultArrays]?: Float32Array | undefined };
+
+/** The log-probs that the standalone losses start from. */
+export interface LogpsPair {
+  /** [N] under the trained model. */
+  logps: Float32Array;
+  /** [N] under the frozen reference. */
+  refLogps: Float32Array;
+  /** [N]; 0 drops a token. */
+  mask?: Uint8Array | undefined;
+  /** [T + 1], the tokens of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
+  turnOffsets: Int32Array;
+  out?: PreferenceOut | undefined;
+}
+
+export const PAIR_OPTIONS = [
+  'turnOffsets',
+  'chosen',
+  'rejected',
+  'beta',
+  'lossType',
+  'labelSmoothing',
+  'pairWeights',
+  'pairDenominator',
+  'nllCoef',
+  'nllDenominator',
+  'allowEmptyTurns',
+] as const;
+
+export const LOGPS_PAIR = ['logps', 'refLogps', 'mask', 'out'] as const;
+
+export const PREFERENCE_OUT = [
+  'pairLosses',
+  'margins',
+  'chosenRewards',
+  'rejectedRewards',
+  'turnAdvantages',
+  'gradLogps',
+] as const;
+
+const LOSS_TYPES: readonly LossType[] = ['sigmoid', 'hinge', 'ipo'];
+
+// In the order of the native enum.
+const NORMALIZATIONS = ['turn-mean', 'token-mean', 'sum'] as const;
+export type Normalization = (typeof NORMALIZATIONS)[number];
+
+export interface CheckedBatch {
+  turns: number;
+  pairs: number;
+  inputs: (readonly [string, ArrayBufferView | undefined])[];
+  args: BatchArgs;
+}
+
+export function checkBatch(
+  options: { turnOffsets: Int32Array; trajectoryOffsets?: Int32Array | undefined } & PairOptions,
+  tokens: number,
+  tokenMask: Uint8Array | undefined,
+  ofTrajectories: boolean,
+): CheckedBatch {
+  const turnOffsets = offsets('turnOffsets', options.turnOffsets);
+  const trajectoryOffsets = ofTrajectories ? offsets('trajectoryOffsets', options.trajectoryOffsets) : undefined;
+  const chosen = int32('chosen', options.chosen);
+  const rejected = int32('rejected', options.rejected, chosen.length);
+  if (chosen.length === 0)
+    throw rangeError('ERR_PAIR', expected('at least one pair, pair 0,', 'chosen and rejected', chosen));
+  const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], chosen.length);
+  return {
+    turns: turnOffsets.length - 1,
+    pairs: chosen.length,
+    inputs: [
+      ['mask', tokenMask],
+      ['turnOffsets', turnOffsets],
+      ['trajectoryOffsets', trajectoryOffsets],
+      ['chosen', chosen],
+      ['rejected', rejected],
+      ['pairWeights', weights],
+    ],
+    args: [tokens, tokenMask, turnOffsets, trajectoryOffsets, chosen, rejected, weights],
+  };
+}
+
+export function checkNormalization(value: unknown): Normalization {
+  return oneOf<Normalization>('normalization', value, 'turn-mean', NORMALIZATIONS);
+}
+
+/** A turn's mean or sum, as the normalization of a unit of one turn. */
+export function checkTurnReduction(value: unknown): Normalization {
+  return oneOf('reduction', value, 'sum', ['mean', 'sum']) === 'mean' ? 'turn-mean' : 'sum';
+}
+
+export function preferenceArgs(
+  options: PairOptions,
+  normalization: Normalization,
+  defaultNllCoef: number,
+): PreferenceOptionArgs {
+  const lossType = oneOf('lossType', options.lossType, 'sigmoid', LOSS_TYPES);
+  const smoothing = number(
+    'labelSmoothing',
+    options.labelSmoothing,
+    0,
+    'a number in [0, 0.5)',
+    (x) => x >= 0 && x < 0.5,
+  );
+  if (smoothing > 0 && lossType !== 'sigmoid') {
+    throw rangeError('ERR_ARG_VALUE', expected(`0 with lossType '${lossType}'`, 'labelSmoothing', smoothing));
+  }
+  return [
+    NORMALIZATIONS.indexOf(normalization),
+    boolean('allowEmptyTurns', options.allowEmptyTurns, false),
+    LOSS_TYPES.indexOf(lossType),
+    positive('beta', options.beta, 0.1),
+    smoothing,
+    positive('pairDenominator', options.pairDenominator, 0),
+    notNegative('nllCoef', options.nllCoef, defaultNllCoef),
+    positive('nllDenominator', options.nllDenominator, 0),
+  ];
+}
+
+/** The result arrays of a batch and the order in which the native code fills them. */
+export class PreferenceResults {
+  private readonly scalars = new Float64Array(4);
+  private readonly arrays: ResultArrays;
+
+  constructor(out: Out, batch: CheckedBatch, tokens: number) {
+    this.arrays = {
+      pairLosses: out.float32('pairLosses', batch.pairs),
+      margins: out.float32('margins', batch.pairs),
+      chosenRewards: out.float32('chosenRewards', batch.pairs),
+      rejectedRewards: out.float32('rejectedRewards', batch.pairs),
+      turnAdvantages: out.float32('turnAdvantages', batch.turns),
+      gradLogps: out.float32('gradLogps', tokens),
+    };
+  }
+
+  get args(): PreferenceOutArgs {
+    const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
+    return [this.scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
+  }
+
+  /** After the native call. */
+  result(): PreferenceResult {
+    const [loss, preferenceLoss, nllLoss, accuracy] = this.scalars as unknown as [number, number, number, number];
+    return { loss, preferenceLoss, nllLoss, accuracy, ...this.arrays };
+  }
+}
+
+/** The one path of both standalone losses, from checked names to the result. */
+export function preferenceLoss(
+  call: PreferenceLoss,
+  options: LogpsPair & PairOptions & { trajectoryOffsets?: Int32Array | undefined },
+  ofTrajectories: boolean,
+  args: PreferenceOptionArgs,
+): PreferenceResult {
+  const logps = float32('logps', options.logps);
+  const refLogps = float32('refLogps', options.refLogps, logps.length);
+  const batch = checkBatch(options, logps.length, mask(options.mask, logps.length), ofTrajectories);
+  const out = new Out(options.out, OUT_NAMES);
+  const results = new PreferenceResults(out, batch, logps.length);
+  out.checkOverlap([['logps', logps], ['refLogps', refLogps], ...batch.inputs]);
+  check(call(...batch.args, ...args, logps, refLogps, ...results.args));
+  return results.result();
+}
+
+const OUT_NAMES = new Set<string>(PREFERENCE_OUT);

@@ -1,0 +1,59 @@
+import { checkOptions } from './checks.js';
+import { native } from './native.js';
+import {
+  checkTurnReduction,
+  LOGPS_PAIR,
+  type LogpsPair,
+  PAIR_OPTIONS,
+  type PairOptions,
+  type PreferenceResult,
+  preferenceArgs,
+  preferenceLoss,
+} from './preference.js';
+import type { Reduction } from './turn-advantages.js';
+
+/** Where the units of the pairs are turns. */
+export interface TurnScoreOptions {
+  /** How token ratios become a turn's score; 'sum' by default, as in the paper. */
+  reduction?: Reduction | undefined;
+}
+
+export interface TurnPreferenceOptions extends LogpsPair, PairOptions, TurnScoreOptions {}
+
+export const TURN_SCORE_OPTIONS = ['reduction'] as const;
+const OPTIONS = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TURN_SCORE_OPTIONS]);
+
+export const turnScoreArgs = (options: PairOptions & TurnScoreOptions) =>
+  preferenceArgs(options, checkTurnReduction(options.reduction), 0.01);
+
+/**
+ * The policy's loss: DPO on pairs of turns plus a small NLL term, with its gradient at the log-probs.
+ *
+ *     S_t = Σ_{i in t} m_i (logp_i − refLogp_i)     'sum' (the paper);  'mean' divides by L_t
+ *     Δ_p = S_chosen − S_rejected, pair losses as in `trajectoryPreferenceLoss`
+ *     loss = Σ_p w_p ℓ_p / D + nllCoef · NLL,  NLL = −Σ_p Σ_{i in chosen_p} m_i logp_i / Σ_p L_chosen_p
+ *
+ * A turn may stand in several pairs.
+ *
+ * @param options.logps [N] of the tokens of all turns; `refLogps` [N] likewise.
+ * @param options.turnOffsets [T + 1] into tokens.
+ * @param options.chosen [P] indices of turns; `rejected` [P] likewise; `pairWeights` [P].
+ * @param options.nllCoef 0.01 by default, as in the paper.
+ * @param options.out buffers for any of the result's arrays, by their names.
+ * @returns loss, metrics and `gradLogps` [N].
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT naming where.
+ * @see arXiv 2503.15478, Equation 4.
+ * @example
+ * const result = turnPreferenceLoss({
+ *   logps: new Float32Array([-1, -2, -3]),
+ *   refLogps: new Float32Array([-2, -2, -3]),
+ *   turnOffsets: new Int32Array([0, 2, 3]),
+ *   chosen: new Int32Array([0]),
+ *   rejected: new Int32Array([1]),
+ * });
+ * // result.preferenceLoss = 0.6444, result.nllLoss = 1.5, result.loss = 0.6594
+ */
+export function turnPreferenceLoss(options: TurnPreferenceOptions): PreferenceResult {
+  checkOptions('turnPreferenceLoss', options, OPTIONS);
+  return preferenceLoss(native.turnPreference, options, false, turnScoreArgs(options));
+}

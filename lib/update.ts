@@ -1,0 +1,197 @@
+// The one path of both updates: head → log-probs → loss → gradient at the head, in one native call.
+import { boolean, float32 } from './checks.js';
+import type { DType, FloatArray } from './dtypes.js';
+import { check, typeError } from './errors.js';
+import {
+  type CheckedLinear,
+  type CheckedLogits,
+  checkLinear,
+  checkLogits,
+  checkRefLogits,
+  checkTemperature,
+  gradLogitsOf,
+  LINEAR_GRADIENTS,
+  LINEAR_HEAD,
+  type LinearGradients,
+  type LinearHead,
+  LOGITS_HEAD,
+  type LogitsHead,
+  linearGradientsOf,
+  REF_NAMES,
+  type TemperatureOption,
+} from './head.js';
+import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
+import type { PreferenceOptionArgs, ReferenceArgs, Update } from './native.js';
+import { Out } from './out.js';
+import {
+  checkBatch,
+  PAIR_OPTIONS,
+  type PairOptions,
+  PREFERENCE_OUT,
+  type PreferenceOut,
+  type PreferenceResult,
+  PreferenceResults,
+} from './preference.js';
+
+/** The frozen reference: its log-probs, or a head over the same labels. */
+export type Reference =
+  | { refLogps: Float32Array }
+  | { refLogits: FloatArray; refDtype?: DType | undefined }
+  | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined };
+
+export interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions {
+  /** [T + 1], the rows of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
+  turnOffsets: Int32Array;
+}
+
+export type LogitsUpdate<L extends FloatArray> = LogitsHead<L> & {
+  out?: (PreferenceOut & { logps?: Float32Array | undefined; gradLogits?: L | undefined }) | undefined;
+};
+
+export type LinearUpdate = LinearHead & {
+  /** Add gradHidden, gradWeight and gradBias into `out` instead of overwriting it. */
+  accumulate?: boolean | undefined;
+  out?: (PreferenceOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined }) | undefined;
+};
+
+/** The result of the loss and the trained model's log-probs, [N], 0 at dropped rows. */
+export type UpdateResult = PreferenceResult & { logps: Float32Array };
+
+const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
+const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
+
+export const UPDATE_OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'out'] as const;
+const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
+
+type Given = Partial<Record<(typeof UPDATE_OPTIONS)[number], unknown>>;
+type AnyUpdate = UpdateInputs & { trajectoryOffsets?: Int32Array | undefined };
+
+/** One of two alternatives must be given, and none of the options that belong to another. */
+function choose(options: Given, heads: readonly (readonly string[])[], names: readonly string[], what: string): string {
+  const given = names.filter((name) => options[name as keyof Given] !== undefined);
+  const [name] = given;
+  if (name === undefined || given.length > 1) {
+    const came = given.length > 1 ? given.join(' and ') : 'none';
+    throw typeError('ERR_ARG_TYPE', `Expected one of ${names.join(', ')} for ${what} but received ${came}`);
+  }
+  const own = heads[names.indexOf(name)] as readonly string[];
+  for (const option of heads.flat()) {
+    if (!own.includes(option) && options[option as keyof Given] !== undefined) {
+      throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} beside ${name} but received one`);
+    }
+  }
+  return name;
+}
+
+const OWN_HEADS = [LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']] as const;
+const REFERENCES = [
+  ['refLogps'],
+  ['refLogits', 'refDtype'],
+  ['refHidden', 'refWeight', 'refBias', 'refDtype'],
+] as const;
+
+interface CheckedReference {
+  args: ReferenceArgs;
+  inputs: (readonly [string, ArrayBufferView | undefined])[];
+}
+
+function checkReference(
+  options: Given,
+  rows: number,
+  head: CheckedLogits | CheckedLinear,
+  temperature: number,
+): CheckedReference {
+  const name = choose(options, REFERENCES, ['refLogps', 'refLogits', 'refHidden'], 'the reference');
+  if (name === 'refLogps') {
+    const refLogps = float32('refLogps', options.refLogps, rows);
+    return { args: [refLogps], inputs: [['refLogps', refLogps]] };
+  }
+  const refDtype = options.refDtype ?? options.dtype;
+  if (name === 'refLogits') {
+    const stride = 'stride' in head ? head.stride : head.vocab;
+    const ref = checkRefLogits({ refLogits: options.refLogits, refDtype }, rows, head.vocab, stride, temperature);
+    return { args: [undefined, false, ...ref.args], inputs: [['refLogits', ref.view]] };
+  }
+  const given = {
+    hidden: options.refHidden,
+    weight: options.refWeight,
+    bias: options.refBias,
+    dtype: refDtype,
+  } as LinearHead;
+  const ref = checkLinear(given, rows, temperature, REF_NAMES, head.vocab);
+  const inputs = [
+    ['refHidden', ref.hidden],
+    ['refWeight', ref.weight],
+    ['refBias', ref.bias],
+  ] as const;
+  return { args: [undefined, true, ...ref.args], inputs: [...inputs] };
+}
+
+export function runUpdate(
+  call: Update,
+  options: AnyUpdate,
+  ofTrajectories: boolean,
+  lossArgs: PreferenceOptionArgs,
+): UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }> {
+  const given = options as Given;
+  const labels = checkLabels(options);
+  const temperature = checkTemperature(options);
+  const linear = choose(given, OWN_HEADS, ['logits', 'hidden'], 'the head') === 'hidden';
+  const head = linear
+    ? checkLinear(given as unknown as LinearHead, labels.count, temperature)
+    : checkLogits(given as unknown as LogitsHead, labels.count, temperature);
+  const reference = checkReference(given, labels.count, head, temperature);
+  const batch = checkBatch(options, labels.count, labels.mask, ofTrajectories);
+  const accumulate = boolean('accumulate', given.accumulate, false);
+
+  const out = new Out(given.out, OUT_NAMES);
+  const logps = out.float32('logps', labels.count);
+  const results = new PreferenceResults(out, batch, labels.count);
+  const inputs = [['labels', labels.labels] as const, ...reference.inputs, ...batch.inputs];
+
+  if ('hidden' in head) {
+    out.refuse('gradLogits', 'the head is hidden states');
+    const grads = linearGradientsOf(head, out, accumulate);
+    out.checkOverlap([['hidden', head.hidden], ['weight', head.weight], ['bias', head.bias], ...inputs]);
+    const { gradHidden, gradWeight, gradBias } = grads;
+    check(
+      call(
+        true,
+        ...head.args,
+        ...labels.args,
+        ...reference.args,
+        ...batch.args,
+        ...lossArgs,
+        logps,
+        ...results.args,
+        undefined,
+        gradHidden,
+        gradWeight,
+        gradBias,
+        accumulate,
+      ),
+    );
+    return { ...results.result(), logps, ...grads };
+  }
+  for (const name of LINEAR_GRADIENTS) out.refuse(name, 'the head is logits');
+  const gradLogits = gradLogitsOf(head, out);
+  out.checkOverlap([['logits', head.logits], ...inputs], ['gradLogits', 'logits']);
+  check(
+    call(
+      false,
+      ...head.args,
+      ...labels.args,
+      ...reference.args,
+      ...batch.args,
+      ...lossArgs,
+      logps,
+      ...results.args,
+      gradLogits,
+      undefined,
+      undefined,
+      undefined,
+      false,
+    ),
+  );
+  return { ...results.result(), logps, gradLogits };
+}

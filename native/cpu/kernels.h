@@ -1,0 +1,58 @@
+// The inner loops, one set per instruction set. Everything above them (threads, blocks, joining, the losses) is common
+// code.
+#pragma once
+
+#include <math.h>
+
+#include <cstdint>
+
+#include "../dtype.h"
+
+namespace sweet {
+
+/**
+ * Part of a row, reduced, with z = x · scale:  sum = Σ e^(z − z_pivot),  weighted = Σ (z − z_pivot) e^(z − z_pivot).
+ * The pivot lies within a fixed distance of the largest x, so no term overflows.
+ */
+struct RowSums {
+  float pivot;
+  double sum;
+  double weighted;
+};
+
+constexpr RowSums kNothingSeen = {-INFINITY, 0, 0};
+
+// A row is cut here, always, so that neither the number of threads nor the alignment can change a result.
+constexpr int64_t kSegment = 16384;
+
+// The widest panel of a matrix product and the tallest tile of any instruction set.
+constexpr int kMaxPanel = 64;
+
+struct Kernels {
+  const char* name;
+
+  /** Adds n words at x to the sums; `weighted` only with entropy. */
+  void (*sum_words)(RowSums* sums, const void* x, DType dtype, int64_t n, float scale, bool entropy);
+
+  /** out = −g · e^((x − pivot) · scale − offset); out may be x. */
+  void (*grad_words)(const void* x, void* out, DType dtype, int64_t n, float scale, float pivot, float offset, float g);
+
+  /** float32 copy of n numbers. */
+  void (*widen)(const void* x, DType dtype, int64_t n, float* out);
+
+  int tile_rows;  // the product runs fastest when rows are a multiple of this
+  int panel;      // columns of a packed panel
+
+  /**
+   * c[rows, columns] = a · b, or += with add: a(i, k) = a[i·a_row + k·a_k], b packed as [depth][panel], 1 ≤ columns ≤
+   * panel. Every number of c is one chain of multiply-adds over k.
+   */
+  void (*multiply)(const float* a, int64_t a_row, int64_t a_k, int64_t rows, int64_t depth, const float* b, float* c,
+                   int64_t c_row, int columns, bool add);
+};
+
+const Kernels* kernels_portable();
+const Kernels* kernels_avx2();
+const Kernels* kernels_avx512();
+
+}  // namespace sweet

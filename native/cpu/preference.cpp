@@ -1,0 +1,145 @@
+#include "preference.h"
+
+#include <algorithm>
+
+namespace sweet {
+
+Preference::Preference(const PreferenceBatch& batch, const PreferenceOptions& options, Units units)
+    : batch_(batch),
+      options_(options),
+      kind_(units),
+      units_(units == Units::trajectories ? batch.trajectories : batch.turns),
+      keeps_(batch.tokens),
+      turn_offsets_(batch.turns + 1),
+      turn_lengths_(batch.turns),
+      unit_offsets_(units_ + 1),
+      unit_lengths_(units_),
+      chosen_(batch.pairs.count),
+      rejected_(batch.pairs.count),
+      weights_(batch.pairs.count),
+      unit_scores_(units_),
+      unit_slopes_(units_),
+      unit_logps_(units_),
+      unit_nll_(units_) {}
+
+Status Preference::check(const int32_t* labels) {
+  if (!keeps_.ok() || !turn_offsets_.ok() || !turn_lengths_.ok() || !unit_offsets_.ok() || !unit_lengths_.ok() ||
+      !chosen_.ok() || !rejected_.ok() || !weights_.ok() || !unit_scores_.ok() || !unit_slopes_.ok() ||
+      !unit_logps_.ok() || !unit_nll_.ok()) {
+    return {Code::memory};
+  }
+  Status status =
+      check_offsets(batch_.turn_offsets, batch_.turns, batch_.tokens, Code::turn_offsets, turn_offsets_.get());
+  if (!status.ok()) return status;
+  if (kind_ == Units::trajectories) {
+    status =
+        check_offsets(batch_.trajectory_offsets, units_, batch_.turns, Code::trajectory_offsets, unit_offsets_.get());
+    if (!status.ok()) return status;
+  } else {
+    for (int64_t k = 0; k <= units_; k++) unit_offsets_[k] = static_cast<int32_t>(k);
+  }
+  status = check_pairs(batch_.pairs, units_, chosen_.get(), rejected_.get(), weights_.get());
+  if (!status.ok()) return status;
+
+  for (int64_t i = 0; i < batch_.tokens; i++) {
+    keeps_[i] = (!batch_.mask || batch_.mask[i] != 0) && (!labels || labels[i] >= 0);
+  }
+  for (int64_t k = 0; k < units_; k++) {
+    unit_lengths_[k] = 0;
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+      turn_lengths_[t] = 0;
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) turn_lengths_[t] += keeps_[i];
+      if (turn_lengths_[t] == 0 && options_.normalization == Normalization::turn_mean && !options_.allow_empty_turns) {
+        return {Code::empty_turn, t, 0};
+      }
+      unit_lengths_[k] += turn_lengths_[t];
+    }
+    if (unit_lengths_[k] == 0 && options_.normalization == Normalization::token_mean && !options_.allow_empty_turns) {
+      return {Code::empty_trajectory, k, 0};
+    }
+  }
+  return {};
+}
+
+double Preference::coefficient(int64_t t, int64_t k) {
+  switch (options_.normalization) {
+    case Normalization::turn_mean:
+      return turn_lengths_[t] > 0 ? 1.0 / turn_lengths_[t] : 0.0;
+    case Normalization::token_mean:
+      return unit_lengths_[k] > 0 ? 1.0 / static_cast<double>(unit_lengths_[k]) : 0.0;
+    case Normalization::sum:
+      break;
+  }
+  return 1.0;
+}
+
+void Preference::compute(const float* logps, const float* ref_logps, const PreferenceOut& out) {
+  for (int64_t k = 0; k < units_; k++) {
+    unit_scores_[k] = unit_slopes_[k] = unit_logps_[k] = unit_nll_[k] = 0;
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+      double ratios = 0;
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+        if (!keeps_[i]) continue;
+        ratios += static_cast<double>(logps[i]) - ref_logps[i];
+        unit_logps_[k] += logps[i];
+      }
+      const double score = ratios * coefficient(t, k);
+      unit_scores_[k] += score;
+      out.turn_advantages[t] = static_cast<float>(options_.normalization == Normalization::turn_mean ? score : ratios);
+    }
+  }
+
+  const double beta = options_.pair_loss.beta;
+  double weight_sum = 0, chosen_tokens = 0, wins = 0;
+  for (int64_t p = 0; p < batch_.pairs.count; p++) {
+    weight_sum += weights_[p];
+    chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
+  }
+  const double denominator = options_.pair_denominator > 0 ? options_.pair_denominator : weight_sum;
+
+  double preference_loss = 0, nll = 0;
+  for (int64_t p = 0; p < batch_.pairs.count; p++) {
+    const int32_t chosen = chosen_[p], rejected = rejected_[p];
+    const double delta = unit_scores_[chosen] - unit_scores_[rejected];
+    const PairTerm term = pair_term(options_.pair_loss, delta);
+    out.pair_losses[p] = static_cast<float>(term.loss);
+    out.margins[p] = static_cast<float>(beta * delta);
+    out.chosen_rewards[p] = static_cast<float>(beta * unit_scores_[chosen]);
+    out.rejected_rewards[p] = static_cast<float>(beta * unit_scores_[rejected]);
+    wins += delta > 0;
+    nll -= unit_logps_[chosen];
+    unit_nll_[chosen] += 1;
+
+    const double weight = weights_[p] / denominator;
+    if (weight == 0) continue;  // a pair of weight 0 is absent, be its loss infinite
+    preference_loss += weight * term.loss;
+    unit_slopes_[chosen] += weight * term.slope;
+    unit_slopes_[rejected] -= weight * term.slope;
+  }
+  const double nll_tokens = options_.nll_denominator > 0 ? options_.nll_denominator : chosen_tokens;
+  const double nll_loss = nll_tokens > 0 ? nll / nll_tokens : 0;
+  const double nll_slope = options_.nll_coef > 0 && nll_tokens > 0 ? options_.nll_coef / nll_tokens : 0;
+
+  for (int64_t k = 0; k < units_; k++) {
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+      const double grad = unit_slopes_[k] * coefficient(t, k) - unit_nll_[k] * nll_slope;
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+        out.grad_logps[i] = keeps_[i] ? static_cast<float>(grad) : 0.0f;
+      }
+    }
+  }
+  out.scalars[0] = options_.nll_coef > 0 ? preference_loss + options_.nll_coef * nll_loss : preference_loss;
+  out.scalars[1] = preference_loss;
+  out.scalars[2] = nll_loss;
+  out.scalars[3] = wins / static_cast<double>(batch_.pairs.count);
+}
+
+Status preference_of(const PreferenceBatch& batch, const PreferenceOptions& options, Units units, const float* logps,
+                     const float* ref_logps, const PreferenceOut& out) {
+  Preference preference(batch, options, units);
+  if (const Status status = preference.check(nullptr); !status.ok()) return status;
+  preference.compute(logps, ref_logps, out);
+  return {};
+}
+
+}  // namespace sweet

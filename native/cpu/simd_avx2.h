@@ -1,0 +1,64 @@
+// AVX2 with FMA and F16C (Haswell and later): eight lanes, sixteen registers.
+#pragma once
+
+#include <immintrin.h>
+
+namespace sweet::avx2 {
+namespace {
+
+constexpr int kLanes = 8, kTileRows = 6, kTileVectors = 2;
+
+using V = __m256;
+
+inline V load(const float* p) { return _mm256_loadu_ps(p); }
+inline V load(const bf16* p) {
+  const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+inline V load(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+
+template <class T>
+inline V load_n(const T* p, int n, float fill) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; i++) lanes[i] = i < n ? to_float(p[i]) : fill;
+  return _mm256_loadu_ps(lanes);
+}
+
+inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
+inline void store(bf16* p, V x) {
+  const __m256i u = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  const __m256i h = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(h, h), 0xd8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+}
+inline void store(f16* p, V x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+template <class T>
+inline void store_n(T* p, V x, int n) {
+  float lanes[kLanes];
+  _mm256_storeu_ps(lanes, x);
+  for (int i = 0; i < n; i++) from_float(lanes[i], p + i);
+}
+
+inline V set1(float x) { return _mm256_set1_ps(x); }
+inline V add(V a, V b) { return _mm256_add_ps(a, b); }
+inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
+inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+inline V fnma(V a, V b, V c) { return _mm256_fnmadd_ps(a, b, c); }
+inline V max(V a, V b) { return _mm256_max_ps(a, b); }
+inline V round(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline V scale2(V x, V n) {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent));
+}
+inline V keep_from(V x, float low, V y) { return _mm256_and_ps(_mm256_cmp_ps(x, set1(low), _CMP_NLT_UQ), y); }
+
+}  // namespace
+}  // namespace sweet::avx2

@@ -1,0 +1,66 @@
+// AVX-512 F, BW, DQ and VL (Skylake server and later): sixteen lanes, thirty-two registers, masks for the tails.
+#pragma once
+
+#include <immintrin.h>
+
+namespace sweet::avx512 {
+namespace {
+
+constexpr int kLanes = 16, kTileRows = 6, kTileVectors = 4;
+
+using V = __m512;
+
+inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+inline V widen(__m256i h, bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+inline V widen(__m256i h, f16) { return _mm512_cvtph_ps(h); }
+
+inline __m256i narrow(V x, bf16) {
+  const __m512i u = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+  const __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
+  const __m512i bits = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16));
+}
+inline __m256i narrow(V x, f16) { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+inline V load(const float* p) { return _mm512_loadu_ps(p); }
+template <class T>
+inline V load(const T* p) {
+  return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), T{});
+}
+
+inline V load_n(const float* p, int n, float fill) { return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(n), p); }
+template <class T>
+inline V load_n(const T* p, int n, float fill) {
+  return _mm512_mask_mov_ps(_mm512_set1_ps(fill), first(n), widen(_mm256_maskz_loadu_epi16(first(n), p), T{}));
+}
+
+inline void store(float* p, V x) { _mm512_storeu_ps(p, x); }
+template <class T>
+inline void store(T* p, V x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(x, T{}));
+}
+
+inline void store_n(float* p, V x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
+template <class T>
+inline void store_n(T* p, V x, int n) {
+  _mm256_mask_storeu_epi16(p, first(n), narrow(x, T{}));
+}
+
+inline V set1(float x) { return _mm512_set1_ps(x); }
+inline V add(V a, V b) { return _mm512_add_ps(a, b); }
+inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+inline V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+inline V max(V a, V b) { return _mm512_max_ps(a, b); }
+inline V round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline V scale2(V x, V n) { return _mm512_scalef_ps(x, n); }
+inline V keep_from(V x, float low, V y) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set1(low), _CMP_NLT_UQ), y);
+}
+
+}  // namespace
+}  // namespace sweet::avx512

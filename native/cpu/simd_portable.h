@@ -1,0 +1,79 @@
+// Plain C++: eight lanes in an array, which any compiler may vectorise for its baseline.
+#pragma once
+
+namespace sweet::portable {
+namespace {
+
+constexpr int kLanes = 8, kTileRows = 4, kTileVectors = 2;
+
+struct V {
+  float lane[kLanes];
+};
+
+template <class F>
+inline V map(F f) {
+  V r;
+  for (int i = 0; i < kLanes; i++) r.lane[i] = f(i);
+  return r;
+}
+
+template <class T>
+inline V load(const T* p) {
+  return map([&](int i) { return to_float(p[i]); });
+}
+
+template <class T>
+inline V load_n(const T* p, int n, float fill) {
+  return map([&](int i) { return i < n ? to_float(p[i]) : fill; });
+}
+
+template <class T>
+inline void store_n(T* p, V x, int n) {
+  for (int i = 0; i < n; i++) from_float(x.lane[i], p + i);
+}
+
+template <class T>
+inline void store(T* p, V x) {
+  store_n(p, x, kLanes);
+}
+
+inline V set1(float x) {
+  return map([&](int) { return x; });
+}
+inline V add(V a, V b) {
+  return map([&](int i) { return a.lane[i] + b.lane[i]; });
+}
+inline V sub(V a, V b) {
+  return map([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+inline V mul(V a, V b) {
+  return map([&](int i) { return a.lane[i] * b.lane[i]; });
+}
+inline V fma(V a, V b, V c) {
+  return map([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
+}
+inline V fnma(V a, V b, V c) {
+  return map([&](int i) { return c.lane[i] - a.lane[i] * b.lane[i]; });
+}
+inline V max(V a, V b) {
+  return map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+
+// Adding 1.5 · 2^23 leaves the nearest integer in the low bits of the mantissa.
+constexpr float kRounder = 12582912.0f;
+
+inline V round(V x) {
+  return map([&](int i) { return x.lane[i] + kRounder - kRounder; });
+}
+inline V scale2(V x, V n) {
+  return map([&](int i) {
+    const uint32_t exponent = bits_of(n.lane[i] + kRounder) - bits_of(kRounder);
+    return float_of(bits_of(x.lane[i]) + (exponent << 23));
+  });
+}
+inline V keep_from(V x, float low, V y) {
+  return map([&](int i) { return x.lane[i] < low ? 0.0f : y.lane[i]; });
+}
+
+}  // namespace
+}  // namespace sweet::portable

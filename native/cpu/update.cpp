@@ -1,0 +1,33 @@
+#include "update.h"
+
+#include "rows.h"
+
+namespace sweet {
+
+Status run_update(const Update& update, Units units, const UpdateOut& out) {
+  const int64_t n = update.head.rows;
+  Scratch<int32_t> labels(n);
+  Scratch<double> lse(n), ref_lse(update.ref_logps ? 0 : n);
+  Scratch<float> ref_room(update.ref_logps ? 0 : n);
+  if (!labels.ok() || !lse.ok() || !ref_lse.ok() || !ref_room.ok()) return {Code::memory};
+
+  Status status = check_labels(update.labels, n, update.head.vocab, labels.get());
+  if (!status.ok()) return status;
+  Preference preference(update.batch, update.options, units);
+  status = preference.check(labels.get());
+  if (!status.ok()) return status;
+
+  // Reference first: gradLogits may be the logits, and nothing of the caller's is written until all inputs are read.
+  const float* ref_logps = update.ref_logps;
+  if (!ref_logps) {
+    status = forward_of(update.reference, labels.get(), {ref_room.get(), ref_lse.get(), nullptr, true});
+    if (!status.ok()) return status;
+    ref_logps = ref_room.get();
+  }
+  status = forward_of(update.head, labels.get(), {out.logps, lse.get(), nullptr, true});
+  if (!status.ok()) return status;
+  preference.compute(out.logps, ref_logps, out.preference);
+  return backward_of(update.head, labels.get(), lse.get(), out.preference.grad_logps, out.gradients);
+}
+
+}  // namespace sweet

@@ -1,0 +1,54 @@
+// The loss of one pair and its slope, for every backend: the CPU's and the GPU's kernels compile this header.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define SWEET_HOST_DEVICE __host__ __device__
+#else
+#define SWEET_HOST_DEVICE
+#endif
+
+namespace sweet {
+
+enum class LossType : int32_t { sigmoid, hinge, ipo };
+
+struct PairLoss {
+  LossType type;
+  double beta;
+  double label_smoothing;  // ε, of the sigmoid loss only
+};
+
+struct PairTerm {
+  double loss;   // ℓ
+  double slope;  // ∂ℓ/∂Δ
+};
+
+/** log σ(u) without overflow or cancellation for any u. */
+SWEET_HOST_DEVICE inline double log_sigmoid(double u) { return fmin(u, 0.0) - log1p(exp(-fabs(u))); }
+
+SWEET_HOST_DEVICE inline double sigmoid(double u) {
+  const double e = exp(-fabs(u));
+  return (u >= 0 ? 1.0 : e) / (1.0 + e);
+}
+
+/** ℓ and ∂ℓ/∂Δ at Δ = S_chosen − S_rejected. */
+SWEET_HOST_DEVICE inline PairTerm pair_term(const PairLoss& loss, double delta) {
+  const double beta = loss.beta, eps = loss.label_smoothing, u = beta * delta;
+  switch (loss.type) {
+    case LossType::hinge:
+      return {u >= 1 ? 0.0 : 1 - u, u >= 1 ? 0.0 : u < 1 ? -beta : u};  // a NaN shows in both
+    case LossType::ipo: {
+      const double d = delta - 1 / (2 * beta);
+      return {d * d, 2 * d};
+    }
+    case LossType::sigmoid:
+      break;
+  }
+  // With u = ±∞ one logarithm is infinite; its weight ε = 0 must silence it.
+  const double against = eps > 0 ? eps * log_sigmoid(-u) : 0.0;
+  return {-(1 - eps) * log_sigmoid(u) - against, -beta * ((1 - eps) * sigmoid(-u) - eps * sigmoid(u))};
+}
+
+}  // namespace sweet

@@ -1,0 +1,32 @@
+// What an operation answers: it worked, or which rule the input broke and where. Nothing is written when a rule is
+// broken.
+#pragma once
+
+#include <cstdint>
+
+namespace sweet {
+
+enum class Code : int32_t {
+  ok,
+  memory,              // scratch memory could not be had
+  label,               // index: row, value: the label
+  turn_offsets,        // index: position in turnOffsets, value: what stands there
+  trajectory_offsets,  // likewise
+  empty_turn,          // index: turn
+  empty_trajectory,    // index: trajectory
+  chosen,              // index: pair, value: the index it names
+  rejected,            // likewise
+  same_pair,           // index: pair, value: the index both name
+  pair_weight,         // index: pair
+  zero_weights,        // every weight is 0
+};
+
+struct Status {
+  Code code = Code::ok;
+  int64_t index = 0;
+  int64_t value = 0;
+
+  bool ok() const { return code == Code::ok; }
+};
+
+}  // namespace sweet
