@@ -16,10 +16,14 @@ constexpr int kBlock = 1024;  // words summed in float32 lanes before they are j
 // The pivot follows the largest word once that lies further above it than this; e^16 · 1024 is far from overflow.
 constexpr float kLift = 16;
 
-// e^x, relative error below 2 ulp for −87 ≤ x ≤ 88; 0 below (−∞ included), NaN for NaN.
+// Below these e^x counts 0. Sums stop at 2^-126: what lies under it cannot matter beside the pivot's 1, and subnormal
+// numbers are slow. Gradients go down to the last subnormal number, which 16-bit storage can hold as well.
+constexpr float kLowestTerm = -87, kLowestGradient = -104;
+
+// e^x for x ≥ low, 0 below it (−∞ included), NaN for NaN; relative error below 2 ulp where the result is normal.
 // x = n·ln 2 + r,  e^r = 1 + r + r²·q(r) with q a minimax polynomial on |r| ≤ ln 2 / 2. ln 2 is split so that n·high is
 // exact.
-inline V exp(V x) {
+inline V exp(V x, float low) {
   const V n = round(mul(x, set1(1.44269504f)));
   V r = fnma(n, set1(0.693359375f), x);
   r = fnma(n, set1(-2.12194440e-4f), r);
@@ -29,7 +33,7 @@ inline V exp(V x) {
   q = fma(q, r, set1(1.666652113e-1f));
   q = fma(q, r, set1(4.999999404e-1f));
   const V e = add(fma(q, mul(r, r), r), set1(1.0f));
-  return keep_from(x, -87.0f, scale2(e, n));
+  return keep_from(x, low, scale2(e, n));
 }
 
 template <class T>
@@ -54,11 +58,11 @@ BlockSums sum_block(const T* x, int n, float pivot, float scale) {
   V sum[4] = {zero, zero, zero, zero}, weighted[4] = {zero, zero, zero, zero};
   V largest = set1(-INFINITY);
   const auto take = [&](V word, int chain) {
-    const V z = mul(sub(word, p), s), e = exp(z);
+    const V z = mul(sub(word, p), s), e = exp(z, kLowestTerm);
     largest = max(largest, word);
     sum[chain] = add(sum[chain], e);
     // A masked word has z = −∞ and e = 0; their product counts 0.
-    if (kEntropy) weighted[chain] = fma(keep_from(z, -87.0f, z), e, weighted[chain]);
+    if (kEntropy) weighted[chain] = fma(keep_from(z, kLowestTerm, z), e, weighted[chain]);
   };
   int i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
@@ -119,7 +123,7 @@ void grad_words(const void* from, void* to, int64_t n, float scale, float pivot,
   const T* x = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
   const V p = set1(pivot), s = set1(scale), o = set1(offset), minus_g = set1(-g);
-  const auto grad = [&](V word) { return mul(minus_g, exp(sub(mul(sub(word, p), s), o))); };
+  const auto grad = [&](V word) { return mul(minus_g, exp(sub(mul(sub(word, p), s), o), kLowestGradient)); };
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(out + i, grad(load(x + i)));
   if (i < n) {

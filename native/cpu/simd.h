@@ -6,7 +6,7 @@
 //   set1 add sub mul fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b
 //   max(a, b)                       b where either is a NaN
 //   round(x)                        to the nearest integer
-//   scale2(x, n)                    x · 2^n for integral n, −126 ≤ n ≤ 127
+//   scale2(x, n)                    x · 2^n for 0.5 < x < 2 and integral n, −151 ≤ n ≤ 60
 //   keep_from(x, low, y)            y where x ≥ low or x is a NaN, else 0
 //   kTileRows kTileVectors          the register tile of the matrix product
 #pragma once
