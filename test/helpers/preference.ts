@@ -1,0 +1,189 @@
+/** What must hold of both preference losses, on trajectories and on turns. */
+import type { PreferenceResult } from 'sweet-rl';
+import { expect, it } from 'vitest';
+import type { LossType, Preference } from '../reference/preference.ts';
+import { type Pairs, pairsBetween } from './batches.ts';
+import { expectClose, expectSameBits, lossTolerance, oneRounding, type Tolerance } from './compare.ts';
+import { centralDifferences } from './differences.ts';
+import { underThreadCounts } from './machine.ts';
+import { sharedView, shifted } from './storage.ts';
+import type { VectorCase } from './vectors.ts';
+
+export const PER_PAIR = ['pairLosses', 'margins', 'chosenRewards', 'rejectedRewards'] as const;
+export const ARRAYS = [...PER_PAIR, 'turnAdvantages', 'gradLogps'] as const;
+export const SCALARS = ['loss', 'preferenceLoss', 'nllLoss', 'accuracy'] as const;
+
+export interface LossOptions extends Partial<Pairs> {
+  logps?: Float32Array;
+  refLogps?: Float32Array;
+  mask?: Uint8Array;
+  beta?: number;
+  lossType?: LossType;
+  labelSmoothing?: number;
+  pairWeights?: Float32Array;
+  pairDenominator?: number;
+  nllCoef?: number;
+  nllDenominator?: number;
+  out?: Partial<Record<(typeof ARRAYS)[number], Float32Array>>;
+}
+
+/** A loss and its oracle, each on the same batch unless the options say otherwise. */
+export interface Subject {
+  loss: (options: LossOptions) => PreferenceResult;
+  oracle: (options: LossOptions) => Preference;
+  batch: { logps: Float32Array; refLogps: Float32Array; mask: Uint8Array } & Pairs;
+  /** How many tokens of a trajectory or a turn count. */
+  tokensOf: (unit: number) => number;
+}
+
+export function expectPreference(ours: PreferenceResult, expected: Preference): void {
+  for (const name of SCALARS) expectClose(name, [ours[name]], [expected[name]], lossTolerance);
+  for (const name of ARRAYS) expectClose(name, ours[name], expected[name], oneRounding);
+}
+
+export function expectSamePreference(ours: PreferenceResult, expected: PreferenceResult): void {
+  for (const name of SCALARS) expect(ours[name], name).toBe(expected[name]);
+  for (const name of ARRAYS) expectSameBits(name, ours[name], expected[name]);
+}
+
+export function describePreference({ loss, oracle, batch, tokensOf }: Subject): void {
+  const pairs = batch.chosen.length;
+  const weights = Float32Array.from({ length: pairs }, (_, p) => (p % 3) / 2 + 0.25);
+  const someZero = weights.map((w, p) => (p % 2 === 0 ? 0 : w));
+
+  const options: [string, LossOptions][] = [
+    ['defaults', {}],
+    ['beta', { beta: 0.7 }],
+    ['label smoothing', { labelSmoothing: 0.2, beta: 1.5 }],
+    ['hinge', { lossType: 'hinge', beta: 0.4 }],
+    ['ipo', { lossType: 'ipo', beta: 0.4 }],
+    ['pair weights', { pairWeights: weights }],
+    ['pair weights, some 0', { pairWeights: someZero, lossType: 'ipo' }],
+    ['pair denominator', { pairDenominator: 37.5, pairWeights: weights }],
+    ['nll', { nllCoef: 0.3 }],
+    ['nll denominator', { nllCoef: 0.3, nllDenominator: 1234 }],
+    ['no nll', { nllCoef: 0 }],
+    [
+      'everything',
+      { beta: 2, labelSmoothing: 0.1, pairWeights: weights, pairDenominator: 3, nllCoef: 1, nllDenominator: 9 },
+    ],
+    ['one pair', pairsBetween(batch, 0, 1)],
+  ];
+
+  it.each(options)('agrees with the oracle: %s', (_name, given) => {
+    expectPreference(loss(given), oracle(given));
+  });
+
+  it.each([1e4, -1e4])('stays finite at margins about %d', (margin) => {
+    // The units of the first pair are pushed apart; in a sum of float32 log-ratios by some 1e4 each.
+    for (const lossType of ['sigmoid', 'hinge', 'ipo'] as const) {
+      const given = { ...pairsBetween(batch, 0, 1), logps: batch.logps.map((x) => x * margin), beta: 1, lossType };
+      const result = loss(given);
+      expect(Math.abs(result.margins[0]!)).toBeGreaterThan(1e3);
+      expect([...result.pairLosses, ...result.gradLogps, result.loss].every(Number.isFinite)).toBe(true);
+      expectPreference(result, oracle(given));
+    }
+  });
+
+  it.each(options)('has the gradient that finite differences give: %s', (_name, given) => {
+    // hinge has a kink where u = 1; none of these margins stands within a step of it.
+    const { gradLogps } = loss(given);
+    const overOracle = centralDifferences(
+      batch.logps,
+      1e-4,
+      (moved) => oracle({ ...given, logps: moved as unknown as Float32Array }).loss,
+    );
+    const overLoss = centralDifferences(
+      batch.logps,
+      2 ** -8,
+      (moved) => loss({ ...given, logps: Float32Array.from(moved) }).loss,
+    );
+    expectClose('gradLogps', gradLogps, overOracle, (g) => 1e-6 + 1e-5 * Math.abs(g));
+    expectClose('gradLogps', gradLogps, overLoss, (g) => 2e-5 + 1e-4 * Math.abs(g));
+  });
+
+  it('never reads a masked token', () => {
+    const spoiled = batch.logps.map((x, i) => (batch.mask[i] === 0 ? NaN : x));
+    expectSamePreference(loss({ logps: spoiled, nllCoef: 0.1 }), loss({ nllCoef: 0.1 }));
+  });
+
+  it('counts equal scores as no win', () => {
+    const result = loss({ logps: batch.refLogps });
+    expect(result.accuracy).toBe(0);
+    expect(Array.from(result.margins).every((margin) => margin === 0)).toBe(true);
+    expectClose('pairLosses', result.pairLosses, new Float64Array(pairs).fill(Math.LN2), oneRounding);
+  });
+
+  it('turns rewards and margins round when chosen and rejected change places', () => {
+    const straight = loss({ nllCoef: 0 });
+    const swapped = loss({ nllCoef: 0, chosen: batch.rejected, rejected: batch.chosen });
+    expectSameBits('rewards', swapped.chosenRewards, straight.rejectedRewards);
+    expectSameBits(
+      'margins',
+      swapped.margins,
+      straight.margins.map((margin) => -margin),
+    );
+    expect(swapped.accuracy).toBeCloseTo(1 - straight.accuracy, 12);
+  });
+
+  it('takes a pair twice as it takes a pair of weight 2', () => {
+    const { chosen, rejected } = batch;
+    const twice = loss({
+      chosen: Int32Array.of(...chosen, chosen[0]!),
+      rejected: Int32Array.of(...rejected, rejected[0]!),
+      nllCoef: 0,
+    });
+    const heavy = loss({ pairWeights: new Float32Array(pairs).fill(1).fill(2, 0, 1), nllCoef: 0 });
+    expectClose('loss', [twice.loss], [heavy.loss], lossTolerance);
+    expectClose('gradLogps', twice.gradLogps, heavy.gradLogps, (g) => 2 * oneRounding(g, 0));
+  });
+
+  it('adds up over micro-batches that are given the denominators of the whole', () => {
+    const whole = loss({ nllCoef: 0.5, pairWeights: weights });
+    const total = (values: ArrayLike<number>) => Array.from(values).reduce((a, b) => a + b, 0);
+    const nllDenominator = total(Array.from(batch.chosen, tokensOf));
+    const parts = [0, 1, Math.floor(pairs / 2)].map((begin, k, begins) => {
+      const end = begins[k + 1] ?? pairs;
+      const own = { ...pairsBetween(batch, begin, end), pairWeights: weights.slice(begin, end) };
+      return loss({ ...own, nllCoef: 0.5, pairDenominator: total(weights), nllDenominator });
+    });
+    expectClose('loss', [total(parts.map((part) => part.loss))], [whole.loss], lossTolerance);
+    const gradLogps = Float64Array.from(whole.gradLogps, (_, i) => total(parts.map((part) => part.gradLogps[i]!)));
+    const largest = Math.max(...whole.gradLogps.map(Math.abs));
+    expectClose('gradLogps', gradLogps, whole.gradLogps, () => parts.length * 2 ** -24 * largest);
+  });
+
+  it('gives the same bits for any number of threads, from views and from shared memory', () => {
+    const plain = loss({ nllCoef: 0.1 });
+    for (const { result } of underThreadCounts(() => loss({ nllCoef: 0.1 }))) expectSamePreference(result, plain);
+    const views = {
+      logps: shifted(batch.logps, 1),
+      refLogps: sharedView(batch.refLogps),
+      mask: shifted(batch.mask, 3),
+      chosen: shifted(batch.chosen, 1),
+      rejected: sharedView(batch.rejected),
+    };
+    expectSamePreference(loss({ ...views, nllCoef: 0.1 }), plain);
+  });
+
+  it('writes into out buffers', () => {
+    const plain = loss({});
+    const out = Object.fromEntries(ARRAYS.map((name, k) => [name, shifted(plain[name], k).fill(7)]));
+    const result = loss({ out });
+    for (const name of ARRAYS) expect(result[name]).toBe(out[name]);
+    expectSamePreference(result, plain);
+  });
+}
+
+/** The vectors hold whatever of the result their case is about. */
+export function expectMeetsVector(
+  ours: PreferenceResult | Preference,
+  vector: VectorCase<unknown>,
+  [scalars, arrays]: [Tolerance, Tolerance] = [lossTolerance, oneRounding],
+): void {
+  for (const [name, expected] of Object.entries(vector.expected())) {
+    const own = ours[name as keyof Preference];
+    if (typeof own === 'number') expectClose(name, [own], expected, scalars);
+    else expectClose(name, own, expected, arrays);
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * z = logits / temperature, lse = max z + log Σ exp(z − max z), logp = z[label] − lse,
+ * H = lse − Σ p z with p = exp(z − lse), and ∂logp/∂logits = (1[v = label] − p) / temperature.
+ */
+export interface Rows {
+  /** N rows of V words, without padding. */
+  logits: Float64Array;
+  labels: ArrayLike<number>;
+  mask?: ArrayLike<number> | undefined;
+  temperature?: number | undefined;
+  ignoreIndex?: number | undefined;
+}
+
+export interface RowResults {
+  logps: Float64Array;
+  lse: Float64Array;
+  entropy: Float64Array;
+}
+
+export function tokenLogps(rows: Rows): RowResults {
+  const { labels, mask, ignoreIndex = -100 } = rows;
+  const N = labels.length;
+  const results = { logps: new Float64Array(N), lse: new Float64Array(N), entropy: new Float64Array(N) };
+  for (let i = 0; i < N; i++) {
+    if (mask?.[i] === 0) continue;
+    const z = scaledRow(rows, i);
+    const lse = logSumExp(z);
+    results.lse[i] = lse;
+    results.entropy[i] = z.reduce((sum, zv) => (zv === -Infinity ? sum : sum + Math.exp(zv - lse) * (lse - zv)), 0);
+    if (labels[i] !== ignoreIndex) results.logps[i] = z[labels[i]!]! - lse;
+  }
+  return results;
+}
+
+export function tokenLogpsBackward(rows: Rows & { gradLogps: ArrayLike<number> }): Float64Array {
+  const { logits, labels, mask, gradLogps, temperature = 1, ignoreIndex = -100 } = rows;
+  const V = logits.length / labels.length;
+  const gradLogits = new Float64Array(logits.length);
+  for (let i = 0; i < labels.length; i++) {
+    if (mask?.[i] === 0 || labels[i] === ignoreIndex) continue;
+    const z = scaledRow(rows, i);
+    const lse = logSumExp(z);
+    const scale = gradLogps[i]! / temperature;
+    gradLogits.set(
+      z.map((zv, v) => scale * (v === labels[i] ? -Math.expm1(zv - lse) : -Math.exp(zv - lse))),
+      i * V,
+    );
+  }
+  return gradLogits;
+}
+
+function scaledRow({ logits, labels, temperature = 1 }: Rows, i: number): Float64Array {
+  const V = logits.length / labels.length;
+  return logits.subarray(i * V, (i + 1) * V).map((x) => x / temperature);
+}
+
+export function logSumExp(z: Float64Array): number {
+  const max = z.reduce((a, b) => Math.max(a, b), -Infinity);
+  return max + Math.log(z.reduce((sum, zv) => sum + Math.exp(zv - max), 0));
+}

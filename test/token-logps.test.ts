@@ -1,0 +1,396 @@
+/** tokenLogps and tokenLogpsBackward against the oracle, on every backend. */
+import { IGNORE_INDEX, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
+import { expectClose, expectGradient, expectSameBits } from './helpers/compare.ts';
+import { centralDifferences, weightedSum } from './helpers/differences.ts';
+import { forEachBackend, underThreadCounts } from './helpers/machine.ts';
+import { Random } from './helpers/random.ts';
+import { expectedOf, inputsOf, type RowCase, randomRows, rowCase } from './helpers/rows.ts';
+import { DTYPES, type DType, padRows, type Stored, sharedView, shifted, unpadRows } from './helpers/storage.ts';
+import { type VectorCase, vectorCases } from './helpers/vectors.ts';
+import { tokenLogps as oracle, tokenLogpsBackward as oracleBackward } from './reference/token-logps.ts';
+
+const SMALL_VOCABULARIES = [1, 2, 7, 15, 16, 17, 31, 33, 63, 65];
+const random = new Random(7);
+
+/** Every vocabulary size around a vector's and a block's width; then what rows of a language model do at their worst. */
+function casesOf(dtype: DType): RowCase[] {
+  const labels = (N: number, V: number) => random.integers(N, 0, V);
+  const filled = (N: number, V: number, word: (v: number, i: number) => number) =>
+    Float64Array.from({ length: N * V }, (_, at) => word(at % V, Math.floor(at / V)));
+  const noise = (scale: number) => scale * random.normal();
+  const masked = randomRows(6, 65, dtype, { mask: Uint8Array.of(1, 0, 1, 1, 0, 1) });
+  const nanRows = filled(6, 65, (_, i) => (i === 1 || i === 4 ? NaN : noise(3)));
+  return [
+    ...SMALL_VOCABULARIES.map((V) => randomRows(5, V, dtype)),
+    randomRows(3, 1023, dtype),
+    randomRows(3, 1025, dtype),
+    randomRows(3, 4099, dtype),
+    randomRows(2, 16385, dtype),
+    randomRows(1, 50257, dtype),
+    randomRows(1, 33, dtype),
+    randomRows(4001, 3, dtype),
+    randomRows(7, 130, dtype, { temperature: 0.7 }),
+    randomRows(7, 130, dtype, { temperature: 3, scale: 20 }),
+    rowCase(
+      '±100',
+      labels(3, 1023),
+      filled(3, 1023, () => 200 * random.uniform() - 100),
+      dtype,
+    ),
+    rowCase(
+      '±100 at temperature 1.3',
+      labels(3, 1023),
+      filled(3, 1023, () => 200 * random.uniform() - 100),
+      dtype,
+      {
+        temperature: 1.3,
+      },
+    ),
+    rowCase(
+      'outliers',
+      labels(4, 257),
+      filled(4, 257, (v) => (v % 50 === 9 ? noise(1e4) : noise(2))),
+      dtype,
+    ),
+    rowCase(
+      'outliers, temperature',
+      labels(4, 257),
+      filled(4, 257, (v) => (v % 50 === 9 ? noise(1e4) : 0)),
+      dtype,
+      {
+        temperature: 0.9,
+      },
+    ),
+    rowCase(
+      'masked words',
+      Int32Array.of(3, 8, 40, 5, 6),
+      filled(5, 90, (v) => (v % 3 === 2 ? -Infinity : noise(3))),
+      dtype,
+    ),
+    // A block of 1 024 words without any finite one, before and after the words that count.
+    rowCase(
+      'a first block of −∞',
+      Int32Array.of(2000, 1500),
+      filled(2, 2500, (v) => (v < 1400 ? -Infinity : noise(2))),
+      dtype,
+    ),
+    rowCase(
+      'only the first word',
+      Int32Array.of(0, 0),
+      filled(2, 2500, (v) => (v > 0 ? -Infinity : 5)),
+      dtype,
+    ),
+    rowCase(
+      'only the last word',
+      Int32Array.of(2499, 2499),
+      filled(2, 2500, (v) => (v < 2499 ? -Infinity : -5)),
+      dtype,
+    ),
+    // Ever larger maxima: a running maximum or a pivot must move, block after block.
+    rowCase(
+      'rising',
+      labels(2, 5000),
+      filled(2, 5000, (v) => v / 25),
+      dtype,
+    ),
+    rowCase(
+      'falling',
+      labels(2, 5000),
+      filled(2, 5000, (v) => -v / 25),
+      dtype,
+    ),
+    rowCase(
+      'below zero',
+      labels(3, 33),
+      filled(3, 33, () => -90 + noise(1)),
+      dtype,
+    ),
+    rowCase(
+      'all equal',
+      labels(3, 100),
+      filled(3, 100, () => 2.5),
+      dtype,
+    ),
+    rowCase(
+      'one-hot',
+      Int32Array.of(7, 8, 7),
+      filled(3, 64, (v, i) => (v === 7 ? [80, 1e4, 30][i]! : 0)),
+      dtype,
+    ),
+    rowCase(
+      'ignored rows',
+      Int32Array.of(-100, 1, 13, -100, 4, -100),
+      filled(6, 33, () => noise(3)),
+      dtype,
+    ),
+    rowCase(
+      'a word as ignoreIndex',
+      Int32Array.of(0, 1, 0, 2),
+      filled(4, 5, () => noise(3)),
+      dtype,
+      { ignoreIndex: 0 },
+    ),
+    masked,
+    rowCase('NaN and illegal labels under the mask', Int32Array.of(1, 99, 2, 3, -7, 64), nanRows, dtype, {
+      mask: masked.options.mask!,
+    }),
+    rowCase(
+      'everything masked',
+      Int32Array.of(1, 2),
+      filled(2, 17, () => NaN),
+      dtype,
+      { mask: new Uint8Array(2) },
+    ),
+  ];
+}
+
+const cases = DTYPES.flatMap(casesOf).map((rows) => ({ ...rows, expected: expectedOf(rows) }));
+const vectors = vectorCases<{ temperature: number; ignoreIndex: number }>('token_logps');
+
+function vectorRows(vector: VectorCase<{ temperature: number; ignoreIndex: number }>): RowCase {
+  const { data, dtype } = vector.stored('logits');
+  const [labels, gradLogps] = [vector.integers('labels'), vector.floats('grad_logps')];
+  const values = vector.values('logits');
+  return {
+    name: vector.name,
+    V: values.length / labels.length,
+    dtype,
+    logits: data,
+    values,
+    labels,
+    gradLogps,
+    options: vector.options,
+  };
+}
+
+function runBoth(rows: RowCase) {
+  const forward = tokenLogps({ ...inputsOf(rows), entropy: true });
+  const { gradLogits } = tokenLogpsBackward({ ...inputsOf(rows), lse: forward.lse, gradLogps: rows.gradLogps });
+  return { ...forward, gradLogits };
+}
+
+function expectSameResults(ours: ReturnType<typeof runBoth>, expected: ReturnType<typeof runBoth>): void {
+  expectSameBits('logps', ours.logps, expected.logps);
+  expectSameBits('lse', ours.lse, expected.lse);
+  expectSameBits('entropy', ours.entropy!, expected.entropy!);
+  expectSameBits('gradLogits', ours.gradLogits as Stored, expected.gradLogits as Stored);
+}
+
+describe('the oracle', () => {
+  it.each(vectors)('agrees with the vector $name', (vector) => {
+    const rows = { logits: vector.values('logits'), labels: vector.integers('labels'), ...vector.options };
+    const results = oracle(rows);
+    const gradLogits = oracleBackward({ ...rows, gradLogps: vector.floats('grad_logps') });
+    const exact = (x: number) => 1e-11 + 1e-11 * Math.abs(x);
+    expectClose('logps', results.logps, vector.values('expected.logps'), exact);
+    expectClose('lse', results.lse, vector.values('expected.lse'), exact);
+    expectClose('entropy', results.entropy, vector.values('expected.entropy'), exact);
+    // The widest cases hold their gradients in float32.
+    expectClose('gradLogits', gradLogits, vector.values('expected.grad_logits'), (x) => 1e-11 + 1e-7 * Math.abs(x));
+  });
+
+  it('has the gradient of its log-probs', () => {
+    const rows = { logits: random.normals(3 * 7, 2), labels: Int32Array.of(4, 0, 6), temperature: 0.8 };
+    const gradLogps = random.normals(3);
+    const differences = centralDifferences(rows.logits, 1e-5, (logits) =>
+      weightedSum(oracle({ ...rows, logits }).logps, gradLogps),
+    );
+    expectClose('differences', differences, oracleBackward({ ...rows, gradLogps }), () => 1e-9);
+  });
+});
+
+forEachBackend(() => {
+  describe.each(cases)('$name', ({ expected, ...rows }) => {
+    it('gives log-probs, lse and entropy', () => {
+      const { logps, lse, entropy } = tokenLogps({ ...inputsOf(rows), entropy: true });
+      expectClose('logps', logps, expected.logps, expected.rowTolerance);
+      expectClose('lse', lse, expected.lse, expected.rowTolerance);
+      expectClose('entropy', entropy!, expected.entropy, expected.rowTolerance);
+    });
+
+    it('gives the gradient, out of place and in place', () => {
+      const untouched = rows.logits.slice();
+      const { lse } = tokenLogps(inputsOf(rows));
+      const inputs = { ...inputsOf(rows), lse, gradLogps: rows.gradLogps };
+      const { gradLogits } = tokenLogpsBackward(inputs);
+      expectGradient('gradLogits', gradLogits as Stored, expected.gradLogits, rows.dtype, expected.gradTolerance);
+      expectSameBits('logits', rows.logits, untouched);
+
+      const inPlace = rows.logits.slice();
+      const result = tokenLogpsBackward({ ...inputs, logits: inPlace, out: { gradLogits: inPlace } });
+      expect(result.gradLogits).toBe(inPlace);
+      expectSameBits('gradLogits in place', inPlace, gradLogits as Stored);
+    });
+  });
+
+  it.each(vectors)('meets the vector $name', (vector) => {
+    const rows = vectorRows(vector);
+    const { gradTolerance } = expectedOf(rows);
+    const { logps, lse, entropy, gradLogits } = runBoth(rows);
+    const tolerance = (x: number) => 2e-6 + 2e-6 * Math.abs(x);
+    expectClose('logps', logps, vector.values('expected.logps'), tolerance);
+    expectClose('lse', lse, vector.values('expected.lse'), tolerance);
+    expectClose('entropy', entropy!, vector.values('expected.entropy'), tolerance);
+    expectGradient(
+      'gradLogits',
+      gradLogits as Stored,
+      vector.values('expected.grad_logits'),
+      rows.dtype,
+      gradTolerance,
+    );
+  });
+
+  describe.each(DTYPES)('layouts, %s', (dtype) => {
+    const rows = randomRows(5, 1027, dtype);
+    const { V, logits, labels, gradLogps } = rows;
+    const rowStride = V + 9;
+
+    it('reads padded rows, with the last row padded or not', () => {
+      const plain = runBoth(rows);
+      const ragged = runWithStride(padRows(logits, V, rowStride, dtype, false), {});
+      const padded = runWithStride(padRows(logits, V, rowStride, dtype), { vocabSize: V });
+      expectSameResults(ragged, plain);
+      expectSameResults(padded, plain);
+    });
+
+    it('reads only the first vocabSize words, when the rows are not padded further', () => {
+      const padded = padRows(logits, V, rowStride, dtype);
+      const { logps } = tokenLogps({ logits: padded, dtype, labels, vocabSize: V, rowStride });
+      expectSameBits('logps', logps, tokenLogps(inputsOf(rows)).logps);
+      const exact = tokenLogps({ logits, dtype, labels, vocabSize: V });
+      expectSameBits('logps of exact rows', exact.logps, logps);
+    });
+
+    it('leaves the padding of out.gradLogits alone and zeroes that of a fresh one', () => {
+      const padded = padRows(logits, V, rowStride, dtype);
+      const { lse } = tokenLogps(inputsOf(rows));
+      const inputs = { logits: padded, dtype, labels, lse, gradLogps, rowStride, vocabSize: V };
+      const fresh = tokenLogpsBackward(inputs).gradLogits as Stored;
+      const out = padded.slice().fill(7);
+      tokenLogpsBackward({ ...inputs, out: { gradLogits: out } });
+      const isPadding = (_: number, at: number) => at % rowStride >= V;
+      expect(fresh.length).toBe(padded.length);
+      expect(
+        Array.from(fresh)
+          .filter(isPadding)
+          .every((bits) => bits === 0),
+      ).toBe(true);
+      expect(
+        Array.from(out)
+          .filter(isPadding)
+          .every((bits) => bits === 7),
+      ).toBe(true);
+      expectSameBits('rows', unpadRows(out, 5, V, rowStride), unpadRows(fresh, 5, V, rowStride));
+    });
+
+    it('gives the same bits from views at any offset and from shared memory', () => {
+      const plain = runBoth(rows);
+      for (const offset of [1, 2, 3, 5, 8]) {
+        const views = {
+          ...rows,
+          logits: shifted(logits, offset),
+          labels: shifted(labels, offset),
+          gradLogps: shifted(gradLogps, offset),
+        };
+        expectSameResults(runBoth(views), plain);
+      }
+      const views = {
+        ...rows,
+        logits: sharedView(logits),
+        labels: sharedView(labels),
+        gradLogps: sharedView(gradLogps),
+      };
+      expectSameResults(runBoth(views), plain);
+    });
+
+    it('writes into out buffers, views of larger ones too', () => {
+      const plain = runBoth(rows);
+      const out = {
+        logps: shifted(plain.logps, 3).fill(7),
+        lse: sharedView(plain.lse).fill(7),
+        entropy: new Float32Array(5),
+      };
+      const forward = tokenLogps({ ...inputsOf(rows), entropy: true, out });
+      const gradLogits = shifted(logits, 3).fill(7);
+      const backward = tokenLogpsBackward({ ...inputsOf(rows), lse: out.lse, gradLogps, out: { gradLogits } });
+      expect(forward.logps).toBe(out.logps);
+      expect(forward.lse).toBe(out.lse);
+      expect(forward.entropy).toBe(out.entropy);
+      expect(backward.gradLogits).toBe(gradLogits);
+      expectSameResults({ ...forward, gradLogits }, plain);
+      expect(new Float32Array(out.logps.buffer).filter((_, i) => i < 3 || i >= 8)).toEqual(new Float32Array(6));
+    });
+
+    it('takes labels as BigInt64Array', () => {
+      const wide = BigInt64Array.from(labels, BigInt);
+      wide[2] = BigInt(IGNORE_INDEX);
+      const narrow = Int32Array.from(wide, Number);
+      const big = tokenLogps({ logits, dtype, labels: wide });
+      const small = tokenLogps({ logits, dtype, labels: narrow });
+      expectSameBits('logps', big.logps, small.logps);
+      const backward = { logits, dtype, lse: big.lse, gradLogps };
+      expectSameBits(
+        'gradLogits',
+        tokenLogpsBackward({ ...backward, labels: wide }).gradLogits as Stored,
+        tokenLogpsBackward({ ...backward, labels: narrow }).gradLogits as Stored,
+      );
+    });
+
+    it('gives the same bits for any number of threads', () => {
+      const wide = randomRows(67, 2051, dtype);
+      const [first, ...others] = underThreadCounts(() => runBoth(wide));
+      for (const { result } of others) expectSameResults(result, first!.result);
+    });
+
+    function runWithStride(padded: Stored, extra: { vocabSize?: number }) {
+      const inputs = { logits: padded, dtype, labels, rowStride, ...extra };
+      const forward = tokenLogps({ ...inputs, entropy: true });
+      const gradLogits = tokenLogpsBackward({ ...inputs, lse: forward.lse, gradLogps }).gradLogits as Stored;
+      return { ...forward, gradLogits: unpadRows(gradLogits, labels.length, V, rowStride) };
+    }
+  });
+
+  it('takes no rows at all', () => {
+    const none = { logits: new Float32Array(0), labels: new Int32Array(0) };
+    const forward = tokenLogps(none);
+    expect(forward.logps).toEqual(new Float32Array(0));
+    const backward = tokenLogpsBackward({ ...none, lse: forward.lse, gradLogps: new Float32Array(0) });
+    expect(backward.gradLogits).toEqual(new Float32Array(0));
+  });
+
+  it('keeps a NaN visible, in its own row only', () => {
+    const { logits, labels, dtype } = randomRows(3, 1100, 'float32');
+    for (const position of [0, 17, 1099]) {
+      const spoiled = logits.slice();
+      spoiled[1100 + position] = NaN;
+      const { logps, lse } = tokenLogps({ logits: spoiled, dtype, labels });
+      expect(Array.from(logps, Number.isNaN)).toEqual([false, true, false]);
+      expect(Array.from(lse, Number.isNaN)).toEqual([false, true, false]);
+      const gradLogps = Float32Array.of(1, 1, 1);
+      const gradLogits = tokenLogpsBackward({ logits: spoiled, dtype, labels, lse, gradLogps }).gradLogits;
+      expect(Array.from(gradLogits.subarray(1100, 2200)).every(Number.isNaN)).toBe(true);
+      expect(Array.from(gradLogits).filter(Number.isNaN)).toHaveLength(1100);
+    }
+  });
+
+  it('gives −∞ for a masked word as the label, NaN for a row without any word', () => {
+    const logits = Float32Array.of(1, -Infinity, 2, -Infinity, -Infinity, -Infinity);
+    const { logps } = tokenLogps({ logits, labels: Int32Array.of(1, 0) });
+    expect(Array.from(logps)).toEqual([-Infinity, NaN]);
+  });
+
+  it('leaves the entropy out unless asked', () => {
+    expect(tokenLogps(inputsOf(randomRows(2, 5, 'float32')))).not.toHaveProperty('entropy');
+  });
+
+  it('has the gradient that finite differences give', () => {
+    const rows = randomRows(3, 9, 'float32', { scale: 1, temperature: 0.8 });
+    const { logits, labels, gradLogps, options } = rows;
+    const differences = centralDifferences(logits, 2 ** -6, (moved) =>
+      weightedSum(tokenLogps({ logits: Float32Array.from(moved), labels, ...options }).logps, gradLogps),
+    );
+    // The step's own error is step²/6 of the third derivative, the float32 log-probs' a few 1e-7 over the step.
+    expectClose('gradLogits', runBoth(rows).gradLogits as Stored, differences, () => 3e-4);
+  });
+});
