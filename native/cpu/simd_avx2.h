@@ -54,7 +54,8 @@ inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V fnma(V a, V b, V c) { return _mm256_fnmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
 inline V round(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-// In two factors: 2^(n+64) is a normal number for every n, and the product comes down from there into the subnormal ones.
+// In two factors: 2^(n+64) is a normal number for every n, and the product comes down from there into the subnormal
+// ones.
 inline V scale2(V x, V n) {
   const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127 + 64)), 23);
   return mul(mul(x, _mm256_castsi256_ps(bits)), set1(0x1p-64f));

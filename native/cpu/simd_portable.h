@@ -65,7 +65,8 @@ constexpr float kRounder = 12582912.0f;
 inline V round(V x) {
   return map([&](int i) { return x.lane[i] + kRounder - kRounder; });
 }
-// In two factors: 2^(n+64) is a normal number for every n, and the product comes down from there into the subnormal ones.
+// In two factors: 2^(n+64) is a normal number for every n, and the product comes down from there into the subnormal
+// ones.
 inline V scale2(V x, V n) {
   return map([&](int i) {
     const uint32_t exponent = bits_of(n.lane[i] + kRounder) - bits_of(kRounder) + 127 + 64;
