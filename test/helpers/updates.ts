@@ -1,0 +1,321 @@
+/** What must hold of both updates: head → log-probs → loss → gradient at the head, in one call. */
+import { linearLogps, linearLogpsBackward, type PreferenceResult, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
+import type { LinearGradients } from '../reference/linear-logps.ts';
+import type { Head, Reference, Update } from '../reference/update.ts';
+import { type Pairs, pairsBetween, randomPairs, randomStructure, type Structure } from './batches.ts';
+import { expectClose, expectGradient, expectSameBits, lossTolerance, specified } from './compare.ts';
+import { centralDifferences } from './differences.ts';
+import { underThreadCounts } from './machine.ts';
+import { ARRAYS, expectSamePreference } from './preference.ts';
+import { Random } from './random.ts';
+import { DTYPES, type DType, padRows, sharedView, shifted, type Stored, store, unpadRows } from './storage.ts';
+
+const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as const;
+
+type LinearFloats = Partial<Record<keyof LinearGradients, Float32Array>>;
+type Result = PreferenceResult & { logps: Float32Array; gradLogits?: Stored } & LinearFloats;
+type Options = Record<string, unknown>;
+
+/** An update, the loss it is made of, and its oracle. `extra` is what they are called with beside head and reference. */
+export interface UpdateSubject {
+  update: (options: Options) => Result;
+  loss: (options: Options) => PreferenceResult;
+  oracle: (options: OracleOptions) => Update;
+  /** Option sets that reach into every part of the loss. */
+  variants: [string, Options][];
+  structureOf: (structure: Structure) => Options;
+  units: (structure: Structure) => number;
+}
+
+interface OracleOptions extends Options, Structure, Pairs {
+  head: Head;
+  reference: Reference;
+  labels: Int32Array;
+}
+
+/** A head or a reference: its options of the call and the same for the oracle. */
+interface Source<O> {
+  name: string;
+  options: Options;
+  oracle: O;
+}
+
+const V = 37;
+const H = 11;
+
+function batchOf(subject: UpdateSubject) {
+  const random = new Random(31);
+  const structure = randomStructure(random, 5, 3, 6);
+  const N = structure.mask.length;
+  const starts = new Set(structure.turnOffsets);
+  // A row is dropped by its mask or by its label; the first of each turn is not.
+  const labels = random.integers(N, 0, V).map((label, i) => (!starts.has(i) && i % 4 === 1 ? -100 : label));
+  const pairs = randomPairs(random, subject.units(structure), 9);
+  const lossOptions = { ...subject.structureOf(structure), ...pairs };
+  return { N, labels, structure, pairs, lossOptions, options: { ...lossOptions, labels, mask: structure.mask } };
+}
+
+function headsOf(N: number, dtype: DType): Source<Head>[] {
+  const random = new Random(32);
+  const logits = store(random.normals(N * V, 2), dtype);
+  const hidden = store(random.normals(N * H), dtype);
+  const weight = store(random.normals(V * H, 0.7), dtype);
+  const bias = store(random.normals(V), dtype);
+  const linear = { hidden: hidden.data, weight: weight.data, dtype };
+  return [
+    { name: `logits, ${dtype}`, options: { logits: logits.data, dtype }, oracle: { logits: logits.values } },
+    { name: `hidden, ${dtype}`, options: linear, oracle: { hidden: hidden.values, weight: weight.values } },
+    {
+      name: `hidden with bias, ${dtype}`,
+      options: { ...linear, bias: bias.data },
+      oracle: { hidden: hidden.values, weight: weight.values, bias: bias.values },
+    },
+  ];
+}
+
+/** The same kinds of source for the reference, with other numbers. */
+function referencesOf(N: number, dtype: DType): Source<Reference>[] {
+  const random = new Random(33);
+  const refLogps = Float32Array.from(random.normals(N, 2));
+  const logits = store(random.normals(N * V, 2), dtype);
+  const hidden = store(random.normals(N * H), dtype);
+  const weight = store(random.normals(V * H, 0.7), dtype);
+  const bias = store(random.normals(V), dtype);
+  return [
+    { name: 'refLogps', options: { refLogps }, oracle: { refLogps } },
+    { name: 'refLogits', options: { refLogits: logits.data, refDtype: dtype }, oracle: { logits: logits.values } },
+    {
+      name: 'refHidden',
+      options: { refHidden: hidden.data, refWeight: weight.data, refBias: bias.data, refDtype: dtype },
+      oracle: { hidden: hidden.values, weight: weight.values, bias: bias.values },
+    },
+  ];
+}
+
+export function expectUpdate(ours: Result, expected: Update, dtype: DType): void {
+  expectClose('loss', [ours.loss], [expected.loss], lossTolerance);
+  expect(ours.accuracy).toBe(expected.accuracy);
+  expectClose('logps', ours.logps, expected.logps, specified);
+  for (const name of ARRAYS) expectClose(name, ours[name], expected[name], scaled(expected.turnAdvantages));
+  const upstream = Math.max(...expected.gradLogps.map(Math.abs));
+  if (ours.gradLogits) expectGradient('gradLogits', ours.gradLogits, expected.gradLogits, dtype, { upstream });
+  for (const name of LINEAR_GRADIENTS) {
+    // Storing a tile of gradients of the logits in the head's type, once, is allowed.
+    const rounding = { float32: 4e-6, float16: 2 ** -11, bfloat16: 2 ** -8 }[dtype];
+    if (ours[name]) expectClose(name, ours[name], expected[name]!, () => rounding * largest(expected[name]!));
+  }
+}
+
+/** Scores add up the errors of a few log-probs: the specified tolerance at the size of the scores. */
+function scaled(advantages: Float64Array) {
+  const size = 1 + largest(advantages);
+  return (expected: number) => 2e-6 * size + 2e-6 * Math.abs(expected);
+}
+
+function largest(values: Float64Array): number {
+  return values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+}
+
+function expectSameUpdate(ours: Result, expected: Result): void {
+  expectSamePreference(ours, expected);
+  for (const name of ['logps', 'gradLogits', ...LINEAR_GRADIENTS] as const) {
+    if (expected[name]) expectSameBits(name, ours[name]!, expected[name]);
+  }
+}
+
+export function describeUpdate(subject: UpdateSubject): void {
+  const { update, oracle, variants } = subject;
+  const { N, labels, structure, pairs, lossOptions, options } = batchOf(subject);
+  const float32Heads = headsOf(N, 'float32');
+  const [logitsHead, , linearHead] = float32Heads as [Source<Head>, Source<Head>, Source<Head>];
+  const [refLogps] = referencesOf(N, 'float32') as [Source<Reference>];
+
+  const combinations = DTYPES.flatMap((dtype) =>
+    headsOf(N, dtype).flatMap((head) => referencesOf(N, dtype).map((reference) => ({ dtype, head, reference }))),
+  );
+
+  it.each(combinations.map((each) => ({ ...each, name: `${each.head.name} against ${each.reference.name}` })))(
+    'agrees with the oracle: $name',
+    ({ dtype, head, reference }) => {
+      const ours = update({ ...options, ...head.options, ...reference.options });
+      const sources = { head: head.oracle, reference: reference.oracle };
+      expectUpdate(ours, oracle({ ...structure, ...pairs, labels, ...sources }), dtype);
+    },
+  );
+
+  it('takes a reference of another storage type', () => {
+    const reference = referencesOf(N, 'bfloat16')[1]!;
+    const ours = update({ ...options, ...logitsHead.options, ...reference.options });
+    const sources = { head: logitsHead.oracle, reference: reference.oracle };
+    expectUpdate(ours, oracle({ ...structure, ...pairs, labels, ...sources }), 'float32');
+  });
+
+  describe.each(variants)('%s', (_name, variant) => {
+    it.each(float32Heads)('agrees with the oracle: $name', (head) => {
+      const ours = update({ ...options, ...head.options, ...refLogps.options, ...variant });
+      const sources = { head: head.oracle, reference: refLogps.oracle };
+      expectUpdate(ours, oracle({ ...structure, ...pairs, labels, ...sources, ...variant }), 'float32');
+    });
+
+    it('is the loss of its own log-probs, and its gradient theirs at the head', () => {
+      const { temperature } = variant;
+      const rows = { labels, mask: structure.mask, ...(temperature ? { temperature: temperature as number } : {}) };
+      const { temperature: _, ...lossVariant } = variant;
+      const loss = (logps: Float32Array) => {
+        const mask = structure.mask.map((m, i) => (labels[i] === -100 ? 0 : m));
+        return subject.loss({ ...lossOptions, mask, logps, ...refLogps.options, ...lossVariant });
+      };
+
+      const logits = logitsHead.options as { logits: Float32Array };
+      const ofLogits = update({ ...options, ...logits, ...refLogps.options, ...variant });
+      const forward = tokenLogps({ ...logits, ...rows });
+      expectSameBits('logps', ofLogits.logps, forward.logps);
+      expectSamePreference(ofLogits, loss(forward.logps));
+      const gradient = { lse: forward.lse, gradLogps: ofLogits.gradLogps };
+      const { gradLogits } = tokenLogpsBackward({ ...logits, ...rows, ...gradient });
+      expectClose('gradLogits', ofLogits.gradLogits!, gradLogits, relative(gradLogits));
+
+      const head = linearHead.options as { hidden: Float32Array; weight: Float32Array; bias: Float32Array };
+      const ofHidden = update({ ...options, ...head, ...refLogps.options, ...variant });
+      const linear = linearLogps({ ...head, ...rows });
+      expectClose('logps', ofHidden.logps, linear.logps, specified);
+      expectSamePreference(ofHidden, loss(ofHidden.logps));
+      const linearGradient = { lse: linear.lse, gradLogps: ofHidden.gradLogps };
+      const gradients = linearLogpsBackward({ ...head, ...rows, ...linearGradient });
+      for (const name of LINEAR_GRADIENTS)
+        expectClose(name, ofHidden[name]!, gradients[name]!, relative(gradients[name]!));
+    });
+  });
+
+  it.each(float32Heads)('never reads a dropped row: $name', (head) => {
+    const dropped = (i: number) => structure.mask[i] === 0 || labels[i] === -100;
+    const spoil = (name: string, width: number) => {
+      const rows = head.options[name] as Float32Array | undefined;
+      return rows && { [name]: rows.map((x, at) => (dropped(Math.floor(at / width)) ? NaN : x)) };
+    };
+    const illegal = labels.map((label, i) => (structure.mask[i] === 0 ? V + 5 : label));
+    const plain = update({ ...options, ...head.options, ...refLogps.options });
+    const spoiled = { ...spoil('logits', V), ...spoil('hidden', H), labels: illegal };
+    expectSameUpdate(update({ ...options, ...head.options, ...refLogps.options, ...spoiled }), plain);
+    const rowsOf = (gradient: Stored | undefined, width: number) =>
+      Array.from(gradient ?? []).filter((_, at) => dropped(Math.floor(at / width)));
+    expect(rowsOf(plain.gradLogits, V).every((g) => g === 0)).toBe(true);
+    expect(rowsOf(plain.gradHidden, H).every((g) => g === 0)).toBe(true);
+  });
+
+  it('reads padded rows of logits and of the reference', () => {
+    const logits = logitsHead.options.logits as Float32Array;
+    const reference = referencesOf(N, 'float32')[1]!.options;
+    const plain = update({ ...options, ...logitsHead.options, ...reference });
+    const padding = { rowStride: V + 3, vocabSize: V };
+    const padded = { ...padding, logits: padRows(logits, V, V + 3, 'float32') };
+    const refLogits = padRows(reference.refLogits as Float32Array, V, V + 3, 'float32');
+    for (const given of [{}, { refLogits }]) {
+      const result = update({ ...options, ...reference, ...padded, ...given });
+      expectSameUpdate({ ...result, gradLogits: unpadRows(result.gradLogits!, N, V, V + 3) }, plain);
+    }
+  });
+
+  it('leaves the logits alone, unless it is asked to put the gradient in their place', () => {
+    for (const dtype of DTYPES) {
+      const { logits } = headsOf(N, dtype)[0]!.options as { logits: Stored };
+      const before = logits.slice();
+      const plain = update({ ...options, logits, dtype, ...refLogps.options });
+      expectSameBits('logits', logits, before);
+      const inPlace = update({ ...options, logits, dtype, ...refLogps.options, out: { gradLogits: logits } });
+      expect(inPlace.gradLogits).toBe(logits);
+      expectSameUpdate(inPlace, plain);
+    }
+  });
+
+  it.each(float32Heads)('writes into out buffers: $name', (head) => {
+    const plain = update({ ...options, ...head.options, ...refLogps.options });
+    const names = ['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...ARRAYS].filter((name) => name in plain);
+    const buffers = names.map((name, k) => [name, shifted(plain[name as 'logps'], k).fill(7)] as const);
+    const result = update({ ...options, ...head.options, ...refLogps.options, out: Object.fromEntries(buffers) });
+    for (const [name, buffer] of buffers) expect(result[name as 'logps']).toBe(buffer);
+    expectSameUpdate(result, plain);
+  });
+
+  it.each(float32Heads)(
+    'gives the same bits for any number of threads, from views and shared memory: $name',
+    (head) => {
+      const plain = update({ ...options, ...head.options, ...refLogps.options });
+      for (const { result } of underThreadCounts(() => update({ ...options, ...head.options, ...refLogps.options }))) {
+        expectSameUpdate(result, plain);
+      }
+      for (const view of [(array: Stored) => shifted(array, 3), sharedView<Stored>]) {
+        const { dtype, ...arrays } = head.options;
+        const views = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, view(array as Stored)]));
+        expectSameUpdate(update({ ...options, dtype, ...views, ...refLogps.options }), plain);
+      }
+    },
+  );
+
+  it.each(DTYPES)('adds the gradients of micro-batches up to those of the whole: %s', (dtype) => {
+    const head = headsOf(N, dtype)[2]!.options;
+    const common = {
+      ...options,
+      ...head,
+      ...refLogps.options,
+      pairDenominator: pairs.chosen.length,
+      nllDenominator: 50,
+      nllCoef: 0.1,
+    };
+    const whole = update(common);
+    const out = {
+      gradHidden: new Float32Array(N * H).fill(7),
+      gradWeight: new Float32Array(V * H).fill(7),
+      gradBias: new Float32Array(V).fill(7),
+    };
+    const bounds = [0, 2, 5, pairs.chosen.length];
+    const losses = bounds.slice(1).map((end, k) => {
+      const own = pairsBetween(pairs, bounds[k]!, end);
+      // The first micro-batch overwrites what stood there.
+      return update({ ...common, ...own, accumulate: k > 0, out }).loss;
+    });
+    expectClose('loss', [losses.reduce((a, b) => a + b)], [whole.loss], lossTolerance);
+    const rounding = { float32: 1e-6, float16: 2 ** -11, bfloat16: 2 ** -8 }[dtype];
+    for (const name of LINEAR_GRADIENTS) {
+      const most = largest(Float64Array.from(whole[name]!));
+      expectClose(name, out[name], whole[name]!, () => 2 * rounding * most);
+    }
+  });
+
+  it('takes labels as BigInt64Array', () => {
+    const wide = BigInt64Array.from(labels, BigInt);
+    const given = { ...options, ...logitsHead.options, ...refLogps.options };
+    expectSameUpdate(update({ ...given, labels: wide }), update(given));
+  });
+
+  it('has the gradients that finite differences give', () => {
+    const given = { ...options, ...refLogps.options, beta: 0.5, nllCoef: 0.2, temperature: 0.9 };
+    const compare = (head: Options, name: string, gradient: ArrayLike<number>) => {
+      const values = head[name] as Float32Array;
+      // Every seventh, to keep it quick; log-probs are float32, so that differences are good to a few 1e-5 only.
+      const some = values.filter((_, at) => at % 7 === 0);
+      const differences = centralDifferences(some, 2 ** -5, (moved) => {
+        const all = values.map((x, at) => (at % 7 === 0 ? moved[at / 7]! : x));
+        return update({ ...given, ...head, [name]: all }).loss;
+      });
+      expectClose(
+        name,
+        Array.from(gradient).filter((_, at) => at % 7 === 0),
+        differences,
+        () => 1e-4,
+      );
+    };
+    compare(logitsHead.options, 'logits', update({ ...given, ...logitsHead.options }).gradLogits!);
+    const linear = update({ ...given, ...linearHead.options });
+    compare(linearHead.options, 'hidden', linear.gradHidden!);
+    compare(linearHead.options, 'weight', linear.gradWeight!);
+    compare(linearHead.options, 'bias', linear.gradBias!);
+  });
+}
+
+/** The same sums, possibly in another order: a few roundings at the size of the largest. */
+function relative(values: ArrayLike<number>) {
+  const size = largest(Float64Array.from(values));
+  return () => 2e-6 * size;
+}
