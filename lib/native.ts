@@ -87,7 +87,7 @@ function loadNative(): Native {
   const backend = process.env.SWEET_RL_BACKEND;
   if (backend) switchBackend(addon, backend, 'SWEET_RL_BACKEND');
   const threads = process.env.SWEET_RL_THREADS;
-  if (threads) addon.setThreads(threadCount('SWEET_RL_THREADS', Number(threads)));
+  if (threads) addon.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
   return addon;
 }
 

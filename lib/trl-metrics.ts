@@ -1,3 +1,5 @@
+import { float32 } from './checks.js';
+import { expected, typeError } from './errors.js';
 import type { PreferenceResult } from './preference.js';
 
 export interface TrlMetrics {
@@ -8,22 +10,31 @@ export interface TrlMetrics {
   loss: number;
 }
 
-const mean = (array: Float32Array): number => array.reduce((sum, x) => sum + x, 0) / array.length;
+type PairArray = 'chosenRewards' | 'rejectedRewards' | 'margins';
+
+function meanOf(result: PreferenceResult, name: PairArray): number {
+  const array = float32(`result.${name}`, result[name]);
+  return array.reduce((sum, x) => sum + x, 0) / array.length;
+}
 
 /**
  * The metrics of a preference loss or an update under the keys that TRL's trainers log.
  *
  * @param result what a preference loss or an update returned.
  * @returns means over the pairs, and the loss.
+ * @throws TypeError ERR_ARG_TYPE for anything else.
  * @example
  * trlMetrics(result)['rewards/margins']; // the mean of result.margins
  */
 export function trlMetrics(result: PreferenceResult): TrlMetrics {
+  if (typeof result !== 'object' || result === null) {
+    throw typeError('ERR_ARG_TYPE', expected("a preference loss's result", 'result', result));
+  }
   return {
-    'rewards/chosen': mean(result.chosenRewards),
-    'rewards/rejected': mean(result.rejectedRewards),
+    'rewards/chosen': meanOf(result, 'chosenRewards'),
+    'rewards/rejected': meanOf(result, 'rejectedRewards'),
     'rewards/accuracies': result.accuracy,
-    'rewards/margins': mean(result.margins),
+    'rewards/margins': meanOf(result, 'margins'),
     loss: result.loss,
   };
 }

@@ -11,72 +11,85 @@ namespace sweet {
 namespace SWEET_ISA {
 namespace {
 
-constexpr int kBlock = 1024;  // words summed in float32 lanes before they are joined in float64
+constexpr int kFirstBlock = 1024;  // words whose maximum is the first pivot
+constexpr int kBlock = 4096;       // words summed in float32 lanes before they are joined in float64
+constexpr int kAhead = 4096;       // bytes that are fetched ahead of their use
 
-// The pivot follows the largest word once that lies further above it than this; e^16 · 1024 is far from overflow.
-constexpr float kLift = 16;
+// The pivot moves once a t lies further above 0 than this. 2^24 · 4096 is far from overflow.
+constexpr float kLift = 24;
 
-// Below these e^x counts 0. Sums stop at 2^-126: what lies under it cannot matter beside the pivot's 1, and subnormal
-// numbers are slow. Gradients go down to the last subnormal number, which 16-bit storage can hold as well.
-constexpr float kLowestTerm = -87, kLowestGradient = -104;
+// Below these 2^t counts 0. Sums stop at the last normal number: what lies under it cannot matter beside the largest
+// term, and subnormal numbers are slow. Gradients go down to the last subnormal one, which 16-bit storage can hold too.
+constexpr float kLowestTerm = -126, kLowestGradient = -151;
 
-// e^x for x ≥ low, 0 below it (−∞ included), NaN for NaN; relative error below 2 ulp where the result is normal.
-// x = n·ln 2 + r,  e^r = 1 + r + r²·q(r) with q a minimax polynomial on |r| ≤ ln 2 / 2. ln 2 is split so that n·high is
-// exact.
-inline V exp(V x, float low) {
-  const V n = round(mul(x, set1(1.44269504f)));
-  V r = fnma(n, set1(0.693359375f), x);
-  r = fnma(n, set1(-2.12194440e-4f), r);
-  V q = set1(1.381454058e-3f);
-  q = fma(q, r, set1(8.368745446e-3f));
-  q = fma(q, r, set1(4.166838899e-2f));
-  q = fma(q, r, set1(1.666652113e-1f));
-  q = fma(q, r, set1(4.999999404e-1f));
-  const V e = add(fma(q, mul(r, r), r), set1(1.0f));
-  return keep_from(x, low, scale2(e, n));
+// 2^t for t ≥ low, 0 below it (−∞ included), NaN for NaN; relative error below 2 ulp where the result is normal.
+// 2^fraction(t) by a minimax polynomial on [0, 1), exactly 1 at 0.
+inline V exp2(V t, float low) {
+  const V r = fraction(t);
+  V e = set1(2.1612917961e-4f);
+  e = fma(e, r, set1(1.2467845639e-3f));
+  e = fma(e, r, set1(9.6754516471e-3f));
+  e = fma(e, r, set1(5.5485280583e-2f));
+  e = fma(e, r, set1(2.4022930556e-1f));
+  e = fma(e, r, set1(6.9314704444e-1f));
+  e = fma(e, r, set1(1.0f));
+  return keep_from(t, low, scale2(e, t));
 }
 
 template <class T>
-float max_word(const T* x, int64_t n) {
-  const float lowest = -INFINITY;
-  V m = set1(lowest);
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) m = max(m, load(x + i));
-  if (i < n) m = max(m, load_n(x + i, static_cast<int>(n - i), lowest));
+float max_word(const T* x, int n) {
+  V m = set1(-INFINITY);
+  for (int i = 0; i < n; i += kLanes) {
+    m = max(m, n - i < kLanes ? load_n(x + i, n - i, -INFINITY) : load(x + i));
+  }
   return max_lanes(m);
 }
 
 struct BlockSums {
-  float max;
+  float largest;  // x
   double sum, weighted;
 };
 
-/** One pass over a block that is in cache or on its way there: four chains hide the latency of the additions. */
+/** One pass over a block: four chains in step, so that each has its next operand ready when its turn comes. */
 template <bool kEntropy, class T>
-BlockSums sum_block(const T* x, int n, float pivot, float scale) {
-  const V p = set1(pivot), s = set1(scale), zero = set1(0.0f);
-  V sum[4] = {zero, zero, zero, zero}, weighted[4] = {zero, zero, zero, zero};
-  V largest = set1(-INFINITY);
-  const auto take = [&](V word, int chain) {
-    const V z = mul(sub(word, p), s), e = exp(z, kLowestTerm);
-    largest = max(largest, word);
-    sum[chain] = add(sum[chain], e);
-    // A masked word has z = −∞ and e = 0; their product counts 0.
-    if (kEntropy) weighted[chain] = fma(keep_from(z, kLowestTerm, z), e, weighted[chain]);
+BlockSums sum_block(const T* x, int n, float pivot, float slope) {
+  const V p = set1(pivot), s = set1(slope), zero = set1(0.0f), lowest = set1(-INFINITY);
+  V sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
+  V weighted0 = zero, weighted1 = zero, weighted2 = zero, weighted3 = zero;
+  V largest0 = lowest, largest1 = lowest, largest2 = lowest, largest3 = lowest;
+  // A masked word has t = −∞ and 2^t = 0; their product counts 0.
+  const auto weigh = [](V t, V e, V weighted) {
+    return kEntropy ? fma(keep_from(t, kLowestTerm, t), e, weighted) : weighted;
   };
   int i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    for (int chain = 0; chain < 4; chain++) take(load(x + i + chain * kLanes), chain);
+    fetch(x + i, kAhead);
+    const V x0 = load(x + i), x1 = load(x + i + kLanes), x2 = load(x + i + 2 * kLanes), x3 = load(x + i + 3 * kLanes);
+    largest0 = max(largest0, x0), largest1 = max(largest1, x1);
+    largest2 = max(largest2, x2), largest3 = max(largest3, x3);
+    const V t0 = mul(sub(x0, p), s), t1 = mul(sub(x1, p), s), t2 = mul(sub(x2, p), s), t3 = mul(sub(x3, p), s);
+    const V e0 = exp2(t0, kLowestTerm), e1 = exp2(t1, kLowestTerm);
+    const V e2 = exp2(t2, kLowestTerm), e3 = exp2(t3, kLowestTerm);
+    sum0 = add(sum0, e0), sum1 = add(sum1, e1), sum2 = add(sum2, e2), sum3 = add(sum3, e3);
+    weighted0 = weigh(t0, e0, weighted0), weighted1 = weigh(t1, e1, weighted1);
+    weighted2 = weigh(t2, e2, weighted2), weighted3 = weigh(t3, e3, weighted3);
   }
-  for (; i + kLanes <= n; i += kLanes) take(load(x + i), 0);
-  if (i < n) take(load_n(x + i, n - i, -INFINITY), 1);
-  return {max_lanes(largest), sum_lanes(add4(sum[0], sum[1], sum[2], sum[3])),
-          kEntropy ? sum_lanes(add4(weighted[0], weighted[1], weighted[2], weighted[3])) : 0.0};
+  for (; i < n; i += kLanes) {
+    const V word = n - i < kLanes ? load_n(x + i, n - i, -INFINITY) : load(x + i);
+    const V t = mul(sub(word, p), s), e = exp2(t, kLowestTerm);
+    largest0 = max(largest0, word);
+    sum0 = add(sum0, e);
+    weighted0 = weigh(t, e, weighted0);
+  }
+  const V sum = add(add(sum0, sum1), add(sum2, sum3));
+  const V weighted = add(add(weighted0, weighted1), add(weighted2, weighted3));
+  const V largest = max(max(largest0, largest1), max(largest2, largest3));
+  return {max_lanes(largest), sum_lanes(sum), kEntropy ? sum_lanes(weighted) : 0.0};
 }
 
-void move_pivot(RowSums* sums, float pivot, float scale) {
+void move_pivot(RowSums* sums, float pivot, float slope) {
   if (sums->sum != 0) {  // else both sums are 0 and the old pivot may be −∞
-    const double d = (static_cast<double>(sums->pivot) - pivot) * scale, factor = ::exp(d);
+    const double d = (static_cast<double>(sums->pivot) - pivot) * slope, factor = ::exp2(d);
     sums->weighted = (sums->weighted + sums->sum * d) * factor;
     sums->sum *= factor;
   }
@@ -84,62 +97,71 @@ void move_pivot(RowSums* sums, float pivot, float scale) {
 }
 
 template <bool kEntropy, class T>
-void sum_words(RowSums* sums, const T* x, int64_t n, float scale) {
-  const float lowest = -INFINITY;
-  for (int64_t i = 0; i < n; i += kBlock) {
-    const int count = static_cast<int>(n - i < kBlock ? n - i : kBlock);
-    if (sums->pivot == lowest) move_pivot(sums, max_word(x + i, count), scale);
+void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
+  for (int64_t i = 0; i < n;) {
+    const int64_t most = sums->pivot == -INFINITY ? kFirstBlock : kBlock;
+    const int count = static_cast<int>(n - i < most ? n - i : most);
+    if (sums->pivot == -INFINITY) move_pivot(sums, max_word(x + i, count), slope);
     // A block of masked words alone leaves the pivot at −∞; against 0 its terms are 0, and a NaN among them still
     // shows.
-    BlockSums block = sum_block<kEntropy>(x + i, count, sums->pivot == lowest ? 0.0f : sums->pivot, scale);
-    if ((block.max - sums->pivot) * scale > kLift) {
-      move_pivot(sums, block.max, scale);
-      block = sum_block<kEntropy>(x + i, count, sums->pivot, scale);
+    BlockSums block = sum_block<kEntropy>(x + i, count, sums->pivot == -INFINITY ? 0.0f : sums->pivot, slope);
+    if ((block.largest - sums->pivot) * slope > kLift) {
+      move_pivot(sums, block.largest, slope);
+      block = sum_block<kEntropy>(x + i, count, sums->pivot, slope);
     }
     sums->sum += block.sum;
     sums->weighted += block.weighted;
+    i += count;
   }
 }
 
 template <class T>
-void sum_words_of(RowSums* sums, const void* x, int64_t n, float scale, bool entropy) {
+void sum_words_of(RowSums* sums, const void* x, int64_t n, float slope, bool entropy) {
   const T* words = static_cast<const T*>(x);
-  entropy ? sum_words<true>(sums, words, n, scale) : sum_words<false>(sums, words, n, scale);
+  entropy ? sum_words<true>(sums, words, n, slope) : sum_words<false>(sums, words, n, slope);
 }
 
-void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float scale, bool entropy) {
+void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy) {
   switch (dtype) {
     case DType::float32:
-      return sum_words_of<float>(sums, x, n, scale, entropy);
+      return sum_words_of<float>(sums, x, n, slope, entropy);
     case DType::bfloat16:
-      return sum_words_of<bf16>(sums, x, n, scale, entropy);
+      return sum_words_of<bf16>(sums, x, n, slope, entropy);
     case DType::float16:
-      return sum_words_of<f16>(sums, x, n, scale, entropy);
+      return sum_words_of<f16>(sums, x, n, slope, entropy);
   }
 }
 
 template <class T>
-void grad_words(const void* from, void* to, int64_t n, float scale, float pivot, float offset, float g) {
+void grad_words(const void* from, void* to, int64_t n, float slope, float pivot, float factor) {
   const T* x = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
-  const V p = set1(pivot), s = set1(scale), o = set1(offset), minus_g = set1(-g);
-  const auto grad = [&](V word) { return mul(minus_g, exp(sub(mul(sub(word, p), s), o), kLowestGradient)); };
+  const V p = set1(pivot), s = set1(slope), f = set1(factor);
+  const auto grad = [&](V word) { return mul(f, exp2(mul(sub(word, p), s), kLowestGradient)); };
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(out + i, grad(load(x + i)));
-  if (i < n) {
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    const V first = grad(load(x + i)), second = grad(load(x + i + kLanes));
+    store(out + i, first);
+    store(out + i + kLanes, second);
+  }
+  for (; i < n; i += kLanes) {
     const int rest = static_cast<int>(n - i);
-    store_n(out + i, grad(load_n(x + i, rest, 0.0f)), rest);
+    if (rest >= kLanes) {
+      store(out + i, grad(load(x + i)));
+    } else {
+      store_n(out + i, grad(load_n(x + i, rest, 0.0f)), rest);
+    }
   }
 }
 
-void grad_words_any(const void* x, void* out, DType dtype, int64_t n, float scale, float pivot, float offset, float g) {
+void grad_words_any(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor) {
   switch (dtype) {
     case DType::float32:
-      return grad_words<float>(x, out, n, scale, pivot, offset, g);
+      return grad_words<float>(x, out, n, slope, pivot, factor);
     case DType::bfloat16:
-      return grad_words<bf16>(x, out, n, scale, pivot, offset, g);
+      return grad_words<bf16>(x, out, n, slope, pivot, factor);
     case DType::float16:
-      return grad_words<f16>(x, out, n, scale, pivot, offset, g);
+      return grad_words<f16>(x, out, n, slope, pivot, factor);
   }
 }
 

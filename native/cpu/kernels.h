@@ -11,8 +11,9 @@
 namespace sweet {
 
 /**
- * Part of a row, reduced, with z = x · scale:  sum = Σ e^(z − z_pivot),  weighted = Σ (z − z_pivot) e^(z − z_pivot).
- * The pivot lies within a fixed distance of the largest x, so no term overflows.
+ * Part of a row, reduced in powers of two:  t = (x − pivot) · slope,  sum = Σ 2^t,  weighted = Σ t · 2^t.
+ * The pivot is near the largest x, so that no term overflows, and is the largest where the row is short: a confident
+ * token's own term is then exactly 1. Nothing seen yet: pivot −∞.
  */
 struct RowSums {
   float pivot;
@@ -32,10 +33,10 @@ struct Kernels {
   const char* name;
 
   /** Adds n words at x to the sums; `weighted` only with entropy. */
-  void (*sum_words)(RowSums* sums, const void* x, DType dtype, int64_t n, float scale, bool entropy);
+  void (*sum_words)(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy);
 
-  /** out = −g · e^((x − pivot) · scale − offset); out may be x. */
-  void (*grad_words)(const void* x, void* out, DType dtype, int64_t n, float scale, float pivot, float offset, float g);
+  /** out = factor · 2^((x − pivot) · slope); out may be x. */
+  void (*grad_words)(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor);
 
   /** float32 copy of n numbers. */
   void (*widen)(const void* x, DType dtype, int64_t n, float* out);

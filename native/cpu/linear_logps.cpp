@@ -113,7 +113,7 @@ Status linear_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   Scratch<float> label_logits(active), slot_room(slots * room);
   if (!sums.ok() || !label_logits.ok() || !slot_room.ok()) return {Code::memory};
 
-  const float scale = static_cast<float>(1 / head.temperature);
+  const float slope = slope_of(head.temperature);
   const int64_t items = blocks(active, kForwardRows) * word_blocks;
   parallel_for(slots, items, active * head.vocab * width, [&](int64_t item, int slot) {
     const int64_t block = item % word_blocks, first_row = item / word_blocks * kForwardRows;
@@ -136,7 +136,7 @@ Status linear_forward(const Head& head, const int32_t* labels, const RowsOut& ou
         pack.logits(hidden + r0 * width, tile, packed, v, words, bias, logits, panel);
         for (int64_t r = 0; r < tile; r++) {
           const float* const x = logits + r * panel;
-          kernels.sum_words(sums_of(r0 + r), x, DType::float32, words, scale, out.entropy != nullptr);
+          kernels.sum_words(sums_of(r0 + r), x, DType::float32, words, slope, out.entropy != nullptr);
           const int64_t at = first_row + r0 + r, label = labels[rows[at]];
           if (label >= v && label < v + words) label_logits[at] = x[label - v];
         }
@@ -202,10 +202,9 @@ Status linear_backward(const Head& head, const int32_t* labels, const double* ls
           const int64_t i = chunk_rows[r], label = labels[i];
           const bool holds_label = label >= v && label < v + n;
           const float label_logit = holds_label ? x[label - v] : 0.0f;
-          const Softmax softmax(lse[i], head.temperature);
           const double g = grad_logps[i] / head.temperature;
-          kernels.grad_words(x, x, DType::float32, n, softmax.scale, softmax.pivot, softmax.offset,
-                             static_cast<float>(g));
+          const Softmax softmax(lse[i], head.temperature, -g);
+          kernels.grad_words(x, x, DType::float32, n, softmax.slope, softmax.pivot, softmax.factor);
           if (holds_label) {
             x[label - v] = static_cast<float>(label_gradient(label_logit, lse[i], head.temperature, g));
           }

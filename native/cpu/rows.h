@@ -1,6 +1,7 @@
 // What the logits of a row come down to, whichever head they come from, and the join of a row's segments.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "../head.h"
@@ -26,17 +27,20 @@ inline bool is_read(int32_t label, bool skip_ignored) { return label >= 0 || (la
 void finish_row(const RowSums* segments, int64_t count, int32_t label, float label_logit, double temperature,
                 const RowsOut& out, int64_t i);
 
+/** x · slope = log2 e^(x / temperature): what the kernels count in. */
+inline float slope_of(double temperature) { return static_cast<float>(1.4426950408889634 / temperature); }
+
 /**
- * e^(z − lse) as the kernels take it, z = x / temperature: e^((x − pivot) · scale − offset). A pivot near the logits
- * that matter keeps x − pivot exact where z alone, rounded to float32, would lose what p needs.
+ * g · p as the kernels take it: factor · 2^((x − pivot) · slope). Near the pivot, where p is large, x − pivot is exact;
+ * what the lse loses by becoming a float32 pivot goes into the factor.
  */
 struct Softmax {
-  float scale, pivot, offset;
+  float slope, pivot, factor;
 
-  Softmax(double lse, double temperature)
-      : scale(static_cast<float>(1 / temperature)),
+  Softmax(double lse, double temperature, double g)
+      : slope(slope_of(temperature)),
         pivot(static_cast<float>(lse * temperature)),
-        offset(static_cast<float>(lse - pivot / temperature)) {}
+        factor(static_cast<float>(g * std::exp((pivot / temperature) - lse))) {}
 };
 
 /** The label's entry of a gradient row, complete before it is rounded: g · (1 − p). */

@@ -3,10 +3,12 @@
 //
 //   load(p) load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
 //   store(p, x) store_n(p, x, n)    to float, bf16 or f16, rounded to nearest even
+//   fetch(p, bytes)                 four registers' worth of memory, that far ahead of p, into the cache
 //   set1 add sub mul fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b
 //   max(a, b)                       b where either is a NaN
-//   round(x)                        to the nearest integer
-//   scale2(x, n)                    x · 2^n for 0.5 < x < 2 and integral n, −151 ≤ n ≤ 60
+//   fraction(t)                     t − ⌊t⌋; 0 or a NaN where t is infinite
+//   scale2(x, t)                    x · 2^⌊t⌋ for 1 ≤ x < 2 and −151 ≤ t < 60, down into the subnormal numbers
+//   max_lanes(x)                    the largest lane
 //   keep_from(x, low, y)            y where x ≥ low or x is a NaN, else 0
 //   kTileRows kTileVectors          the register tile of the matrix product
 #pragma once
@@ -27,8 +29,6 @@
 namespace sweet::SWEET_ISA {
 namespace {
 
-inline V add4(V a, V b, V c, V d) { return add(add(a, b), add(c, d)); }
-
 // Joins the lanes in float64, always in the same tree.
 inline double sum_lanes(V x) {
   float lanes[kLanes];
@@ -39,14 +39,6 @@ inline double sum_lanes(V x) {
     for (int i = 0; i < w; i++) d[i] += d[i + w];
   }
   return d[0];
-}
-
-inline float max_lanes(V x) {
-  float lanes[kLanes];
-  store(lanes, x);
-  float m = lanes[0];
-  for (int i = 1; i < kLanes; i++) m = lanes[i] > m ? lanes[i] : m;
-  return m;
 }
 
 }  // namespace

@@ -46,6 +46,13 @@ inline void store_n(T* p, V x, int n) {
   for (int i = 0; i < n; i++) from_float(lanes[i], p + i);
 }
 
+template <class T>
+inline void fetch(const T* p, int bytes) {
+  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)) / 64; i++) {
+    _mm_prefetch(reinterpret_cast<const char*>(p) + bytes + 64 * i, _MM_HINT_T0);
+  }
+}
+
 inline V set1(float x) { return _mm256_set1_ps(x); }
 inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
@@ -53,12 +60,17 @@ inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V fnma(V a, V b, V c) { return _mm256_fnmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
-inline V round(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-// In two factors: 2^(n+64) is a normal number for every n, and the product comes down from there into the subnormal
-// ones.
-inline V scale2(V x, V n) {
-  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127 + 64)), 23);
+inline V fraction(V t) { return sub(t, _mm256_floor_ps(t)); }
+// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V scale2(V x, V t) {
+  const __m256i exponent = _mm256_cvtps_epi32(_mm256_floor_ps(t));
+  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127 + 64)), 23);
   return mul(mul(x, _mm256_castsi256_ps(bits)), set1(0x1p-64f));
+}
+inline float max_lanes(V x) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 inline V keep_from(V x, float low, V y) { return _mm256_and_ps(_mm256_cmp_ps(x, set1(low), _CMP_NLT_UQ), y); }
 

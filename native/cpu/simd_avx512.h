@@ -49,6 +49,13 @@ inline void store_n(T* p, V x, int n) {
   _mm256_mask_storeu_epi16(p, first(n), narrow(x, T{}));
 }
 
+template <class T>
+inline void fetch(const T* p, int bytes) {
+  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)) / 64; i++) {
+    _mm_prefetch(reinterpret_cast<const char*>(p) + bytes + 64 * i, _MM_HINT_T0);
+  }
+}
+
 inline V set1(float x) { return _mm512_set1_ps(x); }
 inline V add(V a, V b) { return _mm512_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
@@ -56,8 +63,9 @@ inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }
-inline V round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline V scale2(V x, V n) { return _mm512_scalef_ps(x, n); }
+inline V fraction(V t) { return _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+inline V scale2(V x, V t) { return _mm512_scalef_ps(x, t); }
+inline float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
 inline V keep_from(V x, float low, V y) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set1(low), _CMP_NLT_UQ), y);
 }

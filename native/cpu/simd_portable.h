@@ -37,6 +37,9 @@ inline void store(T* p, V x) {
   store_n(p, x, kLanes);
 }
 
+template <class T>
+inline void fetch(const T*, int) {}
+
 inline V set1(float x) {
   return map([&](int) { return x; });
 }
@@ -62,16 +65,24 @@ inline V max(V a, V b) {
 // Adding 1.5 · 2^23 leaves the nearest integer in the low bits of the mantissa.
 constexpr float kRounder = 12582912.0f;
 
-inline V round(V x) {
-  return map([&](int i) { return x.lane[i] + kRounder - kRounder; });
+inline float floor_of(float t) {
+  const float nearest = t + kRounder - kRounder;
+  return nearest > t ? nearest - 1 : nearest;
 }
-// In two factors: 2^(n+64) is a normal number for every n, and the product comes down from there into the subnormal
-// ones.
-inline V scale2(V x, V n) {
+inline V fraction(V t) {
+  return map([&](int i) { return t.lane[i] - floor_of(t.lane[i]); });
+}
+// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V scale2(V x, V t) {
   return map([&](int i) {
-    const uint32_t exponent = bits_of(n.lane[i] + kRounder) - bits_of(kRounder) + 127 + 64;
+    const uint32_t exponent = bits_of(floor_of(t.lane[i]) + kRounder) - bits_of(kRounder) + 127 + 64;
     return x.lane[i] * float_of(exponent << 23) * 0x1p-64f;
   });
+}
+inline float max_lanes(V x) {
+  float m = x.lane[0];
+  for (int i = 1; i < kLanes; i++) m = x.lane[i] > m ? x.lane[i] : m;
+  return m;
 }
 inline V keep_from(V x, float low, V y) {
   return map([&](int i) { return x.lane[i] < low ? 0.0f : y.lane[i]; });

@@ -63,11 +63,11 @@ Status logits_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   if (!sums.ok()) return {Code::memory};
 
   const char* const logits = static_cast<const char*>(head.logits);
-  const float scale = static_cast<float>(1 / head.temperature);
+  const float slope = slope_of(head.temperature);
   parallel_for(threads(), head.rows * cut.per_row, head.rows * head.vocab, [&](int64_t item, int) {
     if (!is_read(labels[cut.row(item)], out.skip_ignored)) return;
     RowSums segment = kNothingSeen;
-    kernels.sum_words(&segment, logits + cut.byte_offset(item), head.dtype, cut.words(item), scale,
+    kernels.sum_words(&segment, logits + cut.byte_offset(item), head.dtype, cut.words(item), slope,
                       out.entropy != nullptr);
     sums[item] = segment;
   });
@@ -106,10 +106,9 @@ Status logits_backward(const Head& head, const int32_t* labels, const double* ls
     const int64_t label_at = i * head.stride + label;
     const float label_logit = holds_label ? logit_at(head.logits, head.dtype, label_at) : 0.0f;
 
-    const Softmax softmax(lse[i], head.temperature);
     const double g = grad_logps[i] / head.temperature;
-    kernels.grad_words(logits + offset, grad + offset, head.dtype, words, softmax.scale, softmax.pivot, softmax.offset,
-                       static_cast<float>(g));
+    const Softmax softmax(lse[i], head.temperature, -g);
+    kernels.grad_words(logits + offset, grad + offset, head.dtype, words, softmax.slope, softmax.pivot, softmax.factor);
     if (holds_label) {
       set_grad_at(grad, head.dtype, label_at, label_gradient(label_logit, lse[i], head.temperature, g));
     }
