@@ -9,7 +9,7 @@ import { centralDifferences } from './differences.ts';
 import { underThreadCounts } from './machine.ts';
 import { ARRAYS, expectSamePreference } from './preference.ts';
 import { Random } from './random.ts';
-import { DTYPES, type DType, padRows, sharedView, shifted, type Stored, store, unpadRows } from './storage.ts';
+import { DTYPES, type DType, padRows, type Stored, sharedView, shifted, store, unpadRows } from './storage.ts';
 
 const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as const;
 
