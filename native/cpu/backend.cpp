@@ -1,4 +1,5 @@
-// The ordered table of instruction sets and the choice among them. A new one is a line in kTable and a simd_<name>.h.
+// The ordered table of instruction sets and the choice among them. A new one is a function and an entry of
+// the table, and a simd_<name>.h.
 #include "../backend.h"
 
 #include <atomic>
@@ -60,50 +61,54 @@ bool has_avx512() {
   return has_avx2() && (saved_state() & 0xe6) == 0xe6 && all(cpuid(7).b, f | dq | bw | vl);
 }
 
-const char* why_not_avx2() {
-  return has_avx2() ? nullptr : "this processor or operating system has no AVX2 with FMA and F16C";
-}
-const char* why_not_avx512() {
-  return has_avx512() ? nullptr : "this processor or operating system has no AVX-512 F, BW, DQ and VL";
-}
-const char* why_not_neon() { return "needs a 64-bit Arm processor"; }
-
-#else
-
-const char* why_not_avx2() { return "needs an x86-64 processor"; }
-const char* why_not_avx512() { return "needs an x86-64 processor"; }
-const char* why_not_neon() { return "this version has no NEON kernels; portable serves"; }
-
 #endif
-
-const char* why_not_portable() { return nullptr; }
-const char* why_not_cuda() { return "this version has no CUDA kernels"; }
-
-const Kernels* none() { return nullptr; }
 
 struct Entry {
   const char* name;
-  const char* (*missing)();
-  const Kernels* (*kernels)();
+  const char* missing;  // why it cannot be used here
+  const Kernels* kernels;
 };
 
-constexpr Entry kTable[kBackends] = {
+Entry avx512() {
 #ifdef SWEET_X64
-    {"avx512", why_not_avx512, kernels_avx512},
-    {"avx2", why_not_avx2, kernels_avx2},
+  if (has_avx512()) return {"avx512", nullptr, kernels_avx512()};
+  return {"avx512", "this processor or operating system has no AVX-512 F, BW, DQ and VL", nullptr};
 #else
-    {"avx512", why_not_avx512, none}, {"avx2", why_not_avx2, none},
+  return {"avx512", "needs an x86-64 processor", nullptr};
 #endif
-    {"neon", why_not_neon, none},
-    {"portable", why_not_portable, kernels_portable},
-    {"cuda", why_not_cuda, none},
-};
+}
+
+Entry avx2() {
+#ifdef SWEET_X64
+  if (has_avx2()) return {"avx2", nullptr, kernels_avx2()};
+  return {"avx2", "this processor or operating system has no AVX2 with FMA and F16C", nullptr};
+#else
+  return {"avx2", "needs an x86-64 processor", nullptr};
+#endif
+}
+
+Entry neon() {
+#if defined(__aarch64__) || defined(_M_ARM64)
+  return {"neon", nullptr, kernels_neon()};  // every 64-bit Arm processor has it
+#else
+  return {"neon", "needs a 64-bit Arm processor", nullptr};
+#endif
+}
+
+Entry portable() { return {"portable", nullptr, kernels_portable()}; }
+
+Entry cuda() { return {"cuda", "this version has no CUDA kernels", nullptr}; }
+
+/** Best first; the processor is asked once. */
+const Entry* table() {
+  static const Entry entries[kBackends] = {avx512(), avx2(), neon(), portable(), cuda()};
+  return entries;
+}
 
 const Kernels* best() {
-  for (const Entry& entry : kTable) {
-    if (!entry.missing()) return entry.kernels();
-  }
-  return kernels_portable();
+  const Entry* entry = table();
+  while (entry->missing) entry++;
+  return entry->kernels;
 }
 
 std::atomic<const Kernels*>& active() {
@@ -116,14 +121,15 @@ std::atomic<const Kernels*>& active() {
 const Kernels& active_kernels() { return *active().load(std::memory_order_relaxed); }
 
 Backend backend(int i) {
-  const Entry& entry = kTable[i];
-  return {entry.name, entry.missing(), strcmp(entry.name, active_kernels().name) == 0};
+  const Entry& entry = table()[i];
+  return {entry.name, entry.missing, entry.kernels == &active_kernels()};
 }
 
 bool use_backend(const char* name) {
-  for (const Entry& entry : kTable) {
-    if (strcmp(entry.name, name) != 0 || entry.missing()) continue;
-    active().store(entry.kernels(), std::memory_order_relaxed);
+  for (int i = 0; i < kBackends; i++) {
+    const Entry& entry = table()[i];
+    if (strcmp(entry.name, name) != 0 || entry.missing) continue;
+    active().store(entry.kernels, std::memory_order_relaxed);
     return true;
   }
   return false;

@@ -4,7 +4,7 @@
 //   load(p) load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
 //   store(p, x) store_n(p, x, n)    to float, bf16 or f16, rounded to nearest even
 //   fetch(p, bytes)                 four registers' worth of memory, that far ahead of p, into the cache
-//   set1 add sub mul fma(a, b, c) = a·b + c, fnma(a, b, c) = c − a·b
+//   set1 add sub mul fma(a, b, c) = a·b + c
 //   max(a, b)                       b where either is a NaN
 //   fraction(t)                     t − ⌊t⌋; 0 or a NaN where t is infinite
 //   scale2(x, t)                    x · 2^⌊t⌋ for 1 ≤ x < 2 and −151 ≤ t < 60, down into the subnormal numbers
@@ -21,6 +21,9 @@
 #elif defined(SWEET_ISA_AVX2)
 #define SWEET_ISA avx2
 #include "simd_avx2.h"
+#elif defined(SWEET_ISA_NEON)
+#define SWEET_ISA neon
+#include "simd_neon.h"
 #else
 #define SWEET_ISA portable
 #include "simd_portable.h"

@@ -58,7 +58,6 @@ inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-inline V fnma(V a, V b, V c) { return _mm256_fnmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
 inline V fraction(V t) { return sub(t, _mm256_floor_ps(t)); }
 // In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.

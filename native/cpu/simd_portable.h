@@ -55,9 +55,6 @@ inline V mul(V a, V b) {
 inline V fma(V a, V b, V c) {
   return map([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
 }
-inline V fnma(V a, V b, V c) {
-  return map([&](int i) { return c.lane[i] - a.lane[i] * b.lane[i]; });
-}
 inline V max(V a, V b) {
   return map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
 }

@@ -1,0 +1,69 @@
+// NEON of 64-bit Arm: four lanes, thirty-two registers.
+#pragma once
+
+#include <arm_neon.h>
+
+namespace sweet::neon {
+namespace {
+
+constexpr int kLanes = 4, kTileRows = 6, kTileVectors = 4;
+
+using V = float32x4_t;
+
+inline V load(const float* p) { return vld1q_f32(p); }
+inline V load(const bf16* p) {
+  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p)), 16));
+}
+inline V load(const f16* p) {
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p))));
+}
+
+template <class T>
+inline V load_n(const T* p, int n, float fill) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; i++) lanes[i] = i < n ? to_float(p[i]) : fill;
+  return vld1q_f32(lanes);
+}
+
+inline void store(float* p, V x) { vst1q_f32(p, x); }
+inline void store(bf16* p, V x) {
+  const uint32x4_t u = vreinterpretq_u32_f32(x);
+  const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+  const uint32x4_t rounded = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
+  const uint32x4_t quiet = vorrq_u32(u, vdupq_n_u32(0x400000));
+  const uint32x4_t bits = vbslq_u32(vceqq_f32(x, x), rounded, quiet);
+  vst1_u16(reinterpret_cast<uint16_t*>(p), vshrn_n_u32(bits, 16));
+}
+inline void store(f16* p, V x) { vst1_u16(reinterpret_cast<uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+
+template <class T>
+inline void store_n(T* p, V x, int n) {
+  float lanes[kLanes];
+  vst1q_f32(lanes, x);
+  for (int i = 0; i < n; i++) from_float(lanes[i], p + i);
+}
+
+template <class T>
+inline void fetch(const T* p, int bytes) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + bytes);
+}
+
+inline V set1(float x) { return vdupq_n_f32(x); }
+inline V add(V a, V b) { return vaddq_f32(a, b); }
+inline V sub(V a, V b) { return vsubq_f32(a, b); }
+inline V mul(V a, V b) { return vmulq_f32(a, b); }
+inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+inline V fraction(V t) { return sub(t, vrndmq_f32(t)); }
+// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V scale2(V x, V t) {
+  const int32x4_t bits = vshlq_n_s32(vaddq_s32(vcvtmq_s32_f32(t), vdupq_n_s32(127 + 64)), 23);
+  return mul(mul(x, vreinterpretq_f32_s32(bits)), set1(0x1p-64f));
+}
+inline float max_lanes(V x) { return vmaxvq_f32(x); }
+inline V keep_from(V x, float low, V y) {
+  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(y), vcltq_f32(x, set1(low))));
+}
+
+}  // namespace
+}  // namespace sweet::neon
