@@ -38,6 +38,9 @@ function casesOf(dtype: DType): LinearCase[] {
     randomHead({ N: 67, H: 31, V: 257, dtype, withBias: true }),
     randomHead({ N: 2, H: 96, V: 4099, dtype }),
     randomHead({ N: 301, H: 5, V: 3, dtype, withBias: true }),
+    // More rows and words than one block of either pass holds.
+    randomHead({ N: 1101, H: 3, V: 5, dtype }),
+    randomHead({ N: 530, H: 6, V: 1050, dtype, withBias: true }),
     { ...someMasked, name: `masked rows, ${dtype}` },
     { ...ignored, name: `ignored rows, ${dtype}` },
     {
@@ -199,6 +202,22 @@ forEachBackend(() => {
       const expected = expectedOf(head);
       expectClose('logps', linearLogps(inputsOf(head)).logps, logps, expected.rowTolerance);
     });
+  });
+
+  it('takes no rows at all', () => {
+    const empty = new Float32Array(0);
+    const head = { hidden: empty, weight: new Float32Array(12), bias: new Float32Array(4), labels: new Int32Array(0) };
+    expect(linearLogps(head).logps).toEqual(empty);
+    const gradients = linearLogpsBackward({ ...head, lse: empty, gradLogps: empty });
+    expect(gradients).toEqual({ gradHidden: empty, gradWeight: new Float32Array(12), gradBias: new Float32Array(4) });
+  });
+
+  it('takes labels as BigInt64Array', () => {
+    const head = randomHead({ N: 5, H: 4, V: 30, dtype: 'float32' });
+    const labels = BigInt64Array.from(head.labels, BigInt);
+    const { logps, lse } = linearLogps({ ...inputsOf(head), labels });
+    const gradients = linearLogpsBackward({ ...inputsOf(head), labels, lse, gradLogps: head.gradLogps });
+    expectSameResults({ ...runBoth(head), logps, ...gradients }, runBoth(head));
   });
 
   it('gives −∞ and NaN as the logits would', () => {

@@ -85,6 +85,23 @@ describe('threads', () => {
   });
 });
 
+it('is the same in worker threads', () => {
+  const worker = `
+    import { parentPort } from 'node:worker_threads';
+    import { threads, tokenLogps } from 'sweet-rl';
+    const { logps } = tokenLogps({ logits: new Float32Array(40000).fill(1), labels: new Int32Array(20) });
+    parentPort.postMessage([threads(), logps[19]]);`;
+  const program = `
+    import { Worker } from 'node:worker_threads';
+    import { setThreads } from 'sweet-rl';
+    setThreads(5);
+    const start = (done) => new Worker(${JSON.stringify(worker)}, { eval: true }).on('message', done);
+    const answers = await Promise.all([new Promise(start), new Promise(start), new Promise(start)]);
+    console.log(JSON.stringify(answers));`;
+  const answer = [5, Math.fround(-Math.log(2000))];
+  expect(resultOf(program)).toEqual([answer, answer, answer]);
+});
+
 describe('the environment', () => {
   const program = `
     import { backends, threads } from 'sweet-rl';

@@ -1,14 +1,30 @@
 /** tokenLogps and tokenLogpsBackward against the oracle, on every backend. */
-import { IGNORE_INDEX, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
+import { type FloatArray, IGNORE_INDEX, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { expectClose, expectGradient, expectSameBits } from './helpers/compare.ts';
 import { centralDifferences, weightedSum } from './helpers/differences.ts';
 import { forEachBackend, underThreadCounts } from './helpers/machine.ts';
 import { Random } from './helpers/random.ts';
 import { expectedOf, inputsOf, type RowCase, randomRows, rowCase } from './helpers/rows.ts';
-import { DTYPES, type DType, padRows, type Stored, sharedView, shifted, unpadRows } from './helpers/storage.ts';
+import {
+  DTYPES,
+  type DType,
+  decode,
+  encode,
+  padRows,
+  type Stored,
+  sharedView,
+  shifted,
+  unpadRows,
+} from './helpers/storage.ts';
 import { type VectorCase, vectorCases } from './helpers/vectors.ts';
 import { tokenLogps as oracle, tokenLogpsBackward as oracleBackward } from './reference/token-logps.ts';
+
+/** The storage class of float16 exists from Node 24 on. */
+type HalfArray = Exclude<FloatArray, Float32Array | Uint16Array>;
+const FLOAT16_ARRAYS = ['Float16Array']
+  .filter((name) => name in globalThis)
+  .map((name) => (globalThis as unknown as Record<string, new (buffer: ArrayBuffer) => unknown>)[name]!);
 
 const SMALL_VOCABULARIES = [1, 2, 7, 15, 16, 17, 31, 33, 63, 65];
 const random = new Random(7);
@@ -19,7 +35,7 @@ function casesOf(dtype: DType): RowCase[] {
   const filled = (N: number, V: number, word: (v: number, i: number) => number) =>
     Float64Array.from({ length: N * V }, (_, at) => word(at % V, Math.floor(at / V)));
   const noise = (scale: number) => scale * random.normal();
-  const masked = randomRows(6, 65, dtype, { mask: Uint8Array.of(1, 0, 1, 1, 0, 1) });
+  const masked = randomRows(6, 65, dtype, { mask: Uint8Array.of(1, 0, 255, 1, 0, 2) });
   const nanRows = filled(6, 65, (_, i) => (i === 1 || i === 4 ? NaN : noise(3)));
   return [
     ...SMALL_VOCABULARIES.map((V) => randomRows(5, V, dtype)),
@@ -348,6 +364,49 @@ forEachBackend(() => {
       const forward = tokenLogps({ ...inputs, entropy: true });
       const gradLogits = tokenLogpsBackward({ ...inputs, lse: forward.lse, gradLogps }).gradLogits as Stored;
       return { ...forward, gradLogits: unpadRows(gradLogits, labels.length, V, rowStride) };
+    }
+  });
+
+  it.each(['float16', 'bfloat16'] as const)('rounds gradients once, to subnormals and to infinity: %s', (dtype) => {
+    // Half of each upstream gradient: around float16's smallest subnormal 6e-8 and its largest number 65504, no ties.
+    const gradLogps = Float32Array.of(
+      5e-8,
+      7e-8,
+      1e-7,
+      2e-7,
+      5e-6,
+      1e-4,
+      3.3,
+      130000,
+      131020,
+      131060,
+      2e5,
+      1e-38,
+      1e38,
+    );
+    const N = gradLogps.length;
+    const rows = { ...rowCase('two words', new Int32Array(N), new Float64Array(2 * N), dtype), gradLogps };
+    const { lse } = tokenLogps(inputsOf(rows));
+    const { gradLogits } = tokenLogpsBackward({ ...inputsOf(rows), lse, gradLogps });
+    expectClose(
+      'gradLogits',
+      decode(gradLogits as Stored, dtype),
+      decode(encode(expectedOf(rows).gradLogits, dtype), dtype),
+      () => 0,
+    );
+  });
+
+  it('takes a Float16Array as what it is, where there is that class', () => {
+    for (const Half of FLOAT16_ARRAYS) {
+      const rows = randomRows(4, 70, 'float16');
+      const logits = new Half(rows.logits.buffer as ArrayBuffer) as HalfArray;
+      const { labels, gradLogps } = rows;
+      const forward = tokenLogps({ logits, labels, entropy: true });
+      const { gradLogits } = tokenLogpsBackward({ logits, labels, lse: forward.lse, gradLogps });
+      expect(gradLogits).toBeInstanceOf(Half);
+      const bits = new Uint16Array(gradLogits.buffer as ArrayBuffer);
+      expectSameResults({ ...forward, gradLogits: bits }, runBoth(rows));
+      expect(() => tokenLogps({ logits, labels, dtype: 'bfloat16' })).toThrow(/dtype/);
     }
   });
 

@@ -82,6 +82,15 @@ forEachBackend(() => {
       expectClose('gradLogps', gradLogps, oracleBackward({ ...structure, gradAdvantages, reduction }), oneRounding);
     });
 
+    it('has the gradient that finite differences give', () => {
+      const { logps, refLogps, gradAdvantages, ...turns } = raggedTurns(6, 7, 4, 0.3);
+      const differences = centralDifferences(logps, 2 ** -4, (moved) =>
+        weightedSum(turnAdvantages({ ...turns, logps: Float32Array.from(moved), refLogps, reduction }), gradAdvantages),
+      );
+      const gradLogps = turnAdvantagesBackward({ ...turns, gradAdvantages, reduction });
+      expectClose('gradLogps', gradLogps, differences, () => 1e-4);
+    });
+
     it('never reads a masked token', () => {
       const { gradAdvantages: _grad, ...turns } = raggedTurns(7, 9, 6, 0.5);
       const spoiled = turns.logps.map((x, i) => (turns.mask[i] === 0 ? NaN : x));
