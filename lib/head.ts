@@ -3,7 +3,7 @@ import { integer, positive } from './checks.js';
 import { alike, type DType, type FloatArray, freshLike, stored } from './dtypes.js';
 import { expected, rangeError, typeError } from './errors.js';
 import type { LinearHeadArgs, LogitsHeadArgs } from './native.js';
-import type { Out } from './out.js';
+import type { Inputs, Out } from './out.js';
 
 const MOST_WORDS = 2 ** 31 - 1;
 
@@ -40,6 +40,7 @@ export interface CheckedLogits<L extends FloatArray = FloatArray> {
   logits: L;
   vocab: number;
   stride: number;
+  inputs: Inputs;
   args: LogitsHeadArgs;
 }
 
@@ -49,6 +50,7 @@ export interface CheckedLinear<H extends FloatArray = FloatArray> {
   bias: H | undefined;
   vocab: number;
   width: number;
+  inputs: Inputs;
   args: LinearHeadArgs;
 }
 
@@ -76,6 +78,7 @@ export function checkLogits<L extends FloatArray>(
     logits: logits as L,
     vocab,
     stride: stride || vocab,
+    inputs: [['logits', logits]],
     args: [logits, code, rows, vocab, stride || vocab, temperature],
   };
 }
@@ -145,6 +148,11 @@ export function checkLinear<H extends FloatArray>(
     weight,
     bias,
     ...shape,
+    inputs: [
+      [names.hidden, hidden],
+      [names.weight, weight],
+      [names.bias, bias],
+    ],
     args: [hidden, weight, bias, code, rows, shape.vocab, shape.width, temperature],
   };
 }

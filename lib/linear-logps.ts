@@ -63,13 +63,7 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
   const entropy = boolean('entropy', options.entropy, false);
   const out = new Out(options.out, FORWARD_OUT);
   const results = logpsOf(out, labels.count, entropy);
-  out.checkOverlap([
-    ['hidden', head.hidden],
-    ['weight', head.weight],
-    ['bias', head.bias],
-    ['labels', labels.labels],
-    ['mask', labels.mask],
-  ]);
+  out.checkOverlap([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   check(native.linearLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
   return results;
 }
@@ -105,9 +99,7 @@ export function linearLogpsBackward(options: LinearLogpsBackwardOptions): Linear
   const out = new Out(options.out, BACKWARD_OUT);
   const grads = linearGradientsOf(head, out, accumulate);
   out.checkOverlap([
-    ['hidden', head.hidden],
-    ['weight', head.weight],
-    ['bias', head.bias],
+    ...head.inputs,
     ['labels', labels.labels],
     ['mask', labels.mask],
     ['lse', lse],

@@ -15,6 +15,8 @@ export type HeadArgs = readonly [false, ...LogitsHeadArgs] | readonly [true, ...
 export type LabelArgs = readonly [View, boolean, View, number];
 /** gradHidden, gradWeight, gradBias, accumulate */
 export type LinearGradientArgs = readonly [View, View, View, boolean];
+/** gradLogits, or undefined and the gradients of a linear head */
+export type GradientArgs = readonly [View, ...LinearGradientArgs];
 /** tokens, mask, turnOffsets, mean, allowEmptyTurns */
 export type TurnArgs = readonly [number, View, View, boolean, boolean];
 /** tokens, mask, turnOffsets, trajectoryOffsets, chosen, rejected, pairWeights */
@@ -62,7 +64,7 @@ export type PreferenceLoss = (
   ...args: readonly [...BatchArgs, ...PreferenceOptionArgs, View, View, ...PreferenceOutArgs]
 ) => Status;
 
-/** …, logps, the results, gradLogits, the gradients of a linear head */
+/** …, logps, the results, the gradients */
 export type Update = (
   ...args: readonly [
     ...HeadArgs,
@@ -72,8 +74,7 @@ export type Update = (
     ...PreferenceOptionArgs,
     View,
     ...PreferenceOutArgs,
-    View,
-    ...LinearGradientArgs,
+    ...GradientArgs,
   ]
 ) => Status;
 

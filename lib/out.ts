@@ -5,6 +5,9 @@ import { rangeError, typeError } from './errors.js';
 
 type Named = readonly [name: string, view: ArrayBufferView | undefined];
 
+/** The buffers that results must not lie over. */
+export type Inputs = readonly Named[];
+
 export class Out {
   private readonly given: Readonly<Record<string, unknown>>;
   private readonly taken: Named[] = [];
@@ -41,7 +44,7 @@ export class Out {
   }
 
   /** `inPlace`: an input that one result may be, exactly. */
-  checkOverlap(inputs: readonly Named[], inPlace?: readonly [out: string, input: string]): void {
+  checkOverlap(inputs: Inputs, inPlace?: readonly [out: string, input: string]): void {
     for (const [i, [name, view]] of this.taken.entries()) {
       for (const [otherName, other] of [...inputs, ...this.taken.slice(0, i)]) {
         if (other === undefined || view === undefined || !overlap(view, other)) continue;

@@ -13,7 +13,7 @@ import {
 } from './checks.js';
 import { check, expected, rangeError } from './errors.js';
 import type { BatchArgs, PreferenceLoss, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
-import { Out } from './out.js';
+import { type Inputs, Out } from './out.js';
 
 export type LossType = 'sigmoid' | 'hinge' | 'ipo';
 
@@ -115,7 +115,7 @@ export type Normalization = (typeof NORMALIZATIONS)[number];
 export interface CheckedBatch {
   turns: number;
   pairs: number;
-  inputs: (readonly [string, ArrayBufferView | undefined])[];
+  inputs: Inputs;
   args: BatchArgs;
 }
 

@@ -85,11 +85,7 @@ export function tokenLogps(options: TokenLogpsOptions): Logps {
   const entropy = boolean('entropy', options.entropy, false);
   const out = new Out(options.out, FORWARD_OUT);
   const results = logpsOf(out, labels.count, entropy);
-  out.checkOverlap([
-    ['logits', head.logits],
-    ['labels', labels.labels],
-    ['mask', labels.mask],
-  ]);
+  out.checkOverlap([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   check(native.tokenLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
   return results;
 }
@@ -123,7 +119,7 @@ export function tokenLogpsBackward<L extends FloatArray>(options: TokenLogpsBack
   const out = new Out(options.out, BACKWARD_OUT);
   const gradLogits = gradLogitsOf(head, out);
   const inputs = [
-    ['logits', head.logits],
+    ...head.inputs,
     ['labels', labels.labels],
     ['mask', labels.mask],
     ['lse', lse],

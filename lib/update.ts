@@ -21,8 +21,8 @@ import {
   type TemperatureOption,
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
-import type { PreferenceOptionArgs, ReferenceArgs, Update } from './native.js';
-import { Out } from './out.js';
+import type { GradientArgs, HeadArgs, PreferenceOptionArgs, ReferenceArgs, Update } from './native.js';
+import { type Inputs, Out } from './out.js';
 import {
   checkBatch,
   PAIR_OPTIONS,
@@ -92,7 +92,7 @@ const REFERENCES = [
 
 interface CheckedReference {
   args: ReferenceArgs;
-  inputs: (readonly [string, ArrayBufferView | undefined])[];
+  inputs: Inputs;
 }
 
 function checkReference(
@@ -119,12 +119,7 @@ function checkReference(
     dtype: refDtype,
   } as LinearHead;
   const ref = checkLinear(given, rows, temperature, REF_NAMES, head.vocab);
-  const inputs = [
-    ['refHidden', ref.hidden],
-    ['refWeight', ref.weight],
-    ['refBias', ref.bias],
-  ] as const;
-  return { args: [undefined, true, ...ref.args], inputs: [...inputs] };
+  return { args: [undefined, true, ...ref.args], inputs: ref.inputs };
 }
 
 export function runUpdate(
@@ -147,51 +142,39 @@ export function runUpdate(
   const out = new Out(given.out, OUT_NAMES);
   const logps = out.float32('logps', labels.count);
   const results = new PreferenceResults(out, batch, labels.count);
-  const inputs = [['labels', labels.labels] as const, ...reference.inputs, ...batch.inputs];
+  const gradients = 'hidden' in head ? linearGradients(head, out, accumulate) : logitsGradients(head, out);
+  const inputs = [...head.inputs, ['labels', labels.labels] as const, ...reference.inputs, ...batch.inputs];
+  out.checkOverlap(inputs, ['gradLogits', 'logits']);
 
-  if ('hidden' in head) {
-    out.refuse('gradLogits', 'the head is hidden states');
-    const grads = linearGradientsOf(head, out, accumulate);
-    out.checkOverlap([['hidden', head.hidden], ['weight', head.weight], ['bias', head.bias], ...inputs]);
-    const { gradHidden, gradWeight, gradBias } = grads;
-    check(
-      call(
-        true,
-        ...head.args,
-        ...labels.args,
-        ...reference.args,
-        ...batch.args,
-        ...lossArgs,
-        logps,
-        ...results.args,
-        undefined,
-        gradHidden,
-        gradWeight,
-        gradBias,
-        accumulate,
-      ),
-    );
-    return { ...results.result(), logps, ...grads };
-  }
-  for (const name of LINEAR_GRADIENTS) out.refuse(name, 'the head is logits');
-  const gradLogits = gradLogitsOf(head, out);
-  out.checkOverlap([['logits', head.logits], ...inputs], ['gradLogits', 'logits']);
+  const headArgs: HeadArgs = 'hidden' in head ? [true, ...head.args] : [false, ...head.args];
   check(
     call(
-      false,
-      ...head.args,
+      ...headArgs,
       ...labels.args,
       ...reference.args,
       ...batch.args,
       ...lossArgs,
       logps,
       ...results.args,
-      gradLogits,
-      undefined,
-      undefined,
-      undefined,
-      false,
+      ...gradients.args,
     ),
   );
-  return { ...results.result(), logps, gradLogits };
+  return { ...results.result(), logps, ...gradients.results };
+}
+
+interface Gradients {
+  results: Partial<LinearGradients & { gradLogits: FloatArray }>;
+  args: GradientArgs;
+}
+
+function logitsGradients(head: CheckedLogits, out: Out): Gradients {
+  for (const name of LINEAR_GRADIENTS) out.refuse(name, 'the head is logits');
+  const gradLogits = gradLogitsOf(head, out);
+  return { results: { gradLogits }, args: [gradLogits, undefined, undefined, undefined, false] };
+}
+
+function linearGradients(head: CheckedLinear, out: Out, accumulate: boolean): Gradients {
+  out.refuse('gradLogits', 'the head is hidden states');
+  const results = linearGradientsOf(head, out, accumulate);
+  return { results, args: [undefined, results.gradHidden, results.gradWeight, results.gradBias, accumulate] };
 }
