@@ -66,29 +66,46 @@ const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, .
 type Given = Partial<Record<(typeof UPDATE_OPTIONS)[number], unknown>>;
 type AnyUpdate = UpdateInputs & { trajectoryOffsets?: Int32Array | undefined };
 
-/** One of two alternatives must be given, and none of the options that belong to another. */
-function choose(options: Given, heads: readonly (readonly string[])[], names: readonly string[], what: string): string {
-  const given = names.filter((name) => options[name as keyof Given] !== undefined);
-  const [name] = given;
-  if (name === undefined || given.length > 1) {
-    const came = given.length > 1 ? given.join(' and ') : 'none';
-    throw typeError('ERR_ARG_TYPE', `Expected one of ${names.join(', ')} for ${what} but received ${came}`);
-  }
-  const own = heads[names.indexOf(name)] as readonly string[];
-  for (const option of heads.flat()) {
-    if (!own.includes(option) && options[option as keyof Given] !== undefined) {
-      throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} beside ${name} but received one`);
-    }
-  }
-  return name;
+/** One way to say something, by the option that tells it, and the options that belong to the other ways. */
+interface Alternative {
+  name: keyof Given;
+  foreign: readonly (keyof Given)[];
 }
 
-const OWN_HEADS = [LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']] as const;
-const REFERENCES = [
+/** Each list of options starts with the one that tells its way. */
+function alternatives(lists: readonly (readonly (keyof Given)[])[]): Alternative[] {
+  return lists.map((own) => ({
+    name: own[0] as keyof Given,
+    foreign: lists.flat().filter((option) => !own.includes(option)),
+  }));
+}
+
+const OWN_HEADS = alternatives([LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']]);
+const REFERENCES = alternatives([
   ['refLogps'],
   ['refLogits', 'refDtype'],
   ['refHidden', 'refWeight', 'refBias', 'refDtype'],
-] as const;
+]);
+
+/** The one alternative that is given; none of the options that belong to another may be. */
+function choose(options: Given, ways: readonly Alternative[], what: string): keyof Given {
+  let chosen: Alternative | undefined;
+  for (const way of ways) {
+    if (options[way.name] === undefined) continue;
+    if (chosen !== undefined) throw typeError('ERR_ARG_TYPE', oneOfRule(ways, what, `${chosen.name} and ${way.name}`));
+    chosen = way;
+  }
+  if (chosen === undefined) throw typeError('ERR_ARG_TYPE', oneOfRule(ways, what, 'none'));
+  for (const option of chosen.foreign) {
+    if (options[option] !== undefined) {
+      throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} beside ${chosen.name} but received one`);
+    }
+  }
+  return chosen.name;
+}
+
+const oneOfRule = (ways: readonly Alternative[], what: string, came: string): string =>
+  `Expected one of ${ways.map(({ name }) => name).join(', ')} for ${what} but received ${came}`;
 
 interface CheckedReference {
   args: ReferenceArgs;
@@ -101,7 +118,7 @@ function checkReference(
   head: CheckedLogits | CheckedLinear,
   temperature: number,
 ): CheckedReference {
-  const name = choose(options, REFERENCES, ['refLogps', 'refLogits', 'refHidden'], 'the reference');
+  const name = choose(options, REFERENCES, 'the reference');
   if (name === 'refLogps') {
     const refLogps = float32('refLogps', options.refLogps, rows);
     return { args: [refLogps], inputs: [['refLogps', refLogps]] };
@@ -131,7 +148,7 @@ export function runUpdate(
   const given = options as Given;
   const labels = checkLabels(options);
   const temperature = checkTemperature(options);
-  const linear = choose(given, OWN_HEADS, ['logits', 'hidden'], 'the head') === 'hidden';
+  const linear = choose(given, OWN_HEADS, 'the head') === 'hidden';
   const head = linear
     ? checkLinear(given as unknown as LinearHead, labels.count, temperature)
     : checkLogits(given as unknown as LogitsHead, labels.count, temperature);
