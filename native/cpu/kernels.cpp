@@ -15,25 +15,37 @@ constexpr int kFirstBlock = 1024;  // words whose maximum is the first pivot
 constexpr int kBlock = 4096;       // words summed in float32 lanes before they are joined in float64
 constexpr int kAhead = 4096;       // bytes that are fetched ahead of their use
 
-// The pivot moves once a t lies further above 0 than this. 2^24 · 4096 is far from overflow.
-constexpr float kLift = 24;
+// A block that sums to more than this, or to an infinity, shows that the pivot lies too low.
+constexpr double kLargestSum = 0x1p64;
 
-// Below these 2^t counts 0. Sums stop at the last normal number: what lies under it cannot matter beside the largest
-// term, and subnormal numbers are slow. Gradients go down to the last subnormal one, which 16-bit storage can hold too.
-constexpr float kLowestTerm = -126, kLowestGradient = -151;
-
-// 2^t for t ≥ low, 0 below it (−∞ included), NaN for NaN; relative error below 2 ulp where the result is normal.
-// 2^fraction(t) by a minimax polynomial on [0, 1), exactly 1 at 0.
-inline V exp2(V t, float low) {
-  const V r = fraction(t);
+// 2^r for 0 ≤ r < 1 by a minimax polynomial, exactly 1 at 0; with its rounding, below 2 ulp.
+inline V exp2_of_fraction(V r) {
   V e = set1(2.1612917961e-4f);
   e = fma(e, r, set1(1.2467845639e-3f));
   e = fma(e, r, set1(9.6754516471e-3f));
   e = fma(e, r, set1(5.5485280583e-2f));
   e = fma(e, r, set1(2.4022930556e-1f));
   e = fma(e, r, set1(6.9314704444e-1f));
-  e = fma(e, r, set1(1.0f));
-  return keep_from(t, low, scale2(e, t));
+  return fma(e, r, set1(1.0f));
+}
+
+// 2^t in a sum ends with the normal numbers: what lies under them cannot matter beside the largest term, and subnormal
+// numbers are slow. In a gradient it goes down to the last of them, which 16-bit storage can hold too. 0 for −∞, NaN
+// for NaN.
+inline V exp2_term(V t) { return scale2(exp2_of_fraction(fraction(t)), t); }
+template <class T>
+inline V exp2_gradient(V t) {
+  return scale2_low(exp2_of_fraction(fraction(t)), t);
+}
+// A bfloat16 gradient keeps 8 bits: a polynomial good for 18 is enough.
+template <>
+inline V exp2_gradient<bf16>(V t) {
+  const V r = fraction(t);
+  V e = set1(1.3426685615e-2f);
+  e = fma(e, r, set1(5.2242472052e-2f));
+  e = fma(e, r, set1(2.4128020578e-1f));
+  e = fma(e, r, set1(6.9304484477e-1f));
+  return scale2_low(fma(e, r, set1(1.0f)), t);
 }
 
 template <class T>
@@ -46,45 +58,41 @@ float max_word(const T* x, int n) {
 }
 
 struct BlockSums {
-  float largest;  // x
   double sum, weighted;
 };
 
 /** One pass over a block: four chains in step, so that each has its next operand ready when its turn comes. */
 template <bool kEntropy, class T>
 BlockSums sum_block(const T* x, int n, float pivot, float slope) {
-  const V p = set1(pivot), s = set1(slope), zero = set1(0.0f), lowest = set1(-INFINITY);
+  const V p = set1(pivot), s = set1(slope), zero = set1(0.0f);
   V sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
   V weighted0 = zero, weighted1 = zero, weighted2 = zero, weighted3 = zero;
-  V largest0 = lowest, largest1 = lowest, largest2 = lowest, largest3 = lowest;
   // A masked word has t = −∞ and 2^t = 0; their product counts 0.
   const auto weigh = [](V t, V e, V weighted) {
-    return kEntropy ? fma(keep_from(t, kLowestTerm, t), e, weighted) : weighted;
+    return kEntropy ? fma(keep_from(t, -126.0f, t), e, weighted) : weighted;
   };
   int i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
     fetch(x + i, kAhead);
-    const V x0 = load(x + i), x1 = load(x + i + kLanes), x2 = load(x + i + 2 * kLanes), x3 = load(x + i + 3 * kLanes);
-    largest0 = max(largest0, x0), largest1 = max(largest1, x1);
-    largest2 = max(largest2, x2), largest3 = max(largest3, x3);
+    V x0, x1, x2, x3;
+    load2(x + i, x0, x1);
+    load2(x + i + 2 * kLanes, x2, x3);
     const V t0 = mul(sub(x0, p), s), t1 = mul(sub(x1, p), s), t2 = mul(sub(x2, p), s), t3 = mul(sub(x3, p), s);
-    const V e0 = exp2(t0, kLowestTerm), e1 = exp2(t1, kLowestTerm);
-    const V e2 = exp2(t2, kLowestTerm), e3 = exp2(t3, kLowestTerm);
+    const V e0 = exp2_term(t0), e1 = exp2_term(t1);
+    const V e2 = exp2_term(t2), e3 = exp2_term(t3);
     sum0 = add(sum0, e0), sum1 = add(sum1, e1), sum2 = add(sum2, e2), sum3 = add(sum3, e3);
     weighted0 = weigh(t0, e0, weighted0), weighted1 = weigh(t1, e1, weighted1);
     weighted2 = weigh(t2, e2, weighted2), weighted3 = weigh(t3, e3, weighted3);
   }
   for (; i < n; i += kLanes) {
     const V word = n - i < kLanes ? load_n(x + i, n - i, -INFINITY) : load(x + i);
-    const V t = mul(sub(word, p), s), e = exp2(t, kLowestTerm);
-    largest0 = max(largest0, word);
+    const V t = mul(sub(word, p), s), e = exp2_term(t);
     sum0 = add(sum0, e);
     weighted0 = weigh(t, e, weighted0);
   }
   const V sum = add(add(sum0, sum1), add(sum2, sum3));
   const V weighted = add(add(weighted0, weighted1), add(weighted2, weighted3));
-  const V largest = max(max(largest0, largest1), max(largest2, largest3));
-  return {max_lanes(largest), sum_lanes(sum), kEntropy ? sum_lanes(weighted) : 0.0};
+  return {sum_lanes(sum), kEntropy ? sum_lanes(weighted) : 0.0};
 }
 
 void move_pivot(RowSums* sums, float pivot, float slope) {
@@ -105,9 +113,12 @@ void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
     // A block of masked words alone leaves the pivot at −∞; against 0 its terms are 0, and a NaN among them still
     // shows.
     BlockSums block = sum_block<kEntropy>(x + i, count, sums->pivot == -INFINITY ? 0.0f : sums->pivot, slope);
-    if ((block.largest - sums->pivot) * slope > kLift) {
-      move_pivot(sums, block.largest, slope);
-      block = sum_block<kEntropy>(x + i, count, sums->pivot, slope);
+    if (!(block.sum <= kLargestSum)) {
+      const float largest = max_word(x + i, count);
+      if (largest > sums->pivot) {  // else it is a NaN's doing
+        move_pivot(sums, largest, slope);
+        block = sum_block<kEntropy>(x + i, count, sums->pivot, slope);
+      }
     }
     sums->sum += block.sum;
     sums->weighted += block.weighted;
@@ -137,12 +148,12 @@ void grad_words(const void* from, void* to, int64_t n, float slope, float pivot,
   const T* x = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
   const V p = set1(pivot), s = set1(slope), f = set1(factor);
-  const auto grad = [&](V word) { return mul(f, exp2(mul(sub(word, p), s), kLowestGradient)); };
+  const auto grad = [&](V word) { return mul(f, exp2_gradient<T>(mul(sub(word, p), s))); };
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    const V first = grad(load(x + i)), second = grad(load(x + i + kLanes));
-    store(out + i, first);
-    store(out + i + kLanes, second);
+    V first, second;
+    load2(x + i, first, second);
+    store2(out + i, grad(first), grad(second));
   }
   for (; i < n; i += kLanes) {
     const int rest = static_cast<int>(n - i);

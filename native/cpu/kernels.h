@@ -12,8 +12,8 @@ namespace sweet {
 
 /**
  * Part of a row, reduced in powers of two:  t = (x − pivot) · slope,  sum = Σ 2^t,  weighted = Σ t · 2^t.
- * The pivot is near the largest x, so that no term overflows, and is the largest where the row is short: a confident
- * token's own term is then exactly 1. Nothing seen yet: pivot −∞.
+ * The pivot is high enough that no term overflows, and is the largest x where the row is short: a confident token's own
+ * term is then exactly 1. Nothing seen yet: pivot −∞.
  */
 struct RowSums {
   float pivot;

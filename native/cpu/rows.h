@@ -40,7 +40,9 @@ struct Softmax {
   Softmax(double lse, double temperature, double g)
       : slope(slope_of(temperature)),
         pivot(static_cast<float>(lse * temperature)),
-        factor(static_cast<float>(g * std::exp((pivot / temperature) - lse))) {}
+        factor(static_cast<float>(g * std::exp((pivot / temperature) - lse))) {
+    if (std::isnan(factor)) factor = NAN;  // whatever bits came with it: see the stores of simd.h
+  }
 };
 
 /** The label's entry of a gradient row, complete before it is rounded: g · (1 − p). */

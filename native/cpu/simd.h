@@ -2,12 +2,12 @@
 // instruction set, with SWEET_ISA naming the namespace. Every set offers, over a register `V` of `kLanes` float32:
 //
 //   load(p) load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
-//   store(p, x) store_n(p, x, n)    to float, bf16 or f16, rounded to nearest even
-//   fetch(p, bytes)                 four registers' worth of memory, that far ahead of p, into the cache
-//   set1 add sub mul fma(a, b, c) = a·b + c
-//   max(a, b)                       b where either is a NaN
-//   fraction(t)                     t − ⌊t⌋; 0 or a NaN where t is infinite
-//   scale2(x, t)                    x · 2^⌊t⌋ for 1 ≤ x < 2 and −151 ≤ t < 60, down into the subnormal numbers
+//   store(p, x) store_n(p, x, n)    to float, bf16 or f16, rounded to nearest even; a NaN for bf16 has a lower half of
+//   0 load2(p, a, b) store2(p, a, b)  twice as many, shared out between a and b in whatever order is cheapest fetch(p,
+//   bytes)                 four registers' worth of memory, that far ahead of p, into the cache set1 add sub mul fma(a,
+//   b, c) = a·b + c max(a, b)                       b where either is a NaN fraction(t)                     t − ⌊t⌋; 0
+//   or a NaN where t is infinite scale2(x, t)                    x · 2^⌊t⌋ for 1 ≤ x < 2 and t < 60, 0 where t < −126
+//   scale2_low(x, t)                the same down into the subnormal numbers, 0 where t < −151
 //   max_lanes(x)                    the largest lane
 //   keep_from(x, low, y)            y where x ≥ low or x is a NaN, else 0
 //   kTileRows kTileVectors          the register tile of the matrix product

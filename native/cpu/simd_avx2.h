@@ -18,25 +18,49 @@ inline V load(const bf16* p) {
 inline V load(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 
 template <class T>
+inline void load2(const T* p, V& a, V& b) {
+  a = load(p);
+  b = load(p + kLanes);
+}
+// The even words, then the odd ones: no shuffle.
+inline void load2(const bf16* p, V& a, V& b) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  a = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+  b = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-65536)));
+}
+
+template <class T>
 inline V load_n(const T* p, int n, float fill) {
   float lanes[kLanes];
   for (int i = 0; i < kLanes; i++) lanes[i] = i < n ? to_float(p[i]) : fill;
   return _mm256_loadu_ps(lanes);
 }
 
-inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
-inline void store(bf16* p, V x) {
+// The upper half of each lane, rounded; what is left in the lower half has no meaning. A NaN's lower half must be 0.
+inline __m256i round_to_bf16(V x) {
   const __m256i u = _mm256_castps_si256(x);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
-  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-  const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-  const __m256i h = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+  return _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+}
+
+inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
+inline void store(bf16* p, V x) {
+  const __m256i h = _mm256_srli_epi32(round_to_bf16(x), 16);
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(h, h), 0xd8);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
 }
 inline void store(f16* p, V x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+template <class T>
+inline void store2(T* p, V a, V b) {
+  store(p, a);
+  store(p + kLanes, b);
+}
+inline void store2(bf16* p, V a, V b) {
+  const __m256i even = _mm256_srli_epi32(round_to_bf16(a), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_blend_epi16(even, round_to_bf16(b), 0xaa));
 }
 
 template <class T>
@@ -60,18 +84,25 @@ inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
 inline V fraction(V t) { return sub(t, _mm256_floor_ps(t)); }
-// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V keep_from(V x, float low, V y) { return _mm256_and_ps(_mm256_cmp_ps(x, set1(low), _CMP_NLT_UQ), y); }
+inline __m256i integer_of(V t) { return _mm256_cvtps_epi32(_mm256_floor_ps(t)); }
+// Into the exponent's bits, 128 of which are an infinity or a NaN already. Of a NaN's integer, 2^31, the shift leaves
+// nothing.
 inline V scale2(V x, V t) {
-  const __m256i exponent = _mm256_cvtps_epi32(_mm256_floor_ps(t));
-  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127 + 64)), 23);
-  return mul(mul(x, _mm256_castsi256_ps(bits)), set1(0x1p-64f));
+  const V most = _mm256_min_ps(set1(128.0f), t);
+  const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(integer_of(most), 23));
+  return keep_from(t, -126.0f, _mm256_castsi256_ps(bits));
+}
+// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V scale2_low(V x, V t) {
+  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(integer_of(t), _mm256_set1_epi32(127 + 64)), 23);
+  return keep_from(t, -151.0f, mul(mul(x, _mm256_castsi256_ps(bits)), set1(0x1p-64f)));
 }
 inline float max_lanes(V x) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
-inline V keep_from(V x, float low, V y) { return _mm256_and_ps(_mm256_cmp_ps(x, set1(low), _CMP_NLT_UQ), y); }
 
 }  // namespace
 }  // namespace sweet::avx2

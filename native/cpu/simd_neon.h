@@ -19,22 +19,43 @@ inline V load(const f16* p) {
 }
 
 template <class T>
+inline void load2(const T* p, V& a, V& b) {
+  a = load(p);
+  b = load(p + kLanes);
+}
+// The even words, then the odd ones.
+inline void load2(const bf16* p, V& a, V& b) {
+  const uint32x4_t words = vreinterpretq_u32_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(p)));
+  a = vreinterpretq_f32_u32(vshlq_n_u32(words, 16));
+  b = vreinterpretq_f32_u32(vandq_u32(words, vdupq_n_u32(0xffff0000)));
+}
+
+template <class T>
 inline V load_n(const T* p, int n, float fill) {
   float lanes[kLanes];
   for (int i = 0; i < kLanes; i++) lanes[i] = i < n ? to_float(p[i]) : fill;
   return vld1q_f32(lanes);
 }
 
-inline void store(float* p, V x) { vst1q_f32(p, x); }
-inline void store(bf16* p, V x) {
+// The upper half of each lane, rounded; what is left in the lower half has no meaning. A NaN's lower half must be 0.
+inline uint32x4_t round_to_bf16(V x) {
   const uint32x4_t u = vreinterpretq_u32_f32(x);
-  const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
-  const uint32x4_t rounded = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
-  const uint32x4_t quiet = vorrq_u32(u, vdupq_n_u32(0x400000));
-  const uint32x4_t bits = vbslq_u32(vceqq_f32(x, x), rounded, quiet);
-  vst1_u16(reinterpret_cast<uint16_t*>(p), vshrn_n_u32(bits, 16));
+  return vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1)));
 }
+
+inline void store(float* p, V x) { vst1q_f32(p, x); }
+inline void store(bf16* p, V x) { vst1_u16(reinterpret_cast<uint16_t*>(p), vshrn_n_u32(round_to_bf16(x), 16)); }
 inline void store(f16* p, V x) { vst1_u16(reinterpret_cast<uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+
+template <class T>
+inline void store2(T* p, V a, V b) {
+  store(p, a);
+  store(p + kLanes, b);
+}
+inline void store2(bf16* p, V a, V b) {
+  const uint32x4_t even = vshrq_n_u32(round_to_bf16(a), 16), odd = vdupq_n_u32(0xffff0000);
+  vst1q_u16(reinterpret_cast<uint16_t*>(p), vreinterpretq_u16_u32(vbslq_u32(odd, round_to_bf16(b), even)));
+}
 
 template <class T>
 inline void store_n(T* p, V x, int n) {
@@ -55,15 +76,21 @@ inline V mul(V a, V b) { return vmulq_f32(a, b); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 inline V fraction(V t) { return sub(t, vrndmq_f32(t)); }
-// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
-inline V scale2(V x, V t) {
-  const int32x4_t bits = vshlq_n_s32(vaddq_s32(vcvtmq_s32_f32(t), vdupq_n_s32(127 + 64)), 23);
-  return mul(mul(x, vreinterpretq_f32_s32(bits)), set1(0x1p-64f));
-}
-inline float max_lanes(V x) { return vmaxvq_f32(x); }
 inline V keep_from(V x, float low, V y) {
   return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(y), vcltq_f32(x, set1(low))));
 }
+// Into the exponent's bits, 128 of which are an infinity or a NaN already. A NaN's integer is 0.
+inline V scale2(V x, V t) {
+  const int32x4_t integer = vcvtmq_s32_f32(vminq_f32(t, set1(128.0f)));
+  const int32x4_t bits = vaddq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32(integer, 23));
+  return keep_from(t, -126.0f, vreinterpretq_f32_s32(bits));
+}
+// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V scale2_low(V x, V t) {
+  const int32x4_t bits = vshlq_n_s32(vaddq_s32(vcvtmq_s32_f32(t), vdupq_n_s32(127 + 64)), 23);
+  return keep_from(t, -151.0f, mul(mul(x, vreinterpretq_f32_s32(bits)), set1(0x1p-64f)));
+}
+inline float max_lanes(V x) { return vmaxvq_f32(x); }
 
 }  // namespace
 }  // namespace sweet::neon

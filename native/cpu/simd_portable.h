@@ -7,18 +7,50 @@ namespace {
 constexpr int kLanes = 4, kTileRows = 4, kTileVectors = 2;
 
 typedef float V __attribute__((vector_size(16)));
-typedef int32_t I __attribute__((vector_size(16)));
+typedef uint32_t U __attribute__((vector_size(16)));
+typedef uint16_t H __attribute__((vector_size(8)));
 
 inline V set1(float x) { return V{x, x, x, x}; }
 
-template <class T>
-inline V load(const T* p) {
-  return V{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+template <class To, class From>
+inline To bits(From x) {
+  return reinterpret_cast<To>(x);
 }
+inline V choose(U mask, V yes, V no) { return bits<V>((bits<U>(yes) & mask) | (bits<U>(no) & ~mask)); }
+
+template <class T>
+inline U widen(const T* p) {
+  H h;
+  memcpy(&h, p, sizeof(H));
+  return __builtin_convertvector(h, U);
+}
+
 inline V load(const float* p) {
   V x;
   memcpy(&x, p, sizeof(V));
   return x;
+}
+inline V load(const bf16* p) { return bits<V>(widen(p) << 16); }
+// A factor of 2^112 moves the exponent's bias from 15 to 127, for subnormal numbers too; infinities and NaN keep
+// theirs.
+inline V load(const f16* p) {
+  const U h = widen(p), magnitude = (h & 0x7fff) << 13;
+  const V finite = bits<V>(magnitude) * 0x1p112f;
+  const U special = bits<U>(magnitude >= 0x0f800000);
+  return bits<V>(bits<U>(choose(special, bits<V>(magnitude | 0x7f800000), finite)) | ((h & 0x8000) << 16));
+}
+
+template <class T>
+inline void load2(const T* p, V& a, V& b) {
+  a = load(p);
+  b = load(p + kLanes);
+}
+// The even words, then the odd ones: no shuffle.
+inline void load2(const bf16* p, V& a, V& b) {
+  U words;
+  memcpy(&words, p, sizeof(U));
+  a = bits<V>(words << 16);
+  b = bits<V>(words & 0xffff0000);
 }
 
 template <class T>
@@ -33,11 +65,27 @@ inline void store_n(T* p, V x, int n) {
   for (int i = 0; i < n; i++) from_float(x[i], p + i);
 }
 
+// The upper half of each lane, rounded; what is left in the lower half has no meaning. A NaN's lower half must be 0.
+inline U round_to_bf16(V x) {
+  const U u = bits<U>(x);
+  return u + 0x7fff + ((u >> 16) & 1);
+}
+
+inline void store(float* p, V x) { memcpy(p, &x, sizeof(V)); }
 template <class T>
 inline void store(T* p, V x) {
   store_n(p, x, kLanes);
 }
-inline void store(float* p, V x) { memcpy(p, &x, sizeof(V)); }
+
+template <class T>
+inline void store2(T* p, V a, V b) {
+  store(p, a);
+  store(p + kLanes, b);
+}
+inline void store2(bf16* p, V a, V b) {
+  const U words = (round_to_bf16(a) >> 16) | (round_to_bf16(b) & 0xffff0000);
+  memcpy(p, &words, sizeof(U));
+}
 
 template <class T>
 inline void fetch(const T* p, int bytes) {
@@ -48,27 +96,32 @@ inline V add(V a, V b) { return a + b; }
 inline V sub(V a, V b) { return a - b; }
 inline V mul(V a, V b) { return a * b; }
 inline V fma(V a, V b, V c) { return a * b + c; }
-inline V max(V a, V b) { return a > b ? a : b; }
+inline V max(V a, V b) { return choose(bits<U>(a > b), a, b); }
 
 // Adding 1.5 · 2^23 leaves the nearest integer in the low bits of the mantissa.
 constexpr float kRounder = 12582912.0f;
 
 inline V floor_of(V t) {
   const V nearest = t + kRounder - kRounder;
-  return nearest > t ? nearest - 1.0f : nearest;
+  return nearest - bits<V>(bits<U>(nearest > t) & bits<U>(set1(1.0f)));
 }
+inline U integer_of(V t) { return bits<U>(floor_of(t) + kRounder) - bits<U>(set1(kRounder)); }
 inline V fraction(V t) { return t - floor_of(t); }
-// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V keep_from(V x, float low, V y) { return bits<V>(bits<U>(y) & ~bits<U>(x < set1(low))); }
+// By a factor, so that a NaN stays one; 2^128 is an infinity already.
 inline V scale2(V x, V t) {
-  const I exponent = reinterpret_cast<I>(floor_of(t) + kRounder) - reinterpret_cast<I>(set1(kRounder)) + (127 + 64);
-  return x * reinterpret_cast<V>(exponent << 23) * 0x1p-64f;
+  const V most = choose(bits<U>(t > set1(128.0f)), set1(128.0f), t);
+  return keep_from(t, -126.0f, x * bits<V>((integer_of(most) + 127) << 23));
+}
+// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
+inline V scale2_low(V x, V t) {
+  return keep_from(t, -151.0f, x * bits<V>((integer_of(t) + 127 + 64) << 23) * 0x1p-64f);
 }
 inline float max_lanes(V x) {
   float m = x[0];
   for (int i = 1; i < kLanes; i++) m = x[i] > m ? x[i] : m;
   return m;
 }
-inline V keep_from(V x, float low, V y) { return x < set1(low) ? set1(0.0f) : y; }
 
 }  // namespace
 }  // namespace sweet::portable
