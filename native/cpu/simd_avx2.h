@@ -85,17 +85,17 @@ inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
 inline V fraction(V t) { return sub(t, _mm256_floor_ps(t)); }
 inline V keep_from(V x, float low, V y) { return _mm256_and_ps(_mm256_cmp_ps(x, set1(low), _CMP_NLT_UQ), y); }
-inline __m256i integer_of(V t) { return _mm256_cvtps_epi32(_mm256_floor_ps(t)); }
-// Into the exponent's bits, 128 of which are an infinity or a NaN already. Of a NaN's integer, 2^31, the shift leaves
-// nothing.
+// Into the exponent's bits, 128 of which are an infinity or a NaN already. A NaN's integer is 2^31, of which the shift
+// leaves nothing.
 inline V scale2(V x, V t) {
-  const V most = _mm256_min_ps(set1(128.0f), t);
-  const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(integer_of(most), 23));
+  const __m256i integer = _mm256_cvtps_epi32(_mm256_min_ps(set1(128.0f), _mm256_floor_ps(t)));
+  const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(integer, 23));
   return keep_from(t, -126.0f, _mm256_castsi256_ps(bits));
 }
 // In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
 inline V scale2_low(V x, V t) {
-  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(integer_of(t), _mm256_set1_epi32(127 + 64)), 23);
+  const __m256i integer = _mm256_cvtps_epi32(_mm256_floor_ps(t));
+  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(integer, _mm256_set1_epi32(127 + 64)), 23);
   return keep_from(t, -151.0f, mul(mul(x, _mm256_castsi256_ps(bits)), set1(0x1p-64f)));
 }
 inline float max_lanes(V x) {

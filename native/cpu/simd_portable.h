@@ -105,18 +105,17 @@ inline V floor_of(V t) {
   const V nearest = t + kRounder - kRounder;
   return nearest - bits<V>(bits<U>(nearest > t) & bits<U>(set1(1.0f)));
 }
-inline U integer_of(V t) { return bits<U>(floor_of(t) + kRounder) - bits<U>(set1(kRounder)); }
 inline V fraction(V t) { return t - floor_of(t); }
+// 2^n for an integer n from −126 to 127, by its bits.
+inline V power_of(V n) { return bits<V>((bits<U>(n + kRounder) - bits<U>(set1(kRounder)) + 127) << 23); }
 inline V keep_from(V x, float low, V y) { return bits<V>(bits<U>(y) & ~bits<U>(x < set1(low))); }
 // By a factor, so that a NaN stays one; 2^128 is an infinity already.
 inline V scale2(V x, V t) {
-  const V most = choose(bits<U>(t > set1(128.0f)), set1(128.0f), t);
-  return keep_from(t, -126.0f, x * bits<V>((integer_of(most) + 127) << 23));
+  const V n = floor_of(t);
+  return keep_from(t, -126.0f, x * power_of(choose(bits<U>(n > set1(128.0f)), set1(128.0f), n)));
 }
 // In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
-inline V scale2_low(V x, V t) {
-  return keep_from(t, -151.0f, x * bits<V>((integer_of(t) + 127 + 64) << 23) * 0x1p-64f);
-}
+inline V scale2_low(V x, V t) { return keep_from(t, -151.0f, x * power_of(floor_of(t) + 64.0f) * 0x1p-64f); }
 inline float max_lanes(V x) {
   float m = x[0];
   for (int i = 1; i < kLanes; i++) m = x[i] > m ? x[i] : m;

@@ -1,0 +1,101 @@
+// What others do on the same rows. Each peer is measured where it is installed and says so where it is not:
+//   ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix bench/peers, and PyTorch for a python3 that can import it.
+import { spawn, spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { createInterface } from 'node:readline';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { logSoftmaxModel } from './peers/onnx.js';
+import { plainRows } from './plain.js';
+
+const peersRequire = createRequire(new URL('./peers/', import.meta.url));
+const importPeer = (name) => import(pathToFileURL(peersRequire.resolve(name)).href);
+
+const PEERS = { 'plain JavaScript': plain, PyTorch: torch, 'jax-js': jax, 'tfjs wasm': tfjs, onnxruntime: onnx };
+
+/** The peers that are there, ready to run on this input: { name, forward?, both?, close? }. */
+export async function startPeers(input, report) {
+  const running = [];
+  for (const [name, start] of Object.entries(PEERS)) {
+    try {
+      running.push(await start(input));
+    } catch (error) {
+      report(`${name} is left out: ${String(error.message).split('\n')[0]}`);
+    }
+  }
+  return running;
+}
+
+function plain({ logits, labels, rows, vocab }) {
+  const { forward, backward } = plainRows({ logits, labels }, vocab);
+  const ones = new Float32Array(rows).fill(1);
+  const both = () => {
+    forward();
+    backward(ones);
+  };
+  return { name: 'plain JavaScript, 1 thread', forward, both };
+}
+
+/** One Python process that waits for the word and answers with its own time. */
+async function torch({ rows, vocab, threads }) {
+  const python = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import torch']).status === 0);
+  if (python === undefined) throw new Error('no python3 here can import torch');
+  const script = fileURLToPath(new URL('./peers/torch_rows.py', import.meta.url));
+  const child = spawn(python, [script, rows, vocab, threads].map(String), { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const version = (await lines.next()).value;
+  const run = (what) =>
+    Object.assign(
+      async () => {
+        child.stdin.write(`${what}\n`);
+        return Number((await lines.next()).value);
+      },
+      { timesItself: true },
+    );
+  return { name: `PyTorch ${version}`, forward: run('forward'), both: run('both'), close: () => child.stdin.end() };
+}
+
+async function jax({ logits, labels, rows, vocab }) {
+  const { numpy: np, nn, vjp, jit, init } = await importPeer('@jax-js/jax');
+  if (Number(process.versions.node.split('.')[0]) > 20) await init('wasm');
+  const picked = new Float32Array(rows * vocab);
+  for (let i = 0; i < rows; i++) picked[i * vocab + labels[i]] = 1;
+  const oneHot = np.array(picked).reshape([rows, vocab]);
+  const x = np.array(logits).reshape([rows, vocab]);
+  const logps = jit((z, hot) => nn.logSoftmax(z, -1).mul(hot).sum(-1));
+  const forward = () => logps(x.ref, oneHot.ref).dataSync();
+  const both = () => {
+    const [value, pull] = vjp((z) => logps(z, oneHot.ref), [x.ref]);
+    value.dispose();
+    const [gradient] = pull(np.ones([rows]));
+    pull.dispose?.();
+    return gradient.dataSync();
+  };
+  forward();
+  return { name: 'jax-js', forward, both };
+}
+
+async function tfjs({ logits, labels, rows, vocab }) {
+  const { default: tf } = await importPeer('@tensorflow/tfjs');
+  const wasm = await importPeer('@tensorflow/tfjs-backend-wasm');
+  const folder = peersRequire.resolve('@tensorflow/tfjs-backend-wasm').replace(/[^/]*$/, '');
+  (wasm.setWasmPaths ?? wasm.default.setWasmPaths)(folder);
+  await tf.setBackend('wasm');
+  await tf.ready();
+  const x = tf.tensor2d(logits, [rows, vocab]);
+  const oneHot = tf.oneHot(tf.tensor1d(labels, 'int32'), vocab).toFloat();
+  const logps = (z) => tf.sum(tf.mul(tf.logSoftmax(z), oneHot), -1);
+  const gradient = tf.grad((z) => tf.sum(logps(z)));
+  const tidy = (call) => () => tf.tidy(() => call(x).dataSync());
+  return { name: 'tfjs wasm', forward: tidy(logps), both: tidy(gradient) };
+}
+
+async function onnx({ logits, rows, vocab, threads }) {
+  const { default: ort } = await importPeer('onnxruntime-node');
+  const session = await ort.InferenceSession.create(logSoftmaxModel(rows, vocab), { intraOpNumThreads: threads });
+  const x = new ort.Tensor('float32', logits, [rows, vocab]);
+  return {
+    name: `onnxruntime ${ort.env.versions.common}`,
+    forward: () => session.run({ x }),
+    close: () => session.release(),
+  };
+}
