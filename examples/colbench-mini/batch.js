@@ -1,0 +1,97 @@
+/** From dialogues to padded batches: what packTurns packs without padding is spread over rows of equal length. */
+import { IGNORE_INDEX, packTurns } from 'sweet-rl';
+import { wordOf } from './language.js';
+import { dispose, forwardPass, oneHot, paddedLength, share, toArrays } from './model.js';
+import { native } from './native.js';
+
+/**
+ * A batch of `size` sequences of `length` rows. Rows that predict no token of the agent carry IGNORE_INDEX; turns and
+ * trajectories cover all rows.
+ * @typedef {object} Batch
+ * @property {number} size
+ * @property {number} length
+ * @property {Int32Array} inputIds
+ * @property {Int32Array} labels
+ * @property {Int32Array} turnOffsets
+ * @property {Int32Array} trajectoryOffsets
+ */
+
+/** @typedef {{ tokens: number[], agent: boolean }[]} Messages */
+
+export const tokenCount = (messages) => messages.reduce((sum, { tokens }) => sum + tokens.length, 0);
+
+const labelOf = (code) => (code === IGNORE_INDEX ? code : wordOf(code));
+
+/** @param {Messages[]} dialogues @returns {Batch} */
+export function padBatch(dialogues) {
+  const packed = packTurns(dialogues.map((turns) => ({ turns })));
+  const { sequenceOffsets, trajectoryOffsets, turnOffsets } = packed;
+  const size = dialogues.length;
+  const length = paddedLength(Math.max(...dialogues.map(tokenCount)) - 1);
+  const inputIds = new Int32Array(size * length);
+  const labels = new Int32Array(size * length).fill(IGNORE_INDEX);
+  const padded = new Int32Array(turnOffsets.length);
+  for (let b = 0; b < size; b++) {
+    const [from, to] = [sequenceOffsets[b], sequenceOffsets[b + 1]];
+    inputIds.set(packed.inputIds.subarray(from, to), b * length);
+    labels.set(packed.labels.subarray(from, to).map(labelOf), b * length);
+    for (let t = trajectoryOffsets[b]; t < trajectoryOffsets[b + 1]; t++) {
+      padded[t] = turnOffsets[t] - from + b * length;
+    }
+  }
+  padded[turnOffsets.length - 1] = size * length;
+  return { size, length, inputIds, labels, turnOffsets: padded, trajectoryOffsets };
+}
+
+/**
+ * Batches of indices 0 … n − 1 in random order. Within a window of batches the indices are sorted by length, so that little
+ * is padded.
+ */
+export function batchIndices(lengths, size, rand, window = 16) {
+  const order = rand.shuffle(lengths.map((_, i) => i));
+  const batches = [];
+  for (let start = 0; start < order.length; start += size * window) {
+    const part = order.slice(start, start + size * window).sort((a, b) => lengths[a] - lengths[b]);
+    for (let i = 0; i < part.length; i += size) batches.push(part.slice(i, i + size));
+  }
+  return rand.shuffle(batches.filter((batch) => batch.length === size));
+}
+
+/**
+ * Log-probs of the agent's tokens under frozen parameters, one array per dialogue, over the rows that have a label.
+ * @param {import('./model.js').Params} params
+ * @param {Messages[]} dialogues
+ * @param {(done: number) => void} onProgress
+ * @returns {Float32Array[]}
+ */
+export function logpsOf(params, dialogues, onProgress, size = 32) {
+  const arrays = toArrays(params);
+  const order = dialogues.map((_, i) => i).sort((a, b) => tokenCount(dialogues[a]) - tokenCount(dialogues[b]));
+  const result = new Array(dialogues.length);
+  for (let start = 0; start < order.length; start += size) {
+    const part = order.slice(start, start + size);
+    const filled = Array.from({ length: size }, (_, b) => dialogues[part[Math.min(b, part.length - 1)]]);
+    const batch = padBatch(filled);
+    const logits = forwardPass(size, batch.length)(share(arrays), oneHot(batch.inputIds)).dataSync();
+    const { logps } = native.tokenLogps({ logits, labels: batch.labels });
+    part.forEach((index, b) => {
+      const rows = logps.subarray(b * batch.length, (b + 1) * batch.length);
+      result[index] = rows.filter((_, row) => batch.labels[b * batch.length + row] !== IGNORE_INDEX);
+    });
+    onProgress(start + part.length);
+  }
+  dispose(arrays);
+  return result;
+}
+
+/** Log-probs of dialogues (as logpsOf returns them) on the rows of a batch; 0 on rows without a label. */
+export function spreadLogps(batch, parts) {
+  const rows = new Float32Array(batch.labels.length);
+  parts.forEach((part, b) => {
+    let next = 0;
+    for (let row = b * batch.length; row < (b + 1) * batch.length; row++) {
+      if (batch.labels[row] !== IGNORE_INDEX) rows[row] = part[next++];
+    }
+  });
+  return rows;
+}

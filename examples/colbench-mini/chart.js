@@ -1,0 +1,102 @@
+/** curves.svg: success with intervals on the left, the two training curves on the right. */
+
+const width = 880;
+const height = 360;
+const top = 64;
+const bottom = 300;
+const ink = '#1f2933';
+const faint = '#d9dee4';
+const colours = ['#8a94a0', '#1768ac', '#d1495b', '#3a7d44', '#8d6a9f'];
+
+const escaped = (text) => text.replace(/[&<>]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign]);
+const at = (number) => number.toFixed(1);
+const line = (x1, y1, x2, y2, colour = faint, strokeWidth = 1) =>
+  `<line x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${at(y2)}" stroke="${colour}" stroke-width="${strokeWidth}"/>`;
+const text = (x, y, words, { anchor = 'start', size = 12, weight = 400 } = {}) =>
+  `<text x="${at(x)}" y="${at(y)}" text-anchor="${anchor}" font-size="${size}" font-weight="${weight}">${escaped(words)}</text>`;
+
+/** Horizontal lines with percentages from `low` to `high` (shares), and where a share lies. */
+function axis(left, right, low, high, step) {
+  const y = (share) => bottom - ((share - low) / (high - low)) * (bottom - top);
+  const parts = [];
+  for (let share = low; share <= high + 1e-9; share += step) {
+    parts.push(line(left, y(share), right, y(share)));
+    parts.push(text(left - 8, y(share) + 4, `${Math.round(100 * share)} %`, { anchor: 'end', size: 11 }));
+  }
+  return { y, parts };
+}
+
+function bars(scores) {
+  const [left, right] = [56, 400];
+  const agents = Object.entries(scores);
+  const most = Math.max(...agents.flatMap(([, { sampled, greedy }]) => [sampled.success.high, greedy.success.high]));
+  const { y, parts } = axis(left, right, 0, Math.min(1, Math.ceil(most * 5) / 5), 0.2);
+  const group = (right - left) / 2;
+  const bar = Math.min(64, (group - 40) / agents.length);
+  ['sampled', 'greedy'].forEach((way, g) => {
+    const middle = left + group * (g + 0.5);
+    agents.forEach(([, score], i) => {
+      const { mean, low, high } = score[way].success;
+      const x = middle + (i - agents.length / 2) * bar;
+      const centre = x + bar / 2 - 2;
+      parts.push(
+        `<rect x="${at(x)}" y="${at(y(mean))}" width="${at(bar - 4)}" height="${at(bottom - y(mean))}" rx="2" fill="${colours[i]}"/>`,
+        line(centre, y(low), centre, y(high), ink, 1.5),
+        line(centre - 5, y(low), centre + 5, y(low), ink, 1.5),
+        line(centre - 5, y(high), centre + 5, y(high), ink, 1.5),
+        text(centre, y(high) - 6, (100 * mean).toFixed(1), { anchor: 'middle', size: 11 }),
+      );
+    });
+    parts.push(text(middle, bottom + 20, way, { anchor: 'middle' }));
+  });
+  parts.push(text(left - 40, 32, 'Success on unseen functions, 95 % intervals', { size: 14, weight: 600 }));
+  agents.forEach(([name], i) => {
+    const x = left + i * 130;
+    parts.push(`<rect x="${x}" y="${bottom + 36}" width="10" height="10" rx="2" fill="${colours[i]}"/>`);
+    parts.push(text(x + 16, bottom + 45, name));
+  });
+  return parts;
+}
+
+function smooth(values, points = 60) {
+  const half = Math.max(2, Math.round(values.length / 16));
+  return Array.from({ length: Math.min(points, values.length) }, (_, i) => {
+    const centre = Math.round((i / (points - 1)) * (values.length - 1));
+    const part = values.slice(Math.max(0, centre - half), centre + half + 1);
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
+}
+
+function curves(byMethod) {
+  const [left, right] = [500, 850];
+  const { y, parts } = axis(left, right, 0.4, 1, 0.2);
+  const dashes = { critic: '5 4', policy: '' };
+  Object.values(byMethod).forEach((stages, m) => {
+    for (const [stage, curve] of Object.entries(stages)) {
+      const values = smooth(curve.map(({ accuracy }) => accuracy));
+      const points = values.map((value, i) => {
+        const x = left + (i / (values.length - 1)) * (right - left);
+        return `${at(x)},${at(y(Math.max(0.4, value)))}`;
+      });
+      const stroke = `stroke="${colours[m + 1]}" stroke-width="2" stroke-dasharray="${dashes[stage]}"`;
+      parts.push(`<polyline points="${points.join(' ')}" fill="none" ${stroke}/>`);
+    }
+  });
+  parts.push(text(left - 40, 32, 'Pairs in the right order while training', { size: 14, weight: 600 }));
+  parts.push(text((left + right) / 2, bottom + 20, 'share of the training steps', { anchor: 'middle' }));
+  Object.keys(dashes).forEach((stage, i) => {
+    const x = left + i * 130;
+    const stroke = `stroke="${ink}" stroke-width="2" stroke-dasharray="${dashes[stage]}"`;
+    parts.push(`<path d="M${x} ${bottom + 41}h24" ${stroke}/>`, text(x + 32, bottom + 45, stage));
+  });
+  return parts;
+}
+
+/** @returns {string} */
+export function drawChart({ scores, curves: byMethod }) {
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="${ink}">
+<rect width="${width}" height="${height}" fill="#ffffff"/>
+${[...bars(scores), ...curves(byMethod)].join('\n')}
+</svg>
+`;
+}

@@ -1,0 +1,71 @@
+/** The agent in the environment: whole dialogues by an agent's own choice of tokens, rewarded by running its programs. */
+import { humanReply, maxAnswerTokens, maxQuestionTokens, mustAnswer, promptOf } from './dialogue.js';
+import { token, topics } from './language.js';
+import { random } from './random.js';
+import { choose, Sampler } from './sampler.js';
+import { rewardsOf } from './task.js';
+
+/**
+ * The agent's next action, as part of a sequence: a question ends with the topic it names, an answer with <end>.
+ * @param {Float32Array} logits those that predict its first token
+ * @param {boolean} answering
+ * @param {import('./random.js').Random | null} rand null for greedy
+ * @param {(logits: Float32Array, token: number) => void} [onToken]
+ * @returns {Generator<number, number[], import('./sampler.js').Prediction>} the tokens; the last of them is not yet fed
+ */
+export function* act(logits, answering, rand, onToken) {
+  const action = [];
+  for (;;) {
+    const next = choose(logits, rand);
+    onToken?.(logits, next);
+    action.push(next);
+    const ended = answering ? next === token.end : topics.has(next);
+    if (ended || action.length === (answering ? maxAnswerTokens : maxQuestionTokens)) return action;
+    ({ logits } = yield next);
+  }
+}
+
+function* episode(task, rand, greedy, turns) {
+  let read = 0;
+  for (;;) {
+    const prompt = promptOf(task, turns, false);
+    let prediction;
+    for (; read < prompt.length; read++) prediction = yield prompt[read];
+    const answering = mustAnswer(turns);
+    const action = yield* act(prediction.logits, answering, greedy ? null : rand);
+    if (answering) {
+      turns.push({ action });
+      return;
+    }
+    turns.push({ action, reply: humanReply(task, turns, action, rand) });
+    read += action.length - 1;
+  }
+}
+
+/**
+ * `perTask` trajectories for each task, task by task.
+ * @param {import('./model.js').Params} params
+ * @param {import('./execute.js').Executor} executor
+ * @param {import('./task.js').Task[]} tasks
+ * @param {{ perTask: number, greedy?: boolean, seed: number, onProgress: (done: number, total: number) => void }} options
+ * @returns {Promise<import('./dialogue.js').Trajectory[]>}
+ */
+export async function playEpisodes(params, executor, tasks, { perTask, greedy = false, seed, onProgress }) {
+  const sampler = new Sampler(params);
+  const owners = tasks.flatMap((task) => new Array(perTask).fill(task));
+  /** @type {import('./dialogue.js').Turn[][]} */
+  const dialogues = owners.map(() => []);
+  const queue = owners.map((task, i) => ({ sequence: episode(task, random(seed, i), greedy, dialogues[i]) }));
+  let done = 0;
+  sampler.run(queue.reverse(), () => onProgress(++done, owners.length));
+  sampler.dispose();
+  const answers = dialogues.map((turns, i) => ({ task: owners[i], program: programOf(turns) }));
+  const rewards = await rewardsOf(executor, answers);
+  return dialogues.map((turns, i) => ({ turns, reward: rewards[i] }));
+}
+
+/** The program of the last turn, without the <end> that closes it. */
+function programOf(turns) {
+  const { action } = turns[turns.length - 1];
+  return action[action.length - 1] === token.end ? action.slice(0, -1) : action;
+}

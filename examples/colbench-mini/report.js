@@ -1,0 +1,107 @@
+/** What a run leaves behind: the table on the terminal, report.json and curves.svg. */
+import { mkdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { backends, threads } from 'sweet-rl';
+import { writeAtomically } from './cache.js';
+import { drawChart } from './chart.js';
+
+const percent = (share) => (100 * share).toFixed(1);
+const interval = ({ mean, low, high }) => `${percent(mean).padStart(5)}  [${percent(low)}–${percent(high)}]`;
+
+function table(head, rows) {
+  const lines = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...lines.map((line) => line[column].length)));
+  const text = (line) =>
+    line
+      .map((cell, column) => cell.padEnd(widths[column]))
+      .join('   ')
+      .trimEnd();
+  return [text(head), '─'.repeat(widths.reduce((sum, width) => sum + width + 3, -3)), ...rows.map(text)].join('\n');
+}
+
+function scoreTable(scores) {
+  const agents = Object.entries(scores);
+  const [, { sampled, greedy }] = agents[0];
+  return table(
+    [
+      '%, with 95 % intervals',
+      `sampled (${sampled.success.count}): success`,
+      'tests passed',
+      `greedy (${greedy.success.count}): success`,
+      'tests passed',
+    ],
+    agents.map(([name, score]) => [
+      name,
+      ...[score.sampled, score.greedy].flatMap(({ success, tests }) => [interval(success), interval(tests)]),
+    ]),
+  );
+}
+
+function behaviourTable(scores) {
+  const head = [
+    '% of the questions',
+    'useful',
+    'attribute absent',
+    'repeated',
+    'small talk',
+    'all known',
+    'then right',
+  ];
+  const rows = Object.entries(scores).flatMap(([name, score]) =>
+    ['sampled', 'greedy'].map((way) => {
+      const { useful, absent, repeated, smallTalk, allKnown, rightWhenAllKnown } = score[way].behaviour;
+      const shares = [useful, absent, repeated, smallTalk, allKnown, rightWhenAllKnown];
+      return [`${name}, ${way}`, ...shares.map((share) => percent(share).padStart(5))];
+    }),
+  );
+  return table(head, rows);
+}
+
+/** What the critic of a method thinks of the candidates at one turn: the best three and the worst three. */
+function exampleText(name, { program, dialogue, ranked }) {
+  const shown = ranked.length > 6 ? [...ranked.slice(0, 3), ...ranked.slice(-3)] : ranked;
+  const lines = shown.map(
+    ([action, score]) => `  ${`${score < 0 ? '−' : '+'}${Math.abs(score).toFixed(2)}`.padEnd(7)}${action}?`,
+  );
+  return `The critic of ${name} at one turn. Hidden function: ${program}
+  So far: ${dialogue.join(' ')}
+${lines.join('\n')}`;
+}
+
+/** Wall-clock time of all stages, also of those kept from an earlier run, and the part spent inside sweet-rl. */
+function sumTimings(timings) {
+  const sum = (key) => timings.reduce((total, timing) => total + timing[key], 0);
+  const seconds = sum('seconds');
+  const nativeSeconds = sum('nativeSeconds');
+  return { seconds, nativeSeconds, nativeCalls: sum('nativeCalls'), nativeShare: nativeSeconds / seconds };
+}
+
+/**
+ * @param {string} folder
+ * @param {{ seed: number, settings: object, methods: object, scores: Record<string, import('./stages/evaluate.js').Score>,
+ *   curves: object, examples: Record<string, any>, timings: import('./pipeline.js').Timing[] }} run
+ */
+export function writeReport(folder, run) {
+  const time = sumTimings(run.timings);
+  const backend = backends().find(({ active }) => active)?.name;
+  const report = { ...run, time: { ...time, backend, threads: threads() } };
+  const files = { 'report.json': `${JSON.stringify(report, null, 2)}\n`, 'curves.svg': drawChart(run) };
+  mkdirSync(folder, { recursive: true });
+  for (const [name, text] of Object.entries(files)) writeAtomically(join(folder, name), text);
+
+  const place = relative(process.cwd(), folder) || '.';
+  console.log(`
+Seed ${run.seed}, on test tasks whose functions are in no training set
+
+${scoreTable(run.scores)}
+
+${behaviourTable(run.scores)}
+
+${Object.entries(run.examples)
+  .map(([name, example]) => exampleText(name, example))
+  .join('\n\n')}
+
+Time ${time.seconds.toFixed(1)} s, of it in sweet-rl ${time.nativeSeconds.toFixed(2)} s (${percent(time.nativeShare)} %, \
+${time.nativeCalls} calls, ${backend})
+Written: ${join(place, 'report.json')}, ${join(place, 'curves.svg')}`);
+}

@@ -1,0 +1,60 @@
+/** The base agent: cloned from demonstrators that waste turns but use what they are told. */
+import { IGNORE_INDEX } from 'sweet-rl';
+import { padBatch, tokenCount } from '../batch.js';
+import { demonstrate, messagesOf } from '../dialogue.js';
+import { initialParams } from '../model.js';
+import { native } from '../native.js';
+import { random } from '../random.js';
+import { drawTasks } from '../task.js';
+import { schedule, Trainer } from '../trainer.js';
+
+/**
+ * Half of the demonstrations carry the hidden function in front, so that the critic can start from the base. All tokens are
+ * learned, the human's too: who predicts the replies knows what they mean.
+ */
+function* demonstrationBatches(seed, size, window = 16) {
+  const rand = random(seed, 21);
+  const tasks = drawTasks('train', rand);
+  for (;;) {
+    const dialogues = Array.from({ length: size * window }, () => {
+      const task = tasks.next().value;
+      const tokens = messagesOf(task, demonstrate(task, rand), rand.next() < 0.5).flatMap((m) => m.tokens);
+      return [
+        { tokens: tokens.slice(0, 1), agent: false },
+        { tokens: tokens.slice(1), agent: true },
+      ];
+    }).sort((a, b) => tokenCount(a) - tokenCount(b));
+    const batches = Array.from({ length: window }, (_, i) => dialogues.slice(i * size, (i + 1) * size));
+    yield* rand.shuffle(batches).map(padBatch);
+  }
+}
+
+/**
+ * @param {{ seed: number, steps: number, batch: number, rate: number }} settings
+ * @param {(done: number, total: number) => void} onProgress
+ */
+export function trainBase({ seed, steps, batch: size, rate }, onProgress) {
+  const trainer = new Trainer(initialParams(seed));
+  const batches = demonstrationBatches(seed, size);
+  const curve = [];
+  for (let i = 0; i < steps; i++) {
+    const batch = batches.next().value;
+    const { loss } = trainer.step(
+      batch,
+      (logits) => negativeLogLikelihood(logits, batch.labels),
+      schedule(i, steps, rate, 100),
+    );
+    curve.push(loss);
+    onProgress(i + 1, steps);
+  }
+  return { params: trainer.finish(), curve };
+}
+
+/** Mean −log p over the rows that have a label, and its gradient at the logits. */
+function negativeLogLikelihood(logits, labels) {
+  const { logps, lse } = native.tokenLogps({ logits, labels });
+  const count = labels.reduce((n, label) => n + Number(label !== IGNORE_INDEX), 0);
+  const gradLogps = new Float32Array(labels.length).fill(-1 / count);
+  const { gradLogits } = native.tokenLogpsBackward({ logits, labels, lse, gradLogps });
+  return { loss: -logps.reduce((sum, logp) => sum + logp, 0) / count, gradLogits };
+}

@@ -1,0 +1,22 @@
+/** Offline data: the base agent's own dialogues on training tasks, and the pairs of trajectories that the critic learns from. */
+import { playEpisodes } from '../episodes.js';
+import { native } from '../native.js';
+import { makeTasks } from '../task.js';
+
+/**
+ * @typedef {object} Offline
+ * @property {import('../task.js').Task[]} tasks
+ * @property {import('../dialogue.js').Trajectory[]} trajectories `perTask` for each task, task by task
+ * @property {Int32Array} chosen trajectories that succeeded …
+ * @property {Int32Array} rejected … and worse ones of the same task
+ */
+
+/** @returns {Promise<Offline>} */
+export async function collectOffline(base, executor, { tasks: count, perTask }, seed, onProgress) {
+  const tasks = await makeTasks(executor, 'train', count, seed);
+  const trajectories = await playEpisodes(base, executor, tasks, { perTask, seed, onProgress });
+  const rewards = Float64Array.from(trajectories, ({ reward }) => reward);
+  const taskOffsets = Int32Array.from({ length: count + 1 }, (_, i) => i * perTask);
+  const { chosen, rejected } = native.trajectoryPairs({ rewards, taskOffsets, rule: 'best-vs-worse' });
+  return { tasks, trajectories, chosen, rejected };
+}

@@ -1,0 +1,60 @@
+/** The policy: the base agent trained on pairs of candidate actions, without sight of the hidden function. */
+import { batchIndices, padBatch, spreadLogps, tokenCount } from '../batch.js';
+import { promptOf } from '../dialogue.js';
+import { native } from '../native.js';
+import { random } from '../random.js';
+import { schedule, Trainer } from '../trainer.js';
+
+/**
+ * The likelihood term weighs far more than the paper's 0.01: so small a network, pushed away from the rejected questions,
+ * would otherwise drift into words that are no questions at all.
+ * @param {import('../model.js').Params} base
+ * @param {import('./candidates.js').Candidates} candidates
+ * @param {{ chosen: Int32Array, rejected: Int32Array }} pairs of candidates
+ * @param {{ pairsPerBatch: number, epochs: number, rate: number, beta: number, nllCoef: number }} settings
+ */
+export function trainPolicy(base, candidates, { chosen, rejected }, settings, seed, onProgress) {
+  const rand = random(seed, 51);
+  const { states, actions, turnOffsets, logps } = candidates;
+  const perState = actions.length / states.length;
+  const prompts = states.map(({ task, turns }) => promptOf(task, turns, false));
+  const dialogueOf = (index) => [
+    { tokens: prompts[Math.floor(index / perState)], agent: false },
+    { tokens: actions[index], agent: true },
+  ];
+  const lengths = Array.from(chosen, (index, p) =>
+    Math.max(tokenCount(dialogueOf(index)), tokenCount(dialogueOf(rejected[p]))),
+  );
+  const batches = [];
+  for (let epoch = 0; epoch < settings.epochs; epoch++) {
+    batches.push(...batchIndices(lengths, settings.pairsPerBatch, rand));
+  }
+
+  const trainer = new Trainer(base);
+  const curve = batches.map((pairs, i) => {
+    const members = [...pairs.map((p) => chosen[p]), ...pairs.map((p) => rejected[p])];
+    const batch = padBatch(members.map(dialogueOf));
+    const refLogps = spreadLogps(
+      batch,
+      members.map((index) => logps.subarray(turnOffsets[index], turnOffsets[index + 1])),
+    );
+    const { accuracy, preferenceLoss } = trainer.step(
+      batch,
+      (logits) =>
+        native.policyUpdate({
+          logits,
+          labels: batch.labels,
+          refLogps,
+          turnOffsets: batch.turnOffsets,
+          chosen: Int32Array.from(pairs.keys()),
+          rejected: Int32Array.from(pairs.keys(), (p) => p + pairs.length),
+          beta: settings.beta,
+          nllCoef: settings.nllCoef,
+        }),
+      schedule(i, batches.length, settings.rate),
+    );
+    onProgress(i + 1, batches.length);
+    return { loss: preferenceLoss, accuracy };
+  });
+  return { params: trainer.finish(), curve };
+}

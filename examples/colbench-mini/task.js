@@ -1,0 +1,111 @@
+/** Tasks: a hidden function, what the human says of it beforehand, and ten calls that tell programs apart. */
+import { attributes, domains, programSource, programTokens, token, tokenOf, tokensOf } from './language.js';
+import { random } from './random.js';
+
+/**
+ * @typedef {object} Task
+ * @property {import('./language.js').Spec} spec the hidden function
+ * @property {number} hint index of the attribute that the statement gives away, or −1
+ * @property {number[]} usual indices of the attributes that are frequent in the statement's domain
+ * @property {number[]} statement tokens
+ * @property {number[]} program tokens of the hidden function: the hidden information c
+ * @property {number[][]} calls ten lists of integers
+ * @property {(string | null)[]} expected what the hidden function returns for them, as JSON
+ */
+
+const attributeCounts = [0, 0, 0.2, 0.5, 0.3];
+const usualWeight = 3;
+const hintShare = 0.5;
+const domainNames = Object.keys(domains);
+
+/** A function and its statement, without calls: enough to write demonstrations of. */
+export function drawTask(rand) {
+  const domain = rand.pick(domainNames);
+  const usual = domains[domain].map((topic) => attributes.findIndex((a) => a.topic === topic));
+  const weights = attributes.map((_, index) => (usual.includes(index) ? usualWeight : 1));
+  const spec = attributes.map(() => -1);
+  const present = [];
+  for (let left = rand.weighted(attributeCounts); left > 0; left--) {
+    const index = rand.weighted(weights);
+    weights[index] = 0;
+    present.push(index);
+    spec[index] = rand.int(attributes[index].options.length);
+  }
+  const hint = rand.next() < hintShare ? rand.pick(present) : -1;
+  const said = hint >= 0 ? ['with', attributes[hint].options[spec[hint]].word] : [];
+  const statement = [token.task, ...tokensOf(['code', 'for']), tokenOf(domain), ...tokensOf(said)];
+  return { spec, hint, usual, statement, program: programTokens(spec) };
+}
+
+/** Functions are dealt to the splits by a hash, so that no function is in two of them. */
+export function splitOf(spec) {
+  let hash = 2166136261;
+  for (const option of spec) hash = Math.imul(hash ^ (option + 1), 16777619);
+  const bucket = ((hash ^ (hash >>> 15)) >>> 0) % 10;
+  return bucket < 7 ? 'train' : bucket < 8 ? 'validation' : 'test';
+}
+
+/** Draws tasks of one split for ever. */
+export function* drawTasks(split, rand) {
+  for (;;) {
+    const task = drawTask(rand);
+    if (splitOf(task.spec) === split) yield task;
+  }
+}
+
+function drawCalls(rand) {
+  const lengths = [0, 0, 1, 2, 4, 5, 6, 4, 5, 6];
+  return lengths.map((length, i) =>
+    Array.from({ length }, () => (i % 3 === 0 ? rand.int(90) - 30 : rand.int(i % 2 ? 80 : 45))),
+  );
+}
+
+/**
+ * Tasks with calls. A draw is kept if every attribute of its function changes what some call returns and the calls do
+ * not all return the same: otherwise half-known functions would pass.
+ * @param {import('./execute.js').Executor} executor
+ * @param {'train' | 'validation' | 'test'} split
+ * @param {number} count
+ * @param {number} seed
+ * @returns {Promise<Task[]>}
+ */
+export async function makeTasks(executor, split, count, seed) {
+  const rand = random(seed, split.charCodeAt(0));
+  const source = drawTasks(split, rand);
+  const tasks = [];
+  while (tasks.length < count) {
+    const drafts = Array.from({ length: count - tasks.length + 50 }, () => ({
+      ...source.next().value,
+      calls: drawCalls(rand),
+    }));
+    const variants = drafts.map(({ spec }) => [
+      spec,
+      ...spec.flatMap((option, index) => (option < 0 ? [] : [spec.with(index, -1)])),
+    ]);
+    const jobs = drafts.flatMap(({ calls }, i) =>
+      variants[i].map((spec) => ({ source: programSource(programTokens(spec)), calls })),
+    );
+    const outputs = await executor.run(jobs);
+    let next = 0;
+    drafts.forEach((draft, i) => {
+      const [expected, ...reduced] = outputs.slice(next, next + variants[i].length);
+      next += variants[i].length;
+      const varied = new Set(expected).size >= 4;
+      if (varied && reduced.every((output) => output.some((value, call) => value !== expected[call]))) {
+        tasks.push({ ...draft, expected });
+      }
+    });
+  }
+  return tasks.slice(0, count);
+}
+
+/** Reward of programs: the share of the task's calls on which they agree with the hidden function. */
+export async function rewardsOf(executor, answers) {
+  const outputs = await executor.run(
+    answers.map(({ task, program }) => ({ source: programSource(program), calls: task.calls })),
+  );
+  return outputs.map((output, i) => {
+    const { expected } = answers[i].task;
+    return output.filter((value, call) => value !== null && value === expected[call]).length / expected.length;
+  });
+}
