@@ -1,9 +1,9 @@
 /** criticUpdate against the oracle, on every backend. */
 import { criticUpdate, trajectoryPreferenceLoss } from 'sweet-rl';
-import { describe, it } from 'vitest';
+import { it } from 'vitest';
 import { expectClose, expectGradient, lossTolerance, specified } from './helpers/compare.ts';
 import { forEachBackend } from './helpers/machine.ts';
-import { expectMeetsVector } from './helpers/preference.ts';
+import { describeOracle } from './helpers/preference.ts';
 import type { Stored } from './helpers/storage.ts';
 import { describeUpdate, type UpdateSubject } from './helpers/updates.ts';
 import { type VectorCase, vectorCases } from './helpers/vectors.ts';
@@ -49,12 +49,9 @@ function structureOf(vector: VectorCase<VectorOptions>) {
   };
 }
 
-describe('the oracle', () => {
-  const exact = (x: number) => 1e-12 + 1e-11 * Math.abs(x);
-  it.each(vectors)('agrees with the vector $name', (vector) => {
-    const [head, reference] = [{ logits: vector.values('logits') }, { logits: vector.values('ref_logits') }];
-    expectMeetsVector(oracle({ ...structureOf(vector), head, reference }), vector, [exact, exact]);
-  });
+describeOracle(vectors, (vector) => {
+  const [head, reference] = [{ logits: vector.values('logits') }, { logits: vector.values('ref_logits') }];
+  return oracle({ ...structureOf(vector), head, reference });
 });
 
 forEachBackend(() => {

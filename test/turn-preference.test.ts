@@ -5,8 +5,10 @@ import { randomBatch, randomPairs } from './helpers/batches.ts';
 import { expectClose, lossTolerance } from './helpers/compare.ts';
 import { forEachBackend } from './helpers/machine.ts';
 import {
+  describeOracle,
+  describeOracleGradient,
   describePreference,
-  expectMeetsVector,
+  describeVectors,
   expectPreference,
   expectSamePreference,
   type LossOptions,
@@ -59,17 +61,12 @@ function subject(reduction: Reduction): Subject {
   };
 }
 
-describe('the oracle', () => {
-  const exact = (x: number) => 1e-12 + 1e-12 * Math.abs(x);
-  it.each(vectors)('agrees with the vector $name', (vector) => {
-    expectMeetsVector(oracle(vectorInputs(vector)), vector, [exact, exact]);
-  });
-});
+describeOracle(vectors, (vector) => oracle(vectorInputs(vector)));
+
+describe.each(REDUCTIONS)('%s', (reduction) => describeOracleGradient(subject(reduction)));
 
 forEachBackend(() => {
-  it.each(vectors)('meets the vector $name', (vector) => {
-    expectMeetsVector(turnPreferenceLoss(vectorInputs(vector)), vector);
-  });
+  describeVectors(vectors, (vector) => turnPreferenceLoss(vectorInputs(vector)));
 
   describe.each(REDUCTIONS)('%s', (reduction) => {
     describePreference(subject(reduction));

@@ -1,6 +1,6 @@
 /** What must hold of both preference losses, on trajectories and on turns. */
 import type { PreferenceResult } from 'sweet-rl';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { LossType, Preference } from '../reference/preference.ts';
 import { type Pairs, pairsBetween } from './batches.ts';
 import { expectClose, expectSameBits, lossTolerance, oneRounding, type Tolerance } from './compare.ts';
@@ -46,12 +46,16 @@ export function expectSamePreference(ours: PreferenceResult, expected: Preferenc
   for (const name of ARRAYS) expectSameBits(name, ours[name], expected[name]);
 }
 
-export function describePreference({ loss, oracle, batch, tokensOf }: Subject): void {
-  const pairs = batch.chosen.length;
-  const weights = Float32Array.from({ length: pairs }, (_, p) => (p % 3) / 2 + 0.25);
-  const someZero = weights.map((w, p) => (p % 2 === 0 ? 0 : w));
+/** Different weights, in no order. */
+function weightsOf(pairs: number): Float32Array {
+  return Float32Array.from({ length: pairs }, (_, p) => (p % 3) / 2 + 0.25);
+}
 
-  const options: [string, LossOptions][] = [
+/** Option sets that reach every branch of the losses. */
+function optionSets(batch: Pairs): [string, LossOptions][] {
+  const weights = weightsOf(batch.chosen.length);
+  const someZero = weights.map((w, p) => (p % 2 === 0 ? 0 : w));
+  return [
     ['defaults', {}],
     ['beta', { beta: 0.7 }],
     ['label smoothing', { labelSmoothing: 0.2, beta: 1.5 }],
@@ -69,6 +73,25 @@ export function describePreference({ loss, oracle, batch, tokensOf }: Subject): 
     ],
     ['one pair', pairsBetween(batch, 0, 1)],
   ];
+}
+
+/** The oracle's gradients are those of its losses; what the library gives is compared with the oracle. */
+export function describeOracleGradient({ oracle, batch }: Subject): void {
+  it.each(optionSets(batch))('the oracle has the gradient of its loss: %s', (_name, given) => {
+    // hinge has a kink where u = 1; none of these margins stands within a step of it.
+    const differences = centralDifferences(
+      batch.logps,
+      1e-4,
+      (moved) => oracle({ ...given, logps: moved as unknown as Float32Array }).loss,
+    );
+    expectClose('gradLogps', oracle(given).gradLogps, differences, (g) => 1e-8 + 1e-6 * Math.abs(g));
+  });
+}
+
+export function describePreference({ loss, oracle, batch, tokensOf }: Subject): void {
+  const pairs = batch.chosen.length;
+  const weights = weightsOf(pairs);
+  const options = optionSets(batch);
 
   it.each(options)('agrees with the oracle: %s', (_name, given) => {
     expectPreference(loss(given), oracle(given));
@@ -86,20 +109,12 @@ export function describePreference({ loss, oracle, batch, tokensOf }: Subject): 
   });
 
   it.each(options)('has the gradient that finite differences give: %s', (_name, given) => {
-    // hinge has a kink where u = 1; none of these margins stands within a step of it.
-    const { gradLogps } = loss(given);
-    const overOracle = centralDifferences(
-      batch.logps,
-      1e-4,
-      (moved) => oracle({ ...given, logps: moved as unknown as Float32Array }).loss,
-    );
-    const overLoss = centralDifferences(
+    const differences = centralDifferences(
       batch.logps,
       2 ** -8,
       (moved) => loss({ ...given, logps: Float32Array.from(moved) }).loss,
     );
-    expectClose('gradLogps', gradLogps, overOracle, (g) => 1e-6 + 1e-5 * Math.abs(g));
-    expectClose('gradLogps', gradLogps, overLoss, (g) => 2e-5 + 1e-4 * Math.abs(g));
+    expectClose('gradLogps', loss(given).gradLogps, differences, (g) => 2e-5 + 1e-4 * Math.abs(g));
   });
 
   it('never reads a masked token', () => {
@@ -176,14 +191,33 @@ export function describePreference({ loss, oracle, batch, tokensOf }: Subject): 
 }
 
 /** The vectors hold whatever of the result their case is about. */
-export function expectMeetsVector(
+function expectMeetsVector(
   ours: PreferenceResult | Preference,
   vector: VectorCase<unknown>,
-  [scalars, arrays]: [Tolerance, Tolerance] = [lossTolerance, oneRounding],
+  [scalars, arrays]: [Tolerance, Tolerance],
 ): void {
   for (const [name, expected] of Object.entries(vector.expected())) {
     const own = ours[name as keyof Preference];
     if (typeof own === 'number') expectClose(name, [own], expected, scalars);
     else expectClose(name, own, expected, arrays);
   }
+}
+
+/** The vectors were computed in float64, as the oracle computes. */
+export function describeOracle<V extends VectorCase<unknown>>(vectors: V[], oracle: (vector: V) => Preference): void {
+  const exact: Tolerance = (expected) => 1e-12 + 1e-11 * Math.abs(expected);
+  describe('the oracle', () => {
+    it.each(vectors)('agrees with the vector $name', (vector) => {
+      expectMeetsVector(oracle(vector), vector, [exact, exact]);
+    });
+  });
+}
+
+export function describeVectors<V extends VectorCase<unknown>>(
+  vectors: V[],
+  loss: (vector: V) => PreferenceResult,
+): void {
+  it.each(vectors)('meets the vector $name', (vector) => {
+    expectMeetsVector(loss(vector), vector, [lossTolerance, oneRounding]);
+  });
 }
