@@ -17,7 +17,7 @@ type LinearFloats = Partial<Record<keyof LinearGradients, Float32Array>>;
 type Result = PreferenceResult & { logps: Float32Array; gradLogits?: Stored } & LinearFloats;
 type Options = Record<string, unknown>;
 
-/** An update, the loss it is made of, and its oracle. `extra` is what they are called with beside head and reference. */
+/** An update, the loss it is made of, and its oracle. */
 export interface UpdateSubject {
   update: (options: Options) => Result;
   loss: (options: Options) => PreferenceResult;
@@ -41,27 +41,29 @@ interface Source<O> {
   oracle: O;
 }
 
-const V = 37;
-const H = 11;
+/** [V, H], and below it what threads share. */
+type HeadShape = readonly [V: number, H: number];
+const [V, H]: HeadShape = [37, 11];
+const WIDE: HeadShape = [2051, 24];
 
-function batchOf(subject: UpdateSubject) {
+function batchOf(subject: UpdateSubject, words: number, ...shape: [number, number, number]) {
   const random = new Random(31);
-  const structure = randomStructure(random, 5, 3, 6);
+  const structure = randomStructure(random, ...shape);
   const N = structure.mask.length;
   const starts = new Set(structure.turnOffsets);
   // A row is dropped by its mask or by its label; the first of each turn is not.
-  const labels = random.integers(N, 0, V).map((label, i) => (!starts.has(i) && i % 4 === 1 ? -100 : label));
+  const labels = random.integers(N, 0, words).map((label, i) => (!starts.has(i) && i % 4 === 1 ? -100 : label));
   const pairs = randomPairs(random, subject.units(structure), 9);
   const lossOptions = { ...subject.structureOf(structure), ...pairs };
   return { N, labels, structure, pairs, lossOptions, options: { ...lossOptions, labels, mask: structure.mask } };
 }
 
-function headsOf(N: number, dtype: DType): Source<Head>[] {
-  const random = new Random(32);
-  const logits = store(random.normals(N * V, 2), dtype);
-  const hidden = store(random.normals(N * H), dtype);
-  const weight = store(random.normals(V * H, 0.7), dtype);
-  const bias = store(random.normals(V), dtype);
+function headsOf(N: number, dtype: DType, [words, width]: HeadShape = [V, H], seed = 32): Source<Head>[] {
+  const random = new Random(seed);
+  const logits = store(random.normals(N * words, 2), dtype);
+  const hidden = store(random.normals(N * width), dtype);
+  const weight = store(random.normals(words * width, 0.7), dtype);
+  const bias = store(random.normals(words), dtype);
   const linear = { hidden: hidden.data, weight: weight.data, dtype };
   return [
     { name: `logits, ${dtype}`, options: { logits: logits.data, dtype }, oracle: { logits: logits.values } },
@@ -74,26 +76,20 @@ function headsOf(N: number, dtype: DType): Source<Head>[] {
   ];
 }
 
-/** The same kinds of source for the reference, with other numbers. */
-function referencesOf(N: number, dtype: DType): Source<Reference>[] {
-  const random = new Random(33);
-  const refLogps = Float32Array.from(random.normals(N, 2));
-  const logits = store(random.normals(N * V, 2), dtype);
-  const hidden = store(random.normals(N * H), dtype);
-  const weight = store(random.normals(V * H, 0.7), dtype);
-  const bias = store(random.normals(V), dtype);
-  return [
-    { name: 'refLogps', options: { refLogps }, oracle: { refLogps } },
-    { name: 'refLogits', options: { refLogits: logits.data, refDtype: dtype }, oracle: { logits: logits.values } },
-    {
-      name: 'refHidden',
-      options: { refHidden: hidden.data, refWeight: weight.data, refBias: bias.data, refDtype: dtype },
-      oracle: { hidden: hidden.values, weight: weight.values, bias: bias.values },
-    },
-  ];
+/** Other heads of the same kinds, under the names of a reference. */
+function referencesOf(N: number, dtype: DType, shape?: HeadShape): Source<Reference>[] {
+  const refLogps = Float32Array.from(new Random(34).normals(N, 2));
+  const heads = headsOf(N, dtype, shape, 33).map(({ name, options, oracle }) => {
+    const renamed = Object.entries(options).map(([key, value]) => [
+      `ref${key[0]!.toUpperCase()}${key.slice(1)}`,
+      value,
+    ]);
+    return { name, options: Object.fromEntries(renamed) as Options, oracle };
+  });
+  return [{ name: 'refLogps', options: { refLogps }, oracle: { refLogps } }, ...heads];
 }
 
-export function expectUpdate(ours: Result, expected: Update, dtype: DType): void {
+function expectUpdate(ours: Result, expected: Update, dtype: DType): void {
   expectClose('loss', [ours.loss], [expected.loss], lossTolerance);
   expect(ours.accuracy).toBe(expected.accuracy);
   expectClose('logps', ours.logps, expected.logps, specified);
@@ -126,7 +122,7 @@ function expectSameUpdate(ours: Result, expected: Result): void {
 
 export function describeUpdate(subject: UpdateSubject): void {
   const { update, oracle, variants } = subject;
-  const { N, labels, structure, pairs, lossOptions, options } = batchOf(subject);
+  const { N, labels, structure, pairs, lossOptions, options } = batchOf(subject, V, 5, 3, 6);
   const float32Heads = headsOf(N, 'float32');
   const [logitsHead, , linearHead] = float32Heads as [Source<Head>, Source<Head>, Source<Head>];
   const [refLogps] = referencesOf(N, 'float32') as [Source<Reference>];
@@ -238,20 +234,24 @@ export function describeUpdate(subject: UpdateSubject): void {
     expectSameUpdate(result, plain);
   });
 
-  it.each(float32Heads)(
-    'gives the same bits for any number of threads, from views and shared memory: $name',
-    (head) => {
-      const plain = update({ ...options, ...head.options, ...refLogps.options });
-      for (const { result } of underThreadCounts(() => update({ ...options, ...head.options, ...refLogps.options }))) {
-        expectSameUpdate(result, plain);
-      }
-      for (const view of [(array: Stored) => shifted(array, 3), sharedView<Stored>]) {
-        const { dtype, ...arrays } = head.options;
-        const views = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, view(array as Stored)]));
-        expectSameUpdate(update({ ...options, dtype, ...views, ...refLogps.options }), plain);
-      }
-    },
-  );
+  it.each(float32Heads)('gives the same bits from views at an offset and from shared memory: $name', (head) => {
+    const plain = update({ ...options, ...head.options, ...refLogps.options });
+    for (const view of [(array: Stored) => shifted(array, 3), sharedView<Stored>]) {
+      const { dtype, ...arrays } = head.options;
+      const views = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, view(array as Stored)]));
+      expectSameUpdate(update({ ...options, dtype, ...views, ...refLogps.options }), plain);
+    }
+  });
+
+  it.each(DTYPES)('gives the same bits for any number of threads: %s', (dtype) => {
+    const wide = batchOf(subject, WIDE[0], 8, 4, 6);
+    const references = referencesOf(wide.N, dtype, WIDE);
+    headsOf(wide.N, dtype, WIDE).forEach((head, kind) => {
+      const given = { ...wide.options, ...head.options, ...references[kind + 1]!.options };
+      const [first, ...others] = underThreadCounts(() => update(given));
+      for (const { result } of others) expectSameUpdate(result, first!.result);
+    });
+  });
 
   it.each(DTYPES)('adds the gradients of micro-batches up to those of the whole: %s', (dtype) => {
     const head = headsOf(N, dtype)[2]!.options;
