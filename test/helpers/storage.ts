@@ -7,12 +7,12 @@ export const DTYPES: DType[] = ['float32', 'float16', 'bfloat16'];
 
 export function encode(values: ArrayLike<number>, dtype: DType): Stored {
   if (dtype === 'float32') return Float32Array.from(values);
-  return Uint16Array.from(values, (x) => encodeHalf(x, dtype));
+  return Uint16Array.from(Float64Array.from(values).map((x) => encodeHalf(x, dtype)));
 }
 
 export function decode(stored: ArrayLike<number>, dtype: DType): Float64Array {
   if (dtype === 'float32') return Float64Array.from(stored);
-  return Float64Array.from(stored, (bits) => decodeHalf(bits, dtype));
+  return Float64Array.from(stored).map((bits) => decodeHalf(bits, dtype));
 }
 
 /** The values and what is left of them after storing: the oracle must see the very inputs that the library sees. */
