@@ -1,0 +1,63 @@
+import { tokenLogpsBackward } from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
+import { forEachBackend } from './helpers/machine.ts';
+
+// With temperature log2 e, lse 0 and this upstream gradient, the gradient of every word but the label is −2^logit as the
+// kernels compute it: slope 1, pivot 0, factor −1.
+const UPSTREAM = Math.fround(Math.LOG2E);
+
+function exp2(x: Float32Array): Float32Array {
+  const { gradLogits } = tokenLogpsBackward({
+    logits: x,
+    labels: new Int32Array([0]),
+    lse: new Float32Array([0]),
+    gradLogps: new Float32Array([UPSTREAM]),
+    temperature: Math.LOG2E,
+  });
+  return gradLogits;
+}
+
+/** All 2^23 numbers of the binade that starts at this one, downwards for a negative one; the label's word comes first. */
+function binade(start: number): Float32Array {
+  const x = new Float32Array(2 ** 23 + 1);
+  const bits = new Uint32Array(x.buffer);
+  x[1] = start;
+  const first = bits[1]!;
+  for (let i = 0; i < 2 ** 23; i++) bits[i + 1] = first + i;
+  return x;
+}
+
+/** Numbers over the whole range, 2^22 of them. */
+const whole = Float32Array.from({ length: 2 ** 22 + 1 }, (_, i) => (i === 0 ? 0 : -151 + (i / 2 ** 22) * 211));
+
+const SMALLEST_NORMAL = 2 ** -126;
+const ulpOf = (y: number) => 2 ** (Math.floor(Math.log2(y)) - 23);
+
+/** The largest error in units in the last place, where the result is normal; below, in the smallest subnormal numbers. */
+function worst(x: Float32Array, y: Float32Array): { ulp: number; subnormal: number } {
+  let [ulp, subnormal] = [0, 0];
+  for (let i = 1; i < x.length; i++) {
+    const exact = 2 ** x[i]!;
+    const error = Math.abs(-y[i]! - exact);
+    if (exact >= SMALLEST_NORMAL) ulp = Math.max(ulp, error / ulpOf(exact));
+    else subnormal = Math.max(subnormal, error / 2 ** -149);
+  }
+  return { ulp, subnormal };
+}
+
+describe('2^x in the kernels', () => {
+  const ranges = { '[1, 2)': binade(1), '[0.5, 1)': binade(0.5), '(−1, −0.5]': binade(-0.5), '[−151, 60)': whole };
+  forEachBackend(() => {
+    it.each(Object.entries(ranges))('is within 2 ulp of the truth over %s', (_, x) => {
+      const { ulp, subnormal } = worst(x, exp2(x));
+      expect(ulp).toBeLessThanOrEqual(2);
+      expect(subnormal).toBeLessThanOrEqual(1);
+    });
+
+    it('is exact at integers, 0 at −∞ and NaN at NaN', () => {
+      const x = Float32Array.from([0, 0, 1, -1, 10, -126, -149, Number.NEGATIVE_INFINITY, Number.NaN]);
+      const exact = Array.from(x.subarray(1), (value) => 2 ** value);
+      expect(Array.from(exp2(x).subarray(1), (value) => -value + 0)).toEqual(exact);
+    });
+  });
+});
