@@ -1,11 +1,4 @@
-import {
-  criticUpdate,
-  setThreads,
-  tokenLogps,
-  tokenLogpsBackward,
-  trajectoryPreferenceLoss,
-  useBackend,
-} from 'sweet-rl';
+import { criticUpdate, tokenLogps, tokenLogpsBackward, trajectoryPreferenceLoss } from 'sweet-rl';
 import { labelsOf, logitsOf, pairOf } from './data.js';
 import { plainCritic } from './plain.js';
 
