@@ -44,8 +44,8 @@ export function padBatch(dialogues) {
 }
 
 /**
- * Batches of indices 0 … n − 1 in random order. Within a window of batches the indices are sorted by length, so that little
- * is padded.
+ * Batches of indices 0 … n − 1 in random order. Within a window of batches the indices are sorted by length, so that
+ * little is padded. What is left over does not fill a batch and is dropped.
  */
 export function batchIndices(lengths, size, rand, window = 16) {
   const order = rand.shuffle(lengths.map((_, i) => i));

@@ -1,6 +1,7 @@
 /** Results of stages on disk, so that a run that was cut off goes on where it was. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { deserialize, serialize } from 'node:v8';
 
@@ -27,8 +28,8 @@ function codeVersion() {
   const files = readdirSync(here, { recursive: true, encoding: 'utf8' })
     .filter((name) => /^(stages\/)?[a-z-]+\.js$/.test(name.replaceAll('\\', '/')))
     .sort();
-  const library = readFileSync(new URL(import.meta.resolve('sweet-rl/package.json')), 'utf8');
-  return hash(JSON.parse(library).version, ...files.flatMap((name) => [name, readFileSync(new URL(name, here))]));
+  const { version } = createRequire(import.meta.url)('sweet-rl/package.json');
+  return hash(version, ...files.flatMap((name) => [name, readFileSync(new URL(name, here))]));
 }
 
 export class Cache {

@@ -11,9 +11,15 @@ const colours = ['#8a94a0', '#1768ac', '#d1495b', '#3a7d44', '#8d6a9f'];
 const escaped = (text) => text.replace(/[&<>]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign]);
 const at = (number) => number.toFixed(1);
 const line = (x1, y1, x2, y2, colour = faint, strokeWidth = 1) =>
-  `<line x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${at(y2)}" stroke="${colour}" stroke-width="${strokeWidth}"/>`;
-const text = (x, y, words, { anchor = 'start', size = 12, weight = 400 } = {}) =>
-  `<text x="${at(x)}" y="${at(y)}" text-anchor="${anchor}" font-size="${size}" font-weight="${weight}">${escaped(words)}</text>`;
+  `<path d="M${at(x1)} ${at(y1)}L${at(x2)} ${at(y2)}" stroke="${colour}" stroke-width="${strokeWidth}"/>`;
+const text = (x, y, words, { anchor = 'start', size = 12, weight = 400 } = {}) => {
+  const font = `font-size="${size}" font-weight="${weight}"`;
+  return `<text x="${at(x)}" y="${at(y)}" text-anchor="${anchor}" ${font}>${escaped(words)}</text>`;
+};
+const box = (x, y, boxWidth, boxHeight, colour) => {
+  const size = `width="${at(boxWidth)}" height="${at(boxHeight)}"`;
+  return `<rect x="${at(x)}" y="${at(y)}" ${size} rx="2" fill="${colour}"/>`;
+};
 
 /** Horizontal lines with percentages from `low` to `high` (shares), and where a share lies. */
 function axis(left, right, low, high, step) {
@@ -40,7 +46,7 @@ function bars(scores) {
       const x = middle + (i - agents.length / 2) * bar;
       const centre = x + bar / 2 - 2;
       parts.push(
-        `<rect x="${at(x)}" y="${at(y(mean))}" width="${at(bar - 4)}" height="${at(bottom - y(mean))}" rx="2" fill="${colours[i]}"/>`,
+        box(x, y(mean), bar - 4, bottom - y(mean), colours[i]),
         line(centre, y(low), centre, y(high), ink, 1.5),
         line(centre - 5, y(low), centre + 5, y(low), ink, 1.5),
         line(centre - 5, y(high), centre + 5, y(high), ink, 1.5),
@@ -52,8 +58,7 @@ function bars(scores) {
   parts.push(text(left - 40, 32, 'Success on unseen functions, 95 % intervals', { size: 14, weight: 600 }));
   agents.forEach(([name], i) => {
     const x = left + i * 130;
-    parts.push(`<rect x="${x}" y="${bottom + 36}" width="10" height="10" rx="2" fill="${colours[i]}"/>`);
-    parts.push(text(x + 16, bottom + 45, name));
+    parts.push(box(x, bottom + 36, 10, 10, colours[i]), text(x + 16, bottom + 45, name));
   });
   return parts;
 }
@@ -94,7 +99,8 @@ function curves(byMethod) {
 
 /** @returns {string} */
 export function drawChart({ scores, curves: byMethod }) {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="${ink}">
+  const look = `viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="${ink}"`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" ${look}>
 <rect width="${width}" height="${height}" fill="#ffffff"/>
 ${[...bars(scores), ...curves(byMethod)].join('\n')}
 </svg>

@@ -1,4 +1,7 @@
-/** Parameters as a file: an 8-byte little-endian header length, a JSON header, raw float32 (the layout of safetensors). */
+/**
+ * Parameters as a file: an 8-byte little-endian header length, a JSON header, raw float32 (the layout of
+ * safetensors).
+ */
 import { readFileSync } from 'node:fs';
 import { writeAtomically } from './cache.js';
 

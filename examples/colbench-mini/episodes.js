@@ -1,4 +1,6 @@
-/** The agent in the environment: whole dialogues by an agent's own choice of tokens, rewarded by running its programs. */
+/**
+ * The agent in the environment: whole dialogues by an agent's own choice of tokens, rewarded by running its programs.
+ */
 import { humanReply, maxAnswerTokens, maxQuestionTokens, mustAnswer, promptOf } from './dialogue.js';
 import { token, topics } from './language.js';
 import { random } from './random.js';
@@ -47,7 +49,11 @@ function* episode(task, rand, greedy, turns) {
  * @param {import('./model.js').Params} params
  * @param {import('./execute.js').Executor} executor
  * @param {import('./task.js').Task[]} tasks
- * @param {{ perTask: number, greedy?: boolean, seed: number, onProgress: (done: number, total: number) => void }} options
+ * @param {object} options
+ * @param {number} options.perTask
+ * @param {boolean} [options.greedy]
+ * @param {number} options.seed
+ * @param {(done: number, total: number) => void} options.onProgress
  * @returns {Promise<import('./dialogue.js').Trajectory[]>}
  */
 export async function playEpisodes(params, executor, tasks, { perTask, greedy = false, seed, onProgress }) {

@@ -1,7 +1,8 @@
 /**
- * The worker of execute.js. Programs run in a context of their own that sees no object of ours: calls go in as text, results
- * come out as text, no code can be made from strings in there, and its built-in objects are frozen, so that a program
- * cannot meddle with the next one. Endless programs are the business of execute.js, which ends the whole worker.
+ * The worker of execute.js. Programs run in a context of their own that sees no object of ours: calls go in as text,
+ * results come out as text, no code can be made from strings in there, and its built-in objects are frozen, so that a
+ * program cannot meddle with the next one. Endless programs are the business of execute.js, which ends the whole
+ * worker.
  */
 import { createContext, runInContext, Script } from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';

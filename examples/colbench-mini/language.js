@@ -1,9 +1,9 @@
 /**
  * The words of the miniature: what the agent, the human and the programs are written in.
  *
- * A hidden function is a chain of calls on a list of integers. Each of its attributes is one call (`.keep(x => x > 10)`)
- * and has a topic, which is the word that asks for it (`filter`), and a word of the human for each of its options (`big`):
- * the human never says what the program says, so the agent has to translate.
+ * A hidden function is a chain of calls on a list of integers. Each of its attributes is one call (`.keep(x => x >
+ * 10)`) and has a topic, which is the word that asks for it (`filter`), and a word of the human for each of its
+ * options (`big`): the human never says what the program says, so the agent has to translate.
  */
 
 /** @typedef {{ topic: string, call: string, options: { word: string, code: string }[] }} Attribute */
@@ -52,7 +52,9 @@ export const smallTalkOpenings = [
   ['what', 'about'],
 ];
 
-/** What the human says: about an attribute of the function, about one it lacks, to a repeated question, to small talk. */
+/**
+ * What the human says: about an attribute of the function, about one it lacks, to a repeated question, to small talk.
+ */
 export const replies = {
   present: [[], ['want']],
   absent: [['unsure'], ['whatever']],
@@ -115,8 +117,9 @@ export const token = {
 };
 
 /**
- * What the network reads is a word and, in the bits above it, notes: topics that are settled. Each note adds an embedding of
- * its own to the word's. The environment puts notes on the token that opens the agent's turn; no word of a speaker has any.
+ * What the network reads is a word and, in the bits above it, notes: topics that are settled. Each note adds an
+ * embedding of its own to the word's. The environment puts notes on the token that opens the agent's turn; no word of
+ * a speaker has any.
  */
 const wordBits = 8;
 const firstNote = tokenOf(`<settled ${attributes[0].topic}>`);

@@ -1,6 +1,6 @@
 /**
- * A small transformer in jax-js. Parameters travel between stages as plain arrays; the forward pass is compiled once per
- * batch shape and returns logits, and nothing here knows a loss.
+ * A small transformer in jax-js. Parameters travel between stages as plain arrays; the forward pass is compiled once
+ * per batch shape and returns logits, and nothing here knows a loss.
  */
 import { jit, nn, numpy as np } from '@jax-js/jax';
 import { embeddedIds, vocabulary } from './language.js';
@@ -51,7 +51,10 @@ export function initialParams(seed) {
   return params;
 }
 
-/** jax-js arrays are consumed by what uses them: `share` hands out new references to all of them, `dispose` drops them. */
+/**
+ * jax-js arrays are consumed by what uses them: `share` hands out new references to all of them, `dispose` drops
+ * them.
+ */
 export const toArrays = (params) =>
   Object.fromEntries(Object.entries(params).map(([name, p]) => [name, np.array(p.data).reshape(p.shape)]));
 export const share = (arrays) => Object.fromEntries(Object.entries(arrays).map(([name, a]) => [name, a.ref]));
@@ -117,7 +120,10 @@ function compileForward(batch, length) {
 /** @type {Map<string, ReturnType<typeof compileForward>>} */
 const compiled = new Map();
 
-/** The forward pass for `batch` sequences of `length` tokens: (arrays, one-hot tokens) → logits [batch · length, vocab]. */
+/**
+ * The forward pass for `batch` sequences of `length` tokens: (arrays, one-hot tokens) → logits [batch · length,
+ * vocab].
+ */
 export function forwardPass(batch, length) {
   const key = `${batch}x${length}`;
   let forward = compiled.get(key);

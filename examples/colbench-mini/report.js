@@ -78,8 +78,14 @@ function sumTimings(timings) {
 
 /**
  * @param {string} folder
- * @param {{ seed: number, settings: object, methods: object, scores: Record<string, import('./stages/evaluate.js').Score>,
- *   curves: object, examples: Record<string, any>, timings: import('./pipeline.js').Timing[] }} run
+ * @param {object} run
+ * @param {number} run.seed
+ * @param {object} run.settings
+ * @param {object} run.methods
+ * @param {Record<string, Record<'sampled' | 'greedy', import('./stages/evaluate.js').Score>>} run.scores
+ * @param {Record<string, Record<'critic' | 'policy', { loss: number, accuracy: number }[]>>} run.curves
+ * @param {Record<string, { program: string, dialogue: string[], ranked: [string, number][] }>} run.examples
+ * @param {import('./pipeline.js').Timing[]} run.timings
  */
 export function writeReport(folder, run) {
   const time = sumTimings(run.timings);
@@ -101,7 +107,7 @@ ${Object.entries(run.examples)
   .map(([name, example]) => exampleText(name, example))
   .join('\n\n')}
 
-Time ${time.seconds.toFixed(1)} s, of it in sweet-rl ${time.nativeSeconds.toFixed(2)} s (${percent(time.nativeShare)} %, \
-${time.nativeCalls} calls, ${backend})
+Time ${time.seconds.toFixed(1)} s, of it in sweet-rl ${time.nativeSeconds.toFixed(2)} s \
+(${percent(time.nativeShare)} %, ${time.nativeCalls} calls, ${backend})
 Written: ${join(place, 'report.json')}, ${join(place, 'curves.svg')}`);
 }

@@ -1,13 +1,18 @@
 /**
- * Decodes many sequences side by side with a key-value cache. The dense parts run compiled over all rows, attention over
- * each row's own past is plain JavaScript. A sequence is a generator: it yields the token to feed and receives the logits
- * that follow it; where sequences have a beginning in common, its keys and values are computed once and copied.
+ * Decodes many sequences side by side with a key-value cache. The dense parts run compiled over all rows, attention
+ * over each row's own past is plain JavaScript. A sequence is a generator: it yields the token to feed and receives
+ * the logits that follow it; where sequences have a beginning in common, its keys and values are computed once and
+ * copied.
  */
 import { jit, numpy as np } from '@jax-js/jax';
 import { embeddedIds } from './language.js';
 import { afterAttention, dispose, layerNorm, shape, share, toArrays } from './model.js';
 
-/** @typedef {{ logits: Float32Array, row: number }} Prediction logits: this sequence's vocab scores, valid until the next yield */
+/**
+ * @typedef {object} Prediction
+ * @property {Float32Array} logits this sequence's scores of the vocabulary, valid until the next yield
+ * @property {number} row
+ */
 /** @typedef {Generator<number, void, Prediction>} Sequence */
 /** @typedef {{ length: number, keys: Float32Array[], values: Float32Array[] }} Past */
 

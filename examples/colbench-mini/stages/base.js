@@ -9,8 +9,8 @@ import { drawTasks } from '../task.js';
 import { schedule, Trainer } from '../trainer.js';
 
 /**
- * Half of the demonstrations carry the hidden function in front, so that the critic can start from the base. All tokens are
- * learned, the human's too: who predicts the replies knows what they mean.
+ * Half of the demonstrations carry the hidden function in front, so that the critic can start from the base. All
+ * tokens are learned, the human's too: who predicts the replies knows what they mean.
  */
 function* demonstrationBatches(seed, size, window = 16) {
   const rand = random(seed, 21);

@@ -139,8 +139,8 @@ export function candidateLogps(params, candidates, withHidden, onProgress) {
 }
 
 /**
- * The critic's advantage of every candidate, pairs that prefer the upper half of a state's candidates to the lower, and how
- * one state's candidates rank.
+ * The critic's advantage of every candidate, pairs that prefer the upper half of a state's candidates to the lower,
+ * and how one state's candidates rank.
  */
 export function pairCandidates(candidates, criticLogps, refLogps, method, { pairsPerState }, seed) {
   const { states, actions, candidateOffsets, turnOffsets } = candidates;

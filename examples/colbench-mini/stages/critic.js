@@ -1,6 +1,6 @@
 /**
- * The critic: the base agent's network, shown the hidden function, trained on pairs of trajectories so that its log-prob ratio
- * to the base becomes the advantage of a turn.
+ * The critic: the base agent's network, shown the hidden function, trained on pairs of trajectories so that its
+ * log-prob ratio to the base becomes the advantage of a turn.
  */
 import { batchIndices, logpsOf, padBatch, spreadLogps, tokenCount } from '../batch.js';
 import { messagesOf } from '../dialogue.js';

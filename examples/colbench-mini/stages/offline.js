@@ -1,4 +1,7 @@
-/** Offline data: the base agent's own dialogues on training tasks, and the pairs of trajectories that the critic learns from. */
+/**
+ * Offline data: the base agent's own dialogues on training tasks, and the pairs of trajectories that the critic
+ * learns from.
+ */
 import { playEpisodes } from '../episodes.js';
 import { native } from '../native.js';
 import { makeTasks } from '../task.js';

@@ -6,8 +6,8 @@ import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
 
 /**
- * The likelihood term weighs far more than the paper's 0.01: so small a network, pushed away from the rejected questions,
- * would otherwise drift into words that are no questions at all.
+ * The likelihood term weighs far more than the paper's 0.01: so small a network, pushed away from the rejected
+ * questions, would otherwise drift into words that are no questions at all.
  * @param {import('../model.js').Params} base
  * @param {import('./candidates.js').Candidates} candidates
  * @param {{ chosen: Int32Array, rejected: Int32Array }} pairs of candidates
