@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kFirstBlock = 1024;  // words whose maximum is the first pivot
 constexpr int kBlock = 4096;       // words summed in float32 lanes before they are joined in float64
-constexpr int kAhead = 4096;       // bytes that are fetched ahead of their use
+constexpr int kAhead = 16384;      // bytes that are fetched ahead of their use
 
 // A block that sums to more than this, or to an infinity, shows that the pivot lies too low.
 constexpr double kLargestSum = 0x1p64;
@@ -150,10 +150,14 @@ void grad_words(const void* from, void* to, int64_t n, float slope, float pivot,
   const V p = set1(pivot), s = set1(slope), f = set1(factor);
   const auto grad = [&](V word) { return mul(f, exp2_gradient<T>(mul(sub(word, p), s))); };
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    V first, second;
-    load2(x + i, first, second);
-    store2(out + i, grad(first), grad(second));
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    fetch(x + i, kAhead);
+    V x0, x1, x2, x3;
+    load2(x + i, x0, x1);
+    load2(x + i + 2 * kLanes, x2, x3);
+    const V g0 = grad(x0), g1 = grad(x1), g2 = grad(x2), g3 = grad(x3);
+    store2(out + i, g0, g1);
+    store2(out + i + 2 * kLanes, g2, g3);
   }
   for (; i < n; i += kLanes) {
     const int rest = static_cast<int>(n - i);
