@@ -13,39 +13,42 @@ namespace {
 
 constexpr int kFirstBlock = 1024;  // words whose maximum is the first pivot
 constexpr int kBlock = 4096;       // words summed in float32 lanes before they are joined in float64
-constexpr int kAhead = 16384;      // bytes that are fetched ahead of their use
 
 // A block that sums to more than this, or to an infinity, shows that the pivot lies too low.
 constexpr double kLargestSum = 0x1p64;
 
-// 2^r for 0 ≤ r < 1 by a minimax polynomial, exactly 1 at 0; with its rounding, below 2 ulp.
+// 2^r for 0 ≤ r < 1 by a minimax polynomial, exactly 1 at 0. Degree 6 is good for 29 bits, so that float32 results are
+// within 2 ulp; degree 5 for 23, which is more than words of 16 bits tell; degree 4 for 18, which a bfloat16 gradient
+// rounds to 8.
+constexpr float kCoefficients[3][6] = {
+    {6.9304484477e-1f, 2.4128020578e-1f, 5.2242472052e-2f, 1.3426685615e-2f},
+    {6.9315131182e-1f, 2.4016445001e-1f, 5.5799913598e-2f, 9.0170296595e-3f, 1.8671303746e-3f},
+    {6.9314704444e-1f, 2.4022930556e-1f, 5.5485280583e-2f, 9.6754516471e-3f, 1.2467845639e-3f, 2.1612917961e-4f}};
+
+template <int kDegree>
 inline V exp2_of_fraction(V r) {
-  V e = set1(2.1612917961e-4f);
-  e = fma(e, r, set1(1.2467845639e-3f));
-  e = fma(e, r, set1(9.6754516471e-3f));
-  e = fma(e, r, set1(5.5485280583e-2f));
-  e = fma(e, r, set1(2.4022930556e-1f));
-  e = fma(e, r, set1(6.9314704444e-1f));
+  const float* const c = kCoefficients[kDegree - 4];
+  V e = set1(c[kDegree - 1]);
+  for (int i = kDegree - 2; i >= 0; i--) e = fma(e, r, set1(c[i]));
   return fma(e, r, set1(1.0f));
 }
 
-// 2^t in a sum ends with the normal numbers: what lies under them cannot matter beside the largest term, and subnormal
-// numbers are slow. In a gradient it goes down to the last of them, which 16-bit storage can hold too. 0 for −∞, NaN
-// for NaN.
-inline V exp2_term(V t) { return scale2(exp2_of_fraction(fraction(t)), t); }
+template <class T>
+constexpr int kGradientDegree = 5;
+template <>
+constexpr int kGradientDegree<float> = 6;
+template <>
+constexpr int kGradientDegree<bf16> = 4;
+
+// 2^t in a sum need not go below the normal numbers: what lies under them cannot matter beside the largest term. In a
+// gradient it goes down to the last subnormal one, which 16-bit storage can hold too. 0 for −∞, NaN for NaN.
+template <class T>
+inline V exp2_term(V t) {
+  return scale2(exp2_of_fraction < sizeof(T) == 4 ? 6 : 5 > (fraction(t)), t);
+}
 template <class T>
 inline V exp2_gradient(V t) {
-  return scale2_low(exp2_of_fraction(fraction(t)), t);
-}
-// A bfloat16 gradient keeps 8 bits: a polynomial good for 18 is enough.
-template <>
-inline V exp2_gradient<bf16>(V t) {
-  const V r = fraction(t);
-  V e = set1(1.3426685615e-2f);
-  e = fma(e, r, set1(5.2242472052e-2f));
-  e = fma(e, r, set1(2.4128020578e-1f));
-  e = fma(e, r, set1(6.9304484477e-1f));
-  return scale2_low(fma(e, r, set1(1.0f)), t);
+  return scale2_low(exp2_of_fraction<kGradientDegree<T>>(fraction(t)), t);
 }
 
 template <class T>
@@ -63,7 +66,7 @@ struct BlockSums {
 
 /** One pass over a block: four chains in step, so that each has its next operand ready when its turn comes. */
 template <bool kEntropy, class T>
-BlockSums sum_block(const T* x, int n, float pivot, float slope) {
+BlockSums sum_block(const T* x, int n, float pivot, float slope, bool streams) {
   const V p = set1(pivot), s = set1(slope), zero = set1(0.0f);
   V sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
   V weighted0 = zero, weighted1 = zero, weighted2 = zero, weighted3 = zero;
@@ -73,20 +76,20 @@ BlockSums sum_block(const T* x, int n, float pivot, float slope) {
   };
   int i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    fetch(x + i, kAhead);
+    if (streams) fetch(x + i);
     V x0, x1, x2, x3;
     load2(x + i, x0, x1);
     load2(x + i + 2 * kLanes, x2, x3);
     const V t0 = mul(sub(x0, p), s), t1 = mul(sub(x1, p), s), t2 = mul(sub(x2, p), s), t3 = mul(sub(x3, p), s);
-    const V e0 = exp2_term(t0), e1 = exp2_term(t1);
-    const V e2 = exp2_term(t2), e3 = exp2_term(t3);
+    const V e0 = exp2_term<T>(t0), e1 = exp2_term<T>(t1);
+    const V e2 = exp2_term<T>(t2), e3 = exp2_term<T>(t3);
     sum0 = add(sum0, e0), sum1 = add(sum1, e1), sum2 = add(sum2, e2), sum3 = add(sum3, e3);
     weighted0 = weigh(t0, e0, weighted0), weighted1 = weigh(t1, e1, weighted1);
     weighted2 = weigh(t2, e2, weighted2), weighted3 = weigh(t3, e3, weighted3);
   }
   for (; i < n; i += kLanes) {
     const V word = n - i < kLanes ? load_n(x + i, n - i, -INFINITY) : load(x + i);
-    const V t = mul(sub(word, p), s), e = exp2_term(t);
+    const V t = mul(sub(word, p), s), e = exp2_term<T>(t);
     sum0 = add(sum0, e);
     weighted0 = weigh(t, e, weighted0);
   }
@@ -106,18 +109,19 @@ void move_pivot(RowSums* sums, float pivot, float slope) {
 
 template <bool kEntropy, class T>
 void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
+  const bool streams = n >= kBlock;  // a short row, or a tile, is in cache or soon over
   for (int64_t i = 0; i < n;) {
     const int64_t most = sums->pivot == -INFINITY ? kFirstBlock : kBlock;
     const int count = static_cast<int>(n - i < most ? n - i : most);
     if (sums->pivot == -INFINITY) move_pivot(sums, max_word(x + i, count), slope);
     // A block of masked words alone leaves the pivot at −∞; against 0 its terms are 0, and a NaN among them still
     // shows.
-    BlockSums block = sum_block<kEntropy>(x + i, count, sums->pivot == -INFINITY ? 0.0f : sums->pivot, slope);
+    BlockSums block = sum_block<kEntropy>(x + i, count, sums->pivot == -INFINITY ? 0.0f : sums->pivot, slope, streams);
     if (!(block.sum <= kLargestSum)) {
       const float largest = max_word(x + i, count);
       if (largest > sums->pivot) {  // else it is a NaN's doing
         move_pivot(sums, largest, slope);
-        block = sum_block<kEntropy>(x + i, count, sums->pivot, slope);
+        block = sum_block<kEntropy>(x + i, count, sums->pivot, slope, streams);
       }
     }
     sums->sum += block.sum;
@@ -148,10 +152,11 @@ void grad_words(const void* from, void* to, int64_t n, float slope, float pivot,
   const T* x = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
   const V p = set1(pivot), s = set1(slope), f = set1(factor);
+  const bool streams = n >= kBlock;
   const auto grad = [&](V word) { return mul(f, exp2_gradient<T>(mul(sub(word, p), s))); };
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    fetch(x + i, kAhead);
+    if (streams) fetch(x + i);
     V x0, x1, x2, x3;
     load2(x + i, x0, x1);
     load2(x + i + 2 * kLanes, x2, x3);

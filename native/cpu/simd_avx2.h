@@ -71,9 +71,11 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch(const T* p, int bytes) {
-  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)) / 64; i++) {
-    _mm_prefetch(reinterpret_cast<const char*>(p) + bytes + 64 * i, _MM_HINT_T0);
+inline void fetch(const T* p) {
+  const char* const at = reinterpret_cast<const char*>(p);
+  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
+    _mm_prefetch(at + kFar + i, _MM_HINT_T1);
+    _mm_prefetch(at + kNear + i, _MM_HINT_T0);
   }
 }
 

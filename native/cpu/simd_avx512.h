@@ -70,9 +70,11 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch(const T* p, int bytes) {
-  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)) / 64; i++) {
-    _mm_prefetch(reinterpret_cast<const char*>(p) + bytes + 64 * i, _MM_HINT_T0);
+inline void fetch(const T* p) {
+  const char* const at = reinterpret_cast<const char*>(p);
+  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
+    _mm_prefetch(at + kFar + i, _MM_HINT_T1);
+    _mm_prefetch(at + kNear + i, _MM_HINT_T0);
   }
 }
 
@@ -86,7 +88,7 @@ inline V fraction(V t) { return _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_
 inline V keep_from(V x, float low, V y) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set1(low), _CMP_NLT_UQ), y);
 }
-inline V scale2(V x, V t) { return keep_from(t, -126.0f, _mm512_scalef_ps(x, t)); }
+inline V scale2(V x, V t) { return _mm512_scalef_ps(x, t); }
 inline V scale2_low(V x, V t) { return _mm512_scalef_ps(x, t); }
 inline float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
 

@@ -65,8 +65,9 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch(const T* p, int bytes) {
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + bytes);
+inline void fetch(const T* p) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kFar, 0, 2);
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kNear);
 }
 
 inline V set1(float x) { return vdupq_n_f32(x); }

@@ -88,8 +88,9 @@ inline void store2(bf16* p, V a, V b) {
 }
 
 template <class T>
-inline void fetch(const T* p, int bytes) {
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + bytes);
+inline void fetch(const T* p) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kFar, 0, 2);
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kNear);
 }
 
 inline V add(V a, V b) { return a + b; }
