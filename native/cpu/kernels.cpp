@@ -64,10 +64,34 @@ struct BlockSums {
   double sum, weighted;
 };
 
+/**
+ * t = (x − pivot) · slope. Exact near the pivot by a subtraction and a product; over long rows in one multiply-add with
+ * a rounded shift, t + lost, where `lost` is known and put right in what the terms add up to.
+ */
+template <bool kLong>
+class Exponent {
+ public:
+  static constexpr bool kFusedHere = kLong && kFused;
+  const double lost;
+
+  Exponent(float pivot, float slope)
+      : lost(kFusedHere ? static_cast<double>(pivot) * slope - pivot * slope : 0),
+        pivot_(pivot),
+        slope_(slope),
+        shift_(-(pivot * slope)) {}
+
+  V operator()(V x) const {
+    return kFusedHere ? fma(x, set1(slope_), set1(shift_)) : mul(sub(x, set1(pivot_)), set1(slope_));
+  }
+
+ private:
+  const float pivot_, slope_, shift_;
+};
+
 /** One pass over a block: four chains in step, so that each has its next operand ready when its turn comes. */
-template <bool kEntropy, class T>
-BlockSums sum_block(const T* x, int n, float pivot, float slope, bool streams) {
-  const V p = set1(pivot), s = set1(slope), zero = set1(0.0f);
+template <bool kEntropy, bool kLong, class T>
+BlockSums sum_block(const T* x, int n, const Exponent<kLong>& exponent) {
+  const V zero = set1(0.0f);
   V sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
   V weighted0 = zero, weighted1 = zero, weighted2 = zero, weighted3 = zero;
   // A masked word has t = −∞ and 2^t = 0; their product counts 0.
@@ -76,11 +100,11 @@ BlockSums sum_block(const T* x, int n, float pivot, float slope, bool streams) {
   };
   int i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    if (streams) fetch(x + i);
+    if (kLong) fetch(x + i);
     V x0, x1, x2, x3;
     load2(x + i, x0, x1);
     load2(x + i + 2 * kLanes, x2, x3);
-    const V t0 = mul(sub(x0, p), s), t1 = mul(sub(x1, p), s), t2 = mul(sub(x2, p), s), t3 = mul(sub(x3, p), s);
+    const V t0 = exponent(x0), t1 = exponent(x1), t2 = exponent(x2), t3 = exponent(x3);
     const V e0 = exp2_term<T>(t0), e1 = exp2_term<T>(t1);
     const V e2 = exp2_term<T>(t2), e3 = exp2_term<T>(t3);
     sum0 = add(sum0, e0), sum1 = add(sum1, e1), sum2 = add(sum2, e2), sum3 = add(sum3, e3);
@@ -89,13 +113,16 @@ BlockSums sum_block(const T* x, int n, float pivot, float slope, bool streams) {
   }
   for (; i < n; i += kLanes) {
     const V word = n - i < kLanes ? load_n(x + i, n - i, -INFINITY) : load(x + i);
-    const V t = mul(sub(word, p), s), e = exp2_term<T>(t);
+    const V t = exponent(word), e = exp2_term<T>(t);
     sum0 = add(sum0, e);
     weighted0 = weigh(t, e, weighted0);
   }
   const V sum = add(add(sum0, sum1), add(sum2, sum3));
   const V weighted = add(add(weighted0, weighted1), add(weighted2, weighted3));
-  return {sum_lanes(sum), kEntropy ? sum_lanes(weighted) : 0.0};
+  const double total = sum_lanes(sum), total_weighted = kEntropy ? sum_lanes(weighted) : 0.0;
+  if (!exponent.kFusedHere) return {total, total_weighted};
+  const double factor = ::exp2(-exponent.lost);
+  return {total * factor, (total_weighted - exponent.lost * total) * factor};
 }
 
 void move_pivot(RowSums* sums, float pivot, float slope) {
@@ -107,21 +134,21 @@ void move_pivot(RowSums* sums, float pivot, float slope) {
   sums->pivot = pivot;
 }
 
-template <bool kEntropy, class T>
+template <bool kEntropy, bool kLong, class T>
 void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
-  const bool streams = n >= kBlock;  // a short row, or a tile, is in cache or soon over
   for (int64_t i = 0; i < n;) {
     const int64_t most = sums->pivot == -INFINITY ? kFirstBlock : kBlock;
     const int count = static_cast<int>(n - i < most ? n - i : most);
     if (sums->pivot == -INFINITY) move_pivot(sums, max_word(x + i, count), slope);
+    const auto sum_at = [&](float pivot) { return sum_block<kEntropy>(x + i, count, Exponent<kLong>(pivot, slope)); };
     // A block of masked words alone leaves the pivot at −∞; against 0 its terms are 0, and a NaN among them still
     // shows.
-    BlockSums block = sum_block<kEntropy>(x + i, count, sums->pivot == -INFINITY ? 0.0f : sums->pivot, slope, streams);
+    BlockSums block = sum_at(sums->pivot == -INFINITY ? 0.0f : sums->pivot);
     if (!(block.sum <= kLargestSum)) {
       const float largest = max_word(x + i, count);
       if (largest > sums->pivot) {  // else it is a NaN's doing
         move_pivot(sums, largest, slope);
-        block = sum_block<kEntropy>(x + i, count, sums->pivot, slope, streams);
+        block = sum_at(sums->pivot);
       }
     }
     sums->sum += block.sum;
@@ -133,7 +160,11 @@ void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
 template <class T>
 void sum_words_of(RowSums* sums, const void* x, int64_t n, float slope, bool entropy) {
   const T* words = static_cast<const T*>(x);
-  entropy ? sum_words<true>(sums, words, n, slope) : sum_words<false>(sums, words, n, slope);
+  if (n >= kBlock) {
+    entropy ? sum_words<true, true>(sums, words, n, slope) : sum_words<false, true>(sums, words, n, slope);
+  } else {
+    entropy ? sum_words<true, false>(sums, words, n, slope) : sum_words<false, false>(sums, words, n, slope);
+  }
 }
 
 void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy) {
@@ -147,16 +178,13 @@ void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float s
   }
 }
 
-template <class T>
-void grad_words(const void* from, void* to, int64_t n, float slope, float pivot, float factor) {
-  const T* x = static_cast<const T*>(from);
-  T* out = static_cast<T*>(to);
-  const V p = set1(pivot), s = set1(slope), f = set1(factor);
-  const bool streams = n >= kBlock;
-  const auto grad = [&](V word) { return mul(f, exp2_gradient<T>(mul(sub(word, p), s))); };
+template <bool kLong, class T>
+void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kLong>& exponent) {
+  const V f = set1(exponent.kFusedHere ? static_cast<float>(factor * ::exp2(-exponent.lost)) : factor);
+  const auto grad = [&](V word) { return mul(f, exp2_gradient<T>(exponent(word))); };
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    if (streams) fetch(x + i);
+    if (kLong) fetch(x + i);
     V x0, x1, x2, x3;
     load2(x + i, x0, x1);
     load2(x + i + 2 * kLanes, x2, x3);
@@ -174,14 +202,25 @@ void grad_words(const void* from, void* to, int64_t n, float slope, float pivot,
   }
 }
 
+template <class T>
+void grad_words_of(const void* from, void* to, int64_t n, float slope, float pivot, float factor) {
+  const T* x = static_cast<const T*>(from);
+  T* out = static_cast<T*>(to);
+  if (n >= kBlock) {
+    grad_words(x, out, n, factor, Exponent<true>(pivot, slope));
+  } else {
+    grad_words(x, out, n, factor, Exponent<false>(pivot, slope));
+  }
+}
+
 void grad_words_any(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor) {
   switch (dtype) {
     case DType::float32:
-      return grad_words<float>(x, out, n, slope, pivot, factor);
+      return grad_words_of<float>(x, out, n, slope, pivot, factor);
     case DType::bfloat16:
-      return grad_words<bf16>(x, out, n, slope, pivot, factor);
+      return grad_words_of<bf16>(x, out, n, slope, pivot, factor);
     case DType::float16:
-      return grad_words<f16>(x, out, n, slope, pivot, factor);
+      return grad_words_of<f16>(x, out, n, slope, pivot, factor);
   }
 }
 

@@ -10,6 +10,7 @@
 //   scale2_low(x, t)                the same down into the subnormal numbers, 0 where t < −151
 //   max_lanes(x)                    the largest lane
 //   keep_from(x, low, y)            y where x ≥ low or x is a NaN, else 0
+//   kFused                          whether fma rounds once
 //   kTileRows kTileVectors          the register tile of the matrix product
 #pragma once
 

@@ -5,6 +5,7 @@ namespace sweet::portable {
 namespace {
 
 constexpr int kLanes = 4, kTileRows = 4, kTileVectors = 2;
+constexpr bool kFused = false;
 
 typedef float V __attribute__((vector_size(16)));
 typedef uint32_t U __attribute__((vector_size(16)));
