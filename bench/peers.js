@@ -40,7 +40,11 @@ async function torch({ rows, vocab, threads }) {
   const python = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import torch']).status === 0);
   if (python === undefined) throw new Error('no python3 here can import torch');
   const script = fileURLToPath(new URL('./peers/torch_rows.py', import.meta.url));
-  const child = spawn(python, [script, rows, vocab, threads].map(String), { stdio: ['pipe', 'pipe', 'inherit'] });
+  // Threads that spin while they wait would take their time from whoever is measured next.
+  const child = spawn(python, [script, rows, vocab, threads].map(String), {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, OMP_WAIT_POLICY: 'PASSIVE' },
+  });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const version = (await lines.next()).value;
   const run = (what) =>
@@ -91,7 +95,10 @@ async function tfjs({ logits, labels, rows, vocab }) {
 
 async function onnx({ logits, rows, vocab, threads }) {
   const { default: ort } = await importPeer('onnxruntime-node');
-  const session = await ort.InferenceSession.create(logSoftmaxModel(rows, vocab), { intraOpNumThreads: threads });
+  const session = await ort.InferenceSession.create(logSoftmaxModel(rows, vocab), {
+    intraOpNumThreads: threads,
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
+  });
   const x = new ort.Tensor('float32', logits, [rows, vocab]);
   return {
     name: `onnxruntime ${ort.env.versions.common}`,

@@ -121,8 +121,9 @@ export function notNegative(argument: string, value: unknown, fallback: number):
 }
 
 export function integer(argument: string, value: unknown, fallback: number, least: number, most: number): number {
-  const rule = `an integer from ${least} to ${most}`;
-  return number(argument, value, fallback, rule, (x) => Number.isInteger(x) && x >= least && x <= most);
+  const holds = (x: number) => Number.isInteger(x) && x >= least && x <= most;
+  if (typeof value === 'number' && holds(value)) return value;
+  return number(argument, value, fallback, `an integer from ${least} to ${most}`, holds);
 }
 
 export function oneOf<T extends string>(argument: string, value: unknown, fallback: T, names: readonly T[]): T {

@@ -3,7 +3,7 @@ import { integer, positive } from './checks.js';
 import { alike, type DType, type FloatArray, freshLike, stored } from './dtypes.js';
 import { expected, rangeError, typeError } from './errors.js';
 import type { LinearHeadArgs, LogitsHeadArgs } from './native.js';
-import type { Inputs, Out } from './out.js';
+import { type Inputs, type Out, own } from './out.js';
 
 const MOST_WORDS = 2 ** 31 - 1;
 
@@ -219,4 +219,10 @@ export function linearGradientsOf(head: CheckedLinear, out: Out, accumulate: boo
   if (bias !== undefined) return { ...gradients, gradBias: out.float32('gradBias', bias.length) };
   out.refuse('gradBias', 'there is no bias');
   return gradients;
+}
+
+/** After the native call. */
+export function ownGradients({ gradHidden, gradWeight, gradBias }: LinearGradients): LinearGradients {
+  const owned = { gradHidden: own(gradHidden), gradWeight: own(gradWeight) };
+  return gradBias === undefined ? owned : { ...owned, gradBias: own(gradBias) };
 }

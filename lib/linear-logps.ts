@@ -9,12 +9,13 @@ import {
   type LinearGradients,
   type LinearHead,
   linearGradientsOf,
+  ownGradients,
   type TemperatureOption,
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
 import { native } from './native.js';
 import { Out } from './out.js';
-import { FORWARD_OUT, type Logps, type LogpsOut, logpsOf } from './token-logps.js';
+import { FORWARD_OUT, type Logps, type LogpsOut, logpsOf, ownLogps } from './token-logps.js';
 
 export interface LinearLogpsOptions extends LinearHead, TemperatureOption, LabelOptions {
   entropy?: boolean | undefined;
@@ -65,7 +66,7 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
   const results = logpsOf(out, labels.count, entropy);
   out.checkOverlap([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   check(native.linearLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
-  return results;
+  return ownLogps(results);
 }
 
 /**
@@ -118,5 +119,5 @@ export function linearLogpsBackward(options: LinearLogpsBackwardOptions): Linear
       accumulate,
     ),
   );
-  return grads;
+  return ownGradients(grads);
 }

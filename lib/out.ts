@@ -5,12 +5,34 @@ import { rangeError, typeError } from './errors.js';
 
 type Named = readonly [name: string, view: ArrayBufferView | undefined];
 
+type Taken = readonly [name: string, view: ArrayBufferView];
+
 /** The buffers that results must not lie over. */
 export type Inputs = readonly Named[];
 
+// The engine keeps arrays of up to 64 bytes in its own heap and moves them out when native code asks for their memory, which
+// costs more than all else in a small call. So native code writes small results here, and `own` makes copies.
+const SLOT_LENGTH = 16;
+const SLOTS = 16;
+const room = new Float32Array(SLOT_LENGTH * SLOTS);
+const slots: Float32Array[][] = Array.from({ length: SLOTS }, (_, slot) =>
+  Array.from({ length: SLOT_LENGTH + 1 }, (_, length) =>
+    room.subarray(slot * SLOT_LENGTH, slot * SLOT_LENGTH + length),
+  ),
+);
+
+/** A result once the native code has written it: the caller's own array. */
+export function own(view: Float32Array): Float32Array {
+  if (view.length > SLOT_LENGTH || view.buffer !== room.buffer) return view;
+  const copy = new Float32Array(view.length);
+  for (let i = 0; i < view.length; i++) copy[i] = view[i] as number;
+  return copy;
+}
+
 export class Out {
+  private used = 0;
   private readonly given: Readonly<Record<string, unknown>>;
-  private readonly taken: Named[] = [];
+  private readonly taken: Taken[] = [];
 
   constructor(out: unknown, known: ReadonlySet<string>) {
     if (out !== undefined) checkOptions('out', out, known);
@@ -26,7 +48,7 @@ export class Out {
     return this.take(
       name,
       (argument, value) => float32(argument, value, length),
-      () => new Float32Array(length),
+      () => (length > SLOT_LENGTH ? new Float32Array(length) : (slots[this.used++]?.[length] as Float32Array)),
     );
   }
 
@@ -45,9 +67,12 @@ export class Out {
 
   /** `inPlace`: an input that one result may be, exactly. */
   checkOverlap(inputs: Inputs, inPlace?: readonly [out: string, input: string]): void {
-    for (const [i, [name, view]] of this.taken.entries()) {
-      for (const [otherName, other] of [...inputs, ...this.taken.slice(0, i)]) {
-        if (other === undefined || view === undefined || !overlap(view, other)) continue;
+    const { taken } = this;
+    for (let i = 0; i < taken.length; i++) {
+      const [name, view] = taken[i] as Taken;
+      for (let j = 0; j < inputs.length + i; j++) {
+        const [otherName, other] = (j < inputs.length ? inputs[j] : taken[j - inputs.length]) as Named;
+        if (other === undefined || !overlap(view, other)) continue;
         const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && otherName === inPlace[1];
         if (allowed && view.byteOffset === other.byteOffset && view.byteLength === other.byteLength) continue;
         throw rangeError(

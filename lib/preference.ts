@@ -13,7 +13,7 @@ import {
 } from './checks.js';
 import { check, expected, rangeError } from './errors.js';
 import type { BatchArgs, PreferenceLoss, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
-import { type Inputs, Out } from './out.js';
+import { type Inputs, Out, own } from './out.js';
 
 export type LossType = 'sigmoid' | 'hinge' | 'ipo';
 
@@ -184,9 +184,11 @@ export function preferenceArgs(
   ];
 }
 
+// Read before the next call writes it.
+const scalars = new Float64Array(4);
+
 /** The result arrays of a batch and the order in which the native code fills them. */
 export class PreferenceResults {
-  private readonly scalars = new Float64Array(4);
   private readonly arrays: ResultArrays;
 
   constructor(out: Out, batch: CheckedBatch, tokens: number) {
@@ -202,13 +204,25 @@ export class PreferenceResults {
 
   get args(): PreferenceOutArgs {
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
-    return [this.scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
+    return [scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
   }
 
   /** After the native call. */
   result(): PreferenceResult {
-    const [loss, preferenceLoss, nllLoss, accuracy] = this.scalars as unknown as [number, number, number, number];
-    return { loss, preferenceLoss, nllLoss, accuracy, ...this.arrays };
+    const [loss, preferenceLoss, nllLoss, accuracy] = scalars as unknown as [number, number, number, number];
+    const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
+    return {
+      loss,
+      preferenceLoss,
+      nllLoss,
+      accuracy,
+      pairLosses: own(pairLosses),
+      margins: own(margins),
+      chosenRewards: own(chosenRewards),
+      rejectedRewards: own(rejectedRewards),
+      turnAdvantages: own(turnAdvantages),
+      gradLogps: own(gradLogps),
+    };
   }
 }
 

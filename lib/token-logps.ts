@@ -11,7 +11,7 @@ import {
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
 import { native } from './native.js';
-import { Out } from './out.js';
+import { Out, own } from './out.js';
 
 export interface LogpsOut {
   logps?: Float32Array | undefined;
@@ -58,6 +58,12 @@ export function logpsOf(out: Out, rows: number, entropy: boolean): Logps {
   return results;
 }
 
+/** After the native call. */
+export function ownLogps({ logps, lse, entropy }: Logps): Logps {
+  const owned = { logps: own(logps), lse: own(lse) };
+  return entropy === undefined ? owned : { ...owned, entropy: own(entropy) };
+}
+
 /**
  * Log-probabilities of tokens under the softmax of their rows of logits.
  *
@@ -87,7 +93,7 @@ export function tokenLogps(options: TokenLogpsOptions): Logps {
   const results = logpsOf(out, labels.count, entropy);
   out.checkOverlap([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   check(native.tokenLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
-  return results;
+  return ownLogps(results);
 }
 
 /**

@@ -17,12 +17,13 @@ import {
   LOGITS_HEAD,
   type LogitsHead,
   linearGradientsOf,
+  ownGradients,
   REF_NAMES,
   type TemperatureOption,
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
 import type { GradientArgs, HeadArgs, PreferenceOptionArgs, ReferenceArgs, Update } from './native.js';
-import { type Inputs, Out } from './out.js';
+import { type Inputs, Out, own } from './out.js';
 import {
   checkBatch,
   PAIR_OPTIONS,
@@ -176,22 +177,26 @@ export function runUpdate(
       ...gradients.args,
     ),
   );
-  return { ...results.result(), logps, ...gradients.results };
+  return Object.assign(results.result(), { logps: own(logps) }, gradients.own());
 }
 
 interface Gradients {
-  results: Partial<LinearGradients & { gradLogits: FloatArray }>;
+  /** After the native call. */
+  own(): Partial<LinearGradients & { gradLogits: FloatArray }>;
   args: GradientArgs;
 }
 
 function logitsGradients(head: CheckedLogits, out: Out): Gradients {
   for (const name of LINEAR_GRADIENTS) out.refuse(name, 'the head is logits');
   const gradLogits = gradLogitsOf(head, out);
-  return { results: { gradLogits }, args: [gradLogits, undefined, undefined, undefined, false] };
+  return { own: () => ({ gradLogits }), args: [gradLogits, undefined, undefined, undefined, false] };
 }
 
 function linearGradients(head: CheckedLinear, out: Out, accumulate: boolean): Gradients {
   out.refuse('gradLogits', 'the head is hidden states');
   const results = linearGradientsOf(head, out, accumulate);
-  return { results, args: [undefined, results.gradHidden, results.gradWeight, results.gradBias, accumulate] };
+  return {
+    own: () => ownGradients(results),
+    args: [undefined, results.gradHidden, results.gradWeight, results.gradBias, accumulate],
+  };
 }
