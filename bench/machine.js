@@ -20,8 +20,8 @@ export function description() {
   };
 }
 
-/** A limit as a contender: it takes its own time, natively, over memory of the size of the case's. */
-const timed = (seconds) => Object.assign(() => seconds() * 1e3, { timesItself: true });
+/** A limit as a contender: it takes its own time, natively, over the case's own memory, and what it did at best counts. */
+const timed = (seconds) => Object.assign(() => Math.min(seconds(), seconds(), seconds()) * 1e3, { timesItself: true });
 
 export const readLimit = (array, threads) => timed(() => limits.read(asFloat32(array), threads));
 export const updateLimit = (array, threads) => timed(() => limits.update(asFloat32(array), threads));

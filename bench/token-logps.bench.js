@@ -44,7 +44,7 @@ export async function* cases({ quick, threadCounts, peers }) {
   }
   for (const backend of others) {
     for (const dtype of ['float32', 'bfloat16']) {
-      yield* rowCases({ rows: 128, vocab: 128_256, dtype, backend, threads: most, entropy: false });
+      yield* rowCases({ rows: quick ? 128 : 512, vocab: 128_256, dtype, backend, threads: most, entropy: false });
     }
   }
   for (const vocab of quick ? [] : [50_257, 151_936, 256_000]) {
