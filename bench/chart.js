@@ -79,6 +79,7 @@ export function chart({ machine, results }) {
     }),
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y + 12}" font-family="system-ui, sans-serif">
+<title>sweet-rl beside other libraries, and beside what the memory can do</title>
 <rect width="100%" height="100%" fill="white"/>
 ${parts.join('\n')}
 </svg>

@@ -34,6 +34,8 @@ inline V exp2_of_fraction(V r) {
 }
 
 template <class T>
+constexpr int kTermDegree = sizeof(T) == 4 ? 6 : 5;
+template <class T>
 constexpr int kGradientDegree = 5;
 template <>
 constexpr int kGradientDegree<float> = 6;
@@ -44,7 +46,7 @@ constexpr int kGradientDegree<bf16> = 4;
 // gradient it goes down to the last subnormal one, which 16-bit storage can hold too. 0 for −∞, NaN for NaN.
 template <class T>
 inline V exp2_term(V t) {
-  return scale2(exp2_of_fraction < sizeof(T) == 4 ? 6 : 5 > (fraction(t)), t);
+  return scale2(exp2_of_fraction<kTermDegree<T>>(fraction(t)), t);
 }
 template <class T>
 inline V exp2_gradient(V t) {
