@@ -12,7 +12,7 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
   logits: L;
   /** Of a Uint16Array: 'bfloat16' or 'float16'. */
   dtype?: DType | undefined;
-  /** Elements from one row to the next, if rows are padded. */
+  /** Elements from one row to the next, if rows are padded; without vocabSize the array ends with the last row's last word. */
   rowStride?: number | undefined;
   /** V, where it does not follow from the lengths: padding after the last row as well. */
   vocabSize?: number | undefined;
