@@ -11,120 +11,156 @@ namespace sweet {
 namespace SWEET_ISA {
 namespace {
 
-constexpr int kFirstBlock = 1024;  // words whose maximum is the first pivot
-constexpr int kBlock = 4096;       // words summed in float32 lanes before they are joined in float64
+constexpr int kStrip = 16;    // additions to a float32 lane before it is joined with the others of its kind
+constexpr int kShort = 1024;  // up to here the pivot is the maximum of all words
+constexpr int kFirst = 256;   // of longer rows, that of the first words
+constexpr int kLong = 4096;   // from here a row is worth a rounded shift and reading ahead
 
-// A block that sums to more than this, or to an infinity, shows that the pivot lies too low.
+// A sum above this, or an infinite one, shows that the pivot lies too low.
 constexpr double kLargestSum = 0x1p64;
 
-// 2^r for 0 ≤ r < 1 by a minimax polynomial, exactly 1 at 0. Degree 6 is good for 29 bits, so that float32 results are
-// within 2 ulp; degree 5 for 23, which is more than words of 16 bits tell; degree 4 for 18, which a bfloat16 gradient
-// rounds to 8.
-constexpr float kCoefficients[3][6] = {
-    {6.9304484477e-1f, 2.4128020578e-1f, 5.2242472052e-2f, 1.3426685615e-2f},
-    {6.9315131182e-1f, 2.4016445001e-1f, 5.5799913598e-2f, 9.0170296595e-3f, 1.8671303746e-3f},
-    {6.9314704444e-1f, 2.4022930556e-1f, 5.5485280583e-2f, 9.6754516471e-3f, 1.2467845639e-3f, 2.1612917961e-4f}};
-
-template <int kDegree>
-inline V exp2_of_fraction(V r) {
-  const float* const c = kCoefficients[kDegree - 4];
-  V e = set1(c[kDegree - 1]);
-  for (int i = kDegree - 2; i >= 0; i--) e = fma(e, r, set1(c[i]));
-  return fma(e, r, set1(1.0f));
-}
+// Up to here, a shift in place of the pivot's subtraction leaves the shift's steps finer than those of power().
+constexpr float kFarthestShift = 0x1p16f;
 
 template <class T>
-constexpr int kTermDegree = sizeof(T) == 4 ? 6 : 5;
+constexpr Exp2 kTerm = sizeof(T) == 4 ? kWord32 : kWord16;
 template <class T>
-constexpr int kGradientDegree = 5;
+constexpr Exp2 kGradient = kTerm<T>;
 template <>
-constexpr int kGradientDegree<float> = 6;
-template <>
-constexpr int kGradientDegree<bf16> = 4;
+constexpr Exp2 kGradient<bf16> = kBf16Gradient;
 
-// 2^t in a sum need not go below the normal numbers: what lies under them cannot matter beside the largest term. In a
-// gradient it goes down to the last subnormal one, which 16-bit storage can hold too. 0 for −∞, NaN for NaN.
-template <class T>
-inline V exp2_term(V t) {
-  return scale2(exp2_of_fraction<kTermDegree<T>>(fraction(t)), t);
-}
-template <class T>
-inline V exp2_gradient(V t) {
-  return scale2_low(exp2_of_fraction<kGradientDegree<T>>(fraction(t)), t);
+/** factor · 2^r */
+template <const Exp2& kExp2>
+class Polynomial {
+ public:
+  explicit Polynomial(float factor = 1) : factor_(factor) {
+    for (int i = 0; i < kExp2.degree; i++) c_[i] = kExp2.c[i] * factor;
+  }
+
+  V operator()(V r) const {
+    V e = set1(c_[kExp2.degree - 1]);
+    for (int i = kExp2.degree - 2; i >= 0; i--) e = fma(e, r, set1(c_[i]));
+    return fma(e, r, set1(factor_));
+  }
+
+ private:
+  float factor_, c_[kExp2.degree];
+};
+
+/**
+ * t = (x − pivot) · slope + raise, raise an integer. Near the pivot a subtraction makes it exact. Over long rows the
+ * pivot goes into the line's shift instead, of which only the integer counts; what that leaves out is known: 2^t lacks
+ * a factor 2^lost, made good in whatever the powers are used for.
+ */
+template <bool kShifted>
+struct Exponent {
+  float pivot;
+  Line line;
+  double lost;
+
+  Exponent(float at, float slope, int raise) : pivot(at), lost(0) {
+    double shift = raise;
+    if (kShifted) {
+      shift = ::floor(raise - static_cast<double>(at) * slope + 0.5);
+      lost = raise - static_cast<double>(at) * slope - shift;
+    }
+    line = {slope, static_cast<float>(shift), static_cast<float>((-127 - shift) / slope),
+            static_cast<float>((128 - shift) / slope)};
+  }
+
+  V offset(V x) const { return kShifted ? x : sub(x, set1(pivot)); }
+};
+
+/** Calls use(exponent) with the cheaper of the two that is good here. */
+template <class Use>
+auto with_exponent(float pivot, float slope, int raise, int64_t words, Use use) {
+  if (kFused && words >= kLong && ::fabsf(pivot * slope) < kFarthestShift) {
+    return use(Exponent<true>(pivot, slope, raise));
+  }
+  return use(Exponent<false>(pivot, slope, raise));
 }
 
 template <class T>
-float max_word(const T* x, int n) {
+float max_word(const T* x, int64_t n) {
   V m = set1(-INFINITY);
-  for (int i = 0; i < n; i += kLanes) {
-    m = max(m, n - i < kLanes ? load_n(x + i, n - i, -INFINITY) : load(x + i));
+  for (int64_t i = 0; i < n; i += kLanes) {
+    m = max(m, n - i < kLanes ? load_n(x + i, static_cast<int>(n - i), -INFINITY) : load(x + i));
   }
   return max_lanes(m);
 }
 
-struct BlockSums {
+struct Sums {
   double sum, weighted;
 };
 
-/**
- * t = (x − pivot) · slope. Exact near the pivot by a subtraction and a product; over long rows in one multiply-add with
- * a rounded shift, t + lost, where `lost` is known and put right in what the terms add up to.
- */
-template <bool kLong>
-class Exponent {
+/** Four chains in step, so that each has its next operand ready when its turn comes. */
+template <bool kEntropy, bool kShifted, class T>
+class Chains {
  public:
-  static constexpr bool kFusedHere = kLong && kFused;
-  const double lost;
-
-  Exponent(float pivot, float slope)
-      : lost(kFusedHere ? static_cast<double>(pivot) * slope - pivot * slope : 0),
-        pivot_(pivot),
-        slope_(slope),
-        shift_(-(pivot * slope)) {}
-
-  V operator()(V x) const {
-    return kFusedHere ? fma(x, set1(slope_), set1(shift_)) : mul(sub(x, set1(pivot_)), set1(slope_));
+  explicit Chains(const Exponent<kShifted>& exponent) : exponent_(exponent) {
+    for (int k = 0; k < 4; k++) sum_[k] = weighted_[k] = set1(0.0f);
   }
+
+  /** Two registers of words at p, to chains k and k + 1. */
+  void add2(const T* p, int k) {
+    V a, b;
+    load2(p, a, b);
+    add1(a, k);
+    add1(b, k + 1);
+  }
+
+  void add1(V word, int k) {
+    const V y = exponent_.offset(word);
+    const Power power2 = power(y, exponent_.line);
+    const V p = polynomial_(power2.r);
+    sum_[k] = fma(power2.scale, p, sum_[k]);
+    if (!kEntropy) return;
+    // A masked word's power is 0 and its t −∞; their product counts 0.
+    const V t = max(set1(-127.0f), fma(y, set1(exponent_.line.slope), set1(exponent_.line.shift)));
+    weighted_[k] = fma(mul(power2.scale, t), p, weighted_[k]);
+  }
+
+  V sum() const { return add(add(sum_[0], sum_[1]), add(sum_[2], sum_[3])); }
+  V weighted() const { return add(add(weighted_[0], weighted_[1]), add(weighted_[2], weighted_[3])); }
 
  private:
-  const float pivot_, slope_, shift_;
+  const Exponent<kShifted> exponent_;
+  const Polynomial<kTerm<T>> polynomial_;
+  V sum_[4], weighted_[4];
 };
 
-/** One pass over a block: four chains in step, so that each has its next operand ready when its turn comes. */
-template <bool kEntropy, bool kLong, class T>
-BlockSums sum_block(const T* x, int n, const Exponent<kLong>& exponent) {
-  const V zero = set1(0.0f);
-  V sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
-  V weighted0 = zero, weighted1 = zero, weighted2 = zero, weighted3 = zero;
-  // A masked word has t = −∞ and 2^t = 0; their product counts 0.
-  const auto weigh = [](V t, V e, V weighted) {
-    return kEntropy ? fma(keep_from(t, -126.0f, t), e, weighted) : weighted;
+/**
+ * One pass over n words. Most of them as two streams, the second from the middle: memory is quicker with two pages open
+ * than with one. A strip's chains are joined lane by lane, the lanes at the end in float64.
+ */
+template <bool kEntropy, bool kShifted, class T>
+Sums sum_pass(const T* x, int64_t n, const Exponent<kShifted>& exponent) {
+  constexpr int kPair = 2 * kLanes;
+  V sum = set1(0.0f), weighted = sum;
+  const auto join = [&](const Chains<kEntropy, kShifted, T>& chains) {
+    sum = add(sum, chains.sum());
+    if (kEntropy) weighted = add(weighted, chains.weighted());
   };
-  int i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    if (kLong) fetch(x + i);
-    V x0, x1, x2, x3;
-    load2(x + i, x0, x1);
-    load2(x + i + 2 * kLanes, x2, x3);
-    const V t0 = exponent(x0), t1 = exponent(x1), t2 = exponent(x2), t3 = exponent(x3);
-    const V e0 = exp2_term<T>(t0), e1 = exp2_term<T>(t1);
-    const V e2 = exp2_term<T>(t2), e3 = exp2_term<T>(t3);
-    sum0 = add(sum0, e0), sum1 = add(sum1, e1), sum2 = add(sum2, e2), sum3 = add(sum3, e3);
-    weighted0 = weigh(t0, e0, weighted0), weighted1 = weigh(t1, e1, weighted1);
-    weighted2 = weigh(t2, e2, weighted2), weighted3 = weigh(t3, e3, weighted3);
+  const int64_t half = n / (2 * kStrip * kPair) * kStrip * kPair;
+  int64_t i = 0;
+  while (i < half) {
+    Chains<kEntropy, kShifted, T> chains(exponent);
+    for (int k = 0; k < kStrip; k++, i += kPair) {
+      if (kShifted) fetch2(x + i), fetch2(x + half + i);
+      chains.add2(x + i, 0);
+      chains.add2(x + half + i, 2);
+    }
+    join(chains);
   }
-  for (; i < n; i += kLanes) {
-    const V word = n - i < kLanes ? load_n(x + i, n - i, -INFINITY) : load(x + i);
-    const V t = exponent(word), e = exp2_term<T>(t);
-    sum0 = add(sum0, e);
-    weighted0 = weigh(t, e, weighted0);
-  }
-  const V sum = add(add(sum0, sum1), add(sum2, sum3));
-  const V weighted = add(add(weighted0, weighted1), add(weighted2, weighted3));
+  Chains<kEntropy, kShifted, T> chains(exponent);
+  for (i = 2 * half; i + 2 * kPair <= n; i += 2 * kPair) chains.add2(x + i, 0), chains.add2(x + i + kPair, 2);
+  for (; i < n; i += kLanes)
+    chains.add1(n - i < kLanes ? load_n(x + i, static_cast<int>(n - i), -INFINITY) : load(x + i), 0);
+  join(chains);
   const double total = sum_lanes(sum), total_weighted = kEntropy ? sum_lanes(weighted) : 0.0;
-  if (!exponent.kFusedHere) return {total, total_weighted};
-  const double factor = ::exp2(-exponent.lost);
-  return {total * factor, (total_weighted - exponent.lost * total) * factor};
+  if (!kShifted) return {total, total_weighted};
+  const double factor = ::exp2(exponent.lost);
+  return {total * factor, (total_weighted + exponent.lost * total) * factor};
 }
 
 void move_pivot(RowSums* sums, float pivot, float slope) {
@@ -136,37 +172,35 @@ void move_pivot(RowSums* sums, float pivot, float slope) {
   sums->pivot = pivot;
 }
 
-template <bool kEntropy, bool kLong, class T>
+template <class T>
+float first_pivot(const T* x, int64_t n) {
+  const float pivot = max_word(x, n <= kShort ? n : kFirst);
+  return pivot > -INFINITY ? pivot : max_word(x, n);
+}
+
+template <bool kEntropy, class T>
 void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
-  for (int64_t i = 0; i < n;) {
-    const int64_t most = sums->pivot == -INFINITY ? kFirstBlock : kBlock;
-    const int count = static_cast<int>(n - i < most ? n - i : most);
-    if (sums->pivot == -INFINITY) move_pivot(sums, max_word(x + i, count), slope);
-    const auto sum_at = [&](float pivot) { return sum_block<kEntropy>(x + i, count, Exponent<kLong>(pivot, slope)); };
-    // A block of masked words alone leaves the pivot at −∞; against 0 its terms are 0, and a NaN among them still
-    // shows.
-    BlockSums block = sum_at(sums->pivot == -INFINITY ? 0.0f : sums->pivot);
-    if (!(block.sum <= kLargestSum)) {
-      const float largest = max_word(x + i, count);
-      if (largest > sums->pivot) {  // else it is a NaN's doing
-        move_pivot(sums, largest, slope);
-        block = sum_at(sums->pivot);
-      }
+  if (sums->pivot == -INFINITY) move_pivot(sums, first_pivot(x, n), slope);
+  const auto sum_at = [&](float pivot) {
+    return with_exponent(pivot, slope, 0, n, [&](const auto& at) { return sum_pass<kEntropy>(x, n, at); });
+  };
+  // Masked words alone leave the pivot at −∞; against 0 their terms are 0, and a NaN among them still shows.
+  Sums here = sum_at(sums->pivot == -INFINITY ? 0.0f : sums->pivot);
+  if (!(here.sum <= kLargestSum)) {
+    const float largest = max_word(x, n);
+    if (largest > sums->pivot) {  // else it is a NaN's doing
+      move_pivot(sums, largest, slope);
+      here = sum_at(largest);
     }
-    sums->sum += block.sum;
-    sums->weighted += block.weighted;
-    i += count;
   }
+  sums->sum += here.sum;
+  sums->weighted += here.weighted;
 }
 
 template <class T>
 void sum_words_of(RowSums* sums, const void* x, int64_t n, float slope, bool entropy) {
   const T* words = static_cast<const T*>(x);
-  if (n >= kBlock) {
-    entropy ? sum_words<true, true>(sums, words, n, slope) : sum_words<false, true>(sums, words, n, slope);
-  } else {
-    entropy ? sum_words<true, false>(sums, words, n, slope) : sum_words<false, false>(sums, words, n, slope);
-  }
+  entropy ? sum_words<true>(sums, words, n, slope) : sum_words<false>(sums, words, n, slope);
 }
 
 void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy) {
@@ -180,19 +214,19 @@ void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float s
   }
 }
 
-template <bool kLong, class T>
-void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kLong>& exponent) {
-  const V f = set1(exponent.kFusedHere ? static_cast<float>(factor * ::exp2(-exponent.lost)) : factor);
-  const auto grad = [&](V word) { return mul(f, exp2_gradient<T>(exponent(word))); };
+template <bool kShifted, class T>
+void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShifted>& exponent) {
+  const Polynomial<kGradient<T>> polynomial(static_cast<float>(factor * ::exp2(exponent.lost)));
+  const auto grad = [&](V word) {
+    const Power power2 = power(exponent.offset(word), exponent.line);
+    return mul(power2.scale, polynomial(power2.r));
+  };
   int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    if (kLong) fetch(x + i);
-    V x0, x1, x2, x3;
-    load2(x + i, x0, x1);
-    load2(x + i + 2 * kLanes, x2, x3);
-    const V g0 = grad(x0), g1 = grad(x1), g2 = grad(x2), g3 = grad(x3);
-    store2(out + i, g0, g1);
-    store2(out + i + 2 * kLanes, g2, g3);
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    if (kShifted) fetch2(x + i);
+    V a, b;
+    load2(x + i, a, b);
+    store2(out + i, grad(a), grad(b));
   }
   for (; i < n; i += kLanes) {
     const int rest = static_cast<int>(n - i);
@@ -206,13 +240,16 @@ void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kLon
 
 template <class T>
 void grad_words_of(const void* from, void* to, int64_t n, float slope, float pivot, float factor) {
+  // A scale of normal numbers alone must still reach the subnormal gradients: it is taken 2^64 too large and the factor
+  // so much smaller, the factor's own power of two counted with the exponent. Factors above 2^60 do without.
+  int raise = 0;
+  if (!kScaleIsEndless && factor - factor == 0) {
+    factor = ::frexpf(factor, &raise);
+    if (raise <= 60) raise += 64, factor *= 0x1p-64f;
+  }
   const T* x = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
-  if (n >= kBlock) {
-    grad_words(x, out, n, factor, Exponent<true>(pivot, slope));
-  } else {
-    grad_words(x, out, n, factor, Exponent<false>(pivot, slope));
-  }
+  with_exponent(pivot, slope, raise, n, [&](const auto& at) { grad_words(x, out, n, factor, at); });
 }
 
 void grad_words_any(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor) {

@@ -1,17 +1,20 @@
 // The vector type of the instruction set that this translation unit is compiled for. kernels.cpp is compiled once per
 // instruction set, with SWEET_ISA naming the namespace. Every set offers, over a register `V` of `kLanes` float32:
 //
-//   load(p) load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
-//   store(p, x) store_n(p, x, n)    to float, bf16 or f16, rounded to nearest even; a NaN for bf16 has a lower half of
-//   0 load2(p, a, b) store2(p, a, b)  twice as many, shared out between a and b in whatever order is cheapest fetch(p,
-//   bytes)                 four registers' worth of memory, that far ahead of p, into the cache set1 add sub mul fma(a,
-//   b, c) = a·b + c max(a, b)                       b where either is a NaN fraction(t)                     t − ⌊t⌋; 0
-//   or a NaN where t is infinite scale2(x, t)                    x · 2^⌊t⌋ for 1 ≤ x < 2 and t < 60, 0 where t < −126
-//   scale2_low(x, t)                the same down into the subnormal numbers, 0 where t < −151
-//   max_lanes(x)                    the largest lane
-//   keep_from(x, low, y)            y where x ≥ low or x is a NaN, else 0
-//   kFused                          whether fma rounds once
-//   kTileRows kTileVectors          the register tile of the matrix product
+// clang-format off
+//   load(p)  load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
+//   store(p, x)  store_n(p, x, n)    to float, bf16 or f16, rounded to nearest; of a NaN for bf16 the lower half must be 0
+//   load2(p, a, b)  store2(p, a, b)  twice as many, shared out between a and b in whatever order is cheapest
+//   fetch2(p)                        asks for what load2 will need some way ahead of p
+//   set1  add  sub  mul
+//   fma(a, b, c)                     a·b + c, rounded once if kFused
+//   max(a, b)                        b where either is a NaN
+//   max_lanes(x)                     the largest lane
+//   power(y, line)                   2^t in two factors, t = y · slope + shift
+//   kWord32  kWord16  kBf16Gradient  2^r for power's r: as good as float32 takes, sums of 16-bit words, bfloat16 gradients
+//   kScaleIsEndless                  whether power's scale reaches over all numbers, not only from 2^−126 to 2^127
+//   kTileRows  kTileVectors          the register tile of the matrix product
+// clang-format on
 #pragma once
 
 #include "../dtype.h"
@@ -19,6 +22,23 @@
 // Bytes that memory is asked for ahead of its use. One distance alone leaves a core waiting for about a fifth of its
 // time.
 constexpr int kFar = 65536, kNear = 4096;
+
+namespace sweet {
+namespace {
+
+/** t = y · slope + shift; shift is an integer. t is −127 at y = low and 128 at y = high. */
+struct Line {
+  float slope, shift, low, high;
+};
+
+/** 2^r = 1 + c[0]·r + c[1]·r² + …, a minimax polynomial over the range that power() leaves. */
+struct Exp2 {
+  int degree;
+  float c[6];
+};
+
+}  // namespace
+}  // namespace sweet
 
 #if defined(SWEET_ISA_AVX512)
 #define SWEET_ISA avx512

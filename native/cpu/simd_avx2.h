@@ -11,6 +11,10 @@ constexpr bool kFused = true;
 
 using V = __m256;
 
+struct Power {
+  V r, scale;
+};
+
 inline V load(const float* p) { return _mm256_loadu_ps(p); }
 inline V load(const bf16* p) {
   const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -37,12 +41,9 @@ inline V load_n(const T* p, int n, float fill) {
   return _mm256_loadu_ps(lanes);
 }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. A NaN's lower half must be 0.
-inline __m256i round_to_bf16(V x) {
-  const __m256i u = _mm256_castps_si256(x);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-  return _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
-}
+// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
+// that were rounded to float32 before know no better.
+inline __m256i round_to_bf16(V x) { return _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(0x8000)); }
 
 inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
 inline void store(bf16* p, V x) {
@@ -72,9 +73,9 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch(const T* p) {
+inline void fetch2(const T* p) {
   const char* const at = reinterpret_cast<const char*>(p);
-  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
+  for (int i = 0; i < 2 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
     _mm_prefetch(at + kFar + i, _MM_HINT_T1);
     _mm_prefetch(at + kNear + i, _MM_HINT_T0);
   }
@@ -86,25 +87,34 @@ inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
-inline V fraction(V t) { return sub(t, _mm256_floor_ps(t)); }
-inline V keep_from(V x, float low, V y) { return _mm256_and_ps(_mm256_cmp_ps(x, set1(low), _CMP_NLT_UQ), y); }
-// Into the exponent's bits, 128 of which are an infinity or a NaN already. A NaN's integer is 2^31, of which the shift
-// leaves nothing.
-inline V scale2(V x, V t) {
-  const __m256i integer = _mm256_cvtps_epi32(_mm256_min_ps(set1(128.0f), _mm256_floor_ps(t)));
-  const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(integer, 23));
-  return keep_from(t, -126.0f, _mm256_castsi256_ps(bits));
-}
-// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
-inline V scale2_low(V x, V t) {
-  const __m256i integer = _mm256_cvtps_epi32(_mm256_floor_ps(t));
-  const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(integer, _mm256_set1_epi32(127 + 64)), 23);
-  return keep_from(t, -151.0f, mul(mul(x, _mm256_castsi256_ps(bits)), set1(0x1p-64f)));
-}
 inline float max_lanes(V x) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+// 2^(i/8)
+alignas(32) constexpr float kSteps[8] = {1.0f,        1.09050773f, 1.18920712f, 1.29683955f,
+                                         1.41421356f, 1.54221083f, 1.68179283f, 1.83400809f};
+
+// −1/16 ≤ r ≤ 1/16
+constexpr Exp2 kWord32 = {3, {6.9314721428e-1f, 2.4025763005e-1f, 5.5496209696e-2f}};  // to 25 bits
+constexpr Exp2 kWord16 = kWord32;
+constexpr Exp2 kBf16Gradient = {2, {6.9330887646e-1f, 2.4022590492e-1f}};  // to 18 bits
+constexpr bool kScaleIsEndless = false;
+
+// Added to 1.5 · 2^20, t loses all but eighths: the table's index lies in the three lowest bits, the exponent above.
+// The table lacks what the index brings along when both are shifted into place. r is exact before it is rounded.
+inline Power power(V y, const Line& line) {
+  const V magic = set1(0x1.8p20f + line.shift);
+  const V within = _mm256_min_ps(set1(line.high), max(set1(line.low), y));  // NaN stays NaN
+  const V eighths = fma(within, set1(line.slope), magic);
+  const V r = fma(within, set1(line.slope), sub(magic, eighths));
+  const __m256i bits = _mm256_castps_si256(eighths);
+  const __m256i index = _mm256_slli_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), 20);
+  const __m256i steps = _mm256_sub_epi32(_mm256_castps_si256(load(kSteps)), index);
+  return {r,
+          _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(steps, bits), _mm256_slli_epi32(bits, 20)))};
 }
 
 }  // namespace

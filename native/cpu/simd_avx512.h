@@ -11,16 +11,18 @@ constexpr bool kFused = true;
 
 using V = __m512;
 
+struct Power {
+  V r, scale;
+};
+
 inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 
 inline V widen(__m256i h, bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
 inline V widen(__m256i h, f16) { return _mm512_cvtph_ps(h); }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. A NaN's lower half must be 0.
-inline __m512i round_to_bf16(V x) {
-  const __m512i u = _mm512_castps_si512(x), up = _mm512_add_epi32(u, _mm512_set1_epi32(0x7fff));
-  return _mm512_mask_sub_epi32(up, _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)), up, _mm512_set1_epi32(-1));
-}
+// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
+// that were rounded to float32 before know no better.
+inline __m512i round_to_bf16(V x) { return _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000)); }
 inline __m256i narrow(V x, bf16) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_to_bf16(x), 16)); }
 inline __m256i narrow(V x, f16) { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
@@ -71,9 +73,9 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch(const T* p) {
+inline void fetch2(const T* p) {
   const char* const at = reinterpret_cast<const char*>(p);
-  for (int i = 0; i < 4 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
+  for (int i = 0; i < 2 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
     _mm_prefetch(at + kFar + i, _MM_HINT_T1);
     _mm_prefetch(at + kNear + i, _MM_HINT_T0);
   }
@@ -85,13 +87,29 @@ inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }
-inline V fraction(V t) { return _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
-inline V keep_from(V x, float low, V y) {
-  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set1(low), _CMP_NLT_UQ), y);
-}
-inline V scale2(V x, V t) { return _mm512_scalef_ps(x, t); }
-inline V scale2_low(V x, V t) { return _mm512_scalef_ps(x, t); }
 inline float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
+
+// 2^(i/32)
+alignas(64) constexpr float kSteps[32] = {
+    1.0f,        1.02189715f, 1.04427378f, 1.0671404f,  1.09050773f, 1.11438674f, 1.13878863f, 1.16372486f,
+    1.18920712f, 1.21524736f, 1.24185781f, 1.26905096f, 1.29683955f, 1.32523664f, 1.35425555f, 1.38390988f,
+    1.41421356f, 1.44518081f, 1.47682615f, 1.50916443f, 1.54221083f, 1.57598085f, 1.61049033f, 1.64575548f,
+    1.68179283f, 1.7186193f,  1.75625216f, 1.79470908f, 1.83400809f, 1.87416763f, 1.91520656f, 1.95714412f};
+
+// 0 ≤ r < 1/32
+constexpr Exp2 kWord32 = {3, {6.9314723461e-1f, 2.4021599464e-1f, 5.6084225333e-2f}};  // to 33 bits
+constexpr Exp2 kWord16 = {2, {6.9312373179e-1f, 2.4265268570e-1f}};                    // to 23 bits
+constexpr Exp2 kBf16Gradient = kWord16;
+constexpr bool kScaleIsEndless = true;
+
+// The table's index comes to lie in the lowest bits when 1.5 · 2^18 is added. What t is above 2^17 or below −2^17,
+// where the index is wrong, the scale makes infinite or 0.
+inline Power power(V y, const Line& line) {
+  const V t = fma(y, set1(line.slope), set1(line.shift));
+  const V index = _mm512_add_round_ps(t, set1(0x1.8p18f), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  const V step = _mm512_permutex2var_ps(load(kSteps), _mm512_castps_si512(index), load(kSteps + kLanes));
+  return {_mm512_reduce_ps(t, 5 << 4 | _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), _mm512_scalef_ps(step, t)};
+}
 
 }  // namespace
 }  // namespace sweet::avx512

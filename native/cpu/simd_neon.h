@@ -11,6 +11,10 @@ constexpr bool kFused = true;
 
 using V = float32x4_t;
 
+struct Power {
+  V r, scale;
+};
+
 inline V load(const float* p) { return vld1q_f32(p); }
 inline V load(const bf16* p) {
   return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p)), 16));
@@ -38,11 +42,9 @@ inline V load_n(const T* p, int n, float fill) {
   return vld1q_f32(lanes);
 }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. A NaN's lower half must be 0.
-inline uint32x4_t round_to_bf16(V x) {
-  const uint32x4_t u = vreinterpretq_u32_f32(x);
-  return vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1)));
-}
+// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
+// that were rounded to float32 before know no better.
+inline uint32x4_t round_to_bf16(V x) { return vaddq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0x8000)); }
 
 inline void store(float* p, V x) { vst1q_f32(p, x); }
 inline void store(bf16* p, V x) { vst1_u16(reinterpret_cast<uint16_t*>(p), vshrn_n_u32(round_to_bf16(x), 16)); }
@@ -66,7 +68,7 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch(const T* p) {
+inline void fetch2(const T* p) {
   __builtin_prefetch(reinterpret_cast<const char*>(p) + kFar, 0, 2);
   __builtin_prefetch(reinterpret_cast<const char*>(p) + kNear);
 }
@@ -77,22 +79,27 @@ inline V sub(V a, V b) { return vsubq_f32(a, b); }
 inline V mul(V a, V b) { return vmulq_f32(a, b); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
-inline V fraction(V t) { return sub(t, vrndmq_f32(t)); }
-inline V keep_from(V x, float low, V y) {
-  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(y), vcltq_f32(x, set1(low))));
-}
-// Into the exponent's bits, 128 of which are an infinity or a NaN already. A NaN's integer is 0.
-inline V scale2(V x, V t) {
-  const int32x4_t integer = vcvtmq_s32_f32(vminq_f32(t, set1(128.0f)));
-  const int32x4_t bits = vaddq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32(integer, 23));
-  return keep_from(t, -126.0f, vreinterpretq_f32_s32(bits));
-}
-// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
-inline V scale2_low(V x, V t) {
-  const int32x4_t bits = vshlq_n_s32(vaddq_s32(vcvtmq_s32_f32(t), vdupq_n_s32(127 + 64)), 23);
-  return keep_from(t, -151.0f, mul(mul(x, vreinterpretq_f32_s32(bits)), set1(0x1p-64f)));
-}
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
+
+// −1/2 ≤ r ≤ 1/2
+constexpr Exp2 kWord32 = {
+    6,  // to 28 bits
+    {6.9314720286e-1f, 2.4022647914e-1f, 5.5503324703e-2f, 9.6184373571e-3f, 1.3398874755e-3f, 1.5353362886e-4f}};
+constexpr Exp2 kWord16 = {5,  // to 23 bits
+                          {6.9314697760e-1f, 2.4022242079e-1f, 5.5507337442e-2f, 9.6715130475e-3f, 1.3264728378e-3f}};
+constexpr Exp2 kBf16Gradient = {4,  // to 18 bits
+                                {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
+constexpr bool kScaleIsEndless = false;
+
+// Added to 1.5 · 2^23, t loses its fraction: the exponent lies in the lowest bits. r is exact before it is rounded.
+inline Power power(V y, const Line& line) {
+  const V magic = set1(0x1.8p23f + line.shift);
+  const V within = vminq_f32(set1(line.high), vmaxq_f32(set1(line.low), y));  // NaN stays NaN
+  const V integer = fma(within, set1(line.slope), magic);
+  const V r = fma(within, set1(line.slope), sub(magic, integer));
+  const int32x4_t exponent = vshlq_n_s32(vreinterpretq_s32_f32(integer), 23);
+  return {r, vreinterpretq_f32_s32(vaddq_s32(exponent, vreinterpretq_s32_f32(set1(1.0f))))};
+}
 
 }  // namespace
 }  // namespace sweet::neon

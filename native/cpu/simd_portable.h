@@ -11,6 +11,10 @@ typedef float V __attribute__((vector_size(16)));
 typedef uint32_t U __attribute__((vector_size(16)));
 typedef uint16_t H __attribute__((vector_size(8)));
 
+struct Power {
+  V r, scale;
+};
+
 inline V set1(float x) { return V{x, x, x, x}; }
 
 template <class To, class From>
@@ -66,11 +70,9 @@ inline void store_n(T* p, V x, int n) {
   for (int i = 0; i < n; i++) from_float(x[i], p + i);
 }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. A NaN's lower half must be 0.
-inline U round_to_bf16(V x) {
-  const U u = bits<U>(x);
-  return u + 0x7fff + ((u >> 16) & 1);
-}
+// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
+// that were rounded to float32 before know no better.
+inline U round_to_bf16(V x) { return bits<U>(x) + 0x8000; }
 
 inline void store(float* p, V x) { memcpy(p, &x, sizeof(V)); }
 template <class T>
@@ -89,7 +91,7 @@ inline void store2(bf16* p, V a, V b) {
 }
 
 template <class T>
-inline void fetch(const T* p) {
+inline void fetch2(const T* p) {
   __builtin_prefetch(reinterpret_cast<const char*>(p) + kFar, 0, 2);
   __builtin_prefetch(reinterpret_cast<const char*>(p) + kNear);
 }
@@ -100,28 +102,29 @@ inline V mul(V a, V b) { return a * b; }
 inline V fma(V a, V b, V c) { return a * b + c; }
 inline V max(V a, V b) { return choose(bits<U>(a > b), a, b); }
 
-// Adding 1.5 · 2^23 leaves the nearest integer in the low bits of the mantissa.
-constexpr float kRounder = 12582912.0f;
-
-inline V floor_of(V t) {
-  const V nearest = t + kRounder - kRounder;
-  return nearest - bits<V>(bits<U>(nearest > t) & bits<U>(set1(1.0f)));
-}
-inline V fraction(V t) { return t - floor_of(t); }
-// 2^n for an integer n from −126 to 127, by its bits.
-inline V power_of(V n) { return bits<V>((bits<U>(n + kRounder) - bits<U>(set1(kRounder)) + 127) << 23); }
-inline V keep_from(V x, float low, V y) { return bits<V>(bits<U>(y) & ~bits<U>(x < set1(low))); }
-// By a factor, so that a NaN stays one; 2^128 is an infinity already.
-inline V scale2(V x, V t) {
-  const V n = floor_of(t);
-  return keep_from(t, -126.0f, x * power_of(choose(bits<U>(n > set1(128.0f)), set1(128.0f), n)));
-}
-// In two factors: 2^(⌊t⌋+64) is a normal number for every t, and the product comes down from there.
-inline V scale2_low(V x, V t) { return keep_from(t, -151.0f, x * power_of(floor_of(t) + 64.0f) * 0x1p-64f); }
 inline float max_lanes(V x) {
   float m = x[0];
   for (int i = 1; i < kLanes; i++) m = x[i] > m ? x[i] : m;
   return m;
+}
+
+// −1/2 ≤ r ≤ 1/2
+constexpr Exp2 kWord32 = {
+    6,  // to 28 bits
+    {6.9314720286e-1f, 2.4022647914e-1f, 5.5503324703e-2f, 9.6184373571e-3f, 1.3398874755e-3f, 1.5353362886e-4f}};
+constexpr Exp2 kWord16 = {5,  // to 23 bits
+                          {6.9314697760e-1f, 2.4022242079e-1f, 5.5507337442e-2f, 9.6715130475e-3f, 1.3264728378e-3f}};
+constexpr Exp2 kBf16Gradient = {4,  // to 18 bits
+                                {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
+constexpr bool kScaleIsEndless = false;
+
+// Added to 1.5 · 2^23, t loses its fraction: the exponent lies in the lowest bits.
+inline Power power(V y, const Line& line) {
+  const V magic = set1(0x1.8p23f + line.shift), high = set1(line.high);
+  const V above = max(set1(line.low), y);
+  const V product = choose(bits<U>(above > high), high, above) * line.slope;  // NaN stays NaN
+  const V integer = product + magic;
+  return {product + (magic - integer), bits<V>((bits<U>(integer) << 23) + bits<U>(set1(1.0f)))};
 }
 
 }  // namespace
