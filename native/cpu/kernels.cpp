@@ -68,7 +68,12 @@ struct Exponent {
             static_cast<float>((128 - shift) / slope)};
   }
 
-  V offset(V x) const { return kShifted ? x : sub(x, set1(pivot)); }
+  /** With kClamped, what lies too far down counts as 0 and too far up as infinite; otherwise `seen` tells of it. */
+  template <bool kClamped>
+  V offset(V x) const {
+    const V y = kShifted ? x : sub(x, set1(pivot));
+    return kClamped && !kPowersAreEndless ? min(set1(line.high), max(set1(line.low), y)) : y;
+  }
 };
 
 /** Calls use(exponent) with the cheaper of the two that is good here. */
@@ -94,7 +99,7 @@ struct Sums {
 };
 
 /** Four chains in step, so that each has its next operand ready when its turn comes. */
-template <bool kEntropy, bool kShifted, class T>
+template <bool kEntropy, bool kClamped, bool kShifted, class T>
 class Chains {
  public:
   explicit Chains(const Exponent<kShifted>& exponent) : exponent_(exponent) {
@@ -110,8 +115,8 @@ class Chains {
   }
 
   void add1(V word, int k) {
-    const V y = exponent_.offset(word);
-    const Power power2 = power(y, exponent_.line);
+    const V y = exponent_.template offset<kClamped>(word);
+    const Power power2 = power(y, exponent_.line, seen_);
     const V p = polynomial_(power2.r);
     sum_[k] = fma(power2.scale, p, sum_[k]);
     if (!kEntropy) return;
@@ -120,6 +125,7 @@ class Chains {
     weighted_[k] = fma(mul(power2.scale, t), p, weighted_[k]);
   }
 
+  bool strayed() const { return seen_.strayed(); }
   V sum() const { return add(add(sum_[0], sum_[1]), add(sum_[2], sum_[3])); }
   V weighted() const { return add(add(weighted_[0], weighted_[1]), add(weighted_[2], weighted_[3])); }
 
@@ -127,24 +133,28 @@ class Chains {
   const Exponent<kShifted> exponent_;
   const Polynomial<kTerm<T>> polynomial_;
   V sum_[4], weighted_[4];
+  Seen seen_;
 };
 
 /**
  * One pass over n words. Most of them as two streams, the second from the middle: memory is quicker with two pages open
- * than with one. A strip's chains are joined lane by lane, the lanes at the end in float64.
+ * than with one. A strip's chains are joined lane by lane, the lanes at the end in float64. A NaN where words
+ * strayed.
  */
-template <bool kEntropy, bool kShifted, class T>
+template <bool kEntropy, bool kClamped, bool kShifted, class T>
 Sums sum_pass(const T* x, int64_t n, const Exponent<kShifted>& exponent) {
   constexpr int kPair = 2 * kLanes;
   V sum = set1(0.0f), weighted = sum;
-  const auto join = [&](const Chains<kEntropy, kShifted, T>& chains) {
+  bool strayed = false;
+  const auto join = [&](const Chains<kEntropy, kClamped, kShifted, T>& chains) {
+    strayed |= chains.strayed();
     sum = add(sum, chains.sum());
     if (kEntropy) weighted = add(weighted, chains.weighted());
   };
   const int64_t half = n / (2 * kStrip * kPair) * kStrip * kPair;
   int64_t i = 0;
   while (i < half) {
-    Chains<kEntropy, kShifted, T> chains(exponent);
+    Chains<kEntropy, kClamped, kShifted, T> chains(exponent);
     for (int k = 0; k < kStrip; k++, i += kPair) {
       if (kShifted) fetch2(x + i), fetch2(x + half + i);
       chains.add2(x + i, 0);
@@ -152,11 +162,12 @@ Sums sum_pass(const T* x, int64_t n, const Exponent<kShifted>& exponent) {
     }
     join(chains);
   }
-  Chains<kEntropy, kShifted, T> chains(exponent);
+  Chains<kEntropy, kClamped, kShifted, T> chains(exponent);
   for (i = 2 * half; i + 2 * kPair <= n; i += 2 * kPair) chains.add2(x + i, 0), chains.add2(x + i + kPair, 2);
   for (; i < n; i += kLanes)
     chains.add1(n - i < kLanes ? load_n(x + i, static_cast<int>(n - i), -INFINITY) : load(x + i), 0);
   join(chains);
+  if (!kClamped && strayed) return {NAN, NAN};
   const double total = sum_lanes(sum), total_weighted = kEntropy ? sum_lanes(weighted) : 0.0;
   if (!kShifted) return {total, total_weighted};
   const double factor = ::exp2(exponent.lost);
@@ -178,20 +189,21 @@ float first_pivot(const T* x, int64_t n) {
   return pivot > -INFINITY ? pivot : max_word(x, n);
 }
 
+template <bool kEntropy, bool kClamped, class T>
+Sums sum_against(float pivot, const T* x, int64_t n, float slope) {
+  // Masked words alone leave the pivot at −∞; against 0 their terms are 0, and a NaN among them still shows.
+  return with_exponent(pivot == -INFINITY ? 0.0f : pivot, slope, 0, n,
+                       [&](const auto& exponent) { return sum_pass<kEntropy, kClamped>(x, n, exponent); });
+}
+
 template <bool kEntropy, class T>
 void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
   if (sums->pivot == -INFINITY) move_pivot(sums, first_pivot(x, n), slope);
-  const auto sum_at = [&](float pivot) {
-    return with_exponent(pivot, slope, 0, n, [&](const auto& at) { return sum_pass<kEntropy>(x, n, at); });
-  };
-  // Masked words alone leave the pivot at −∞; against 0 their terms are 0, and a NaN among them still shows.
-  Sums here = sum_at(sums->pivot == -INFINITY ? 0.0f : sums->pivot);
-  if (!(here.sum <= kLargestSum)) {
+  Sums here = sum_against<kEntropy, false>(sums->pivot, x, n, slope);
+  if (!(here.sum <= kLargestSum)) {  // a pivot too low, words too far below it, or a NaN
     const float largest = max_word(x, n);
-    if (largest > sums->pivot) {  // else it is a NaN's doing
-      move_pivot(sums, largest, slope);
-      here = sum_at(largest);
-    }
+    if (largest > sums->pivot) move_pivot(sums, largest, slope);
+    here = sum_against<kEntropy, true>(sums->pivot, x, n, slope);
   }
   sums->sum += here.sum;
   sums->weighted += here.weighted;
@@ -215,35 +227,60 @@ void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float s
 }
 
 template <bool kShifted, class T>
-void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShifted>& exponent) {
-  const Polynomial<kGradient<T>> polynomial(static_cast<float>(factor * ::exp2(exponent.lost)));
-  const auto grad = [&](V word) {
-    const Power power2 = power(exponent.offset(word), exponent.line);
-    return mul(power2.scale, polynomial(power2.r));
-  };
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    if (kShifted) fetch2(x + i);
-    V a, b;
-    load2(x + i, a, b);
-    store2(out + i, grad(a), grad(b));
+class Gradient {
+ public:
+  Gradient(const Exponent<kShifted>& exponent, float factor)
+      : exponent_(exponent), polynomial_(static_cast<float>(factor * ::exp2(exponent.lost))) {}
+
+  template <bool kClamped>
+  V of(V word, Seen& seen) const {
+    const Power power2 = power(exponent_.template offset<kClamped>(word), exponent_.line, seen);
+    return mul(power2.scale, polynomial_(power2.r));
   }
-  for (; i < n; i += kLanes) {
+
+ private:
+  const Exponent<kShifted> exponent_;
+  const Polynomial<kGradient<T>> polynomial_;
+};
+
+template <bool kShifted, class T>
+void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShifted>& exponent) {
+  constexpr int kPair = 2 * kLanes;
+  const Gradient<kShifted, T> gradient(exponent, factor);
+  int64_t i = 0;
+  for (; i + kStrip * kPair <= n; i += kStrip * kPair) {
+    // out may be x: the words are kept for the case that some of them strayed.
+    float kept[kPowersAreEndless ? 1 : kStrip * kPair];
+    Seen seen;
+    for (int k = 0; k < kStrip * kPair; k += kPair) {
+      V a, b;
+      if (kShifted) fetch2(x + i + k);
+      load2(x + i + k, a, b);
+      if (!kPowersAreEndless) store(kept + k, a), store(kept + k + kLanes, b);
+      store2(out + i + k, gradient.template of<false>(a, seen), gradient.template of<false>(b, seen));
+    }
+    if (!seen.strayed()) continue;
+    for (int k = 0; k < kStrip * kPair; k += kPair) {
+      const V a = load(kept + k), b = load(kept + k + kLanes);
+      store2(out + i + k, gradient.template of<true>(a, seen), gradient.template of<true>(b, seen));
+    }
+  }
+  for (Seen seen; i < n; i += kLanes) {
     const int rest = static_cast<int>(n - i);
     if (rest >= kLanes) {
-      store(out + i, grad(load(x + i)));
+      store(out + i, gradient.template of<true>(load(x + i), seen));
     } else {
-      store_n(out + i, grad(load_n(x + i, rest, 0.0f)), rest);
+      store_n(out + i, gradient.template of<true>(load_n(x + i, rest, 0.0f), seen), rest);
     }
   }
 }
 
 template <class T>
 void grad_words_of(const void* from, void* to, int64_t n, float slope, float pivot, float factor) {
-  // A scale of normal numbers alone must still reach the subnormal gradients: it is taken 2^64 too large and the factor
-  // so much smaller, the factor's own power of two counted with the exponent. Factors above 2^60 do without.
+  // Powers that reach to 2^−127 only must still lead to the subnormal gradients: they are taken 2^64 too large and the
+  // factor so much smaller, the factor's own power of two counted with the exponent. Factors above 2^60 do without.
   int raise = 0;
-  if (!kScaleIsEndless && factor - factor == 0) {
+  if (!kPowersAreEndless && factor - factor == 0) {
     factor = ::frexpf(factor, &raise);
     if (raise <= 60) raise += 64, factor *= 0x1p-64f;
   }

@@ -8,11 +8,11 @@
 //   fetch2(p)                        asks for what load2 will need some way ahead of p
 //   set1  add  sub  mul
 //   fma(a, b, c)                     a·b + c, rounded once if kFused
-//   max(a, b)                        b where either is a NaN
+//   max(a, b)  min(a, b)             b where either is a NaN
 //   max_lanes(x)                     the largest lane
-//   power(y, line)                   2^t in two factors, t = y · slope + shift
+//   power(y, line, seen)             2^t in two factors, t = y · slope + shift. Where −127 ≤ t < 128 does not hold, what comes
+//                                    out means nothing and seen.strayed() says so from then on; never if kPowersAreEndless.
 //   kWord32  kWord16  kBf16Gradient  2^r for power's r: as good as float32 takes, sums of 16-bit words, bfloat16 gradients
-//   kScaleIsEndless                  whether power's scale reaches over all numbers, not only from 2^−126 to 2^127
 //   kTileRows  kTileVectors          the register tile of the matrix product
 // clang-format on
 #pragma once
@@ -26,7 +26,7 @@ constexpr int kFar = 65536, kNear = 4096;
 namespace sweet {
 namespace {
 
-/** t = y · slope + shift; shift is an integer. t is −127 at y = low and 128 at y = high. */
+/** t = y · slope + shift; shift is an integer. t is −127 at y = low and just under 128 at y = high. */
 struct Line {
   float slope, shift, low, high;
 };

@@ -15,6 +15,13 @@ struct Power {
   V r, scale;
 };
 
+constexpr float kMagic = 0x1.8p20f + 127;
+struct Seen {
+  __m256i bits = _mm256_setzero_si256();
+
+  bool strayed() const { return !_mm256_testc_si256(_mm256_set1_epi32(0x49c00000 | 0x7ff), bits); }
+};
+
 inline V load(const float* p) { return _mm256_loadu_ps(p); }
 inline V load(const bf16* p) {
   const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -87,6 +94,7 @@ inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm256_max_ps(a, b); }
+inline V min(V a, V b) { return _mm256_min_ps(a, b); }
 inline float max_lanes(V x) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
@@ -101,18 +109,20 @@ alignas(32) constexpr float kSteps[8] = {1.0f,        1.09050773f, 1.18920712f, 
 constexpr Exp2 kWord32 = {3, {6.9314721428e-1f, 2.4025763005e-1f, 5.5496209696e-2f}};  // to 25 bits
 constexpr Exp2 kWord16 = kWord32;
 constexpr Exp2 kBf16Gradient = {2, {6.9330887646e-1f, 2.4022590492e-1f}};  // to 18 bits
-constexpr bool kScaleIsEndless = false;
+constexpr bool kPowersAreEndless = false;
 
-// Added to 1.5 · 2^20, t loses all but eighths: the table's index lies in the three lowest bits, the exponent above.
-// The table lacks what the index brings along when both are shifted into place. r is exact before it is rounded.
-inline Power power(V y, const Line& line) {
-  const V magic = set1(0x1.8p20f + line.shift);
-  const V within = _mm256_min_ps(set1(line.high), max(set1(line.low), y));  // NaN stays NaN
-  const V eighths = fma(within, set1(line.slope), magic);
-  const V r = fma(within, set1(line.slope), sub(magic, eighths));
+// Added to 1.5 · 2^20 + 127, t loses all but eighths: the table's index lies in the three lowest bits, the biased
+// exponent in the eight above; other bits change only where t strays. The table lacks what the index brings along when
+// both are shifted into place. r is exact before it is rounded.
+inline Power power(V y, const Line& line, Seen& seen) {
+  const V magic = set1(kMagic + line.shift);
+  const V eighths = fma(y, set1(line.slope), magic);
+  const V r = fma(y, set1(line.slope), sub(magic, eighths));
   const __m256i bits = _mm256_castps_si256(eighths);
+  seen.bits = _mm256_or_si256(seen.bits, bits);
+  const __m256i exponent_of_1 = _mm256_set1_epi32(127 << 23);
   const __m256i index = _mm256_slli_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), 20);
-  const __m256i steps = _mm256_sub_epi32(_mm256_castps_si256(load(kSteps)), index);
+  const __m256i steps = _mm256_sub_epi32(_mm256_castps_si256(load(kSteps)), _mm256_add_epi32(exponent_of_1, index));
   return {r,
           _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(steps, bits), _mm256_slli_epi32(bits, 20)))};
 }

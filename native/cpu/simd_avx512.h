@@ -14,6 +14,9 @@ using V = __m512;
 struct Power {
   V r, scale;
 };
+struct Seen {
+  bool strayed() const { return false; }
+};
 
 inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 
@@ -87,6 +90,7 @@ inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }
+inline V min(V a, V b) { return _mm512_min_ps(a, b); }
 inline float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
 
 // 2^(i/32)
@@ -100,11 +104,11 @@ alignas(64) constexpr float kSteps[32] = {
 constexpr Exp2 kWord32 = {3, {6.9314723461e-1f, 2.4021599464e-1f, 5.6084225333e-2f}};  // to 33 bits
 constexpr Exp2 kWord16 = {2, {6.9312373179e-1f, 2.4265268570e-1f}};                    // to 23 bits
 constexpr Exp2 kBf16Gradient = kWord16;
-constexpr bool kScaleIsEndless = true;
+constexpr bool kPowersAreEndless = true;
 
 // The table's index comes to lie in the lowest bits when 1.5 · 2^18 is added. What t is above 2^17 or below −2^17,
 // where the index is wrong, the scale makes infinite or 0.
-inline Power power(V y, const Line& line) {
+inline Power power(V y, const Line& line, Seen&) {
   const V t = fma(y, set1(line.slope), set1(line.shift));
   const V index = _mm512_add_round_ps(t, set1(0x1.8p18f), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
   const V step = _mm512_permutex2var_ps(load(kSteps), _mm512_castps_si512(index), load(kSteps + kLanes));

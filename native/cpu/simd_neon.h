@@ -15,6 +15,13 @@ struct Power {
   V r, scale;
 };
 
+constexpr float kMagic = 0x1.8p23f + 127;
+struct Seen {
+  uint32x4_t bits = vdupq_n_u32(0);
+
+  bool strayed() const { return vmaxvq_u32(vbicq_u32(bits, vdupq_n_u32(0x4b400000 | 0xff))) != 0; }
+};
+
 inline V load(const float* p) { return vld1q_f32(p); }
 inline V load(const bf16* p) {
   return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p)), 16));
@@ -79,6 +86,7 @@ inline V sub(V a, V b) { return vsubq_f32(a, b); }
 inline V mul(V a, V b) { return vmulq_f32(a, b); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+inline V min(V a, V b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
 
 // −1/2 ≤ r ≤ 1/2
@@ -89,16 +97,17 @@ constexpr Exp2 kWord16 = {5,  // to 23 bits
                           {6.9314697760e-1f, 2.4022242079e-1f, 5.5507337442e-2f, 9.6715130475e-3f, 1.3264728378e-3f}};
 constexpr Exp2 kBf16Gradient = {4,  // to 18 bits
                                 {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
-constexpr bool kScaleIsEndless = false;
+constexpr bool kPowersAreEndless = false;
 
-// Added to 1.5 · 2^23, t loses its fraction: the exponent lies in the lowest bits. r is exact before it is rounded.
-inline Power power(V y, const Line& line) {
-  const V magic = set1(0x1.8p23f + line.shift);
-  const V within = vminq_f32(set1(line.high), vmaxq_f32(set1(line.low), y));  // NaN stays NaN
-  const V integer = fma(within, set1(line.slope), magic);
-  const V r = fma(within, set1(line.slope), sub(magic, integer));
-  const int32x4_t exponent = vshlq_n_s32(vreinterpretq_s32_f32(integer), 23);
-  return {r, vreinterpretq_f32_s32(vaddq_s32(exponent, vreinterpretq_s32_f32(set1(1.0f))))};
+// Added to 1.5 · 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
+// only where t strays. r is exact before it is rounded.
+inline Power power(V y, const Line& line, Seen& seen) {
+  const V magic = set1(kMagic + line.shift);
+  const V integer = fma(y, set1(line.slope), magic);
+  const V r = fma(y, set1(line.slope), sub(magic, integer));
+  const uint32x4_t bits = vreinterpretq_u32_f32(integer);
+  seen.bits = vorrq_u32(seen.bits, bits);
+  return {r, vreinterpretq_f32_u32(vshlq_n_u32(bits, 23))};
 }
 
 }  // namespace

@@ -15,6 +15,16 @@ struct Power {
   V r, scale;
 };
 
+constexpr float kMagic = 0x1.8p23f + 127;
+struct Seen {
+  U bits{};
+
+  bool strayed() const {
+    const U others = bits & ~(0x4b400000 | 0xff);
+    return (others[0] | others[1] | others[2] | others[3]) != 0;
+  }
+};
+
 inline V set1(float x) { return V{x, x, x, x}; }
 
 template <class To, class From>
@@ -101,6 +111,7 @@ inline V sub(V a, V b) { return a - b; }
 inline V mul(V a, V b) { return a * b; }
 inline V fma(V a, V b, V c) { return a * b + c; }
 inline V max(V a, V b) { return choose(bits<U>(a > b), a, b); }
+inline V min(V a, V b) { return choose(bits<U>(a < b), a, b); }
 
 inline float max_lanes(V x) {
   float m = x[0];
@@ -116,15 +127,14 @@ constexpr Exp2 kWord16 = {5,  // to 23 bits
                           {6.9314697760e-1f, 2.4022242079e-1f, 5.5507337442e-2f, 9.6715130475e-3f, 1.3264728378e-3f}};
 constexpr Exp2 kBf16Gradient = {4,  // to 18 bits
                                 {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
-constexpr bool kScaleIsEndless = false;
+constexpr bool kPowersAreEndless = false;
 
-// Added to 1.5 · 2^23, t loses its fraction: the exponent lies in the lowest bits.
-inline Power power(V y, const Line& line) {
-  const V magic = set1(0x1.8p23f + line.shift), high = set1(line.high);
-  const V above = max(set1(line.low), y);
-  const V product = choose(bits<U>(above > high), high, above) * line.slope;  // NaN stays NaN
-  const V integer = product + magic;
-  return {product + (magic - integer), bits<V>((bits<U>(integer) << 23) + bits<U>(set1(1.0f)))};
+// Added to 1.5 · 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
+// only where t strays.
+inline Power power(V y, const Line& line, Seen& seen) {
+  const V product = y * line.slope, magic = set1(kMagic + line.shift), integer = product + magic;
+  seen.bits |= bits<U>(integer);
+  return {product + (magic - integer), bits<V>(bits<U>(integer) << 23)};
 }
 
 }  // namespace
