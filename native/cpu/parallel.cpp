@@ -20,14 +20,16 @@ constexpr int64_t kWorthWaking = 1 << 17;
 struct Job {
   RangeFn fn;
   void* context;
-  int64_t items, step;
+  int64_t items, slots;
   std::atomic<int64_t> next{0};
 
+  /** Long ranges first, which are good for reading ahead, single items last, so that all are done together. */
   void run(int slot) {
-    for (;;) {
-      const int64_t begin = next.fetch_add(step, std::memory_order_relaxed);
-      if (begin >= items) return;
-      fn(context, begin, std::min(begin + step, items), slot);
+    for (int64_t begin = next.load(std::memory_order_relaxed); begin < items;) {
+      const int64_t end = begin + std::max<int64_t>(1, (items - begin) / (slots * 2));
+      if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+      fn(context, begin, end, slot);
+      begin = next.load(std::memory_order_relaxed);
     }
   }
 };
@@ -106,7 +108,7 @@ void parallel_ranges(int slots, int64_t items, int64_t work, RangeFn fn, void* c
     if (items > 0) fn(context, 0, items, 0);
     return;
   }
-  Job job{fn, context, items, std::max<int64_t>(1, items / (useful * 8))};
+  Job job{fn, context, items, useful};
   pool().run(job, static_cast<int>(useful) - 1);
 }
 

@@ -38,6 +38,8 @@ void set_grad_at(void* grad, DType dtype, int64_t i, double value) {
   }
 }
 
+constexpr int64_t kManyRows = 8;  // a thread
+
 /** Item k of the work is segment k % per_row of row k / per_row. */
 struct Cut {
   int64_t per_row, bytes, vocab, stride;
@@ -64,25 +66,37 @@ Status logits_forward(const Head& head, const int32_t* labels, const RowsOut& ou
 
   const char* const logits = static_cast<const char*>(head.logits);
   const float slope = slope_of(head.temperature);
-  parallel_for(threads(), head.rows * cut.per_row, head.rows * head.vocab, [&](int64_t item, int) {
-    if (!is_read(labels[cut.row(item)], out.skip_ignored)) return;
+  const auto sum_segment = [&](int64_t item) {
     RowSums segment = kNothingSeen;
     kernels.sum_words(&segment, logits + cut.byte_offset(item), head.dtype, cut.words(item), slope,
                       out.entropy != nullptr);
     sums[item] = segment;
-  });
-
-  for (int64_t i = 0; i < head.rows; i++) {
+  };
+  const auto finish = [&](int64_t i) {
     const int32_t label = labels[i];
-    if (!is_read(label, out.skip_ignored)) {
-      out.logps[i] = 0;
-      out.lse[i] = 0;
-      if (out.entropy) out.entropy[i] = 0;
-      continue;
-    }
     const float label_logit = label >= 0 ? logit_at(head.logits, head.dtype, i * head.stride + label) : 0.0f;
     finish_row(sums.get() + i * cut.per_row, cut.per_row, label, label_logit, head.temperature, out, i);
+  };
+  const auto drop = [&](int64_t i) {
+    out.logps[i] = 0;
+    out.lse[i] = 0;
+    if (out.entropy) out.entropy[i] = 0;
+  };
+
+  // Rows enough to share out whole are finished where they were read, while the label's logit is at hand.
+  const int64_t work = head.rows * head.vocab;
+  if (head.rows >= kManyRows * threads()) {
+    parallel_for(threads(), head.rows, work, [&](int64_t i, int) {
+      if (!is_read(labels[i], out.skip_ignored)) return drop(i);
+      for (int64_t s = 0; s < cut.per_row; s++) sum_segment(i * cut.per_row + s);
+      finish(i);
+    });
+    return {};
   }
+  parallel_for(threads(), head.rows * cut.per_row, work, [&](int64_t item, int) {
+    if (is_read(labels[cut.row(item)], out.skip_ignored)) sum_segment(item);
+  });
+  for (int64_t i = 0; i < head.rows; i++) is_read(labels[i], out.skip_ignored) ? finish(i) : drop(i);
   return {};
 }
 
