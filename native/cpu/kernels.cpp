@@ -98,20 +98,19 @@ struct Sums {
   double sum, weighted;
 };
 
-/** Four chains in step, so that each has its next operand ready when its turn comes. */
+/** Two chains in step, so that each has its next operand ready when its turn comes. */
 template <bool kEntropy, bool kClamped, bool kShifted, class T>
 class Chains {
  public:
   explicit Chains(const Exponent<kShifted>& exponent) : exponent_(exponent) {
-    for (int k = 0; k < 4; k++) sum_[k] = weighted_[k] = set1(0.0f);
+    sum_[0] = sum_[1] = weighted_[0] = weighted_[1] = set1(0.0f);
   }
 
-  /** Two registers of words at p, to chains k and k + 1. */
-  void add2(const T* p, int k) {
+  void add2(const T* p) {
     V a, b;
     load2(p, a, b);
-    add1(a, k);
-    add1(b, k + 1);
+    add1(a, 0);
+    add1(b, 1);
   }
 
   void add1(V word, int k) {
@@ -126,13 +125,13 @@ class Chains {
   }
 
   bool strayed() const { return seen_.strayed(); }
-  V sum() const { return add(add(sum_[0], sum_[1]), add(sum_[2], sum_[3])); }
-  V weighted() const { return add(add(weighted_[0], weighted_[1]), add(weighted_[2], weighted_[3])); }
+  V sum() const { return add(sum_[0], sum_[1]); }
+  V weighted() const { return add(weighted_[0], weighted_[1]); }
 
  private:
   const Exponent<kShifted> exponent_;
   const Polynomial<kTerm<T>> polynomial_;
-  V sum_[4], weighted_[4];
+  V sum_[2], weighted_[2];
   Seen seen_;
 };
 
@@ -157,13 +156,13 @@ Sums sum_pass(const T* x, int64_t n, const Exponent<kShifted>& exponent) {
     Chains<kEntropy, kClamped, kShifted, T> chains(exponent);
     for (int k = 0; k < kStrip; k++, i += kPair) {
       if (kShifted) fetch2(x + i), fetch2(x + half + i);
-      chains.add2(x + i, 0);
-      chains.add2(x + half + i, 2);
+      chains.add2(x + i);
+      chains.add2(x + half + i);
     }
     join(chains);
   }
   Chains<kEntropy, kClamped, kShifted, T> chains(exponent);
-  for (i = 2 * half; i + 2 * kPair <= n; i += 2 * kPair) chains.add2(x + i, 0), chains.add2(x + i + kPair, 2);
+  for (i = 2 * half; i + kPair <= n; i += kPair) chains.add2(x + i);
   for (; i < n; i += kLanes)
     chains.add1(n - i < kLanes ? load_n(x + i, static_cast<int>(n - i), -INFINITY) : load(x + i), 0);
   join(chains);
