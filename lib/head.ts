@@ -1,5 +1,5 @@
 // The two heads that log-probs come from, logits or hidden states × weight, with the shapes that follow from the lengths.
-import { integer, positive } from './checks.js';
+import { integer, number } from './checks.js';
 import { alike, type DType, type FloatArray, freshLike, stored } from './dtypes.js';
 import { expected, rangeError, typeError } from './errors.js';
 import type { LinearHeadArgs, LogitsHeadArgs } from './native.js';
@@ -29,7 +29,7 @@ export interface LinearHead<H extends FloatArray = FloatArray> {
 }
 
 export interface TemperatureOption {
-  /** Divides the logits; 1 by default. */
+  /** Divides the logits; 1 by default, from 1e-30 to 1e30. */
   temperature?: number | undefined;
 }
 
@@ -54,8 +54,12 @@ export interface CheckedLinear<H extends FloatArray = FloatArray> {
   args: LinearHeadArgs;
 }
 
-export function checkTemperature(options: TemperatureOption): number {
-  return positive('temperature', options.temperature, 1);
+/** Far beyond these, logits times their slope leave float32. */
+const [COLDEST, HOTTEST] = [1e-30, 1e30];
+
+export function checkTemperature({ temperature }: TemperatureOption): number {
+  const expected = `a number from ${COLDEST} to ${HOTTEST}`;
+  return number('temperature', temperature, 1, expected, (x) => x >= COLDEST && x <= HOTTEST);
 }
 
 /** N rows of logits: V is logits.length / N; with rowStride the last row ends the array; vocabSize says V outright. */

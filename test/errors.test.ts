@@ -63,7 +63,7 @@ const labelRows: ErrorRow[] = [
   ),
   ...optionalArrayRows('mask', 3),
   wrongLength('mask too short', { mask: new Uint8Array(2) }, /mask.*\(2\)/),
-  ...numberRows('temperature', ...NOT_POSITIVE),
+  ...numberRows('temperature', ...NOT_POSITIVE, 9e-31),
   ...numberRows('ignoreIndex', 1.5, NaN, 2 ** 31),
 ];
 
@@ -237,7 +237,7 @@ function updateRows(valid: Options): ErrorRow[] {
     ...arrayRows(valid, 'labels'),
     ...outRows(valid),
     overlapRow(valid, 'gradLogps', 'refLogps'),
-    ...numberRows('temperature', ...NOT_POSITIVE),
+    ...numberRows('temperature', ...NOT_POSITIVE, 9e-31),
     ...numberRows('ignoreIndex', 1.5, NaN, 2 ** 31),
     wrongLabel('a label that is no word', { labels: ints(0, 1, 0, 2, 0) }, /\[3\].* 2\b/),
     wrongType('no reference', { refLogps: undefined }, /refLogps/),
