@@ -19,6 +19,7 @@ class Scratch {
 
   bool ok() const { return base_ != nullptr; }
   T* get() { return data_; }
+  const T* get() const { return data_; }
   T& operator[](int64_t i) { return data_[i]; }
 
  private:

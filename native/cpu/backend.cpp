@@ -25,14 +25,14 @@ struct Registers {
   uint32_t a, b, c, d;
 };
 
-Registers cpuid(uint32_t leaf) {
+Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   Registers r{};
 #ifdef _MSC_VER
   int out[4];
-  __cpuidex(out, static_cast<int>(leaf), 0);
+  __cpuidex(out, static_cast<int>(leaf), static_cast<int>(subleaf));
   r = {uint32_t(out[0]), uint32_t(out[1]), uint32_t(out[2]), uint32_t(out[3])};
 #else
-  __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);
+  __get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d);
 #endif
   return r;
 }
@@ -69,9 +69,19 @@ struct Entry {
   const Kernels* kernels;
 };
 
+#ifdef SWEET_X64
+bool has_avx512_bf16() { return cpuid(7).a >= 1 && cpuid(7, 1).a >> 5 & 1; }
+
+const Kernels* kernels_avx512_here() {
+  static Kernels kernels = *kernels_avx512();
+  if (has_avx512_bf16()) kernels.pairs = pair_kernels_avx512bf16();
+  return &kernels;
+}
+#endif
+
 Entry avx512() {
 #ifdef SWEET_X64
-  if (has_avx512()) return {"avx512", nullptr, kernels_avx512()};
+  if (has_avx512()) return {"avx512", nullptr, kernels_avx512_here()};
   return {"avx512", "this processor or operating system has no AVX-512 F, BW, DQ and VL", nullptr};
 #else
   return {"avx512", "needs an x86-64 processor", nullptr};

@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "product.h"
 #include "simd.h"
 
 namespace sweet {
@@ -318,50 +319,79 @@ void widen_any(const void* x, DType dtype, int64_t n, float* out) {
   }
 }
 
-/** One register tile: kRows × kTileVectors accumulators, a panel row loaded once per k, a's numbers broadcast. */
-template <int kRows>
-void multiply_tile(const float* a, int64_t a_row, int64_t a_k, int64_t depth, const float* b, float* c, int64_t c_row,
-                   int columns, bool add_to) {
-  V acc[kRows][kTileVectors];
-  for (int i = 0; i < kRows; i++) {
-    for (int j = 0; j < kTileVectors; j++) acc[i][j] = set1(0.0f);
+/** Sums of a column of words under each lane; `tokens` of them count. */
+template <bool kEntropy>
+void sum_columns(const Tile& tile, int64_t first, int tokens, RowSums* sums, float slope) {
+  const float* const x = tile.x + first;
+  V largest = set1(-INFINITY);
+  for (int64_t v = 0; v < tile.words; v++) largest = max(largest, load(x + v * tile.row));
+  float pivots[kLanes];
+  store(pivots, largest);
+  for (int i = 0; i < kLanes; i++) {
+    if (i < tokens && pivots[i] > sums[i].pivot) move_pivot(sums + i, pivots[i], slope);
+    pivots[i] = i < tokens && sums[i].pivot > -INFINITY ? sums[i].pivot : 0.0f;
   }
-  for (int64_t k = 0; k < depth; k++) {
-    V row[kTileVectors];
-    for (int j = 0; j < kTileVectors; j++) row[j] = load(b + (k * kTileVectors + j) * kLanes);
-    for (int i = 0; i < kRows; i++) {
-      const V x = set1(a[i * a_row + k * a_k]);
-      for (int j = 0; j < kTileVectors; j++) acc[i][j] = fma(x, row[j], acc[i][j]);
-    }
+
+  const Line line = Exponent<false>(0, slope, 0).line;
+  const Polynomial<kWord32> polynomial;
+  const V pivot = load(pivots), low = set1(line.low);
+  V sum[2], weighted[2];
+  sum[0] = sum[1] = weighted[0] = weighted[1] = set1(0.0f);
+  const auto count = [&](int64_t v, int k) {
+    Seen seen;
+    const V offset = sub(load(x + v * tile.row), pivot), y = kPowersAreEndless ? offset : max(low, offset);
+    const Power power2 = power(y, line, seen);
+    const V p = polynomial(power2.r);
+    sum[k] = fma(power2.scale, p, sum[k]);
+    if (!kEntropy) return;
+    weighted[k] = fma(mul(power2.scale, max(set1(-127.0f), mul(y, set1(slope)))), p, weighted[k]);
+  };
+  int64_t v = 0;
+  for (; v + 2 <= tile.words; v += 2) count(v, 0), count(v + 1, 1);
+  if (v < tile.words) count(v, 0);
+
+  float total[kLanes], total_weighted[kLanes];
+  store(total, add(sum[0], sum[1]));
+  store(total_weighted, add(weighted[0], weighted[1]));
+  for (int i = 0; i < tokens; i++) {
+    sums[i].sum += total[i];
+    sums[i].weighted += total_weighted[i];
   }
-  for (int i = 0; i < kRows; i++) {
-    for (int j = 0; j < kTileVectors; j++) {
-      float* to = c + i * c_row + j * kLanes;
-      const int rest = columns - j * kLanes;
-      if (rest >= kLanes) {
-        store(to, add_to ? add(load(to), acc[i][j]) : acc[i][j]);
-      } else if (rest > 0) {
-        store_n(to, add_to ? add(load_n(to, rest, 0.0f), acc[i][j]) : acc[i][j], rest);
-      }
+}
+
+void sum_tile(const Tile& tile, RowSums* sums, float slope, bool entropy) {
+  for (int64_t i = 0; i < tile.tokens; i += kLanes) {
+    const int tokens = static_cast<int>(tile.tokens - i < kLanes ? tile.tokens - i : kLanes);
+    entropy ? sum_columns<true>(tile, i, tokens, sums + i, slope)
+            : sum_columns<false>(tile, i, tokens, sums + i, slope);
+  }
+}
+
+void grad_tile(const Tile& tile, const float* pivots, const float* factors, float slope) {
+  const Exponent<false> exponent(0, slope, 0);
+  const Polynomial<kWord32> polynomial;
+  for (int64_t i = 0; i < tile.tokens; i += kLanes) {
+    const V pivot = load(pivots + i), factor = load(factors + i);
+    for (int64_t v = 0; v < tile.words; v++) {
+      float* const x = tile.x + v * tile.row + i;
+      Seen seen;
+      const Power power2 = power(exponent.offset<true>(sub(load(x), pivot)), exponent.line, seen);
+      store(x, mul(mul(power2.scale, polynomial(power2.r)), factor));
     }
   }
 }
 
-void multiply(const float* a, int64_t a_row, int64_t a_k, int64_t rows, int64_t depth, const float* b, float* c,
-              int64_t c_row, int columns, bool add_to) {
-  int64_t i = 0;
-  for (; i + kTileRows <= rows; i += kTileRows) {
-    multiply_tile<kTileRows>(a + i * a_row, a_row, a_k, depth, b, c + i * c_row, c_row, columns, add_to);
-  }
-  for (; i < rows; i++) multiply_tile<1>(a + i * a_row, a_row, a_k, depth, b, c + i * c_row, c_row, columns, add_to);
-}
+struct Numbers {
+  static V spread(const uint32_t* a) { return set1(*reinterpret_cast<const float*>(a)); }
+  static V multiply_add(V x, const uint32_t* b, V sum) { return fma(x, load(reinterpret_cast<const float*>(b)), sum); }
+};
 
 #define SWEET_NAME_(isa) #isa
 #define SWEET_NAME(isa) SWEET_NAME_(isa)
 
-constexpr Kernels kKernels = {SWEET_NAME(SWEET_ISA), sum_words_any, grad_words_any, widen_any, kTileRows,
-                              kTileVectors* kLanes,  multiply};
-static_assert(kKernels.panel <= kMaxPanel, "a panel of logits must fit the caller's tile");
+constexpr Kernels kKernels = {
+    SWEET_NAME(SWEET_ISA), sum_words_any, grad_words_any, widen_any, sum_tile, grad_tile, kPanel,
+    product<Numbers>,      nullptr};
 
 }  // namespace
 }  // namespace SWEET_ISA

@@ -26,8 +26,36 @@ constexpr RowSums kNothingSeen = {-INFINITY, 0, 0};
 // A row is cut here, always, so that neither the number of threads nor the alignment can change a result.
 constexpr int64_t kSegment = 16384;
 
-// The widest panel of a matrix product and the tallest tile of any instruction set.
-constexpr int kMaxPanel = 64;
+/**
+ * c[rows, columns] = a · b, or += with `add`, in words of 32 bits: a number, or a pair of bfloat16 numbers that a and b
+ * hold one after the other along the depth. a(i, k) = a[i·a_row + k·a_k]; b in panels of [depth][kernels.panel], the
+ * last one filled up. Which numbers add up in which order depends on depth alone.
+ */
+struct Product {
+  const void* a;
+  int64_t a_row, a_k, rows, depth;
+  const void* b;
+  float* c;
+  int64_t c_row, columns;
+  bool add;
+};
+
+/** Logits of some words, a row each, for a number of tokens, a column each. There is room up to the next full panel. */
+struct Tile {
+  float* x;
+  int64_t row, words, tokens;
+};
+
+/** Products of pairs of bfloat16 numbers. */
+struct PairKernels {
+  void (*multiply)(const Product& product);
+
+  /**
+   * A tile of an even number of words in bfloat16, twice: pairs of words for every token, [words/2][row] pairs, and the
+   * words themselves, [words][row].
+   */
+  void (*narrow_tile)(const Tile& tile, uint32_t* pairs, bf16* words);
+};
 
 struct Kernels {
   const char* name;
@@ -41,20 +69,23 @@ struct Kernels {
   /** float32 copy of n numbers. */
   void (*widen)(const void* x, DType dtype, int64_t n, float* out);
 
-  int tile_rows;  // the product runs fastest when rows are a multiple of this
-  int panel;      // columns of a packed panel
+  /** sum_words for every column of a tile; the pivots are the columns' largest logits. */
+  void (*sum_tile)(const Tile& tile, RowSums* sums, float slope, bool entropy);
 
-  /**
-   * c[rows, columns] = a · b, or += with add: a(i, k) = a[i·a_row + k·a_k], b packed as [depth][panel], 1 ≤ columns ≤
-   * panel. Every number of c is one chain of multiply-adds over k.
-   */
-  void (*multiply)(const float* a, int64_t a_row, int64_t a_k, int64_t rows, int64_t depth, const float* b, float* c,
-                   int64_t c_row, int columns, bool add);
+  /** grad_words for every column in place, pivots and factors [room of the tokens]. */
+  void (*grad_tile)(const Tile& tile, const float* pivots, const float* factors, float slope);
+
+  int panel;  // columns of a packed panel
+  void (*multiply)(const Product& product);
+
+  const PairKernels* pairs;  // null where the processor has none
 };
 
 const Kernels* kernels_portable();
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
 const Kernels* kernels_neon();
+
+const PairKernels* pair_kernels_avx512bf16();
 
 }  // namespace sweet

@@ -1,0 +1,199 @@
+#include "linear_tiles.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "../backend.h"
+#include "active.h"
+#include "parallel.h"
+
+namespace sweet {
+namespace {
+
+int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+// Tokens are filled up to as many as the widest register holds; the lanes' logits are finite and their D is 0.
+constexpr int64_t kLanes = 16;
+
+constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
+
+}  // namespace
+
+Tokens::Tokens(const Head& head, const int32_t* labels, bool skip_ignored) : rows_(head.rows) {
+  for (int64_t i = 0; rows_.ok() && i < head.rows; i++) {
+    if (is_read(labels[i], skip_ignored)) rows_[count_++] = i;
+  }
+}
+
+Tiles::Tiles(const Head& head, int64_t tokens, int slots, bool backward)
+    : head_(head),
+      kernels_(active_kernels()),
+      pairs_(head.dtype == DType::bfloat16 ? kernels_.pairs : nullptr),
+      backward_(backward),
+      panel_(kernels_.panel),
+      row_words_(words_of(head.width)),
+      // Rows that lie a power of two apart would share a few lines of the cache.
+      tile_row_(round_up(tokens, std::max(panel_, kLanes)) + kLanes),
+      rows_(tile_row_ * row_words_),
+      hidden_(tile_row_ * row_words_),
+      hidden_columns_(backward ? columns_size(tokens) : 0),
+      weight_(head.dtype == DType::float32 ? 0 : slots * kTileWords * row_words_),
+      weight_columns_(backward ? slots * columns_size(kTileWords) : 0),
+      tile_(slots * kTileWords * tile_row_),
+      narrow_(backward && pairs_ ? slots * kTileWords * tile_row_ : 0) {}
+
+bool Tiles::ok() const {
+  return rows_.ok() && hidden_.ok() && hidden_columns_.ok() && weight_.ok() && weight_columns_.ok() && tile_.ok() &&
+         narrow_.ok();
+}
+
+int64_t Tiles::columns_size(int64_t rows) const { return words_of(rows) * round_up(head_.width, panel_); }
+
+void Tiles::take(const int64_t* rows, int64_t count) {
+  count_ = count;
+  const int64_t room = round_up(count, std::max(panel_, kLanes));
+  for (int64_t t = 0; t < room; t++) {
+    Word* const to = rows_.get() + t * row_words_;
+    if (t < count) {
+      copy_row(head_.hidden, rows[t], to);
+    } else {
+      std::fill_n(to, row_words_, 0u);
+    }
+  }
+  const int64_t work = count * head_.width;
+  parallel_for(threads(), room / panel_, work, [&](int64_t j, int) {
+    const Word* const from = rows_.get() + j * panel_ * row_words_;
+    Word* const to = hidden_.get() + j * panel_ * row_words_;
+    for (int64_t t = 0; t < panel_; t++) {
+      for (int64_t k = 0; k < row_words_; k++) to[k * panel_ + t] = from[t * row_words_ + k];
+    }
+  });
+  if (!backward_) return;
+  parallel_for(threads(), round_up(head_.width, panel_) / panel_, work, [&](int64_t j, int) {
+    pack_columns(rows_.get(), count, j, hidden_columns_.get() + j * panel_ * words_of(count));
+  });
+}
+
+Tile Tiles::logits(int64_t first, int slot) {
+  const Tile tile = {tile_.get() + slot * kTileWords * tile_row_, tile_row_, std::min(kTileWords, head_.vocab - first),
+                     count_};
+  const int64_t lanes = round_up(count_, kLanes);
+  if (head_.bias) {
+    float bias[kTileWords];
+    const char* const from = static_cast<const char*>(head_.bias) + first * bytes_of(head_.dtype);
+    kernels_.widen(from, head_.dtype, tile.words, bias);
+    for (int64_t v = 0; v < tile.words; v++) std::fill_n(tile.x + v * tile_row_, lanes, bias[v]);
+  }
+  product({weight_rows(first, tile.words, slot), row_words_, 1, tile.words, row_words_, hidden_.get(), tile.x,
+           tile_row_, lanes, head_.bias != nullptr});
+  return tile;
+}
+
+void Tiles::multiply(const Tile& tile, int64_t first, int slot, float* grad_hidden, bool add_hidden, float* grad_weight,
+                     bool add_weight) {
+  const int64_t width = head_.width, depth = words_of(tile.words);
+  Word* const columns = weight_columns_.get() + slot * columns_size(kTileWords);
+  const Word* const rows = weight_rows(first, tile.words, slot);
+  for (int64_t j = 0; j * panel_ < width; j++) pack_columns(rows, tile.words, j, columns + j * panel_ * depth);
+
+  const void* by_token = tile.x;
+  const void* by_word = tile.x;
+  int64_t word_row = tile_row_;
+  if (pairs_) {
+    Word* const pairs = narrow_.get() + slot * kTileWords * tile_row_;
+    bf16* const words = reinterpret_cast<bf16*>(pairs + kTileWords / 2 * tile_row_);
+    if (tile.words % 2) std::fill_n(tile.x + tile.words * tile_row_, tile_row_, 0.0f);
+    pairs_->narrow_tile({tile.x, tile_row_, depth * 2, tile.tokens}, pairs, words);
+    by_token = pairs;
+    by_word = words;
+    word_row = tile_row_ / 2;
+  }
+  product({by_token, 1, tile_row_, count_, depth, columns, grad_hidden, width, width, add_hidden});
+  product({by_word, word_row, 1, tile.words, words_of(count_), hidden_columns_.get(), grad_weight, width, width,
+           add_weight});
+}
+
+/** Row `row` of a [*, H] matrix, in words. */
+void Tiles::copy_row(const void* matrix, int64_t row, Word* to) const {
+  const char* const from = static_cast<const char*>(matrix) + row * head_.width * bytes_of(head_.dtype);
+  if (!pairs_) return kernels_.widen(from, head_.dtype, head_.width, reinterpret_cast<float*>(to));
+  to[row_words_ - 1] = 0;
+  memcpy(to, from, static_cast<size_t>(head_.width * bytes_of(head_.dtype)));
+}
+
+/** Rows of the weight, in words; where they lie if they lie well. With pairs, one more row of 0 after an odd number. */
+const Tiles::Word* Tiles::weight_rows(int64_t first, int64_t count, int slot) {
+  const char* const at = static_cast<const char*>(head_.weight) + first * head_.width * bytes_of(head_.dtype);
+  const bool in_words = head_.dtype == DType::float32 || (pairs_ && head_.width % 2 == 0 && count % 2 == 0);
+  if (in_words && reinterpret_cast<uintptr_t>(at) % sizeof(Word) == 0) return reinterpret_cast<const Word*>(at);
+
+  Word* const to = weight_.get() + slot * kTileWords * row_words_;
+  for (int64_t v = 0; v < count; v++) copy_row(head_.weight, first + v, to + v * row_words_);
+  if (count % 2) std::fill_n(to + count * row_words_, row_words_, 0u);
+  return to;
+}
+
+/** Columns of matrix rows, which become the depth of a product: [words_of(count)][panel]. */
+void Tiles::pack_columns(const Word* rows, int64_t count, int64_t panel, Word* packed) const {
+  const int64_t first = panel * panel_, columns = std::min(panel_, head_.width - first);
+  for (int64_t k = 0; k < words_of(count); k++, packed += panel_) {
+    if (pairs_) {
+      const uint16_t* const a = reinterpret_cast<const uint16_t*>(rows + 2 * k * row_words_) + first;
+      const uint16_t* const b = a + 2 * row_words_;
+      for (int64_t c = 0; c < columns; c++) packed[c] = pair(a[c], b[c]);
+    } else {
+      std::copy_n(rows + k * row_words_ + first, columns, packed);
+    }
+    std::fill(packed + columns, packed + panel_, 0u);
+  }
+}
+
+TokenGradients::TokenGradients(int64_t tokens)
+    : labels_(tokens),
+      lse_(tokens),
+      upstream_(tokens),
+      label_logits_(tokens),
+      pivots_(tokens + kLanes),
+      factors_(tokens + kLanes) {}
+
+void TokenGradients::take(const int64_t* rows, int64_t count, const int32_t* labels, const double* lse,
+                          const float* grad_logps, double temperature) {
+  temperature_ = temperature;
+  for (int64_t r = 0; r < count; r++) {
+    const int64_t i = rows[r];
+    labels_[r] = labels[i];
+    lse_[r] = lse[i];
+    upstream_[r] = grad_logps[i] / temperature;
+    const Softmax softmax(lse[i], temperature, -upstream_[r]);
+    pivots_[r] = softmax.pivot;
+    factors_[r] = softmax.factor;
+  }
+  for (int64_t r = count; r < round_up(count, kLanes); r++) {
+    pivots_[r] = std::numeric_limits<float>::infinity();
+    factors_[r] = 0;
+  }
+}
+
+void TokenGradients::replace(const Tile& tile, int64_t first, const Kernels& kernels) {
+  const auto each_label = [&](auto use) {
+    for (int64_t r = 0; r < tile.tokens; r++) {
+      const int64_t word = labels_[r] - first;
+      if (word >= 0 && word < tile.words) use(r, tile.x[word * tile.row + r]);
+    }
+  };
+  each_label([&](int64_t r, float x) { label_logits_[r] = x; });
+  kernels.grad_tile(tile, pivots_.get(), factors_.get(), slope_of(temperature_));
+  each_label([&](int64_t r, float& d) {
+    d = static_cast<float>(label_gradient(label_logits_[r], lse_[r], temperature_, upstream_[r]));
+  });
+}
+
+void add_columns(const Tile& tile, float* to, bool add) {
+  for (int64_t v = 0; v < tile.words; v++) {
+    double sum = 0;
+    for (int64_t r = 0; r < tile.tokens; r++) sum += tile.x[v * tile.row + r];
+    to[v] = static_cast<float>(add ? to[v] + sum : sum);
+  }
+}
+
+}  // namespace sweet
