@@ -27,10 +27,10 @@ export const readLimit = (array, threads) => timed(() => limits.read(asFloat32(a
 export const updateLimit = (array, threads) => timed(() => limits.update(asFloat32(array), threads));
 export const copyLimit = (from, to, threads) => timed(() => limits.copy(asFloat32(from), asFloat32(to), threads));
 
-/** The time that so many float32 or bfloat16 operations take at the rate of multiply-adds in registers. */
+/** The time that so many operations take at the rate of multiply-adds in registers, of bfloat16 pairs if they are quicker. */
 export function multiplyAddLimit(operations, dtype, threads) {
-  const rate = dtype === 'bfloat16' ? limits.multiplyAddBf16 : limits.multiplyAdd;
-  return timed(() => operations / (rate(threads) || limits.multiplyAdd(threads)));
+  const pairs = dtype === 'bfloat16' ? limits.multiplyAddBf16 : () => 0;
+  return timed(() => operations / Math.max(pairs(threads), limits.multiplyAdd(threads)));
 }
 
 function asFloat32(array) {

@@ -31,7 +31,7 @@ export type ReferenceArgs = readonly [View] | readonly [undefined, ...HeadArgs];
 type Status = Fault | undefined;
 
 export interface Backend {
-  name: 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
+  name: 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
   available: boolean;
   active: boolean;
   reason?: string;

@@ -130,7 +130,7 @@ Napi::Value rate_multiply_add_bf16(const Napi::CallbackInfo& info) {
     __m512 chain[kChains];
     const __m512bh x = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0.5f), _mm512_set1_ps(0.25f));
 #pragma GCC unroll 16
-    for (int i = 0; i < kChains; i++) chain[i] = _mm512_setzero_ps();
+    for (int i = 0; i < kChains; i++) chain[i] = _mm512_set1_ps(static_cast<float>(i));
     for (int64_t r = 0; r < kRounds; r++) {
 #pragma GCC unroll 16
       for (int i = 0; i < kChains; i++) chain[i] = _mm512_dpbf16_ps(chain[i], x, x);

@@ -88,4 +88,8 @@ const Kernels* kernels_neon();
 
 const PairKernels* pair_kernels_avx512bf16();
 
+/** So many rounds of products of pairs, or of single numbers: to find out which are quicker here. */
+float exercise_pairs_avx512bf16(int rounds);
+float exercise_numbers_avx512bf16(int rounds);
+
 }  // namespace sweet

@@ -27,8 +27,35 @@ void narrow_tile(const Tile& tile, uint32_t* pairs, bf16* words) {
 
 constexpr PairKernels kPairKernels = {avx512::product<Pairs>, narrow_tile};
 
+/** Twelve chains, enough for any latency; every one of its own, lest the compiler compute one for all. */
+template <class Step>
+float exercise(int rounds) {
+  using namespace avx512;
+  alignas(64) uint32_t words[kLanes];
+  for (uint32_t i = 0; i < kLanes; i++) words[i] = 0x3f803f80;  // about 1, as a number and as a pair
+  V sums[12];
+  for (int i = 0; i < 12; i++) sums[i] = set1(static_cast<float>(i));
+  const auto x = Step::spread(words);
+  for (int r = 0; r < rounds; r++) {
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; i++) sums[i] = Step::multiply_add(x, words, sums[i]);
+  }
+  V sum = sums[0];
+  for (int i = 1; i < 12; i++) sum = add(sum, sums[i]);
+  return max_lanes(sum);
+}
+
+struct Numbers {
+  static __m512 spread(const uint32_t* a) { return _mm512_set1_ps(*reinterpret_cast<const float*>(a)); }
+  static __m512 multiply_add(__m512 x, const uint32_t* b, __m512 sum) {
+    return _mm512_fmadd_ps(x, _mm512_loadu_ps(b), sum);
+  }
+};
+
 }  // namespace
 
 const PairKernels* pair_kernels_avx512bf16() { return &kPairKernels; }
+float exercise_pairs_avx512bf16(int rounds) { return exercise<Pairs>(rounds); }
+float exercise_numbers_avx512bf16(int rounds) { return exercise<Numbers>(rounds); }
 
 }  // namespace sweet
