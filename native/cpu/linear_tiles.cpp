@@ -74,19 +74,22 @@ void Tiles::take(const int64_t* rows, int64_t count) {
   });
 }
 
-Tile Tiles::logits(int64_t first, int slot) {
-  const Tile tile = {tile_.get() + slot * kTileWords * tile_row_, tile_row_, std::min(kTileWords, head_.vocab - first),
-                     count_};
+Tile Tiles::tile(int64_t first, float* x) const {
+  return {x, tile_row_, std::min(kTileWords, head_.vocab - first), count_};
+}
+
+Tile Tiles::logits(int64_t first, int slot, float* to) {
+  const Tile result = tile(first, to ? to : tile_.get() + slot * tile_size());
   const int64_t lanes = round_up(count_, kLanes);
   if (head_.bias) {
     float bias[kTileWords];
     const char* const from = static_cast<const char*>(head_.bias) + first * bytes_of(head_.dtype);
-    kernels_.widen(from, head_.dtype, tile.words, bias);
-    for (int64_t v = 0; v < tile.words; v++) std::fill_n(tile.x + v * tile_row_, lanes, bias[v]);
+    kernels_.widen(from, head_.dtype, result.words, bias);
+    for (int64_t v = 0; v < result.words; v++) std::fill_n(result.x + v * tile_row_, lanes, bias[v]);
   }
-  product({weight_rows(first, tile.words, slot), row_words_, 1, tile.words, row_words_, hidden_.get(), tile.x,
+  product({weight_rows(first, result.words, slot), row_words_, 1, result.words, row_words_, hidden_.get(), result.x,
            tile_row_, lanes, head_.bias != nullptr});
-  return tile;
+  return result;
 }
 
 void Tiles::multiply(const Tile& tile, int64_t first, int slot, float* grad_hidden, bool add_hidden, float* grad_weight,

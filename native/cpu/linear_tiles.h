@@ -40,8 +40,15 @@ class Tiles {
   /** Packs the hidden states of these rows. */
   void take(const int64_t* rows, int64_t count);
 
-  /** Logits of the words from `first` on, before the temperature: the same bits whatever they are for. */
-  Tile logits(int64_t first, int slot);
+  /** The tile of the words from `first` on, over memory of tile_size() numbers. */
+  Tile tile(int64_t first, float* x) const;
+  int64_t tile_size() const { return kTileWords * tile_row_; }
+
+  /**
+   * Logits of the words from `first` on, before the temperature, in `to` or, if that is null, in the slot's memory: the
+   * same bits whatever they are for.
+   */
+  Tile logits(int64_t first, int slot, float* to);
 
   /** grad_hidden[count, H] (+)= tileᵀ · weight,  grad_weight[words, H] (+)= tile · hidden. */
   void multiply(const Tile& tile, int64_t first, int slot, float* grad_hidden, bool add_hidden, float* grad_weight,

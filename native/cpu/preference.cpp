@@ -61,7 +61,7 @@ Status Preference::check(const int32_t* labels) {
   return {};
 }
 
-double Preference::coefficient(int64_t t, int64_t k) {
+double Preference::coefficient(int64_t t, int64_t k) const {
   switch (options_.normalization) {
     case Normalization::turn_mean:
       return turn_lengths_[t] > 0 ? 1.0 / turn_lengths_[t] : 0.0;
@@ -73,32 +73,89 @@ double Preference::coefficient(int64_t t, int64_t k) {
   return 1.0;
 }
 
+double Preference::log_ratios(int64_t t, const float* logps, const float* ref_logps) const {
+  double sum = 0;
+  for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+    if (keeps_[i]) sum += static_cast<double>(logps[i]) - ref_logps[i];
+  }
+  return sum;
+}
+
+double Preference::denominator() const {
+  if (options_.pair_denominator > 0) return options_.pair_denominator;
+  double sum = 0;
+  for (int64_t p = 0; p < pairs(); p++) sum += weights_[p];
+  return sum;
+}
+
+bool Preference::separable() const {
+  Scratch<uint8_t> seen(units_);
+  if (!seen.ok() || options_.nll_coef > 0) return false;
+  std::fill_n(seen.get(), units_, uint8_t{0});
+  for (int64_t p = 0; p < pairs(); p++) {
+    if (seen[chosen_[p]]++ || seen[rejected_[p]]++) return false;
+  }
+  return true;
+}
+
+int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) const {
+  int64_t n = 0;
+  const auto add = [&](int64_t k, double sign) {
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+      const float count = static_cast<float>(sign * coefficient(t, k));
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+        if (keeps_[i]) rows[n++] = i, counts[i] = count;
+      }
+    }
+  };
+  if (p >= 0) {
+    add(chosen_[p], 1);
+    add(rejected_[p], -1);
+    return n;
+  }
+  Scratch<uint8_t> paired(units_);
+  if (!paired.ok()) return 0;
+  std::fill_n(paired.get(), units_, uint8_t{0});
+  for (int64_t q = 0; q < pairs(); q++) paired[chosen_[q]] = paired[rejected_[q]] = 1;
+  for (int64_t k = 0; k < units_; k++) {
+    if (!paired[k]) add(k, 0);
+  }
+  return n;
+}
+
+double Preference::pair_slope(int64_t p, const float* logps, const float* ref_logps) const {
+  const auto score = [&](int64_t k) {
+    double sum = 0;
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+      sum += log_ratios(t, logps, ref_logps) * coefficient(t, k);
+    }
+    return sum;
+  };
+  const double weight = weights_[p] / denominator();
+  if (weight == 0) return 0;
+  return weight * pair_term(options_.pair_loss, score(chosen_[p]) - score(rejected_[p])).slope;
+}
+
 void Preference::compute(const float* logps, const float* ref_logps, const PreferenceOut& out) {
   for (int64_t k = 0; k < units_; k++) {
     unit_scores_[k] = unit_slopes_[k] = unit_logps_[k] = unit_nll_[k] = 0;
     for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
-      double ratios = 0;
       for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
-        if (!keeps_[i]) continue;
-        ratios += static_cast<double>(logps[i]) - ref_logps[i];
-        unit_logps_[k] += logps[i];
+        if (keeps_[i]) unit_logps_[k] += logps[i];
       }
-      const double score = ratios * coefficient(t, k);
+      const double ratios = log_ratios(t, logps, ref_logps), score = ratios * coefficient(t, k);
       unit_scores_[k] += score;
       out.turn_advantages[t] = static_cast<float>(options_.normalization == Normalization::turn_mean ? score : ratios);
     }
   }
 
   const double beta = options_.pair_loss.beta;
-  double weight_sum = 0, chosen_tokens = 0, wins = 0;
-  for (int64_t p = 0; p < batch_.pairs.count; p++) {
-    weight_sum += weights_[p];
-    chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
-  }
-  const double denominator = options_.pair_denominator > 0 ? options_.pair_denominator : weight_sum;
+  double chosen_tokens = 0, wins = 0;
+  for (int64_t p = 0; p < pairs(); p++) chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
+  const double all_weights = denominator();
 
   double preference_loss = 0, nll = 0;
-  for (int64_t p = 0; p < batch_.pairs.count; p++) {
+  for (int64_t p = 0; p < pairs(); p++) {
     const int32_t chosen = chosen_[p], rejected = rejected_[p];
     const double delta = unit_scores_[chosen] - unit_scores_[rejected];
     const PairTerm term = pair_term(options_.pair_loss, delta);
@@ -110,7 +167,7 @@ void Preference::compute(const float* logps, const float* ref_logps, const Prefe
     nll -= unit_logps_[chosen];
     unit_nll_[chosen] += 1;
 
-    const double weight = weights_[p] / denominator;
+    const double weight = weights_[p] / all_weights;
     if (weight == 0) continue;  // a pair of weight 0 is absent, be its loss infinite
     preference_loss += weight * term.loss;
     unit_slopes_[chosen] += weight * term.slope;

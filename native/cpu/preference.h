@@ -19,9 +19,31 @@ class Preference {
   /** After check() said ok. out.grad_logps is the gradient of the loss, 0 at dropped tokens. */
   void compute(const float* logps, const float* ref_logps, const PreferenceOut& out);
 
+  int64_t pairs() const { return batch_.pairs.count; }
+
+  /**
+   * Whether the gradient at every token of a pair is one number, known with the pair's scores, times what is known
+   * before: no unit is in two pairs, and there is no NLL.
+   */
+  bool separable() const;
+
+  /**
+   * The kept tokens of pair p; counts[i] becomes what the log-prob of token i counts in the difference of the pair's
+   * scores. Room for all N in both; the number of tokens is returned. Pair −1: the units that are in no pair.
+   */
+  int64_t tokens_of_pair(int64_t p, int64_t* rows, float* counts) const;
+
+  /** ∂loss/∂(score of the chosen unit − score of the rejected one). */
+  double pair_slope(int64_t p, const float* logps, const float* ref_logps) const;
+
  private:
   /** What a log-ratio of turn t counts in the score of its unit k. */
-  double coefficient(int64_t t, int64_t k);
+  double coefficient(int64_t t, int64_t k) const;
+
+  /** Σ over the kept tokens of turn t of logp − ref logp. */
+  double log_ratios(int64_t t, const float* logps, const float* ref_logps) const;
+
+  double denominator() const;
 
   const PreferenceBatch& batch_;
   const PreferenceOptions& options_;

@@ -1,5 +1,6 @@
 #include "update.h"
 
+#include "one_pass.h"
 #include "rows.h"
 
 namespace sweet {
@@ -23,6 +24,11 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
     status = forward_of(update.reference, labels.get(), {ref_room.get(), ref_lse.get(), nullptr, true});
     if (!status.ok()) return status;
     ref_logps = ref_room.get();
+  }
+  if (one_pass_pays(update, preference)) {
+    status = one_pass(update, preference, labels.get(), ref_logps, out);
+    if (status.ok()) preference.compute(out.logps, ref_logps, out.preference);
+    if (status.ok()) return status;
   }
   status = forward_of(update.head, labels.get(), {out.logps, lse.get(), nullptr, true});
   if (!status.ok()) return status;
