@@ -1,5 +1,5 @@
 import { criticUpdate, tokenLogps, tokenLogpsBackward, trajectoryPreferenceLoss } from 'sweet-rl';
-import { labelsOf, logitsOf, pairOf } from './data.js';
+import { labelsOf, logitsOf, pairsOf } from './data.js';
 import { plainCritic } from './plain.js';
 
 /** The whole update against its parts called one by one, and against plain JavaScript. */
@@ -13,7 +13,7 @@ function updateCase({ rows, vocab, tokensPerTurn, backend, threads }) {
   const logits = logitsOf(rows * vocab);
   const labels = labelsOf(rows, vocab);
   const refLogps = new Float32Array(rows).fill(-Math.log(vocab));
-  const pair = pairOf(rows, tokensPerTurn);
+  const pair = pairsOf(rows, tokensPerTurn, 1);
   const gradLogits = new Float32Array(logits.length);
   return {
     op: 'criticUpdate',

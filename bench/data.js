@@ -15,13 +15,23 @@ export function toBfloat16(numbers) {
 
 export const labelsOf = (rows, vocab) => Int32Array.from({ length: rows }, (_, i) => (i * 997) % vocab);
 
-/** Rows of two trajectories of turns of one length. */
-export function pairOf(rows, tokensPerTurn) {
+/** Hidden states and a weight whose logits spread over about −6 … 6. */
+export function linearHeadOf(rows, width, vocab, dtype) {
+  const stored = (count) => {
+    const numbers = logitsOf(count);
+    for (let i = 0; i < count; i++) numbers[i] /= 24;
+    return dtype === 'bfloat16' ? toBfloat16(numbers) : numbers;
+  };
+  return { hidden: stored(rows * width), weight: stored(vocab * width), dtype };
+}
+
+/** Rows of pairs of trajectories of turns of one length. */
+export function pairsOf(rows, tokensPerTurn, pairs) {
   const turns = rows / tokensPerTurn;
   return {
     turnOffsets: Int32Array.from({ length: turns + 1 }, (_, t) => t * tokensPerTurn),
-    trajectoryOffsets: Int32Array.from([0, turns / 2, turns]),
-    chosen: Int32Array.from([0]),
-    rejected: Int32Array.from([1]),
+    trajectoryOffsets: Int32Array.from({ length: 2 * pairs + 1 }, (_, k) => (k * turns) / (2 * pairs)),
+    chosen: Int32Array.from({ length: pairs }, (_, p) => 2 * p),
+    rejected: Int32Array.from({ length: pairs }, (_, p) => 2 * p + 1),
   };
 }

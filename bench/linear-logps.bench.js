@@ -1,36 +1,106 @@
-import { linearLogps, linearLogpsBackward } from 'sweet-rl';
-import { labelsOf, logitsOf, toBfloat16 } from './data.js';
+import {
+  backends,
+  criticUpdate,
+  linearLogps,
+  linearLogpsBackward,
+  setThreads,
+  trajectoryPreferenceLoss,
+  useBackend,
+} from 'sweet-rl';
+import { labelsOf, linearHeadOf, pairsOf } from './data.js';
 import { multiplyAddLimit } from './machine.js';
+import { extraMemory } from './memory.js';
+import { startLinearPeers } from './peers.js';
 
-/** 2·N·H·V operations forward, 6·N·H·V backward, where the logits are formed again. */
-export function* cases({ quick, backend, threadCounts }) {
-  const [rows, width, vocab] = [quick ? 128 : 512, 896, 32_768];
+const DTYPES = ['float32', 'bfloat16'];
+const gigaflops = (amount) => ({ amount, unit: 'GFLOP/s' });
+
+export async function* cases({ quick, backend, threadCounts, report }) {
   const threads = Math.max(...threadCounts);
-  for (const dtype of ['float32', 'bfloat16']) {
-    const stored = (count) => {
-      const numbers = logitsOf(count).map((x) => x / 24);
-      return dtype === 'bfloat16' ? toBfloat16(numbers) : numbers;
-    };
-    const head = { hidden: stored(rows * width), weight: stored(vocab * width), labels: labelsOf(rows, vocab) };
-    const input = dtype === 'bfloat16' ? { ...head, dtype } : head;
-    const gradLogps = new Float32Array(rows).fill(1e-3);
-    const { lse } = linearLogps(input);
-    const out = linearLogpsBackward({ ...input, lse, gradLogps });
-    const shape = { rows, vocab, width, dtype, backend, threads };
-    const operations = 2 * rows * width * vocab;
+  const shape = { rows: quick ? 128 : 512, width: 896, vocab: 32_768, threads };
+  const others = backends().flatMap(({ name, available }) => (available && name !== backend ? [name] : []));
+  for (const dtype of DTYPES) yield* headCases({ ...shape, dtype, backend, peers: true, report });
+  for (const other of others.filter((name) => name !== 'portable')) {
+    // The two of AVX-512 differ in their products of bfloat16 alone.
+    const dtypes = other.startsWith('avx512') ? ['bfloat16'] : DTYPES;
+    for (const dtype of dtypes) yield* headCases({ ...shape, dtype, backend: other, peers: false, report });
+  }
+  yield updateCase({ ...shape, rows: quick ? 1024 : 4096, backend });
+  if (!quick) yield* memoryCases({ rows: 8192, width: 896, vocab: 151_936, backend, threads });
+}
+
+/** 2·N·H·V operations forward, 8·N·H·V with the backward pass, where the logits are formed again. */
+async function* headCases({ rows, width, vocab, dtype, backend, threads, peers, report }) {
+  const shape = { rows, width, vocab, dtype, backend, threads };
+  const input = { ...linearHeadOf(rows, width, vocab, dtype), labels: labelsOf(rows, vocab) };
+  const gradLogps = new Float32Array(rows).fill(1e-3);
+  const operations = 2 * rows * width * vocab;
+  useBackend(backend);
+  setThreads(threads);
+  const { lse } = linearLogps(input);
+  const out = linearLogpsBackward({ ...input, lse, gradLogps });
+  const backward = () => linearLogpsBackward({ ...input, lse, gradLogps, out });
+
+  const running = peers ? await startLinearPeers({ ...input, ...shape }, report) : [];
+  const contenders = (what) =>
+    Object.fromEntries(running.flatMap((peer) => (peer[what] ? [[peer.name, peer[what]]] : [])));
+  yield {
+    op: 'linearLogps',
+    ...shape,
+    limit: multiplyAddLimit(operations, dtype, threads),
+    work: gigaflops(operations),
+    contenders: { 'sweet-rl': () => linearLogps(input), ...contenders('product'), ...contenders('forward') },
+  };
+  yield {
+    op: 'linearLogps and backward',
+    ...shape,
+    limit: multiplyAddLimit(4 * operations, dtype, threads),
+    work: gigaflops(4 * operations),
+    contenders: {
+      'sweet-rl': () => {
+        linearLogps(input);
+        backward();
+      },
+      ...contenders('both'),
+    },
+  };
+  for (const { close } of running) close?.();
+}
+
+/** Eight trajectories in four pairs: one pass over the logits against the parts, which form them twice. */
+function updateCase({ rows, width, vocab, backend, threads }) {
+  const input = { ...linearHeadOf(rows, width, vocab, 'float32'), labels: labelsOf(rows, vocab) };
+  const refLogps = new Float32Array(rows).fill(-Math.log(vocab));
+  const batch = pairsOf(rows, 64, 4);
+  const out = { gradHidden: new Float32Array(rows * width), gradWeight: new Float32Array(vocab * width) };
+  return {
+    op: 'criticUpdate from hidden states',
+    rows,
+    width,
+    vocab,
+    dtype: 'float32',
+    backend,
+    threads,
+    work: gigaflops(8 * rows * width * vocab),
+    contenders: {
+      'sweet-rl': () => criticUpdate({ ...input, refLogps, ...batch, out }),
+      'sweet-rl, part by part': () => {
+        const { logps, lse } = linearLogps(input);
+        const { gradLogps } = trajectoryPreferenceLoss({ logps, refLogps, ...batch });
+        linearLogpsBackward({ ...input, lse, gradLogps, out });
+      },
+    },
+  };
+}
+
+/** Memory beyond inputs and outputs, where the logits alone would be 5 GB. */
+function* memoryCases(shape) {
+  for (const op of ['linearLogps', 'linearLogpsBackward']) {
     yield {
-      op: 'linearLogps',
+      op: `${op}, extra memory`,
       ...shape,
-      limit: multiplyAddLimit(operations, dtype, threads),
-      work: { amount: operations, unit: 'GFLOP/s' },
-      contenders: { 'sweet-rl': () => linearLogps(input) },
-    };
-    yield {
-      op: 'linearLogpsBackward',
-      ...shape,
-      limit: multiplyAddLimit(3 * operations, dtype, threads),
-      work: { amount: 3 * operations, unit: 'GFLOP/s' },
-      contenders: { 'sweet-rl': () => linearLogpsBackward({ ...input, lse, gradLogps, out }) },
+      dtype: 'float32',
+      memory: { 'sweet-rl': () => extraMemory({ op, ...shape }) },
     };
   }
 }

@@ -12,17 +12,35 @@ const importPeer = (name) => import(pathToFileURL(peersRequire.resolve(name)).hr
 
 const PEERS = { 'plain JavaScript': plain, PyTorch: torch, 'jax-js': jax, 'tfjs wasm': tfjs, onnxruntime: onnx };
 
+const LINEAR_PEERS = { oneDNN, PyTorch: torchLinear };
+
 /** The peers that are there, ready to run on this input: { name, forward?, both?, close? }. */
-export async function startPeers(input, report) {
+export const startPeers = (input, report) => start(PEERS, input, report);
+
+/** The same for a linear head; a `product` is the bare matrix product alone. */
+export const startLinearPeers = (input, report) => start(LINEAR_PEERS, input, report);
+
+async function start(peers, input, report) {
   const running = [];
-  for (const [name, start] of Object.entries(PEERS)) {
+  for (const [name, startPeer] of Object.entries(peers)) {
     try {
-      running.push(await start(input));
+      running.push(await startPeer(input));
     } catch (error) {
       report(`${name} is left out: ${String(error.message).split('\n')[0]}`);
     }
   }
   return running;
+}
+
+function oneDNN({ hidden, weight, rows, width, vocab, dtype, threads }) {
+  process.env.OMP_WAIT_POLICY = 'PASSIVE';
+  const { product, version } = createRequire(import.meta.url)('../build/bench/sweet_onednn.node');
+  const run = () => product(hidden, weight, rows, width, vocab, dtype === 'bfloat16', threads) * 1e3;
+  return { name: `oneDNN ${version}, bare product`, product: Object.assign(run, { timesItself: true }) };
+}
+
+function torchLinear({ rows, width, vocab, dtype, threads }) {
+  return torchProcess('torch_linear.py', [rows, width, vocab, dtype, threads]);
 }
 
 function plain({ logits, labels, rows, vocab }) {
@@ -35,13 +53,17 @@ function plain({ logits, labels, rows, vocab }) {
   return { name: 'plain JavaScript, 1 thread', forward, both };
 }
 
+function torch({ rows, vocab, threads }) {
+  return torchProcess('torch_rows.py', [rows, vocab, threads]);
+}
+
 /** One Python process that waits for the word and answers with its own time. */
-async function torch({ rows, vocab, threads }) {
+async function torchProcess(file, args) {
   const python = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import torch']).status === 0);
   if (python === undefined) throw new Error('no python3 here can import torch');
-  const script = fileURLToPath(new URL('./peers/torch_rows.py', import.meta.url));
+  const script = fileURLToPath(new URL(`./peers/${file}`, import.meta.url));
   // Threads that spin while they wait would take their time from whoever is measured next.
-  const child = spawn(python, [script, rows, vocab, threads].map(String), {
+  const child = spawn(python, [script, ...args.map(String)], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, OMP_WAIT_POLICY: 'PASSIVE' },
   });

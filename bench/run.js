@@ -33,7 +33,8 @@ const context = {
   quick: options.quick,
   backend,
   threadCounts: all > 1 ? [1, all] : [1],
-  peers: (input) => startPeers(input, (line) => console.log(`  ${line}`)),
+  report: (line) => console.log(`  ${line}`),
+  peers: (input) => startPeers(input, context.report),
 };
 const describe = ({ op, rows, width, vocab, dtype, backend, threads }) =>
   [
@@ -50,10 +51,16 @@ const results = [];
 const files = readdirSync(new URL('.', import.meta.url)).filter((name) => name.endsWith('.bench.js'));
 for (const [i, file] of files.entries()) {
   const { cases } = await import(`./${file}`);
-  for await (const { contenders, limit, work, ...shape } of cases(context)) {
+  for await (const { contenders, limit, work, memory, ...shape } of cases(context)) {
     const title = describe(shape);
     if (!`${file} ${title}`.includes(options.filter)) continue;
     console.log(`\n[${i + 1}/${files.length}] ${title}`);
+    for (const [name, bytes] of Object.entries(memory ?? {})) {
+      const row = { mebibytes: Math.round(bytes() / 2 ** 20) };
+      results.push({ ...shape, name, ...row });
+      console.log(`  ${name.padEnd(28)} ${row.mebibytes} MiB`);
+    }
+    if (memory) continue;
     useBackend(shape.backend);
     setThreads(shape.threads);
     const running = limit === undefined ? contenders : { limit, ...contenders };

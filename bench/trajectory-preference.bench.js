@@ -1,5 +1,5 @@
 import { trajectoryPreferenceLoss, turnAdvantages, turnPreferenceLoss } from 'sweet-rl';
-import { pairOf } from './data.js';
+import { pairsOf } from './data.js';
 
 /** What stands beside the rows: reductions over tokens and turns, microseconds where the rows take milliseconds. */
 export function* cases({ backend }) {
@@ -9,7 +9,7 @@ export function* cases({ backend }) {
   ]) {
     const logps = Float32Array.from({ length: rows }, (_, i) => -1 - (i % 7));
     const refLogps = Float32Array.from({ length: rows }, (_, i) => -1 - (i % 5));
-    const { turnOffsets, trajectoryOffsets, chosen, rejected } = pairOf(rows, tokensPerTurn);
+    const { turnOffsets, trajectoryOffsets, chosen, rejected } = pairsOf(rows, tokensPerTurn, 1);
     const pair = { logps, refLogps, turnOffsets, chosen, rejected };
     yield {
       op: `${rows} tokens`,
