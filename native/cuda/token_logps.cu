@@ -1,0 +1,302 @@
+// Rows of logits. Forward: a block takes a segment of a row, reads it once in 16-byte vectors and leaves (pivot, sum,
+// weighted sum); a thread per row joins the segments in their order. Backward: a thread per row prepares what the words
+// of the row have in common and the label's own gradient, since in place its logit is about to go; then one read and
+// one write.
+//
+// Segments are as long as the CPU's, whatever the number of rows: a row's result does not depend on its batch.
+#include <type_traits>
+
+#include "../softmax.h"
+#include "../token_logps.h"
+#include "device.h"
+#include "layout.h"
+#include "rows.h"
+
+namespace sweet {
+namespace cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kSegment = 16384;
+constexpr int kAhead = 4;  // vectors that a thread loads before it needs the first
+
+struct RowSums {
+  float pivot;
+  double sum, weighted;
+};
+
+/** A thread's share of a segment: its pivot is the largest of its words so far. */
+struct Sums {
+  float pivot, sum, weighted;
+};
+
+/** What −∞ is measured from: −∞ − −∞ would be NaN. */
+__device__ inline float finite(float pivot) { return pivot == -INFINITY ? 0.0f : pivot; }
+
+/** One word more; `weighted` only with entropy. The words' own sum is kept apart until the pivot has moved. */
+template <bool kEntropy>
+__device__ inline void add(float x, float pivot, float slope, float* sum, float* weighted) {
+  const float t = (x - pivot) * slope, e = power_of_two(t);
+  *sum += e;
+  if (kEntropy && e != 0) *weighted += t * e;
+}
+
+template <bool kEntropy>
+__device__ inline void move_pivot(Sums& sums, float largest, float slope) {
+  if (!(largest > sums.pivot)) return;
+  if (sums.pivot != -INFINITY) {
+    const float t = (sums.pivot - largest) * slope, factor = power_of_two(t);
+    if (kEntropy) sums.weighted = factor == 0 ? 0.0f : (sums.weighted + sums.sum * t) * factor;
+    sums.sum *= factor;
+  }
+  sums.pivot = largest;
+}
+
+/** So many vectors at once: one move of the pivot for all of them, short sums before the long one. */
+template <bool kEntropy, int kCount, class T>
+__device__ inline void add_vectors(Sums& sums, const Vector<T> (&vectors)[kCount], float slope) {
+  float largest = -INFINITY;
+#pragma unroll
+  for (int k = 0; k < kCount; k++) {
+#pragma unroll
+    for (int j = 0; j < Vector<T>::kSize; j++) largest = fmaxf(largest, to_float(vectors[k].at[j]));
+  }
+  move_pivot<kEntropy>(sums, largest, slope);
+  const float pivot = finite(sums.pivot);
+  float sum = 0, weighted = 0;
+#pragma unroll
+  for (int k = 0; k < kCount; k++) {
+    float of_vector = 0;
+#pragma unroll
+    for (int j = 0; j < Vector<T>::kSize; j++) {
+      add<kEntropy>(to_float(vectors[k].at[j]), pivot, slope, &of_vector, &weighted);
+    }
+    sum += of_vector;
+  }
+  sums.sum += sum;
+  sums.weighted += weighted;
+}
+
+template <bool kEntropy>
+__device__ inline void add_word(Sums& sums, float x, float slope) {
+  move_pivot<kEntropy>(sums, x, slope);
+  add<kEntropy>(x, finite(sums.pivot), slope, &sums.sum, &sums.weighted);
+}
+
+/** A number that is known where code is compiled. */
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
+
+/** Calls vectors(v, count) for the aligned vectors of a segment that are this thread's, and word(v) for the others. */
+template <class T, class Vectors, class Word>
+__device__ inline void each_of_segment(const Split& at, int words, Vectors vectors, Word word) {
+  constexpr int size = Vector<T>::kSize, step = kThreads * size;
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int v = thread; v < at.first; v += kThreads) word(v);
+  int v = at.first + thread * size;
+  for (; v + (kAhead - 1) * step < at.last; v += kAhead * step) vectors(v, Count<kAhead>());
+  for (; v < at.last; v += step) vectors(v, Count<1>());
+  for (int w = at.last + thread; w < words; w += kThreads) word(w);
+}
+
+/** This thread's words of the segment at x. */
+template <bool kEntropy, class T>
+__device__ inline Sums sum_words(const T* x, int words, float slope) {
+  Sums sums{-INFINITY, 0, 0};
+  const auto add_some = [&](int v, auto count) {
+    Vector<T> vectors[decltype(count)::value];
+#pragma unroll
+    for (int k = 0; k < decltype(count)::value; k++) vectors[k] = load(x + v + k * kThreads * Vector<T>::kSize);
+    add_vectors<kEntropy>(sums, vectors, slope);
+  };
+  each_of_segment<T>(split(x, words), words, add_some, [&](int v) { add_word<kEntropy>(sums, to_float(x[v]), slope); });
+  return sums;
+}
+
+/** The threads' sums around their largest pivot. */
+template <bool kEntropy>
+__device__ inline RowSums join_block(const Sums& own, float slope) {
+  __shared__ float pivots[kWarps];
+  __shared__ double room[kWarps];
+  const float pivot = block_max(own.pivot, pivots);
+  double sum = 0, weighted = 0;
+  if (own.sum != 0) {  // else masked words alone: their pivot may be −∞
+    const float t = (own.pivot - pivot) * slope;
+    const double factor = power_of_two(t);
+    sum = own.sum * factor;
+    if (kEntropy) weighted = factor == 0 ? 0 : (own.weighted + static_cast<double>(own.sum) * t) * factor;
+  }
+  sum = block_sum(sum, room);
+  if (kEntropy) weighted = block_sum(weighted, room);
+  return {pivot, sum, weighted};
+}
+
+/** Block b has segment b % per_row of row b / per_row. */
+struct Cut {
+  int64_t vocab, stride;
+  unsigned per_row;
+
+  explicit Cut(const Head& head)
+      : vocab(head.vocab),
+        stride(head.stride),
+        per_row(static_cast<unsigned>((head.vocab + kSegment - 1) / kSegment)) {}
+
+  __device__ int64_t row() const { return blockIdx.x / per_row; }
+  __device__ int64_t first_word() const { return static_cast<int64_t>(blockIdx.x % per_row) * kSegment; }
+  __device__ int words() const {
+    const int64_t left = vocab - first_word();
+    return left < kSegment ? static_cast<int>(left) : kSegment;
+  }
+};
+
+template <class T, bool kEntropy>
+__global__ void __launch_bounds__(kThreads)
+    sum_segments_kernel(const T* logits, Cut cut, const int32_t* labels, bool skip_ignored, float slope, RowSums* sums,
+                        const Outcome* outcome) {
+  if (refused(outcome) || !is_read(labels[cut.row()], skip_ignored)) return;
+  const T* const x = logits + cut.row() * cut.stride + cut.first_word();
+  const RowSums segment = join_block<kEntropy>(sum_words<kEntropy>(x, cut.words(), slope), slope);
+  if (threadIdx.x == 0) sums[blockIdx.x] = segment;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    end_rows_kernel(const T* logits, int64_t rows, Cut cut, const int32_t* labels, double temperature,
+                    const RowSums* sums, RowsOut out, const Outcome* outcome) {
+  const int64_t i = global_thread();
+  if (refused(outcome) || i >= rows) return;
+  const int32_t label = labels[i];
+  RowEnd end{0, 0, 0};
+  if (is_read(label, out.skip_ignored)) {
+    const float label_logit = label >= 0 ? to_float(logits[i * cut.stride + label]) : 0.0f;
+    end = end_of_row(sums + i * cut.per_row, cut.per_row, label, label_logit, temperature);
+  }
+  out.logps[i] = end.logp;
+  if (out.lse) out.lse[i] = end.lse;
+  if (out.lse32) out.lse32[i] = static_cast<float>(end.lse);
+  if (out.entropy) out.entropy[i] = end.entropy;
+}
+
+/** What the gradients of a row have in common, and that of its label. */
+struct RowGradient {
+  float pivot, factor, of_label;
+  int32_t label;
+};
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    prepare_rows_kernel(const T* logits, int64_t rows, int64_t stride, const int32_t* labels, double temperature,
+                        const double* lse, const float* lse32, const float* grad_logps, RowGradient* gradients,
+                        const Outcome* outcome) {
+  const int64_t i = global_thread();
+  if (refused(outcome) || i >= rows) return;
+  const int32_t label = labels[i];
+  RowGradient gradient{0, 0, 0, label};
+  if (label >= 0) {
+    const double g = grad_logps[i] / temperature, row_lse = lse ? lse[i] : lse32[i];
+    const Softmax softmax(row_lse, temperature, -g);
+    const float label_logit = to_float(logits[i * stride + label]);
+    gradient.pivot = softmax.pivot;
+    gradient.factor = softmax.factor;
+    gradient.of_label = static_cast<float>(label_gradient(label_logit, row_lse, temperature, g));
+  }
+  gradients[i] = gradient;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits, Cut cut, const RowGradient* gradients,
+                                                                 float slope, T* out, const Outcome* outcome) {
+  if (refused(outcome)) return;
+  constexpr int size = Vector<T>::kSize, step = kThreads * size;
+  const RowGradient row = gradients[cut.row()];
+  const int words = cut.words();
+  const int64_t offset = cut.row() * cut.stride + cut.first_word();
+  const T* const x = logits + offset;
+  T* const grad = out + offset;
+  if (row.label < 0) {  // dropped: its logits are never read
+    const auto zero = [&](int v) { from_float(0.0f, grad + v); };
+    const auto zeros = [&](int v, auto count) {
+      const uint4 bits = make_uint4(0, 0, 0, 0);
+      for (int k = 0; k < decltype(count)::value; k++) *reinterpret_cast<uint4*>(grad + v + k * step) = bits;
+    };
+    each_of_segment<T>(split(grad, words), words, zeros, zero);
+    return;
+  }
+
+  const auto gradient = [&](T logit, T* to) {
+    from_float(row.factor * power_of_two((to_float(logit) - row.pivot) * slope), to);
+  };
+  const auto one_word = [&](int v) { gradient(x[v], grad + v); };
+  const auto some_vectors = [&](int v, auto count) {
+    Vector<T> vectors[decltype(count)::value];
+#pragma unroll
+    for (int k = 0; k < decltype(count)::value; k++) vectors[k] = load(x + v + k * step);
+#pragma unroll
+    for (int k = 0; k < decltype(count)::value; k++) {
+#pragma unroll
+      for (int j = 0; j < size; j++) gradient(vectors[k].at[j], &vectors[k].at[j]);
+      store(vectors[k], grad + v + k * step);
+    }
+  };
+  // A result that is not aligned as the logits are goes word by word.
+  const bool aligned = (reinterpret_cast<uintptr_t>(x) ^ reinterpret_cast<uintptr_t>(grad)) % sizeof(Vector<T>) == 0;
+  each_of_segment<T>(aligned ? split(x, words) : Split{words, words}, words, some_vectors, one_word);
+
+  const int64_t label = row.label - cut.first_word();
+  if (label < 0 || label >= words) return;  // all threads or none
+  __syncthreads();
+  if (threadIdx.x == 0) from_float(row.of_label, grad + label);
+}
+
+}  // namespace
+
+void forward_rows(Run& run, const Head& head, const int32_t* labels, const RowsOut& out) {
+  const Cut cut(head);
+  const int64_t rows = head.rows, blocks = rows * cut.per_row;
+  RowSums* const sums = run.scratch<RowSums>(blocks);
+  with_type(head.dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T* const logits = static_cast<const T*>(head.logits);
+    run.launch("sum_segments_kernel", out.entropy ? sum_segments_kernel<T, true> : sum_segments_kernel<T, false>,
+               blocks, kThreads, logits, cut, labels, out.skip_ignored, slope_of(head.temperature), sums,
+               run.outcome());
+    run.launch("end_rows_kernel", end_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows, cut, labels,
+               head.temperature, sums, out, run.outcome());
+  });
+}
+
+void backward_rows(Run& run, const Head& head, const int32_t* labels, const double* lse, const float* lse32,
+                   const float* grad_logps, void* out) {
+  const Cut cut(head);
+  const int64_t rows = head.rows;
+  RowGradient* const gradients = run.scratch<RowGradient>(rows);
+  with_type(head.dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T* const logits = static_cast<const T*>(head.logits);
+    run.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
+               head.stride, labels, head.temperature, lse, lse32, grad_logps, gradients, run.outcome());
+    run.launch("grad_segments_kernel", grad_segments_kernel<T>, rows * cut.per_row, kThreads, logits, cut, gradients,
+               slope_of(head.temperature), static_cast<T*>(out), run.outcome());
+  });
+}
+
+}  // namespace cuda
+
+Status token_logps(const Head& head, const Labels& labels, const LogpsOut& out) {
+  cuda::Run run;
+  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, head.vocab);
+  cuda::forward_rows(run, head, checked, {out.logps, nullptr, out.lse, out.entropy, false});
+  return run.finish(nullptr);
+}
+
+Status token_logps_backward(const Head& head, const Labels& labels, const LogpsBackward& backward) {
+  cuda::Run run;
+  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, head.vocab);
+  cuda::backward_rows(run, head, checked, nullptr, backward.lse, backward.grad_logps, backward.out.logits);
+  return run.finish(nullptr);
+}
+
+}  // namespace sweet
