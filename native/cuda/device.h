@@ -68,6 +68,24 @@ __device__ inline Vector<T> load(const T* x) {
   return vector;
 }
 
+/** The same of words that start anywhere, out of the two aligned vectors in which they lie. */
+template <class T>
+__device__ inline Vector<T> load_across(const T* x) {
+  const unsigned past = static_cast<unsigned>(reinterpret_cast<uintptr_t>(x) % 16);
+  const uint4* const from = reinterpret_cast<const uint4*>(reinterpret_cast<uintptr_t>(x) - past);
+  const uint4 low = from[0], high = from[1];
+  uint32_t bits[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+  for (int i = 0; i < 6; i++) bits[i] = past & 8 ? bits[i + 2] : bits[i];
+#pragma unroll
+  for (int i = 0; i < 5; i++) bits[i] = past & 4 ? bits[i + 1] : bits[i];
+#pragma unroll
+  for (int i = 0; i < 4; i++) bits[i] = past & 2 ? bits[i] >> 16 | bits[i + 1] << 16 : bits[i];
+  Vector<T> vector;
+  memcpy(&vector, bits, sizeof(vector));
+  return vector;
+}
+
 template <class T>
 __device__ inline void store(const Vector<T>& vector, T* out) {
   uint4 bits;

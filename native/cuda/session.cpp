@@ -170,6 +170,12 @@ Status allocate(int64_t bytes, void** memory) {
 
 void release(void* memory) { cudaFree(memory); }
 
+Status set_zero(void* memory, int64_t bytes) {
+  Session* session = nullptr;
+  if (const Status status = open_session(&session); !status.ok()) return status;
+  return status_of(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), session->stream), "cudaMemsetAsync");
+}
+
 void close_staging() {
   const std::lock_guard<std::mutex> lock(staging_lock);
   for (const Staging& staging : idle_staging) {

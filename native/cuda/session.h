@@ -39,6 +39,9 @@ void close_staging();
 Status allocate(int64_t bytes, void** memory);
 void release(void* memory);
 
+/** Before anything that this thread starts on its device afterwards. */
+Status set_zero(void* memory, int64_t bytes);
+
 // Copies by way of pinned memory, done when they return. Any thread may call them; `device` is the memory's.
 Status write(int device, void* memory, const void* host, int64_t bytes);
 Status read(int device, const void* memory, void* host, int64_t bytes);

@@ -26,34 +26,30 @@ struct RowSums {
   double sum, weighted;
 };
 
-/** A thread's share of a segment: its pivot is the largest of its words so far. */
+/**
+ * A thread's share of a segment: its pivot is the largest of its words so far. Words at the pivot count exactly 1 each
+ * and are kept apart: beside a confident token all others may come to less than float32 can add to 1.
+ */
 struct Sums {
-  float pivot, sum, weighted;
+  float pivot, ones, rest, weighted;
 };
 
 /** What −∞ is measured from: −∞ − −∞ would be NaN. */
 __device__ inline float finite(float pivot) { return pivot == -INFINITY ? 0.0f : pivot; }
 
-/** One word more; `weighted` only with entropy. The words' own sum is kept apart until the pivot has moved. */
-template <bool kEntropy>
-__device__ inline void add(float x, float pivot, float slope, float* sum, float* weighted) {
-  const float t = (x - pivot) * slope, e = power_of_two(t);
-  *sum += e;
-  if (kEntropy && e != 0) *weighted += t * e;
-}
-
 template <bool kEntropy>
 __device__ inline void move_pivot(Sums& sums, float largest, float slope) {
   if (!(largest > sums.pivot)) return;
   if (sums.pivot != -INFINITY) {
-    const float t = (sums.pivot - largest) * slope, factor = power_of_two(t);
-    if (kEntropy) sums.weighted = factor == 0 ? 0.0f : (sums.weighted + sums.sum * t) * factor;
-    sums.sum *= factor;
+    const float t = (sums.pivot - largest) * slope, factor = power_of_two(t), sum = sums.ones + sums.rest;
+    if (kEntropy) sums.weighted = factor == 0 ? 0.0f : (sums.weighted + sum * t) * factor;
+    sums.rest = sum * factor;
+    sums.ones = 0;
   }
   sums.pivot = largest;
 }
 
-/** So many vectors at once: one move of the pivot for all of them, short sums before the long one. */
+/** So many vectors at once: one move of the pivot for all of them, and short sums before the long one. */
 template <bool kEntropy, int kCount, class T>
 __device__ inline void add_vectors(Sums& sums, const Vector<T> (&vectors)[kCount], float slope) {
   float largest = -INFINITY;
@@ -64,55 +60,60 @@ __device__ inline void add_vectors(Sums& sums, const Vector<T> (&vectors)[kCount
   }
   move_pivot<kEntropy>(sums, largest, slope);
   const float pivot = finite(sums.pivot);
-  float sum = 0, weighted = 0;
+  float rest = 0;
 #pragma unroll
   for (int k = 0; k < kCount; k++) {
     float of_vector = 0;
 #pragma unroll
     for (int j = 0; j < Vector<T>::kSize; j++) {
-      add<kEntropy>(to_float(vectors[k].at[j]), pivot, slope, &of_vector, &weighted);
+      const float t = (to_float(vectors[k].at[j]) - pivot) * slope, e = power_of_two(t);
+      if (t == 0) {
+        sums.ones += 1;
+      } else {
+        of_vector += e;
+      }
+      if (kEntropy && e != 0) sums.weighted += t * e;
     }
-    sum += of_vector;
+    rest += of_vector;
   }
-  sums.sum += sum;
-  sums.weighted += weighted;
+  sums.rest += rest;
 }
 
-template <bool kEntropy>
-__device__ inline void add_word(Sums& sums, float x, float slope) {
-  move_pivot<kEntropy>(sums, x, slope);
-  add<kEntropy>(x, finite(sums.pivot), slope, &sums.sum, &sums.weighted);
+/** Words v … v + 7 (or 3) of the segment at x; past its end stands −∞. */
+template <class T>
+__device__ inline Vector<T> load_words(const T* x, int v, int words) {
+  constexpr int size = Vector<T>::kSize;
+  if (v + 2 * size <= words) {
+    return reinterpret_cast<uintptr_t>(x) % sizeof(Vector<T>) == 0 ? load(x + v) : load_across(x + v);
+  }
+  Vector<T> vector;
+#pragma unroll
+  for (int j = 0; j < size; j++) {
+    if (v + j < words) {
+      vector.at[j] = x[v + j];
+    } else {
+      from_float(-INFINITY, &vector.at[j]);
+    }
+  }
+  return vector;
 }
 
-/** A number that is known where code is compiled. */
-template <int n>
-struct Count {
-  static constexpr int value = n;
-};
-
-/** Calls vectors(v, count) for the aligned vectors of a segment that are this thread's, and word(v) for the others. */
-template <class T, class Vectors, class Word>
-__device__ inline void each_of_segment(const Split& at, int words, Vectors vectors, Word word) {
-  constexpr int size = Vector<T>::kSize, step = kThreads * size;
-  const int thread = static_cast<int>(threadIdx.x);
-  for (int v = thread; v < at.first; v += kThreads) word(v);
-  int v = at.first + thread * size;
-  for (; v + (kAhead - 1) * step < at.last; v += kAhead * step) vectors(v, Count<kAhead>());
-  for (; v < at.last; v += step) vectors(v, Count<1>());
-  for (int w = at.last + thread; w < words; w += kThreads) word(w);
-}
-
-/** This thread's words of the segment at x. */
+/** This thread's words of the segment at x: the same ones in the same order wherever in memory the row starts. */
 template <bool kEntropy, class T>
 __device__ inline Sums sum_words(const T* x, int words, float slope) {
-  Sums sums{-INFINITY, 0, 0};
-  const auto add_some = [&](int v, auto count) {
-    Vector<T> vectors[decltype(count)::value];
+  constexpr int size = Vector<T>::kSize, step = kThreads * size;
+  Sums sums{-INFINITY, 0, 0, 0};
+  int v = static_cast<int>(threadIdx.x) * size;
+  for (; v + (kAhead - 1) * step + 2 * size <= words; v += kAhead * step) {
+    Vector<T> vectors[kAhead];
 #pragma unroll
-    for (int k = 0; k < decltype(count)::value; k++) vectors[k] = load(x + v + k * kThreads * Vector<T>::kSize);
+    for (int k = 0; k < kAhead; k++) vectors[k] = load_words(x, v + k * step, words);
     add_vectors<kEntropy>(sums, vectors, slope);
-  };
-  each_of_segment<T>(split(x, words), words, add_some, [&](int v) { add_word<kEntropy>(sums, to_float(x[v]), slope); });
+  }
+  for (; v < words; v += step) {
+    const Vector<T> vectors[1] = {load_words(x, v, words)};
+    add_vectors<kEntropy>(sums, vectors, slope);
+  }
   return sums;
 }
 
@@ -122,12 +123,12 @@ __device__ inline RowSums join_block(const Sums& own, float slope) {
   __shared__ float pivots[kWarps];
   __shared__ double room[kWarps];
   const float pivot = block_max(own.pivot, pivots);
-  double sum = 0, weighted = 0;
-  if (own.sum != 0) {  // else masked words alone: their pivot may be −∞
+  double sum = static_cast<double>(own.ones) + own.rest, weighted = 0;
+  if (sum != 0) {  // else masked words alone: their pivot may be −∞
     const float t = (own.pivot - pivot) * slope;
     const double factor = power_of_two(t);
-    sum = own.sum * factor;
-    if (kEntropy) weighted = factor == 0 ? 0 : (own.weighted + static_cast<double>(own.sum) * t) * factor;
+    if (kEntropy) weighted = factor == 0 ? 0 : (own.weighted + sum * t) * factor;
+    sum *= factor;
   }
   sum = block_sum(sum, room);
   if (kEntropy) weighted = block_sum(weighted, room);
@@ -204,6 +205,24 @@ __global__ void __launch_bounds__(kThreads)
     gradient.of_label = static_cast<float>(label_gradient(label_logit, row_lse, temperature, g));
   }
   gradients[i] = gradient;
+}
+
+/** A number that is known where code is compiled. */
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
+
+/** Calls vectors(v, count) for the aligned vectors of a segment that are this thread's, and word(v) for the others. */
+template <class T, class Vectors, class Word>
+__device__ inline void each_of_segment(const Split& at, int words, Vectors vectors, Word word) {
+  constexpr int size = Vector<T>::kSize, step = kThreads * size;
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int v = thread; v < at.first; v += kThreads) word(v);
+  int v = at.first + thread * size;
+  for (; v + (kAhead - 1) * step < at.last; v += kAhead * step) vectors(v, Count<kAhead>());
+  for (; v < at.last; v += step) vectors(v, Count<1>());
+  for (int w = at.last + thread; w < words; w += kThreads) word(w);
 }
 
 template <class T>

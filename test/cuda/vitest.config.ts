@@ -1,0 +1,37 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+const OPERATIONS = [
+  'token-logps',
+  'turn-advantages',
+  'trajectory-preference',
+  'turn-preference',
+  'critic-update',
+  'policy-update',
+];
+
+/** The operations' own tests on device buffers, then what only CUDA has. */
+export default defineConfig({
+  root: here('../..'),
+  test: {
+    testTimeout: 120_000,
+    testNamePattern: /^(?!.*hidden)/, // linear heads do not run on devices yet
+    projects: [
+      {
+        extends: true,
+        resolve: { alias: { 'sweet-rl': here('./on-device.ts') } },
+        test: {
+          name: 'on device',
+          include: OPERATIONS.map((stem) => `test/${stem}.test.ts`),
+        },
+      },
+      {
+        extends: true,
+        resolve: { alias: { 'sweet-rl': here('../../dist/index.js') } },
+        test: { name: 'device', include: ['test/cuda/*.test.ts'] },
+      },
+    ],
+  },
+});
