@@ -72,7 +72,7 @@ __device__ inline Vector<T> load(const T* x) {
 template <class T>
 __device__ inline Vector<T> load_across(const T* x) {
   const unsigned past = static_cast<unsigned>(reinterpret_cast<uintptr_t>(x) % 16);
-  const uint4* const from = reinterpret_cast<const uint4*>(reinterpret_cast<uintptr_t>(x) - past);
+  const uint4* const from = reinterpret_cast<const uint4*>(reinterpret_cast<const char*>(x) - past);
   const uint4 low = from[0], high = from[1];
   uint32_t bits[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll

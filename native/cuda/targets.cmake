@@ -73,46 +73,62 @@ endif()
 if(SWEET_CUDA_EMULATOR)
   find_path(CUDA_INCLUDE cuda_runtime.h PATHS /usr/local/cuda/include $ENV{CUDA_HOME}/include REQUIRED)
   find_library(BOOST_CONTEXT NAMES libboost_context.a boost_context REQUIRED)
-  set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX)
+  set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+  set(emulator test/cuda/emulator)
+  set_source_files_properties(${cuda_kernels} ${emulator}/emulator_test.cu PROPERTIES LANGUAGE CXX)
   add_custom_target(sweet_emulated)
+
+  function(of_emulator target)
+    target_include_directories(${target} SYSTEM PRIVATE ${CUDA_INCLUDE})
+    target_compile_options(${target} PRIVATE -Wno-conversion -Wno-shadow -g ${ARGN})
+    set_target_properties(${target} PROPERTIES
+      RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  endfunction()
+
+  # What surrounds the kernels is the same in all builds.
+  add_library(emulated_check OBJECT ${cuda_check})
+  of_emulator(emulated_check)
+  target_compile_definitions(emulated_check PRIVATE SWEET_EMULATOR)
+  add_library(emulated_binding OBJECT ${emulator}/addon.cc ${cuda_binding})
+  of_emulator(emulated_binding)
+  finish_addon_sources(emulated_binding)
+  target_compile_definitions(emulated_binding PRIVATE SWEET_VERSION="${cuda_version}")
 
   # kernel_flags are for the kernels alone, `more` are sources of the emulator's.
   function(add_emulated variant flags kernel_flags more)
     separate_arguments(flags)
     separate_arguments(kernel_flags)
-    set(emulator test/cuda/emulator)
     add_library(emulator_${variant} STATIC ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${more})
+    target_link_libraries(emulator_${variant} PUBLIC ${BOOST_CONTEXT} ${CMAKE_DL_LIBS} Threads::Threads)
     add_library(kernels_${variant} STATIC ${cuda_kernels} ${cuda_host})
+    target_link_libraries(kernels_${variant} PUBLIC emulator_${variant})
+    add_executable(check_${variant} $<TARGET_OBJECTS:emulated_check>)
+    target_link_libraries(check_${variant} PRIVATE kernels_${variant})
     add_executable(emulator_test_${variant} ${emulator}/emulator_test.cu)
-    set_source_files_properties(${emulator}/emulator_test.cu PROPERTIES LANGUAGE CXX)
+    target_link_libraries(emulator_test_${variant} PRIVATE emulator_${variant})
+    add_library(addon_${variant} MODULE $<TARGET_OBJECTS:emulated_binding> ${CMAKE_JS_SRC})
+    finish_addon(addon_${variant})
+    target_link_libraries(addon_${variant} PRIVATE kernels_${variant})
+
     foreach(target kernels_${variant} emulator_test_${variant})
       target_compile_options(${target} PRIVATE ${kernel_flags} -fno-strict-aliasing -Wno-unknown-pragmas
         "SHELL:-x c++ -include ${CMAKE_SOURCE_DIR}/${emulator}/cuda_emulator.h")
     endforeach()
-    target_link_libraries(emulator_${variant} PUBLIC ${BOOST_CONTEXT} ${CMAKE_DL_LIBS} Threads::Threads)
-    target_link_libraries(kernels_${variant} PUBLIC emulator_${variant})
-
-    add_executable(check_${variant} ${cuda_check})
-    target_compile_definitions(check_${variant} PRIVATE SWEET_EMULATOR)
-    target_link_libraries(check_${variant} PRIVATE kernels_${variant})
-    target_link_libraries(emulator_test_${variant} PRIVATE emulator_${variant})
-    add_library(addon_${variant} MODULE test/cuda/emulator/addon.cc ${cuda_binding} ${CMAKE_JS_SRC})
-    finish_addon(addon_${variant})
-    target_compile_definitions(addon_${variant} PRIVATE SWEET_VERSION="${cuda_version}")
-    target_link_libraries(addon_${variant} PRIVATE kernels_${variant})
-
     set(programs check_${variant} emulator_test_${variant} addon_${variant})
     foreach(target emulator_${variant} kernels_${variant} ${programs})
-      target_include_directories(${target} SYSTEM PRIVATE ${CUDA_INCLUDE})
-      target_compile_options(${target} PRIVATE -Wno-conversion -Wno-shadow -g ${flags})
+      of_emulator(${target} ${flags})
       target_link_options(${target} PRIVATE ${flags})
-      set_target_properties(${target} PROPERTIES
-        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
     endforeach()
     add_dependencies(sweet_emulated ${programs})
+
+    # How mutants are linked: their own objects before the library that has the others.
+    string(REPLACE ";" " " link_flags "${flags}")
+    file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/check_${variant}.link CONTENT
+"${CMAKE_CXX_COMPILER} ${link_flags} @OBJECTS@ $<JOIN:$<TARGET_OBJECTS:emulated_check>, > \
+$<TARGET_FILE:kernels_${variant}> $<TARGET_FILE:emulator_${variant}> ${BOOST_CONTEXT} -ldl -pthread -o @PROGRAM@")
   endfunction()
 
   add_emulated(plain "-O2" "" "")
   add_emulated(asan "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" "" "")
-  add_emulated(races "-O1" "-fsanitize=thread" test/cuda/emulator/access_check.cpp)
+  add_emulated(races "-O1" "-fsanitize=thread" ${emulator}/access_check.cpp)
 endif()

@@ -79,18 +79,20 @@ __device__ inline void add_vectors(Sums& sums, const Vector<T> (&vectors)[kCount
   sums.rest += rest;
 }
 
-/** Words v … v + 7 (or 3) of the segment at x; past its end stands −∞. */
+/** A vector of words from x on. */
+template <bool kAligned, class T>
+__device__ inline Vector<T> load_words(const T* x) {
+  return kAligned ? load(x) : load_across(x);
+}
+
+/** The first n words from x on; past them stands −∞. */
 template <class T>
-__device__ inline Vector<T> load_words(const T* x, int v, int words) {
-  constexpr int size = Vector<T>::kSize;
-  if (v + 2 * size <= words) {
-    return reinterpret_cast<uintptr_t>(x) % sizeof(Vector<T>) == 0 ? load(x + v) : load_across(x + v);
-  }
+__device__ inline Vector<T> load_some(const T* x, int n) {
   Vector<T> vector;
 #pragma unroll
-  for (int j = 0; j < size; j++) {
-    if (v + j < words) {
-      vector.at[j] = x[v + j];
+  for (int j = 0; j < Vector<T>::kSize; j++) {
+    if (j < n) {
+      vector.at[j] = x[j];
     } else {
       from_float(-INFINITY, &vector.at[j]);
     }
@@ -99,19 +101,21 @@ __device__ inline Vector<T> load_words(const T* x, int v, int words) {
 }
 
 /** This thread's words of the segment at x: the same ones in the same order wherever in memory the row starts. */
-template <bool kEntropy, class T>
+template <bool kEntropy, bool kAligned, class T>
 __device__ inline Sums sum_words(const T* x, int words, float slope) {
   constexpr int size = Vector<T>::kSize, step = kThreads * size;
+  // Words that start anywhere are loaded with what else lies in their two aligned vectors: not at the very end.
+  const int last = words - 2 * size;
   Sums sums{-INFINITY, 0, 0, 0};
   int v = static_cast<int>(threadIdx.x) * size;
-  for (; v + (kAhead - 1) * step + 2 * size <= words; v += kAhead * step) {
+  for (; v + (kAhead - 1) * step <= last; v += kAhead * step) {
     Vector<T> vectors[kAhead];
 #pragma unroll
-    for (int k = 0; k < kAhead; k++) vectors[k] = load_words(x, v + k * step, words);
+    for (int k = 0; k < kAhead; k++) vectors[k] = load_words<kAligned>(x + v + k * step);
     add_vectors<kEntropy>(sums, vectors, slope);
   }
   for (; v < words; v += step) {
-    const Vector<T> vectors[1] = {load_words(x, v, words)};
+    const Vector<T> vectors[1] = {v <= last ? load_words<kAligned>(x + v) : load_some(x + v, words - v)};
     add_vectors<kEntropy>(sums, vectors, slope);
   }
   return sums;
@@ -159,7 +163,10 @@ __global__ void __launch_bounds__(kThreads)
                         const Outcome* outcome) {
   if (refused(outcome) || !is_read(labels[cut.row()], skip_ignored)) return;
   const T* const x = logits + cut.row() * cut.stride + cut.first_word();
-  const RowSums segment = join_block<kEntropy>(sum_words<kEntropy>(x, cut.words(), slope), slope);
+  const bool aligned = reinterpret_cast<uintptr_t>(x) % sizeof(Vector<T>) == 0;
+  const Sums own =
+      aligned ? sum_words<kEntropy, true>(x, cut.words(), slope) : sum_words<kEntropy, false>(x, cut.words(), slope);
+  const RowSums segment = join_block<kEntropy>(own, slope);
   if (threadIdx.x == 0) sums[blockIdx.x] = segment;
 }
 

@@ -68,7 +68,8 @@ function onDevice(call: Call): Call {
   return (options) => {
     if (ON_HOST.some((name) => options[name] !== undefined)) return call(options);
     let result: unknown;
-    for (const seed of seeds) {
+    // A call that writes into the caller's arrays may have changed its own inputs.
+    for (const seed of options.out === undefined ? seeds : seeds.slice(0, 1)) {
       setSeed(seed);
       const before = result;
       result = run(options);

@@ -57,6 +57,7 @@ const program = (name, build) => join(OUT, 'bin', `${name}_${build}`);
 // AddressSanitizer must be the first library of a process that did not link it, as Node's.
 const asan = () => execFileSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
 const environment = (build) => ({
+  NO_COLOR: '1',
   ASAN_OPTIONS: 'detect_leaks=0',
   SWEET_RL_CUDA: join(OUT, 'bin', `addon_${build}.node`),
   ...(build === 'asan' ? { LD_PRELOAD: asan() } : {}),
@@ -104,7 +105,7 @@ async function testScripts(build, seeds) {
   const env = { ...environment(build), SWEET_EMULATOR_SEEDS: seeds?.join(' ') ?? '1' };
   const result = await run('npx', ['vitest', 'run', '--config', 'test/cuda/vitest.config.ts', ...filter], env);
   expectOk(`JavaScript, ${build}`, result);
-  const summary = result.text.split('\n').filter((line) => /Tests {2}/.test(line));
+  const summary = result.text.split('\n').filter((line) => /^ +Tests /.test(line));
   console.log(`  ${build.padEnd(6)} ${summary.join(' ').trim()}`);
 }
 
