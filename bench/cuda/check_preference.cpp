@@ -331,6 +331,7 @@ void check_turns(Checks& checks) {
 
 void check_preference(Checks& checks) {
   check_losses(checks, 6, 4, 9, 9);
+  check_losses(checks, 4, 2, 150, 5);  // turns longer than a warp
   check_losses(checks, 40, 3, 4, 600);
   check_losses(checks, 300, 2, 2, 300);
   check_refused_batches(checks);

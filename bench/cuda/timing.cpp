@@ -1,10 +1,12 @@
-// Times by events on the default stream, medians of several runs. Bytes are what a pass cannot do without: one read
-// forward, one read and one write backward; the device's own copy of the same memory, measured beside it, is the limit.
+// Times of whole calls, waiting for their end included, medians of several runs. Bytes are what a pass cannot do
+// without: one read forward, one read and one write backward; the device's own copy of the same memory, measured beside
+// it, is the limit. Where python3 has PyTorch, its times of the same shapes stand beside ours.
 #include "timing.h"
 
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <string>
 
 #include "../../native/token_logps.h"
 #include "device_array.h"
@@ -46,6 +48,20 @@ void fill(const DeviceArray<unsigned char>& logits, size_t bytes, DType dtype) {
   }
 }
 
+/** What torch_rows.py prints; "null" where that cannot be run. */
+std::string torch_times(const Shape& shape) {
+  const std::string command = "python3 bench/cuda/torch_rows.py " + std::to_string(shape.rows) + " " +
+                              std::to_string(shape.vocab) + " " + name_of(shape.dtype) + " 2>/dev/null";
+  std::string text;
+  if (FILE* const pipe = popen(command.c_str(), "r")) {
+    char buffer[256];
+    while (fgets(buffer, sizeof(buffer), pipe)) text += buffer;
+    if (pclose(pipe) != 0) text.clear();
+  }
+  text.erase(text.find_last_not_of('\n') + 1);
+  return text.empty() ? "null" : text;
+}
+
 void time_rows(const Shape& shape, int runs, bool last) {
   const size_t n = static_cast<size_t>(shape.rows),
                bytes = n * static_cast<size_t>(shape.vocab * bytes_of(shape.dtype));
@@ -73,9 +89,9 @@ void time_rows(const Shape& shape, int runs, bool last) {
          copied * 1e-6);
   printf(
       "     \"forwardMs\": %.4f, \"forwardShareOfCopy\": %.3f, \"backwardMs\": %.4f, \"backwardShareOfCopy\": "
-      "%.3f}%s\n",
+      "%.3f,\n     \"pytorch\": %s}%s\n",
       forward_ms, static_cast<double>(bytes) / forward_ms / copied, backward_ms,
-      2 * static_cast<double>(bytes) / backward_ms / copied, last ? "" : ",");
+      2 * static_cast<double>(bytes) / backward_ms / copied, torch_times(shape).c_str(), last ? "" : ",");
 }
 
 }  // namespace

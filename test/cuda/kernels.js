@@ -23,7 +23,10 @@ function resourcesOf(report) {
   let current;
   for (const line of report.split('\n')) {
     const name = /Compiling entry function '([^']+)'/.exec(line)?.[1];
-    if (name) kernels.set(name, (current = { registers: 0, shared: 0, frame: 0, spills: 0 }));
+    if (name) {
+      current = { registers: 0, shared: 0, frame: 0, spills: 0 };
+      kernels.set(name, current);
+    }
     const frame = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
     if (frame) [current.frame, current.spills] = [Number(frame[1]), Number(frame[2]) + Number(frame[3])];
     const used = /Used (\d+) registers/.exec(line);
