@@ -96,9 +96,7 @@ class WriteTransfer : public Transfer {
  public:
   WriteTransfer(const Napi::CallbackInfo& info, Memory* memory, const Bytes& host)
       : Transfer(info, memory), host_(host.data, host.data + host.count) {}
-  void Execute() override {
-    status_ = cuda::write(device_, data_, host_.data(), static_cast<int64_t>(host_.size()));
-  }
+  void Execute() override { status_ = cuda::write(device_, data_, host_.data(), static_cast<int64_t>(host_.size())); }
 
  private:
   const std::vector<char> host_;

@@ -123,5 +123,5 @@ export const criticUpdate = onDevice(sweetRl.criticUpdate as never);
 export const policyUpdate = onDevice(sweetRl.policyUpdate as never);
 
 /** The one backend of these tests. */
-export const backends = () => [{ name: 'cuda', available: true, active: true }];
+export const backends = () => [{ name: 'device', available: true, active: true }];
 export const useBackend = () => {};
