@@ -8,16 +8,17 @@ void* Args::pointer(int64_t* length) {
   const napi_value value = next();
   napi_typedarray_type type;
   size_t count = 0;
+  int64_t elements = 0;
   void* data = nullptr;
   // Unlike the wrapper classes this also serves views of a SharedArrayBuffer.
   if (napi_get_typedarray_info(env_, value, &type, &count, &data, nullptr, nullptr) != napi_ok) {
-    data = nullptr;
-    count = 0;
-  } else if (data == nullptr) {
+    data = handle_memory(env_, value, &elements);
+  } else {
     static char empty;
-    data = &empty;  // an empty array is there all the same
+    elements = static_cast<int64_t>(count);
+    if (data == nullptr) data = &empty;  // an empty array is there all the same
   }
-  if (length) *length = static_cast<int64_t>(count);
+  if (length) *length = elements;
   return data;
 }
 
@@ -166,18 +167,25 @@ const char* name_of(Code code) {
       return "pairWeight";
     case Code::zero_weights:
       return "zeroWeights";
+    case Code::device:
+      return "device";
   }
   return "ok";
 }
 
 }  // namespace
 
-Napi::Value answer(const Napi::CallbackInfo& info, const Status& status) {
-  if (status.ok()) return info.Env().Undefined();
-  Napi::Object fault = Napi::Object::New(info.Env());
+Napi::Value answer(Napi::Env env, const Status& status) {
+  if (status.ok()) return env.Undefined();
+  Napi::Object fault = Napi::Object::New(env);
   fault.Set("code", name_of(status.code));
   fault.Set("index", static_cast<double>(status.index));
   fault.Set("value", static_cast<double>(status.value));
+  if (status.code != Code::device) return fault;
+  fault.Set("operation", status.device.operation);
+  fault.Set("name", status.device.name);
+  fault.Set("meaning", status.device.meaning);
+  fault.Set("sticky", status.device.sticky);
   return fault;
 }
 

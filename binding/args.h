@@ -8,11 +8,15 @@
 
 namespace sweet {
 
+/** The memory behind an object that is no typed array, and its elements; null where there is none. Each addon has its
+ * own. */
+void* handle_memory(napi_env env, napi_value value, int64_t* length);
+
 class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()) {}
 
-  /** The memory of a typed array, at its offset; null for undefined. */
+  /** The memory of a typed array, at its offset, or of a DeviceBuffer; null for undefined. */
   template <class T>
   T* array() {
     return static_cast<T*>(pointer(nullptr));
@@ -26,6 +30,7 @@ class Args {
 
   double number();
   bool boolean();
+  napi_value object() { return next(); }
 
   /** An enum that lib/ passes as its number. */
   template <class E>
@@ -55,6 +60,6 @@ class Args {
 };
 
 /** undefined, or { code, index, value } for lib/errors.ts. */
-Napi::Value answer(const Napi::CallbackInfo& info, const Status& status);
+Napi::Value answer(Napi::Env env, const Status& status);
 
 }  // namespace sweet

@@ -13,7 +13,7 @@ Napi::Value bind_linear_logps(const Napi::CallbackInfo& info) {
   out.logps = args.array<float>();
   out.lse = args.array<float>();
   out.entropy = args.array<float>();
-  return answer(info, linear_logps(head, labels, out));
+  return answer(info.Env(), linear_logps(head, labels, out));
 }
 
 Napi::Value bind_linear_logps_backward(const Napi::CallbackInfo& info) {
@@ -24,7 +24,7 @@ Napi::Value bind_linear_logps_backward(const Napi::CallbackInfo& info) {
   backward.lse = args.array<float>();
   backward.grad_logps = args.array<float>();
   backward.out = args.linear_gradients();
-  return answer(info, linear_logps_backward(head, labels, backward));
+  return answer(info.Env(), linear_logps_backward(head, labels, backward));
 }
 
 }  // namespace sweet

@@ -12,7 +12,7 @@ Napi::Value bind_trajectory_preference(const Napi::CallbackInfo& info) {
   const float* const logps = args.array<float>();
   const float* const ref_logps = args.array<float>();
   const PreferenceOut out = args.preference_out();
-  return answer(info, trajectory_preference(batch, options, logps, ref_logps, out));
+  return answer(info.Env(), trajectory_preference(batch, options, logps, ref_logps, out));
 }
 
 }  // namespace sweet

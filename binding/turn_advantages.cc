@@ -27,7 +27,7 @@ Napi::Value bind_turn_advantages(const Napi::CallbackInfo& info) {
   const float* const logps = args.array<float>();
   const float* const ref_logps = args.array<float>();
   float* const advantages = args.array<float>();
-  return answer(info, turn_advantages(batch, logps, ref_logps, advantages));
+  return answer(info.Env(), turn_advantages(batch, logps, ref_logps, advantages));
 }
 
 Napi::Value bind_turn_advantages_backward(const Napi::CallbackInfo& info) {
@@ -35,7 +35,7 @@ Napi::Value bind_turn_advantages_backward(const Napi::CallbackInfo& info) {
   const TurnBatch batch = read_batch(args);
   const float* const grad_advantages = args.array<float>();
   float* const grad_logps = args.array<float>();
-  return answer(info, turn_advantages_backward(batch, grad_advantages, grad_logps));
+  return answer(info.Env(), turn_advantages_backward(batch, grad_advantages, grad_logps));
 }
 
 }  // namespace sweet

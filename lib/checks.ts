@@ -28,12 +28,31 @@ const typedArrayTag = Object.getOwnPropertyDescriptor(
   Symbol.toStringTag,
 )?.get as (this: unknown) => string | undefined;
 
-/** The class of a typed array of any realm, by its internal slot; undefined for everything else. */
-export function classOf(value: unknown): string | undefined {
-  return typedArrayTag.call(value);
+/** Tells a device buffer, and the class of typed array in whose place it stands. The two module systems share it. */
+export const STANDS_FOR: unique symbol = Symbol.for('sweet-rl.standsFor') as never;
+
+/** What the checks know of a DeviceBuffer. */
+export interface OnSomeDevice {
+  readonly [STANDS_FOR]: string;
+  readonly dtype: string;
+  readonly device: number;
+  readonly length: number;
+  readonly disposed: boolean;
 }
 
-/** A typed array of one of these classes, attached; with a length, of just that length. */
+export function isOnDevice(value: unknown): value is OnSomeDevice {
+  return typeof value === 'object' && value !== null && STANDS_FOR in value;
+}
+
+/** The class of a typed array of any realm, by its internal slot, or of what stands for one; else undefined. */
+export function classOf(value: unknown): string | undefined {
+  return typedArrayTag.call(value) ?? (isOnDevice(value) ? value[STANDS_FOR] : undefined);
+}
+
+/**
+ * A typed array of one of these classes, attached; with a length, of just that length. As everywhere in lib/, it may be a
+ * device buffer that stands for one: both have a length and go to the native code as they are.
+ */
 export function typedArray<C extends keyof ArrayClasses>(
   argument: string,
   value: unknown,
@@ -54,6 +73,10 @@ export function typedArray<C extends keyof ArrayClasses>(
 /** A detached array has length 0 as an empty one has; only making a view of its buffer tells them apart on every Node. */
 export function checkAttached(argument: string, array: ArrayBufferView & { length: number }): void {
   if (array.length > 0) return;
+  if (isOnDevice(array)) {
+    if (!array.disposed) return;
+    throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer for ${argument} but received one that was disposed`);
+  }
   try {
     new Uint8Array(array.buffer);
   } catch {

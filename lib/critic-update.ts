@@ -1,7 +1,7 @@
 import { checkOptions } from './checks.js';
+import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
 import type { LinearGradients } from './head.js';
-import { native } from './native.js';
 import { TRAJECTORY_OPTIONS, type TrajectoryOptions, trajectoryArgs } from './trajectory-preference.js';
 import {
   type LinearUpdate,
@@ -41,7 +41,13 @@ const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TRAJECTORY_OPTIONS]);
  */
 export function criticUpdate<L extends FloatArray>(options: Inputs & LogitsUpdate<L>): UpdateResult & { gradLogits: L };
 export function criticUpdate(options: Inputs & LinearUpdate): UpdateResult & LinearGradients;
-export function criticUpdate(options: CriticUpdateOptions): UpdateResult {
+export function criticUpdate(
+  options: OnDevice<Inputs & LogitsUpdate<FloatArray>>,
+): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
+export function criticUpdate(
+  given: CriticUpdateOptions | OnDevice<CriticUpdateOptions>,
+): UpdateResult | OnDevice<UpdateResult> {
+  const options = given as CriticUpdateOptions;
   checkOptions('criticUpdate', options, OPTIONS);
-  return runUpdate(native.criticUpdate, options, true, trajectoryArgs(options));
+  return runUpdate('criticUpdate', options, true, trajectoryArgs(options));
 }

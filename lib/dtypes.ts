@@ -1,5 +1,6 @@
 // Storage types: which typed arrays hold them and the numbers that the native code knows them by.
-import { checkAttached, classOf, oneOf } from './checks.js';
+import { checkAttached, classOf, isOnDevice, oneOf } from './checks.js';
+import { freshOn, zerosOn } from './device.js';
 import { expected, typeError } from './errors.js';
 
 export type DType = 'float32' | 'float16' | 'bfloat16';
@@ -31,14 +32,16 @@ export function stored(argument: string, value: unknown, dtypeArgument: string, 
   if (name !== 'Float32Array' && name !== 'Float16Array' && name !== 'Uint16Array') {
     throw typeError('ERR_ARG_TYPE', expected('Float32Array, Float16Array or Uint16Array', argument, value));
   }
-  const fits = { Float32Array: ['float32'], Float16Array: ['float16'], Uint16Array: ['bfloat16', 'float16'] }[name];
-  const actual = given ?? (name === 'Uint16Array' ? undefined : fits[0]);
-  if (actual === undefined || !fits.includes(actual)) {
-    const rule = fits.map((fit) => `'${fit}'`).join(' or ');
-    throw typeError('ERR_ARG_TYPE', expected(`${rule}, since ${argument} is a ${name},`, dtypeArgument, dtype));
-  }
   const array = value as FloatArray;
   checkAttached(argument, array);
+  const ofClass = { Float32Array: ['float32'], Float16Array: ['float16'], Uint16Array: ['bfloat16', 'float16'] }[name];
+  const fits = isOnDevice(value) ? [value.dtype] : ofClass;
+  const actual = given ?? (fits.length === 1 ? fits[0] : undefined);
+  if (actual === undefined || !fits.includes(actual)) {
+    const rule = fits.map((fit) => `'${fit}'`).join(' or ');
+    const kind = isOnDevice(value) ? `DeviceBuffer of ${value.dtype}` : name;
+    throw typeError('ERR_ARG_TYPE', expected(`${rule}, since ${argument} is a ${kind},`, dtypeArgument, dtype));
+  }
   return { array, dtype: actual as DType, code: NUMBERS[actual as DType] };
 }
 
@@ -46,12 +49,23 @@ export function stored(argument: string, value: unknown, dtypeArgument: string, 
 export function alike<T extends FloatArray>(argument: string, value: unknown, like: T): T {
   const name = classOf(like);
   if (classOf(value) !== name) throw typeError('ERR_ARG_TYPE', expected(String(name), argument, value));
+  if (isOnDevice(like) && isOnDevice(value) && value.dtype !== like.dtype) {
+    throw typeError(
+      'ERR_ARG_TYPE',
+      `Expected a DeviceBuffer of ${like.dtype} for ${argument} but received one of ${value.dtype}`,
+    );
+  }
   const array = value as T;
   checkAttached(argument, array);
   return array;
 }
 
-export function freshLike<T extends FloatArray>(like: T, length: number): T {
+/** Of zeros, but for device memory that the operation fills anyway. */
+export function freshLike<T extends FloatArray>(like: T, length: number, filled: boolean): T {
+  if (isOnDevice(like)) {
+    const fresh = filled ? freshOn : zerosOn;
+    return fresh(like.device, like.dtype as DType, length) as unknown as T;
+  }
   const Class = like.constructor as new (length: number) => T;
   return new Class(length);
 }

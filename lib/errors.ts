@@ -10,7 +10,9 @@ export type ErrorCode =
   | 'ERR_OFFSETS'
   | 'ERR_EMPTY_TURN'
   | 'ERR_PAIR'
-  | 'ERR_PAIR_WEIGHT';
+  | 'ERR_PAIR_WEIGHT'
+  | 'ERR_DEVICE'
+  | 'ERR_DISPOSED';
 
 /** What is neither a wrong type nor a wrong value: a backend that is not there, memory that could not be had. */
 export class SweetError extends Error {
@@ -22,6 +24,24 @@ export class SweetError extends Error {
     options?: ErrorOptions,
   ) {
     super(message, options);
+  }
+}
+
+/** A call of CUDA failed; nothing more was started after it. */
+export class CudaError extends SweetError {
+  constructor(
+    /** The call, or the kernel whose launch it was. */
+    readonly operation: string,
+    /** CUDA's name of the error, like cudaErrorMemoryAllocation, */
+    readonly cudaName: string,
+    /** and its number. */
+    readonly cudaCode: number,
+    /** Whether every later call of this process will fail as well. */
+    readonly sticky: boolean,
+    meaning: string,
+  ) {
+    const end = sticky ? '; the device cannot be used in this process any more' : '';
+    super('ERR_CUDA', `${operation} failed with ${cudaName} (${cudaCode}): ${meaning}${end}`);
   }
 }
 
@@ -44,7 +64,8 @@ function describe(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   if (typeof value !== 'object' || value === null) return String(value);
   const name = value.constructor?.name ?? 'Object';
-  return Array.isArray(value) || ArrayBuffer.isView(value) ? `${name}(${(value as ArrayLike<unknown>).length})` : name;
+  const counted = Array.isArray(value) || ArrayBuffer.isView(value) || name === 'DeviceBuffer';
+  return counted ? `${name}(${(value as ArrayLike<unknown>).length})` : name;
 }
 
 /** What the native code found wrong; nothing was written. */
@@ -60,9 +81,15 @@ export interface Fault {
     | 'rejected'
     | 'samePair'
     | 'pairWeight'
-    | 'zeroWeights';
+    | 'zeroWeights'
+    | 'device';
   index: number;
   value: number;
+  /** Of 'device', with the error's number as the value. */
+  operation?: string;
+  name?: string;
+  meaning?: string;
+  sticky?: boolean;
 }
 
 /** Throws what the native code found wrong inside the arrays. */
@@ -70,7 +97,8 @@ export function check(fault: Fault | undefined): void {
   if (fault !== undefined) throw errorOf(fault);
 }
 
-function errorOf({ code, index, value }: Fault): Error {
+function errorOf(fault: Fault): Error {
+  const { code, index, value } = fault;
   switch (code) {
     case 'label':
       return rangeError(
@@ -108,6 +136,10 @@ function errorOf({ code, index, value }: Fault): Error {
       return rangeError('ERR_PAIR_WEIGHT', `Expected a finite weight ≥ 0 for pairWeights[${index}], of pair ${index}`);
     case 'zeroWeights':
       return rangeError('ERR_PAIR_WEIGHT', 'Expected a weight above 0 for pairWeights but all are 0, from pair 0 on');
+    case 'device': {
+      const { operation = '', name = '', sticky = false, meaning = '' } = fault;
+      return new CudaError(operation, name, value, sticky, meaning);
+    }
     case 'memory':
       return new SweetError('ERR_MEMORY', 'The working memory of this call could not be had');
   }

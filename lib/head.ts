@@ -1,7 +1,7 @@
 // The two heads that log-probs come from, logits or hidden states × weight, with the shapes that follow from the lengths.
-import { integer, number } from './checks.js';
+import { integer, isOnDevice, number } from './checks.js';
 import { alike, type DType, type FloatArray, freshLike, stored } from './dtypes.js';
-import { expected, rangeError, typeError } from './errors.js';
+import { expected, rangeError, SweetError, typeError } from './errors.js';
 import type { LinearHeadArgs, LogitsHeadArgs } from './native.js';
 import { type Inputs, type Out, own } from './out.js';
 
@@ -141,6 +141,12 @@ export function checkLinear<H extends FloatArray>(
 ): CheckedLinear<H> {
   const { array, code } = stored(names.hidden, head.hidden, names.dtype, head.dtype);
   const hidden = array as H;
+  if (isOnDevice(array)) {
+    throw new SweetError(
+      'ERR_DEVICE',
+      `Expected a typed array for ${names.hidden}: linear heads do not run on devices yet`,
+    );
+  }
   const weight = alike(names.weight, head.weight, hidden);
   const bias = head.bias === undefined ? undefined : alike(names.bias, head.bias, hidden);
   const shape = shapeOf(hidden, weight, bias, rows, names);
@@ -197,7 +203,8 @@ export const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as cons
 
 /** The gradient of logits: of their class, their length and their row stride. */
 export function gradLogitsOf<L extends FloatArray>(head: CheckedLogits<L>, out: Out): L {
-  const { logits } = head;
+  const { logits, vocab, stride } = head;
+  const filled = stride === vocab && logits.length === head.args[2] * vocab;
   const checked = (argument: string, value: unknown): L => {
     const array = alike(argument, value, logits);
     if (array.length !== logits.length) {
@@ -205,7 +212,7 @@ export function gradLogitsOf<L extends FloatArray>(head: CheckedLogits<L>, out: 
     }
     return array;
   };
-  return out.take('gradLogits', checked, () => freshLike(logits, logits.length));
+  return out.take('gradLogits', checked, () => freshLike(logits, logits.length, filled));
 }
 
 /** The gradients of a linear head, in float32; those that are added to must be given. */

@@ -1,6 +1,7 @@
 export { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
+export { DeviceBuffer, type DeviceDType, type HostArray, type OnDevice } from './device.js';
 export type { DType, FloatArray, HalfArray } from './dtypes.js';
-export { SweetError } from './errors.js';
+export { CudaError, SweetError } from './errors.js';
 export type { LinearGradients, LinearHead, LogitsHead } from './head.js';
 export { IGNORE_INDEX, type Labels } from './labels.js';
 export {

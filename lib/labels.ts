@@ -1,5 +1,5 @@
 // Labels, the mask and what drops a row.
-import { integer, mask, typedArray } from './checks.js';
+import { classOf, integer, mask, typedArray } from './checks.js';
 import type { LabelArgs } from './native.js';
 
 /** A label of this value drops its row. */
@@ -29,6 +29,6 @@ export function checkLabels(options: LabelOptions): CheckedLabels {
   const labels = typedArray('labels', options.labels, ['Int32Array', 'BigInt64Array']);
   const checkedMask = mask(options.mask, labels.length);
   const ignore = integer('ignoreIndex', options.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
-  const wide = labels.BYTES_PER_ELEMENT === 8;
+  const wide = classOf(labels) === 'BigInt64Array';
   return { count: labels.length, labels, mask: checkedMask, args: [labels, wide, checkedMask, ignore] };
 }

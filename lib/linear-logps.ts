@@ -13,7 +13,6 @@ import {
   type TemperatureOption,
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
-import { native } from './native.js';
 import { Out } from './out.js';
 import { FORWARD_OUT, type Logps, type LogpsOut, logpsOf, ownLogps } from './token-logps.js';
 
@@ -62,9 +61,9 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
   const labels = checkLabels(options);
   const head = checkLinear(options, labels.count, checkTemperature(options));
   const entropy = boolean('entropy', options.entropy, false);
-  const out = new Out(options.out, FORWARD_OUT);
+  const out = new Out(options.out, FORWARD_OUT, labels.labels);
   const results = logpsOf(out, labels.count, entropy);
-  out.checkOverlap([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   check(native.linearLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
   return ownLogps(results);
 }
@@ -97,9 +96,9 @@ export function linearLogpsBackward(options: LinearLogpsBackwardOptions): Linear
   const lse = float32('lse', options.lse, labels.count);
   const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
   const accumulate = boolean('accumulate', options.accumulate, false);
-  const out = new Out(options.out, BACKWARD_OUT);
+  const out = new Out(options.out, BACKWARD_OUT, labels.labels);
   const grads = linearGradientsOf(head, out, accumulate);
-  out.checkOverlap([
+  const native = out.settle([
     ...head.inputs,
     ['labels', labels.labels],
     ['mask', labels.mask],

@@ -1,17 +1,18 @@
 // What the machine offers and what of it is used. All of this is for the whole process, worker threads included.
-import { type Backend, native, switchBackend, threadCount } from './native.js';
+import { type Backend, cudaBackend, native, switchBackend, threadCount } from './native.js';
 
 export type { Backend };
 
 /**
- * The backends that sweet-rl knows, best first; the first available one is active unless another was chosen.
+ * The backends that sweet-rl knows, best first; the first available one is active unless another was chosen. The last,
+ * 'cuda', is never the active one: calls on device buffers use it, and no others do.
  *
  * @returns one entry each: whether it is available here, whether it is active, and the reason where it is not available.
  * @example
  * backends().find((backend) => backend.active)?.name; // 'avx512'
  */
 export function backends(): Backend[] {
-  return native.backends();
+  return [...native.backends(), cudaBackend()];
 }
 
 /**

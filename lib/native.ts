@@ -1,8 +1,10 @@
 // The native functions, typed. They take their arguments in a fixed order, in the groups below, which binding/args.cc
 // reads in the same order.
+import { whyNoCuda } from './cuda.js';
 import { expected, type Fault, rangeError, SweetError, typeError } from './errors.js';
 import { load } from './load-native.cjs';
 
+/** A typed array, or the device buffer that stands for it. */
 type View = ArrayBufferView | undefined;
 
 /** logits, dtype, rows, vocab, stride, temperature */
@@ -37,7 +39,7 @@ export interface Backend {
   reason?: string;
 }
 
-interface Native {
+export interface Native {
   /** …, logps, lse, entropy */
   tokenLogps(...args: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View]): Status;
   /** …, lse, gradLogps, gradLogits */
@@ -60,12 +62,12 @@ interface Native {
 }
 
 /** …, logps, refLogps, the results */
-export type PreferenceLoss = (
+type PreferenceLoss = (
   ...args: readonly [...BatchArgs, ...PreferenceOptionArgs, View, View, ...PreferenceOutArgs]
 ) => Status;
 
 /** …, logps, the results, the gradients */
-export type Update = (
+type Update = (
   ...args: readonly [
     ...HeadArgs,
     ...LabelArgs,
@@ -105,13 +107,20 @@ function whatIsMissing(): string {
 /** `argument` names what asked for it, an argument or an environment variable. */
 export function switchBackend(addon: Native, name: unknown, argument: string): void {
   const list = addon.backends();
-  const names = list.map((backend) => `'${backend.name}'`).join(' | ');
-  const wanted = list.find((backend) => backend.name === name);
+  const names = [...list.map((backend) => backend.name), 'cuda'].map((each) => `'${each}'`).join(' | ');
+  const wanted = name === 'cuda' ? cudaBackend() : list.find((backend) => backend.name === name);
   if (typeof name !== 'string') throw typeError('ERR_ARG_TYPE', expected(names, argument, name));
   if (wanted === undefined) throw rangeError('ERR_ARG_VALUE', expected(names, argument, name));
-  if (!addon.useBackend(name)) {
-    throw new SweetError('ERR_BACKEND', `The backend '${name}' cannot be used here: ${wanted.reason}`);
+  if (name === 'cuda' || !addon.useBackend(name)) {
+    const reason = wanted.reason ?? 'calls on device buffers use it by themselves, typed arrays need another one';
+    throw new SweetError('ERR_BACKEND', `The backend '${name}' cannot be used here: ${reason}`);
   }
+}
+
+export function cudaBackend(): Backend {
+  const reason = whyNoCuda();
+  const state = { name: 'cuda', active: false } as const;
+  return reason === undefined ? { ...state, available: true } : { ...state, available: false, reason };
 }
 
 export function threadCount(argument: string, n: unknown): number {

@@ -1,11 +1,14 @@
-// The caller's result buffers: each has exactly the class and length that a fresh one would have, and none lies over an
-// input or another result.
-import { checkOptions, float32 } from './checks.js';
+// The caller's result buffers: each has exactly the class, length and place that a fresh one would have, and none lies over
+// an input or another result.
+import { checkOptions, float32, isOnDevice } from './checks.js';
+import { freshOn } from './device.js';
 import { rangeError, typeError } from './errors.js';
+import type { Native } from './native.js';
+import { nativeFor } from './place.js';
 
-type Named = readonly [name: string, view: ArrayBufferView | undefined];
-
-type Taken = readonly [name: string, view: ArrayBufferView];
+type View = ArrayBufferView & { length: number };
+type Named = readonly [name: string, view: View | undefined];
+type Taken = readonly [name: string, view: View];
 
 /** The buffers that results must not lie over. */
 export type Inputs = readonly Named[];
@@ -21,6 +24,11 @@ const slots: Float32Array[][] = Array.from({ length: SLOTS }, (_, slot) =>
   ),
 );
 
+/** A fresh result, where `like` is. */
+export function freshFloat32(like: { length: number }, length: number): Float32Array {
+  return isOnDevice(like) ? (freshOn(like.device, 'float32', length) as never) : new Float32Array(length);
+}
+
 /** A result once the native code has written it: the caller's own array. */
 export function own(view: Float32Array): Float32Array {
   if (view.length > SLOT_LENGTH || view.buffer !== room.buffer) return view;
@@ -34,7 +42,12 @@ export class Out {
   private readonly given: Readonly<Record<string, unknown>>;
   private readonly taken: Taken[] = [];
 
-  constructor(out: unknown, known: ReadonlySet<string>) {
+  /** `input` tells where fresh results are to be. */
+  constructor(
+    out: unknown,
+    known: ReadonlySet<string>,
+    private readonly input: { length: number },
+  ) {
     if (out !== undefined) checkOptions('out', out, known);
     this.given = (out ?? {}) as Record<string, unknown>;
   }
@@ -48,12 +61,15 @@ export class Out {
     return this.take(
       name,
       (argument, value) => float32(argument, value, length),
-      () => (length > SLOT_LENGTH ? new Float32Array(length) : (slots[this.used++]?.[length] as Float32Array)),
+      () =>
+        length > SLOT_LENGTH || isOnDevice(this.input)
+          ? freshFloat32(this.input, length)
+          : (slots[this.used++]?.[length] as Float32Array),
     );
   }
 
   /** The caller's buffer if `checked` lets it pass, else a fresh one. */
-  take<T extends ArrayBufferView>(name: string, checked: (argument: string, value: unknown) => T, fresh: () => T): T {
+  take<T extends View>(name: string, checked: (argument: string, value: unknown) => T, fresh: () => T): T {
     if (!this.has(name)) return fresh();
     const view = checked(`out.${name}`, this.given[name]);
     this.taken.push([`out.${name}`, view]);
@@ -65,15 +81,17 @@ export class Out {
     if (this.has(name)) throw typeError('ERR_UNKNOWN_OPTION', `Expected no out.${name} but received one: ${why}`);
   }
 
-  /** `inPlace`: an input that one result may be, exactly. */
-  checkOverlap(inputs: Inputs, inPlace?: readonly [out: string, input: string]): void {
+  /** The native code for arrays that are where these are. `inPlace`: an input that one result may be, exactly. */
+  settle(inputs: Inputs, inPlace?: readonly [out: string, input: string]): Native {
     const { taken } = this;
+    const native = nativeFor(inputs, taken);
     for (let i = 0; i < taken.length; i++) {
       const [name, view] = taken[i] as Taken;
       for (let j = 0; j < inputs.length + i; j++) {
         const [otherName, other] = (j < inputs.length ? inputs[j] : taken[j - inputs.length]) as Named;
         if (other === undefined || !overlap(view, other)) continue;
         const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && otherName === inPlace[1];
+        if (allowed && view === other) continue;
         if (allowed && view.byteOffset === other.byteOffset && view.byteLength === other.byteLength) continue;
         throw rangeError(
           'ERR_OVERLAP',
@@ -81,10 +99,12 @@ export class Out {
         );
       }
     }
+    return native;
   }
 }
 
 function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
+  if (a === b) return a.byteLength > 0;
   return (
     a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength
   );

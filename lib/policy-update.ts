@@ -1,7 +1,7 @@
 import { checkOptions } from './checks.js';
+import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
 import type { LinearGradients } from './head.js';
-import { native } from './native.js';
 import { TURN_SCORE_OPTIONS, type TurnScoreOptions, turnScoreArgs } from './turn-preference.js';
 import {
   type LinearUpdate,
@@ -41,7 +41,13 @@ const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TURN_SCORE_OPTIONS]);
  */
 export function policyUpdate<L extends FloatArray>(options: Inputs & LogitsUpdate<L>): UpdateResult & { gradLogits: L };
 export function policyUpdate(options: Inputs & LinearUpdate): UpdateResult & LinearGradients;
-export function policyUpdate(options: PolicyUpdateOptions): UpdateResult {
+export function policyUpdate(
+  options: OnDevice<Inputs & LogitsUpdate<FloatArray>>,
+): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
+export function policyUpdate(
+  given: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>,
+): UpdateResult | OnDevice<UpdateResult> {
+  const options = given as PolicyUpdateOptions;
   checkOptions('policyUpdate', options, OPTIONS);
-  return runUpdate(native.policyUpdate, options, false, turnScoreArgs(options));
+  return runUpdate('policyUpdate', options, false, turnScoreArgs(options));
 }

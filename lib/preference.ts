@@ -12,7 +12,7 @@ import {
   positive,
 } from './checks.js';
 import { check, expected, rangeError } from './errors.js';
-import type { BatchArgs, PreferenceLoss, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
+import type { BatchArgs, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
 import { type Inputs, Out, own } from './out.js';
 
 export type LossType = 'sigmoid' | 'hinge' | 'ipo';
@@ -228,7 +228,7 @@ export class PreferenceResults {
 
 /** The one path of both standalone losses, from checked names to the result. */
 export function preferenceLoss(
-  call: PreferenceLoss,
+  call: 'trajectoryPreference' | 'turnPreference',
   options: LogpsPair & PairOptions & { trajectoryOffsets?: Int32Array | undefined },
   ofTrajectories: boolean,
   args: PreferenceOptionArgs,
@@ -236,10 +236,10 @@ export function preferenceLoss(
   const logps = float32('logps', options.logps);
   const refLogps = float32('refLogps', options.refLogps, logps.length);
   const batch = checkBatch(options, logps.length, mask(options.mask, logps.length), ofTrajectories);
-  const out = new Out(options.out, OUT_NAMES);
+  const out = new Out(options.out, OUT_NAMES, logps);
   const results = new PreferenceResults(out, batch, logps.length);
-  out.checkOverlap([['logps', logps], ['refLogps', refLogps], ...batch.inputs]);
-  check(call(...batch.args, ...args, logps, refLogps, ...results.args));
+  const native = out.settle([['logps', logps], ['refLogps', refLogps], ...batch.inputs]);
+  check(native[call](...batch.args, ...args, logps, refLogps, ...results.args));
   return results.result();
 }
 

@@ -1,4 +1,5 @@
 import { boolean, checkOptions, float32 } from './checks.js';
+import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
 import { check } from './errors.js';
 import {
@@ -10,7 +11,6 @@ import {
   type TemperatureOption,
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
-import { native } from './native.js';
 import { Out, own } from './out.js';
 
 export interface LogpsOut {
@@ -84,14 +84,17 @@ export function ownLogps({ logps, lse, entropy }: Logps): Logps {
  * const { logps } = tokenLogps({ logits: new Float32Array([1, 2, 3, 4]), labels: new Int32Array([1, 0]) });
  * // logps = [-0.3133, -1.3133]
  */
-export function tokenLogps(options: TokenLogpsOptions): Logps {
+export function tokenLogps(options: TokenLogpsOptions): Logps;
+export function tokenLogps(options: OnDevice<TokenLogpsOptions>): OnDevice<Logps>;
+export function tokenLogps(given: TokenLogpsOptions | OnDevice<TokenLogpsOptions>): Logps | OnDevice<Logps> {
+  const options = given as TokenLogpsOptions;
   checkOptions('tokenLogps', options, FORWARD_OPTIONS);
   const labels = checkLabels(options);
   const head = checkLogits(options, labels.count, checkTemperature(options));
   const entropy = boolean('entropy', options.entropy, false);
-  const out = new Out(options.out, FORWARD_OUT);
+  const out = new Out(options.out, FORWARD_OUT, labels.labels);
   const results = logpsOf(out, labels.count, entropy);
-  out.checkOverlap([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   check(native.tokenLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
   return ownLogps(results);
 }
@@ -116,13 +119,18 @@ export function tokenLogps(options: TokenLogpsOptions): Logps {
  * const { gradLogits } = tokenLogpsBackward({ logits, labels, lse, gradLogps: new Float32Array([1, 1]) });
  * // gradLogits = [-0.2689, 0.2689, 0.7311, -0.7311]
  */
-export function tokenLogpsBackward<L extends FloatArray>(options: TokenLogpsBackwardOptions<L>): { gradLogits: L } {
+export function tokenLogpsBackward<L extends FloatArray>(options: TokenLogpsBackwardOptions<L>): { gradLogits: L };
+export function tokenLogpsBackward(options: OnDevice<TokenLogpsBackwardOptions>): { gradLogits: DeviceBuffer };
+export function tokenLogpsBackward(given: TokenLogpsBackwardOptions | OnDevice<TokenLogpsBackwardOptions>): {
+  gradLogits: FloatArray | DeviceBuffer;
+} {
+  const options = given as TokenLogpsBackwardOptions;
   checkOptions('tokenLogpsBackward', options, BACKWARD_OPTIONS);
   const labels = checkLabels(options);
   const head = checkLogits(options, labels.count, checkTemperature(options));
   const lse = float32('lse', options.lse, labels.count);
   const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
-  const out = new Out(options.out, BACKWARD_OUT);
+  const out = new Out(options.out, BACKWARD_OUT, labels.labels);
   const gradLogits = gradLogitsOf(head, out);
   const inputs = [
     ...head.inputs,
@@ -131,7 +139,7 @@ export function tokenLogpsBackward<L extends FloatArray>(options: TokenLogpsBack
     ['lse', lse],
     ['gradLogps', gradLogps],
   ] as const;
-  out.checkOverlap(inputs, ['gradLogits', 'logits']);
+  const native = out.settle(inputs, ['gradLogits', 'logits']);
   check(native.tokenLogpsBackward(...head.args, ...labels.args, lse, gradLogps, gradLogits));
   return { gradLogits };
 }

@@ -1,5 +1,5 @@
 import { checkOptions } from './checks.js';
-import { native } from './native.js';
+import type { OnDevice } from './device.js';
 import {
   checkNormalization,
   LOGPS_PAIR,
@@ -61,7 +61,12 @@ export const trajectoryArgs = (options: PairOptions & TrajectoryOptions) =>
  * });
  * // result.loss = 0.6685, result.margins = [0.05], result.gradLogps = [-0.0244, -0.0244, 0.0488]
  */
-export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): PreferenceResult {
+export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): PreferenceResult;
+export function trajectoryPreferenceLoss(options: OnDevice<TrajectoryPreferenceOptions>): OnDevice<PreferenceResult>;
+export function trajectoryPreferenceLoss(
+  given: TrajectoryPreferenceOptions | OnDevice<TrajectoryPreferenceOptions>,
+): PreferenceResult | OnDevice<PreferenceResult> {
+  const options = given as TrajectoryPreferenceOptions;
   checkOptions('trajectoryPreferenceLoss', options, OPTIONS);
-  return preferenceLoss(native.trajectoryPreference, options, true, trajectoryArgs(options));
+  return preferenceLoss('trajectoryPreference', options, true, trajectoryArgs(options));
 }

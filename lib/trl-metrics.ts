@@ -1,4 +1,5 @@
-import { float32 } from './checks.js';
+import { float32, isOnDevice } from './checks.js';
+import type { DeviceBuffer, OnDevice } from './device.js';
 import { expected, typeError } from './errors.js';
 import type { PreferenceResult } from './preference.js';
 
@@ -12,8 +13,9 @@ export interface TrlMetrics {
 
 type PairArray = 'chosenRewards' | 'rejectedRewards' | 'margins';
 
-function meanOf(result: PreferenceResult, name: PairArray): number {
-  const array = float32(`result.${name}`, result[name]);
+function meanOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: PairArray): number {
+  const given = float32(`result.${name}`, result[name]);
+  const array = isOnDevice(given) ? ((given as unknown as DeviceBuffer).toArray() as Float32Array) : given;
   return array.reduce((sum, x) => sum + x, 0) / array.length;
 }
 
@@ -26,7 +28,7 @@ function meanOf(result: PreferenceResult, name: PairArray): number {
  * @example
  * trlMetrics(result)['rewards/margins']; // the mean of result.margins
  */
-export function trlMetrics(result: PreferenceResult): TrlMetrics {
+export function trlMetrics(result: PreferenceResult | OnDevice<PreferenceResult>): TrlMetrics {
   if (typeof result !== 'object' || result === null) {
     throw typeError('ERR_ARG_TYPE', expected("a preference loss's result", 'result', result));
   }

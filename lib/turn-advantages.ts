@@ -1,6 +1,9 @@
 import { boolean, checkOptions, float32, mask, offsets, oneOf } from './checks.js';
+import { type DeviceBuffer, lastOf, type OnDevice } from './device.js';
 import { check } from './errors.js';
-import { native, type TurnArgs } from './native.js';
+import type { TurnArgs } from './native.js';
+import { freshFloat32 } from './out.js';
+import { nativeFor } from './place.js';
 
 export type Reduction = 'mean' | 'sum';
 
@@ -53,13 +56,25 @@ function turnArgs(options: TurnOptions, tokens: number, turnOffsets: Int32Array)
  * const refLogps = new Float32Array([-2, -2, -4]);
  * turnAdvantages({ logps, refLogps, turnOffsets: new Int32Array([0, 2, 3]) }); // [0.5, 1]
  */
-export function turnAdvantages(options: TurnAdvantagesOptions): Float32Array {
+export function turnAdvantages(options: TurnAdvantagesOptions): Float32Array;
+export function turnAdvantages(options: OnDevice<TurnAdvantagesOptions>): DeviceBuffer;
+export function turnAdvantages(
+  given: TurnAdvantagesOptions | OnDevice<TurnAdvantagesOptions>,
+): Float32Array | DeviceBuffer {
+  const options = given as TurnAdvantagesOptions;
   checkOptions('turnAdvantages', options, FORWARD_OPTIONS);
   const logps = float32('logps', options.logps);
   const refLogps = float32('refLogps', options.refLogps, logps.length);
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
-  const advantages = new Float32Array(turnOffsets.length - 1);
-  check(native.turnAdvantages(...turnArgs(options, logps.length, turnOffsets), logps, refLogps, advantages));
+  const args = turnArgs(options, logps.length, turnOffsets);
+  const native = nativeFor([
+    ['logps', logps],
+    ['refLogps', refLogps],
+    ['turnOffsets', turnOffsets],
+    ['mask', options.mask],
+  ]);
+  const advantages = freshFloat32(logps, turnOffsets.length - 1);
+  check(native.turnAdvantages(...args, logps, refLogps, advantages));
   return advantages;
 }
 
@@ -77,11 +92,23 @@ export function turnAdvantages(options: TurnAdvantagesOptions): Float32Array {
  * turnAdvantagesBackward({ gradAdvantages: new Float32Array([1, 2]), turnOffsets: new Int32Array([0, 2, 3]) });
  * // [0.5, 0.5, 2]
  */
-export function turnAdvantagesBackward(options: TurnAdvantagesBackwardOptions): Float32Array {
+export function turnAdvantagesBackward(options: TurnAdvantagesBackwardOptions): Float32Array;
+export function turnAdvantagesBackward(options: OnDevice<TurnAdvantagesBackwardOptions>): DeviceBuffer;
+export function turnAdvantagesBackward(
+  given: TurnAdvantagesBackwardOptions | OnDevice<TurnAdvantagesBackwardOptions>,
+): Float32Array | DeviceBuffer {
+  const options = given as TurnAdvantagesBackwardOptions;
   checkOptions('turnAdvantagesBackward', options, BACKWARD_OPTIONS);
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
   const gradAdvantages = float32('gradAdvantages', options.gradAdvantages, turnOffsets.length - 1);
-  const gradLogps = new Float32Array(Math.max(turnOffsets[turnOffsets.length - 1] as number, 0));
-  check(native.turnAdvantagesBackward(...turnArgs(options, gradLogps.length, turnOffsets), gradAdvantages, gradLogps));
+  const tokens = Math.max(lastOf(turnOffsets), 0);
+  const args = turnArgs(options, tokens, turnOffsets);
+  const native = nativeFor([
+    ['turnOffsets', turnOffsets],
+    ['gradAdvantages', gradAdvantages],
+    ['mask', options.mask],
+  ]);
+  const gradLogps = freshFloat32(turnOffsets, tokens);
+  check(native.turnAdvantagesBackward(...args, gradAdvantages, gradLogps));
   return gradLogps;
 }

@@ -1,5 +1,5 @@
 import { checkOptions } from './checks.js';
-import { native } from './native.js';
+import type { OnDevice } from './device.js';
 import {
   checkTurnReduction,
   LOGPS_PAIR,
@@ -53,7 +53,12 @@ export const turnScoreArgs = (options: PairOptions & TurnScoreOptions) =>
  * });
  * // result.preferenceLoss = 0.6444, result.nllLoss = 1.5, result.loss = 0.6594
  */
-export function turnPreferenceLoss(options: TurnPreferenceOptions): PreferenceResult {
+export function turnPreferenceLoss(options: TurnPreferenceOptions): PreferenceResult;
+export function turnPreferenceLoss(options: OnDevice<TurnPreferenceOptions>): OnDevice<PreferenceResult>;
+export function turnPreferenceLoss(
+  given: TurnPreferenceOptions | OnDevice<TurnPreferenceOptions>,
+): PreferenceResult | OnDevice<PreferenceResult> {
+  const options = given as TurnPreferenceOptions;
   checkOptions('turnPreferenceLoss', options, OPTIONS);
-  return preferenceLoss(native.turnPreference, options, false, turnScoreArgs(options));
+  return preferenceLoss('turnPreference', options, false, turnScoreArgs(options));
 }

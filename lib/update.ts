@@ -22,7 +22,7 @@ import {
   type TemperatureOption,
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
-import type { GradientArgs, HeadArgs, PreferenceOptionArgs, ReferenceArgs, Update } from './native.js';
+import type { GradientArgs, HeadArgs, PreferenceOptionArgs, ReferenceArgs } from './native.js';
 import { type Inputs, Out, own } from './out.js';
 import {
   checkBatch,
@@ -141,7 +141,7 @@ function checkReference(
 }
 
 export function runUpdate(
-  call: Update,
+  call: 'criticUpdate' | 'policyUpdate',
   options: AnyUpdate,
   ofTrajectories: boolean,
   lossArgs: PreferenceOptionArgs,
@@ -157,16 +157,16 @@ export function runUpdate(
   const batch = checkBatch(options, labels.count, labels.mask, ofTrajectories);
   const accumulate = boolean('accumulate', given.accumulate, false);
 
-  const out = new Out(given.out, OUT_NAMES);
+  const out = new Out(given.out, OUT_NAMES, labels.labels);
   const logps = out.float32('logps', labels.count);
   const results = new PreferenceResults(out, batch, labels.count);
   const gradients = 'hidden' in head ? linearGradients(head, out, accumulate) : logitsGradients(head, out);
   const inputs = [...head.inputs, ['labels', labels.labels] as const, ...reference.inputs, ...batch.inputs];
-  out.checkOverlap(inputs, ['gradLogits', 'logits']);
+  const native = out.settle(inputs, ['gradLogits', 'logits']);
 
   const headArgs: HeadArgs = 'hidden' in head ? [true, ...head.args] : [false, ...head.args];
   check(
-    call(
+    native[call](
       ...headArgs,
       ...labels.args,
       ...reference.args,

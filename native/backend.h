@@ -9,7 +9,7 @@ struct Backend {
   bool active;
 };
 
-constexpr int kBackends = 6;
+constexpr int kBackends = 5;
 
 /** i in 0 … kBackends−1. */
 Backend backend(int i);

@@ -2,8 +2,10 @@
 // works on the copy: memory that the caller shares with other threads may change at any time.
 #pragma once
 
+#include <cfloat>
 #include <cstdint>
 
+#include "host_device.h"
 #include "status.h"
 
 namespace sweet {
@@ -20,6 +22,31 @@ struct Labels {
 constexpr int32_t kIgnored = -1;  // by its label: no log-prob, but its lse is still that of a real row
 constexpr int32_t kMasked = -2;   // by the mask: never read
 
+/** Whether the forward pass needs a row's logits; with skip_ignored, those of ignored rows are not needed. */
+SWEET_HOST_DEVICE inline bool is_read(int32_t checked_label, bool skip_ignored) {
+  return checked_label >= 0 || (checked_label == kIgnored && !skip_ignored);
+}
+
+SWEET_HOST_DEVICE inline int64_t label_at(const Labels& labels, int64_t i) {
+  return labels.wide ? static_cast<const int64_t*>(labels.data)[i] : static_cast<const int32_t*>(labels.data)[i];
+}
+
+/** The label of row i as the checked copy has it; false if it is neither a word nor the ignored index. */
+SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, int64_t vocab, int32_t* checked) {
+  if (labels.mask && labels.mask[i] == 0) {
+    *checked = kMasked;
+    return true;
+  }
+  const int64_t label = label_at(labels, i);
+  *checked = label == labels.ignore_index ? kIgnored : static_cast<int32_t>(label);
+  return label == labels.ignore_index || (label >= 0 && label < vocab);
+}
+
+/** Whether offset i may follow `last`, the one before it (0 for the first). */
+SWEET_HOST_DEVICE inline bool offset_fits(int32_t offset, int32_t last, int64_t i, int64_t groups, int64_t total) {
+  return offset >= last && offset <= total && (i > 0 || offset == 0) && (i < groups || offset == total);
+}
+
 Status check_labels(const Labels& labels, int64_t rows, int64_t vocab, int32_t* checked);
 
 /** offsets[0 … groups] must start at 0, never fall and end at `total`; a fault is reported under `code`. */
@@ -32,6 +59,15 @@ struct Pairs {
   const float* weights;
   int64_t count;
 };
+
+/** Which rule a pair breaks, if any. */
+SWEET_HOST_DEVICE inline Code pair_fault(int32_t chosen, int32_t rejected, float weight, int64_t units) {
+  if (chosen < 0 || chosen >= units) return Code::chosen;
+  if (rejected < 0 || rejected >= units) return Code::rejected;
+  if (chosen == rejected) return Code::same_pair;
+  if (!(weight >= 0 && weight <= FLT_MAX)) return Code::pair_weight;
+  return Code::ok;
+}
 
 Status check_pairs(const Pairs& pairs, int64_t units, int32_t* chosen, int32_t* rejected, float* weights);
 

@@ -4,11 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define SWEET_HOST_DEVICE __host__ __device__
-#else
-#define SWEET_HOST_DEVICE
-#endif
+#include "host_device.h"
 
 namespace sweet {
 

@@ -12,6 +12,9 @@ namespace sweet {
 /** How the log-ratios of a unit's tokens become its score. For a turn, turn_mean is its mean. */
 enum class Normalization : int32_t { turn_mean, token_mean, sum };
 
+/** What a pair compares. */
+enum class Units { turns, trajectories };
+
 struct PreferenceBatch {
   int64_t tokens;
   const uint8_t* mask;          // [N] or null; 0 drops a token
@@ -30,6 +33,19 @@ struct PreferenceOptions {
   double nll_coef;
   double nll_denominator;  // 0: the number of tokens of the chosen units, each as often as it is chosen
 };
+
+/** What a log-ratio counts in the score of its unit: of a turn and of a unit of so many tokens. */
+SWEET_HOST_DEVICE inline double coefficient_of(Normalization normalization, int32_t turn_length, int64_t unit_length) {
+  switch (normalization) {
+    case Normalization::turn_mean:
+      return turn_length > 0 ? 1.0 / turn_length : 0.0;
+    case Normalization::token_mean:
+      return unit_length > 0 ? 1.0 / static_cast<double>(unit_length) : 0.0;
+    case Normalization::sum:
+      break;
+  }
+  return 1.0;
+}
 
 struct PreferenceOut {
   double* scalars;                                                   // loss, preference loss, NLL loss, accuracy

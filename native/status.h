@@ -19,12 +19,22 @@ enum class Code : int32_t {
   same_pair,           // index: pair, value: the index both name
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
+  device,              // a call of the device's driver failed; value: its error's number
+};
+
+/** Of Code::device: which call failed, its error's name and meaning; sticky: every later call will fail as well. */
+struct DeviceFault {
+  const char* operation;
+  const char* name;
+  const char* meaning;
+  bool sticky;
 };
 
 struct Status {
   Code code = Code::ok;
   int64_t index = 0;
   int64_t value = 0;
+  DeviceFault device = {};
 
   bool ok() const { return code == Code::ok; }
 };

@@ -46,6 +46,14 @@ describe('backends', () => {
     expect(activeBackend()).toBe(name);
   });
 
+  it('says why there is no CUDA', () => {
+    const program = "import { backends } from 'sweet-rl'; console.log(JSON.stringify(backends().at(-1)))";
+    const cuda = resultOf<{ available: boolean; reason?: string }>(program);
+    const reasons =
+      /^(sweet-rl-cuda (is not installed|cannot be loaded: .+)|no NVIDIA driver was found|no CUDA device .+|the NVIDIA driver is older .+)$/;
+    if (!cuda.available) expect(cuda.reason).toMatch(reasons);
+  });
+
   it('says why another cannot be used, and stays with the one it had', () => {
     for (const { name, available } of backends()) {
       if (available) continue;

@@ -133,11 +133,9 @@ Entry neon() {
 
 Entry portable() { return {"portable", nullptr, kernels_portable()}; }
 
-Entry cuda() { return {"cuda", "this version has no CUDA kernels", nullptr}; }
-
 /** Best first; the processor is asked once. */
 const Entry* table() {
-  static const Entry entries[kBackends] = {avx512bf16(), avx512(), avx2(), neon(), portable(), cuda()};
+  static const Entry entries[kBackends] = {avx512bf16(), avx512(), avx2(), neon(), portable()};
   return entries;
 }
 

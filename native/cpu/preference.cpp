@@ -62,15 +62,7 @@ Status Preference::check(const int32_t* labels) {
 }
 
 double Preference::coefficient(int64_t t, int64_t k) const {
-  switch (options_.normalization) {
-    case Normalization::turn_mean:
-      return turn_lengths_[t] > 0 ? 1.0 / turn_lengths_[t] : 0.0;
-    case Normalization::token_mean:
-      return unit_lengths_[k] > 0 ? 1.0 / static_cast<double>(unit_lengths_[k]) : 0.0;
-    case Normalization::sum:
-      break;
-  }
-  return 1.0;
+  return coefficient_of(options_.normalization, turn_lengths_[t], unit_lengths_[k]);
 }
 
 double Preference::log_ratios(int64_t t, const float* logps, const float* ref_logps) const {

@@ -7,8 +7,6 @@
 
 namespace sweet {
 
-enum class Units { turns, trajectories };
-
 class Preference {
  public:
   Preference(const PreferenceBatch& batch, const PreferenceOptions& options, Units units);

@@ -154,15 +154,15 @@ export function describeUpdate(subject: UpdateSubject): void {
       expectUpdate(ours, oracle({ ...structure, ...pairs, labels, ...sources, ...variant }), 'float32');
     });
 
-    it('is the loss of its own log-probs, and its gradient theirs at the head', () => {
-      const { temperature } = variant;
-      const rows = { labels, mask: structure.mask, ...(temperature ? { temperature: temperature as number } : {}) };
-      const { temperature: _, ...lossVariant } = variant;
-      const loss = (logps: Float32Array) => {
-        const mask = structure.mask.map((m, i) => (labels[i] === -100 ? 0 : m));
-        return subject.loss({ ...lossOptions, mask, logps, ...refLogps.options, ...lossVariant });
-      };
+    const { temperature } = variant;
+    const rows = { labels, mask: structure.mask, ...(temperature ? { temperature: temperature as number } : {}) };
+    const { temperature: _, ...lossVariant } = variant;
+    const loss = (logps: Float32Array) => {
+      const mask = structure.mask.map((m, i) => (labels[i] === -100 ? 0 : m));
+      return subject.loss({ ...lossOptions, mask, logps, ...refLogps.options, ...lossVariant });
+    };
 
+    it('is the loss of its own log-probs, and its gradient theirs at the logits', () => {
       const logits = logitsHead.options as { logits: Float32Array };
       const ofLogits = update({ ...options, ...logits, ...refLogps.options, ...variant });
       const forward = tokenLogps({ ...logits, ...rows });
@@ -171,7 +171,9 @@ export function describeUpdate(subject: UpdateSubject): void {
       const gradient = { lse: forward.lse, gradLogps: ofLogits.gradLogps };
       const { gradLogits } = tokenLogpsBackward({ ...logits, ...rows, ...gradient });
       expectClose('gradLogits', ofLogits.gradLogits!, gradLogits, relative(gradLogits));
+    });
 
+    it('is the loss of its own log-probs, and its gradient theirs at the hidden states', () => {
       const head = linearHead.options as { hidden: Float32Array; weight: Float32Array; bias: Float32Array };
       const ofHidden = update({ ...options, ...head, ...refLogps.options, ...variant });
       const linear = linearLogps({ ...head, ...rows });

@@ -1,0 +1,345 @@
+// Turn advantages, both preference losses and both updates, on ragged batches, with every option.
+#include <algorithm>
+#include <string>
+
+#include "../../native/critic_update.h"
+#include "../../native/policy_update.h"
+#include "../../native/trajectory_preference.h"
+#include "../../native/turn_advantages.h"
+#include "../../native/turn_preference.h"
+#include "checks.h"
+#include "device_array.h"
+#include "oracle.h"
+
+using namespace sweet;
+
+namespace {
+
+size_t size(int64_t n) { return static_cast<size_t>(n); }
+
+/** `most` tokens a turn at most; every turn keeps its first token. */
+Batch random_batch(Checks& checks, int64_t trajectories, int64_t most_turns, int64_t most_tokens, int64_t pairs,
+                   bool of_turns) {
+  Batch batch;
+  batch.trajectory_offsets = {0};
+  batch.turn_offsets = {0};
+  for (int64_t k = 0; k < trajectories; k++) {
+    batch.trajectory_offsets.push_back(batch.trajectory_offsets.back() +
+                                       static_cast<int32_t>(checks.integer(1, most_turns + 1)));
+  }
+  for (int32_t t = 0; t < batch.trajectory_offsets.back(); t++) {
+    const int32_t first = batch.turn_offsets.back(), length = static_cast<int32_t>(checks.integer(1, most_tokens + 1));
+    batch.turn_offsets.push_back(first + length);
+    for (int32_t i = 0; i < length; i++) batch.keeps.push_back(i == 0 || checks.integer(0, 4) > 0);
+  }
+  const int64_t units = of_turns ? batch.trajectory_offsets.back() : trajectories;
+  for (int64_t p = 0; p < pairs; p++) {
+    const int64_t chosen = checks.integer(0, units), rejected = (chosen + checks.integer(1, units)) % units;
+    batch.chosen.push_back(static_cast<int32_t>(chosen));
+    batch.rejected.push_back(static_cast<int32_t>(rejected));
+    batch.weights.push_back(p % 4 == 2 ? 0.0f : 0.5f + static_cast<float>(p % 3));
+  }
+  return batch;
+}
+
+/** The batch in device memory. */
+struct DeviceBatch {
+  DeviceArray<uint8_t> mask;
+  DeviceArray<int32_t> turn_offsets, trajectory_offsets, chosen, rejected;
+  DeviceArray<float> weights;
+  PreferenceBatch given;
+
+  explicit DeviceBatch(const Batch& batch)
+      : mask(batch.keeps),
+        turn_offsets(batch.turn_offsets),
+        trajectory_offsets(batch.trajectory_offsets),
+        chosen(batch.chosen),
+        rejected(batch.rejected),
+        weights(batch.weights) {
+    given.tokens = static_cast<int64_t>(batch.keeps.size());
+    given.mask = mask.get();
+    given.turn_offsets = turn_offsets.get();
+    given.turns = static_cast<int64_t>(batch.turn_offsets.size()) - 1;
+    given.trajectory_offsets = trajectory_offsets.get();
+    given.trajectories = static_cast<int64_t>(batch.trajectory_offsets.size()) - 1;
+    given.pairs = {chosen.get(), rejected.get(), weights.get(), static_cast<int64_t>(batch.chosen.size())};
+  }
+};
+
+struct DeviceResults {
+  double scalars[4] = {};
+  DeviceArray<float> pair_losses, margins, chosen_rewards, rejected_rewards, turn_advantages, grad_logps;
+  PreferenceOut out;
+
+  explicit DeviceResults(const PreferenceBatch& batch)
+      : pair_losses(size(batch.pairs.count)),
+        margins(size(batch.pairs.count)),
+        chosen_rewards(size(batch.pairs.count)),
+        rejected_rewards(size(batch.pairs.count)),
+        turn_advantages(size(batch.turns)),
+        grad_logps(size(batch.tokens)) {
+    out = {scalars,
+           pair_losses.get(),
+           margins.get(),
+           chosen_rewards.get(),
+           rejected_rewards.get(),
+           turn_advantages.get(),
+           grad_logps.get()};
+  }
+};
+
+PreferenceOptions options_of(const LossOptions& options) {
+  PreferenceOptions given{};
+  given.normalization = options.normalization == "turn-mean"    ? Normalization::turn_mean
+                        : options.normalization == "token-mean" ? Normalization::token_mean
+                                                                : Normalization::sum;
+  given.pair_loss = {options.loss_type == "hinge" ? LossType::hinge
+                     : options.loss_type == "ipo" ? LossType::ipo
+                                                  : LossType::sigmoid,
+                     options.beta, options.smoothing};
+  given.pair_denominator = options.pair_denominator;
+  given.nll_coef = options.nll_coef;
+  given.nll_denominator = options.nll_denominator;
+  return given;
+}
+
+std::vector<LossOptions> option_sets() {
+  std::vector<LossOptions> sets;
+  for (const bool of_turns : {false, true}) {
+    for (const char* normalization : {"turn-mean", "token-mean", "sum"}) {
+      if (of_turns && std::string(normalization) == "token-mean") continue;
+      for (const char* type : {"sigmoid", "hinge", "ipo"}) {
+        LossOptions options;
+        options.of_turns = of_turns;
+        options.normalization = normalization;
+        options.loss_type = type;
+        options.beta = 0.7;
+        sets.push_back(options);
+      }
+    }
+    LossOptions all;
+    all.of_turns = of_turns;
+    all.smoothing = 0.2;
+    all.beta = 1.5;
+    all.nll_coef = 0.3;
+    sets.push_back(all);
+    all.pair_denominator = 11;
+    all.nll_denominator = 77;
+    sets.push_back(all);
+  }
+  return sets;
+}
+
+void compare(Checks& checks, const DeviceResults& ours, const Loss& expected, double relative,
+             const std::string& what) {
+  const double scalars[] = {expected.loss, expected.preference_loss, expected.nll_loss, expected.accuracy};
+  const char* const names[] = {"loss", "preference loss", "nll loss", "accuracy"};
+  for (int i = 0; i < 4; i++) {
+    checks.close(ours.scalars[i], scalars[i], relative * (1 + std::fabs(scalars[i])), what + " " + names[i]);
+  }
+  const auto each = [&](const DeviceArray<float>& array, const std::vector<double>& values, const char* name) {
+    const std::vector<float> got = array.values();
+    for (size_t i = 0; i < values.size(); i++) {
+      checks.close(got[i], values[i], relative * (1 + std::fabs(values[i])),
+                   what + " " + name + " " + std::to_string(i));
+    }
+  };
+  each(ours.pair_losses, expected.pair_losses, "pair loss");
+  each(ours.margins, expected.margins, "margin");
+  each(ours.turn_advantages, expected.turn_advantages, "advantage");
+  each(ours.grad_logps, expected.grad_logps, "gradient");
+  const std::vector<float> chosen = ours.chosen_rewards.values(), rejected = ours.rejected_rewards.values();
+  for (size_t p = 0; p < expected.margins.size(); p++) {
+    checks.close(chosen[p] - rejected[p], expected.margins[p], relative * (10 + std::fabs(chosen[p])),
+                 what + " rewards");
+  }
+}
+
+std::vector<float> floats(const std::vector<double>& values) {
+  return std::vector<float>(values.begin(), values.end());
+}
+
+std::vector<double> random_logps(Checks& checks, size_t n) {
+  std::vector<double> values(n);
+  for (double& x : values) x = static_cast<float>(checks.normal(2));
+  return values;
+}
+
+void check_losses(Checks& checks, int64_t trajectories, int64_t turns, int64_t tokens, int64_t pairs) {
+  for (const LossOptions& options : option_sets()) {
+    const Batch batch = random_batch(checks, trajectories, turns, tokens, pairs, options.of_turns);
+    const std::vector<double> logps = random_logps(checks, batch.keeps.size());
+    const std::vector<double> ref_logps = random_logps(checks, batch.keeps.size());
+    const DeviceBatch device(batch);
+    const DeviceArray<float> device_logps(floats(logps)), device_ref(floats(ref_logps));
+    DeviceResults ours(device.given);
+    const auto loss = options.of_turns ? turn_preference : trajectory_preference;
+    const std::string what =
+        std::string(options.of_turns ? "turns " : "trajectories ") + options.normalization + " " + options.loss_type;
+    checks.ok(loss(device.given, options_of(options), device_logps.get(), device_ref.get(), ours.out), what);
+    compare(checks, ours, preference_oracle(batch, options, logps, ref_logps), 3e-7, what);
+  }
+}
+
+/** The faults that a batch can have, each found by its name and place, with nothing written. */
+void check_refused_batches(Checks& checks) {
+  const Batch sound = random_batch(checks, 5, 3, 6, 300, false);
+  const std::vector<double> logps = random_logps(checks, sound.keeps.size());
+  const DeviceArray<float> device_logps(floats(logps));
+  const auto refused = [&](const char* what, Code code, int64_t index, int64_t value, auto spoil) {
+    Batch batch = sound;
+    spoil(batch);
+    const DeviceBatch device(batch);
+    DeviceResults out(device.given);
+    const std::vector<float> before(batch.keeps.size(), 42.0f);
+    out.grad_logps.set(before);
+    const Status status =
+        trajectory_preference(device.given, options_of({}), device_logps.get(), device_logps.get(), out.out);
+    checks.fault(status, code, index, value, what);
+    checks.same(out.grad_logps.values() == before, std::string(what) + ": a refused call writes");
+  };
+  const int32_t turns = static_cast<int32_t>(sound.turn_offsets.size()) - 1;
+  refused("first offset", Code::turn_offsets, 0, 1, [](Batch& b) { b.turn_offsets[0] = 1; });
+  refused("falling offset", Code::turn_offsets, 3, -4, [](Batch& b) { b.turn_offsets[3] = -4; });
+  refused("last offset", Code::trajectory_offsets, 5, turns - 1,
+          [&](Batch& b) { b.trajectory_offsets[5] = turns - 1; });
+  refused("chosen", Code::chosen, 270, 5, [](Batch& b) { b.chosen[270] = b.rejected[280] = 5; });
+  refused("rejected", Code::rejected, 7, -1, [](Batch& b) { b.rejected[7] = -1; });
+  refused("same pair", Code::same_pair, 299, 2, [](Batch& b) { b.chosen[299] = b.rejected[299] = 2; });
+  refused("all weights 0", Code::zero_weights, 0, 0,
+          [](Batch& b) { std::fill(b.weights.begin(), b.weights.end(), 0.0f); });
+  refused("empty turn", Code::empty_turn, 2, 0, [](Batch& b) {
+    for (int32_t i = b.turn_offsets[2]; i < b.turn_offsets[3]; i++) b.keeps[size(i)] = 0;
+  });
+  // Of several faults the first in the order of the rules.
+  refused("offsets before pairs", Code::turn_offsets, 4, 1 << 30, [](Batch& b) {
+    b.turn_offsets[4] = 1 << 30;
+    b.chosen[0] = 99;
+  });
+  Batch weightless = sound;
+  weightless.weights[4] = NAN;
+  const DeviceBatch device(weightless);
+  DeviceResults out(device.given);
+  const Status status =
+      trajectory_preference(device.given, options_of({}), device_logps.get(), device_logps.get(), out.out);
+  checks.same(status.code == Code::pair_weight && status.index == 4, "a weight that is NaN");
+}
+
+/** An update must be the three operations that it is made of; its rows are checked against float64 by themselves. */
+void check_update(Checks& checks, DType dtype, bool of_turns, bool ref_logits) {
+  const std::string what = std::string(of_turns ? "policy update " : "critic update ") + name_of(dtype);
+  const int64_t vocab = 61;
+  LossOptions options;
+  options.of_turns = of_turns;
+  options.normalization = of_turns ? "sum" : "turn-mean";
+  options.nll_coef = 0.1;
+  Batch batch = random_batch(checks, 4, 3, 6, 9, of_turns);
+  const size_t n = batch.keeps.size();
+  std::vector<double> numbers(n * size(vocab)), ref_numbers(n * size(vocab));
+  for (double& x : numbers) x = checks.normal(2);
+  for (double& x : ref_numbers) x = checks.normal(2);
+  const Stored stored(dtype, numbers), ref_stored(DType::bfloat16, ref_numbers);
+  std::vector<int32_t> labels(n);
+  for (size_t i = 0; i < n; i++) labels[i] = static_cast<int32_t>(checks.integer(0, vocab));
+
+  const auto logps_of = [&](const Stored& head) {
+    std::vector<double> logps(n), probabilities;
+    for (size_t i = 0; i < n; i++) {
+      double sum = 0;
+      for (int64_t v = 0; v < vocab; v++) sum += std::exp(head.values[i * size(vocab) + size(v)]);
+      logps[i] = batch.keeps[i] ? head.values[i * size(vocab) + size(labels[i])] - std::log(sum) : 0;
+    }
+    return logps;
+  };
+  const std::vector<double> logps = logps_of(stored), ref_logps = logps_of(ref_stored);
+
+  const DeviceBatch device(batch);
+  const DeviceArray<unsigned char> logits(stored.bytes), ref(ref_stored.bytes);
+  const DeviceArray<int32_t> device_labels(labels);
+  const DeviceArray<float> device_ref(floats(ref_logps)), device_logps(n);
+  DeviceResults ours(device.given);
+  Update update{};
+  update.head.dtype = dtype;
+  update.head.rows = static_cast<int64_t>(n);
+  update.head.vocab = update.head.stride = vocab;
+  update.head.temperature = 1;
+  update.head.logits = logits.get();
+  update.labels = {device_labels.get(), false, device.mask.get(), -100};
+  update.reference = update.head;
+  update.reference.dtype = DType::bfloat16;
+  update.reference.logits = ref.get();
+  if (!ref_logits) update.ref_logps = device_ref.get();
+  update.batch = device.given;
+  update.options = options_of(options);
+  UpdateOut out{};
+  out.logps = device_logps.get();
+  out.preference = ours.out;
+  out.gradients.logits = logits.get();  // in place
+  checks.ok((of_turns ? policy_update : critic_update)(update, out), what);
+
+  const Loss expected = preference_oracle(batch, options, logps, ref_logps);
+  compare(checks, ours, expected, 1e-5, what);
+  const std::vector<float> got_logps = device_logps.values();
+  const std::vector<double> gradient = Stored::decoded(dtype, logits.values());
+  for (size_t i = 0; i < n; i++) {
+    checks.close(got_logps[i], logps[i], 2e-6 + 2e-6 * std::fabs(logps[i]), what + " logps");
+    const double lse = stored.values[i * size(vocab) + size(labels[i])] - logps[i], g = expected.grad_logps[i];
+    for (int64_t v = 0; v < vocab; v++) {
+      const double x = stored.values[i * size(vocab) + size(v)];
+      const double wanted = g * ((v == labels[i]) - std::exp(x - lse));
+      const double rounding = dtype == DType::float32 ? 0 : dtype == DType::bfloat16 ? 0x1p-8 : 0x1p-11;
+      checks.close(gradient[i * size(vocab) + size(v)], wanted, 2e-6 + (rounding + 1e-5) * std::fabs(wanted),
+                   what + " gradient");
+    }
+  }
+}
+
+}  // namespace
+
+void check_turns(Checks& checks) {
+  for (const bool mean : {true, false}) {
+    for (const int64_t most_tokens : {1, 5, 33, 200}) {
+      Batch batch = random_batch(checks, 6, 5, most_tokens, 0, false);
+      const size_t n = batch.keeps.size(), turns = batch.turn_offsets.size() - 1;
+      const bool some_empty = most_tokens == 5;
+      for (int32_t i = batch.turn_offsets[1]; some_empty && i < batch.turn_offsets[2]; i++) batch.keeps[size(i)] = 0;
+      const std::vector<double> logps = random_logps(checks, n), ref_logps = random_logps(checks, n);
+      const std::vector<double> grads = random_logps(checks, turns);
+      const DeviceBatch device(batch);
+      const TurnBatch given{device.given.tokens, device.mask.get(), device.turn_offsets.get(), device.given.turns, mean,
+                            some_empty};
+      const DeviceArray<float> a(floats(logps)), b(floats(ref_logps)), g(floats(grads)), advantages(turns),
+          grad_logps(n);
+      checks.ok(turn_advantages(given, a.get(), b.get(), advantages.get()), "turn advantages");
+      checks.ok(turn_advantages_backward(given, g.get(), grad_logps.get()), "turn advantages backward");
+      const std::vector<float> ours = advantages.values(), our_grads = grad_logps.values();
+      for (size_t t = 0; t < turns; t++) {
+        double sum = 0, length = 0;
+        for (size_t i = size(batch.turn_offsets[t]); i < size(batch.turn_offsets[t + 1]); i++) {
+          if (batch.keeps[i]) sum += logps[i] - ref_logps[i], length += 1;
+        }
+        const double divisor = mean && length > 0 ? length : 1;
+        checks.close(ours[t], sum / divisor, 1e-7 * (1 + std::fabs(sum)), "turn advantage " + std::to_string(t));
+        for (size_t i = size(batch.turn_offsets[t]); i < size(batch.turn_offsets[t + 1]); i++) {
+          checks.close(our_grads[i], batch.keeps[i] ? grads[t] / divisor : 0, 1e-7 * std::fabs(grads[t]),
+                       "turn gradient");
+        }
+      }
+    }
+  }
+}
+
+void check_preference(Checks& checks) {
+  check_losses(checks, 6, 4, 9, 9);
+  check_losses(checks, 4, 2, 150, 5);  // turns longer than a warp
+  check_losses(checks, 40, 3, 4, 600);
+  check_losses(checks, 300, 2, 2, 300);
+  check_refused_batches(checks);
+}
+
+void check_updates(Checks& checks) {
+  for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
+    check_update(checks, dtype, false, false);
+    check_update(checks, dtype, true, true);
+  }
+}

@@ -1,0 +1,21 @@
+// Device memory that belongs to an object of JavaScript, and what is done with it beside the operations.
+#pragma once
+
+#include <napi.h>
+
+namespace sweet {
+
+Napi::Value bind_devices(const Napi::CallbackInfo& info);
+Napi::Value bind_use_device(const Napi::CallbackInfo& info);
+Napi::Value bind_allocate(const Napi::CallbackInfo& info);
+Napi::Value bind_set_zero(const Napi::CallbackInfo& info);
+Napi::Value bind_dispose(const Napi::CallbackInfo& info);
+Napi::Value bind_write(const Napi::CallbackInfo& info);
+Napi::Value bind_read(const Napi::CallbackInfo& info);
+Napi::Value bind_write_async(const Napi::CallbackInfo& info);
+Napi::Value bind_read_async(const Napi::CallbackInfo& info);
+
+/** Registers the operations and all of the above; ends the thread's sessions when its environment ends. */
+Napi::Object register_cuda(Napi::Env env, Napi::Object exports);
+
+}  // namespace sweet

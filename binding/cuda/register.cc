@@ -1,0 +1,48 @@
+// The operations under the names that the CPU's addon has them by, and the memory they work on.
+#include <atomic>
+
+#include "../../native/cuda/session.h"
+#include "../addon.h"
+#include "device_buffer.h"
+
+namespace sweet {
+
+namespace {
+
+std::atomic<int> environments{0};
+
+void end_of_environment() {
+  cuda::close_sessions();
+  if (--environments == 0) cuda::close_staging();
+}
+
+}  // namespace
+
+Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, call, name));
+  };
+  add("tokenLogps", bind_token_logps);
+  add("tokenLogpsBackward", bind_token_logps_backward);
+  add("turnAdvantages", bind_turn_advantages);
+  add("turnAdvantagesBackward", bind_turn_advantages_backward);
+  add("trajectoryPreference", bind_trajectory_preference);
+  add("turnPreference", bind_turn_preference);
+  add("criticUpdate", bind_critic_update);
+  add("policyUpdate", bind_policy_update);
+  add("devices", bind_devices);
+  add("useDevice", bind_use_device);
+  add("allocate", bind_allocate);
+  add("setZero", bind_set_zero);
+  add("dispose", bind_dispose);
+  add("write", bind_write);
+  add("read", bind_read);
+  add("writeAsync", bind_write_async);
+  add("readAsync", bind_read_async);
+  exports.Set("version", SWEET_VERSION);
+  environments++;
+  env.AddCleanupHook(end_of_environment);
+  return exports;
+}
+
+}  // namespace sweet

@@ -1,0 +1,11 @@
+// On the CPU nothing but typed arrays has memory.
+#include "args.h"
+
+namespace sweet {
+
+void* handle_memory(napi_env, napi_value, int64_t* length) {
+  *length = 0;
+  return nullptr;
+}
+
+}  // namespace sweet

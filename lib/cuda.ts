@@ -1,0 +1,50 @@
+// The addon of sweet-rl-cuda, typed, loaded when something first asks for it.
+import { check, type Fault, SweetError } from './errors.js';
+import { load } from './load-cuda.cjs';
+import type { Native } from './native.js';
+
+type Status = Fault | undefined;
+
+/** The operations on device memory, and that memory, which belongs to an object of JavaScript. */
+export interface Cuda extends Omit<Native, 'linearLogps' | 'linearLogpsBackward' | keyof Machine> {
+  /** How many devices there are, or why there is none. */
+  devices(): number | string;
+  useDevice(device: number): Status;
+  allocate(owner: object, length: number, bytesPerElement: number, device: number): Status;
+  setZero(owner: object): Status;
+  dispose(owner: object): void;
+  write(owner: object, array: ArrayBufferView): Status;
+  read(owner: object, array: ArrayBufferView, fromByte: number): Status;
+  writeAsync(owner: object, array: ArrayBufferView): Promise<Status>;
+  readAsync(owner: object, array: ArrayBufferView): Promise<Status>;
+}
+
+type Machine = Pick<Native, 'backends' | 'useBackend' | 'threads' | 'setThreads'>;
+
+let loaded: ReturnType<typeof load> | undefined;
+let devices: number | undefined;
+
+/** Why CUDA cannot be used here; undefined where it can. */
+export function whyNoCuda(): string | undefined {
+  if (devices !== undefined) return undefined;
+  loaded ??= load();
+  if (loaded.reason !== undefined) return loaded.reason;
+  const found = (loaded.addon as Cuda).devices();
+  if (typeof found === 'string') return found;
+  devices = found;
+  return undefined;
+}
+
+/** How many devices there are, at least one. */
+export function deviceCount(): number {
+  const reason = whyNoCuda();
+  if (reason !== undefined) throw new SweetError('ERR_BACKEND', `The backend 'cuda' cannot be used here: ${reason}`);
+  return devices as number;
+}
+
+/** The addon, once deviceCount() has answered: its calls of this thread work on that device from here on. */
+export function cudaOn(device: number): Cuda {
+  const { addon } = loaded as { addon: Cuda };
+  check(addon.useDevice(device));
+  return addon;
+}

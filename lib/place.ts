@@ -1,0 +1,28 @@
+// Where the arrays of a call are, all on the host or all on one device, and the native code that works there.
+import { isOnDevice } from './checks.js';
+import { cudaOn } from './cuda.js';
+import { expected, rangeError, typeError } from './errors.js';
+import { type Native, native } from './native.js';
+
+/** An array of a call by its argument's name. */
+export type Named = readonly [name: string, array: { length: number } | undefined];
+
+/** The first array decides the place; one that is elsewhere is an error. */
+export function nativeFor(arrays: readonly Named[], more: readonly Named[] = []): Native {
+  const [first, array] = arrays[0] as readonly [string, { length: number }];
+  const device = isOnDevice(array) ? array.device : undefined;
+  for (const named of arrays) checkPlace(named, first, device);
+  for (const named of more) checkPlace(named, first, device);
+  // The operations that run on devices have the same signatures there.
+  return device === undefined ? native : (cudaOn(device) as unknown as Native);
+}
+
+function checkPlace([name, array]: Named, first: string, device: number | undefined): void {
+  if (array === undefined || (device === undefined && ArrayBuffer.isView(array))) return;
+  if (!isOnDevice(array)) throw typeError('ERR_DEVICE', expected(`a DeviceBuffer, as ${first} is one,`, name, array));
+  if (device === undefined) throw typeError('ERR_DEVICE', expected(`a typed array, as ${first} is one,`, name, array));
+  if (array.device !== device) {
+    const rule = `memory of device ${device}, where ${first} is,`;
+    throw rangeError('ERR_DEVICE', `Expected ${rule} for ${name} but received memory of device ${array.device}`);
+  }
+}

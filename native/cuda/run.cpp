@@ -1,0 +1,89 @@
+#include "run.h"
+
+namespace sweet {
+namespace cuda {
+
+Run::Run() {
+  status_ = open_session(&session_);
+  outcome_ = scratch<Outcome>(1);
+  // All bits set: no fault, and scalars that are NaN until a kernel writes them.
+  if (status_.ok()) note(cudaMemsetAsync(outcome_, 0xff, sizeof(Outcome), session_->stream), "cudaMemsetAsync");
+}
+
+Run::~Run() {
+  for (int i = 0; i < scratch_count_; i++) cudaFreeAsync(scratch_[i], session_->stream);
+}
+
+void* Run::scratch_bytes(int64_t bytes) {
+  if (!status_.ok() || bytes == 0) return nullptr;
+  void* memory = nullptr;
+  note(cudaMallocAsync(&memory, static_cast<size_t>(bytes), session_->stream), "cudaMallocAsync");
+  if (status_.ok()) scratch_[scratch_count_++] = memory;
+  return memory;
+}
+
+void Run::note(cudaError_t error, const char* operation) {
+  if (status_.ok()) status_ = status_of(error, operation);
+}
+
+Status Run::finish(double* scalars) {
+  if (!status_.ok()) return status_;
+  note(cudaMemcpyAsync(session_->page, outcome_, sizeof(Outcome), cudaMemcpyDeviceToHost, session_->stream),
+       "cudaMemcpyAsync");
+  if (status_.ok()) note(cudaStreamSynchronize(session_->stream), "cudaStreamSynchronize");
+  if (!status_.ok()) return status_;
+  const Outcome outcome = *static_cast<const Outcome*>(session_->page);
+  if (outcome.fault != kNoFault) return report(outcome.fault);
+  if (outcome.empty_fault != kNoFault) return report(outcome.empty_fault);
+  for (int i = 0; scalars && i < 4; i++) scalars[i] = outcome.scalars[i];
+  return {};
+}
+
+namespace {
+
+/** One element of device memory. */
+template <class T>
+T element(const T* array, int64_t i) {
+  T value{};
+  cudaMemcpy(&value, array + i, sizeof(T), cudaMemcpyDeviceToHost);
+  return value;
+}
+
+Status report_label(const Labels& labels, int64_t i) {
+  const int64_t label = labels.wide ? element(static_cast<const int64_t*>(labels.data), i)
+                                    : element(static_cast<const int32_t*>(labels.data), i);
+  return {Code::label, i, label};
+}
+
+Status report_pair(const Sources& sources, int64_t p) {
+  const Pairs& pairs = sources.pairs;
+  const int32_t chosen = element(pairs.chosen, p), rejected = element(pairs.rejected, p);
+  const Code code = pair_fault(chosen, rejected, pairs.weights ? element(pairs.weights, p) : 1.0f, sources.units);
+  return {code, p, code == Code::rejected ? rejected : chosen};
+}
+
+}  // namespace
+
+Status Run::report(unsigned long long fault) {
+  const int64_t index = static_cast<int64_t>(fault & ((1ull << 40) - 1));
+  switch (static_cast<Rule>(fault >> 40)) {
+    case Rule::label:
+      return report_label(sources.labels, index);
+    case Rule::turn_offsets:
+      return {Code::turn_offsets, index, element(sources.turn_offsets, index)};
+    case Rule::trajectory_offsets:
+      return {Code::trajectory_offsets, index, element(sources.trajectory_offsets, index)};
+    case Rule::pair:
+      return report_pair(sources, index);
+    case Rule::zero_weights:
+      return {Code::zero_weights, 0, 0};
+    case Rule::empty_turn:
+      return {Code::empty_turn, index, 0};
+    case Rule::empty_trajectory:
+      break;
+  }
+  return {Code::empty_trajectory, index, 0};
+}
+
+}  // namespace cuda
+}  // namespace sweet

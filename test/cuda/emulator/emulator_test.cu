@@ -1,0 +1,366 @@
+// What the emulator must do, and faults that it must find. Each case runs in a process of its own, as some end it:
+//
+//   emulator_test               the names; those of faults start with "fault: "
+//   emulator_test NAME SEED     runs one; 0: the result is right and nothing was reported
+#include <cuda_runtime.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control.h"
+
+namespace {
+
+constexpr unsigned kAll = 0xffffffffu;
+
+// ── kernels; a template argument says whether the right line is there
+
+__device__ float warp_sum(float x) {
+  for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(kAll, x, i);
+  return x;
+}
+
+template <bool kBarrier, int kShift = 0>
+__device__ float block_sum(float x) {
+  __shared__ float sums[32];
+  const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  x = warp_sum(x);
+  if (lane == 0) sums[warp + kShift] = x;
+  if (kBarrier) __syncthreads();
+  return warp_sum(lane < blockDim.x / 32 ? sums[lane] : 0);
+}
+
+template <bool kBarrier, int kShift>
+__global__ void sum_kernel(const float* x, float* out) {
+  const float sum = block_sum<kBarrier, kShift>(x[threadIdx.x]);
+  if (threadIdx.x == 0) out[0] = sum;
+}
+
+template <bool kBarrier>
+__global__ void two_sums_kernel(const float* x, float* out) {
+  const float first = block_sum<true>(x[threadIdx.x]);
+  if (kBarrier) __syncthreads();  // before sums[] is used again
+  out[threadIdx.x] = first + block_sum<true>(2 * x[threadIdx.x]);
+}
+
+template <bool kBarrier>
+__global__ void neighbour_kernel(const float* x, float* out) {
+  __shared__ float room[32];
+  room[threadIdx.x] = x[threadIdx.x];
+  if (kBarrier) __syncwarp();
+  out[threadIdx.x] = room[(threadIdx.x + 1) % 32];
+}
+
+__global__ void overrun_kernel(const float* x, float* out, int n) {
+  for (int i = static_cast<int>(threadIdx.x); i <= n; i += static_cast<int>(blockDim.x)) out[i % n] = x[i];
+}
+
+template <int kOffset>
+__global__ void vector_kernel(const float* x, float* out) {
+  out[threadIdx.x] = reinterpret_cast<const float4*>(x + kOffset)[threadIdx.x].x;
+}
+
+template <bool kAllWritten>
+__global__ void written_kernel(const float* x, float* out) {
+  __shared__ float room[64];
+  if (kAllWritten || threadIdx.x < 32) room[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  out[threadIdx.x] = room[63 - threadIdx.x];
+}
+
+template <bool kAtomic>
+__global__ void count_kernel(const float*, float* out) {
+  if (kAtomic) {
+    atomicAdd(out, 1.0f);
+  } else {
+    out[0] += 1;
+  }
+}
+
+__global__ void divergent_kernel(const float* x, float* out) {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+  out[threadIdx.x] = x[threadIdx.x];
+}
+
+__global__ void returned_kernel(const float* x, float* out) {
+  if (threadIdx.x >= 40) return;
+  __syncthreads();
+  out[threadIdx.x] = x[threadIdx.x];
+}
+
+__global__ void half_a_warp_kernel(const float* x, float* out) {
+  float sum = x[threadIdx.x];
+  if (threadIdx.x % 32 < 16) sum += __shfl_xor_sync(kAll, sum, 1);
+  __syncwarp();
+  out[threadIdx.x] = sum;
+}
+
+__global__ void foreign_lane_kernel(const float* x, float* out) {
+  float sum = x[threadIdx.x];
+  if (threadIdx.x % 32 < 16) sum += __shfl_down_sync(0xffffu, sum, 8);
+  out[threadIdx.x] = sum;
+}
+
+__global__ void intrinsics_kernel(const float*, float* out) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  bool right = __shfl_sync(kAll, lane, 5) == 5 && __shfl_sync(kAll, lane, 3, 8) == lane / 8 * 8 + 3;
+  right &= __shfl_up_sync(kAll, lane, 2) == (lane < 2 ? lane : lane - 2);
+  right &= __shfl_down_sync(kAll, lane, 2) == (lane > 29 ? lane : lane + 2);
+  right &= __shfl_xor_sync(kAll, 1.5 * lane, 7) == 1.5 * (lane ^ 7);
+  right &= __ballot_sync(kAll, lane % 3 == 0) == 0x49249249u;
+  right &= __any_sync(kAll, lane == 31) && !__any_sync(kAll, lane == 32) && __all_sync(kAll, lane < 32);
+  if (lane < 16) {
+    right &= __shfl_xor_sync(0xffffu, lane, 1) == (lane ^ 1);
+  } else {
+    right &= __shfl_xor_sync(0xffff0000u, lane, 2) == (lane ^ 2);
+  }
+  out[threadIdx.x] = right;
+}
+
+__global__ void shape_kernel(const float*, float* out) {
+  const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+  const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+  atomicAdd(&out[block * blockDim.x * blockDim.y * blockDim.z + thread], 1.0f);
+}
+
+// ── running them
+
+using Kernel = void (*)(const float*, float*);
+
+template <class T>
+class Device {
+ public:
+  explicit Device(size_t count) : count_(count) { cudaMalloc(reinterpret_cast<void**>(&data), count * sizeof(T)); }
+  ~Device() { cudaFree(data); }
+  std::vector<T> values() const {
+    std::vector<T> values(count_);
+    cudaMemcpy(values.data(), data, count_ * sizeof(T), cudaMemcpyDeviceToHost);
+    return values;
+  }
+  T* data = nullptr;
+
+ private:
+  size_t count_;
+};
+
+std::vector<float> numbers(size_t n) {
+  std::vector<float> x(n);
+  for (size_t i = 0; i < n; i++) x[i] = static_cast<float>(i % 7 + 1);
+  return x;
+}
+
+float total(const std::vector<float>& x) {
+  float sum = 0;
+  for (const float value : x) sum += value;
+  return sum;
+}
+
+template <class Function, class... Arguments>
+cudaError_t launch(dim3 grid, dim3 threads, cudaStream_t stream, Function kernel, Arguments... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = threads;
+  config.stream = stream;
+  return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+/** The results of a kernel over `n` numbers; results start at 0. */
+std::vector<float> results_of(Kernel kernel, dim3 grid, dim3 threads, size_t n, size_t results) {
+  const std::vector<float> host = numbers(n);
+  const Device<float> x(n), out(results);
+  cudaMemcpy(x.data, host.data(), n * sizeof(float), cudaMemcpyHostToDevice);
+  cudaMemset(out.data, 0, results * sizeof(float));
+  launch(grid, threads, nullptr, kernel, static_cast<const float*>(x.data), out.data);
+  return out.values();
+}
+
+bool sums_right(Kernel kernel, unsigned threads) {
+  return results_of(kernel, 1, threads, threads, 1)[0] == total(numbers(threads));
+}
+
+bool two_sums_right(Kernel kernel) {
+  for (const float result : results_of(kernel, 1, 256, 256, 256)) {
+    if (result != 3 * total(numbers(256))) return false;
+  }
+  return true;
+}
+
+bool neighbours_right(Kernel kernel) {
+  const std::vector<float> x = numbers(32), results = results_of(kernel, 1, 32, 32, 32);
+  for (size_t i = 0; i < 32; i++) {
+    if (results[i] != x[(i + 1) % 32]) return false;
+  }
+  return true;
+}
+
+bool copies_right(Kernel kernel, unsigned threads) {
+  return results_of(kernel, 1, threads, threads, threads) == numbers(threads);
+}
+
+bool written_right(Kernel kernel) {
+  const std::vector<float> results = results_of(kernel, 1, 64, 64, 64);
+  return results[0] == numbers(64)[63];
+}
+
+bool vectors_right(Kernel kernel, size_t offset) {
+  return results_of(kernel, 1, 32, 132, 32)[1] == numbers(132)[4 + offset];
+}
+
+bool overruns() {
+  const Device<float> x(100), out(100);
+  cudaMemset(x.data, 0, 400);
+  launch(1, 32, nullptr, overrun_kernel, static_cast<const float*>(x.data), out.data, 100);
+  return out.values()[0] == 0;
+}
+
+bool orders_streams_by_events() {
+  cudaStream_t first, second;
+  cudaEvent_t written;
+  cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking);
+  cudaEventCreate(&written);
+  const Device<float> x(64), out(64);
+  std::vector<float> host = numbers(64), results(64);
+  cudaMemcpyAsync(x.data, host.data(), 256, cudaMemcpyHostToDevice, first);
+  cudaEventRecord(written, first);
+  cudaStreamWaitEvent(second, written, 0);
+  launch(1, 64, second, written_kernel<true>, static_cast<const float*>(x.data), out.data);
+  cudaMemcpyAsync(results.data(), out.data, 256, cudaMemcpyDeviceToHost, second);
+  cudaStreamSynchronize(second);
+  cudaEventDestroy(written);
+  cudaStreamDestroy(first);
+  cudaStreamDestroy(second);
+  return results[0] == host[63];
+}
+
+/** Pinned memory that is read before anybody waited for the copy. */
+bool reads_too_early(bool waits) {
+  float* pinned = nullptr;
+  cudaMallocHost(reinterpret_cast<void**>(&pinned), 256);
+  const Device<float> x(64);
+  cudaMemset(x.data, 0, 256);
+  cudaMemcpyAsync(pinned, x.data, 256, cudaMemcpyDeviceToHost, nullptr);
+  if (waits) cudaStreamSynchronize(nullptr);
+  const bool right = pinned[3] == 0;
+  cudaFreeHost(pinned);
+  return right;
+}
+
+bool fails_as_planned() {
+  void* memory = nullptr;
+  emulator::fail_call(2, cudaErrorMemoryAllocation);
+  const bool first = cudaMalloc(&memory, 4) == cudaSuccess;
+  cudaFree(memory);
+  const bool later = cudaGetLastError() == cudaErrorMemoryAllocation && cudaGetLastError() == cudaSuccess;
+  return first && later && launch(1, 2048, nullptr, shape_kernel, nullptr, nullptr) == cudaErrorInvalidConfiguration;
+}
+
+bool stays_failed() {
+  results_of(divergent_kernel, 1, 64, 64, 64);
+  void* memory = nullptr;
+  const bool sticky = cudaMalloc(&memory, 4) == cudaErrorLaunchFailure &&
+                      cudaGetLastError() == cudaErrorLaunchFailure && cudaGetLastError() == cudaErrorLaunchFailure;
+  const bool told = emulator::report().find("emulator_test.cu") != std::string::npos;
+  emulator::reset();
+  return sticky && told && cudaGetLastError() == cudaSuccess;
+}
+
+bool wrong_pointer() {
+  std::vector<float> host = numbers(64);
+  const Device<float> out(64);
+  launch(1, 64, nullptr, written_kernel<true>, static_cast<const float*>(host.data()), out.data);
+  return out.values()[0] == host[63];
+}
+
+bool freed_memory() {
+  const Device<float> out(64);
+  float* x = nullptr;
+  cudaMalloc(reinterpret_cast<void**>(&x), 256);
+  cudaMemset(x, 0, 256);
+  cudaFree(x);
+  launch(1, 64, nullptr, written_kernel<true>, static_cast<const float*>(x), out.data);
+  return out.values()[0] == 0;
+}
+
+bool unwritten_memory() {
+  const Device<float> x(64), out(64);
+  launch(1, 64, nullptr, written_kernel<true>, static_cast<const float*>(x.data), out.data);
+  return out.values()[0] == 0;
+}
+
+bool host_reads_device() {
+  const Device<float> x(4);
+  cudaMemset(x.data, 0, 16);
+  cudaDeviceSynchronize();
+  return *static_cast<volatile float*>(x.data) == 0;
+}
+
+struct Case {
+  const char* name;
+  std::function<bool()> right;
+};
+
+const Case kCases[] = {
+    {"a sum", [] { return sums_right(sum_kernel<true, 0>, 1024) && sums_right(sum_kernel<true, 0>, 96); }},
+    {"two sums", [] { return two_sums_right(two_sums_kernel<true>); }},
+    {"neighbours", [] { return neighbours_right(neighbour_kernel<true>); }},
+    {"vectors", [] { return vectors_right(vector_kernel<0>, 0); }},
+    {"shared memory", [] { return written_right(written_kernel<true>); }},
+    {"atomics", [] { return results_of(count_kernel<true>, 9, 33, 1, 1)[0] == 297; }},
+    {"intrinsics", [] { return results_of(intrinsics_kernel, 1, 96, 1, 96) == std::vector<float>(96, 1); }},
+    {"shapes",
+     [] { return results_of(shape_kernel, dim3(3, 2, 2), dim3(4, 3, 5), 1, 720) == std::vector<float>(720, 1); }},
+    {"streams and events", orders_streams_by_events},
+    {"a copy that is waited for", [] { return reads_too_early(true); }},
+    {"planned failures", fails_as_planned},
+    {"sticky failures", stays_failed},
+    {"fault: a missing barrier", [] { return sums_right(sum_kernel<false, 0>, 256); }},
+    {"fault: a missing barrier before shared memory is used again",
+     [] { return two_sums_right(two_sums_kernel<false>); }},
+    {"fault: a missing barrier within a warp", [] { return neighbours_right(neighbour_kernel<false>); }},
+    {"fault: an overrun of shared memory", [] { return sums_right(sum_kernel<true, 1>, 1024); }},
+    {"fault: an overrun of device memory", overruns},
+    {"fault: a misaligned vector", [] { return vectors_right(vector_kernel<1>, 1); }},
+    {"fault: an uninitialised read of shared memory", [] { return written_right(written_kernel<false>); }},
+    {"fault: an uninitialised read of device memory", unwritten_memory},
+    {"fault: a missing atomic", [] { return results_of(count_kernel<false>, 9, 33, 1, 1)[0] == 297; }},
+    {"fault: a barrier in two branches", [] { return copies_right(divergent_kernel, 64); }},
+    {"fault: a barrier after some returned", [] { return copies_right(returned_kernel, 64); }},
+    {"fault: a shuffle with half a warp", [] { return !copies_right(half_a_warp_kernel, 32); }},
+    {"fault: a shuffle from a lane outside", [] { return !copies_right(foreign_lane_kernel, 32); }},
+    {"fault: a copy that is not waited for", [] { return reads_too_early(false); }},
+    {"fault: a pointer to the host's memory", wrong_pointer},
+    {"fault: memory that was freed", freed_memory},
+    {"fault: the host reads device memory", host_reads_device},
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count < 2) {
+    for (const Case& each : kCases) puts(each.name);
+    return 0;
+  }
+  if (count > 2) emulator::set_seed(strtoull(arguments[2], nullptr, 10));
+  for (const Case& each : kCases) {
+    if (arguments[1] != std::string(each.name)) continue;
+    const bool right = each.right();
+    if (!emulator::report().empty()) {
+      puts(emulator::report().c_str());
+      return 3;
+    }
+    if (emulator::live_objects() > 0) puts("something was not freed");
+    if (!right) puts("wrong result");
+    return right && emulator::live_objects() == 0 ? 0 : 1;
+  }
+  fprintf(stderr, "no case %s\n", arguments[1]);
+  return 2;
+}

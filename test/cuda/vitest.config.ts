@@ -1,0 +1,39 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+const OPERATIONS = [
+  'token-logps',
+  'turn-advantages',
+  'trajectory-preference',
+  'turn-preference',
+  'critic-update',
+  'policy-update',
+];
+
+/** The operations' own tests on device buffers, then what only CUDA has. */
+export default defineConfig({
+  root: here('../..'),
+  test: {
+    testTimeout: 120_000,
+    // Linear heads do not run on devices yet; threads of the host are none of theirs; and gradients are compared with the
+    // oracle's, whose finite differences are checked elsewhere.
+    testNamePattern: /^(?!.*(hidden|number of threads|finite differences))/,
+    projects: [
+      {
+        extends: true,
+        resolve: { alias: { 'sweet-rl': here('./on-device.ts') } },
+        test: {
+          name: 'on device',
+          include: OPERATIONS.map((stem) => `test/${stem}.test.ts`),
+        },
+      },
+      {
+        extends: true,
+        resolve: { alias: { 'sweet-rl': here('../../dist/index.js') } },
+        test: { name: 'device', include: ['test/cuda/*.test.ts'] },
+      },
+    ],
+  },
+});
