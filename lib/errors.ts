@@ -1,4 +1,7 @@
 // Every error that a call can throw: a TypeError, a RangeError or a SweetError, each with a `.code`.
+import { SweetError } from './sweet-error.cjs';
+
+export { SweetError };
 
 export type ErrorCode =
   | 'ERR_ARG_TYPE'
@@ -11,19 +14,6 @@ export type ErrorCode =
   | 'ERR_EMPTY_TURN'
   | 'ERR_PAIR'
   | 'ERR_PAIR_WEIGHT';
-
-/** What is neither a wrong type nor a wrong value: a backend that is not there, memory that could not be had. */
-export class SweetError extends Error {
-  override readonly name = 'SweetError';
-
-  constructor(
-    readonly code: string,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-}
 
 export function typeError(code: ErrorCode, message: string): TypeError {
   return Object.assign(new TypeError(message), { code });

@@ -1,7 +1,7 @@
 // The native functions, typed. They take their arguments in a fixed order, in the groups below, which binding/args.cc
 // reads in the same order.
 import { expected, type Fault, rangeError, SweetError, typeError } from './errors.js';
-import { load } from './load-native.cjs';
+import { type Loaded, libc, load } from './load-native.cjs';
 
 type View = ArrayBufferView | undefined;
 
@@ -78,28 +78,30 @@ export type Update = (
   ]
 ) => Status;
 
-function loadNative(): Native {
-  let addon: Native;
-  try {
-    addon = load() as Native;
-  } catch (cause) {
-    throw new SweetError('ERR_ADDON', whatIsMissing(), { cause });
-  }
+function loadNative(): { native: Native; addonFile: string | undefined } {
+  const { addon, file } = loaded();
+  const native = addon as Native;
   const backend = process.env.SWEET_RL_BACKEND;
-  if (backend) switchBackend(addon, backend, 'SWEET_RL_BACKEND');
+  if (backend) switchBackend(native, backend, 'SWEET_RL_BACKEND');
   const threads = process.env.SWEET_RL_THREADS;
-  if (threads) addon.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
-  return addon;
+  if (threads) native.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
+  return { native, addonFile: file };
 }
 
-function whatIsMissing(): string {
-  const { platform, arch, versions } = process;
-  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
-  const libc = platform === 'linux' ? ` (${report?.header?.glibcVersionRuntime ? 'glibc' : 'musl'})` : '';
-  return (
-    `sweet-rl has no native addon for ${platform}-${arch}${libc}, Node-API ${versions.napi}. ` +
-    'In a clone of the repository, build it with a C++17 compiler and CMake: npm ci && npm run build'
-  );
+function loaded(): Loaded {
+  try {
+    return load();
+  } catch (cause) {
+    const { platform, arch, versions } = process;
+    const system = `${platform}-${arch}${platform === 'linux' ? ` (${libc() ?? 'unknown libc'})` : ''}`;
+    throw new SweetError(
+      'ERR_ADDON',
+      `sweet-rl has no native addon that loads on ${system} with Node-API ${versions.napi ?? 'unknown'}.\n` +
+        '  npx sweet-rl build   compiles it, with CMake and a C++17 compiler\n' +
+        '  npx sweet-rl info    tells what this system is and what was tried',
+      { cause },
+    );
+  }
 }
 
 /** `argument` names what asked for it, an argument or an environment variable. */
@@ -121,4 +123,5 @@ export function threadCount(argument: string, n: unknown): number {
   return n;
 }
 
-export const native = loadNative();
+/** The addon, and the file that it is. */
+export const { native, addonFile } = loadNative();
