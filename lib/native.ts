@@ -57,6 +57,18 @@ interface Native {
   useBackend(name: string): boolean;
   threads(): number;
   setThreads(n: number): void;
+  /** name, bytes or 0 for all, whether to create it */
+  shmOpen(name: string, bytes: number, create: boolean): ArrayBuffer | ShmFault;
+  shmClose(buffer: ArrayBuffer): void;
+  /** 0 or the system's error number */
+  shmUnlink(name: string): number;
+}
+
+/** The step that failed, with the system's error number and the size that there is. */
+export interface ShmFault {
+  step: 'create' | 'open' | 'allocate' | 'size' | 'map' | 'buffer';
+  errno: number;
+  bytes: number;
 }
 
 /** …, logps, refLogps, the results */

@@ -11,7 +11,7 @@ import { fetchTools } from './tools.js';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const work = join(root, 'build', 'test-install');
 const filter = process.argv[2] ?? '';
-const PROGRAMS = ['esm.mjs', 'cjs.cjs', 'both.mjs', 'worker.mjs'];
+const PROGRAMS = ['esm.mjs', 'cjs.cjs', 'both.mjs', 'worker.mjs', 'subpaths.cjs'];
 const MOST_BYTES = 6e6;
 
 requireSystemPackages();
