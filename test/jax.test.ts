@@ -1,5 +1,5 @@
 /** sweet-rl/jax against jax-js's own gradient of the same loss. */
-import { init, type Array as JaxArray, jit, nn, numpy as np, tree, valueAndGrad } from '@jax-js/jax';
+import * as jax from '@jax-js/jax';
 import { criticUpdate } from 'sweet-rl';
 import { criticValueAndGrad, policyValueAndGrad } from 'sweet-rl/jax';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -13,6 +13,8 @@ import {
   VOCAB,
 } from './helpers/dense-loss.ts';
 
+const { init, jit, nn, numpy: np, tree, valueAndGrad } = jax;
+type JaxArray = jax.Array;
 type Params = Record<'w1' | 'w2' | 'bias', JaxArray>;
 type Problem = ReturnType<typeof smallProblem>;
 
@@ -63,8 +65,8 @@ describe.each(LOSS_CASES)('$name', (loss) => {
   const ours = (compile: boolean) => {
     const model = compile ? (jit(forward) as typeof forward) : forward;
     if (loss.ofTrajectories)
-      return criticValueAndGrad(model)(paramsOf(problem), { ...options, trajectoryOffsets }, inputOf(problem));
-    return policyValueAndGrad(model)(paramsOf(problem), options, inputOf(problem));
+      return criticValueAndGrad(jax, model)(paramsOf(problem), { ...options, trajectoryOffsets }, inputOf(problem));
+    return policyValueAndGrad(jax, model)(paramsOf(problem), options, inputOf(problem));
   };
 
   it.each([false, true])("has jax-js's own value and gradients (jit: %s)", (compile) => {
@@ -88,22 +90,22 @@ describe('criticValueAndGrad', () => {
   it('gives the metrics of criticUpdate on the logits of the model', () => {
     const logits = forward(paramsOf(problem), inputOf(problem)).dataSync() as Float32Array;
     const { gradLogits: _, ...expected } = criticUpdate({ ...problem.batch, logits });
-    const [result] = criticValueAndGrad(forward)(paramsOf(problem), problem.batch, inputOf(problem));
+    const [result] = criticValueAndGrad(jax, forward)(paramsOf(problem), problem.batch, inputOf(problem));
     expect(result).toEqual(expected);
   });
 
   it('takes logits of more dimensions, and models without inputs', () => {
     const x = inputOf(problem);
     const model = (params: Params) => forward(params, x.ref).reshape([1, problem.N, VOCAB]);
-    const [flat] = criticValueAndGrad(forward)(paramsOf(problem), problem.batch, x.ref);
-    const [result, gradients] = criticValueAndGrad(model)(paramsOf(problem), problem.batch);
+    const [flat] = criticValueAndGrad(jax, forward)(paramsOf(problem), problem.batch, x.ref);
+    const [result, gradients] = criticValueAndGrad(jax, model)(paramsOf(problem), problem.batch);
     expect(result).toEqual(flat);
     tree.dispose(gradients);
   });
 
   it('uses its arrays up, and keeps those of which it got a reference', () => {
     const [params, x] = [paramsOf(problem), inputOf(problem)];
-    const step = criticValueAndGrad(forward);
+    const step = criticValueAndGrad(jax, forward);
     for (let i = 0; i < 3; i++) tree.dispose(step(tree.ref(params), problem.batch, x.ref)[1]);
     expect(params.w1.refCount).toBe(1);
     expect(x.refCount).toBe(1);
@@ -115,12 +117,13 @@ describe('criticValueAndGrad', () => {
     const [params, x] = [paramsOf(problem), inputOf(problem)];
     const labels = problem.batch.labels.slice();
     labels[problem.batch.mask.indexOf(1)] = VOCAB;
-    const step = criticValueAndGrad(forward);
+    const step = criticValueAndGrad(jax, forward);
     expect(() => step(tree.ref(params), { ...problem.batch, labels }, x.ref)).toThrow(/Expected a label in \[0, V\)/);
     expect(() => step(tree.ref(params), { ...problem.batch, colour: 1 } as never, x.ref)).toThrow(/"colour"/);
-    expect(() => criticValueAndGrad(3 as never)).toThrow(/a function for forward/);
+    expect(() => criticValueAndGrad(jax, 3 as never)).toThrow(/a function for forward/);
+    expect(() => criticValueAndGrad({} as never, forward)).toThrow(/the module of jax-js for jax/);
     const integers = (p: Params, y: JaxArray) => forward(p, y).astype(np.int32);
-    expect(() => criticValueAndGrad(integers)(tree.ref(params), problem.batch, x.ref)).toThrow(TypeError);
+    expect(() => criticValueAndGrad(jax, integers)(tree.ref(params), problem.batch, x.ref)).toThrow(TypeError);
     expect(x.refCount).toBe(1);
   });
 });
