@@ -30,6 +30,7 @@ export type ReferenceArgs = readonly [View] | readonly [undefined, ...HeadArgs];
 
 type Status = Fault | undefined;
 
+/** One set of kernels, and whether it can be used here. */
 export interface Backend {
   name: 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
   available: boolean;

@@ -1,6 +1,7 @@
 // The header of a .safetensors file: what stands in it, and everything that may be wrong with it.
 import { SweetError } from './errors.js';
 
+/** The types that a tensor may be stored in. */
 export type TensorDType =
   | 'float64'
   | 'float32'

@@ -18,6 +18,7 @@ export type { TensorDType };
 /** What holds a tensor's elements: bits in a Uint16Array for 'bfloat16' and 'float16', 0 and 1 in a Uint8Array for 'bool'. */
 export type TensorData = InstanceType<(typeof STORAGE)[TensorDType][2]>;
 
+/** A tensor as it was stored. */
 export interface Tensor {
   dtype: TensorDType;
   shape: number[];
@@ -25,6 +26,7 @@ export interface Tensor {
   data: TensorData;
 }
 
+/** What a .safetensors file holds. */
 export interface Safetensors {
   /** By name; an object without a prototype, since a tensor may have any name. */
   tensors: Record<string, Tensor>;
@@ -36,11 +38,13 @@ export type TensorInput =
   | ArrayBufferView
   | { data: ArrayBufferView; dtype?: TensorDType | undefined; shape?: readonly number[] | undefined };
 
+/** What is written into a .safetensors file. */
 export interface SafetensorsInput {
   tensors: Readonly<Record<string, TensorInput>>;
   metadata?: Readonly<Record<string, string>> | undefined;
 }
 
+/** What `readSafetensors` and `parseSafetensors` take beside their source. */
 export interface ReadSafetensorsOptions {
   /** Only these tensors, all by default. */
   names?: readonly string[] | undefined;

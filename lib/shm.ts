@@ -7,6 +7,7 @@ import { native, type ShmFault } from './native.js';
 
 const OPTIONS = new Set(['byteLength', 'create']);
 
+/** What `openShm` takes beside the name. */
 export interface OpenShmOptions {
   /** How many bytes to map; all that there are by default, and needed with `create`. */
   byteLength?: number | undefined;

@@ -10,15 +10,20 @@ export type { CriticBatch, PolicyBatch };
 export interface TensorLike {
   readonly shape: number[];
   readonly dtype: string;
-  dataSync(): unknown;
+  /** Its numbers, at once. */
+  readonly dataSync: () => unknown;
 }
 
 /** What is used of TensorFlow.js: `@tensorflow/tfjs`, `@tensorflow/tfjs-core` and others fit. */
 export interface TensorFlow<S> {
-  customGrad(f: never): (...args: never[]) => unknown;
-  scalar(value: number): S;
-  tensor(values: Float32Array, shape: number[]): unknown;
-  mul(a: never, b: never): unknown;
+  /** Makes an operation of a function that also tells its gradient. */
+  readonly customGrad: (f: never) => (...args: never[]) => unknown;
+  /** A tensor of one number. */
+  readonly scalar: (value: number) => S;
+  /** A tensor of these numbers. */
+  readonly tensor: (values: Float32Array, shape: number[]) => unknown;
+  /** The product, element by element. */
+  readonly mul: (a: never, b: never) => unknown;
 }
 
 type CustomOp<S> = (logits: TensorLike, save: (tensors: unknown[]) => void) => { value: S; gradFunc: Gradient };

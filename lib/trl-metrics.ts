@@ -2,6 +2,7 @@ import { float32 } from './checks.js';
 import { expected, typeError } from './errors.js';
 import type { PreferenceResult } from './preference.js';
 
+/** Metrics under the keys of Hugging Face's TRL. */
 export interface TrlMetrics {
   'rewards/chosen': number;
   'rewards/rejected': number;

@@ -2,6 +2,7 @@ import { boolean, checkOptions, float32, mask, offsets, oneOf } from './checks.j
 import { check } from './errors.js';
 import { native, type TurnArgs } from './native.js';
 
+/** What a turn's ratios become: their mean (the paper's advantage) or their sum. */
 export type Reduction = 'mean' | 'sum';
 
 export interface TurnOptions {
@@ -15,6 +16,7 @@ export interface TurnOptions {
   allowEmptyTurns?: boolean | undefined;
 }
 
+/** What `turnAdvantages` takes. */
 export interface TurnAdvantagesOptions extends TurnOptions {
   /** [N] under the trained model. */
   logps: Float32Array;
@@ -22,6 +24,7 @@ export interface TurnAdvantagesOptions extends TurnOptions {
   refLogps: Float32Array;
 }
 
+/** What `turnAdvantagesBackward` takes. */
 export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   /** [T], the gradient of the loss at each advantage. */
   gradAdvantages: Float32Array;

@@ -1,7 +1,7 @@
 /** Shared memory: what other processes see, and every way in which the system or the caller may be wrong. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { criticUpdate, SweetError } from 'sweet-rl';
-import { openShm, unlinkShm } from 'sweet-rl/shm';
+import { openShm, SharedMapping, unlinkShm } from 'sweet-rl/shm';
 import { afterEach, describe, expect, it } from 'vitest';
 import { resultOf } from './helpers/processes.ts';
 
@@ -28,7 +28,8 @@ const faultOf = (action: () => unknown): SweetError => {
 describe.runIf(linux)('a mapping', () => {
   it('begins with zeros, and another process sees and makes every change', () => {
     const mapping = created(64);
-    expect(mapping.byteLength).toBe(64);
+    expect(mapping).toBeInstanceOf(SharedMapping);
+    expect([mapping.name, mapping.byteLength]).toEqual([name, 64]);
     expect([...mapping.uint8(0, 64)]).toEqual(new Array(64).fill(0));
     const floats = mapping.float32(16, 4);
     floats.set([1.5, -2, Infinity, 2 ** -149]);
