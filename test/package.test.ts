@@ -95,7 +95,7 @@ describe('the tarball', () => {
   const sources = (folder: string) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
       .map((path) => `${folder}/${path}`)
-      .filter((path) => /\.(h|cc|cpp|cu)$/.test(path));
+      .filter((path) => /\.(h|cuh|cc|cpp|cu)$/.test(path));
 
   it('holds just what a user needs: the built modules, the sources of the addon, prebuilt binaries', () => {
     const expected = [

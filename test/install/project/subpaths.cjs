@@ -1,6 +1,8 @@
-// What needs nothing else to be installed, by its subpath: shared memory and safetensors.
+// Every subpath loads with nothing else installed; shared memory and safetensors work.
 const { openShm, unlinkShm } = require('sweet-rl/shm');
 const { parseSafetensors, serializeSafetensors } = require('sweet-rl/safetensors');
+const { criticValueAndGrad } = require('sweet-rl/jax');
+const { criticLoss } = require('sweet-rl/tfjs');
 
 const name = `sweet-rl-install-${process.pid}`;
 const shm = openShm(name, { create: true, byteLength: 64 });
@@ -11,4 +13,5 @@ shm.close();
 unlinkShm(name);
 if (floats.length !== 0) throw new Error('a closed mapping still has its views');
 if (!tensors.floats.data.every((x) => x === 1.5)) throw new Error('safetensors are not what was written');
-console.log('shm safetensors');
+if (!criticValueAndGrad || !criticLoss) throw new Error('an adapter is missing');
+console.log('shm safetensors jax tfjs');
