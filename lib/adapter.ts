@@ -1,9 +1,21 @@
 // What the adapters to frameworks share: an update's options without the head, which the framework computes.
 import { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
+import { expected, typeError } from './errors.js';
 import { type PolicyUpdateOptions, policyUpdate } from './policy-update.js';
 import type { UpdateResult } from './update.js';
 
-type HeadOption = 'logits' | 'hidden' | 'weight' | 'bias' | 'dtype' | 'rowStride' | 'vocabSize' | 'accumulate' | 'out';
+const HEAD_OPTIONS = [
+  'logits',
+  'hidden',
+  'weight',
+  'bias',
+  'dtype',
+  'rowStride',
+  'vocabSize',
+  'accumulate',
+  'out',
+] as const;
+type HeadOption = (typeof HEAD_OPTIONS)[number];
 
 /** Distributes over a union, which `Omit` alone does not. */
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
@@ -18,10 +30,20 @@ export type PolicyBatch = Without<PolicyUpdateOptions, HeadOption>;
 export type InPlaceUpdate<Batch> = (batch: Batch, logits: Float32Array) => UpdateResult;
 
 export const criticInPlace: InPlaceUpdate<CriticBatch> = (batch, logits) =>
-  withoutGradient(criticUpdate({ ...batch, logits, out: { gradLogits: logits } } as never));
+  withoutGradient(criticUpdate(inPlace(batch, logits)));
 
 export const policyInPlace: InPlaceUpdate<PolicyBatch> = (batch, logits) =>
-  withoutGradient(policyUpdate({ ...batch, logits, out: { gradLogits: logits } } as never));
+  withoutGradient(policyUpdate(inPlace(batch, logits)));
+
+/** The options of the update; the head is the framework's, so the batch must not bring one. */
+function inPlace(batch: object, logits: Float32Array): never {
+  if (typeof batch !== 'object' || batch === null)
+    throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', batch));
+  for (const option of HEAD_OPTIONS) {
+    if (option in batch) throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} in batch but received one`);
+  }
+  return { ...batch, logits, out: { gradLogits: logits } } as never;
+}
 
 function withoutGradient(result: UpdateResult & { gradLogits?: unknown }): UpdateResult {
   const { gradLogits: _, ...rest } = result;

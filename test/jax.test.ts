@@ -120,6 +120,8 @@ describe('criticValueAndGrad', () => {
     const step = criticValueAndGrad(jax, forward);
     expect(() => step(tree.ref(params), { ...problem.batch, labels }, x.ref)).toThrow(/Expected a label in \[0, V\)/);
     expect(() => step(tree.ref(params), { ...problem.batch, colour: 1 } as never, x.ref)).toThrow(/"colour"/);
+    expect(() => step(tree.ref(params), { ...problem.batch, out: {} } as never, x.ref)).toThrow(/no out in batch/);
+    expect(() => step(tree.ref(params), undefined as never, x.ref)).toThrow(/an object for batch/);
     expect(() => criticValueAndGrad(jax, 3 as never)).toThrow(/a function for forward/);
     expect(() => criticValueAndGrad({} as never, forward)).toThrow(/the module of jax-js for jax/);
     const integers = (p: Params, y: JaxArray) => forward(p, y).astype(np.int32);

@@ -1,5 +1,6 @@
 /** Where the addon comes from, what is said where it is missing, and the command line that helps then. */
 import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { installedProject, PREBUILT } from './helpers/installed.ts';
@@ -48,6 +49,24 @@ describe('the addon', () => {
       expect(stderr).toContain('npx sweet-rl info');
       expect(stderr).toContain('[cause]');
     }
+  });
+});
+
+describe('a binary for glibc', () => {
+  // What a process on musl without Alpine's mark reads about itself.
+  const musl = `
+    const fs = require('node:fs');
+    const { readFileSync } = fs;
+    fs.readFileSync = (path, ...rest) => path === '/proc/self/maps' ? '/lib/ld-musl-x86_64.so.1' : readFileSync(path, ...rest);`;
+
+  it('is not loaded into a process on musl', () => {
+    const preload = join(withAddon.folder, 'musl.cjs');
+    writeFileSync(preload, musl);
+    const { status, stderr } = node(withAddon.folder, ['--require', preload, ...REQUIRE]);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/no native addon that loads on \w+-\w+ \(musl\)/);
+    expect(stderr).toMatch(/\[cause\]: Error: .*\.glibc\.node is for glibc/);
+    expect(node(withAddon.folder, ['--require', preload, '--eval', "require('sweet-rl/static')"]).status).toBe(1);
   });
 });
 
