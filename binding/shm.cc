@@ -18,9 +18,25 @@ Napi::Value fault(Napi::Env env, const SharedMemory& memory) {
   return out;
 }
 
-/** The size travels as the hint, so that nothing is allocated for it. */
-void unmap(napi_env, void* data, void* hint) {
-  unmap_shared(data, static_cast<int64_t>(reinterpret_cast<intptr_t>(hint)));
+struct Mapping {
+  void* data;
+  int64_t bytes;
+};
+
+/** A worker that ends runs no finalizer of its buffers: this lets go of the memory after its last line. */
+void at_exit(void* argument) {
+  Mapping* const mapping = static_cast<Mapping*>(argument);
+  unmap_shared(mapping->data, mapping->bytes);
+  mapping->data = nullptr;
+}
+
+void finalize(napi_env env, void*, void* hint) {
+  Mapping* const mapping = static_cast<Mapping*>(hint);
+  if (mapping->data) {
+    napi_remove_env_cleanup_hook(env, at_exit, mapping);
+    unmap_shared(mapping->data, mapping->bytes);
+  }
+  delete mapping;
 }
 
 }  // namespace
@@ -30,12 +46,20 @@ Napi::Value bind_shm_open(const Napi::CallbackInfo& info) {
   const int64_t bytes = info[1].ToNumber().Int64Value();
   const SharedMemory memory = map_shared(name.c_str(), bytes, info[2].ToBoolean().Value());
   if (memory.step) return fault(info.Env(), memory);
+  if (memory.bytes > info[3].ToNumber().Int64Value()) {
+    unmap_shared(memory.data, memory.bytes);
+    return fault(info.Env(), {nullptr, memory.bytes, 0, "buffer"});
+  }
+  Mapping* const mapping = new Mapping{memory.data, memory.bytes};
   napi_value buffer = nullptr;
-  void* const hint = reinterpret_cast<void*>(static_cast<intptr_t>(memory.bytes));
-  const napi_status status = napi_create_external_arraybuffer(info.Env(), memory.data,
-                                                              static_cast<size_t>(memory.bytes), unmap, hint, &buffer);
-  if (status == napi_ok) return Napi::Value(info.Env(), buffer);
+  const napi_status status = napi_create_external_arraybuffer(
+      info.Env(), memory.data, static_cast<size_t>(memory.bytes), finalize, mapping, &buffer);
+  if (status == napi_ok) {
+    napi_add_env_cleanup_hook(info.Env(), at_exit, mapping);
+    return Napi::Value(info.Env(), buffer);
+  }
   unmap_shared(memory.data, memory.bytes);
+  delete mapping;
   return fault(info.Env(), {nullptr, memory.bytes, 0, "buffer"});
 }
 

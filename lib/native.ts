@@ -58,8 +58,8 @@ interface Native {
   useBackend(name: string): boolean;
   threads(): number;
   setThreads(n: number): void;
-  /** name, bytes or 0 for all, whether to create it */
-  shmOpen(name: string, bytes: number, create: boolean): ArrayBuffer | ShmFault;
+  /** name, bytes or 0 for all, whether to create it, the most bytes that a buffer may have */
+  shmOpen(name: string, bytes: number, create: boolean, most: number): ArrayBuffer | ShmFault;
   shmClose(buffer: ArrayBuffer): void;
   /** 0 or the system's error number */
   shmUnlink(name: string): number;

@@ -124,7 +124,7 @@ export function openShm(name: string, options: OpenShmOptions = {}): SharedMappi
   if (create && bytes === 0) {
     throw typeError('ERR_ARG_TYPE', expected('a number of bytes, since create is true,', 'byteLength', undefined));
   }
-  const opened = native.shmOpen(name, bytes, create);
+  const opened = native.shmOpen(name, bytes, create, constants.MAX_LENGTH);
   if ('step' in opened) throw errorOf(name, bytes, opened);
   return new SharedMapping(name, opened);
 }
@@ -168,7 +168,10 @@ function errorOf(name: string, bytes: number, fault: ShmFault): SweetError {
     return new SweetError('ERR_SHM', `Expected ${wanted} in the shared memory "${name}" but it has ${fault.bytes}`);
   }
   if (fault.step === 'buffer') {
-    return new SweetError('ERR_SHM', `This runtime makes no ArrayBuffer of the shared memory "${name}"`);
+    return new SweetError(
+      'ERR_SHM',
+      `This runtime makes no ArrayBuffer of ${fault.bytes} bytes of the shared memory "${name}"`,
+    );
   }
   return systemError(name, fault.step === 'create' ? 'be created' : 'be mapped', fault.errno);
 }

@@ -1,5 +1,6 @@
 /** Shared memory: what other processes see, and every way in which the system or the caller may be wrong. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:buffer';
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { criticUpdate, SweetError } from 'sweet-rl';
 import { openShm, SharedMapping, unlinkShm } from 'sweet-rl/shm';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -100,6 +101,22 @@ describe.runIf(linux)('a mapping', () => {
     expect(existsSync(file)).toBe(true);
   });
 
+  it('ends with the worker that made it', () => {
+    const worker = `
+      import('sweet-rl/shm').then(({ openShm, unlinkShm }) => {
+        globalThis.kept = openShm('${name}', { create: true, byteLength: 4096 }).float32(0, 4).fill(1);
+        unlinkShm('${name}');
+      });`;
+    const program = `
+      import { readFileSync } from 'node:fs';
+      import { Worker } from 'node:worker_threads';
+      for (let i = 0; i < 3; i++) {
+        await new Promise((resolve) => new Worker(${JSON.stringify(worker)}, { eval: true }).on('exit', resolve));
+      }
+      console.log(JSON.stringify(readFileSync('/proc/self/maps', 'latin1').includes('${name}')));`;
+    expect(resultOf(program)).toBe(false);
+  });
+
   it('lives on when its name is removed', () => {
     const mapping = created(16);
     unlinkShm(name);
@@ -121,6 +138,17 @@ describe.runIf(linux)('the system', () => {
     unlinkShm(name);
     writeFileSync(file, '');
     expect(faultOf(() => openShm(name)).message).toMatch(/Expected at least 1 byte .* but it has 0/);
+  });
+});
+
+describe.runIf(linux)('a shared memory larger than a buffer may be', () => {
+  it.runIf(constants.MAX_LENGTH < 2 ** 33)('is refused as a whole and mapped in part', () => {
+    writeFileSync(file, '');
+    truncateSync(file, 2 ** 33); // of holes: no memory is taken
+    expect(faultOf(() => openShm(name)).message).toMatch(/no ArrayBuffer of 8589934592 bytes/);
+    const part = openShm(name, { byteLength: 4096 });
+    expect(part.byteLength).toBe(4096);
+    part.close();
   });
 });
 
