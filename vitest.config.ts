@@ -1,8 +1,15 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+const dist = fileURLToPath(new URL('./dist/', import.meta.url));
+
 export default defineConfig({
-  // The tests see what users see: the built package under its name.
-  resolve: { alias: { 'sweet-rl': fileURLToPath(new URL('./dist/index.js', import.meta.url)) } },
+  // The tests see what users see: the built package under its names.
+  resolve: {
+    alias: [
+      { find: /^sweet-rl$/, replacement: `${dist}index.js` },
+      { find: /^sweet-rl\/(.*)$/, replacement: `${dist}$1.js` },
+    ],
+  },
   test: { include: ['test/*.test.ts'], testTimeout: 60_000 },
 });

@@ -21,6 +21,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("useBackend", sweet::bind_use_backend);
   add("threads", sweet::bind_threads);
   add("setThreads", sweet::bind_set_threads);
+  add("shmOpen", sweet::bind_shm_open);
+  add("shmClose", sweet::bind_shm_close);
+  add("shmUnlink", sweet::bind_shm_unlink);
   return exports;
 }
 

@@ -19,5 +19,8 @@ Napi::Value bind_backends(const Napi::CallbackInfo& info);
 Napi::Value bind_use_backend(const Napi::CallbackInfo& info);
 Napi::Value bind_threads(const Napi::CallbackInfo& info);
 Napi::Value bind_set_threads(const Napi::CallbackInfo& info);
+Napi::Value bind_shm_open(const Napi::CallbackInfo& info);
+Napi::Value bind_shm_close(const Napi::CallbackInfo& info);
+Napi::Value bind_shm_unlink(const Napi::CallbackInfo& info);
 
 }  // namespace sweet

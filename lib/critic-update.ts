@@ -15,6 +15,7 @@ import {
 
 type Inputs = UpdateInputs & TrajectoryOptions & Reference;
 
+/** What `criticUpdate` takes. */
 export type CriticUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
 
 const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TRAJECTORY_OPTIONS]);

@@ -3,6 +3,7 @@ import { checkAttached, classOf, isOnDevice, oneOf } from './checks.js';
 import { freshOn, zerosOn } from './device.js';
 import { expected, typeError } from './errors.js';
 
+/** How numbers are stored; every sum is in float32 or better. */
 export type DType = 'float32' | 'float16' | 'bfloat16';
 
 /** A `Float16Array`, described by its shape: it exists from Node 24 on. */

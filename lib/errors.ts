@@ -1,4 +1,7 @@
 // Every error that a call can throw: a TypeError, a RangeError or a SweetError, each with a `.code`.
+import { SweetError } from './sweet-error.cjs';
+
+export { SweetError };
 
 export type ErrorCode =
   | 'ERR_ARG_TYPE'
@@ -13,19 +16,6 @@ export type ErrorCode =
   | 'ERR_PAIR_WEIGHT'
   | 'ERR_DEVICE'
   | 'ERR_DISPOSED';
-
-/** What is neither a wrong type nor a wrong value: a backend that is not there, memory that could not be had. */
-export class SweetError extends Error {
-  override readonly name = 'SweetError';
-
-  constructor(
-    readonly code: string,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-}
 
 /** A call of CUDA failed; nothing more was started after it. */
 export class CudaError extends SweetError {

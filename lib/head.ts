@@ -7,6 +7,7 @@ import { type Inputs, type Out, own } from './out.js';
 
 const MOST_WORDS = 2 ** 31 - 1;
 
+/** A head that the model computed: the scores of all words, row by row. */
 export interface LogitsHead<L extends FloatArray = FloatArray> {
   /** [N, V], row-major. */
   logits: L;
@@ -18,6 +19,7 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
   vocabSize?: number | undefined;
 }
 
+/** A head that is not computed yet: logits_i = hidden_i · weightᵀ + bias; [N, V] is never stored. */
 export interface LinearHead<H extends FloatArray = FloatArray> {
   /** [N, H]. */
   hidden: H;
@@ -193,6 +195,7 @@ function shapeOf(
   return { vocab, width };
 }
 
+/** The gradients of a linear head, in float32 whatever its inputs: [N, H], [V, H] and, where there is a bias, [V]. */
 export interface LinearGradients {
   gradHidden: Float32Array;
   gradWeight: Float32Array;

@@ -5,6 +5,7 @@ import type { LabelArgs } from './native.js';
 /** A label of this value drops its row. */
 export const IGNORE_INDEX = -100;
 
+/** Token ids; BigInt64Array as ONNX Runtime and Hugging Face give them. */
 export type Labels = Int32Array | BigInt64Array;
 
 export interface LabelOptions {

@@ -16,11 +16,13 @@ import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
 import { Out } from './out.js';
 import { FORWARD_OUT, type Logps, type LogpsOut, logpsOf, ownLogps } from './token-logps.js';
 
+/** What `linearLogps` takes. */
 export interface LinearLogpsOptions extends LinearHead, TemperatureOption, LabelOptions {
   entropy?: boolean | undefined;
   out?: LogpsOut | undefined;
 }
 
+/** What `linearLogpsBackward` takes. */
 export interface LinearLogpsBackwardOptions extends LinearHead, TemperatureOption, LabelOptions {
   /** [N], of the forward pass over the same head. */
   lse: Float32Array;

@@ -20,6 +20,8 @@ export function backends(): Backend[] {
  *
  * @param name one of the names that `backends()` lists.
  * @throws SweetError ERR_BACKEND, with the reason, where it is not available; RangeError for an unknown name.
+ * @example
+ * useBackend('portable'); // plain C++, on every processor
  */
 export function useBackend(name: Backend['name']): void {
   switchBackend(native, name, 'name');
@@ -30,12 +32,21 @@ export function useBackend(name: Backend['name']): void {
  * variable SWEET_RL_THREADS does the same at start; without either it is the number of processors.
  *
  * @param n an integer from 1 to 256.
+ * @throws RangeError ERR_ARG_VALUE outside of that, TypeError ERR_ARG_TYPE for what is no number.
+ * @example
+ * setThreads(1); // leave the other processors to the model
  */
 export function setThreads(n: number): void {
   native.setThreads(threadCount('n', n));
 }
 
-/** How many threads a large call may use. */
+/**
+ * How many threads a large call may use.
+ *
+ * @returns the number that `setThreads` or SWEET_RL_THREADS set, else the number of processors.
+ * @example
+ * threads(); // 8
+ */
 export function threads(): number {
   return native.threads();
 }

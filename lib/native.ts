@@ -2,7 +2,7 @@
 // reads in the same order.
 import { whyNoCuda } from './cuda.js';
 import { expected, type Fault, rangeError, SweetError, typeError } from './errors.js';
-import { load } from './load-native.cjs';
+import { type Loaded, libc, load } from './load-native.cjs';
 
 /** A typed array, or the device buffer that stands for it. */
 type View = ArrayBufferView | undefined;
@@ -32,6 +32,7 @@ export type ReferenceArgs = readonly [View] | readonly [undefined, ...HeadArgs];
 
 type Status = Fault | undefined;
 
+/** One set of kernels, and whether it can be used here. */
 export interface Backend {
   name: 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
   available: boolean;
@@ -59,6 +60,18 @@ export interface Native {
   useBackend(name: string): boolean;
   threads(): number;
   setThreads(n: number): void;
+  /** name, bytes or 0 for all, whether to create it, the most bytes that a buffer may have */
+  shmOpen(name: string, bytes: number, create: boolean, most: number): ArrayBuffer | ShmFault;
+  shmClose(buffer: ArrayBuffer): void;
+  /** 0 or the system's error number */
+  shmUnlink(name: string): number;
+}
+
+/** The step that failed, with the system's error number and the size that there is. */
+export interface ShmFault {
+  step: 'create' | 'open' | 'allocate' | 'size' | 'map' | 'buffer';
+  errno: number;
+  bytes: number;
 }
 
 /** …, logps, refLogps, the results */
@@ -80,28 +93,30 @@ type Update = (
   ]
 ) => Status;
 
-function loadNative(): Native {
-  let addon: Native;
-  try {
-    addon = load() as Native;
-  } catch (cause) {
-    throw new SweetError('ERR_ADDON', whatIsMissing(), { cause });
-  }
+function loadNative(): { native: Native; addonFile: string | undefined } {
+  const { addon, file } = loaded();
+  const native = addon as Native;
   const backend = process.env.SWEET_RL_BACKEND;
-  if (backend) switchBackend(addon, backend, 'SWEET_RL_BACKEND');
+  if (backend) switchBackend(native, backend, 'SWEET_RL_BACKEND');
   const threads = process.env.SWEET_RL_THREADS;
-  if (threads) addon.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
-  return addon;
+  if (threads) native.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
+  return { native, addonFile: file };
 }
 
-function whatIsMissing(): string {
-  const { platform, arch, versions } = process;
-  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
-  const libc = platform === 'linux' ? ` (${report?.header?.glibcVersionRuntime ? 'glibc' : 'musl'})` : '';
-  return (
-    `sweet-rl has no native addon for ${platform}-${arch}${libc}, Node-API ${versions.napi}. ` +
-    'In a clone of the repository, build it with a C++17 compiler and CMake: npm ci && npm run build'
-  );
+function loaded(): Loaded {
+  try {
+    return load();
+  } catch (cause) {
+    const { platform, arch, versions } = process;
+    const system = `${platform}-${arch}${platform === 'linux' ? ` (${libc() ?? 'unknown libc'})` : ''}`;
+    throw new SweetError(
+      'ERR_ADDON',
+      `sweet-rl has no native addon that loads on ${system} with Node-API ${versions.napi ?? 'unknown'}.\n` +
+        '  npx sweet-rl build   compiles it, with CMake and a C++17 compiler\n' +
+        '  npx sweet-rl info    tells what this system is and what was tried',
+      { cause },
+    );
+  }
 }
 
 /** `argument` names what asked for it, an argument or an environment variable. */
@@ -130,4 +145,5 @@ export function threadCount(argument: string, n: unknown): number {
   return n;
 }
 
-export const native = loadNative();
+/** The addon, and the file that it is. */
+export const { native, addonFile } = loadNative();

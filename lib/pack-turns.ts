@@ -2,16 +2,19 @@ import { checkOptions, classOf, integer } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
 import { IGNORE_INDEX } from './labels.js';
 
+/** What one speaker said at once. */
 export interface Turn {
   tokens: Int32Array | readonly number[];
   /** Whether the agent said it; only its tokens are scored. */
   agent: boolean;
 }
 
+/** One dialogue: its turns in the order in which they were said. */
 export interface Trajectory {
   turns: readonly Turn[];
 }
 
+/** A batch of dialogues without padding, as the losses and updates take it. */
 export interface PackedTurns {
   /** [N], what the model reads. */
   inputIds: Int32Array;

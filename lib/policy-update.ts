@@ -15,6 +15,7 @@ import {
 
 type Inputs = UpdateInputs & TurnScoreOptions & Reference;
 
+/** What `policyUpdate` takes. */
 export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
 
 const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TURN_SCORE_OPTIONS]);

@@ -15,6 +15,7 @@ import { check, expected, rangeError } from './errors.js';
 import type { BatchArgs, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
 import { type Inputs, Out, own } from './out.js';
 
+/** The loss of a pair: Bradley–Terry ('sigmoid'), 'hinge' or 'ipo'. */
 export type LossType = 'sigmoid' | 'hinge' | 'ipo';
 
 export interface PairOptions {
@@ -40,6 +41,7 @@ export interface PairOptions {
   allowEmptyTurns?: boolean | undefined;
 }
 
+/** The loss of all pairs, metrics, and the gradient at the log-probs. */
 export interface PreferenceResult {
   /** preferenceLoss + nllCoef · nllLoss. */
   loss: number;
@@ -110,6 +112,7 @@ const LOSS_TYPES: readonly LossType[] = ['sigmoid', 'hinge', 'ipo'];
 
 // In the order of the native enum.
 const NORMALIZATIONS = ['turn-mean', 'token-mean', 'sum'] as const;
+/** A trajectory's score: the sum of its turns' means (the paper), the mean over its tokens (the released code), or their sum. */
 export type Normalization = (typeof NORMALIZATIONS)[number];
 
 export interface CheckedBatch {

@@ -2,6 +2,7 @@ import { CANDIDATE_OPTIONS, type CandidateOptions, rankedStates } from './candid
 import { checkOptions, integer, oneOf } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
 
+/** What `samplePairs` takes. */
 export interface SamplePairsOptions extends CandidateOptions {
   /** Pairs to draw per state under 'halves'; 4 by default. */
   numPairs?: number | undefined;
@@ -11,6 +12,7 @@ export interface SamplePairsOptions extends CandidateOptions {
   seed: number;
 }
 
+/** Pairs of candidates, and how many were dropped. */
 export interface SampledPairs {
   /** Indices into `scores`. */
   chosen: Int32Array;

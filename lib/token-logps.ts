@@ -19,6 +19,7 @@ export interface LogpsOut {
   entropy?: Float32Array | undefined;
 }
 
+/** Log-probs with what their gradient needs, and the entropy where it was asked for. */
 export interface Logps {
   /** [N], log p(label); 0 where the row is dropped. */
   logps: Float32Array;
@@ -28,11 +29,13 @@ export interface Logps {
   entropy?: Float32Array;
 }
 
+/** What `tokenLogps` takes. */
 export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions {
   entropy?: boolean | undefined;
   out?: LogpsOut | undefined;
 }
 
+/** What `tokenLogpsBackward` takes. */
 export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray>
   extends LogitsHead<L>,
     TemperatureOption,

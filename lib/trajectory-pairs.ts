@@ -2,6 +2,7 @@ import { comparable, groups } from './candidates.js';
 import { checkOptions, notNegative, oneOf } from './checks.js';
 import { typeError } from './errors.js';
 
+/** What `trajectoryPairs` takes. */
 export interface TrajectoryPairsOptions {
   /** The reward of every trajectory of every task. */
   rewards: Float32Array | Float64Array;

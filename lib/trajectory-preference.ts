@@ -20,6 +20,7 @@ export interface TrajectoryOptions {
   normalization?: Normalization | undefined;
 }
 
+/** What `trajectoryPreferenceLoss` takes. */
 export interface TrajectoryPreferenceOptions extends LogpsPair, PairOptions, TrajectoryOptions {}
 
 export const TRAJECTORY_OPTIONS = ['trajectoryOffsets', 'normalization'] as const;

@@ -3,6 +3,7 @@ import type { DeviceBuffer, OnDevice } from './device.js';
 import { expected, typeError } from './errors.js';
 import type { PreferenceResult } from './preference.js';
 
+/** Metrics under the keys of Hugging Face's TRL. */
 export interface TrlMetrics {
   'rewards/chosen': number;
   'rewards/rejected': number;

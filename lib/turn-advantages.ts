@@ -5,6 +5,7 @@ import type { TurnArgs } from './native.js';
 import { freshFloat32 } from './out.js';
 import { nativeFor } from './place.js';
 
+/** What a turn's ratios become: their mean (the paper's advantage) or their sum. */
 export type Reduction = 'mean' | 'sum';
 
 export interface TurnOptions {
@@ -18,6 +19,7 @@ export interface TurnOptions {
   allowEmptyTurns?: boolean | undefined;
 }
 
+/** What `turnAdvantages` takes. */
 export interface TurnAdvantagesOptions extends TurnOptions {
   /** [N] under the trained model. */
   logps: Float32Array;
@@ -25,6 +27,7 @@ export interface TurnAdvantagesOptions extends TurnOptions {
   refLogps: Float32Array;
 }
 
+/** What `turnAdvantagesBackward` takes. */
 export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   /** [T], the gradient of the loss at each advantage. */
   gradAdvantages: Float32Array;

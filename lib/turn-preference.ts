@@ -18,6 +18,7 @@ export interface TurnScoreOptions {
   reduction?: Reduction | undefined;
 }
 
+/** What `turnPreferenceLoss` takes. */
 export interface TurnPreferenceOptions extends LogpsPair, PairOptions, TurnScoreOptions {}
 
 export const TURN_SCORE_OPTIONS = ['reduction'] as const;

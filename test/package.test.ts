@@ -1,5 +1,5 @@
 /** The package as others get it: its exports, its two module systems, its tarball, and the order of its house. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as sweetRl from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
@@ -64,6 +64,16 @@ describe('exports', () => {
     expect(required).toEqual(imported);
   });
 
+  it('share their classes between import and require', () => {
+    const program = `
+      import { createRequire } from 'node:module';
+      import { SweetError } from 'sweet-rl';
+      const required = createRequire(process.cwd() + '/')('sweet-rl');
+      const commonjs = createRequire(process.cwd() + '/')('./dist-cjs/index.js');
+      console.log(JSON.stringify([required.SweetError === SweetError, commonjs.SweetError === SweetError]));`;
+    expect(resultOf(program)).toEqual([true, true]);
+  });
+
   it('share one state between import and require', () => {
     const program = `
       import { createRequire } from 'node:module';
@@ -76,28 +86,55 @@ describe('exports', () => {
 
 describe('the tarball', () => {
   const [{ files }] = JSON.parse(npm('pack', '--dry-run', '--json', '--ignore-scripts')) as [
-    { files: { path: string }[] },
+    { files: { path: string; size: number }[] },
   ];
   const paths = files.map(({ path }) => path);
+  const modules = readdirSync(join(ROOT, 'lib')).filter((name) => name !== 'cli.ts');
+  const compiled = (name: string) =>
+    name.endsWith('.cts')
+      ? [name.replace('.cts', '.cjs'), name.replace('.cts', '.d.cts')]
+      : [name.replace('.ts', '.js'), name.replace('.ts', '.d.ts')];
+  const sources = (folder: string) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+      .map((path) => `${folder}/${path}`)
+      .filter((path) => /\.(h|cc|cpp)$/.test(path) && !path.includes('/cuda/'));
 
-  it('holds what a user needs', () => {
-    const needed = [
-      'package.json',
-      'README.md',
-      'LICENSE',
-      'dist/index.js',
-      'dist/index.d.ts',
-      'dist-cjs/index.js',
-      'dist-cjs/index.d.ts',
+  it('holds just what a user needs: the built modules, the sources of the addon, prebuilt binaries', () => {
+    const expected = [
+      ...[
+        'package.json',
+        'README.md',
+        'LICENSE',
+        'CMakeLists.txt',
+        'dist/cli.js',
+        'dist/cli.d.ts',
+        'dist-cjs/package.json',
+      ],
+      ...['dist', 'dist-cjs'].flatMap((folder) => modules.flatMap(compiled).map((name) => `${folder}/${name}`)),
+      ...sources('native'),
+      ...sources('binding'),
     ];
-    expect(paths).toEqual(expect.arrayContaining(needed));
-    expect(paths).toEqual(expect.arrayContaining(['CMakeLists.txt', 'native/token_logps.h', 'binding/addon.cc']));
+    const prebuilt = /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/sweet-rl(\.(glibc|musl))?\.node$/;
+    expect(paths.filter((path) => !prebuilt.test(path)).sort()).toEqual(expected.sort());
   });
 
-  it('holds no tests, demos, benchmarks or traces of a build', () => {
-    const unwanted =
-      /^(test|examples|bench|lib|build|packages|node_modules|\.)|cuda\/|vectors|safetensors|\.tsbuildinfo$|\.test\.|\.bench\./;
-    expect(paths.filter((path) => unwanted.test(path))).toEqual([]);
+  it('unpacks to at most 6 MB on every platform', () => {
+    const common = files.filter(({ path }) => !path.startsWith('prebuilds/'));
+    const binaries = files.filter(({ path }) => path.startsWith('prebuilds/'));
+    const sum = (list: typeof files) => list.reduce((total, { size }) => total + size, 0);
+    expect(sum(common)).toBeLessThan(6e6);
+    for (const { size } of binaries) expect(sum(common) + size).toBeLessThan(6e6);
+  });
+
+  it('runs nothing when it is installed', () => {
+    const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    // npm would compile a package that holds a binding.gyp by itself.
+    expect(paths.filter((path) => path.endsWith('.gyp'))).toEqual([]);
+    expect(Object.keys(manifest.scripts)).not.toEqual(
+      expect.arrayContaining([expect.stringMatching(/^(pre|post)?install$|^prepare$/)]),
+    );
+    expect(manifest.license).toBe('MIT');
+    expect(Object.keys(manifest.dependencies)).toEqual(['node-gyp-build']);
   });
 });
 
@@ -125,7 +162,7 @@ describe('the house', () => {
 
   it('has no operation in the native code that these lists leave out', () => {
     const operations = readdirSync(join(ROOT, 'binding'))
-      .filter((file) => file.endsWith('.cc') && !['addon.cc', 'args.cc', 'machine.cc', 'host_memory.cc'].includes(file))
+      .filter((file) => file.endsWith('.cc') && !['addon.cc', 'args.cc', 'machine.cc', 'shm.cc', 'host_memory.cc'].includes(file))
       .map((file) => file.replace('.cc', '').replaceAll('_', '-'));
     expect(operations.sort()).toEqual(VOCABULARY_AND_LOSSES.toSorted());
   });

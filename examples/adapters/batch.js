@@ -1,0 +1,86 @@
+// What the three examples train on: pairs of dialogues in which a good agent repeats the person's words backwards and a bad
+// one does not, and the first parameters of a small transformer, as plain arrays.
+import { packTurns } from 'sweet-rl';
+
+export const [VOCAB, WIDTH, PAIRS] = [24, 32, 8];
+export const STEPS = 50;
+
+let state = 7;
+/** Uniform in [0, 1): the same numbers on every machine. */
+function random() {
+  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  return state / 2 ** 32;
+}
+
+const words = (count) => Array.from({ length: count }, () => 4 + Math.floor(random() * (VOCAB - 4)));
+
+/** Two exchanges: the person says some words, the agent answers. */
+function dialogue(questions, good) {
+  const turns = questions.flatMap((question) => {
+    const answer = good ? question.toReversed() : words(question.length);
+    return [
+      { tokens: [1, ...question], agent: false },
+      { tokens: [2, ...answer, 3], agent: true },
+    ];
+  });
+  return { turns };
+}
+
+const tasks = Array.from({ length: PAIRS }, () => [words(3), words(4)]);
+const dialogues = tasks.flatMap((questions) => [dialogue(questions, true), dialogue(questions, false)]);
+const { inputIds, sequenceOffsets, labels, mask, turnOffsets, trajectoryOffsets } = packTurns(dialogues);
+
+/** All dialogues are of one length, so the packed rows are [SEQUENCES, LENGTH] as well. */
+export const SEQUENCES = dialogues.length;
+export const LENGTH = sequenceOffsets[1];
+export { inputIds };
+
+/** What `criticUpdate` needs beside the logits and the reference: dialogue 2p won against dialogue 2p + 1. */
+export const batch = {
+  labels,
+  mask,
+  turnOffsets,
+  trajectoryOffsets,
+  chosen: Int32Array.from({ length: PAIRS }, (_, p) => 2 * p),
+  rejected: Int32Array.from({ length: PAIRS }, (_, p) => 2 * p + 1),
+  beta: 0.5,
+};
+
+const normal = (deviation, ...shape) => ({
+  shape,
+  data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => {
+    return deviation * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  }),
+});
+
+/** One layer: x = tokens + positions; x += attention(x); x += relu(x · up) · down; logits = x · head. */
+export const initialParams = {
+  tokens: normal(0.5, VOCAB, WIDTH),
+  positions: normal(0.5, LENGTH, WIDTH),
+  query: normal(0.2, WIDTH, WIDTH),
+  key: normal(0.2, WIDTH, WIDTH),
+  value: normal(0.2, WIDTH, WIDTH),
+  up: normal(0.2, WIDTH, 2 * WIDTH),
+  down: normal(0.1, 2 * WIDTH, WIDTH),
+  head: normal(0.2, WIDTH, VOCAB),
+};
+
+/** [SEQUENCES · LENGTH, VOCAB] rows of 0 and 1: an embedding by a matrix product, which every framework differentiates. */
+export function oneHot() {
+  const rows = new Float32Array(inputIds.length * VOCAB);
+  inputIds.forEach((id, i) => {
+    rows[i * VOCAB + id] = 1;
+  });
+  return rows;
+}
+
+/** [LENGTH, LENGTH], added to attention scores: no row sees a later one. */
+export function causal() {
+  const scores = new Float32Array(LENGTH * LENGTH);
+  for (let i = 0; i < LENGTH; i++) scores.fill(-1e9, i * LENGTH + i + 1, (i + 1) * LENGTH);
+  return scores;
+}
+
+export function report(step, { loss, accuracy }) {
+  console.log(`step ${String(step).padStart(2)}  loss ${loss.toFixed(4)}  accuracy ${accuracy.toFixed(2)}`);
+}

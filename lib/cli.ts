@@ -1,0 +1,127 @@
+#!/usr/bin/env node
+// npx sweet-rl info | build
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { SweetError } from './errors.js';
+import { libc, root } from './load-native.cjs';
+
+interface Manifest {
+  version: string;
+  devDependencies: Record<string, string>;
+}
+
+const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Manifest;
+
+const USAGE = `sweet-rl ${manifest.version}
+
+  npx sweet-rl info    version, addon, processor, backends, threads, CUDA
+  npx sweet-rl build   compiles the addon for this machine, with CMake and a C++17 compiler`;
+
+async function info(): Promise<void> {
+  const { versions, platform, arch } = process;
+  const runtime = versions.bun
+    ? `Bun ${versions.bun}`
+    : versions.deno
+      ? `Deno ${versions.deno}`
+      : `Node ${versions.node}`;
+  print('sweet-rl', manifest.version);
+  print('package', root);
+  print('runtime', `${runtime}, Node-API ${versions.napi ?? 'unknown'}`);
+  print('system', [platform, arch, libc()].filter(Boolean).join(' '));
+  try {
+    await machine();
+  } catch (error) {
+    if (!(error instanceof SweetError)) throw error;
+    print('addon', 'none');
+    print('tried', String((error.cause as Error | undefined)?.message ?? error.message).trim());
+    console.log(`\n${error.message}`);
+    process.exitCode = 1;
+  }
+}
+
+async function machine(): Promise<void> {
+  const { addonFile } = await import('./native.js');
+  const { backends, threads } = await import('./machine.js');
+  const processors = backends().filter(({ name }) => name !== 'cuda');
+  const cuda = backends().find(({ name }) => name === 'cuda');
+  print('addon', addonFile ?? 'of a bundle');
+  print('backend', backends().find(({ active }) => active)?.name ?? 'none');
+  for (const { name, available, reason } of processors)
+    print(name, available ? 'available' : `not available: ${reason}`);
+  print('cuda', cuda?.available ? 'available' : `not available: ${cuda?.reason}`);
+  print('threads', String(threads()));
+}
+
+function print(name: string, value: string): void {
+  console.log(`${name.padEnd(10)}${value}`);
+}
+
+function build(): void {
+  requireCommand('cmake', 'CMake 3.15 or later, and a C++17 compiler beside it');
+  const tools = buildTools();
+  const addonApi = path.dirname(tools.resolve('node-addon-api/package.json'));
+  const cmakeJs = tools.resolve('cmake-js/bin/cmake-js');
+  const where = ['--directory', root, '--out', path.join(root, 'build'), '--log-level', 'error'];
+  run(process.execPath, [cmakeJs, 'configure', ...where, `--CDNODE_ADDON_API_DIR=${addonApi}`]);
+  run(process.execPath, [cmakeJs, 'build', '--target', 'sweet_rl', ...where]);
+  console.log(`\nBuilt in ${path.join(root, 'build', 'Release')}, which is preferred to a prebuilt binary.`);
+}
+
+/** cmake-js and node-addon-api of the project or the package, or else fetched from the registry into the package's build/. */
+function buildTools(): NodeJS.Require {
+  const own = path.join(root, 'build', 'tools');
+  const places = [process.cwd(), root, own].map((folder) => createRequire(path.join(folder, 'package.json')));
+  const found = () => places.find((place) => ['cmake-js', 'node-addon-api'].every((name) => resolves(place, name)));
+  const here = found();
+  if (here !== undefined) return here;
+
+  const wanted = ['cmake-js', 'node-addon-api'].map((name) => `${name}@${manifest.devDependencies[name]}`);
+  console.log(`Fetching ${wanted.join(' and ')} for the build`);
+  const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+  requireCommand(npm, `npm, or ${wanted.join(' and ')} in your project`);
+  mkdirSync(own, { recursive: true });
+  run(npm, ['install', '--prefix', own, '--no-save', '--ignore-scripts', ...wanted]);
+  const fetched = found();
+  if (fetched === undefined) throw new SweetError('ERR_BUILD', `${wanted.join(' and ')} could not be installed`);
+  return fetched;
+}
+
+function resolves(place: NodeJS.Require, name: string): boolean {
+  try {
+    place.resolve(`${name}/package.json`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function requireCommand(command: string, what: string): void {
+  const { status } = spawnSync(command, ['--version'], { shell: process.platform === 'win32' });
+  if (status !== 0) throw new SweetError('ERR_BUILD', `The build needs ${what}: no ${command} was found`);
+}
+
+function run(command: string, args: string[]): void {
+  const { status } = spawnSync(command, args, { stdio: 'inherit', shell: command.endsWith('.cmd') });
+  if (status !== 0) throw new SweetError('ERR_BUILD', `${path.basename(command)} ${args[0]} ended with ${status}`);
+}
+
+const COMMANDS = new Map<string | undefined, () => void | Promise<void>>([
+  ['info', info],
+  ['build', build],
+]);
+
+try {
+  const command = COMMANDS.get(process.argv[2]);
+  if (command === undefined || process.argv.length > 3) {
+    console.error(USAGE);
+    process.exitCode = process.argv[2] === undefined ? 0 : 1;
+  } else {
+    await command();
+  }
+} catch (error) {
+  if (!(error instanceof SweetError)) throw error;
+  console.error(error.message);
+  process.exitCode = 1;
+}

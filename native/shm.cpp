@@ -1,0 +1,72 @@
+#include "shm.h"
+
+#include <cerrno>
+
+#ifndef _WIN32
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+#endif
+
+namespace sweet {
+
+#ifdef _WIN32
+
+SharedMemory map_shared(const char*, int64_t, bool) { return {nullptr, 0, ENOSYS, "open"}; }
+void unmap_shared(void*, int64_t) {}
+int unlink_shared(const char*) { return ENOSYS; }
+
+#else
+
+namespace {
+
+#ifdef __linux__
+// What shm_open does; by itself it is in a library of its own before glibc 2.34.
+std::string path_of(const char* name) { return std::string("/dev/shm/") + name; }
+int open_shared(const char* name, int flags) {
+  return open(path_of(name).c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+int remove_shared(const char* name) { return unlink(path_of(name).c_str()); }
+int allocate(int file, int64_t bytes) { return posix_fallocate(file, 0, bytes); }
+#else
+std::string path_of(const char* name) { return std::string("/") + name; }
+int open_shared(const char* name, int flags) { return shm_open(path_of(name).c_str(), flags, 0600); }
+int remove_shared(const char* name) { return shm_unlink(path_of(name).c_str()); }
+int allocate(int file, int64_t bytes) { return ftruncate(file, bytes) == 0 ? 0 : errno; }
+#endif
+
+SharedMemory map_file(int file, int64_t bytes, bool create) {
+  if (create) {
+    const int error = allocate(file, bytes);
+    if (error) return {nullptr, bytes, error, "allocate"};
+  }
+  // Not fstat, which glibc 2.33 renamed.
+  const int64_t size = static_cast<int64_t>(lseek(file, 0, SEEK_END));
+  if (size < 0) return {nullptr, bytes, errno, "open"};
+  if (size < bytes || size == 0) return {nullptr, size, 0, "size"};
+  const int64_t mapped = bytes ? bytes : size;
+  void* const data = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (data == MAP_FAILED) return {nullptr, mapped, errno, "map"};
+  return {data, mapped, 0, nullptr};
+}
+
+}  // namespace
+
+SharedMemory map_shared(const char* name, int64_t bytes, bool create) {
+  const int file = open_shared(name, O_RDWR | (create ? O_CREAT | O_EXCL : 0));
+  if (file < 0) return {nullptr, bytes, errno, create ? "create" : "open"};
+  const SharedMemory result = map_file(file, bytes, create);
+  close(file);
+  if (create && result.step) remove_shared(name);
+  return result;
+}
+
+void unmap_shared(void* data, int64_t bytes) { munmap(data, static_cast<size_t>(bytes)); }
+
+int unlink_shared(const char* name) { return remove_shared(name) == 0 ? 0 : errno; }
+
+#endif
+
+}  // namespace sweet

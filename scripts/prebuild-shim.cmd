@@ -1,0 +1,1 @@
+@node "%~dp0prebuild-shim.js" %*

@@ -1,0 +1,1 @@
+console.log(require('./check.cjs')(require('sweet-rl')));

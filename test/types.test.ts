@@ -1,0 +1,50 @@
+/** What the compiler tells a user: `npm run lint` checks this file's types; running it does next to nothing. */
+import * as sweetRl from 'sweet-rl';
+import { expectTypeOf, it } from 'vitest';
+
+const head = { labels: new Int32Array(1), refLogps: new Float32Array(1) };
+const batch = {
+  turnOffsets: new Int32Array(2),
+  trajectoryOffsets: new Int32Array(2),
+  chosen: new Int32Array(1),
+  rejected: new Int32Array(1),
+};
+
+it('gives gradients of logits the class of the logits', () => {
+  const float32 = () => sweetRl.criticUpdate({ ...head, ...batch, logits: new Float32Array(4) });
+  const bfloat16 = () => sweetRl.criticUpdate({ ...head, ...batch, logits: new Uint16Array(4), dtype: 'bfloat16' });
+  expectTypeOf(float32).returns.toHaveProperty('gradLogits').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  expectTypeOf(bfloat16).returns.toHaveProperty('gradLogits').toEqualTypeOf<Uint16Array<ArrayBuffer>>();
+});
+
+it('gives a linear head gradients of hidden states and weight instead', () => {
+  const linear = () =>
+    sweetRl.criticUpdate({ ...head, ...batch, hidden: new Float32Array(2), weight: new Float32Array(8) });
+  expectTypeOf(linear).returns.toHaveProperty('gradHidden').toEqualTypeOf<Float32Array>();
+  expectTypeOf(linear).returns.not.toHaveProperty('gradLogits');
+});
+
+it('refuses unknown options, wrong choices and missing arrays', () => {
+  const { labels } = head;
+  const logits = new Float32Array(4);
+  const calls = () => {
+    // @ts-expect-error: no such option
+    sweetRl.tokenLogps({ logits, labels, colour: 1 });
+    // @ts-expect-error: labels are integers
+    sweetRl.tokenLogps({ logits, labels: logits });
+    // @ts-expect-error: no such reduction
+    sweetRl.turnAdvantages({ logps: logits, refLogps: logits, turnOffsets: labels, reduction: 'median' });
+    // @ts-expect-error: a reference is missing
+    sweetRl.criticUpdate({ ...batch, labels, logits });
+    // @ts-expect-error: no such backend
+    sweetRl.useBackend('sse2');
+  };
+  expectTypeOf(calls).toBeFunction();
+});
+
+it('gives results their types', () => {
+  expectTypeOf(sweetRl.turnAdvantages).returns.toEqualTypeOf<Float32Array>();
+  expectTypeOf(sweetRl.trajectoryPreferenceLoss).returns.toEqualTypeOf<sweetRl.PreferenceResult>();
+  expectTypeOf(sweetRl.threads).returns.toEqualTypeOf<number>();
+  expectTypeOf<sweetRl.SweetError>().toExtend<Error & { code: string }>();
+});
