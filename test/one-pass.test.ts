@@ -136,7 +136,12 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
       const out = Object.fromEntries(GRADIENTS.map((name) => [name, before[name].slice()]));
       run({ ...options, accumulate: true, out });
       for (const name of GRADIENTS) {
-        expectClose(name, out[name]!, fresh[name]!.map((x, i) => x + before[name][i]!), () => 1e-7);
+        expectClose(
+          name,
+          out[name]!,
+          fresh[name]!.map((x, i) => x + before[name][i]!),
+          () => 1e-7,
+        );
       }
     });
 

@@ -162,7 +162,10 @@ describe('the house', () => {
 
   it('has no operation in the native code that these lists leave out', () => {
     const operations = readdirSync(join(ROOT, 'binding'))
-      .filter((file) => file.endsWith('.cc') && !['addon.cc', 'args.cc', 'machine.cc', 'shm.cc', 'host_memory.cc'].includes(file))
+      .filter(
+        (file) =>
+          file.endsWith('.cc') && !['addon.cc', 'args.cc', 'machine.cc', 'shm.cc', 'host_memory.cc'].includes(file),
+      )
       .map((file) => file.replace('.cc', '').replaceAll('_', '-'));
     expect(operations.sort()).toEqual(VOCABULARY_AND_LOSSES.toSorted());
   });
