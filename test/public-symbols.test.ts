@@ -27,6 +27,8 @@ const symbols = [sweetRl, jax, tfjs, shm, safetensors].flatMap((module) =>
 const UNMEASURED: Record<string, string> = {
   IGNORE_INDEX: 'a number',
   SweetError: 'a class of errors',
+  CudaError: 'a class of errors',
+  DeviceBuffer: 'memory; bench/cuda times what runs over it',
   SharedMapping: 'views of memory',
   backends: 'asks the machine once',
   useBackend: 'sets one variable',

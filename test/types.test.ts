@@ -43,8 +43,14 @@ it('refuses unknown options, wrong choices and missing arrays', () => {
 });
 
 it('gives results their types', () => {
-  expectTypeOf(sweetRl.turnAdvantages).returns.toEqualTypeOf<Float32Array>();
-  expectTypeOf(sweetRl.trajectoryPreferenceLoss).returns.toEqualTypeOf<sweetRl.PreferenceResult>();
+  const offsets = Int32Array.of(0, 1);
+  const logps = Float32Array.of(-1);
+  const turns = { logps, refLogps: logps, turnOffsets: offsets };
+  expectTypeOf(() => sweetRl.turnAdvantages(turns)).returns.toEqualTypeOf<Float32Array>();
+  const pair = { trajectoryOffsets: offsets, chosen: offsets, rejected: offsets };
+  expectTypeOf(() =>
+    sweetRl.trajectoryPreferenceLoss({ ...turns, ...pair }),
+  ).returns.toEqualTypeOf<sweetRl.PreferenceResult>();
   expectTypeOf(sweetRl.threads).returns.toEqualTypeOf<number>();
   expectTypeOf<sweetRl.SweetError>().toExtend<Error & { code: string }>();
 });
