@@ -4,6 +4,7 @@ import type { DType, FloatArray } from './dtypes.js';
 import { check, expected, typeError } from './errors.js';
 import type { Labels } from './labels.js';
 
+/** What a device buffer's elements are: numbers of a head, or labels, offsets, pairs and masks. */
 export type DeviceDType = DType | 'int32' | 'int64' | 'uint8';
 
 /** What a buffer's numbers are on the host: 16-bit floats keep their bits, in a Uint16Array. */
@@ -100,10 +101,12 @@ export class DeviceBuffer {
     return this.#length;
   }
 
+  /** 0 once it is disposed. */
   get byteLength(): number {
     return this.#length * STORAGE[this.dtype][1];
   }
 
+  /** Whether its memory was given back. */
   get disposed(): boolean {
     return this.#disposed;
   }
@@ -140,6 +143,7 @@ export class DeviceBuffer {
     cudaOn(this.device).dispose(this);
   }
 
+  /** dispose(), at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.dispose();
   }
