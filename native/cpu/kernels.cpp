@@ -252,12 +252,19 @@ void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShi
     // out may be x: the words are kept for the case that some of them strayed.
     float kept[kPowersAreEndless ? 1 : kStrip * kPair];
     Seen seen;
-    for (int k = 0; k < kStrip * kPair; k += kPair) {
-      V a, b;
-      if (kShifted) fetch2(x + i + k);
+    for (int k = 0; k < kStrip * kPair; k += 2 * kPair) {
+      V a, b, c, d;
+      if (kShifted) fetch2(x + i + k), fetch2(x + i + k + kPair);
       load2(x + i + k, a, b);
-      if (!kPowersAreEndless) store(kept + k, a), store(kept + k + kLanes, b);
-      store2(out + i + k, gradient.template of<false>(a, seen), gradient.template of<false>(b, seen));
+      load2(x + i + k + kPair, c, d);
+      if (!kPowersAreEndless) {
+        store(kept + k, a), store(kept + k + kLanes, b);
+        store(kept + k + kPair, c), store(kept + k + kPair + kLanes, d);
+      }
+      const V da = gradient.template of<false>(a, seen), db = gradient.template of<false>(b, seen);
+      const V dc = gradient.template of<false>(c, seen), dd = gradient.template of<false>(d, seen);
+      store2(out + i + k, da, db);
+      store2(out + i + k + kPair, dc, dd);
     }
     if (!seen.strayed()) continue;
     for (int k = 0; k < kStrip * kPair; k += kPair) {
