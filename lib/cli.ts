@@ -55,7 +55,7 @@ async function machine(): Promise<void> {
 }
 
 function print(name: string, value: string): void {
-  console.log(`${name.padEnd(10)}${value}`);
+  console.log(`${name.padEnd(12)}${value}`);
 }
 
 function build(): void {
