@@ -76,7 +76,7 @@ describe('npx sweet-rl', () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^sweet-rl +\d+\.\d+\.\d+$/m);
     expect(stdout).toMatch(new RegExp(`^addon +.*node_modules/sweet-rl/prebuilds/${PREBUILT}$`, 'm'));
-    expect(stdout).toMatch(/^backend +\w+$/m);
+    expect(stdout).toMatch(/^backend +(avx512bf16|avx512|avx2|neon|portable)$/m);
     expect(stdout).toMatch(/^portable +available$/m);
     expect(stdout).toMatch(/^cuda +(available|not available: .+)$/m);
     expect(stdout).toMatch(/^threads +\d+$/m);
