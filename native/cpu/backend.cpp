@@ -95,10 +95,12 @@ bool pairs_pay() { return best_seconds(exercise_pairs_avx512bf16) < 3 * best_sec
 
 Entry avx512bf16() {
 #ifdef SWEET_X64
-  static Kernels kernels = *kernels_avx512();
-  kernels.name = "avx512bf16";
-  kernels.pairs = pair_kernels_avx512bf16();
-  if (has_avx512_bf16()) return {"avx512bf16", nullptr, &kernels};
+  if (has_avx512_bf16()) {
+    static Kernels kernels = *kernels_avx512();
+    kernels.name = "avx512bf16";
+    kernels.pairs = pair_kernels_avx512bf16();
+    return {"avx512bf16", nullptr, &kernels};
+  }
   return {"avx512bf16", "this processor or operating system has no AVX512-BF16", nullptr};
 #else
   return {"avx512bf16", "needs an x86-64 processor", nullptr};

@@ -339,27 +339,15 @@ void sum_columns(const Tile& tile, int64_t first, int tokens, RowSums* sums, flo
     pivots[i] = i < tokens && sums[i].pivot > -INFINITY ? sums[i].pivot : 0.0f;
   }
 
-  const Line line = Exponent<false>(0, slope, 0).line;
-  const Polynomial<kWord32> polynomial;
-  const V pivot = load(pivots), low = set1(line.low);
-  V sum[2], weighted[2];
-  sum[0] = sum[1] = weighted[0] = weighted[1] = set1(0.0f);
-  const auto count = [&](int64_t v, int k) {
-    Seen seen;
-    const V offset = sub(load(x + v * tile.row), pivot), y = kPowersAreEndless ? offset : max(low, offset);
-    const Power power2 = power(y, line, seen);
-    const V p = polynomial(power2.r);
-    sum[k] = fma(power2.scale, p, sum[k]);
-    if (!kEntropy) return;
-    weighted[k] = fma(mul(power2.scale, max(set1(-127.0f), mul(y, set1(slope)))), p, weighted[k]);
-  };
-  int64_t v = 0;
-  for (; v + 2 <= tile.words; v += 2) count(v, 0), count(v + 1, 1);
-  if (v < tile.words) count(v, 0);
+  const V pivot = load(pivots);
+  Chains<kEntropy, true, true, float> chains(Exponent<true>(0, slope, 0));
+  const auto add = [&](int64_t v, int chain) { chains.add1(sub(load(x + v * tile.row), pivot), chain); };
+  for (int64_t v = 0; v + 1 < tile.words; v += 2) add(v, 0), add(v + 1, 1);
+  if (tile.words % 2) add(tile.words - 1, 0);
 
   float total[kLanes], total_weighted[kLanes];
-  store(total, add(sum[0], sum[1]));
-  store(total_weighted, add(weighted[0], weighted[1]));
+  store(total, chains.sum());
+  store(total_weighted, chains.weighted());
   for (int i = 0; i < tokens; i++) {
     sums[i].sum += total[i];
     sums[i].weighted += total_weighted[i];
@@ -375,23 +363,16 @@ void sum_tile(const Tile& tile, RowSums* sums, float slope, bool entropy) {
 }
 
 void grad_tile(const Tile& tile, const float* pivots, const float* factors, float slope) {
-  const Exponent<false> exponent(0, slope, 0);
-  const Polynomial<kWord32> polynomial;
+  const Gradient<true, float> gradient(Exponent<true>(0, slope, 0), 1);
+  Seen seen;
   for (int64_t i = 0; i < tile.tokens; i += kLanes) {
     const V pivot = load(pivots + i), factor = load(factors + i);
     for (int64_t v = 0; v < tile.words; v++) {
       float* const x = tile.x + v * tile.row + i;
-      Seen seen;
-      const Power power2 = power(exponent.offset<true>(sub(load(x), pivot)), exponent.line, seen);
-      store(x, mul(mul(power2.scale, polynomial(power2.r)), factor));
+      store(x, mul(gradient.of<true>(sub(load(x), pivot), seen), factor));
     }
   }
 }
-
-struct Numbers {
-  static V spread(const uint32_t* a) { return set1(*reinterpret_cast<const float*>(a)); }
-  static V multiply_add(V x, const uint32_t* b, V sum) { return fma(x, load(reinterpret_cast<const float*>(b)), sum); }
-};
 
 #define SWEET_NAME_(isa) #isa
 #define SWEET_NAME(isa) SWEET_NAME_(isa)

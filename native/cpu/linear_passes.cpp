@@ -39,7 +39,7 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
     std::fill_n(sums, count, kNothingSeen);
     const int64_t begin = item * kItemTiles * kTileWords, end = begin + kItemTiles * kTileWords;
     for (int64_t v = begin; v < std::min(end, head_.vocab); v += kTileWords) {
-      const Tile tile = tiles.logits(v, slot, store.at(v));
+      const Tile tile = tiles.logits(tiles.rows(v, slot), slot, store.at(v));
       for (int64_t r = 0; r < count; r++) {
         const int64_t word = labels[rows[r]] - v;
         if (word >= 0 && word < tile.words) label_logits_[r] = tile.x[word * tile.row + r];
@@ -70,10 +70,11 @@ void BackwardPass::run(Tiles& tiles, TokenGradients& gradients, const int64_t* r
     float* const to_hidden = hidden_.get() + group * tokens_ * width;
     const int64_t begin = group * groups.tiles * kTileWords, end = begin + groups.tiles * kTileWords;
     for (int64_t v = begin; v < std::min(end, head_.vocab); v += kTileWords) {
-      const Tile tile = stored.x ? tiles.tile(v, stored.at(v)) : tiles.logits(v, slot, nullptr);
+      const Tiles::Rows weight = tiles.rows(v, slot);
+      const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, slot, nullptr);
       gradients.replace(tile, v, tiles.kernels());
       if (out.bias) add_columns(tile, out.bias + v, out.add);
-      tiles.multiply(tile, v, slot, to_hidden, v > begin, out.weight + v * width, out.add);
+      tiles.multiply(tile, weight, slot, to_hidden, v > begin, out.weight + v * width, out.add);
     }
   });
   parallel_for(slots_, count, groups.count * count * width, [&](int64_t r, int) {

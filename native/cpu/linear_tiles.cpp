@@ -74,30 +74,38 @@ void Tiles::take(const int64_t* rows, int64_t count) {
   });
 }
 
-Tile Tiles::tile(int64_t first, float* x) const {
-  return {x, tile_row_, std::min(kTileWords, head_.vocab - first), count_};
+Tiles::Rows Tiles::rows(int64_t first, int slot) {
+  const int64_t count = std::min(kTileWords, head_.vocab - first);
+  const char* const at = static_cast<const char*>(head_.weight) + first * head_.width * bytes_of(head_.dtype);
+  const bool in_words = head_.dtype == DType::float32 || (pairs_ && head_.width % 2 == 0 && count % 2 == 0);
+  if (in_words && reinterpret_cast<uintptr_t>(at) % sizeof(Word) == 0) {
+    return {first, count, reinterpret_cast<const Word*>(at)};
+  }
+  Word* const to = weight_.get() + slot * kTileWords * row_words_;
+  for (int64_t v = 0; v < count; v++) copy_row(head_.weight, first + v, to + v * row_words_);
+  if (count % 2) std::fill_n(to + count * row_words_, row_words_, 0u);  // a word that pairs with the last one
+  return {first, count, to};
 }
 
-Tile Tiles::logits(int64_t first, int slot, float* to) {
-  const Tile result = tile(first, to ? to : tile_.get() + slot * tile_size());
+Tile Tiles::logits(const Rows& rows, int slot, float* to) {
+  const Tile result = tile(rows, to ? to : tile_.get() + slot * tile_size());
   const int64_t lanes = round_up(count_, kLanes);
   if (head_.bias) {
     float bias[kTileWords];
-    const char* const from = static_cast<const char*>(head_.bias) + first * bytes_of(head_.dtype);
-    kernels_.widen(from, head_.dtype, result.words, bias);
-    for (int64_t v = 0; v < result.words; v++) std::fill_n(result.x + v * tile_row_, lanes, bias[v]);
+    const char* const from = static_cast<const char*>(head_.bias) + rows.first * bytes_of(head_.dtype);
+    kernels_.widen(from, head_.dtype, rows.count, bias);
+    for (int64_t v = 0; v < rows.count; v++) std::fill_n(result.x + v * tile_row_, lanes, bias[v]);
   }
-  product({weight_rows(first, result.words, slot), row_words_, 1, result.words, row_words_, hidden_.get(), result.x,
-           tile_row_, lanes, head_.bias != nullptr});
+  product({rows.words, row_words_, 1, rows.count, row_words_, hidden_.get(), result.x, tile_row_, lanes,
+           head_.bias != nullptr});
   return result;
 }
 
-void Tiles::multiply(const Tile& tile, int64_t first, int slot, float* grad_hidden, bool add_hidden, float* grad_weight,
-                     bool add_weight) {
+void Tiles::multiply(const Tile& tile, const Rows& rows, int slot, float* grad_hidden, bool add_hidden,
+                     float* grad_weight, bool add_weight) {
   const int64_t width = head_.width, depth = words_of(tile.words);
   Word* const columns = weight_columns_.get() + slot * columns_size(kTileWords);
-  const Word* const rows = weight_rows(first, tile.words, slot);
-  for (int64_t j = 0; j * panel_ < width; j++) pack_columns(rows, tile.words, j, columns + j * panel_ * depth);
+  for (int64_t j = 0; j * panel_ < width; j++) pack_columns(rows.words, tile.words, j, columns + j * panel_ * depth);
 
   const void* by_token = tile.x;
   const void* by_word = tile.x;
@@ -122,18 +130,6 @@ void Tiles::copy_row(const void* matrix, int64_t row, Word* to) const {
   if (!pairs_) return kernels_.widen(from, head_.dtype, head_.width, reinterpret_cast<float*>(to));
   to[row_words_ - 1] = 0;
   memcpy(to, from, static_cast<size_t>(head_.width * bytes_of(head_.dtype)));
-}
-
-/** Rows of the weight, in words; where they lie if they lie well. With pairs, one more row of 0 after an odd number. */
-const Tiles::Word* Tiles::weight_rows(int64_t first, int64_t count, int slot) {
-  const char* const at = static_cast<const char*>(head_.weight) + first * head_.width * bytes_of(head_.dtype);
-  const bool in_words = head_.dtype == DType::float32 || (pairs_ && head_.width % 2 == 0 && count % 2 == 0);
-  if (in_words && reinterpret_cast<uintptr_t>(at) % sizeof(Word) == 0) return reinterpret_cast<const Word*>(at);
-
-  Word* const to = weight_.get() + slot * kTileWords * row_words_;
-  for (int64_t v = 0; v < count; v++) copy_row(head_.weight, first + v, to + v * row_words_);
-  if (count % 2) std::fill_n(to + count * row_words_, row_words_, 0u);
-  return to;
 }
 
 /** Columns of matrix rows, which become the depth of a product: [words_of(count)][panel]. */

@@ -40,28 +40,36 @@ class Tiles {
   /** Packs the hidden states of these rows. */
   void take(const int64_t* rows, int64_t count);
 
-  /** The tile of the words from `first` on, over memory of tile_size() numbers. */
-  Tile tile(int64_t first, float* x) const;
+  using Word = uint32_t;
+
+  /** A tile's rows of the weight, from word `first` on. */
+  struct Rows {
+    int64_t first, count;
+    const Word* words;
+  };
+
+  /** Made ready in the slot's memory, unless they lie well where they are. */
+  Rows rows(int64_t first, int slot);
+
+  /** The tile of these words over memory of tile_size() numbers. */
+  Tile tile(const Rows& rows, float* x) const { return {x, tile_row_, rows.count, count_}; }
   int64_t tile_size() const { return kTileWords * tile_row_; }
 
   /**
-   * Logits of the words from `first` on, before the temperature, in `to` or, if that is null, in the slot's memory: the
-   * same bits whatever they are for.
+   * Logits of these words, before the temperature, in `to` or, if that is null, in the slot's memory: the same bits
+   * whatever they are for.
    */
-  Tile logits(int64_t first, int slot, float* to);
+  Tile logits(const Rows& rows, int slot, float* to);
 
   /** grad_hidden[count, H] (+)= tileᵀ · weight,  grad_weight[words, H] (+)= tile · hidden. */
-  void multiply(const Tile& tile, int64_t first, int slot, float* grad_hidden, bool add_hidden, float* grad_weight,
+  void multiply(const Tile& tile, const Rows& rows, int slot, float* grad_hidden, bool add_hidden, float* grad_weight,
                 bool add_weight);
 
  private:
-  using Word = uint32_t;
-
   int64_t words_of(int64_t numbers) const { return pairs_ ? (numbers + 1) / 2 : numbers; }
   int64_t columns_size(int64_t rows) const;
   void product(const Product& product) const { pairs_ ? pairs_->multiply(product) : kernels_.multiply(product); }
   void copy_row(const void* matrix, int64_t row, Word* to) const;
-  const Word* weight_rows(int64_t first, int64_t count, int slot);
   void pack_columns(const Word* rows, int64_t count, int64_t panel, Word* packed) const;
 
   const Head& head_;

@@ -45,17 +45,10 @@ float exercise(int rounds) {
   return max_lanes(sum);
 }
 
-struct Numbers {
-  static __m512 spread(const uint32_t* a) { return _mm512_set1_ps(*reinterpret_cast<const float*>(a)); }
-  static __m512 multiply_add(__m512 x, const uint32_t* b, __m512 sum) {
-    return _mm512_fmadd_ps(x, _mm512_loadu_ps(b), sum);
-  }
-};
-
 }  // namespace
 
 const PairKernels* pair_kernels_avx512bf16() { return &kPairKernels; }
 float exercise_pairs_avx512bf16(int rounds) { return exercise<Pairs>(rounds); }
-float exercise_numbers_avx512bf16(int rounds) { return exercise<Numbers>(rounds); }
+float exercise_numbers_avx512bf16(int rounds) { return exercise<avx512::Numbers>(rounds); }
 
 }  // namespace sweet

@@ -17,6 +17,7 @@ Preference::Preference(const PreferenceBatch& batch, const PreferenceOptions& op
       chosen_(batch.pairs.count),
       rejected_(batch.pairs.count),
       weights_(batch.pairs.count),
+      unit_pairs_(units_),
       unit_scores_(units_),
       unit_slopes_(units_),
       unit_logps_(units_),
@@ -24,8 +25,8 @@ Preference::Preference(const PreferenceBatch& batch, const PreferenceOptions& op
 
 Status Preference::check(const int32_t* labels) {
   if (!keeps_.ok() || !turn_offsets_.ok() || !turn_lengths_.ok() || !unit_offsets_.ok() || !unit_lengths_.ok() ||
-      !chosen_.ok() || !rejected_.ok() || !weights_.ok() || !unit_scores_.ok() || !unit_slopes_.ok() ||
-      !unit_logps_.ok() || !unit_nll_.ok()) {
+      !chosen_.ok() || !rejected_.ok() || !weights_.ok() || !unit_pairs_.ok() || !unit_scores_.ok() ||
+      !unit_slopes_.ok() || !unit_logps_.ok() || !unit_nll_.ok()) {
     return {Code::memory};
   }
   Status status =
@@ -40,6 +41,14 @@ Status Preference::check(const int32_t* labels) {
   }
   status = check_pairs(batch_.pairs, units_, chosen_.get(), rejected_.get(), weights_.get());
   if (!status.ok()) return status;
+
+  std::fill_n(unit_pairs_.get(), units_, 0);
+  denominator_ = options_.pair_denominator;
+  for (int64_t p = 0; p < pairs(); p++) {
+    unit_pairs_[chosen_[p]]++;
+    unit_pairs_[rejected_[p]]++;
+    if (options_.pair_denominator == 0) denominator_ += weights_[p];
+  }
 
   for (int64_t i = 0; i < batch_.tokens; i++) {
     keeps_[i] = (!batch_.mask || batch_.mask[i] != 0) && (!labels || labels[i] >= 0);
@@ -73,21 +82,9 @@ double Preference::log_ratios(int64_t t, const float* logps, const float* ref_lo
   return sum;
 }
 
-double Preference::denominator() const {
-  if (options_.pair_denominator > 0) return options_.pair_denominator;
-  double sum = 0;
-  for (int64_t p = 0; p < pairs(); p++) sum += weights_[p];
-  return sum;
-}
-
 bool Preference::separable() const {
-  Scratch<uint8_t> seen(units_);
-  if (!seen.ok() || options_.nll_coef > 0) return false;
-  std::fill_n(seen.get(), units_, uint8_t{0});
-  for (int64_t p = 0; p < pairs(); p++) {
-    if (seen[chosen_[p]]++ || seen[rejected_[p]]++) return false;
-  }
-  return true;
+  const int32_t* const counts = unit_pairs_.get();
+  return options_.nll_coef == 0 && std::all_of(counts, counts + units_, [](int32_t count) { return count <= 1; });
 }
 
 int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) const {
@@ -105,12 +102,8 @@ int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) cons
     add(rejected_[p], -1);
     return n;
   }
-  Scratch<uint8_t> paired(units_);
-  if (!paired.ok()) return 0;
-  std::fill_n(paired.get(), units_, uint8_t{0});
-  for (int64_t q = 0; q < pairs(); q++) paired[chosen_[q]] = paired[rejected_[q]] = 1;
   for (int64_t k = 0; k < units_; k++) {
-    if (!paired[k]) add(k, 0);
+    if (unit_pairs_[k] == 0) add(k, 0);
   }
   return n;
 }
@@ -123,7 +116,7 @@ double Preference::pair_slope(int64_t p, const float* logps, const float* ref_lo
     }
     return sum;
   };
-  const double weight = weights_[p] / denominator();
+  const double weight = weights_[p] / denominator_;
   if (weight == 0) return 0;
   return weight * pair_term(options_.pair_loss, score(chosen_[p]) - score(rejected_[p])).slope;
 }
@@ -144,7 +137,6 @@ void Preference::compute(const float* logps, const float* ref_logps, const Prefe
   const double beta = options_.pair_loss.beta;
   double chosen_tokens = 0, wins = 0;
   for (int64_t p = 0; p < pairs(); p++) chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
-  const double all_weights = denominator();
 
   double preference_loss = 0, nll = 0;
   for (int64_t p = 0; p < pairs(); p++) {
@@ -159,7 +151,7 @@ void Preference::compute(const float* logps, const float* ref_logps, const Prefe
     nll -= unit_logps_[chosen];
     unit_nll_[chosen] += 1;
 
-    const double weight = weights_[p] / all_weights;
+    const double weight = weights_[p] / denominator_;
     if (weight == 0) continue;  // a pair of weight 0 is absent, be its loss infinite
     preference_loss += weight * term.loss;
     unit_slopes_[chosen] += weight * term.slope;

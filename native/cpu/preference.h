@@ -41,8 +41,6 @@ class Preference {
   /** Σ over the kept tokens of turn t of logp − ref logp. */
   double log_ratios(int64_t t, const float* logps, const float* ref_logps) const;
 
-  double denominator() const;
-
   const PreferenceBatch& batch_;
   const PreferenceOptions& options_;
   const Units kind_;
@@ -52,7 +50,9 @@ class Preference {
   Scratch<int64_t> unit_lengths_;                                      // tokens of a unit
   Scratch<int32_t> chosen_, rejected_;                                 // [P]
   Scratch<float> weights_;                                             // [P]
+  Scratch<int32_t> unit_pairs_;                                        // in how many pairs a unit is
   Scratch<double> unit_scores_, unit_slopes_, unit_logps_, unit_nll_;  // S, ∂loss/∂S, Σ logp, times chosen
+  double denominator_ = 0;                                             // of the pairs' losses
 };
 
 /** Check and compute at once. */

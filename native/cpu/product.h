@@ -13,6 +13,12 @@ constexpr int kPanel = kTileVectors * kLanes;
 // As much of a panel of b as half of the first cache holds: every tile of rows finds it there.
 constexpr int64_t kDepth = 32768 / (kPanel * 4);
 
+/** Words that are numbers. */
+struct Numbers {
+  static V spread(const uint32_t* a) { return set1(*reinterpret_cast<const float*>(a)); }
+  static V multiply_add(V x, const uint32_t* b, V sum) { return fma(x, load(reinterpret_cast<const float*>(b)), sum); }
+};
+
 /**
  * kRows × kVectors registers of c. Step is a set of functions: `spread` makes a register of one word of a,
  * `multiply_add` adds the product with kLanes words of b. A chain of them over k for every number of c.
@@ -43,21 +49,16 @@ void product_tile(const uint32_t* a, int64_t a_row, int64_t a_k, int64_t depth, 
   }
 }
 
-template <class Step, int kRows>
+/** A narrow panel costs no more than what is in it. */
+template <class Step, int kRows, int kVectors = 1>
 void product_rows(const uint32_t* a, int64_t a_row, int64_t a_k, int64_t depth, const uint32_t* b, float* c,
                   int64_t c_row, int64_t columns, bool add_to) {
-  // A narrow panel costs no more than what is in it.
-  switch ((columns + kLanes - 1) / kLanes) {
-    case 1:
-      return product_tile<Step, kRows, 1>(a, a_row, a_k, depth, b, c, c_row, columns, add_to);
-    case 2:
-      return product_tile<Step, kRows, 2>(a, a_row, a_k, depth, b, c, c_row, columns, add_to);
-    case 3:
-      return product_tile < Step, kRows,
-             kTileVectors == 4 ? 3 : 1 > (a, a_row, a_k, depth, b, c, c_row, columns, add_to);
-    default:
-      return product_tile<Step, kRows, kTileVectors>(a, a_row, a_k, depth, b, c, c_row, columns, add_to);
+  if constexpr (kVectors < kTileVectors) {
+    if (columns > kVectors * kLanes) {
+      return product_rows<Step, kRows, kVectors + 1>(a, a_row, a_k, depth, b, c, c_row, columns, add_to);
+    }
   }
+  product_tile<Step, kRows, kVectors>(a, a_row, a_k, depth, b, c, c_row, columns, add_to);
 }
 
 template <class Step>

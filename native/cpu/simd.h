@@ -37,6 +37,13 @@ struct Exp2 {
   float c[6];
 };
 
+// For −1/2 ≤ r ≤ 1/2, of sets without a table: to 28, 23 and 18 bits.
+constexpr Exp2 kNearest6 = {
+    6, {6.9314720286e-1f, 2.4022647914e-1f, 5.5503324703e-2f, 9.6184373571e-3f, 1.3398874755e-3f, 1.5353362886e-4f}};
+constexpr Exp2 kNearest5 = {5,
+                            {6.9314697760e-1f, 2.4022242079e-1f, 5.5507337442e-2f, 9.6715130475e-3f, 1.3264728378e-3f}};
+constexpr Exp2 kNearest4 = {4, {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
+
 }  // namespace
 }  // namespace sweet
 

@@ -89,14 +89,7 @@ inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 inline V min(V a, V b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
 
-// −1/2 ≤ r ≤ 1/2
-constexpr Exp2 kWord32 = {
-    6,  // to 28 bits
-    {6.9314720286e-1f, 2.4022647914e-1f, 5.5503324703e-2f, 9.6184373571e-3f, 1.3398874755e-3f, 1.5353362886e-4f}};
-constexpr Exp2 kWord16 = {5,  // to 23 bits
-                          {6.9314697760e-1f, 2.4022242079e-1f, 5.5507337442e-2f, 9.6715130475e-3f, 1.3264728378e-3f}};
-constexpr Exp2 kBf16Gradient = {4,  // to 18 bits
-                                {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
+constexpr Exp2 kWord32 = kNearest6, kWord16 = kNearest5, kBf16Gradient = kNearest4;
 constexpr bool kPowersAreEndless = false;
 
 // Added to 1.5 · 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change

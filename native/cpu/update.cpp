@@ -25,6 +25,7 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
     if (!status.ok()) return status;
     ref_logps = ref_room.get();
   }
+  // Where its memory cannot be had, the two passes below still do.
   if (one_pass_pays(update, preference)) {
     status = one_pass(update, preference, labels.get(), ref_logps, out);
     if (status.ok()) preference.compute(out.logps, ref_logps, out.preference);
