@@ -9,7 +9,7 @@
 #include <cstring>
 #include <string>
 
-#include "../../native/cuda/session.h"
+#include "../../native/device_memory.h"
 #include "checks.h"
 #include "timing.h"
 
@@ -28,7 +28,7 @@ int run_checks(uint64_t seed, bool small) {
   check_preference(checks);
   check_updates(checks);
   check_rows(checks, small);
-  sweet::cuda::close_sessions();
+  sweet::device::end_thread();
 #ifdef SWEET_EMULATOR
   if (!emulator::report().empty()) printf("%s\n", emulator::report().c_str()), checks.failures++;
   if (emulator::live_objects() > 0) printf("%zu objects were not freed\n", emulator::live_objects()), checks.failures++;
@@ -59,7 +59,7 @@ int main(int count, char** arguments) {
     }
   }
   const char* reason = nullptr;
-  if (sweet::cuda::device_count(&reason) == 0) {
+  if (sweet::device::count(&reason) == 0) {
     fprintf(stderr, "%s\n", reason);
     return 2;
   }

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "../../native/cuda/session.h"
+#include "../../native/device_memory.h"
 #include "../args.h"
 
 namespace sweet {
@@ -24,7 +24,7 @@ void free_memory(napi_env env, Memory* memory) {
   if (memory->transfers > 0) return;
   int64_t total = 0;
   napi_adjust_external_memory(env, -memory->bytes, &total);
-  cuda::release(memory->data);
+  device::release(memory->data);
   memory->data = nullptr;
   memory->bytes = memory->length = 0;
 }
@@ -96,7 +96,7 @@ class WriteTransfer : public Transfer {
  public:
   WriteTransfer(const Napi::CallbackInfo& info, Memory* memory, const Bytes& host)
       : Transfer(info, memory), host_(host.data, host.data + host.count) {}
-  void Execute() override { status_ = cuda::write(device_, data_, host_.data(), static_cast<int64_t>(host_.size())); }
+  void Execute() override { status_ = device::write(device_, data_, host_.data(), static_cast<int64_t>(host_.size())); }
 
  private:
   const std::vector<char> host_;
@@ -107,7 +107,7 @@ class ReadTransfer : public Transfer {
  public:
   ReadTransfer(const Napi::CallbackInfo& info, Memory* memory, const Bytes& host)
       : Transfer(info, memory), array_(Napi::Persistent(info[1].As<Napi::Object>())), host_(host) {}
-  void Execute() override { status_ = cuda::read(device_, data_, host_.data, host_.count); }
+  void Execute() override { status_ = device::read(device_, data_, host_.data, host_.count); }
 
  private:
   const Napi::ObjectReference array_;
@@ -134,14 +134,14 @@ void* handle_memory(napi_env env, napi_value value, int64_t* length) {
 /** How many devices there are, or why there is none. */
 Napi::Value bind_devices(const Napi::CallbackInfo& info) {
   const char* reason = nullptr;
-  const int count = cuda::device_count(&reason);
+  const int count = device::count(&reason);
   if (reason) return Napi::String::New(info.Env(), reason);
   return Napi::Number::New(info.Env(), count);
 }
 
 Napi::Value bind_use_device(const Napi::CallbackInfo& info) {
   Args args(info);
-  return answer(info.Env(), cuda::use_device(static_cast<int>(args.number())));
+  return answer(info.Env(), device::use(static_cast<int>(args.number())));
 }
 
 /** object, length, bytes of an element, device */
@@ -152,8 +152,8 @@ Napi::Value bind_allocate(const Napi::CallbackInfo& info) {
   const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
   const int device = static_cast<int>(args.number());
   void* data = nullptr;
-  Status status = cuda::use_device(device);
-  if (status.ok()) status = cuda::allocate(bytes, &data);
+  Status status = device::use(device);
+  if (status.ok()) status = device::allocate(bytes, &data);
   if (!status.ok()) return answer(env, status);
   Memory* const memory = new Memory{data, bytes, length, device, 0, false};
   if (napi_wrap(env, object, memory, finalize, nullptr, nullptr) != napi_ok ||
@@ -167,7 +167,7 @@ Napi::Value bind_allocate(const Napi::CallbackInfo& info) {
 
 Napi::Value bind_set_zero(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
-  return answer(info.Env(), cuda::set_zero(memory->data, memory->bytes));
+  return answer(info.Env(), device::set_zero(memory->data, memory->bytes));
 }
 
 Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
@@ -183,7 +183,7 @@ Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
 Napi::Value bind_write(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
   const Bytes host(info.Env(), info[1]);
-  return answer(info.Env(), cuda::write(memory->device, memory->data, host.data, host.count));
+  return answer(info.Env(), device::write(memory->device, memory->data, host.data, host.count));
 }
 
 /** object, typed array, from which byte */
@@ -191,7 +191,7 @@ Napi::Value bind_read(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
   const Bytes host(info.Env(), info[1]);
   const char* const from = static_cast<const char*>(memory->data) + info[2].As<Napi::Number>().Int64Value();
-  return answer(info.Env(), cuda::read(memory->device, from, host.data, host.count));
+  return answer(info.Env(), device::read(memory->device, from, host.data, host.count));
 }
 
 Napi::Value bind_write_async(const Napi::CallbackInfo& info) { return start<WriteTransfer>(info); }

@@ -15,7 +15,7 @@ Napi::Value bind_read(const Napi::CallbackInfo& info);
 Napi::Value bind_write_async(const Napi::CallbackInfo& info);
 Napi::Value bind_read_async(const Napi::CallbackInfo& info);
 
-/** Registers the operations and all of the above; ends the thread's sessions when its environment ends. */
+/** Registers the operations and all of the above; ends what the thread keeps on devices when its environment ends. */
 Napi::Object register_cuda(Napi::Env env, Napi::Object exports);
 
 }  // namespace sweet

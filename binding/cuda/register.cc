@@ -1,7 +1,7 @@
 // The operations under the names that the CPU's addon has them by, and the memory they work on.
 #include <atomic>
 
-#include "../../native/cuda/session.h"
+#include "../../native/device_memory.h"
 #include "../addon.h"
 #include "device_buffer.h"
 
@@ -12,8 +12,8 @@ namespace {
 std::atomic<int> environments{0};
 
 void end_of_environment() {
-  cuda::close_sessions();
-  if (--environments == 0) cuda::close_staging();
+  device::end_thread();
+  if (--environments == 0) device::end_copies();
 }
 
 }  // namespace

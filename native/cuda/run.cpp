@@ -4,20 +4,20 @@ namespace sweet {
 namespace cuda {
 
 Run::Run() {
-  status_ = open_session(&session_);
+  status_ = stream_of_thread(&stream_);
   outcome_ = scratch<Outcome>(1);
   // All bits set: no fault, and scalars that are NaN until a kernel writes them.
-  if (status_.ok()) note(cudaMemsetAsync(outcome_, 0xff, sizeof(Outcome), session_->stream), "cudaMemsetAsync");
+  if (status_.ok()) note(cudaMemsetAsync(outcome_, 0xff, sizeof(Outcome), stream_->handle), "cudaMemsetAsync");
 }
 
 Run::~Run() {
-  for (int i = 0; i < scratch_count_; i++) cudaFreeAsync(scratch_[i], session_->stream);
+  for (int i = 0; i < scratch_count_; i++) cudaFreeAsync(scratch_[i], stream_->handle);
 }
 
 void* Run::scratch_bytes(int64_t bytes) {
   if (!status_.ok() || bytes == 0) return nullptr;
   void* memory = nullptr;
-  note(cudaMallocAsync(&memory, static_cast<size_t>(bytes), session_->stream), "cudaMallocAsync");
+  note(cudaMallocAsync(&memory, static_cast<size_t>(bytes), stream_->handle), "cudaMallocAsync");
   if (status_.ok()) scratch_[scratch_count_++] = memory;
   return memory;
 }
@@ -28,11 +28,11 @@ void Run::note(cudaError_t error, const char* operation) {
 
 Status Run::finish(double* scalars) {
   if (!status_.ok()) return status_;
-  note(cudaMemcpyAsync(session_->page, outcome_, sizeof(Outcome), cudaMemcpyDeviceToHost, session_->stream),
+  note(cudaMemcpyAsync(stream_->page, outcome_, sizeof(Outcome), cudaMemcpyDeviceToHost, stream_->handle),
        "cudaMemcpyAsync");
-  if (status_.ok()) note(cudaStreamSynchronize(session_->stream), "cudaStreamSynchronize");
+  if (status_.ok()) note(cudaStreamSynchronize(stream_->handle), "cudaStreamSynchronize");
   if (!status_.ok()) return status_;
-  const Outcome outcome = *static_cast<const Outcome*>(session_->page);
+  const Outcome outcome = *static_cast<const Outcome*>(stream_->page);
   if (outcome.fault != kNoFault) return report(outcome.fault);
   if (outcome.empty_fault != kNoFault) return report(outcome.empty_fault);
   for (int i = 0; scalars && i < 4; i++) scalars[i] = outcome.scalars[i];

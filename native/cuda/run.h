@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "../layout.h"
-#include "session.h"
+#include "stream.h"
 
 namespace sweet {
 namespace cuda {
@@ -65,7 +65,7 @@ class Run {
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(blocks));
     config.blockDim = dim3(static_cast<unsigned>(threads));
-    config.stream = session_->stream;
+    config.stream = stream_->handle;
     note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
   }
 
@@ -84,7 +84,7 @@ class Run {
   Status report(unsigned long long fault);
 
   static constexpr int kMostScratch = 32;
-  Session* session_ = nullptr;
+  Stream* stream_ = nullptr;
   Status status_;
   Outcome* outcome_ = nullptr;
   void* scratch_[kMostScratch];

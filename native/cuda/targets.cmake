@@ -12,7 +12,8 @@ set(cuda_kernels
   native/cuda/policy_update.cu)
 set(cuda_host
   native/cuda/run.cpp
-  native/cuda/session.cpp)
+  native/cuda/device_memory.cpp
+  native/cuda/stream.cpp)
 set(cuda_binding
   binding/args.cc
   binding/token_logps.cc

@@ -1,0 +1,145 @@
+#include "../device_memory.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "stream.h"
+
+namespace sweet {
+namespace device {
+namespace {
+
+using namespace cuda;
+
+/** Two pages in turn: while the device copies one, the host copies the other. */
+struct Staging {
+  int device;
+  Stream halves[2];
+};
+
+constexpr int64_t kStagingBytes = 4 << 20;
+
+// Copies run on any thread, several at once; pinned memory is too dear to be had anew for each.
+std::mutex staging_lock;
+std::vector<Staging> idle_staging;
+
+Status take_staging(int device, Staging* staging) {
+  {
+    const std::lock_guard<std::mutex> lock(staging_lock);
+    for (size_t i = 0; i < idle_staging.size(); i++) {
+      if (idle_staging[i].device != device) continue;
+      *staging = idle_staging[i];
+      idle_staging.erase(idle_staging.begin() + static_cast<std::ptrdiff_t>(i));
+      return {};
+    }
+  }
+  staging->device = device;
+  Status status = open_stream(kStagingBytes, &staging->halves[0]);
+  if (!status.ok()) return status;
+  status = open_stream(kStagingBytes, &staging->halves[1]);
+  if (!status.ok()) close_stream(staging->halves[0]);
+  return status;
+}
+
+/** Calls start(half, offset, bytes) and then finish(half, offset, bytes) for each page of so many bytes, two at a time.
+ */
+template <class Start, class Finish>
+Status by_pages(int device, int64_t bytes, Start start, Finish finish) {
+  if (bytes == 0) return {};
+  Staging staging;
+  Status status = use(device);
+  if (status.ok()) status = take_staging(device, &staging);
+  if (!status.ok()) return status;
+
+  const auto size_at = [&](int64_t at) { return static_cast<size_t>(std::min(kStagingBytes, bytes - at)); };
+  const int64_t pages = (bytes + kStagingBytes - 1) / kStagingBytes;
+  for (int64_t page = 0; page < pages + 2 && status.ok(); page++) {
+    const Stream& half = staging.halves[page % 2];
+    if (page >= 2) {
+      const int64_t at = (page - 2) * kStagingBytes;
+      status = wait_for(half);
+      if (status.ok()) finish(half, at, size_at(at));
+    }
+    if (page < pages && status.ok()) {
+      const int64_t at = page * kStagingBytes;
+      status = status_of(start(half, at, size_at(at)), "cudaMemcpyAsync");
+    }
+  }
+  for (const Stream& half : staging.halves) cudaStreamSynchronize(half.handle);  // nothing is left under way
+  const std::lock_guard<std::mutex> lock(staging_lock);
+  idle_staging.push_back(staging);
+  return status;
+}
+
+}  // namespace
+
+int count(const char** reason) {
+  *reason = nullptr;
+  int found = 0;
+  const cudaError_t error = cudaGetDeviceCount(&found);
+  cudaGetLastError();
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  if (error == cudaSuccess && found > 0) return found;
+  if (driver == 0) {
+    *reason = "no NVIDIA driver was found";
+  } else if (error == cudaErrorInsufficientDriver) {
+    *reason = "the NVIDIA driver is older than this build of sweet-rl-cuda needs";
+  } else if (error == cudaSuccess || error == cudaErrorNoDevice) {
+    *reason = "no CUDA device was found";
+  } else {
+    *reason = cudaGetErrorString(error);
+  }
+  return 0;
+}
+
+Status use(int device) { return status_of(cudaSetDevice(device), "cudaSetDevice"); }
+
+Status allocate(int64_t bytes, void** memory) {
+  *memory = nullptr;
+  return bytes == 0 ? Status{} : status_of(cudaMalloc(memory, static_cast<size_t>(bytes)), "cudaMalloc");
+}
+
+void release(void* memory) { cudaFree(memory); }
+
+Status set_zero(void* memory, int64_t bytes) {
+  Stream* stream = nullptr;
+  if (const Status status = stream_of_thread(&stream); !status.ok()) return status;
+  return status_of(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream->handle), "cudaMemsetAsync");
+}
+
+void end_thread() { close_streams(); }
+
+void end_copies() {
+  const std::lock_guard<std::mutex> lock(staging_lock);
+  for (const Staging& staging : idle_staging) {
+    cudaSetDevice(staging.device);
+    for (const Stream& half : staging.halves) close_stream(half);
+  }
+  idle_staging.clear();
+}
+
+Status write(int device, void* memory, const void* host, int64_t bytes) {
+  const auto start = [&](const Stream& half, int64_t at, size_t count) {
+    memcpy(half.page, static_cast<const char*>(host) + at, count);
+    char* const to = static_cast<char*>(memory) + at;
+    return cudaMemcpyAsync(to, half.page, count, cudaMemcpyHostToDevice, half.handle);
+  };
+  return by_pages(device, bytes, start, [](const Stream&, int64_t, size_t) {});
+}
+
+Status read(int device, const void* memory, void* host, int64_t bytes) {
+  const auto start = [&](const Stream& half, int64_t at, size_t count) {
+    const char* const from = static_cast<const char*>(memory) + at;
+    return cudaMemcpyAsync(half.page, from, count, cudaMemcpyDeviceToHost, half.handle);
+  };
+  const auto finish = [&](const Stream& half, int64_t at, size_t count) {
+    memcpy(static_cast<char*>(host) + at, half.page, count);
+  };
+  return by_pages(device, bytes, start, finish);
+}
+
+}  // namespace device
+}  // namespace sweet

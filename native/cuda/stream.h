@@ -1,0 +1,33 @@
+// Streams and errors. Each thread has a stream for each device that it used, with a page of host memory that results
+// come back through; device::end_thread() ends them.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "../status.h"
+
+namespace sweet {
+namespace cuda {
+
+/** ok, or Code::device for what `operation` returned. An error that leaves the device unusable is told apart. */
+Status status_of(cudaError_t error, const char* operation);
+
+struct Stream {
+  cudaStream_t handle = nullptr;
+  void* page = nullptr;  // pinned
+};
+
+constexpr size_t kResultBytes = 4 << 10;  // of a thread's page
+
+Status open_stream(size_t page_bytes, Stream* stream);
+void close_stream(const Stream& stream);
+Status wait_for(const Stream& stream);
+
+/** This thread's stream on its device, until close_streams(). */
+Status stream_of_thread(Stream** stream);
+void close_streams();
+
+}  // namespace cuda
+}  // namespace sweet

@@ -1,0 +1,36 @@
+// Memory of devices, and which device a thread's operations work on: what the operations' arrays lie in when they are
+// not the host's.
+#pragma once
+
+#include <cstdint>
+
+#include "status.h"
+
+namespace sweet {
+namespace device {
+
+/** How many devices there are; where there is none, `reason` says why. */
+int count(const char** reason);
+
+/** The device on which this thread's next calls work. */
+Status use(int device);
+
+/** On the thread's device; a size of 0 has no memory. */
+Status allocate(int64_t bytes, void** memory);
+void release(void* memory);
+
+/** Before any operation that this thread starts on its device afterwards. */
+Status set_zero(void* memory, int64_t bytes);
+
+// Copies, done when they return. Any thread may call them; `device` is the memory's.
+Status write(int device, void* memory, const void* host, int64_t bytes);
+Status read(int device, const void* memory, void* host, int64_t bytes);
+
+/** Ends what this thread's operations keep on devices, before the thread ends. */
+void end_thread();
+
+/** Ends what copies keep for each other, wherever no copy is under way. */
+void end_copies();
+
+}  // namespace device
+}  // namespace sweet
