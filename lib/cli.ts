@@ -44,13 +44,10 @@ async function info(): Promise<void> {
 async function machine(): Promise<void> {
   const { addonFile } = await import('./native.js');
   const { backends, threads } = await import('./machine.js');
-  const processors = backends().filter(({ name }) => name !== 'cuda');
-  const cuda = backends().find(({ name }) => name === 'cuda');
+  const all = backends();
   print('addon', addonFile ?? 'of a bundle');
-  print('backend', backends().find(({ active }) => active)?.name ?? 'none');
-  for (const { name, available, reason } of processors)
-    print(name, available ? 'available' : `not available: ${reason}`);
-  print('cuda', cuda?.available ? 'available' : `not available: ${cuda?.reason}`);
+  print('backend', all.find(({ active }) => active)?.name ?? 'none');
+  for (const { name, available, reason } of all) print(name, available ? 'available' : `not available: ${reason}`);
   print('threads', String(threads()));
 }
 

@@ -12,15 +12,29 @@ export interface Loaded {
 
 export const root: string = path.join(__dirname, '..');
 
-let bundled: unknown;
+let bundled: (() => unknown) | undefined;
 
-/** An addon that a bundle brings itself (static-addon.cts). */
-export function provide(addon: unknown): void {
+/** How a bundle requires the addon that it brings itself (static-addon.cts); undefined from it: none for this system. */
+export function provide(addon: () => unknown): void {
   bundled = addon;
 }
 
 export function load(): Loaded {
-  if (bundled !== undefined) return { addon: bundled, file: undefined };
+  let bundleError: unknown;
+  try {
+    const addon = bundled?.();
+    if (addon !== undefined) return { addon, file: undefined };
+  } catch (error) {
+    bundleError = error;
+  }
+  try {
+    return find();
+  } catch (error) {
+    throw bundleError ?? error;
+  }
+}
+
+function find(): Loaded {
   const file = finder.path(root);
   // The finder knows musl by a file of Alpine's; loaded under another musl, a binary for glibc may end the process.
   if (file.includes('.glibc.') && libc() === 'musl') throw new Error(`${file} is for glibc`);

@@ -1,8 +1,8 @@
-// For bundlers: one literal require for each binary, so that esbuild's `copy` loader and its like find and copy them. In a
-// package or on a system without the binary the main loader looks on and tells what is missing.
+// For bundlers: one literal require for each binary, so that esbuild's `copy` loader and its like find and copy them. When
+// they are called, and what is done where there is none, is load-native.cts's to decide.
 import native = require('./load-native.cjs');
 
-function addon(): unknown {
+native.provide(() => {
   try {
     switch (`${process.platform}-${process.arch}-${native.libc() ?? 'none'}`) {
       case 'linux-x64-glibc':
@@ -10,8 +10,9 @@ function addon(): unknown {
       case 'linux-arm64-glibc':
         return require('../prebuilds/linux-arm64/sweet-rl.glibc.node');
     }
-  } catch {}
-  return undefined;
-}
-
-native.provide(addon());
+    return undefined;
+  } catch (error) {
+    // biome-ignore lint/complexity/noUselessCatch: bundlers let a binary be missing only inside a try with a catch
+    throw error;
+  }
+});

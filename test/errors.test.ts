@@ -16,6 +16,7 @@ import {
   optionalArrayRows,
   outRows,
   overlapRow,
+  thrownBy,
   unknownOption,
   wrongLabel,
   wrongLength,
@@ -464,15 +465,6 @@ const subjects: Subject[] = [
     ],
   ),
 ];
-
-function thrownBy(action: () => unknown): Error & { code?: unknown } {
-  try {
-    action();
-  } catch (error) {
-    return error as Error;
-  }
-  return expect.fail('nothing was thrown');
-}
 
 function expectError(
   thrown: Error & { code?: unknown },

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { backends, SweetError, setThreads, threads, useBackend } from 'sweet-rl';
 import { afterEach, describe, expect, it } from 'vitest';
+import { thrownBy } from './helpers/errors.ts';
 import { activeBackend, availableBackends, type BackendName } from './helpers/machine.ts';
 import { resultOf, runNode } from './helpers/processes.ts';
 
@@ -11,14 +12,7 @@ afterEach(() => {
   setThreads(threadsAtStart);
 });
 
-const codeOf = (action: () => void): unknown => {
-  try {
-    action();
-    return 'nothing was thrown';
-  } catch (error) {
-    return (error as { code?: unknown }).code;
-  }
-};
+const codeOf = (action: () => void) => thrownBy(action).code;
 
 describe('backends', () => {
   it('lists them best first, exactly one active, each that is missing with its reason', () => {

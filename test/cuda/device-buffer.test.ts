@@ -2,21 +2,13 @@
 import { Worker } from 'node:worker_threads';
 import { backends, CudaError, DeviceBuffer, type HostArray, SweetError, tokenLogps, useBackend } from 'sweet-rl';
 import { afterEach, describe, expect, it } from 'vitest';
+import { thrownBy } from '../helpers/errors.ts';
 import { resultOf } from '../helpers/processes.ts';
 import { failCall, liveObjects, report, reset } from './emulated.ts';
 
 const OUT_OF_MEMORY = 2;
 
 afterEach(reset);
-
-const thrownBy = (action: () => unknown): unknown => {
-  try {
-    action();
-  } catch (error) {
-    return error;
-  }
-  throw new Error('nothing was thrown');
-};
 
 const ARRAYS: [string, HostArray, 'bfloat16' | 'float16' | undefined][] = [
   ['float32', Float32Array.of(1.5, -0, Number.NaN, Infinity), undefined],

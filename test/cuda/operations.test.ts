@@ -14,6 +14,7 @@ import {
 import { afterEach, describe, expect, expectTypeOf, it } from 'vitest';
 import { randomPairs, randomStructure } from '../helpers/batches.ts';
 import { expectClose, specified } from '../helpers/compare.ts';
+import { thrownBy } from '../helpers/errors.ts';
 import { Random } from '../helpers/random.ts';
 import { report, reset, setSeed } from './emulated.ts';
 
@@ -43,15 +44,6 @@ function uploaded<T extends Record<string, Parameters<typeof DeviceBuffer.from>[
     Object.entries(arrays).map(([name, array]) => [name, DeviceBuffer.from(array, { device })]),
   ) as OnDevice<T>;
 }
-
-const thrownBy = (action: () => unknown): unknown => {
-  try {
-    action();
-  } catch (error) {
-    return error;
-  }
-  throw new Error('nothing was thrown');
-};
 
 describe('results', () => {
   it('are device buffers of the same device, scalars are numbers', () => {

@@ -1,6 +1,16 @@
 /** Rows of the tables of errors: what is changed in a valid call, and what must be thrown then. */
 export type Options = Record<string, unknown>;
 
+/** What an action throws; it must throw. */
+export function thrownBy(action: () => unknown): Error & { code?: unknown } {
+  try {
+    action();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('nothing was thrown');
+}
+
 export interface ErrorRow {
   what: string;
   change: Options;
