@@ -76,6 +76,10 @@ function casesOf(dtype: DType): RowCase[] {
     rows('ignored rows', 6, 33, () => noise(3), {}, [-100, 1, 13, -100, 4, -100]),
     rows('a word as ignoreIndex', 4, 5, () => noise(3), { ignoreIndex: 0 }, [0, 1, 0, 2]),
     randomRows(6, 65, dtype, { mask }),
+    // Rows enough that threads take whole ones.
+    rows('NaN under the mask of many rows', 300, 65, (_, i) => (i % 3 ? noise(3) : NaN), {
+      mask: Uint8Array.from({ length: 300 }, (_, i) => i % 3),
+    }),
     rows(
       'NaN and illegal labels under the mask',
       6,
