@@ -2,8 +2,11 @@
 // the native code's to check, in the pass that reads it anyway.
 import { expected, rangeError, typeError } from './errors.js';
 
-/** Throws where `given` is no options object or holds a name that is not in `known`. */
-export function checkOptions(call: string, given: unknown, known: ReadonlySet<string>): void {
+/**
+ * The options, each read once and before anything is checked: no getter of the caller's runs between a check and the call.
+ * Throws where `given` is no options object or holds a name that is not in `known`.
+ */
+export function checkOptions<T>(call: string, given: T, known: ReadonlySet<string>): T {
   if (typeof given !== 'object' || given === null || Array.isArray(given) || ArrayBuffer.isView(given)) {
     throw typeError('ERR_ARG_TYPE', expected('an options object', call, given));
   }
@@ -12,6 +15,12 @@ export function checkOptions(call: string, given: unknown, known: ReadonlySet<st
       throw typeError('ERR_UNKNOWN_OPTION', `Expected a known option for ${call} but received ${JSON.stringify(name)}`);
     }
   }
+  const options: Record<string, unknown> = {};
+  for (const name of known) {
+    const value = (given as Record<string, unknown>)[name];
+    if (value !== undefined) options[name] = value;
+  }
+  return options as T;
 }
 
 interface ArrayClasses {

@@ -1,3 +1,12 @@
+export {
+  type CheckGradOptions,
+  checkGrad,
+  type GradComparison,
+  type GradReport,
+  type GradSuspicion,
+  type Parameters,
+} from './check-grad.js';
+export { type CheckLogpsOptions, checkLogps, type LogpsReport, type LogpsSuspicion } from './check-logps.js';
 export { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
 export { DeviceBuffer, type DeviceDType, type HostArray, type OnDevice } from './device.js';
 export type { DType, FloatArray, HalfArray } from './dtypes.js';

@@ -1,6 +1,7 @@
 import { CANDIDATE_OPTIONS, type CandidateOptions, rankedStates } from './candidates.js';
 import { checkOptions, integer, oneOf } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
+import { generator } from './random.js';
 
 /** What `samplePairs` takes. */
 export interface SamplePairsOptions extends CandidateOptions {
@@ -22,19 +23,6 @@ export interface SampledPairs {
 }
 
 const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed']);
-
-/** Uniform integers below n, by a 32-bit counter and a mixing function; the same on every machine. */
-function generator(seed: number): (n: number) => number {
-  let counter = seed >>> 0;
-  return (n) => {
-    counter = (counter + 0x9e3779b9) >>> 0;
-    let x = counter;
-    x = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
-    x = Math.imul(x ^ (x >>> 15), 0x735a2d97);
-    x ^= x >>> 15;
-    return Math.floor(((x >>> 0) / 2 ** 32) * n);
-  };
-}
 
 /**
  * Pairs of candidate actions of each state, by the ranks of their scores.
