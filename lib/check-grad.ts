@@ -1,6 +1,6 @@
 // Finds out by finite differences whether a training step's gradient is that of its loss and, where it is not, why.
 import type { CriticBatch, PolicyBatch } from './adapter.js';
-import { checkLogps, distance, type LogpsSuspicion } from './check-logps.js';
+import { checkLogps, distance, type LogpsSuspicion, rounded } from './check-logps.js';
 import { checkOptions, float32, int32, integer, positive } from './checks.js';
 import { derivative, noiseOf } from './derivative.js';
 import { expected, rangeError, typeError } from './errors.js';
@@ -151,7 +151,7 @@ async function consistency(options: CheckGradOptions, ways: Ways, logits: Float3
     const given = float32('logits', options.logits, logits.length);
     const at = given.findIndex((x, i) => !(distance(x, logits[i] as number, 1e-3) <= 1));
     if (at >= 0) {
-      const what = `logits[${at}] is ${given[at]} and forward gives ${logits[at]}`;
+      const what = `logits[${at}] is ${rounded(given[at] as number)} and forward gives ${rounded(logits[at] as number)}`;
       const why = `${what}: logits of other parameters, or already overwritten by their gradient.`;
       return ['stale-logits', why] as const;
     }
@@ -225,7 +225,9 @@ export async function checkGrad<P extends Parameters>(given: CheckGradOptions<P>
   const again = await valueAt(form(arrays));
   const logits = forward && Float32Array.from(await forward(form(arrays)));
   const largestGradient = Math.max(...gradients.map(largest));
-  const all = together(checked, [...names.keys()], seed);
+  const still = unmoved(checked);
+  const moving = [...names.keys()].filter((k) => !still.includes(k));
+  const all = together(checked, moving.length > 0 ? moving : still, seed);
   const nothing = { ...all, numeric: NaN, error: NaN, uncertainty: Infinity, step: 0 };
   if (!Number.isFinite(loss) || gradients.some((array) => !array.every(Number.isFinite))) {
     return reportOf([], nothing, ['not-finite', `The loss is ${loss}; it and the gradient must be finite.`]);
@@ -251,7 +253,7 @@ export async function checkGrad<P extends Parameters>(given: CheckGradOptions<P>
   const tried: Tried[] = [];
   for (const probe of singles(checked, count, seed)) tried.push(await trial(probe));
   const silent: Tried[] = [];
-  for (const k of unmoved(checked)) silent.push(await trial(together(checked, [k], seed)));
+  for (const k of still) silent.push(await trial(together(checked, [k], seed)));
 
   const isWrong = ({ analytic, numeric, error, uncertainty, index }: Tried) => {
     const relative = tolerance * Math.max(Math.abs(analytic), Math.abs(numeric));
@@ -266,7 +268,7 @@ export async function checkGrad<P extends Parameters>(given: CheckGradOptions<P>
     const guess = await explainGradient({ tried: [direction, ...tried], direction, batch, logits, forward });
     const { parameter, index, analytic, numeric } = wrong.reduce((a, b) => (b.error > a.error ? b : a));
     const where = index < 0 ? 'along the gradient' : `at ${parameter}[${index}]`;
-    const what = `The gradient is not that of the loss: ${where} it says ${analytic}, the loss ${numeric}.`;
+    const what = `The gradient is not that of the loss: ${where} it says ${rounded(analytic)}, the loss ${rounded(numeric)}.`;
     return reportOf(tried, direction, [
       guess?.[0],
       `${what} ${guess?.[1] ?? 'It looks like none of the mistakes known here.'}`,
@@ -274,7 +276,7 @@ export async function checkGrad<P extends Parameters>(given: CheckGradOptions<P>
   }
   const blind = largestGradient > 0 && !(direction.uncertainty <= 0.25 * Math.abs(direction.analytic));
   if (blind) {
-    const why = `The loss moves too little to tell: by ${direction.numeric} ± ${direction.uncertainty} along the gradient.`;
+    const why = `The loss moves too little to tell: by ${rounded(direction.numeric)} ± ${rounded(direction.uncertainty)} along the gradient.`;
     return reportOf(tried, direction, ['inconclusive', why]);
   }
   return reportOf(tried, direction);

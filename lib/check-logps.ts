@@ -39,6 +39,9 @@ const MOST_ROWS = 256;
 export const distance = (a: number, b: number, tolerance: number): number =>
   Object.is(a, b) ? 0 : Math.abs(a - b) / (tolerance * Math.max(1, Math.abs(a), Math.abs(b)));
 
+/** As many digits as say something. */
+export const rounded = (x: number): string => String(Number(x.toPrecision(3)));
+
 /** labels[i + by] in row i: what a shift that is missing or done twice makes of labels. */
 export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: number): L {
   const none = typeof labels[0] === 'bigint' ? BigInt(ignoreIndex) : ignoreIndex;
@@ -96,8 +99,9 @@ export function checkLogps(given: CheckLogpsOptions): LogpsReport {
     temperature: options.temperature ?? 1,
   };
   const [suspicion, why] = explain(evidence);
-  const what = `${bad.length} of ${rows.length} log-probs are not those of the logits; in row ${row} they are`;
-  return { ok: false, worst, suspicion, message: `${what} ${worst.expected} and ${worst.received}. ${why}` };
+  const what = `${bad.length} of ${rows.length} log-probs are not those of the logits; in row ${row} the logits say`;
+  const numbers = `${rounded(worst.expected)} and logps ${rounded(worst.received)}`;
+  return { ok: false, worst, suspicion, message: `${what} ${numbers}. ${why}` };
 }
 
 /** Only these rows of the logits, one after the other. */
@@ -167,7 +171,7 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
   const there = under(own, temperature);
   // One or two rows have such a temperature by chance.
   if (first.length >= 3 && agree((_, at) => there[at] as number)) {
-    return ['another-temperature', `They are those of temperature ${Number(temperature.toPrecision(4))}.`];
+    return ['another-temperature', `They are those of temperature ${rounded(temperature)}.`];
   }
   const { lse } = tokenLogps({ ...compact, labels: own });
   if (agree((row, at) => (ours[row] as number) + (lse[at] as number))) {

@@ -1,7 +1,7 @@
 // Which common mistake a wrong gradient looks like: zeros, a factor, or the right gradient of another loss.
 import type { CriticBatch, PolicyBatch } from './adapter.js';
 import type { GradSuspicion } from './check-grad.js';
-import { distance, least, shifted } from './check-logps.js';
+import { distance, least, rounded, shifted } from './check-logps.js';
 import { criticUpdate } from './critic-update.js';
 import { IGNORE_INDEX } from './labels.js';
 import { policyUpdate } from './policy-update.js';
@@ -68,6 +68,7 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
       ? ['reduction', ['sum', 'mean']]
       : ['normalization', ['turn-mean', 'token-mean', 'sum']];
   for (const name of names) guess('wrong-denominator', `with ${option} '${name}'`, { [option as string]: name });
+  guess('wrong-denominator', 'summed over pairs instead of averaged', { pairDenominator: 1 });
   return guesses;
 }
 
@@ -89,8 +90,6 @@ const fitted = (batch: Batch, off: (batch: Batch) => number): number | undefined
   };
   return least(numbered, batch.temperature ?? 1);
 };
-
-const rounded = (x: number): string => String(Number(x.toPrecision(3)));
 
 /** Whether the gradient is this factor times the derivative everywhere. */
 function proportional(tried: readonly Tried[], factor: number): boolean {
@@ -155,12 +154,12 @@ export async function explainGradient({
   const names = factorsOf(batch, (logits?.length ?? 0) / (batch?.labels.length ?? 1))
     .filter(([x]) => is(x) && x !== 1)
     .map(([, what]) => what);
-  const alias = names.length > 0 ? `, which is ${names.join(' and ')}` : '';
+  const alias = names.length > 0 ? `, or multiplied by ${names.join(' or ')}` : '';
   if (is(-1)) return ['sign-flipped', 'It is the negative of the loss’s gradient.'];
-  if (is(2)) return ['accumulated-twice', `It is twice the loss’s gradient: added up twice, or not cleared${alias}.`];
+  if (is(2)) return ['accumulated-twice', `It is twice the loss’s gradient: added up twice, not cleared${alias}.`];
   const wrongScale: Explanation = [
     'wrong-denominator',
-    `It is ${rounded(factor)} times the loss’s gradient${alias}: divided by a wrong denominator.`,
+    `It is ${rounded(factor)} times the loss’s gradient: divided by a wrong denominator${alias}.`,
   ];
   if (names.length > 0) return wrongScale;
   if (batch !== undefined && forward !== undefined && logits !== undefined) {

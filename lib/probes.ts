@@ -90,7 +90,8 @@ export function singles({ names, arrays, gradients, form }: Checked, count: numb
   const filled = names.map((_, k) => k).filter((k) => (arrays[k] as Floats).length > 0);
   const taken = new Set<string>();
   const probes: Probe[] = [];
-  for (let i = 0; i < count; i++) {
+  // Small arrays have fewer parameters than are asked for.
+  for (let i = 0; probes.length < count && i < 8 * count; i++) {
     const k = filled[i % filled.length] as number;
     const [array, gradient] = [arrays[k] as Floats, gradients[k] as Floats];
     const tries = Array.from({ length: Math.floor(i / filled.length) % 2 === 0 ? 64 : 1 }, () => draw(array.length));

@@ -11,6 +11,8 @@ const EXPORTS = [
   'IGNORE_INDEX',
   'SweetError',
   'backends',
+  'checkGrad',
+  'checkLogps',
   'criticUpdate',
   'linearLogps',
   'linearLogpsBackward',
