@@ -53,9 +53,19 @@ function describe(value: unknown): string {
   if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return 'a function';
   if (typeof value !== 'object' || value === null) return String(value);
-  const name = value.constructor?.name ?? 'Object';
+  try {
+    return describeObject(value);
+  } catch {
+    return 'an object that throws when it is looked at';
+  }
+}
+
+function describeObject(value: object): string {
+  const name = typeof value.constructor?.name === 'string' ? value.constructor.name : 'Object';
   const counted = Array.isArray(value) || ArrayBuffer.isView(value) || name === 'DeviceBuffer';
-  return counted ? `${name}(${(value as ArrayLike<unknown>).length})` : name;
+  if (counted && 'length' in value) return `${name}(${value.length})`;
+  // A Proxy of a typed array, or what inherits from one.
+  return /\wArray$/.test(name) && !counted ? `an object that only looks like a ${name}` : name;
 }
 
 /** What the native code found wrong; nothing was written. */

@@ -1,6 +1,6 @@
 // The caller's result buffers: each has exactly the class, length and place that a fresh one would have, and none lies over
 // an input or another result.
-import { checkOptions, float32, isOnDevice } from './checks.js';
+import { type Bytes, bytesOf, checkOptions, float32, isOnDevice, lengthOf } from './checks.js';
 import { freshOn } from './device.js';
 import { rangeError, typeError } from './errors.js';
 import type { Native } from './native.js';
@@ -31,9 +31,10 @@ export function freshFloat32(like: { length: number }, length: number): Float32A
 
 /** A result once the native code has written it: the caller's own array. */
 export function own(view: Float32Array): Float32Array {
-  if (view.length > SLOT_LENGTH || view.buffer !== room.buffer) return view;
-  const copy = new Float32Array(view.length);
-  for (let i = 0; i < view.length; i++) copy[i] = view[i] as number;
+  const length = lengthOf(view);
+  if (length > SLOT_LENGTH || view.buffer !== room.buffer) return view;
+  const copy = new Float32Array(length);
+  for (let i = 0; i < length; i++) copy[i] = view[i] as number;
   return copy;
 }
 
@@ -85,27 +86,21 @@ export class Out {
   settle(inputs: Inputs, inPlace?: readonly [out: string, input: string]): Native {
     const { taken } = this;
     const native = nativeFor(inputs, taken);
-    for (let i = 0; i < taken.length; i++) {
-      const [name, view] = taken[i] as Taken;
-      for (let j = 0; j < inputs.length + i; j++) {
-        const [otherName, other] = (j < inputs.length ? inputs[j] : taken[j - inputs.length]) as Named;
-        if (other === undefined || !overlap(view, other)) continue;
-        const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && otherName === inPlace[1];
-        if (allowed && view === other) continue;
-        if (allowed && view.byteOffset === other.byteOffset && view.byteLength === other.byteLength) continue;
+    if (taken.length === 0) return native;
+    const places = [...inputs, ...taken].map(([name, view]) => ({ name, ...(view && bytesOf(view)) }));
+    for (let i = inputs.length; i < places.length; i++) {
+      const { name, buffer, from = 0, to = 0 } = places[i] as Partial<Bytes> & { name: string };
+      for (let j = 0; j < i; j++) {
+        const other = places[j] as Partial<Bytes> & { name: string };
+        if (other.buffer !== buffer || from >= (other.to ?? 0) || (other.from ?? 0) >= to) continue;
+        const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && other.name === inPlace[1];
+        if (allowed && other.from === from && other.to === to) continue;
         throw rangeError(
           'ERR_OVERLAP',
-          `Expected memory of its own for ${name} but received one that overlaps ${otherName}`,
+          `Expected memory of its own for ${name} but received one that overlaps ${other.name}`,
         );
       }
     }
     return native;
   }
-}
-
-function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
-  if (a === b) return a.byteLength > 0;
-  return (
-    a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength
-  );
 }

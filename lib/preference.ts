@@ -3,6 +3,7 @@ import {
   boolean,
   float32,
   int32,
+  lengthOf,
   mask,
   notNegative,
   number,
@@ -131,13 +132,13 @@ export function checkBatch(
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
   const trajectoryOffsets = ofTrajectories ? offsets('trajectoryOffsets', options.trajectoryOffsets) : undefined;
   const chosen = int32('chosen', options.chosen);
-  const rejected = int32('rejected', options.rejected, chosen.length);
-  if (chosen.length === 0)
-    throw rangeError('ERR_PAIR', expected('at least one pair, pair 0,', 'chosen and rejected', chosen));
-  const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], chosen.length);
+  const pairs = lengthOf(chosen);
+  const rejected = int32('rejected', options.rejected, pairs);
+  if (pairs === 0) throw rangeError('ERR_PAIR', expected('at least one pair, pair 0,', 'chosen and rejected', chosen));
+  const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], pairs);
   return {
-    turns: turnOffsets.length - 1,
-    pairs: chosen.length,
+    turns: lengthOf(turnOffsets) - 1,
+    pairs,
     inputs: [
       ['mask', tokenMask],
       ['turnOffsets', turnOffsets],
