@@ -7,7 +7,7 @@ import { expected, rangeError, typeError } from './errors.js';
  * Throws where `given` is no options object or holds a name that is not in `known`. `out` may hold the names of `knownOut`.
  */
 export function checkOptions<T>(call: string, given: T, known: ReadonlySet<string>, knownOut?: ReadonlySet<string>): T {
-  if (typeof given !== 'object' || given === null || Array.isArray(given) || ArrayBuffer.isView(given)) {
+  if (!isRecord(given)) {
     throw typeError('ERR_ARG_TYPE', expected('an options object', call, given));
   }
   const options = copyOf(given, known) as Record<string, unknown>;
@@ -19,6 +19,14 @@ export function checkOptions<T>(call: string, given: T, known: ReadonlySet<strin
   const { out } = options;
   if (knownOut !== undefined && out !== undefined) options.out = checkOptions('out', out, knownOut);
   return options as T;
+}
+
+export function isRecord(value: unknown): value is object {
+  try {
+    return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+  } catch {
+    return false; // a Proxy that was revoked
+  }
 }
 
 function copyOf(given: object, known: ReadonlySet<string>): object {

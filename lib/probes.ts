@@ -1,5 +1,5 @@
 // The ways in which checkGrad moves parameters: one of them, or many at once.
-import { classOf, typedArray } from './checks.js';
+import { classOf, isRecord, typedArray } from './checks.js';
 import { expected, typeError } from './errors.js';
 import { generator } from './random.js';
 
@@ -44,7 +44,7 @@ export function checkParameters(parameters: unknown, gradient: unknown): Checked
     return { names: [''], arrays: [array], gradients: [typedArray('gradient', gradient, FLOATS, array.length)], form };
   }
   for (const [argument, value] of Object.entries({ parameters, gradient })) {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    if (!isRecord(value)) {
       throw typeError('ERR_ARG_TYPE', expected('Float32Array, Float64Array or an object of them', argument, value));
     }
   }

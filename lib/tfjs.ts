@@ -38,6 +38,12 @@ function lossOf<S, Batch>(
 ): S {
   if (typeof tf?.customGrad !== 'function') throw typeError('ERR_ARG_TYPE', expected('TensorFlow.js', 'tf', tf));
   if (logits?.dtype !== 'float32') throw typeError('ERR_ARG_TYPE', expected('a float32 tensor', 'logits', logits));
+  if (typeof logits.dataSync !== 'function' || !Array.isArray(logits.shape)) {
+    throw typeError('ERR_ARG_TYPE', expected('a tensor', 'logits', logits));
+  }
+  if (onResult !== undefined && typeof onResult !== 'function') {
+    throw typeError('ERR_ARG_TYPE', expected('a function', 'onResult', onResult));
+  }
   if (logits.shape.length < 2) throw rangeError('ERR_ARG_VALUE', expected('a tensor [N, V]', 'logits', logits.shape));
   const op: CustomOp<S> = (input, save) => {
     // A copy: the tensor's own memory must not become its gradient.

@@ -1,0 +1,334 @@
+/** A valid call of every public function that takes options, and what each of its arguments may be. */
+import * as sweetRl from 'sweet-rl';
+import {
+  type Argument,
+  array,
+  boolean,
+  choice,
+  foreign,
+  integer,
+  isObject,
+  type Kind,
+  number,
+  type Options,
+  ofType,
+} from './arguments.ts';
+
+export const ints = (...values: number[]) => Int32Array.from(values);
+export const floats = (...values: number[]) => Float32Array.from(values);
+export const filled = (length: number) => new Float32Array(length).fill(7);
+export const ones = (length: number) => new Float32Array(length).fill(1);
+
+export interface Subject {
+  /** The function, and which of its ways. */
+  name: string;
+  call: (options: never) => unknown;
+  valid: () => Options;
+  arguments: Argument[];
+  /** The result that may be its input. */
+  inPlace?: readonly [out: string, input: string];
+}
+
+/** Kinds by the names of the options; the buffers of `out` are in the valid call and of fixed lengths. */
+function subject(
+  call: (options: never) => unknown,
+  way: string,
+  valid: () => Options,
+  kinds: Record<string, Kind>,
+  inPlace?: Subject['inPlace'],
+): Subject {
+  const { out = {} } = valid() as { out?: Record<string, Float32Array> };
+  const buffers = Object.entries(out).map(([name, buffer]) => ({
+    path: ['out', name],
+    name: `out.${name}`,
+    kind: array(buffer.constructor.name, { fixed: true, optional: true }),
+  }));
+  const options = Object.entries(kinds).map(([name, kind]) => ({ path: [name], name, kind }));
+  return {
+    name: way === '' ? call.name : `${call.name} ${way}`,
+    call,
+    valid,
+    arguments: [...options, ...buffers],
+    ...(inPlace && { inPlace }),
+  };
+}
+
+const FLOATS = 'Float32Array Uint16Array Float16Array';
+const fixed = { fixed: true };
+const both = { fixed: true, optional: true };
+const out = ofType((value) => value === undefined || isObject(value));
+const positive = number((x) => x > 0 && x < Infinity);
+const notNegative = number((x) => x >= 0 && x < Infinity);
+const dtype: Kind = {
+  ...choice('float32', 'bfloat16', 'float16'),
+  // A Float32Array is of no other.
+  verdict(value, valid) {
+    if (value === 'bfloat16' || value === 'float16') return { class: TypeError, code: 'ERR_ARG_TYPE' };
+    return choice('float32').verdict(value, valid);
+  },
+};
+
+// ── rows over the vocabulary: 3 rows of 4 words
+
+const logits: Record<string, Kind> = {
+  logits: array(FLOATS),
+  dtype,
+  rowStride: integer(1, 2 ** 53 - 1),
+  vocabSize: integer(1, 2 ** 31 - 1),
+  temperature: number((x) => x >= 1e-30 && x <= 1e30),
+};
+const linear: Record<string, Kind> = {
+  hidden: array(FLOATS),
+  weight: array('Float32Array'),
+  bias: array('Float32Array', both),
+  dtype,
+  temperature: logits.temperature!,
+};
+const labels: Record<string, Kind> = {
+  labels: array('Int32Array BigInt64Array'),
+  mask: array('Uint8Array', both),
+  ignoreIndex: integer(-(2 ** 31), 2 ** 31 - 1),
+};
+const backward: Record<string, Kind> = { lse: array('Float32Array', fixed), gradLogps: array('Float32Array', fixed) };
+
+export const logitsHead = () => ({
+  logits: floats(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
+  labels: ints(0, 1, 2),
+  mask: Uint8Array.of(1, 1, 1),
+});
+export const linearHead = () => ({
+  hidden: floats(1, 2, 3, 4, 5, 6),
+  weight: floats(1, 2, 3, 4, 5, 6, 7, 8),
+  bias: floats(1, 2, 3, 4),
+  labels: ints(0, 1, 2),
+  mask: Uint8Array.of(1, 1, 1),
+});
+const given = () => ({ lse: floats(1, 1, 1), gradLogps: floats(1, 1, 1) });
+const logpsOut = () => ({ logps: filled(3), lse: filled(3), entropy: filled(3) });
+
+const rows: Subject[] = [
+  subject(sweetRl.tokenLogps, '', () => ({ ...logitsHead(), entropy: true, out: logpsOut() }), {
+    ...logits,
+    ...labels,
+    entropy: boolean,
+    out,
+  }),
+  subject(
+    sweetRl.tokenLogpsBackward as (options: never) => unknown,
+    '',
+    () => ({ ...logitsHead(), ...given(), out: { gradLogits: filled(12) } }),
+    { ...logits, ...labels, ...backward, out },
+    ['gradLogits', 'logits'],
+  ),
+  subject(sweetRl.linearLogps, '', () => ({ ...linearHead(), entropy: true, out: logpsOut() }), {
+    ...linear,
+    ...labels,
+    entropy: boolean,
+    out,
+  }),
+  subject(
+    sweetRl.linearLogpsBackward,
+    '',
+    () => ({
+      ...linearHead(),
+      ...given(),
+      out: { gradHidden: filled(6), gradWeight: filled(8), gradBias: filled(4) },
+    }),
+    { ...linear, ...labels, ...backward, accumulate: boolean, out },
+  ),
+];
+
+// ── turns: 5 tokens in 3 turns in 2 trajectories
+
+const tokens: Record<string, Kind> = {
+  logps: array('Float32Array'),
+  refLogps: array('Float32Array', fixed),
+  mask: array('Uint8Array', both),
+};
+const turnOptions: Record<string, Kind> = {
+  turnOffsets: array('Int32Array'),
+  reduction: choice('mean', 'sum'),
+  allowEmptyTurns: boolean,
+};
+const pairOptions: Record<string, Kind> = {
+  turnOffsets: array('Int32Array'),
+  chosen: array('Int32Array'),
+  rejected: array('Int32Array', fixed),
+  beta: positive,
+  lossType: choice('sigmoid', 'hinge', 'ipo'),
+  labelSmoothing: number((x) => x >= 0 && x < 0.5),
+  pairWeights: array('Float32Array', both),
+  pairDenominator: positive,
+  nllCoef: notNegative,
+  nllDenominator: positive,
+  allowEmptyTurns: boolean,
+};
+const ofTrajectories: Record<string, Kind> = {
+  trajectoryOffsets: array('Int32Array'),
+  normalization: choice('turn-mean', 'token-mean', 'sum'),
+};
+const ofTurns: Record<string, Kind> = { reduction: choice('mean', 'sum') };
+
+export const turns = () => ({ turnOffsets: ints(0, 2, 3, 5), mask: Uint8Array.of(1, 1, 1, 1, 1) });
+export const batch = () => ({ logps: floats(1, 2, 3, 4, 5), refLogps: new Float32Array(5), ...turns() });
+export const pairs = () => ({ chosen: ints(0, 1), rejected: ints(1, 0), pairWeights: floats(1, 2) });
+export const trajectories = () => ({ ...turns(), trajectoryOffsets: ints(0, 2, 3), ...pairs() });
+export const preferenceOut = () => ({
+  pairLosses: filled(2),
+  margins: filled(2),
+  chosenRewards: filled(2),
+  rejectedRewards: filled(2),
+  turnAdvantages: filled(3),
+  gradLogps: filled(5),
+});
+
+const losses: Subject[] = [
+  subject(sweetRl.turnAdvantages, '', () => ({ ...batch(), reduction: 'mean' }), { ...tokens, ...turnOptions }),
+  subject(sweetRl.turnAdvantagesBackward, '', () => ({ ...turns(), gradAdvantages: floats(1, 2, 3) }), {
+    ...turnOptions,
+    gradAdvantages: array('Float32Array', fixed),
+    mask: tokens.mask!,
+  }),
+  subject(sweetRl.trajectoryPreferenceLoss, '', () => ({ ...batch(), ...trajectories(), out: preferenceOut() }), {
+    ...tokens,
+    ...pairOptions,
+    ...ofTrajectories,
+    out,
+  }),
+  subject(sweetRl.turnPreferenceLoss, '', () => ({ ...batch(), ...pairs(), out: preferenceOut() }), {
+    ...tokens,
+    ...pairOptions,
+    ...ofTurns,
+    out,
+  }),
+];
+
+// ── updates: 5 rows of 2 words
+
+const updateRows = () => ({ labels: ints(0, 1, 0, 1, 0) });
+const updateLogits = () => ({ logits: ones(10), ...updateRows() });
+const updateHidden = () => ({ hidden: ones(15), weight: ones(6), bias: ones(2), ...updateRows() });
+export const logitsOut = () => ({ ...preferenceOut(), logps: filled(5), gradLogits: filled(10) });
+export const hiddenOut = () => ({
+  ...preferenceOut(),
+  logps: filled(5),
+  gradHidden: filled(15),
+  gradWeight: filled(6),
+  gradBias: filled(2),
+});
+
+/** The heads and the references with what belongs to none but them. */
+const HEADS = [
+  { way: 'logits', valid: updateLogits, out: logitsOut, kinds: logits },
+  { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, accumulate: boolean } },
+];
+const refDtype = dtype;
+const REFERENCES = [
+  { way: 'log-probs', valid: () => ({ refLogps: new Float32Array(5) }), kinds: { refLogps: tokens.refLogps! } },
+  { way: 'logits', valid: () => ({ refLogits: ones(10) }), kinds: { refLogits: array(FLOATS, fixed), refDtype } },
+  {
+    way: 'hidden states',
+    valid: () => ({ refHidden: ones(15), refWeight: ones(6), refBias: ones(2) }),
+    kinds: {
+      refHidden: array(FLOATS),
+      refWeight: array('Float32Array'),
+      refBias: array('Float32Array', both),
+      refDtype,
+    },
+  },
+];
+
+/** The options of the other ways, none of which may be given. */
+const strangers = (ways: { kinds: Record<string, Kind> }[]) =>
+  Object.fromEntries(ways.flatMap(({ kinds }) => Object.keys(kinds)).map((name) => [name, foreign]));
+
+function updates(call: (options: never) => unknown, units: () => Options, kinds: Record<string, Kind>): Subject[] {
+  return HEADS.flatMap((head) =>
+    REFERENCES.map((reference) =>
+      subject(
+        call,
+        `of ${head.way} against ${reference.way}`,
+        () => ({ ...head.valid(), ...reference.valid(), ...units(), out: head.out() }),
+        {
+          ...strangers([...HEADS, ...REFERENCES]),
+          ...head.kinds,
+          ...reference.kinds,
+          ...labels,
+          ...pairOptions,
+          ...kinds,
+          out,
+        },
+        head.way === 'logits' ? ['gradLogits', 'logits'] : undefined,
+      ),
+    ),
+  );
+}
+
+// ── candidates and rewards
+
+const states = () => ({ scores: floats(1, 3, 2, 5, 4), candidateOffsets: ints(0, 3, 5) });
+const stateKinds = { scores: array('Float32Array Float64Array'), candidateOffsets: array('Int32Array') };
+
+const selections: Subject[] = [
+  subject(sweetRl.rankCandidates, '', states, stateKinds),
+  subject(sweetRl.samplePairs, '', () => ({ ...states(), seed: 1 }), {
+    ...stateKinds,
+    seed: integer(0, 2 ** 32 - 1, true),
+    numPairs: { ...integer(1, 2 ** 31 - 1), values: [0, 1, 2, 1.5] },
+    rule: choice('halves', 'best-worst'),
+  }),
+  subject(
+    sweetRl.trajectoryPairs,
+    '',
+    () => ({ rewards: floats(1, 0, 0.5, 1, 0), taskOffsets: ints(0, 3, 5), rule: 'threshold' }),
+    {
+      rewards: array('Float32Array Float64Array'),
+      taskOffsets: array('Int32Array'),
+      rule: choice('best-vs-worse', 'threshold'),
+      minDifference: notNegative,
+    },
+  ),
+];
+
+// ── checks of wiring
+
+const isFunction = (value: unknown) => typeof value === 'function';
+const model = () => ({
+  parameters: floats(1, 2),
+  gradient: floats(2, 4),
+  loss: ([x, y]: Float32Array) => x! * x! + y! * y!,
+});
+const beside = ofType((value) => value === undefined, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION');
+
+const checks: Subject[] = [
+  subject(sweetRl.checkLogps, '', () => ({ ...logitsHead(), logps: floats(-3, -2, -1) }), {
+    ...logits,
+    ...labels,
+    logps: array('Float32Array', fixed),
+    tolerance: positive,
+  }),
+  subject(sweetRl.checkGrad as (options: never) => unknown, 'of a loss', model, {
+    parameters: ofType((value) => /^Float(32|64)Array$/.test(String(Object(value)[Symbol.toStringTag]))),
+    gradient: ofType((value) => /^Float(32|64)Array$/.test(String(Object(value)[Symbol.toStringTag]))),
+    loss: ofType(isFunction),
+    forward: beside,
+    batch: beside,
+    logits: beside,
+    logps: beside,
+    refLogits: beside,
+    inputIds: beside,
+    coordinates: { ...integer(1, 65536), values: [0, 1, 1.5, 65537] },
+    seed: integer(0, 2 ** 32 - 1),
+    epsilon: positive,
+    tolerance: positive,
+  }),
+];
+
+export const SUBJECTS: Subject[] = [
+  ...rows,
+  ...losses,
+  ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),
+  ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), { ...pairOptions, ...ofTurns }),
+  ...selections,
+  ...checks,
+];
