@@ -1,7 +1,7 @@
 // Finds out by finite differences whether a training step's gradient is that of its loss and, where it is not, why.
 import type { CriticBatch, PolicyBatch } from './adapter.js';
 import { checkLogps, distance, type LogpsSuspicion, rounded } from './check-logps.js';
-import { checkOptions, float32, int32, integer, positive } from './checks.js';
+import { checkOptions, float32, int32, integer, lengthOf, positive } from './checks.js';
 import { derivative, noiseOf } from './derivative.js';
 import { expected, rangeError, typeError } from './errors.js';
 import { type Batch, explainGradient, explainLoss, explainZeros, updateLoss } from './explain-grad.js';
@@ -207,16 +207,16 @@ const NOISE_POINTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
  * const report = await checkGrad({ parameters, gradient: new Float64Array([2, -4]), loss: ([x, y]) => x * x + y * y });
  * // report.ok is false
  */
-export async function checkGrad<P extends Parameters>(given: CheckGradOptions<P>): Promise<GradReport> {
-  const options = checkOptions('checkGrad', given, OPTIONS) as unknown as CheckGradOptions;
-  const checked = checkParameters(options.parameters, options.gradient);
-  const ways = checkWays(options as never);
-  const count = integer('coordinates', options.coordinates, 8, 1, 2 ** 16);
-  const seed = integer('seed', options.seed, 0, 0, 2 ** 32 - 1);
-  const epsilon = positive('epsilon', options.epsilon, 2 ** -5);
-  const tolerance = positive('tolerance', options.tolerance, 0.01);
+export async function checkGrad<P extends Parameters>(options: CheckGradOptions<P>): Promise<GradReport> {
+  const given = checkOptions('checkGrad', options, OPTIONS) as unknown as CheckGradOptions;
+  const checked = checkParameters(given.parameters, given.gradient);
+  const ways = checkWays(given as never);
+  const count = integer('coordinates', given.coordinates, 8, 1, 2 ** 16);
+  const seed = integer('seed', given.seed, 0, 0, 2 ** 32 - 1);
+  const epsilon = positive('epsilon', given.epsilon, 2 ** -5);
+  const tolerance = positive('tolerance', given.tolerance, 0.01);
   const { arrays, gradients, names, form } = checked;
-  if (arrays.every((array) => array.length === 0)) {
+  if (arrays.every((array) => lengthOf(array) === 0)) {
     throw rangeError('ERR_ARG_LENGTH', 'Expected at least 1 element for parameters but received none');
   }
 
@@ -261,7 +261,7 @@ export async function checkGrad<P extends Parameters>(given: CheckGradOptions<P>
     return !(error <= relative + rounding + 2 * uncertainty);
   };
   const wrong = [direction, ...tried, ...silent].filter(isWrong);
-  const before = batch && logits && (await consistency(options, ways, logits, loss));
+  const before = batch && logits && (await consistency(given, ways, logits, loss));
   const explained = before ?? explainZeros(wrong);
   if (explained !== undefined) return reportOf(tried, direction, explained);
   if (wrong.length > 0) {

@@ -1,5 +1,5 @@
 import { checkOptions, float32, positive } from './checks.js';
-import type { FloatArray } from './dtypes.js';
+import { type FloatArray, freshLike } from './dtypes.js';
 import { checkLogits, checkTemperature, LOGITS_HEAD, type LogitsHead, type TemperatureOption } from './head.js';
 import { checkLabels, IGNORE_INDEX, LABEL_OPTIONS, type LabelOptions, type Labels } from './labels.js';
 import { tokenLogps } from './token-logps.js';
@@ -67,14 +67,14 @@ export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: nu
  * const labels = new Int32Array([1, 0]);
  * checkLogps({ logits, labels, logps: new Float32Array([-0.3133, -1.3133]) }).ok; // true
  */
-export function checkLogps(given: CheckLogpsOptions): LogpsReport {
-  const options = checkOptions('checkLogps', given, OPTIONS);
-  const { labels, mask, ignoreIndex, logits, dtype, rowStride, vocabSize } = options;
+export function checkLogps(options: CheckLogpsOptions): LogpsReport {
+  const given = checkOptions('checkLogps', options, OPTIONS);
+  const { labels, mask, ignoreIndex, logits, dtype, rowStride, vocabSize } = given;
   const { count } = checkLabels({ labels, mask, ignoreIndex });
-  const head = checkLogits({ logits, dtype, rowStride, vocabSize }, count, checkTemperature(options));
-  const received = float32('logps', options.logps, count);
-  const tolerance = positive('tolerance', options.tolerance, 1e-3);
-  const { logps: _, tolerance: __, ...call } = options;
+  const head = checkLogits({ logits, dtype, rowStride, vocabSize }, count, checkTemperature(given));
+  const received = float32('logps', given.logps, count);
+  const tolerance = positive('tolerance', given.tolerance, 1e-3);
+  const { logps: _, tolerance: __, ...call } = given;
   const ours = tokenLogps(call).logps;
 
   const ignored = ignoreIndex ?? IGNORE_INDEX;
@@ -96,7 +96,7 @@ export function checkLogps(given: CheckLogpsOptions): LogpsReport {
     ours,
     tolerance,
     compact,
-    temperature: options.temperature ?? 1,
+    temperature: given.temperature ?? 1,
   };
   const [suspicion, why] = explain(evidence);
   const what = `${bad.length} of ${rows.length} log-probs are not those of the logits; in row ${row} the logits say`;
@@ -107,7 +107,7 @@ export function checkLogps(given: CheckLogpsOptions): LogpsReport {
 /** Only these rows of the logits, one after the other. */
 function rowsOf(logits: FloatArray, rows: number[], stride: number, vocab: number) {
   const all = logits as Float32Array;
-  const some = new (all.constructor as Float32ArrayConstructor)(rows.length * vocab);
+  const some = freshLike(all, rows.length * vocab, true);
   for (const [i, row] of rows.entries()) some.set(all.subarray(row * stride, row * stride + vocab), i * vocab);
   return { logits: some, vocabSize: vocab };
 }

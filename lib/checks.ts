@@ -1,18 +1,24 @@
 // Checks of single arguments. Each names the argument, what was expected and what came; what stands inside the arrays is
 // the native code's to check, in the pass that reads it anyway.
+import type { When } from './call.js';
 import { expected, rangeError, typeError } from './errors.js';
 
 /**
  * The options, each read once and before anything is checked: no getter of the caller's runs between a check and the call.
- * Throws where `given` is no options object or holds a name that is not in `known`. `out` may hold the names of `knownOut`.
+ * Throws where `given` is no options object or holds a name that is not in `known`; what runs later knows `signal` too. `out`
+ * may hold the names of `knownOut`.
  */
-export function checkOptions<T>(call: string, given: T, known: ReadonlySet<string>, knownOut?: ReadonlySet<string>): T {
-  if (!isRecord(given)) {
-    throw typeError('ERR_ARG_TYPE', expected('an options object', call, given));
-  }
-  const options = copyOf(given, known) as Record<string, unknown>;
+export function checkOptions<T>(
+  call: string,
+  given: T,
+  known: ReadonlySet<string>,
+  when: When = 'now',
+  knownOut?: ReadonlySet<string>,
+): T {
+  if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', call, given));
+  const options = copyOf(given, when === 'later' ? [...known, 'signal'] : known) as Record<string, unknown>;
   for (const name in options) {
-    if (!known.has(name)) {
+    if (!known.has(name) && !(when === 'later' && name === 'signal')) {
       throw typeError('ERR_UNKNOWN_OPTION', `Expected a known option for ${call} but received ${JSON.stringify(name)}`);
     }
   }
@@ -29,7 +35,7 @@ export function isRecord(value: unknown): value is object {
   }
 }
 
-function copyOf(given: object, known: ReadonlySet<string>): object {
+function copyOf(given: object, known: Iterable<string>): object {
   const copy: Record<string, unknown> = { ...given };
   if (Object.getPrototypeOf(given) === Object.prototype) return copy;
   // What a class or another object lends to it: its getters, which no loop sees, and names that must not be ignored.
@@ -72,7 +78,11 @@ export interface OnSomeDevice {
 }
 
 export function isOnDevice(value: unknown): value is OnSomeDevice {
-  return typeof value === 'object' && value !== null && STANDS_FOR in value;
+  try {
+    return typeof value === 'object' && value !== null && STANDS_FOR in value;
+  } catch {
+    return false; // a Proxy that was revoked
+  }
 }
 
 /** The class of a typed array of any realm, by its internal slot, or of what stands for one; else undefined. */
@@ -104,6 +114,13 @@ export function typedArray<C extends keyof ArrayClasses>(
 /** The number of elements, which neither a subclass nor a property can lie about. */
 export function lengthOf(array: { readonly length: number }): number {
   return isOnDevice(array) ? array.length : typedArrayLength.call(array);
+}
+
+/** The same memory as an array without a subclass and of this realm, for loops in JavaScript. */
+export function plainView<T extends Float32Array | Float64Array | Int32Array>(array: T): T {
+  const { buffer, from } = bytesOf(array);
+  const Class = { Float32Array, Float64Array, Int32Array }[classOf(array) as 'Int32Array'];
+  return new Class(buffer as ArrayBuffer, from, lengthOf(array)) as unknown as T;
 }
 
 export interface Bytes {

@@ -52,11 +52,11 @@ const OPTIONS = new Set(['ignoreIndex']);
  */
 export function packTurns(
   trajectories: readonly Trajectory[],
-  given: { ignoreIndex?: number | undefined } = {},
+  options: { ignoreIndex?: number | undefined } = {},
 ): PackedTurns {
   if (!Array.isArray(trajectories)) throw typeError('ERR_ARG_TYPE', expected('an array', 'trajectories', trajectories));
-  const options = checkOptions('packTurns', given, OPTIONS);
-  const ignoreIndex = integer('ignoreIndex', options.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
+  const given = checkOptions('packTurns', options, OPTIONS);
+  const ignoreIndex = integer('ignoreIndex', given.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
 
   const inputIds: number[] = [];
   const labels: number[] = [];

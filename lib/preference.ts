@@ -109,6 +109,8 @@ export const PREFERENCE_OUT = [
   'gradLogps',
 ] as const;
 
+export const PREFERENCE_OUT_NAMES = new Set<string>(PREFERENCE_OUT);
+
 const LOSS_TYPES: readonly LossType[] = ['sigmoid', 'hinge', 'ipo'];
 
 // In the order of the native enum.
@@ -188,14 +190,13 @@ export function preferenceArgs(
   ];
 }
 
-// Read before the next call writes it.
-const scalars = new Float64Array(4);
-
 /** The result arrays of a batch and the order in which the native code fills them. */
 export class PreferenceResults {
   private readonly arrays: ResultArrays;
+  private readonly scalars: Float64Array;
 
   constructor(out: Out, batch: CheckedBatch, tokens: number) {
+    this.scalars = out.scalars();
     this.arrays = {
       pairLosses: out.float32('pairLosses', batch.pairs),
       margins: out.float32('margins', batch.pairs),
@@ -208,12 +209,12 @@ export class PreferenceResults {
 
   get args(): PreferenceOutArgs {
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
-    return [scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
+    return [this.scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
   }
 
   /** After the native call. */
   result(): PreferenceResult {
-    const [loss, preferenceLoss, nllLoss, accuracy] = scalars as unknown as [number, number, number, number];
+    const [loss, preferenceLoss, nllLoss, accuracy] = this.scalars as unknown as [number, number, number, number];
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
     return {
       loss,
@@ -238,13 +239,12 @@ export function preferenceLoss(
   args: PreferenceOptionArgs,
 ): PreferenceResult {
   const logps = float32('logps', options.logps);
-  const refLogps = float32('refLogps', options.refLogps, logps.length);
-  const batch = checkBatch(options, logps.length, mask(options.mask, logps.length), ofTrajectories);
-  const out = new Out(options.out, OUT_NAMES, logps);
-  const results = new PreferenceResults(out, batch, logps.length);
+  const tokens = lengthOf(logps);
+  const refLogps = float32('refLogps', options.refLogps, tokens);
+  const batch = checkBatch(options, tokens, mask(options.mask, tokens), ofTrajectories);
+  const out = new Out(options.out, logps);
+  const results = new PreferenceResults(out, batch, tokens);
   const native = out.settle([['logps', logps], ['refLogps', refLogps], ...batch.inputs]);
   check(native[call](...batch.args, ...args, logps, refLogps, ...results.args));
   return results.result();
 }
-
-const OUT_NAMES = new Set<string>(PREFERENCE_OUT);

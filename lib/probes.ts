@@ -1,5 +1,5 @@
 // The ways in which checkGrad moves parameters: one of them, or many at once.
-import { classOf, isRecord, typedArray } from './checks.js';
+import { classOf, isRecord, lengthOf, typedArray } from './checks.js';
 import { expected, typeError } from './errors.js';
 import { generator } from './random.js';
 
@@ -35,36 +35,34 @@ interface Checked {
   form: (arrays: Floats[]) => Parameters;
 }
 
-const FLOATS = ['Float32Array', 'Float64Array'] as const;
+const RULE = 'Float32Array, Float64Array or an object of them';
+
+const floats = (argument: string, value: unknown, length?: number): Floats =>
+  typedArray(argument, value, ['Float32Array', 'Float64Array'], length);
 
 export function checkParameters(parameters: unknown, gradient: unknown): Checked {
   if (classOf(parameters) !== undefined) {
-    const array = typedArray('parameters', parameters, FLOATS);
+    const array = floats('parameters', parameters);
     const form = ([only]: Floats[]) => only as Floats;
-    return { names: [''], arrays: [array], gradients: [typedArray('gradient', gradient, FLOATS, array.length)], form };
+    return { names: [''], arrays: [array], gradients: [floats('gradient', gradient, lengthOf(array))], form };
   }
-  for (const [argument, value] of Object.entries({ parameters, gradient })) {
-    if (!isRecord(value)) {
-      throw typeError('ERR_ARG_TYPE', expected('Float32Array, Float64Array or an object of them', argument, value));
-    }
+  if (!isRecord(parameters)) throw typeError('ERR_ARG_TYPE', expected(RULE, 'parameters', parameters));
+  if (!isRecord(gradient)) throw typeError('ERR_ARG_TYPE', expected('an object of arrays', 'gradient', gradient));
+  const given = new Map(Object.entries(gradient));
+  const entries = Object.entries(parameters).map(([name, value]) => {
+    const array = floats(`parameters.${name}`, value);
+    const arrayGradient = floats(`gradient.${name}`, given.get(name), lengthOf(array));
+    given.delete(name);
+    return { name, array, arrayGradient };
+  });
+  for (const name of given.keys()) {
+    throw typeError('ERR_UNKNOWN_OPTION', `Expected no gradient.${name} but received one: parameters has none`);
   }
-  const [named, namedGradients] = [{ ...(parameters as object) }, { ...(gradient as object) }] as Record<
-    string,
-    Floats
-  >[];
-  const names = Object.keys(named as object);
-  const arrays = names.map((name) => typedArray(`parameters.${name}`, named?.[name], FLOATS));
-  const gradients = names.map((name, k) =>
-    typedArray(`gradient.${name}`, namedGradients?.[name], FLOATS, arrays[k]?.length),
-  );
-  const unknown = Object.keys(namedGradients as object).find((name) => !names.includes(name));
-  if (unknown !== undefined) {
-    throw typeError('ERR_UNKNOWN_OPTION', `Expected no gradient.${unknown} but received one: parameters has none`);
-  }
+  const names = entries.map(({ name }) => name);
   return {
     names,
-    arrays,
-    gradients,
+    arrays: entries.map(({ array }) => array),
+    gradients: entries.map(({ arrayGradient }) => arrayGradient),
     form: (list) => Object.fromEntries(names.map((name, k) => [name, list[k] as Floats])),
   };
 }
@@ -73,9 +71,12 @@ type Numbers = Iterable<number> & { length: number };
 
 /** Root of the mean square. */
 function sizeOf(array: Numbers): number {
-  let sum = 0;
-  for (const x of array) sum += x * x;
-  return Math.sqrt(sum / Math.max(array.length, 1));
+  let [sum, count] = [0, 0];
+  for (const x of array) {
+    sum += x * x;
+    count++;
+  }
+  return Math.sqrt(sum / Math.max(count, 1));
 }
 
 export function largest(array: Numbers): number {
@@ -87,14 +88,14 @@ export function largest(array: Numbers): number {
 /** Half of the parameters at random, half those of the largest gradient among some, in one array after the other. */
 export function singles({ names, arrays, gradients, form }: Checked, count: number, seed: number): Probe[] {
   const draw = generator(seed);
-  const filled = names.map((_, k) => k).filter((k) => (arrays[k] as Floats).length > 0);
+  const filled = names.map((_, k) => k).filter((k) => lengthOf(arrays[k] as Floats) > 0);
   const taken = new Set<string>();
   const probes: Probe[] = [];
   // Small arrays have fewer parameters than are asked for.
   for (let i = 0; probes.length < count && i < 8 * count; i++) {
     const k = filled[i % filled.length] as number;
     const [array, gradient] = [arrays[k] as Floats, gradients[k] as Floats];
-    const tries = Array.from({ length: Math.floor(i / filled.length) % 2 === 0 ? 64 : 1 }, () => draw(array.length));
+    const tries = Array.from({ length: Math.floor(i / filled.length) % 2 === 0 ? 64 : 1 }, () => draw(lengthOf(array)));
     const index = tries.reduce((best, at) =>
       Math.abs(gradient[at] as number) > Math.abs(gradient[best] as number) ? at : best,
     );
@@ -114,7 +115,7 @@ export function singles({ names, arrays, gradients, form }: Checked, count: numb
 
 /** The arrays whose gradient is 0 everywhere. */
 export function unmoved({ arrays, gradients }: Checked): number[] {
-  return [...arrays.keys()].filter((k) => arrays[k]?.length && largest(gradients[k] as Floats) === 0);
+  return [...arrays.keys()].filter((k) => lengthOf(arrays[k] as Floats) > 0 && largest(gradients[k] as Floats) === 0);
 }
 
 /** All parameters of the arrays in `which` at once: along their gradient or, where that is 0, some to and some fro. */

@@ -42,15 +42,15 @@ const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed
  * // { chosen: [1], rejected: [0], droppedTies: 0 }
  */
 export function samplePairs(options: SamplePairsOptions): SampledPairs {
-  checkOptions('samplePairs', options, OPTIONS);
-  const { scores, states } = rankedStates(options);
-  const rule = oneOf('rule', options.rule, 'halves', ['halves', 'best-worst']);
+  const given = checkOptions('samplePairs', options, OPTIONS);
+  const { scores, states } = rankedStates(given);
+  const rule = oneOf('rule', given.rule, 'halves', ['halves', 'best-worst']);
   const best = rule === 'best-worst';
-  const numPairs = integer('numPairs', options.numPairs, best ? 1 : 4, 1, 2 ** 31 - 1);
+  const numPairs = integer('numPairs', given.numPairs, best ? 1 : 4, 1, 2 ** 31 - 1);
   if (best && numPairs !== 1)
     throw rangeError('ERR_ARG_VALUE', expected("1 with rule 'best-worst'", 'numPairs', numPairs));
-  if (options.seed === undefined) throw typeError('ERR_ARG_TYPE', expected('an integer', 'seed', undefined));
-  const draw = generator(integer('seed', options.seed, 0, 0, 2 ** 32 - 1));
+  if (given.seed === undefined) throw typeError('ERR_ARG_TYPE', expected('an integer', 'seed', undefined));
+  const draw = generator(integer('seed', given.seed, 0, 0, 2 ** 32 - 1));
 
   const chosen: number[] = [];
   const rejected: number[] = [];

@@ -116,11 +116,11 @@ function required(argument: string, value: unknown, most: number): number {
  * const shm = openShm('sweet-rl-batch', { create: true, byteLength: 4 * N * V });
  * criticUpdate({ ...batch, logits: shm.float32(0, N * V), out: { gradLogits: shm.float32(0, N * V) } });
  */
-export function openShm(name: string, given: OpenShmOptions = {}): SharedMapping {
+export function openShm(name: string, options: OpenShmOptions = {}): SharedMapping {
   checkName(name);
-  const options = checkOptions('openShm', given, OPTIONS);
-  const create = boolean('create', options.create, false);
-  const bytes = integer('byteLength', options.byteLength, 0, 1, constants.MAX_LENGTH);
+  const given = checkOptions('openShm', options, OPTIONS);
+  const create = boolean('create', given.create, false);
+  const bytes = integer('byteLength', given.byteLength, 0, 1, constants.MAX_LENGTH);
   if (create && bytes === 0) {
     throw typeError('ERR_ARG_TYPE', expected('a number of bytes, since create is true,', 'byteLength', undefined));
   }

@@ -1,4 +1,4 @@
-import { boolean, checkOptions, float32, mask, offsets, oneOf } from './checks.js';
+import { boolean, checkOptions, float32, lengthOf, mask, offsets, oneOf } from './checks.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from './device.js';
 import { check } from './errors.js';
 import type { TurnArgs } from './native.js';
@@ -64,19 +64,18 @@ export function turnAdvantages(options: OnDevice<TurnAdvantagesOptions>): Device
 export function turnAdvantages(
   given: TurnAdvantagesOptions | OnDevice<TurnAdvantagesOptions>,
 ): Float32Array | DeviceBuffer {
-  const options = given as TurnAdvantagesOptions;
-  checkOptions('turnAdvantages', options, FORWARD_OPTIONS);
+  const options = checkOptions('turnAdvantages', given as TurnAdvantagesOptions, FORWARD_OPTIONS);
   const logps = float32('logps', options.logps);
-  const refLogps = float32('refLogps', options.refLogps, logps.length);
+  const refLogps = float32('refLogps', options.refLogps, lengthOf(logps));
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
-  const args = turnArgs(options, logps.length, turnOffsets);
+  const args = turnArgs(options, lengthOf(logps), turnOffsets);
   const native = nativeFor([
     ['logps', logps],
     ['refLogps', refLogps],
     ['turnOffsets', turnOffsets],
     ['mask', options.mask],
   ]);
-  const advantages = freshFloat32(logps, turnOffsets.length - 1);
+  const advantages = freshFloat32(logps, lengthOf(turnOffsets) - 1);
   check(native.turnAdvantages(...args, logps, refLogps, advantages));
   return advantages;
 }
@@ -100,10 +99,9 @@ export function turnAdvantagesBackward(options: OnDevice<TurnAdvantagesBackwardO
 export function turnAdvantagesBackward(
   given: TurnAdvantagesBackwardOptions | OnDevice<TurnAdvantagesBackwardOptions>,
 ): Float32Array | DeviceBuffer {
-  const options = given as TurnAdvantagesBackwardOptions;
-  checkOptions('turnAdvantagesBackward', options, BACKWARD_OPTIONS);
+  const options = checkOptions('turnAdvantagesBackward', given as TurnAdvantagesBackwardOptions, BACKWARD_OPTIONS);
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
-  const gradAdvantages = float32('gradAdvantages', options.gradAdvantages, turnOffsets.length - 1);
+  const gradAdvantages = float32('gradAdvantages', options.gradAdvantages, lengthOf(turnOffsets) - 1);
   const tokens = Math.max(lastOf(turnOffsets), 0);
   const args = turnArgs(options, tokens, turnOffsets);
   const native = nativeFor([

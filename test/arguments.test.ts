@@ -12,6 +12,7 @@ import {
   changed,
   counted,
   formsOf,
+  lengthOf,
   type Options,
   optionsIn,
   receivedOf,
@@ -46,7 +47,8 @@ function complaint(thrown: Coded | undefined, verdict: Verdict, name: string, va
   if (!message.startsWith('Expected ')) return `does not say what was expected: ${message}`;
   if (!message.includes(name)) return `does not name ${name}: ${message}`;
   const received = receivedOf(value);
-  const says = message.includes(`but received ${received}`) || /ways|received one|received none| and /.test(message);
+  const says =
+    message.includes(`but received ${received}`) || /received one|received none|one beside| and /.test(message);
   return says ? '' : `does not say that ${received} came: ${message}`;
 }
 
@@ -69,16 +71,11 @@ async function failures({ call, valid }: Subject, { path, name, kind }: Argument
 }
 
 /** Results as numbers, wherever the arrays lie. */
-const plain = (result: unknown): unknown =>
-  ArrayBuffer.isView(result)
-    ? Array.prototype.slice.call(
-        result,
-        0,
-        Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get!.call(result),
-      )
-    : typeof result === 'object' && result !== null
-      ? Object.fromEntries(Object.entries(result).map(([name, value]) => [name, plain(value)]))
-      : result;
+function plain(result: unknown): unknown {
+  if (ArrayBuffer.isView(result)) return Array.prototype.slice.call(result, 0, lengthOf.call(result));
+  if (typeof result !== 'object' || result === null) return result;
+  return Object.fromEntries(Object.entries(result).map(([name, value]) => [name, plain(value)]));
+}
 
 describe.each(SUBJECTS)('$name', (subject) => {
   const { call, valid, inPlace } = subject;
@@ -136,7 +133,6 @@ describe.each(SUBJECTS)('$name', (subject) => {
       const options = changed(valid(), path, form);
       const result = (await call(options as never)) as Options;
       expect([what, plain(result)]).toEqual([what, expected]);
-      if (path[0] === 'out') expect([what, result[path[1]!]]).toEqual([what, form]);
       if (path[0] === 'out') expect(result[path[1]!], `${name} ${what}`).toBe(form);
     }
   });
@@ -153,9 +149,8 @@ describe.each(SUBJECTS)('$name', (subject) => {
           throw error;
         },
       });
-      const bytes = paths.flatMap((each) =>
-        each.join() === path.join() || (each[0] === 'out' && each.length === 1) ? [] : bytesIn(at(options, each)),
-      );
+      const others = paths.filter((each) => !path.every((step, i) => each[i] === undefined || each[i] === step));
+      const bytes = others.flatMap((each) => bytesIn(at(options, each)));
       expect((await thrownBy(() => call(options as never)))?.message).toBe('mine');
       expect(written(bytes)).toBe(false);
     }

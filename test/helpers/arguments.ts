@@ -21,7 +21,8 @@ const wrongLength: Verdict = { class: RangeError, code: 'ERR_ARG_LENGTH' };
 
 const TypedArray = Object.getPrototypeOf(Uint8Array.prototype) as object;
 const tag = Object.getOwnPropertyDescriptor(TypedArray, Symbol.toStringTag)!.get!;
-const lengthOf = Object.getOwnPropertyDescriptor(TypedArray, 'length')!.get!;
+export const tagOf = (value: unknown) => String(tag.call(value));
+export const lengthOf = Object.getOwnPropertyDescriptor(TypedArray, 'length')!.get!;
 const keys = (TypedArray as { keys: () => unknown }).keys;
 
 function isAttached(view: unknown): boolean {

@@ -12,6 +12,7 @@ import {
   number,
   type Options,
   ofType,
+  tagOf,
 } from './arguments.ts';
 
 export const ints = (...values: number[]) => Int32Array.from(values);
@@ -308,8 +309,8 @@ const checks: Subject[] = [
     tolerance: positive,
   }),
   subject(sweetRl.checkGrad as (options: never) => unknown, 'of a loss', model, {
-    parameters: ofType((value) => /^Float(32|64)Array$/.test(String(Object(value)[Symbol.toStringTag]))),
-    gradient: ofType((value) => /^Float(32|64)Array$/.test(String(Object(value)[Symbol.toStringTag]))),
+    parameters: ofType((value) => /^Float(32|64)Array$/.test(tagOf(value)) || isObject(value)),
+    gradient: ofType((value) => /^Float(32|64)Array$/.test(tagOf(value)) || isObject(value)),
     loss: ofType(isFunction),
     forward: beside,
     batch: beside,
