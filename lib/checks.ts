@@ -27,11 +27,19 @@ export function checkOptions<T>(
   return options as T;
 }
 
+export function isArray(value: unknown): value is readonly unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false; // a Proxy that was revoked
+  }
+}
+
 export function isRecord(value: unknown): value is object {
   try {
     return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
   } catch {
-    return false; // a Proxy that was revoked
+    return false;
   }
 }
 
@@ -81,7 +89,7 @@ export function isOnDevice(value: unknown): value is OnSomeDevice {
   try {
     return typeof value === 'object' && value !== null && STANDS_FOR in value;
   } catch {
-    return false; // a Proxy that was revoked
+    return false;
   }
 }
 

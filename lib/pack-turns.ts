@@ -1,4 +1,4 @@
-import { checkAttached, checkOptions, classOf, integer } from './checks.js';
+import { checkAttached, checkOptions, classOf, integer, isArray, isRecord } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
 import { IGNORE_INDEX } from './labels.js';
 
@@ -54,7 +54,7 @@ export function packTurns(
   trajectories: readonly Trajectory[],
   options: { ignoreIndex?: number | undefined } = {},
 ): PackedTurns {
-  if (!Array.isArray(trajectories)) throw typeError('ERR_ARG_TYPE', expected('an array', 'trajectories', trajectories));
+  if (!isArray(trajectories)) throw typeError('ERR_ARG_TYPE', expected('an array', 'trajectories', trajectories));
   const given = checkOptions('packTurns', options, OPTIONS);
   const ignoreIndex = integer('ignoreIndex', given.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
 
@@ -107,16 +107,19 @@ export function packTurns(
 }
 
 function turnsOf(trajectory: Trajectory, k: number): readonly Turn[] {
-  const turns: unknown = trajectory?.turns;
-  if (!Array.isArray(turns)) throw typeError('ERR_ARG_TYPE', expected('an array', `trajectories[${k}].turns`, turns));
+  const name = `trajectories[${k}]`;
+  if (!isRecord(trajectory)) throw typeError('ERR_ARG_TYPE', expected('an object with turns', name, trajectory));
+  const turns: unknown = trajectory.turns;
+  if (!isArray(turns)) throw typeError('ERR_ARG_TYPE', expected('an array', `${name}.turns`, turns));
   return turns as readonly Turn[];
 }
 
 /** The tokens of a turn, each read once, and whose they are. */
 function turnOf(turn: Turn, name: string): { tokens: number[]; agent: boolean } {
-  const { tokens, agent } = (turn ?? {}) as Partial<Turn>;
+  if (!isRecord(turn)) throw typeError('ERR_ARG_TYPE', expected('an object with tokens', name, turn));
+  const { tokens, agent } = turn as Partial<Turn>;
   const typed = classOf(tokens) === 'Int32Array';
-  if (!Array.isArray(tokens) && !typed) {
+  if (!isArray(tokens) && !typed) {
     throw typeError('ERR_ARG_TYPE', expected('Int32Array or an array of numbers', `${name}.tokens`, tokens));
   }
   if (typeof agent !== 'boolean') throw typeError('ERR_ARG_TYPE', expected('a boolean', `${name}.agent`, agent));

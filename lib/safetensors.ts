@@ -1,6 +1,6 @@
 // Reads and writes .safetensors: how reference log-probs travel between programs. The bytes of each array are kept.
 import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { bytesOf, checkAttached, checkOptions, classOf, isRecord, lengthOf, typedArray } from './checks.js';
+import { bytesOf, checkAttached, checkOptions, classOf, isArray, isRecord, lengthOf, typedArray } from './checks.js';
 import { expected, rangeError, SweetError, typeError } from './errors.js';
 import {
   type Entry,
@@ -75,7 +75,7 @@ function readTensors(source: string, total: number, read: Read, given: ReadSafet
 
 function chosen(source: string, entries: Header['entries'], names: unknown): Entry[] {
   if (names === undefined) return entries;
-  if (!Array.isArray(names)) throw typeError('ERR_ARG_TYPE', expected('an array of names', 'names', names));
+  if (!isArray(names)) throw typeError('ERR_ARG_TYPE', expected('an array of names', 'names', names));
   return names.map((name) => {
     const entry = entries.find((candidate) => candidate.name === name);
     if (entry !== undefined) return entry;
@@ -118,7 +118,7 @@ function tensorOf(
  * criticUpdate({ ...batch, logits, refLogps: toFloat32(refLogps) });
  */
 export function readSafetensors(path: string | URL, options: ReadSafetensorsOptions = {}): Safetensors {
-  if (typeof path !== 'string' && !(path instanceof URL)) {
+  if (typeof path !== 'string' && !(isRecord(path) && path instanceof URL)) {
     throw typeError('ERR_ARG_TYPE', expected('a string or a URL', 'path', path));
   }
   const file = openSync(path, 'r');
@@ -208,12 +208,15 @@ function storedOf(name: string, input: TensorInput): Stored {
   const argument = `tensors.${name}`;
   const actual = dtypeOf(argument, data, dtype);
   const length = lengthOf(data as Uint8Array);
-  if (shape !== undefined && !Array.isArray(shape)) {
+  if (shape !== undefined && !isArray(shape)) {
     throw typeError('ERR_ARG_TYPE', expected('an array of integers', `${argument}.shape`, shape));
   }
   const dimensions: number[] = shape === undefined ? [length] : [...shape];
-  const counts = dimensions.every((n) => Number.isSafeInteger(n) && n >= 0);
-  if (!counts || dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
+  const at = dimensions.findIndex((n) => !Number.isSafeInteger(n) || n < 0);
+  if (at >= 0) {
+    throw rangeError('ERR_ARG_VALUE', expected('an integer ≥ 0', `${argument}.shape[${at}]`, dimensions[at]));
+  }
+  if (dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
     throw rangeError(
       'ERR_ARG_VALUE',
       `Expected a shape of ${length} elements for ${argument}.shape but received [${dimensions}]`,
@@ -314,7 +317,7 @@ export function serializeSafetensors(input: SafetensorsInput): Uint8Array {
  * const refLogps = toFloat32(readSafetensors('reference.safetensors').tensors.refLogps);
  */
 export function toFloat32(tensor: Tensor | undefined): Float32Array {
-  const { dtype, data } = tensor ?? {};
+  const { dtype, data } = isRecord(tensor) ? tensor : {};
   const of = <C extends 'Float32Array' | 'Float64Array' | 'Uint16Array'>(name: C) =>
     typedArray('tensor.data', data, [name]);
   switch (dtype) {

@@ -1,6 +1,7 @@
 // SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes his `tf`: four packages bring it,
 // and tensors of one copy are strangers to another.
 import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, policyInPlace } from './adapter.js';
+import { isArray } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
 import type { UpdateResult } from './update.js';
 
@@ -38,7 +39,7 @@ function lossOf<S, Batch>(
 ): S {
   if (typeof tf?.customGrad !== 'function') throw typeError('ERR_ARG_TYPE', expected('TensorFlow.js', 'tf', tf));
   if (logits?.dtype !== 'float32') throw typeError('ERR_ARG_TYPE', expected('a float32 tensor', 'logits', logits));
-  if (typeof logits.dataSync !== 'function' || !Array.isArray(logits.shape)) {
+  if (typeof logits.dataSync !== 'function' || !isArray(logits.shape)) {
     throw typeError('ERR_ARG_TYPE', expected('a tensor', 'logits', logits));
   }
   if (onResult !== undefined && typeof onResult !== 'function') {

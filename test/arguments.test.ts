@@ -4,6 +4,8 @@
  * not described in helpers/calls.ts fails here.
  */
 import * as sweetRl from 'sweet-rl';
+import * as safetensors from 'sweet-rl/safetensors';
+import * as shm from 'sweet-rl/shm';
 import { describe, expect, it } from 'vitest';
 import {
   type Argument,
@@ -20,7 +22,7 @@ import {
   type Verdict,
   valuesFor,
 } from './helpers/arguments.ts';
-import { SUBJECTS, type Subject } from './helpers/calls.ts';
+import { POSITIONAL, SUBJECTS, type Subject } from './helpers/calls.ts';
 
 type Coded = Error & { code?: unknown };
 type Numbers = Float32Array<ArrayBuffer>;
@@ -228,8 +230,19 @@ describe.each(SUBJECTS)('$name', (subject) => {
   );
 });
 
+describe.each(POSITIONAL)('$name', ({ call, valid, arguments: all }) => {
+  const spread = { call: (args: never[]) => call(...args), valid } as unknown as Subject;
+
+  it.each(all)('refuses what $name cannot be', async (argument) => {
+    expect((await failures(spread, argument)).join('\n')).toBe('');
+  });
+});
+
 it('is written for every function', () => {
-  const called = new Set(SUBJECTS.map(({ call }) => call.name));
-  const functions = Object.entries(sweetRl).filter(([, value]) => typeof value === 'function');
-  expect(functions.map(([name]) => name).filter((name) => !called.has(name))).toEqual([]);
+  const called = new Set([...SUBJECTS.map(({ call }) => call.name), ...POSITIONAL.map(({ name }) => name)]);
+  const functions = [sweetRl, shm, safetensors].flatMap((module) => Object.entries(module as Record<string, unknown>));
+  const missing = functions.filter(([name, value]) => typeof value === 'function' && !called.has(name));
+  // Classes have tests of their own; these two take nothing.
+  const others = ['CudaError', 'DeviceBuffer', 'SharedMapping', 'SweetError', 'backends', 'threads'];
+  expect(missing.map(([name]) => name).sort()).toEqual(others);
 });

@@ -205,7 +205,7 @@ describe('checkGrad', () => {
 
 describe('checkGrad of a loss alone', () => {
   const parameters = Float64Array.from(new Random(3).normals(40));
-  const loss = (x: Float32Array | Float64Array) => x.reduce((sum, y, i) => sum + Math.sin(y + i) / (1 + i), 0);
+  const loss = (x: Float64Array) => x.reduce((sum, y, i) => sum + Math.sin(y + i) / (1 + i), 0);
   const right = parameters.map((y, i) => Math.cos(y + i) / (1 + i));
 
   it('is told to nine digits in float64, and waits for promises', async () => {

@@ -86,11 +86,19 @@ export const ofType = (is: (value: unknown) => boolean, code = 'ERR_ARG_TYPE'): 
   verdict: (value) => (is(value) ? 'any' : { class: code === 'ERR_ARG_VALUE' ? RangeError : TypeError, code }),
 });
 
+export function isArray(value: unknown): boolean {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false; // a revoked Proxy
+  }
+}
+
 export function isObject(value: unknown): boolean {
   try {
     return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
   } catch {
-    return false; // a revoked Proxy
+    return false;
   }
 }
 
@@ -128,9 +136,15 @@ export function detached<T extends ArrayBufferView>(view: T): T {
   return copy;
 }
 
+type Resizable = ArrayBuffer & { resize: (bytes: number) => void };
+
+/** Not in the types that the package is compiled with. */
+const resizable = (bytes: number, maxByteLength: number): Resizable =>
+  Reflect.construct(ArrayBuffer, [bytes, { maxByteLength }]) as Resizable;
+
 /** The view that `make` makes of a resizable buffer, filled, before the buffer is resized to so many bytes. */
 function resized(valid: Numbers, make: (buffer: ArrayBuffer) => Numbers, bytes: number): Numbers {
-  const buffer = new ArrayBuffer(2 * valid.byteLength, { maxByteLength: 4 * valid.byteLength });
+  const buffer = resizable(2 * valid.byteLength, 4 * valid.byteLength);
   const view = make(buffer);
   view.set(valid.subarray(0, view.length));
   buffer.resize(bytes);
@@ -222,7 +236,7 @@ export function formsOf(view: Numbers): [what: string, form: Numbers][] {
     ['at an offset', filled(new Class(new ArrayBuffer(bytes + 5 * size), 3 * size, length))],
     ['in a SharedArrayBuffer', filled(new Class(new SharedArrayBuffer(bytes + size) as never, size, length))],
     ['along a growable SharedArrayBuffer', filled(growable(Class, bytes))],
-    ['along a resizable ArrayBuffer', filled(new Class(new ArrayBuffer(bytes, { maxByteLength: 2 * bytes })))],
+    ['along a resizable ArrayBuffer', filled(new Class(resizable(bytes, 2 * bytes)))],
     ['along a buffer that became shorter', resized(view, (buffer) => new Class(buffer), bytes)],
     ['of another realm', filled(new foreignClass(length))],
     ['of a subclass', filled(new Sub(length) as unknown as Numbers)],
@@ -232,8 +246,7 @@ export function formsOf(view: Numbers): [what: string, form: Numbers][] {
 }
 
 function growable(Class: NumbersClass, bytes: number): Numbers {
-  const Shared = SharedArrayBuffer as unknown as new (bytes: number, options: object) => SharedArrayBuffer;
-  return new Class(new Shared(bytes, { maxByteLength: 2 * bytes + 8 }) as never);
+  return new Class(Reflect.construct(SharedArrayBuffer, [bytes, { maxByteLength: 2 * bytes + 8 }]) as never);
 }
 
 /** The same options in other forms. */

@@ -1,5 +1,8 @@
 /** A valid call of every public function that takes options, and what each of its arguments may be. */
+import { constants } from 'node:buffer';
 import * as sweetRl from 'sweet-rl';
+import * as safetensors from 'sweet-rl/safetensors';
+import * as shm from 'sweet-rl/shm';
 import {
   type Argument,
   array,
@@ -7,6 +10,7 @@ import {
   choice,
   foreign,
   integer,
+  isArray,
   isObject,
   type Kind,
   number,
@@ -332,4 +336,221 @@ export const SUBJECTS: Subject[] = [
   ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), { ...pairOptions, ...ofTurns }),
   ...selections,
   ...checks,
+];
+
+// ── functions whose arguments stand one after the other: the root is the list of them
+
+export interface Positional {
+  name: string;
+  call: (...args: never[]) => unknown;
+  valid: () => unknown[];
+  arguments: Argument[];
+}
+
+const argument = (path: Argument['path'], name: string, kind: Kind): Argument => ({ path, name, kind });
+const text = (rule: (value: string) => boolean = () => true): Kind => ({
+  values: ['', '.', '..', 'a/b', 'a\0b', 'é'.repeat(126), 'x'.repeat(251)],
+  verdict(value) {
+    if (typeof value !== 'string') return { class: TypeError, code: 'ERR_ARG_TYPE' };
+    return rule(value) ? 'any' : { class: RangeError, code: 'ERR_ARG_VALUE' };
+  },
+});
+const options = ofType((value) => value === undefined || isObject(value));
+const record = ofType(isObject);
+const list = ofType(isArray);
+const shmName = text(
+  (name) => /^[^/\0]{1,250}$/.test(name) && !/^\.\.?$/.test(name) && Buffer.from(name).length <= 250,
+);
+
+const preferenceResult = () => ({
+  loss: 1,
+  accuracy: 0.5,
+  margins: floats(1, 2),
+  chosenRewards: floats(1, 2),
+  rejectedRewards: floats(1, 2),
+});
+const ofNumber: Kind = { ...number(() => true, true) };
+
+const dialogues = () => [
+  [
+    {
+      turns: [
+        { tokens: [1, 2], agent: false },
+        { tokens: ints(3, 4), agent: true },
+      ],
+    },
+  ],
+  { ignoreIndex: -1 },
+];
+const firstTurn = [0, 0, 'turns', 0] as const;
+const secondTurn = [0, 0, 'turns', 1] as const;
+
+const TENSORS = 'Float32Array Float64Array BigInt64Array BigUint64Array Int32Array Uint32Array Int16Array Uint8Array';
+
+export const POSITIONAL: Positional[] = [
+  {
+    name: 'packTurns',
+    call: sweetRl.packTurns as never,
+    valid: dialogues,
+    arguments: [
+      argument([0], 'trajectories', list),
+      argument(
+        [0, 0],
+        'trajectories[0]',
+        ofType(() => false),
+      ),
+      argument([0, 0, 'turns'], 'trajectories[0].turns', list),
+      argument(
+        [...firstTurn],
+        'trajectories[0].turns[0]',
+        ofType(() => false),
+      ),
+      argument(
+        [...firstTurn, 'tokens'],
+        'trajectories[0].turns[0].tokens',
+        ofType((x) => isArray(x) || tagOf(x) === 'Int32Array'),
+      ),
+      argument(
+        [...firstTurn, 'agent'],
+        'trajectories[0].turns[0].agent',
+        ofType((x) => typeof x === 'boolean'),
+      ),
+      argument([...firstTurn, 'tokens', 1], 'trajectories[0].turns[0].tokens[1]', {
+        verdict: (x) =>
+          Number.isInteger(x) && (x as number) >= 0 && (x as number) < 2 ** 31
+            ? 'any'
+            : { class: RangeError, code: 'ERR_ARG_VALUE' },
+      }),
+      argument([...secondTurn, 'tokens'], 'trajectories[0].turns[1].tokens', {
+        ...array('Int32Array'),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
+      }),
+      argument([1], 'packTurns', options),
+      argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
+    ],
+  },
+  {
+    name: 'trlMetrics',
+    call: sweetRl.trlMetrics as never,
+    valid: () => [preferenceResult()],
+    arguments: [
+      argument([0], 'result', record),
+      ...['margins', 'chosenRewards', 'rejectedRewards'].map((name) =>
+        argument([0, name], `result.${name}`, array('Float32Array')),
+      ),
+      ...['loss', 'accuracy'].map((name) => argument([0, name], `result.${name}`, ofNumber)),
+    ],
+  },
+  {
+    name: 'useBackend',
+    call: sweetRl.useBackend as never,
+    valid: () => [sweetRl.backends().find(({ active }) => active)!.name],
+    arguments: [argument([0], 'name', { ...text(() => false), values: ['', 'AVX2', 'toString'] })],
+  },
+  {
+    name: 'setThreads',
+    call: sweetRl.setThreads as never,
+    valid: () => [sweetRl.threads()],
+    arguments: [argument([0], 'n', { ...integer(1, 256, true), values: [0, -0, 1.5, 257, 2 ** 32 + 1, 5e-324] })],
+  },
+  {
+    name: 'openShm',
+    call: ((...args: Parameters<typeof shm.openShm>) => shm.openShm(...args).close()) as never,
+    valid: () => ['sweet-rl-no-such-name', { create: false, byteLength: 64 }],
+    arguments: [
+      argument([0], 'name', shmName),
+      argument([1], 'openShm', options),
+      argument([1, 'create'], 'create', boolean),
+      argument([1, 'byteLength'], 'byteLength', { ...integer(1, constants.MAX_LENGTH), values: [0, -1, 1.5, 2 ** 53] }),
+    ],
+  },
+  {
+    name: 'unlinkShm',
+    call: shm.unlinkShm as never,
+    valid: () => ['sweet-rl-no-such-name'],
+    arguments: [argument([0], 'name', shmName)],
+  },
+  {
+    name: 'parseSafetensors',
+    call: safetensors.parseSafetensors as never,
+    valid: () => [safetensors.serializeSafetensors({ tensors: { a: floats(1, 2) } }), { names: ['a'] }],
+    arguments: [
+      argument([0], 'bytes', array('Uint8Array')),
+      argument([1], 'reading safetensors', options),
+      argument(
+        [1, 'names'],
+        'names',
+        ofType((x) => x === undefined || isArray(x)),
+      ),
+    ],
+  },
+  {
+    name: 'readSafetensors',
+    call: safetensors.readSafetensors as never,
+    valid: () => ['no/such/file.safetensors', {}],
+    arguments: [argument([0], 'path', { ...text(), values: [] })],
+  },
+  {
+    name: 'writeSafetensors',
+    call: safetensors.writeSafetensors as never,
+    valid: () => ['no/such/folder/file.safetensors', { tensors: {} }],
+    arguments: [argument([0], 'path', { ...text(), values: [] }), argument([1], 'writing safetensors', record)],
+  },
+  {
+    name: 'serializeSafetensors',
+    call: safetensors.serializeSafetensors as never,
+    valid: () => [
+      { tensors: { a: { data: floats(1, 2), dtype: 'float32', shape: [2, 1] } }, metadata: { model: 'm' } },
+    ],
+    arguments: [
+      argument([0], 'writing safetensors', record),
+      argument([0, 'tensors'], 'tensors', record),
+      argument([0, 'metadata'], 'metadata', options),
+      argument(
+        [0, 'metadata', 'model'],
+        'metadata.model',
+        ofType((x) => typeof x === 'string'),
+      ),
+      argument(
+        [0, 'tensors', 'a'],
+        'tensors.a',
+        ofType((x) => isObject(x) || ArrayBuffer.isView(x)),
+      ),
+      argument([0, 'tensors', 'a', 'data'], 'tensors.a', {
+        isArray: true,
+        verdict: (x, valid) =>
+          ['Uint32Array', 'Uint8ClampedArray', 'Int8Array'].includes(tagOf(x))
+            ? 'any'
+            : array(TENSORS).verdict(x, valid),
+      }),
+      argument(
+        [0, 'tensors', 'a', 'dtype'],
+        'tensors.a.dtype',
+        ofType((x) => x === undefined || x === 'float32'),
+      ),
+      argument(
+        [0, 'tensors', 'a', 'shape'],
+        'tensors.a.shape',
+        ofType((x) => x === undefined || isArray(x)),
+      ),
+      argument(
+        [0, 'tensors', 'a', 'shape', 0],
+        'tensors.a.shape',
+        ofType(() => false, 'ERR_ARG_VALUE'),
+      ),
+    ],
+  },
+  {
+    name: 'toFloat32',
+    call: safetensors.toFloat32 as never,
+    valid: () => [{ dtype: 'float32', shape: [2], data: floats(1, 2) }],
+    arguments: [
+      argument(
+        [0],
+        'tensor',
+        ofType(() => false),
+      ),
+      argument([0, 'data'], 'tensor.data', array('Float32Array')),
+    ],
+  },
 ];
