@@ -17,6 +17,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("turnPreference", sweet::bind_turn_preference);
   add("criticUpdate", sweet::bind_critic_update);
   add("policyUpdate", sweet::bind_policy_update);
+  add("firstNotFinite", sweet::bind_first_not_finite);
   add("backends", sweet::bind_backends);
   add("useBackend", sweet::bind_use_backend);
   add("threads", sweet::bind_threads);

@@ -6,7 +6,7 @@ import type { Native } from './native.js';
 type Status = Fault | undefined;
 
 /** The operations on device memory, and that memory, which belongs to an object of JavaScript. */
-export interface Cuda extends Omit<Native, 'linearLogps' | 'linearLogpsBackward' | keyof Machine> {
+export interface Cuda extends Omit<Native, 'linearLogps' | 'linearLogpsBackward' | 'firstNotFinite' | keyof Machine> {
   /** How many devices there are, or why there is none. */
   devices(): number | string;
   useDevice(device: number): Status;

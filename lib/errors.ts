@@ -7,6 +7,7 @@ export type ErrorCode =
   | 'ERR_ARG_TYPE'
   | 'ERR_ARG_LENGTH'
   | 'ERR_ARG_VALUE'
+  | 'ERR_NOT_FINITE'
   | 'ERR_UNKNOWN_OPTION'
   | 'ERR_OVERLAP'
   | 'ERR_LABEL'

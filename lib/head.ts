@@ -127,7 +127,7 @@ export function checkRefLogits(
   return { view: array, args: [array, code, rows, vocab, own, temperature] };
 }
 
-interface LinearNames {
+export interface LinearNames {
   hidden: string;
   weight: string;
   bias: string;

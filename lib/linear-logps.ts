@@ -2,6 +2,15 @@ import { type Call, callOf, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
 import type { FloatArray } from './dtypes.js';
 import {
+  backwardNumbers,
+  checkDebug,
+  type DebugOption,
+  linearNumbers,
+  lookedThrough,
+  lookThrough,
+  rowsRead,
+} from './finite.js';
+import {
   checkLinear,
   checkTemperature,
   LINEAR_GRADIENTS,
@@ -17,13 +26,13 @@ import { Out } from './out.js';
 import { FORWARD_OUT, type Logps, type LogpsOut, logpsOf, ownLogps } from './token-logps.js';
 
 /** What `linearLogps` takes. */
-export interface LinearLogpsOptions extends LinearHead, TemperatureOption, LabelOptions {
+export interface LinearLogpsOptions extends LinearHead, TemperatureOption, LabelOptions, DebugOption {
   entropy?: boolean | undefined;
   out?: LogpsOut | undefined;
 }
 
 /** What `linearLogpsBackward` takes. */
-export interface LinearLogpsBackwardOptions extends LinearHead, TemperatureOption, LabelOptions {
+export interface LinearLogpsBackwardOptions extends LinearHead, TemperatureOption, LabelOptions, DebugOption {
   /** [N], of the forward pass over the same head. */
   lse: Float32Array;
   /** [N], the gradient of the loss at each log-prob. */
@@ -33,7 +42,7 @@ export interface LinearLogpsBackwardOptions extends LinearHead, TemperatureOptio
   out?: { [name in keyof LinearGradients]?: Float32Array | undefined } | undefined;
 }
 
-const HEAD_OPTIONS = [...LINEAR_HEAD, ...LABEL_OPTIONS];
+const HEAD_OPTIONS = [...LINEAR_HEAD, ...LABEL_OPTIONS, 'debug'];
 const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy', 'out']);
 const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'lse', 'gradLogps', 'accumulate', 'out']);
 const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
@@ -43,11 +52,18 @@ function forward(given: LinearLogpsOptions, when: When): Call<Logps> {
   const labels = checkLabels(options);
   const head = checkLinear(options, labels.count, checkTemperature(options));
   const entropy = boolean('entropy', options.entropy, false);
+  const debug = checkDebug(options);
   const out = new Out(options.out, labels.labels, when);
   const results = logpsOf(out, labels.count, entropy);
   const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  if (debug) lookThrough(linearNumbers(head.args, rowsRead(labels, true)));
   const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
-  return callOf(native, 'linearLogps', args, () => ownLogps(results));
+  return callOf(
+    native,
+    'linearLogps',
+    args,
+    lookedThrough(debug, () => ownLogps(results)),
+  );
 }
 
 function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGradients> {
@@ -57,6 +73,7 @@ function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGra
   const lse = float32('lse', options.lse, labels.count);
   const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
   const accumulate = boolean('accumulate', options.accumulate, false);
+  const debug = checkDebug(options);
   const out = new Out(options.out, labels.labels, when);
   const grads = linearGradientsOf(head, out, accumulate);
   const native = out.settle([
@@ -66,9 +83,11 @@ function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGra
     ['lse', lse],
     ['gradLogps', gradLogps],
   ]);
+  if (debug) lookThrough([...linearNumbers(head.args, rowsRead(labels, false)), ...backwardNumbers(labels, options)]);
   const { gradHidden, gradWeight, gradBias } = grads;
   const args = [...head.args, ...labels.args, lse, gradLogps, gradHidden, gradWeight, gradBias, accumulate] as const;
-  return callOf(native, 'linearLogpsBackward', args, () => ownGradients(grads));
+  const finish = lookedThrough(debug, () => ownGradients(grads), [true, ...head.args]);
+  return callOf(native, 'linearLogpsBackward', args, finish);
 }
 
 /**

@@ -62,6 +62,8 @@ export interface Native extends Operations {
   turnAdvantagesBackward(...args: readonly [...TurnArgs, View, View]): Status;
   trajectoryPreference: PreferenceLoss;
   turnPreference: PreferenceLoss;
+  /** data, dtype, rows, width, stride, mask, whether −∞ is as good as finite; −1 or row · width + column */
+  firstNotFinite(...args: readonly [View, number, number, number, number, View, boolean]): number;
   backends(): Backend[];
   useBackend(name: string): boolean;
   threads(): number;

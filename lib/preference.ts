@@ -13,6 +13,7 @@ import {
   positive,
 } from './checks.js';
 import { check, expected, rangeError } from './errors.js';
+import { checkDebug, type DebugOption, logpsNumbers, lookedThrough, lookThrough } from './finite.js';
 import type { BatchArgs, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
 import { type Inputs, Out, own } from './out.js';
 
@@ -72,7 +73,7 @@ type ResultArrays = Pick<
 export type PreferenceOut = { [name in keyof ResultArrays]?: Float32Array | undefined };
 
 /** The log-probs that the standalone losses start from. */
-export interface LogpsPair {
+export interface LogpsPair extends DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
   /** [N] under the frozen reference. */
@@ -98,7 +99,7 @@ export const PAIR_OPTIONS = [
   'allowEmptyTurns',
 ] as const;
 
-export const LOGPS_PAIR = ['logps', 'refLogps', 'mask', 'out'] as const;
+export const LOGPS_PAIR = ['logps', 'refLogps', 'mask', 'debug', 'out'] as const;
 
 export const PREFERENCE_OUT = [
   'pairLosses',
@@ -245,6 +246,8 @@ export function preferenceLoss(
   const out = new Out(options.out, logps);
   const results = new PreferenceResults(out, batch, tokens);
   const native = out.settle([['logps', logps], ['refLogps', refLogps], ...batch.inputs]);
+  const debug = checkDebug(options);
+  if (debug) lookThrough(logpsNumbers(logps, refLogps, batch.args[1] as Uint8Array | undefined));
   check(native[call](...batch.args, ...args, logps, refLogps, ...results.args));
-  return results.result();
+  return lookedThrough(debug, () => results.result())();
 }

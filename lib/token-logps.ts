@@ -3,6 +3,15 @@ import { boolean, checkOptions, float32 } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
 import {
+  backwardNumbers,
+  checkDebug,
+  type DebugOption,
+  logitsNumbers,
+  lookedThrough,
+  lookThrough,
+  rowsRead,
+} from './finite.js';
+import {
   checkLogits,
   checkTemperature,
   gradLogitsOf,
@@ -30,7 +39,7 @@ export interface Logps {
 }
 
 /** What `tokenLogps` takes. */
-export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions {
+export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions, DebugOption {
   entropy?: boolean | undefined;
   out?: LogpsOut | undefined;
 }
@@ -39,7 +48,8 @@ export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, LabelO
 export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray>
   extends LogitsHead<L>,
     TemperatureOption,
-    LabelOptions {
+    LabelOptions,
+    DebugOption {
   /** [N], of the forward pass over the same logits. */
   lse: Float32Array;
   /** [N], the gradient of the loss at each log-prob. */
@@ -47,7 +57,7 @@ export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray>
   out?: { gradLogits?: L | undefined } | undefined;
 }
 
-const HEAD_OPTIONS = [...LOGITS_HEAD, ...LABEL_OPTIONS];
+const HEAD_OPTIONS = [...LOGITS_HEAD, ...LABEL_OPTIONS, 'debug'];
 const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy', 'out']);
 const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'lse', 'gradLogps', 'out']);
 export const FORWARD_OUT = new Set(['logps', 'lse', 'entropy']);
@@ -72,11 +82,18 @@ function forward(given: TokenLogpsOptions, when: When): Call<Logps> {
   const labels = checkLabels(options);
   const head = checkLogits(options, labels.count, checkTemperature(options));
   const entropy = boolean('entropy', options.entropy, false);
+  const debug = checkDebug(options);
   const out = new Out(options.out, labels.labels, when);
   const results = logpsOf(out, labels.count, entropy);
   const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  if (debug) lookThrough(logitsNumbers(head.args, rowsRead(labels, true)));
   const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
-  return callOf(native, 'tokenLogps', args, () => ownLogps(results));
+  return callOf(
+    native,
+    'tokenLogps',
+    args,
+    lookedThrough(debug, () => ownLogps(results)),
+  );
 }
 
 function backward(given: TokenLogpsBackwardOptions, when: When): Call<{ gradLogits: FloatArray }> {
@@ -85,6 +102,7 @@ function backward(given: TokenLogpsBackwardOptions, when: When): Call<{ gradLogi
   const head = checkLogits(options, labels.count, checkTemperature(options));
   const lse = float32('lse', options.lse, labels.count);
   const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
+  const debug = checkDebug(options);
   const out = new Out(options.out, labels.labels, when);
   const gradLogits = gradLogitsOf(head, out);
   const inputs = [
@@ -95,8 +113,10 @@ function backward(given: TokenLogpsBackwardOptions, when: When): Call<{ gradLogi
     ['gradLogps', gradLogps],
   ] as const;
   const native = out.settle(inputs, ['gradLogits', 'logits']);
+  if (debug) lookThrough([...logitsNumbers(head.args, rowsRead(labels, false)), ...backwardNumbers(labels, options)]);
   const args = [...head.args, ...labels.args, lse, gradLogps, gradLogits] as const;
-  return callOf(native, 'tokenLogpsBackward', args, () => ({ gradLogits }));
+  const finish = lookedThrough(debug, () => ({ gradLogits }), [false, ...head.args]);
+  return callOf(native, 'tokenLogpsBackward', args, finish);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { boolean, checkOptions, float32, lengthOf, mask, offsets, oneOf } from './checks.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from './device.js';
 import { check } from './errors.js';
+import { checkDebug, type DebugOption, logpsNumbers, lookThrough } from './finite.js';
 import type { TurnArgs } from './native.js';
 import { freshFloat32 } from './out.js';
 import { nativeFor } from './place.js';
@@ -8,7 +9,7 @@ import { nativeFor } from './place.js';
 /** What a turn's ratios become: their mean (the paper's advantage) or their sum. */
 export type Reduction = 'mean' | 'sum';
 
-export interface TurnOptions {
+export interface TurnOptions extends DebugOption {
   /** [N]; 0 drops a token. */
   mask?: Uint8Array | undefined;
   /** [T + 1], the tokens of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
@@ -33,7 +34,7 @@ export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   gradAdvantages: Float32Array;
 }
 
-const TURN_OPTIONS = ['mask', 'turnOffsets', 'reduction', 'allowEmptyTurns'];
+const TURN_OPTIONS = ['mask', 'turnOffsets', 'reduction', 'allowEmptyTurns', 'debug'];
 const FORWARD_OPTIONS = new Set([...TURN_OPTIONS, 'logps', 'refLogps']);
 const BACKWARD_OPTIONS = new Set([...TURN_OPTIONS, 'gradAdvantages']);
 
@@ -75,8 +76,11 @@ export function turnAdvantages(
     ['turnOffsets', turnOffsets],
     ['mask', options.mask],
   ]);
+  const debug = checkDebug(options);
+  if (debug) lookThrough(logpsNumbers(logps, refLogps, options.mask));
   const advantages = freshFloat32(logps, lengthOf(turnOffsets) - 1);
   check(native.turnAdvantages(...args, logps, refLogps, advantages));
+  if (debug) lookThrough([{ name: 'the advantages', array: advantages, unit: 'turn' }]);
   return advantages;
 }
 
@@ -109,7 +113,10 @@ export function turnAdvantagesBackward(
     ['gradAdvantages', gradAdvantages],
     ['mask', options.mask],
   ]);
+  const debug = checkDebug(options);
+  if (debug) lookThrough([{ name: 'gradAdvantages', array: gradAdvantages, unit: 'turn' }]);
   const gradLogps = freshFloat32(turnOffsets, tokens);
   check(native.turnAdvantagesBackward(...args, gradAdvantages, gradLogps));
+  if (debug) lookThrough([{ name: 'gradLogps', array: gradLogps, unit: 'row' }]);
   return gradLogps;
 }

@@ -4,6 +4,15 @@ import { boolean, float32 } from './checks.js';
 import type { DType, FloatArray } from './dtypes.js';
 import { typeError } from './errors.js';
 import {
+  checkDebug,
+  type DebugOption,
+  headNumbers,
+  lookedThrough,
+  lookThrough,
+  referenceNumbers,
+  rowsRead,
+} from './finite.js';
+import {
   type CheckedLinear,
   type CheckedLogits,
   checkLinear,
@@ -41,7 +50,7 @@ export type Reference =
   | { refLogits: FloatArray; refDtype?: DType | undefined }
   | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined };
 
-export interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions {
+export interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
   turnOffsets: Int32Array;
 }
@@ -62,7 +71,7 @@ export type UpdateResult = PreferenceResult & { logps: Float32Array };
 const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
 
-export const UPDATE_OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'out'] as const;
+export const UPDATE_OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
 export const UPDATE_OUT = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
 
 type Given = Partial<Record<(typeof UPDATE_OPTIONS)[number], unknown>>;
@@ -160,6 +169,7 @@ export function updateOf(
   const reference = checkReference(given, labels.count, head, temperature);
   const batch = checkBatch(options, labels.count, labels.mask, name === 'criticUpdate');
   const accumulate = boolean('accumulate', given.accumulate, false);
+  const debug = checkDebug(options);
 
   const out = new Out(given.out as object | undefined, labels.labels, when);
   const logps = out.float32('logps', labels.count);
@@ -169,6 +179,10 @@ export function updateOf(
   const native = out.settle(inputs, ['gradLogits', 'logits']);
 
   const headArgs: HeadArgs = 'hidden' in head ? [true, ...head.args] : [false, ...head.args];
+  if (debug) {
+    const read = rowsRead(labels, false);
+    lookThrough([...headNumbers(headArgs, read), ...referenceNumbers(reference.args, read, REF_NAMES)]);
+  }
   const args = [
     ...headArgs,
     ...labels.args,
@@ -179,7 +193,8 @@ export function updateOf(
     ...results.args,
     ...gradients.args,
   ] as const;
-  return callOf(native, name, args, () => Object.assign(results.result(), { logps: own(logps) }, gradients.own()));
+  const finish = () => Object.assign(results.result(), { logps: own(logps) }, gradients.own());
+  return callOf(native, name, args, lookedThrough(debug, finish, headArgs));
 }
 
 interface Gradients {
