@@ -15,11 +15,15 @@ export function checkOptions<T>(
   when: When = 'now',
   knownOut?: ReadonlySet<string>,
 ): T {
-  if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', call, given));
+  const called = when === 'later' ? `${call}Async` : call;
+  if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
   const options = copyOf(given, when === 'later' ? [...known, 'signal'] : known) as Record<string, unknown>;
   for (const name in options) {
     if (!known.has(name) && !(when === 'later' && name === 'signal')) {
-      throw typeError('ERR_UNKNOWN_OPTION', `Expected a known option for ${call} but received ${JSON.stringify(name)}`);
+      throw typeError(
+        'ERR_UNKNOWN_OPTION',
+        `Expected a known option for ${called} but received ${JSON.stringify(name)}`,
+      );
     }
   }
   const { out } = options;

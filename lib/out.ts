@@ -7,7 +7,7 @@ import { rangeError, typeError } from './errors.js';
 import type { Native } from './native.js';
 import { nativeFor } from './place.js';
 
-type View = ArrayBufferView & { length: number };
+export type View = ArrayBufferView & { length: number };
 type Named = readonly [name: string, view: View | undefined];
 type Taken = readonly [name: string, view: View];
 
@@ -45,6 +45,7 @@ export class Out {
   private used = 0;
   private readonly given: Readonly<Record<string, unknown>>;
   private readonly taken: Taken[] = [];
+  private inputs: Inputs = [];
 
   /** `out` has been read and holds known names; `input` tells where fresh results are to be. */
   constructor(
@@ -92,6 +93,7 @@ export class Out {
   /** The native code for arrays that are where these are. `inPlace`: an input that one result may be, exactly. */
   settle(inputs: Inputs, inPlace?: readonly [out: string, input: string]): Native {
     const { taken } = this;
+    this.inputs = inputs;
     const native = nativeFor(inputs, taken);
     if (taken.length === 0) return native;
     const places = [...inputs, ...taken].map(([name, view]) => ({ name, ...(view && bytesOf(view)) }));
@@ -109,5 +111,15 @@ export class Out {
       }
     }
     return native;
+  }
+
+  /** The caller's buffers for results. */
+  buffers(): readonly Taken[] {
+    return this.taken;
+  }
+
+  /** All of the caller's arrays. */
+  arrays(): View[] {
+    return [...this.inputs, ...this.taken].flatMap(([, view]) => view ?? []);
   }
 }

@@ -194,7 +194,7 @@ export function updateOf(
     ...gradients.args,
   ] as const;
   const finish = () => Object.assign(results.result(), { logps: own(logps) }, gradients.own());
-  return callOf(native, name, args, lookedThrough(debug, finish, headArgs));
+  return callOf(native, name, args, out, lookedThrough(debug, finish, headArgs));
 }
 
 interface Gradients {

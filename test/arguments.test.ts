@@ -118,6 +118,8 @@ describe.each(SUBJECTS)('$name', (subject) => {
     const described = subject.arguments.filter(({ path }) => path.length === 1).map(({ name }) => name);
     expect([...options.reads.keys()].sort()).toEqual(described.toSorted());
     expect([...results.reads.keys()]).toEqual(expect.arrayContaining(outs));
+    // Whether a call that runs later was cancelled already is asked before all else.
+    options.reads.delete('signal');
     expect(new Set([...options.reads.values(), ...results.reads.values()])).toEqual(new Set([1]));
   });
 

@@ -39,7 +39,8 @@ const MATRICES: Record<string, [unit: string, width?: (options: Options) => numb
 const MASKED_WORDS = ['logits', 'refLogits', 'bias', 'refBias'];
 const lengthOf = (array: unknown) => (array as Float32Array).length;
 
-const subjects = SUBJECTS.filter(({ arguments: all }) => all.some(({ name }) => name === 'debug'));
+const operations = SUBJECTS.filter(({ arguments: all }) => all.some(({ name }) => name === 'debug'));
+const subjects = operations.filter(({ name }) => !name.endsWith(', later'));
 
 describe.each(subjects)('$name', ({ call, valid }) => {
   const debug = (options: Options) => call({ ...options, debug: 'finite' } as never);
@@ -101,8 +102,33 @@ describe.each(subjects)('$name', ({ call, valid }) => {
   });
 });
 
+const twins = operations.filter(({ name }) => name.endsWith(', later'));
+
+describe.runIf(twins.length > 0).each(twins)('$name', ({ call, valid }) => {
+  const debug = (options: Options) => call({ ...options, debug: 'finite' } as never) as Promise<unknown>;
+
+  it('looks through inputs before it runs and through results after it', async () => {
+    expect(await debug(valid())).toEqual(await call(valid() as never));
+    const head = valid().logits === undefined ? 'hidden' : 'logits';
+    const options = { ...valid(), [head]: (valid()[head] as Float32Array).with(1, NaN) };
+    const bytes = bytesIn(options);
+    await expect(debug(options)).rejects.toMatchObject({
+      code: 'ERR_NOT_FINITE',
+      message: message(head, NaN, 'row 0, column 1'),
+    });
+    expect(bytes.every(([now, before]) => now.every((byte, k) => byte === before[k]))).toBe(true);
+    if (head === 'hidden' || valid().lse !== undefined) return;
+    const masked = (valid().logits as Float32Array).fill(-Infinity, 0, 2);
+    const found = debug({ ...valid(), logits: masked.fill(-Infinity) });
+    await expect(found).rejects.toMatchObject({
+      code: 'ERR_NOT_FINITE',
+      message: expect.stringMatching(/for (?!logits)/),
+    });
+  });
+});
+
 it('is an option of every operation over numbers', () => {
-  const without = SUBJECTS.filter((subject) => !subjects.includes(subject)).map(({ call }) => call.name);
+  const without = SUBJECTS.filter((subject) => !operations.includes(subject)).map(({ call }) => call.name);
   expect([...new Set(without)]).toEqual([
     'rankCandidates',
     'samplePairs',

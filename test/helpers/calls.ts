@@ -335,7 +335,7 @@ const checks: Subject[] = [
   }),
 ];
 
-export const SUBJECTS: Subject[] = [
+const OPERATIONS: Subject[] = [
   ...rows,
   ...losses,
   ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),
@@ -343,6 +343,19 @@ export const SUBJECTS: Subject[] = [
   ...selections,
   ...checks,
 ];
+
+const asyncTwins: Record<string, unknown> = sweetRl;
+
+/** The same call run later, with an AbortSignal beside the options. */
+function twinOf(subject: Subject): Subject[] {
+  const call = asyncTwins[`${subject.call.name}Async`] as Subject['call'] | undefined;
+  if (call === undefined) return [];
+  const signal = ofType((value) => value === undefined);
+  const all = [...subject.arguments, { path: ['signal'], name: 'signal', kind: signal }];
+  return [{ ...subject, name: `${subject.name}, later`, call, arguments: all }];
+}
+
+export const SUBJECTS: Subject[] = [...OPERATIONS, ...OPERATIONS.flatMap(twinOf)];
 
 // ── functions whose arguments stand one after the other: the root is the list of them
 
