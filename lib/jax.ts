@@ -4,6 +4,7 @@
 import type * as jaxJs from '@jax-js/jax';
 import type { Array as JaxArray, JsTree } from '@jax-js/jax';
 import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, policyInPlace } from './adapter.js';
+import { isRecord } from './checks.js';
 import { expected, typeError } from './errors.js';
 import type { UpdateResult } from './update.js';
 
@@ -27,7 +28,7 @@ function valueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], 
   forward: Forward<P, I>,
   update: InPlaceUpdate<Batch>,
 ): ValueAndGrad<P, I, Batch> {
-  const { vjp, numpy, tree } = (jax ?? {}) as Partial<Jax>;
+  const { vjp, numpy, tree } = (isRecord(jax) ? jax : {}) as Partial<Jax>;
   if (typeof vjp !== 'function' || !numpy || !tree) {
     throw typeError('ERR_ARG_TYPE', expected('the module of jax-js', 'jax', jax));
   }

@@ -4,8 +4,10 @@
  * not described in helpers/calls.ts fails here.
  */
 import * as sweetRl from 'sweet-rl';
+import * as jax from 'sweet-rl/jax';
 import * as safetensors from 'sweet-rl/safetensors';
 import * as shm from 'sweet-rl/shm';
+import * as tfjs from 'sweet-rl/tfjs';
 import { describe, expect, it } from 'vitest';
 import {
   type Argument,
@@ -242,7 +244,9 @@ describe.each(POSITIONAL)('$name', ({ call, valid, arguments: all }) => {
 
 it('is written for every function', () => {
   const called = new Set([...SUBJECTS.map(({ call }) => call.name), ...POSITIONAL.map(({ name }) => name)]);
-  const functions = [sweetRl, shm, safetensors].flatMap((module) => Object.entries(module as Record<string, unknown>));
+  const functions = [sweetRl, jax, tfjs, shm, safetensors].flatMap((module) =>
+    Object.entries(module as Record<string, unknown>),
+  );
   const missing = functions.filter(([name, value]) => typeof value === 'function' && !called.has(name));
   // Classes have tests of their own; these two take nothing.
   const others = ['CudaError', 'DeviceBuffer', 'SharedMapping', 'SweetError', 'backends', 'threads'];

@@ -1,8 +1,10 @@
 /** A valid call of every public function that takes options, and what each of its arguments may be. */
 import { constants } from 'node:buffer';
 import * as sweetRl from 'sweet-rl';
+import * as jax from 'sweet-rl/jax';
 import * as safetensors from 'sweet-rl/safetensors';
 import * as shm from 'sweet-rl/shm';
+import * as tfjs from 'sweet-rl/tfjs';
 import {
   type Argument,
   array,
@@ -406,7 +408,51 @@ const secondTurn = [0, 0, 'turns', 1] as const;
 
 const TENSORS = 'Float32Array Float64Array BigInt64Array BigUint64Array Int32Array Uint32Array Int16Array Uint8Array';
 
+const never = ofType(() => false);
+const jaxModule = () => ({ vjp: () => {}, numpy: {}, tree: {} });
+const tensorflow = () => ({
+  customGrad: (op: (logits: unknown, save: () => void) => { value: unknown }) => (x: unknown) => op(x, () => {}).value,
+  scalar: (value: number) => value,
+  tensor: (values: Float32Array) => values,
+  mul: () => {},
+});
+const tensor = () => ({ dtype: 'float32', shape: [5, 2], dataSync: () => ones(10) });
+const adapterBatch = () => ({ ...updateRows(), refLogps: new Float32Array(5), ...trajectories() });
+
+/** The functions of the adapters to frameworks, without the frameworks. */
+const ADAPTERS: Positional[] = [
+  ...[jax.criticValueAndGrad, jax.policyValueAndGrad].map((call) => ({
+    name: call.name,
+    call: call as never,
+    valid: () => [jaxModule(), () => {}],
+    arguments: [argument([0], 'jax', never), argument([1], 'forward', ofType(isFunction))],
+  })),
+  ...[tfjs.criticLoss, tfjs.policyLoss].map((call) => ({
+    name: call.name,
+    call: call as never,
+    valid: () => {
+      const { trajectoryOffsets, ...ofTurnsAlone } = adapterBatch();
+      return [tensorflow(), tensor(), call.name === 'criticLoss' ? adapterBatch() : ofTurnsAlone, () => {}];
+    },
+    arguments: [
+      argument([0], 'tf', never),
+      argument([1], 'logits', never),
+      argument([1, 'shape'], 'logits.shape', list),
+      argument([1, 'dataSync'], 'logits.dataSync', ofType(isFunction)),
+      argument([2], 'batch', record),
+      argument([2, 'beta'], 'beta', positive),
+      argument([2, 'labels'], 'labels', labels.labels!),
+      argument(
+        [3],
+        'onResult',
+        ofType((x) => x === undefined || isFunction(x)),
+      ),
+    ],
+  })),
+];
+
 export const POSITIONAL: Positional[] = [
+  ...ADAPTERS,
   {
     name: 'packTurns',
     call: sweetRl.packTurns as never,
