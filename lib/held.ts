@@ -16,6 +16,18 @@ function getter(prototype: object, name: string): (self: never) => unknown {
   return (self) => get?.call(self);
 }
 
+// The collector counts a pin's bytes once more and starts as if they had been allocated. So pins are used again while they
+// are there; what nobody holds goes with the next collection.
+const pins = new WeakMap<ArrayBuffer, WeakRef<ArrayBuffer>>();
+
+function pinOf(buffer: ArrayBuffer, native: Native): ArrayBuffer | undefined {
+  const earlier = pins.get(buffer)?.deref();
+  if (earlier !== undefined && buffer.byteLength > 0) return earlier;
+  const pin = native.pin(buffer);
+  if (pin !== undefined) pins.set(buffer, new WeakRef(pin));
+  return pin;
+}
+
 export class Held {
   /** Copies that stand for arrays whose memory may go away. */
   private readonly copies = new Map<View, View>();
@@ -48,7 +60,7 @@ export class Held {
   private pinned(buffer: ArrayBufferLike): ArrayBufferLike | undefined {
     if (!types.isArrayBuffer(buffer)) return buffer; // shared memory cannot be taken away
     // A resizable buffer that shrinks loses its memory, whoever else uses that.
-    return isResizable(buffer) ? undefined : this.native.pin(buffer);
+    return isResizable(buffer) ? undefined : pinOf(buffer, this.native);
   }
 
   /** The arguments as the native code gets them. */
