@@ -72,7 +72,10 @@ bool is_sound(Napi::Env env) {
 Napi::Value bind_pin(const Napi::CallbackInfo& info) {
   static const Engine engine;
   static const bool usable = engine.complete() && is_sound(info.Env());
-  if (!usable) return info.Env().Undefined();
+  bool detached = true;
+  if (napi_is_detached_arraybuffer(info.Env(), info[0], &detached) != napi_ok || detached || !usable) {
+    return info.Env().Undefined();
+  }
   return Napi::Value(info.Env(), engine.buffer_over(engine.current_isolate(), engine.store_of(info[0])).value);
 }
 

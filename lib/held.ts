@@ -10,6 +10,18 @@ import type { Out, View } from './out.js';
 // Whatever a caller's object puts in front of it.
 const isResizable = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'resizable')?.get ?? (() => false);
 
+// The collector counts a pin's bytes once more and starts as if they had been allocated. So pins are used again while they
+// are there; what nobody holds goes with the next collection.
+const pins = new WeakMap<ArrayBuffer, WeakRef<ArrayBuffer>>();
+
+function pinOf(buffer: ArrayBuffer, native: Native): ArrayBuffer | undefined {
+  const earlier = pins.get(buffer)?.deref();
+  if (earlier !== undefined && buffer.byteLength > 0) return earlier;
+  const pin = native.pin(buffer);
+  if (pin !== undefined) pins.set(buffer, new WeakRef(pin));
+  return pin;
+}
+
 export class Held {
   /** Copies that stand for arrays whose memory may go away. */
   private readonly copies = new Map<View, View>();
@@ -42,7 +54,7 @@ export class Held {
   private pinned(buffer: ArrayBufferLike): ArrayBufferLike | undefined {
     if (!types.isArrayBuffer(buffer)) return buffer; // shared memory cannot be taken away
     // A resizable buffer that shrinks loses its memory, whoever else uses that.
-    return isResizable.call(buffer) ? undefined : this.native.pin(buffer);
+    return isResizable.call(buffer) ? undefined : pinOf(buffer, this.native);
   }
 
   /** The arguments as the native code gets them. */
