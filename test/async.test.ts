@@ -11,7 +11,8 @@ import { forEachBackend, THREAD_COUNTS } from './helpers/machine.ts';
 import { resultOf, runNode } from './helpers/processes.ts';
 import { DTYPES } from './helpers/storage.ts';
 
-// Functions are looked up by the names of cases.
+// Functions are looked up by the names of cases: tokenLogpsAsync, tokenLogpsBackwardAsync, linearLogpsAsync,
+// linearLogpsBackwardAsync, criticUpdateAsync and policyUpdateAsync.
 const sweetRl = { ...namespace };
 
 type Results = Record<string, Float32Array | Uint16Array | number>;
@@ -318,10 +319,8 @@ describe('memory', () => {
       for (const call of callCases('float32')) {
         const results = Object.entries(sweetRl[call.name](call.options())).filter(([, value]) => ArrayBuffer.isView(value));
         for (const [name, array] of results) {
-          for (const way in takers) {
-            const error = await taken(call, way, name, array);
-            if (!error.startsWith('ERR_DETACHED') || !error.includes('out.' + name + ' ')) wrong.push([call.title, name, way, error]);
-          }
+          const error = await taken(call, 'cloned', name, array);
+          if (!error.startsWith('ERR_DETACHED') || !error.includes('out.' + name + ' ')) wrong.push([call.title, name, error]);
         }
       }
       console.log(JSON.stringify(wrong));`);
