@@ -120,7 +120,7 @@ class Conductor {
   }
 
   /** The same, and when it returns nothing of the job's memory is touched any more. */
-  void forget(Job* job) {
+  void forget(Job* job) noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
     job->cancelled = true;
     unqueue(job);
@@ -147,7 +147,7 @@ class Conductor {
     return true;
   }
 
-  Job* take() {
+  Job* take() noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
     work_.wait(lock, [this] { return !turns_.empty(); });
     Environment* const owner = turns_.pop();
