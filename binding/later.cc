@@ -1,15 +1,11 @@
 #include "later.h"
 
-#include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <system_error>
 #include <thread>
-#include <unordered_map>
 #include <utility>
-#include <vector>
 
 #include "../native/cancel.h"
 #include "args.h"
@@ -18,30 +14,83 @@ namespace sweet {
 
 namespace {
 
-struct Environment;
+/** First in, first out; links its elements by their `next`, so that it never needs memory. */
+template <class T>
+class Queue {
+ public:
+  bool empty() const { return first_ == nullptr; }
 
-struct Job {
-  Environment* owner;
-  uint32_t number;
-  Call call;
-  napi_ref done = nullptr;
-  std::atomic<bool> cancelled{false};
-  Status status = {};
+  void push(T* element) {
+    element->next = nullptr;
+    T** end = &first_;
+    while (*end) end = &(*end)->next;
+    *end = element;
+  }
 
-  Job(Environment* environment, uint32_t id, Call function)
-      : owner(environment), number(id), call(std::move(function)) {}
+  T* pop() {
+    T* const element = first_;
+    if (element) first_ = element->next;
+    return element;
+  }
+
+  /** False if it was not there. */
+  bool remove(T* element) {
+    for (T** at = &first_; *at; at = &(*at)->next) {
+      if (*at != element) continue;
+      *at = element->next;
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  T* first_ = nullptr;
 };
 
-/** What an environment has under way. The conductor's lock guards `waiting` and `ended`. */
+struct Job;
+
+/** Ends a job with its environment, see guard(). */
+struct Guard {
+  Job* job;  // null once the job is over
+};
+
+/** What an environment has under way. The conductor's lock guards the queues and what links environments. */
 struct Environment {
   napi_env env;
   napi_threadsafe_function wake = nullptr;
-  std::unordered_map<uint32_t, Job*> jobs;
+  Job* jobs = nullptr;  // all, the newest first
   uint32_t last_number = 0;
-  std::deque<Job*> waiting;
-  std::vector<Job*> ended;
+  Queue<Job> waiting, over;
+  Environment* next = nullptr;
 
   explicit Environment(napi_env its_env) : env(its_env) {}
+};
+
+struct Job {
+  Environment* const owner;
+  const uint32_t number;
+  const Call call;
+  napi_ref done = nullptr, guarding = nullptr;
+  Guard* guard = nullptr;
+  std::atomic<bool> cancelled{false};
+  Status status = {};
+  Job* next = nullptr;                     // in a queue
+  Job *older = nullptr, *newer = nullptr;  // of the owner's jobs
+
+  Job(Environment* environment, Call function)
+      : owner(environment), number(++environment->last_number), call(std::move(function)), older(environment->jobs) {
+    if (older) older->newer = this;
+    owner->jobs = this;
+  }
+  ~Job() {
+    if (guard) guard->job = nullptr;
+    napi_delete_reference(owner->env, done);
+    if (guarding) napi_delete_reference(owner->env, guarding);
+    if (older) older->newer = newer;
+    (newer ? newer->older : owner->jobs) = older;
+  }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
 };
 
 class Conductor {
@@ -50,10 +99,18 @@ class Conductor {
   bool add(Job* job) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!started_ && !start()) return false;
-    if (job->owner->waiting.empty()) turns_.push_back(job->owner);
-    job->owner->waiting.push_back(job);
+    if (job->owner->waiting.empty()) turns_.push(job->owner);
+    job->owner->waiting.push(job);
     work_.notify_one();
     return true;
+  }
+
+  /** On the caller's thread. */
+  void run(Job* job) {
+    const Cancellable cancellable(&job->cancelled);
+    job->status = job->call();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    end(job);
   }
 
   void cancel(Job* job) {
@@ -62,32 +119,27 @@ class Conductor {
     if (unqueue(job)) end(job);
   }
 
-  /** The same, and nothing of the job's memory is touched any more when it returns. */
-  void forget(Job* job) {
+  /** The same, and when it returns nothing of the job's memory is touched any more. */
+  void forget(Job* job) noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
     job->cancelled = true;
     unqueue(job);
-    idle_.wait(lock, [&] { return running_ != job; });
-    std::vector<Job*>& ended = job->owner->ended;
-    ended.erase(std::remove(ended.begin(), ended.end(), job), ended.end());
+    ended_.wait(lock, [&] { return running_ != job; });
+    job->owner->over.remove(job);
   }
 
-  std::vector<Job*> take_ended(Environment* owner) {
+  /** Null if no job is over. */
+  Job* next_over(Environment* owner) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return std::exchange(owner->ended, {});
-  }
-
-  /** On the caller's thread, where there is no other. */
-  void run_here(Job* job) {
-    job->status = job->call();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    end(job);
+    return owner->over.pop();
   }
 
  private:
   bool start() {
     try {
-      std::thread([this] { work(); }).detach();
+      std::thread([this] {
+        for (;;) run(take());
+      }).detach();
     } catch (const std::system_error&) {
       return false;
     }
@@ -95,46 +147,33 @@ class Conductor {
     return true;
   }
 
-  void work() {
+  Job* take() noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      work_.wait(lock, [this] { return !turns_.empty(); });
-      Environment* const owner = turns_.front();
-      turns_.pop_front();
-      running_ = owner->waiting.front();
-      owner->waiting.pop_front();
-      if (!owner->waiting.empty()) turns_.push_back(owner);
-      lock.unlock();
-      {
-        const Cancellable cancellable(&running_->cancelled);
-        running_->status = running_->call();
-        lock.lock();
-        end(std::exchange(running_, nullptr));
-        idle_.notify_all();
-        lock.unlock();
-      }
-      lock.lock();
-    }
+    work_.wait(lock, [this] { return !turns_.empty(); });
+    Environment* const owner = turns_.pop();
+    running_ = owner->waiting.pop();
+    if (!owner->waiting.empty()) turns_.push(owner);
+    return running_;
   }
 
   bool unqueue(Job* job) {
-    std::deque<Job*>& waiting = job->owner->waiting;
-    const auto at = std::find(waiting.begin(), waiting.end(), job);
-    if (at == waiting.end()) return false;
-    waiting.erase(at);
-    if (waiting.empty()) turns_.erase(std::find(turns_.begin(), turns_.end(), job->owner));
+    Environment* const owner = job->owner;
+    if (!owner->waiting.remove(job)) return false;
+    if (owner->waiting.empty()) turns_.remove(owner);
     return true;
   }
 
   void end(Job* job) {
     if (job->cancelled) job->status = {Code::cancelled};
-    job->owner->ended.push_back(job);
+    if (job == running_) running_ = nullptr;
+    job->owner->over.push(job);
     napi_call_threadsafe_function(job->owner->wake, nullptr, napi_tsfn_nonblocking);
+    ended_.notify_all();
   }
 
   std::mutex mutex_;
-  std::condition_variable work_, idle_;
-  std::deque<Environment*> turns_;  // those with waiting jobs, the next one first
+  std::condition_variable work_, ended_;
+  Queue<Environment> turns_;  // of those with waiting jobs
   Job* running_ = nullptr;
   bool started_ = false;
 };
@@ -145,34 +184,42 @@ Conductor& conductor() {
   return *instance;
 }
 
-void release(Job* job) {
-  napi_delete_reference(job->owner->env, job->done);
-  job->owner->jobs.erase(job->number);
-  delete job;
+/** Ends the job before its environment ends, or does nothing where it is over. */
+void end_guarded(void* data) {
+  Guard* const guard = static_cast<Guard*>(data);
+  if (guard->job) {
+    conductor().forget(guard->job);
+    delete guard->job;
+  }
+  delete guard;
 }
 
 /**
- * One hook a job: hooks run in reverse order, so that memory which has a hook of its own, being older than the job, is
- * still there.
+ * An environment that ends lets go of memory that belongs to addons, the newest first, even before it runs its hooks.
+ * So a job has a piece of such memory, newer than all that it was given.
  */
-void end_with_environment(void* argument) {
-  Job* const job = static_cast<Job*>(argument);
-  conductor().forget(job);
-  release(job);
+void guard(Napi::Env env, Job* job) {
+  job->guard = new Guard{job};
+  const napi_finalize finalize = [](napi_env, void* data, void*) { end_guarded(data); };
+  napi_value buffer = nullptr;
+  if (napi_create_external_buffer(env, sizeof(Guard), job->guard, finalize, nullptr, &buffer) == napi_ok) {
+    napi_create_reference(env, buffer, 1, &job->guarding);
+  } else {
+    napi_add_env_cleanup_hook(env, end_guarded, job->guard);  // Electron has no such memory
+  }
 }
 
 void settle(napi_env env, napi_value, void* context, void*) {
   if (env == nullptr) return;
   Environment* const owner = static_cast<Environment*>(context);
-  for (Job* const job : conductor().take_ended(owner)) {
+  while (Job* const job = conductor().next_over(owner)) {
     const Napi::HandleScope scope(env);
     napi_value done = nullptr, undefined = nullptr;
     napi_get_reference_value(env, job->done, &done);
     napi_get_undefined(env, &undefined);
     const napi_value status = answer(env, job->status);
-    napi_remove_env_cleanup_hook(env, end_with_environment, job);
-    release(job);
-    if (owner->jobs.empty()) napi_unref_threadsafe_function(env, owner->wake);
+    delete job;
+    if (!owner->jobs) napi_unref_threadsafe_function(env, owner->wake);
     napi_call_function(env, undefined, done, 1, &status, nullptr);
   }
 }
@@ -193,13 +240,13 @@ Environment* environment_of(Napi::Env env) {
 
 Napi::Value run_later(Napi::Env env, Call call, napi_value done) {
   Environment* const owner = environment_of(env);
-  Job* const job = new Job(owner, ++owner->last_number, std::move(call));
+  if (!owner->jobs) napi_ref_threadsafe_function(env, owner->wake);
+  Job* const job = new Job(owner, std::move(call));
   napi_create_reference(env, done, 1, &job->done);
-  if (owner->jobs.empty()) napi_ref_threadsafe_function(env, owner->wake);
-  owner->jobs[job->number] = job;
-  napi_add_env_cleanup_hook(env, end_with_environment, job);
-  if (!conductor().add(job)) conductor().run_here(job);
-  return Napi::Number::New(env, job->number);
+  guard(env, job);
+  const uint32_t number = job->number;
+  if (!conductor().add(job)) conductor().run(job);
+  return Napi::Number::New(env, number);
 }
 
 const char kLater = 0;
@@ -211,9 +258,10 @@ void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*
 }
 
 Napi::Value bind_cancel(const Napi::CallbackInfo& info) {
-  const std::unordered_map<uint32_t, Job*>& jobs = environment_of(info.Env())->jobs;
-  const auto found = jobs.find(info[0].As<Napi::Number>().Uint32Value());
-  if (found != jobs.end()) conductor().cancel(found->second);
+  const uint32_t number = info[0].As<Napi::Number>().Uint32Value();
+  Job* job = environment_of(info.Env())->jobs;
+  while (job && job->number != number) job = job->older;
+  if (job) conductor().cancel(job);
   return info.Env().Undefined();
 }
 

@@ -261,6 +261,29 @@ it('has rows for calls that there are', () => {
   expect(Object.keys(ROWS).sort()).toEqual(subjects.map(({ name }) => name).sort());
 });
 
+/** The same tables for the forms that run later: the same errors as rejections, and nothing written either. */
+const twins: Record<string, unknown> = { ...sweetRl };
+
+describe.each(subjects.filter(({ call }) => `${call.name}Async` in twins))('$name, later', ({ call, valid, rows }) => {
+  const later = twins[`${call.name}Async`] as (options: unknown) => Promise<unknown>;
+  const rejectionOf = (options: unknown): Promise<Error> =>
+    later(options).then(
+      () => Promise.reject(new Error('the promise was fulfilled')),
+      (error) => error,
+    );
+
+  it('takes the call that the rows change', async () => {
+    await expect(later(valid())).resolves.toBeDefined();
+  });
+
+  it.each(rows)('$what', async ({ change, ...expected }) => {
+    const options: Options = { ...valid(), ...change };
+    const bytes = bytesIn(options);
+    expectError(await rejectionOf(options), expected);
+    for (const [now, before] of bytes) expect(now).toEqual(before);
+  });
+});
+
 describe('packTurns', () => {
   const agent = { tokens: [3, 4], agent: true };
   const human = { tokens: [1, 2], agent: false };

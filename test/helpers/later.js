@@ -2,12 +2,12 @@
 
 /** Numbers that look random, in any storage type: 16 bits of sign, exponents near 1 and mantissas of either type. */
 function numbers(length, dtype, seed = 1) {
-  const wave = (i) => Math.sin(seed + i * 1.7) * 3;
-  if (dtype === 'float32') return Float32Array.from({ length }, (_, i) => wave(i));
-  return Uint16Array.from(
-    { length },
-    (_, i) => ((i * 7919 + seed) % 3 === 0 ? 0xbc00 : 0x3c00) + ((i * 104729) % 0x3ff),
-  );
+  const array = dtype === 'float32' ? new Float32Array(length) : new Uint16Array(length);
+  for (let i = 0, x = seed; i < length; i++) {
+    x = (x * 7919 + 104_729) % 1_048_573;
+    array[i] = dtype === 'float32' ? x / 174_763 - 3 : (x % 3 === 0 ? 0xbc00 : 0x3c00) + (x % 0x3ff);
+  }
+  return array;
 }
 
 const integers = (length, below, seed = 3) => Int32Array.from({ length }, (_, i) => (i * 7919 + seed) % below);
@@ -69,8 +69,7 @@ const LARGE = {
   hidden: { rows: 1024, vocab: 16_384, width: 256 },
 };
 
-/** A call that takes long enough to do something meanwhile; always the same arrays. */
-export function largeCall(name) {
+function largeOptions(name) {
   const head = name.startsWith('token') ? 'logits' : 'hidden';
   const options = optionsOf(name, head, LARGE[head]);
   if (name.endsWith('Update')) {
@@ -78,5 +77,13 @@ export function largeCall(name) {
     Object.assign(options, { turnOffsets: offsets, chosen: Int32Array.of(0), rejected: Int32Array.of(1) });
     if (name === 'criticUpdate') options.trajectoryOffsets = Int32Array.of(0, 1, 2);
   }
-  return { name, title: name, options: () => options };
+  return options;
+}
+
+const made = new Map();
+
+/** A call that takes long enough to do something meanwhile; always the same arrays. */
+export function largeCall(name) {
+  if (!made.has(name)) made.set(name, largeOptions(name));
+  return { name, title: name, options: () => made.get(name) };
 }
