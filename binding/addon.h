@@ -15,6 +15,7 @@ Napi::Value bind_trajectory_preference(const Napi::CallbackInfo& info);
 Napi::Value bind_turn_preference(const Napi::CallbackInfo& info);
 Napi::Value bind_critic_update(const Napi::CallbackInfo& info);
 Napi::Value bind_policy_update(const Napi::CallbackInfo& info);
+Napi::Value bind_first_not_finite(const Napi::CallbackInfo& info);
 Napi::Value bind_backends(const Napi::CallbackInfo& info);
 Napi::Value bind_use_backend(const Napi::CallbackInfo& info);
 Napi::Value bind_threads(const Napi::CallbackInfo& info);

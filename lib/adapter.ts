@@ -1,4 +1,6 @@
 // What the adapters to frameworks share: an update's options without the head, which the framework computes.
+
+import { isRecord } from './checks.js';
 import { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
 import { expected, typeError } from './errors.js';
 import { type PolicyUpdateOptions, policyUpdate } from './policy-update.js';
@@ -37,12 +39,12 @@ export const policyInPlace: InPlaceUpdate<PolicyBatch> = (batch, logits) =>
 
 /** The options of the update; the head is the framework's, so the batch must not bring one. */
 function inPlace(batch: object, logits: Float32Array): never {
-  if (typeof batch !== 'object' || batch === null)
-    throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', batch));
+  if (!isRecord(batch)) throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', batch));
   for (const option of HEAD_OPTIONS) {
     if (option in batch) throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} in batch but received one`);
   }
-  return { ...batch, logits, out: { gradLogits: logits } } as never;
+  // Not a copy, which would leave out what the batch inherits.
+  return Object.assign(Object.create(batch), { logits, out: { gradLogits: logits } }) as never;
 }
 
 function withoutGradient(result: UpdateResult & { gradLogits?: unknown }): UpdateResult {

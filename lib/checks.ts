@@ -1,17 +1,59 @@
 // Checks of single arguments. Each names the argument, what was expected and what came; what stands inside the arrays is
 // the native code's to check, in the pass that reads it anyway.
+import type { When } from './call.js';
 import { expected, rangeError, typeError } from './errors.js';
 
-/** Throws where `given` is no options object or holds a name that is not in `known`. */
-export function checkOptions(call: string, given: unknown, known: ReadonlySet<string>): void {
-  if (typeof given !== 'object' || given === null || Array.isArray(given) || ArrayBuffer.isView(given)) {
-    throw typeError('ERR_ARG_TYPE', expected('an options object', call, given));
-  }
-  for (const name in given) {
-    if (!known.has(name)) {
-      throw typeError('ERR_UNKNOWN_OPTION', `Expected a known option for ${call} but received ${JSON.stringify(name)}`);
+/**
+ * The options, each read once and before anything is checked: no getter of the caller's runs between a check and the call.
+ * Throws where `given` is no options object or holds a name that is not in `known`; what runs later knows `signal` too. `out`
+ * may hold the names of `knownOut`.
+ */
+export function checkOptions<T>(
+  call: string,
+  given: T,
+  known: ReadonlySet<string>,
+  when: When = 'now',
+  knownOut?: ReadonlySet<string>,
+): T {
+  const called = when === 'later' ? `${call}Async` : call;
+  if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
+  const options = copyOf(given, when === 'later' ? [...known, 'signal'] : known) as Record<string, unknown>;
+  for (const name in options) {
+    if (!known.has(name) && !(when === 'later' && name === 'signal')) {
+      throw typeError(
+        'ERR_UNKNOWN_OPTION',
+        `Expected a known option for ${called} but received ${JSON.stringify(name)}`,
+      );
     }
   }
+  const { out } = options;
+  if (knownOut !== undefined && out !== undefined) options.out = checkOptions('out', out, knownOut);
+  return options as T;
+}
+
+export function isArray(value: unknown): value is readonly unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false; // a Proxy that was revoked
+  }
+}
+
+export function isRecord(value: unknown): value is object {
+  try {
+    return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+  } catch {
+    return false;
+  }
+}
+
+function copyOf(given: object, known: Iterable<string>): object {
+  const copy: Record<string, unknown> = { ...given };
+  if (Object.getPrototypeOf(given) === Object.prototype) return copy;
+  // What a class or another object lends to it: its getters, which no loop sees, and names that must not be ignored.
+  for (const name of known) if (!Object.hasOwn(copy, name)) copy[name] = (given as typeof copy)[name];
+  for (const name in given) if (!Object.hasOwn(copy, name)) copy[name] = undefined;
+  return copy;
 }
 
 interface ArrayClasses {
@@ -23,10 +65,17 @@ interface ArrayClasses {
   Uint8Array: Uint8Array;
 }
 
-const typedArrayTag = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype) as object,
-  Symbol.toStringTag,
-)?.get as (this: unknown) => string | undefined;
+const TypedArray = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
+
+/** What typed arrays themselves answer, whatever a subclass or a property of the same name says. */
+function getter<T>(name: keyof Uint8Array): (this: unknown) => T {
+  return Object.getOwnPropertyDescriptor(TypedArray, name)?.get as (this: unknown) => T;
+}
+const typedArrayTag = getter<string | undefined>(Symbol.toStringTag);
+const typedArrayLength = getter<number>('length');
+const typedArrayBuffer = getter<ArrayBufferLike>('buffer');
+const typedArrayOffset = getter<number>('byteOffset');
+const typedArrayBytes = getter<number>('byteLength');
 
 /** Tells a device buffer, and the class of typed array in whose place it stands. The two module systems share it. */
 export const STANDS_FOR: unique symbol = Symbol.for('sweet-rl.standsFor') as never;
@@ -41,7 +90,11 @@ export interface OnSomeDevice {
 }
 
 export function isOnDevice(value: unknown): value is OnSomeDevice {
-  return typeof value === 'object' && value !== null && STANDS_FOR in value;
+  try {
+    return typeof value === 'object' && value !== null && STANDS_FOR in value;
+  } catch {
+    return false;
+  }
 }
 
 /** The class of a typed array of any realm, by its internal slot, or of what stands for one; else undefined. */
@@ -63,25 +116,53 @@ export function typedArray<C extends keyof ArrayClasses>(
     throw typeError('ERR_ARG_TYPE', expected(classes.join(' or '), argument, value));
   }
   const array = value as ArrayClasses[C];
-  checkAttached(argument, array);
-  if (length !== undefined && array.length !== length) {
+  const elements = checkAttached(argument, array);
+  if (length !== undefined && elements !== length) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${length} elements`, argument, array));
   }
   return array;
 }
 
-/** A detached array has length 0 as an empty one has; only making a view of its buffer tells them apart on every Node. */
-export function checkAttached(argument: string, array: ArrayBufferView & { length: number }): void {
-  if (array.length > 0) return;
+/** The number of elements, which neither a subclass nor a property can lie about. */
+export function lengthOf(array: { readonly length: number }): number {
+  return isOnDevice(array) ? array.length : typedArrayLength.call(array);
+}
+
+/** The same memory as an array without a subclass and of this realm, for loops in JavaScript. */
+export function plainView<T extends Float32Array | Float64Array | Int32Array>(array: T): T {
+  const { buffer, from } = bytesOf(array);
+  const Class = { Float32Array, Float64Array, Int32Array }[classOf(array) as 'Int32Array'];
+  return new Class(buffer as ArrayBuffer, from, lengthOf(array)) as unknown as T;
+}
+
+export interface Bytes {
+  buffer: object;
+  from: number;
+  to: number;
+}
+
+/** Where the bytes of a typed array are; those of a device buffer are its own. */
+export function bytesOf(array: ArrayBufferView): Bytes {
+  if (isOnDevice(array)) return { buffer: array, from: 0, to: array.length };
+  const from = typedArrayOffset.call(array);
+  return { buffer: typedArrayBuffer.call(array), from, to: from + typedArrayBytes.call(array) };
+}
+
+/** A view whose memory is gone has length 0 as an empty one has; that nobody can walk along it tells them apart. */
+export function checkAttached(argument: string, array: { readonly length: number }): number {
+  const length = lengthOf(array);
+  if (length > 0) return length;
   if (isOnDevice(array)) {
-    if (!array.disposed) return;
+    if (!array.disposed) return length;
     throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer for ${argument} but received one that was disposed`);
   }
   try {
-    new Uint8Array(array.buffer);
+    TypedArray.keys.call(array as Uint8Array);
   } catch {
-    throw typeError('ERR_ARG_TYPE', `Expected an attached buffer for ${argument} but received a detached one`);
+    const what = 'a detached one, or one too short for this view';
+    throw typeError('ERR_ARG_TYPE', `Expected an attached buffer for ${argument} but received ${what}`);
   }
+  return length;
 }
 
 export function optionalArray<C extends keyof ArrayClasses>(
@@ -107,7 +188,7 @@ export function int32(argument: string, value: unknown, length?: number): Int32A
 /** Offsets have one element more than there are groups. */
 export function offsets(argument: string, value: unknown): Int32Array {
   const array = int32(argument, value);
-  if (array.length === 0) throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', argument, array));
+  if (lengthOf(array) === 0) throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', argument, array));
   return array;
 }
 

@@ -1,4 +1,4 @@
-import { checkOptions, classOf, integer, isOnDevice, oneOf, STANDS_FOR, typedArray } from './checks.js';
+import { checkOptions, classOf, integer, isOnDevice, lengthOf, oneOf, STANDS_FOR, typedArray } from './checks.js';
 import { cudaOn, deviceCount } from './cuda.js';
 import type { DType, FloatArray } from './dtypes.js';
 import { check, expected, typeError } from './errors.js';
@@ -61,8 +61,8 @@ export class DeviceBuffer {
   #disposed = false;
 
   /** Of length `length`, its numbers not yet set. */
-  static allocate(dtype: DeviceDType, length: number, options: DeviceOption = {}): DeviceBuffer {
-    checkOptions('DeviceBuffer.allocate', options, DEVICE_OPTION);
+  static allocate(dtype: DeviceDType, length: number, given: DeviceOption = {}): DeviceBuffer {
+    const options = checkOptions('DeviceBuffer.allocate', given, DEVICE_OPTION);
     const type = oneOf('dtype', dtype, undefined as never, DTYPES);
     if (type === undefined) throw typeError('ERR_ARG_TYPE', expected('a dtype', 'dtype', dtype));
     const count = integer('length', length, -1, 0, Number.MAX_SAFE_INTEGER / 8);
@@ -84,9 +84,9 @@ export class DeviceBuffer {
     return buffer;
   }
 
-  static #like(call: string, array: unknown, options: FromOptions): DeviceBuffer {
-    checkOptions(call, options, FROM_OPTIONS);
-    return new DeviceBuffer(dtypeOf(array, options.dtype), (array as HostArray).length, deviceOf(options));
+  static #like(call: string, array: unknown, given: FromOptions): DeviceBuffer {
+    const options = checkOptions(call, given, FROM_OPTIONS);
+    return new DeviceBuffer(dtypeOf(array, options.dtype), lengthOf(array as HostArray), deviceOf(options));
   }
 
   private constructor(dtype: DeviceDType, length: number, device: number) {
@@ -172,7 +172,7 @@ function dtypeOf(array: unknown, dtype: unknown): DeviceDType {
 
 /** The last element of offsets, wherever they are. */
 export function lastOf(offsets: Int32Array): number {
-  if (!isOnDevice(offsets)) return offsets[offsets.length - 1] as number;
+  if (!isOnDevice(offsets)) return offsets[lengthOf(offsets) - 1] as number;
   const last = new Int32Array(1);
   check(cudaOn(offsets.device).read(offsets, last, offsets.byteLength - last.byteLength));
   return last[0] as number;

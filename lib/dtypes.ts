@@ -18,6 +18,8 @@ export type FloatArray = Float32Array | HalfArray | Uint16Array;
 
 const NUMBERS = { float32: 0, bfloat16: 1, float16: 2 } as const;
 const NAMES = Object.keys(NUMBERS) as DType[];
+const { Float16Array } = globalThis as { Float16Array?: new (length: number) => HalfArray };
+const CLASSES = { Float32Array, Uint16Array, Float16Array };
 
 export interface Stored<T extends FloatArray = FloatArray> {
   array: T;
@@ -67,6 +69,7 @@ export function freshLike<T extends FloatArray>(like: T, length: number, filled:
     const fresh = filled ? freshOn : zerosOn;
     return fresh(like.device, like.dtype as DType, length) as unknown as T;
   }
-  const Class = like.constructor as new (length: number) => T;
-  return new Class(length);
+  // Not the array's own constructor, which may be of another realm or a subclass's.
+  const Class = CLASSES[classOf(like) as keyof typeof CLASSES] as new (length: number) => unknown;
+  return new Class(length) as T;
 }

@@ -7,6 +7,7 @@ export type ErrorCode =
   | 'ERR_ARG_TYPE'
   | 'ERR_ARG_LENGTH'
   | 'ERR_ARG_VALUE'
+  | 'ERR_NOT_FINITE'
   | 'ERR_UNKNOWN_OPTION'
   | 'ERR_OVERLAP'
   | 'ERR_LABEL'
@@ -15,7 +16,8 @@ export type ErrorCode =
   | 'ERR_PAIR'
   | 'ERR_PAIR_WEIGHT'
   | 'ERR_DEVICE'
-  | 'ERR_DISPOSED';
+  | 'ERR_DISPOSED'
+  | 'ERR_DETACHED';
 
 /** A call of CUDA failed; nothing more was started after it. */
 export class CudaError extends SweetError {
@@ -53,9 +55,19 @@ function describe(value: unknown): string {
   if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return 'a function';
   if (typeof value !== 'object' || value === null) return String(value);
-  const name = value.constructor?.name ?? 'Object';
+  try {
+    return describeObject(value);
+  } catch {
+    return 'an object that throws when it is looked at';
+  }
+}
+
+function describeObject(value: object): string {
+  const name = typeof value.constructor?.name === 'string' ? value.constructor.name : 'Object';
   const counted = Array.isArray(value) || ArrayBuffer.isView(value) || name === 'DeviceBuffer';
-  return counted ? `${name}(${(value as ArrayLike<unknown>).length})` : name;
+  if (counted && 'length' in value) return `${name}(${value.length})`;
+  // A Proxy of a typed array, or what inherits from one.
+  return /\wArray$/.test(name) && !counted ? `an object that only looks like a ${name}` : name;
 }
 
 /** What the native code found wrong; nothing was written. */
@@ -72,7 +84,8 @@ export interface Fault {
     | 'samePair'
     | 'pairWeight'
     | 'zeroWeights'
-    | 'device';
+    | 'device'
+    | 'cancelled';
   index: number;
   value: number;
   /** Of 'device', with the error's number as the value. */
@@ -130,6 +143,8 @@ function errorOf(fault: Fault): Error {
       const { operation = '', name = '', sticky = false, meaning = '' } = fault;
       return new CudaError(operation, name, value, sticky, meaning);
     }
+    case 'cancelled':
+      return new SweetError('ERR_CANCELLED', 'This call was cancelled');
     case 'memory':
       return new SweetError('ERR_MEMORY', 'The working memory of this call could not be had');
   }

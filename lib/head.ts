@@ -1,5 +1,5 @@
 // The two heads that log-probs come from, logits or hidden states × weight, with the shapes that follow from the lengths.
-import { integer, isOnDevice, number } from './checks.js';
+import { integer, isOnDevice, lengthOf, number } from './checks.js';
 import { alike, type DType, type FloatArray, freshLike, stored } from './dtypes.js';
 import { expected, rangeError, SweetError, typeError } from './errors.js';
 import type { LinearHeadArgs, LogitsHeadArgs } from './native.js';
@@ -71,7 +71,7 @@ export function checkLogits<L extends FloatArray>(
   temperature: number,
 ): CheckedLogits<L> {
   const { array: logits, code } = stored('logits', options.logits, 'dtype', options.dtype);
-  const { length } = logits;
+  const length = lengthOf(logits);
   const given = options.vocabSize;
   const stride = integer('rowStride', options.rowStride, 0, 1, Number.MAX_SAFE_INTEGER);
   let vocab = integer('vocabSize', given, 0, 1, MOST_WORDS);
@@ -100,9 +100,10 @@ function checkRows(
   if (stride < vocab) throw rangeError('ERR_ARG_VALUE', expected(`at least V = ${vocab}`, 'rowStride', stride));
   const least = rows === 0 ? 0 : (rows - 1) * stride + Math.max(vocab, 1);
   const rule = padded ? `at least ${least} elements` : `${rows} rows (labels.length) of one length`;
-  const fits = padded || rows === 0 ? array.length >= least : array.length === least;
+  const length = lengthOf(array);
+  const fits = padded || rows === 0 ? length >= least : length === least;
   const whole = Number.isInteger(vocab) && vocab >= (rows === 0 ? 0 : 1) && vocab <= MOST_WORDS;
-  if (!fits || !whole || (rows === 0 && !padded && array.length > 0)) {
+  if (!fits || !whole || (rows === 0 && !padded && length > 0)) {
     throw rangeError('ERR_ARG_LENGTH', expected(rule, name, array));
   }
 }
@@ -116,14 +117,17 @@ export function checkRefLogits(
   temperature: number,
 ): { view: FloatArray; args: LogitsHeadArgs } {
   const { array, code } = stored('refLogits', options.refLogits, 'refDtype', options.refDtype);
-  const own = array.length === rows * vocab ? vocab : stride;
-  if (array.length < (rows - 1) * own + vocab) {
+  const length = lengthOf(array);
+  const own = length === rows * vocab ? vocab : stride;
+  // Just its rows or, like the logits, with padding after each of them.
+  const least = rows === 0 ? 0 : (rows - 1) * own + vocab;
+  if (length !== least && length !== own * rows) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows of ${vocab} elements`, 'refLogits', array));
   }
   return { view: array, args: [array, code, rows, vocab, own, temperature] };
 }
 
-interface LinearNames {
+export interface LinearNames {
   hidden: string;
   weight: string;
   bias: string;
@@ -177,19 +181,22 @@ function shapeOf(
   names: LinearNames,
 ): { vocab: number; width: number } {
   if (rows === 0) {
-    if (hidden.length > 0) throw rangeError('ERR_ARG_LENGTH', expected('0 elements', names.hidden, hidden));
+    if (lengthOf(hidden) > 0) throw rangeError('ERR_ARG_LENGTH', expected('0 elements', names.hidden, hidden));
     // Without a row no width can be told and none is needed: the weight counts as words of one number.
-    return { vocab: bias?.length ?? weight.length, width: bias?.length ? weight.length / bias.length : 1 };
+    const vocab = lengthOf(bias ?? weight);
+    const width = vocab === 0 ? 1 : lengthOf(weight) / vocab;
+    if (Number.isInteger(width) && vocab * width === lengthOf(weight)) return { vocab, width };
+    throw rangeError('ERR_ARG_LENGTH', expected(`${vocab} rows of one length`, names.weight, weight));
   }
-  const width = hidden.length / rows;
+  const width = lengthOf(hidden) / rows;
   if (!Number.isInteger(width) || width === 0) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of one length`, names.hidden, hidden));
   }
-  const vocab = weight.length / width;
+  const vocab = lengthOf(weight) / width;
   if (!Number.isInteger(vocab) || vocab === 0 || vocab > MOST_WORDS) {
     throw rangeError('ERR_ARG_LENGTH', expected(`V rows of H = ${width} elements`, names.weight, weight));
   }
-  if (bias !== undefined && bias.length !== vocab) {
+  if (bias !== undefined && lengthOf(bias) !== vocab) {
     throw rangeError('ERR_ARG_LENGTH', expected(`V = ${vocab} elements`, names.bias, bias));
   }
   return { vocab, width };
@@ -207,15 +214,16 @@ export const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as cons
 /** The gradient of logits: of their class, their length and their row stride. */
 export function gradLogitsOf<L extends FloatArray>(head: CheckedLogits<L>, out: Out): L {
   const { logits, vocab, stride } = head;
-  const filled = stride === vocab && logits.length === head.args[2] * vocab;
+  const length = lengthOf(logits);
+  const filled = stride === vocab && length === head.args[2] * vocab;
   const checked = (argument: string, value: unknown): L => {
     const array = alike(argument, value, logits);
-    if (array.length !== logits.length) {
-      throw rangeError('ERR_ARG_LENGTH', expected(`${logits.length} elements`, argument, array));
+    if (lengthOf(array) !== length) {
+      throw rangeError('ERR_ARG_LENGTH', expected(`${length} elements`, argument, array));
     }
     return array;
   };
-  return out.take('gradLogits', checked, () => freshLike(logits, logits.length, filled));
+  return out.take('gradLogits', checked, () => freshLike(logits, length, filled));
 }
 
 /** The gradients of a linear head, in float32; those that are added to must be given. */
@@ -227,10 +235,10 @@ export function linearGradientsOf(head: CheckedLinear, out: Out, accumulate: boo
       throw typeError('ERR_ARG_TYPE', expected('a Float32Array to add to', `out.${name}`, undefined));
   }
   const gradients = {
-    gradHidden: out.float32('gradHidden', hidden.length),
-    gradWeight: out.float32('gradWeight', weight.length),
+    gradHidden: out.float32('gradHidden', lengthOf(hidden)),
+    gradWeight: out.float32('gradWeight', lengthOf(weight)),
   };
-  if (bias !== undefined) return { ...gradients, gradBias: out.float32('gradBias', bias.length) };
+  if (bias !== undefined) return { ...gradients, gradBias: out.float32('gradBias', lengthOf(bias)) };
   out.refuse('gradBias', 'there is no bias');
   return gradients;
 }

@@ -4,6 +4,7 @@
 import type * as jaxJs from '@jax-js/jax';
 import type { Array as JaxArray, JsTree } from '@jax-js/jax';
 import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, policyInPlace } from './adapter.js';
+import { isRecord } from './checks.js';
 import { expected, typeError } from './errors.js';
 import type { UpdateResult } from './update.js';
 
@@ -23,11 +24,14 @@ export type ValueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[
 ) => [UpdateResult, P];
 
 function valueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], Batch>(
-  { vjp, numpy, tree }: Jax,
+  jax: Jax,
   forward: Forward<P, I>,
   update: InPlaceUpdate<Batch>,
 ): ValueAndGrad<P, I, Batch> {
-  if (typeof vjp !== 'function') throw typeError('ERR_ARG_TYPE', expected('the module of jax-js', 'jax', vjp));
+  const { vjp, numpy, tree } = (isRecord(jax) ? jax : {}) as Partial<Jax>;
+  if (typeof vjp !== 'function' || !numpy || !tree) {
+    throw typeError('ERR_ARG_TYPE', expected('the module of jax-js', 'jax', jax));
+  }
   if (typeof forward !== 'function') throw typeError('ERR_ARG_TYPE', expected('a function', 'forward', forward));
   return (params, batch, ...inputs) => {
     const [logits, pull] = vjp((traced: P) => forward(traced, ...tree.ref(inputs)), [params] as never);

@@ -1,5 +1,5 @@
 // Labels, the mask and what drops a row.
-import { classOf, integer, mask, typedArray } from './checks.js';
+import { classOf, integer, lengthOf, mask, typedArray } from './checks.js';
 import type { LabelArgs } from './native.js';
 
 /** A label of this value drops its row. */
@@ -28,8 +28,9 @@ export interface CheckedLabels {
 
 export function checkLabels(options: LabelOptions): CheckedLabels {
   const labels = typedArray('labels', options.labels, ['Int32Array', 'BigInt64Array']);
-  const checkedMask = mask(options.mask, labels.length);
+  const count = lengthOf(labels);
+  const checkedMask = mask(options.mask, count);
   const ignore = integer('ignoreIndex', options.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
   const wide = classOf(labels) === 'BigInt64Array';
-  return { count: labels.length, labels, mask: checkedMask, args: [labels, wide, checkedMask, ignore] };
+  return { count, labels, mask: checkedMask, args: [labels, wide, checkedMask, ignore] };
 }

@@ -1,12 +1,13 @@
 // The caller's result buffers: each has exactly the class, length and place that a fresh one would have, and none lies over
 // an input or another result.
-import { checkOptions, float32, isOnDevice } from './checks.js';
+import type { When } from './call.js';
+import { type Bytes, bytesOf, float32, isOnDevice, lengthOf } from './checks.js';
 import { freshOn } from './device.js';
 import { rangeError, typeError } from './errors.js';
 import type { Native } from './native.js';
 import { nativeFor } from './place.js';
 
-type View = ArrayBufferView & { length: number };
+export type View = ArrayBufferView & { length: number };
 type Named = readonly [name: string, view: View | undefined];
 type Taken = readonly [name: string, view: View];
 
@@ -14,10 +15,12 @@ type Taken = readonly [name: string, view: View];
 export type Inputs = readonly Named[];
 
 // The engine keeps arrays of up to 64 bytes in its own heap and moves them out when native code asks for their memory, which
-// costs more than all else in a small call. So native code writes small results here, and `own` makes copies.
+// costs more than all else in a small call. So native code writes small results here, and `own` makes copies. A call that
+// runs later must not: by then another one has the same places.
 const SLOT_LENGTH = 16;
 const SLOTS = 16;
 const room = new Float32Array(SLOT_LENGTH * SLOTS);
+const scalars = new Float64Array(4);
 const slots: Float32Array[][] = Array.from({ length: SLOTS }, (_, slot) =>
   Array.from({ length: SLOT_LENGTH + 1 }, (_, length) =>
     room.subarray(slot * SLOT_LENGTH, slot * SLOT_LENGTH + length),
@@ -31,9 +34,10 @@ export function freshFloat32(like: { length: number }, length: number): Float32A
 
 /** A result once the native code has written it: the caller's own array. */
 export function own(view: Float32Array): Float32Array {
-  if (view.length > SLOT_LENGTH || view.buffer !== room.buffer) return view;
-  const copy = new Float32Array(view.length);
-  for (let i = 0; i < view.length; i++) copy[i] = view[i] as number;
+  const length = lengthOf(view);
+  if (length > SLOT_LENGTH || view.buffer !== room.buffer) return view;
+  const copy = new Float32Array(length);
+  for (let i = 0; i < length; i++) copy[i] = view[i] as number;
   return copy;
 }
 
@@ -41,14 +45,14 @@ export class Out {
   private used = 0;
   private readonly given: Readonly<Record<string, unknown>>;
   private readonly taken: Taken[] = [];
+  private inputs: Inputs = [];
 
-  /** `input` tells where fresh results are to be. */
+  /** `out` has been read and holds known names; `input` tells where fresh results are to be. */
   constructor(
-    out: unknown,
-    known: ReadonlySet<string>,
+    out: object | undefined,
     private readonly input: { length: number },
+    private readonly when: When = 'now',
   ) {
-    if (out !== undefined) checkOptions('out', out, known);
     this.given = (out ?? {}) as Record<string, unknown>;
   }
 
@@ -62,10 +66,15 @@ export class Out {
       name,
       (argument, value) => float32(argument, value, length),
       () =>
-        length > SLOT_LENGTH || isOnDevice(this.input)
+        length > SLOT_LENGTH || this.when === 'later' || isOnDevice(this.input)
           ? freshFloat32(this.input, length)
           : (slots[this.used++]?.[length] as Float32Array),
     );
+  }
+
+  /** Room for the losses, which the call that got it reads before another one writes there. */
+  scalars(): Float64Array {
+    return this.when === 'later' ? new Float64Array(scalars.length) : scalars;
   }
 
   /** The caller's buffer if `checked` lets it pass, else a fresh one. */
@@ -84,28 +93,33 @@ export class Out {
   /** The native code for arrays that are where these are. `inPlace`: an input that one result may be, exactly. */
   settle(inputs: Inputs, inPlace?: readonly [out: string, input: string]): Native {
     const { taken } = this;
+    this.inputs = inputs;
     const native = nativeFor(inputs, taken);
-    for (let i = 0; i < taken.length; i++) {
-      const [name, view] = taken[i] as Taken;
-      for (let j = 0; j < inputs.length + i; j++) {
-        const [otherName, other] = (j < inputs.length ? inputs[j] : taken[j - inputs.length]) as Named;
-        if (other === undefined || !overlap(view, other)) continue;
-        const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && otherName === inPlace[1];
-        if (allowed && view === other) continue;
-        if (allowed && view.byteOffset === other.byteOffset && view.byteLength === other.byteLength) continue;
+    if (taken.length === 0) return native;
+    const places = [...inputs, ...taken].map(([name, view]) => ({ name, ...(view && bytesOf(view)) }));
+    for (let i = inputs.length; i < places.length; i++) {
+      const { name, buffer, from = 0, to = 0 } = places[i] as Partial<Bytes> & { name: string };
+      for (let j = 0; j < i; j++) {
+        const other = places[j] as Partial<Bytes> & { name: string };
+        if (other.buffer !== buffer || from >= (other.to ?? 0) || (other.from ?? 0) >= to) continue;
+        const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && other.name === inPlace[1];
+        if (allowed && other.from === from && other.to === to) continue;
         throw rangeError(
           'ERR_OVERLAP',
-          `Expected memory of its own for ${name} but received one that overlaps ${otherName}`,
+          `Expected memory of its own for ${name} but received one that overlaps ${other.name}`,
         );
       }
     }
     return native;
   }
-}
 
-function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
-  if (a === b) return a.byteLength > 0;
-  return (
-    a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength
-  );
+  /** The caller's buffers for results. */
+  buffers(): readonly Taken[] {
+    return this.taken;
+  }
+
+  /** All of the caller's arrays. */
+  arrays(): View[] {
+    return [...this.inputs, ...this.taken].flatMap(([, view]) => view ?? []);
+  }
 }

@@ -1,4 +1,4 @@
-import { checkOptions, classOf, integer } from './checks.js';
+import { checkAttached, checkOptions, classOf, integer, isArray, isRecord } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
 import { IGNORE_INDEX } from './labels.js';
 
@@ -30,6 +30,8 @@ export interface PackedTurns {
   sequenceOffsets: Int32Array;
 }
 
+const OPTIONS = new Set(['ignoreIndex']);
+
 /**
  * Packs dialogues of token lists into one batch, with the shift by one done.
  *
@@ -52,9 +54,9 @@ export function packTurns(
   trajectories: readonly Trajectory[],
   options: { ignoreIndex?: number | undefined } = {},
 ): PackedTurns {
-  if (!Array.isArray(trajectories)) throw typeError('ERR_ARG_TYPE', expected('an array', 'trajectories', trajectories));
-  checkOptions('packTurns', options, new Set(['ignoreIndex']));
-  const ignoreIndex = integer('ignoreIndex', options.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
+  if (!isArray(trajectories)) throw typeError('ERR_ARG_TYPE', expected('an array', 'trajectories', trajectories));
+  const given = checkOptions('packTurns', options, OPTIONS);
+  const ignoreIndex = integer('ignoreIndex', given.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
 
   const inputIds: number[] = [];
   const labels: number[] = [];
@@ -67,17 +69,18 @@ export function packTurns(
     let spoken = 0;
     for (const [t, turn] of turnsOf(trajectory, k).entries()) {
       const name = `trajectories[${k}].turns[${t}]`;
+      const { tokens, agent } = turnOf(turn, name);
       let scored = 0;
-      for (const token of tokensOf(turn, name)) {
+      for (const token of tokens) {
         if (last !== undefined) {
           inputIds.push(last);
-          labels.push(turn.agent ? token : ignoreIndex);
-          mask.push(turn.agent ? 1 : 0);
+          labels.push(agent ? token : ignoreIndex);
+          mask.push(agent ? 1 : 0);
           scored++;
         }
         last = token;
       }
-      if (!turn.agent) continue;
+      if (!agent) continue;
       if (scored === 0) {
         throw rangeError(
           'ERR_EMPTY_TURN',
@@ -104,22 +107,30 @@ export function packTurns(
 }
 
 function turnsOf(trajectory: Trajectory, k: number): readonly Turn[] {
-  const turns: unknown = trajectory?.turns;
-  if (!Array.isArray(turns)) throw typeError('ERR_ARG_TYPE', expected('an array', `trajectories[${k}].turns`, turns));
+  const name = `trajectories[${k}]`;
+  if (!isRecord(trajectory)) throw typeError('ERR_ARG_TYPE', expected('an object with turns', name, trajectory));
+  const turns: unknown = trajectory.turns;
+  if (!isArray(turns)) throw typeError('ERR_ARG_TYPE', expected('an array', `${name}.turns`, turns));
   return turns as readonly Turn[];
 }
 
-function tokensOf(turn: Turn, name: string): Int32Array | readonly number[] {
-  const tokens: unknown = turn?.tokens;
-  if (!Array.isArray(tokens) && classOf(tokens) !== 'Int32Array') {
+/** The tokens of a turn, each read once, and whose they are. */
+function turnOf(turn: Turn, name: string): { tokens: number[]; agent: boolean } {
+  if (!isRecord(turn)) throw typeError('ERR_ARG_TYPE', expected('an object with tokens', name, turn));
+  const { tokens, agent } = turn as Partial<Turn>;
+  const typed = classOf(tokens) === 'Int32Array';
+  if (!isArray(tokens) && !typed) {
     throw typeError('ERR_ARG_TYPE', expected('Int32Array or an array of numbers', `${name}.tokens`, tokens));
   }
-  if (typeof turn.agent !== 'boolean')
-    throw typeError('ERR_ARG_TYPE', expected('a boolean', `${name}.agent`, turn.agent));
-  for (const [i, token] of (tokens as ArrayLike<unknown> & Iterable<unknown> & unknown[]).entries()) {
+  if (typeof agent !== 'boolean') throw typeError('ERR_ARG_TYPE', expected('a boolean', `${name}.agent`, agent));
+  const given = tokens as ArrayLike<unknown>;
+  const length = typed ? checkAttached(`${name}.tokens`, given) : given.length;
+  const read = Array.from({ length }, (_, i) => {
+    const token = given[i];
     if (!Number.isInteger(token) || (token as number) < 0 || (token as number) >= 2 ** 31) {
       throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2³¹ − 1', `${name}.tokens[${i}]`, token));
     }
-  }
-  return tokens as Int32Array | readonly number[];
+    return token as number;
+  });
+  return { tokens: read, agent };
 }

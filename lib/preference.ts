@@ -3,6 +3,7 @@ import {
   boolean,
   float32,
   int32,
+  lengthOf,
   mask,
   notNegative,
   number,
@@ -12,6 +13,7 @@ import {
   positive,
 } from './checks.js';
 import { check, expected, rangeError } from './errors.js';
+import { checkDebug, type DebugOption, logpsNumbers, lookedThrough, lookThrough } from './finite.js';
 import type { BatchArgs, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
 import { type Inputs, Out, own } from './out.js';
 
@@ -71,7 +73,7 @@ type ResultArrays = Pick<
 export type PreferenceOut = { [name in keyof ResultArrays]?: Float32Array | undefined };
 
 /** The log-probs that the standalone losses start from. */
-export interface LogpsPair {
+export interface LogpsPair extends DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
   /** [N] under the frozen reference. */
@@ -97,7 +99,7 @@ export const PAIR_OPTIONS = [
   'allowEmptyTurns',
 ] as const;
 
-export const LOGPS_PAIR = ['logps', 'refLogps', 'mask', 'out'] as const;
+export const LOGPS_PAIR = ['logps', 'refLogps', 'mask', 'debug', 'out'] as const;
 
 export const PREFERENCE_OUT = [
   'pairLosses',
@@ -107,6 +109,8 @@ export const PREFERENCE_OUT = [
   'turnAdvantages',
   'gradLogps',
 ] as const;
+
+export const PREFERENCE_OUT_NAMES = new Set<string>(PREFERENCE_OUT);
 
 const LOSS_TYPES: readonly LossType[] = ['sigmoid', 'hinge', 'ipo'];
 
@@ -131,13 +135,13 @@ export function checkBatch(
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
   const trajectoryOffsets = ofTrajectories ? offsets('trajectoryOffsets', options.trajectoryOffsets) : undefined;
   const chosen = int32('chosen', options.chosen);
-  const rejected = int32('rejected', options.rejected, chosen.length);
-  if (chosen.length === 0)
-    throw rangeError('ERR_PAIR', expected('at least one pair, pair 0,', 'chosen and rejected', chosen));
-  const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], chosen.length);
+  const pairs = lengthOf(chosen);
+  const rejected = int32('rejected', options.rejected, pairs);
+  if (pairs === 0) throw rangeError('ERR_PAIR', expected('at least one pair, pair 0,', 'chosen and rejected', chosen));
+  const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], pairs);
   return {
-    turns: turnOffsets.length - 1,
-    pairs: chosen.length,
+    turns: lengthOf(turnOffsets) - 1,
+    pairs,
     inputs: [
       ['mask', tokenMask],
       ['turnOffsets', turnOffsets],
@@ -187,14 +191,13 @@ export function preferenceArgs(
   ];
 }
 
-// Read before the next call writes it.
-const scalars = new Float64Array(4);
-
 /** The result arrays of a batch and the order in which the native code fills them. */
 export class PreferenceResults {
   private readonly arrays: ResultArrays;
+  private readonly scalars: Float64Array;
 
   constructor(out: Out, batch: CheckedBatch, tokens: number) {
+    this.scalars = out.scalars();
     this.arrays = {
       pairLosses: out.float32('pairLosses', batch.pairs),
       margins: out.float32('margins', batch.pairs),
@@ -207,12 +210,12 @@ export class PreferenceResults {
 
   get args(): PreferenceOutArgs {
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
-    return [scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
+    return [this.scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
   }
 
   /** After the native call. */
   result(): PreferenceResult {
-    const [loss, preferenceLoss, nllLoss, accuracy] = scalars as unknown as [number, number, number, number];
+    const [loss, preferenceLoss, nllLoss, accuracy] = this.scalars as unknown as [number, number, number, number];
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
     return {
       loss,
@@ -237,13 +240,14 @@ export function preferenceLoss(
   args: PreferenceOptionArgs,
 ): PreferenceResult {
   const logps = float32('logps', options.logps);
-  const refLogps = float32('refLogps', options.refLogps, logps.length);
-  const batch = checkBatch(options, logps.length, mask(options.mask, logps.length), ofTrajectories);
-  const out = new Out(options.out, OUT_NAMES, logps);
-  const results = new PreferenceResults(out, batch, logps.length);
+  const tokens = lengthOf(logps);
+  const refLogps = float32('refLogps', options.refLogps, tokens);
+  const batch = checkBatch(options, tokens, mask(options.mask, tokens), ofTrajectories);
+  const out = new Out(options.out, logps);
+  const results = new PreferenceResults(out, batch, tokens);
   const native = out.settle([['logps', logps], ['refLogps', refLogps], ...batch.inputs]);
+  const debug = checkDebug(options);
+  if (debug) lookThrough(logpsNumbers(logps, refLogps, batch.args[1] as Uint8Array | undefined));
   check(native[call](...batch.args, ...args, logps, refLogps, ...results.args));
-  return results.result();
+  return lookedThrough(debug, () => results.result())();
 }
-
-const OUT_NAMES = new Set<string>(PREFERENCE_OUT);

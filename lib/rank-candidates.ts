@@ -15,6 +15,6 @@ const OPTIONS = new Set<string>(CANDIDATE_OPTIONS);
  * rankCandidates({ scores: new Float32Array([1, 3, 2, 7]), candidateOffsets: new Int32Array([0, 3, 4]) }); // [1, 2, 0, 3]
  */
 export function rankCandidates(options: CandidateOptions): Int32Array {
-  checkOptions('rankCandidates', options, OPTIONS);
-  return Int32Array.from(rankedStates(options).states.flat());
+  const given = checkOptions('rankCandidates', options, OPTIONS);
+  return Int32Array.from(rankedStates(given).states.flat());
 }

@@ -1,6 +1,6 @@
 // Reads and writes .safetensors: how reference log-probs travel between programs. The bytes of each array are kept.
 import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { checkAttached, checkOptions, classOf } from './checks.js';
+import { bytesOf, checkAttached, checkOptions, classOf, isArray, isRecord, lengthOf, typedArray } from './checks.js';
 import { expected, rangeError, SweetError, typeError } from './errors.js';
 import {
   type Entry,
@@ -58,8 +58,8 @@ const PIECE = 2 ** 30;
 /** Fills a view with the bytes from `position` on. */
 type Read = (view: Uint8Array, position: number) => void;
 
-function readTensors(source: string, total: number, read: Read, options: ReadSafetensorsOptions): Safetensors {
-  checkOptions('reading safetensors', options, READ_OPTIONS);
+function readTensors(source: string, total: number, read: Read, given: ReadSafetensorsOptions): Safetensors {
+  const options = checkOptions('reading safetensors', given, READ_OPTIONS);
   const first = new Uint8Array(Math.min(8, total));
   read(first, 0);
   const length = headerLength(source, first, total);
@@ -75,7 +75,7 @@ function readTensors(source: string, total: number, read: Read, options: ReadSaf
 
 function chosen(source: string, entries: Header['entries'], names: unknown): Entry[] {
   if (names === undefined) return entries;
-  if (!Array.isArray(names)) throw typeError('ERR_ARG_TYPE', expected('an array of names', 'names', names));
+  if (!isArray(names)) throw typeError('ERR_ARG_TYPE', expected('an array of names', 'names', names));
   return names.map((name) => {
     const entry = entries.find((candidate) => candidate.name === name);
     if (entry !== undefined) return entry;
@@ -118,6 +118,9 @@ function tensorOf(
  * criticUpdate({ ...batch, logits, refLogps: toFloat32(refLogps) });
  */
 export function readSafetensors(path: string | URL, options: ReadSafetensorsOptions = {}): Safetensors {
+  if (typeof path !== 'string' && !(isRecord(path) && path instanceof URL)) {
+    throw typeError('ERR_ARG_TYPE', expected('a string or a URL', 'path', path));
+  }
   const file = openSync(path, 'r');
   try {
     const read: Read = (view, position) => {
@@ -147,8 +150,9 @@ export function readSafetensors(path: string | URL, options: ReadSafetensorsOpti
 export function parseSafetensors(bytes: Uint8Array, options: ReadSafetensorsOptions = {}): Safetensors {
   if (classOf(bytes) !== 'Uint8Array') throw typeError('ERR_ARG_TYPE', expected('Uint8Array', 'bytes', bytes));
   checkAttached('bytes', bytes);
-  const read: Read = (view, position) => view.set(bytes.subarray(position, position + view.length));
-  return readTensors('bytes', bytes.length, read, options);
+  const { buffer, from } = bytesOf(bytes);
+  const read: Read = (view, position) => view.set(new Uint8Array(buffer as ArrayBuffer, from + position, view.length));
+  return readTensors('bytes', lengthOf(bytes), read, options);
 }
 
 interface Stored extends Tensor {
@@ -158,11 +162,12 @@ interface Stored extends Tensor {
 
 /** The header, and the tensors in the order of their data: wider elements first, so that all of them lie aligned. */
 function layOut(input: SafetensorsInput): { header: Uint8Array; stored: Stored[] } {
-  checkOptions('writing safetensors', input, INPUT);
-  const { tensors, metadata = {} } = input;
-  if (typeof tensors !== 'object' || tensors === null) {
-    throw typeError('ERR_ARG_TYPE', expected('an object of tensors', 'tensors', tensors));
+  const { tensors, metadata: strings } = checkOptions('writing safetensors', input, INPUT);
+  if (!isRecord(tensors)) throw typeError('ERR_ARG_TYPE', expected('an object of tensors', 'tensors', tensors));
+  if (strings !== undefined && !isRecord(strings)) {
+    throw typeError('ERR_ARG_TYPE', expected('an object of strings', 'metadata', strings));
   }
+  const metadata = { ...strings };
   const stored = Object.entries(tensors).map(([name, tensor]) => storedOf(name, tensor));
   stored.sort((a, b) => STORAGE[b.dtype][1] - STORAGE[a.dtype][1]);
   let at = 0;
@@ -202,22 +207,28 @@ function storedOf(name: string, input: TensorInput): Stored {
   const { data, dtype, shape } = ArrayBuffer.isView(input) ? { data: input } : fieldsOf(name, input);
   const argument = `tensors.${name}`;
   const actual = dtypeOf(argument, data, dtype);
-  const { length } = data as unknown as ArrayLike<unknown>;
-  const dimensions = shape ?? [length];
-  const counts = Array.isArray(dimensions) && dimensions.every((n) => Number.isSafeInteger(n) && n >= 0);
-  if (!counts || dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
+  const length = lengthOf(data as Uint8Array);
+  if (shape !== undefined && !isArray(shape)) {
+    throw typeError('ERR_ARG_TYPE', expected('an array of integers', `${argument}.shape`, shape));
+  }
+  const dimensions: number[] = shape === undefined ? [length] : [...shape];
+  const at = dimensions.findIndex((n) => !Number.isSafeInteger(n) || n < 0);
+  if (at >= 0) {
+    throw rangeError('ERR_ARG_VALUE', expected('an integer ≥ 0', `${argument}.shape[${at}]`, dimensions[at]));
+  }
+  if (dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
     throw rangeError(
       'ERR_ARG_VALUE',
       `Expected a shape of ${length} elements for ${argument}.shape but received [${dimensions}]`,
     );
   }
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return { name, dtype: actual, shape: [...dimensions], data: data as TensorData, bytes };
+  const { buffer, from, to } = bytesOf(data);
+  const bytes = new Uint8Array(buffer as ArrayBuffer, from, to - from);
+  return { name, dtype: actual, shape: dimensions, data: data as TensorData, bytes };
 }
 
 function fieldsOf(name: string, input: unknown): Exclude<TensorInput, ArrayBufferView> {
-  checkOptions(`tensors.${name}`, input, TENSOR);
-  return input as Exclude<TensorInput, ArrayBufferView>;
+  return checkOptions(`tensors.${name}`, input as Exclude<TensorInput, ArrayBufferView>, TENSOR);
 }
 
 /** The dtype that is given or, where the array's class leaves no choice, follows from it. */
@@ -248,6 +259,7 @@ function dtypeOf(argument: string, data: unknown, given: unknown): TensorDType {
  * writeSafetensors('reference.safetensors', { tensors: { refLogps: logps }, metadata: { model: 'base' } });
  */
 export function writeSafetensors(path: string, input: SafetensorsInput): void {
+  if (typeof path !== 'string') throw typeError('ERR_ARG_TYPE', expected('a string', 'path', path));
   const { header, stored } = layOut(input);
   const partial = `${path}.${process.pid}.partial`;
   try {
@@ -305,18 +317,20 @@ export function serializeSafetensors(input: SafetensorsInput): Uint8Array {
  * const refLogps = toFloat32(readSafetensors('reference.safetensors').tensors.refLogps);
  */
 export function toFloat32(tensor: Tensor | undefined): Float32Array {
-  const { dtype, data } = tensor ?? {};
+  const { dtype, data } = isRecord(tensor) ? tensor : {};
+  const of = <C extends 'Float32Array' | 'Float64Array' | 'Uint16Array'>(name: C) =>
+    typedArray('tensor.data', data, [name]);
   switch (dtype) {
     case 'float32':
-      return data as Float32Array;
+      return of('Float32Array');
     case 'float64':
-      return Float32Array.from(data as Float64Array);
+      return Float32Array.from(of('Float64Array'));
     case 'bfloat16': {
-      const bits = Uint32Array.from(data as Uint16Array, (word) => word << 16);
+      const bits = Uint32Array.from(of('Uint16Array'), (word) => word << 16);
       return new Float32Array(bits.buffer);
     }
     case 'float16':
-      return Float32Array.from(data as Uint16Array, halfToNumber);
+      return Float32Array.from(of('Uint16Array'), halfToNumber);
     default:
       throw typeError('ERR_ARG_TYPE', expected('a tensor of floating-point numbers', 'tensor', dtype ?? tensor));
   }

@@ -1,6 +1,7 @@
 import { CANDIDATE_OPTIONS, type CandidateOptions, rankedStates } from './candidates.js';
 import { checkOptions, integer, oneOf } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
+import { generator } from './random.js';
 
 /** What `samplePairs` takes. */
 export interface SamplePairsOptions extends CandidateOptions {
@@ -23,19 +24,6 @@ export interface SampledPairs {
 
 const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed']);
 
-/** Uniform integers below n, by a 32-bit counter and a mixing function; the same on every machine. */
-function generator(seed: number): (n: number) => number {
-  let counter = seed >>> 0;
-  return (n) => {
-    counter = (counter + 0x9e3779b9) >>> 0;
-    let x = counter;
-    x = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
-    x = Math.imul(x ^ (x >>> 15), 0x735a2d97);
-    x ^= x >>> 15;
-    return Math.floor(((x >>> 0) / 2 ** 32) * n);
-  };
-}
-
 /**
  * Pairs of candidate actions of each state, by the ranks of their scores.
  *
@@ -54,15 +42,15 @@ function generator(seed: number): (n: number) => number {
  * // { chosen: [1], rejected: [0], droppedTies: 0 }
  */
 export function samplePairs(options: SamplePairsOptions): SampledPairs {
-  checkOptions('samplePairs', options, OPTIONS);
-  const { scores, states } = rankedStates(options);
-  const rule = oneOf('rule', options.rule, 'halves', ['halves', 'best-worst']);
+  const given = checkOptions('samplePairs', options, OPTIONS);
+  const { scores, states } = rankedStates(given);
+  const rule = oneOf('rule', given.rule, 'halves', ['halves', 'best-worst']);
   const best = rule === 'best-worst';
-  const numPairs = integer('numPairs', options.numPairs, best ? 1 : 4, 1, 2 ** 31 - 1);
+  const numPairs = integer('numPairs', given.numPairs, best ? 1 : 4, 1, 2 ** 31 - 1);
   if (best && numPairs !== 1)
     throw rangeError('ERR_ARG_VALUE', expected("1 with rule 'best-worst'", 'numPairs', numPairs));
-  if (options.seed === undefined) throw typeError('ERR_ARG_TYPE', expected('an integer', 'seed', undefined));
-  const draw = generator(integer('seed', options.seed, 0, 0, 2 ** 32 - 1));
+  if (given.seed === undefined) throw typeError('ERR_ARG_TYPE', expected('an integer', 'seed', undefined));
+  const draw = generator(integer('seed', given.seed, 0, 0, 2 ** 32 - 1));
 
   const chosen: number[] = [];
   const rejected: number[] = [];

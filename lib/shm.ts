@@ -118,9 +118,9 @@ function required(argument: string, value: unknown, most: number): number {
  */
 export function openShm(name: string, options: OpenShmOptions = {}): SharedMapping {
   checkName(name);
-  checkOptions('openShm', options, OPTIONS);
-  const create = boolean('create', options.create, false);
-  const bytes = integer('byteLength', options.byteLength, 0, 1, constants.MAX_LENGTH);
+  const given = checkOptions('openShm', options, OPTIONS);
+  const create = boolean('create', given.create, false);
+  const bytes = integer('byteLength', given.byteLength, 0, 1, constants.MAX_LENGTH);
   if (create && bytes === 0) {
     throw typeError('ERR_ARG_TYPE', expected('a number of bytes, since create is true,', 'byteLength', undefined));
   }

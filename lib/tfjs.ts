@@ -1,6 +1,7 @@
 // SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes his `tf`: four packages bring it,
 // and tensors of one copy are strangers to another.
 import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, policyInPlace } from './adapter.js';
+import { isArray, isRecord } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
 import type { UpdateResult } from './update.js';
 
@@ -36,9 +37,18 @@ function lossOf<S, Batch>(
   update: InPlaceUpdate<Batch>,
   onResult: ((result: UpdateResult) => void) | undefined,
 ): S {
-  if (typeof tf?.customGrad !== 'function') throw typeError('ERR_ARG_TYPE', expected('TensorFlow.js', 'tf', tf));
-  if (logits?.dtype !== 'float32') throw typeError('ERR_ARG_TYPE', expected('a float32 tensor', 'logits', logits));
-  if (logits.shape.length < 2) throw rangeError('ERR_ARG_VALUE', expected('a tensor [N, V]', 'logits', logits.shape));
+  if (!isRecord(tf) || typeof tf.customGrad !== 'function')
+    throw typeError('ERR_ARG_TYPE', expected('TensorFlow.js', 'tf', tf));
+  if (!isRecord(logits) || logits.dtype !== 'float32')
+    throw typeError('ERR_ARG_TYPE', expected('a float32 tensor', 'logits', logits));
+  const { shape, dataSync } = logits;
+  if (!isArray(shape)) throw typeError('ERR_ARG_TYPE', expected('an array', 'logits.shape', shape));
+  if (typeof dataSync !== 'function')
+    throw typeError('ERR_ARG_TYPE', expected('a function', 'logits.dataSync', dataSync));
+  if (onResult !== undefined && typeof onResult !== 'function') {
+    throw typeError('ERR_ARG_TYPE', expected('a function', 'onResult', onResult));
+  }
+  if (shape.length < 2) throw rangeError('ERR_ARG_VALUE', expected('a tensor [N, V]', 'logits', shape));
   const op: CustomOp<S> = (input, save) => {
     // A copy: the tensor's own memory must not become its gradient.
     const values = Float32Array.from(input.dataSync() as Float32Array);

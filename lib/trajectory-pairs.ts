@@ -36,12 +36,12 @@ const ROUNDING = 1e-6;
  * trajectoryPairs({ rewards, taskOffsets: new Int32Array([0, 3]) }); // { chosen: [1, 1], rejected: [0, 2] }
  */
 export function trajectoryPairs(options: TrajectoryPairsOptions): { chosen: Int32Array; rejected: Int32Array } {
-  checkOptions('trajectoryPairs', options, OPTIONS);
-  const rewards = comparable('rewards', options.rewards);
-  const tasks = groups('taskOffsets', options.taskOffsets, rewards.length);
-  const rule = oneOf('rule', options.rule, 'best-vs-worse', ['best-vs-worse', 'threshold']);
-  const minDifference = notNegative('minDifference', options.minDifference, 0.1);
-  if (rule === 'best-vs-worse' && options.minDifference !== undefined) {
+  const given = checkOptions('trajectoryPairs', options, OPTIONS);
+  const rewards = comparable('rewards', given.rewards);
+  const tasks = groups('taskOffsets', given.taskOffsets, rewards.length);
+  const rule = oneOf('rule', given.rule, 'best-vs-worse', ['best-vs-worse', 'threshold']);
+  const minDifference = notNegative('minDifference', given.minDifference, 0.1);
+  if (rule === 'best-vs-worse' && given.minDifference !== undefined) {
     throw typeError(
       'ERR_UNKNOWN_OPTION',
       `Expected no minDifference with rule 'best-vs-worse' but received ${minDifference}`,

@@ -7,6 +7,7 @@ import {
   type Normalization,
   PAIR_OPTIONS,
   type PairOptions,
+  PREFERENCE_OUT_NAMES,
   type PreferenceResult,
   preferenceArgs,
   preferenceLoss,
@@ -67,7 +68,12 @@ export function trajectoryPreferenceLoss(options: OnDevice<TrajectoryPreferenceO
 export function trajectoryPreferenceLoss(
   given: TrajectoryPreferenceOptions | OnDevice<TrajectoryPreferenceOptions>,
 ): PreferenceResult | OnDevice<PreferenceResult> {
-  const options = given as TrajectoryPreferenceOptions;
-  checkOptions('trajectoryPreferenceLoss', options, OPTIONS);
+  const options = checkOptions(
+    'trajectoryPreferenceLoss',
+    given as TrajectoryPreferenceOptions,
+    OPTIONS,
+    'now',
+    PREFERENCE_OUT_NAMES,
+  );
   return preferenceLoss('trajectoryPreference', options, true, trajectoryArgs(options));
 }

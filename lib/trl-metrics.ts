@@ -1,6 +1,6 @@
-import { float32, isOnDevice } from './checks.js';
+import { float32, isOnDevice, isRecord, lengthOf } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
-import { expected, typeError } from './errors.js';
+import { expected, rangeError, typeError } from './errors.js';
 import type { PreferenceResult } from './preference.js';
 
 /** Metrics under the keys of Hugging Face's TRL. */
@@ -16,8 +16,16 @@ type PairArray = 'chosenRewards' | 'rejectedRewards' | 'margins';
 
 function meanOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: PairArray): number {
   const given = float32(`result.${name}`, result[name]);
+  if (lengthOf(given) === 0)
+    throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', `result.${name}`, given));
   const array = isOnDevice(given) ? ((given as unknown as DeviceBuffer).toArray() as Float32Array) : given;
   return array.reduce((sum, x) => sum + x, 0) / array.length;
+}
+
+function numberOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: 'accuracy' | 'loss'): number {
+  const value: unknown = result[name];
+  if (typeof value !== 'number') throw typeError('ERR_ARG_TYPE', expected('a number', `result.${name}`, value));
+  return value;
 }
 
 /**
@@ -30,14 +38,14 @@ function meanOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: Pai
  * trlMetrics(result)['rewards/margins']; // the mean of result.margins
  */
 export function trlMetrics(result: PreferenceResult | OnDevice<PreferenceResult>): TrlMetrics {
-  if (typeof result !== 'object' || result === null) {
+  if (!isRecord(result)) {
     throw typeError('ERR_ARG_TYPE', expected("a preference loss's result", 'result', result));
   }
   return {
     'rewards/chosen': meanOf(result, 'chosenRewards'),
     'rewards/rejected': meanOf(result, 'rejectedRewards'),
-    'rewards/accuracies': result.accuracy,
+    'rewards/accuracies': numberOf(result, 'accuracy'),
     'rewards/margins': meanOf(result, 'margins'),
-    loss: result.loss,
+    loss: numberOf(result, 'loss'),
   };
 }

@@ -1,6 +1,7 @@
-import { boolean, checkOptions, float32, mask, offsets, oneOf } from './checks.js';
+import { boolean, checkOptions, float32, lengthOf, mask, offsets, oneOf } from './checks.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from './device.js';
 import { check } from './errors.js';
+import { checkDebug, type DebugOption, logpsNumbers, lookThrough } from './finite.js';
 import type { TurnArgs } from './native.js';
 import { freshFloat32 } from './out.js';
 import { nativeFor } from './place.js';
@@ -8,7 +9,7 @@ import { nativeFor } from './place.js';
 /** What a turn's ratios become: their mean (the paper's advantage) or their sum. */
 export type Reduction = 'mean' | 'sum';
 
-export interface TurnOptions {
+export interface TurnOptions extends DebugOption {
   /** [N]; 0 drops a token. */
   mask?: Uint8Array | undefined;
   /** [T + 1], the tokens of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
@@ -33,7 +34,7 @@ export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   gradAdvantages: Float32Array;
 }
 
-const TURN_OPTIONS = ['mask', 'turnOffsets', 'reduction', 'allowEmptyTurns'];
+const TURN_OPTIONS = ['mask', 'turnOffsets', 'reduction', 'allowEmptyTurns', 'debug'];
 const FORWARD_OPTIONS = new Set([...TURN_OPTIONS, 'logps', 'refLogps']);
 const BACKWARD_OPTIONS = new Set([...TURN_OPTIONS, 'gradAdvantages']);
 
@@ -64,20 +65,22 @@ export function turnAdvantages(options: OnDevice<TurnAdvantagesOptions>): Device
 export function turnAdvantages(
   given: TurnAdvantagesOptions | OnDevice<TurnAdvantagesOptions>,
 ): Float32Array | DeviceBuffer {
-  const options = given as TurnAdvantagesOptions;
-  checkOptions('turnAdvantages', options, FORWARD_OPTIONS);
+  const options = checkOptions('turnAdvantages', given as TurnAdvantagesOptions, FORWARD_OPTIONS);
   const logps = float32('logps', options.logps);
-  const refLogps = float32('refLogps', options.refLogps, logps.length);
+  const refLogps = float32('refLogps', options.refLogps, lengthOf(logps));
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
-  const args = turnArgs(options, logps.length, turnOffsets);
+  const args = turnArgs(options, lengthOf(logps), turnOffsets);
   const native = nativeFor([
     ['logps', logps],
     ['refLogps', refLogps],
     ['turnOffsets', turnOffsets],
     ['mask', options.mask],
   ]);
-  const advantages = freshFloat32(logps, turnOffsets.length - 1);
+  const debug = checkDebug(options);
+  if (debug) lookThrough(logpsNumbers(logps, refLogps, options.mask));
+  const advantages = freshFloat32(logps, lengthOf(turnOffsets) - 1);
   check(native.turnAdvantages(...args, logps, refLogps, advantages));
+  if (debug) lookThrough([{ name: 'the advantages', array: advantages, unit: 'turn' }]);
   return advantages;
 }
 
@@ -100,10 +103,9 @@ export function turnAdvantagesBackward(options: OnDevice<TurnAdvantagesBackwardO
 export function turnAdvantagesBackward(
   given: TurnAdvantagesBackwardOptions | OnDevice<TurnAdvantagesBackwardOptions>,
 ): Float32Array | DeviceBuffer {
-  const options = given as TurnAdvantagesBackwardOptions;
-  checkOptions('turnAdvantagesBackward', options, BACKWARD_OPTIONS);
+  const options = checkOptions('turnAdvantagesBackward', given as TurnAdvantagesBackwardOptions, BACKWARD_OPTIONS);
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
-  const gradAdvantages = float32('gradAdvantages', options.gradAdvantages, turnOffsets.length - 1);
+  const gradAdvantages = float32('gradAdvantages', options.gradAdvantages, lengthOf(turnOffsets) - 1);
   const tokens = Math.max(lastOf(turnOffsets), 0);
   const args = turnArgs(options, tokens, turnOffsets);
   const native = nativeFor([
@@ -111,7 +113,10 @@ export function turnAdvantagesBackward(
     ['gradAdvantages', gradAdvantages],
     ['mask', options.mask],
   ]);
+  const debug = checkDebug(options);
+  if (debug) lookThrough([{ name: 'gradAdvantages', array: gradAdvantages, unit: 'turn' }]);
   const gradLogps = freshFloat32(turnOffsets, tokens);
   check(native.turnAdvantagesBackward(...args, gradAdvantages, gradLogps));
+  if (debug) lookThrough([{ name: 'gradLogps', array: gradLogps, unit: 'row' }]);
   return gradLogps;
 }

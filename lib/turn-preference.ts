@@ -6,6 +6,7 @@ import {
   type LogpsPair,
   PAIR_OPTIONS,
   type PairOptions,
+  PREFERENCE_OUT_NAMES,
   type PreferenceResult,
   preferenceArgs,
   preferenceLoss,
@@ -59,7 +60,12 @@ export function turnPreferenceLoss(options: OnDevice<TurnPreferenceOptions>): On
 export function turnPreferenceLoss(
   given: TurnPreferenceOptions | OnDevice<TurnPreferenceOptions>,
 ): PreferenceResult | OnDevice<PreferenceResult> {
-  const options = given as TurnPreferenceOptions;
-  checkOptions('turnPreferenceLoss', options, OPTIONS);
+  const options = checkOptions(
+    'turnPreferenceLoss',
+    given as TurnPreferenceOptions,
+    OPTIONS,
+    'now',
+    PREFERENCE_OUT_NAMES,
+  );
   return preferenceLoss('turnPreference', options, false, turnScoreArgs(options));
 }

@@ -1,7 +1,17 @@
 // The one path of both updates: head → log-probs → loss → gradient at the head, in one native call.
+import { type Call, callOf, type When } from './call.js';
 import { boolean, float32 } from './checks.js';
 import type { DType, FloatArray } from './dtypes.js';
-import { check, typeError } from './errors.js';
+import { typeError } from './errors.js';
+import {
+  checkDebug,
+  type DebugOption,
+  headNumbers,
+  lookedThrough,
+  lookThrough,
+  referenceNumbers,
+  rowsRead,
+} from './finite.js';
 import {
   type CheckedLinear,
   type CheckedLogits,
@@ -40,7 +50,7 @@ export type Reference =
   | { refLogits: FloatArray; refDtype?: DType | undefined }
   | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined };
 
-export interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions {
+export interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
   turnOffsets: Int32Array;
 }
@@ -61,8 +71,8 @@ export type UpdateResult = PreferenceResult & { logps: Float32Array };
 const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
 
-export const UPDATE_OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'out'] as const;
-const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
+export const UPDATE_OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
+export const UPDATE_OUT = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
 
 type Given = Partial<Record<(typeof UPDATE_OPTIONS)[number], unknown>>;
 type AnyUpdate = UpdateInputs & { trajectoryOffsets?: Int32Array | undefined };
@@ -124,7 +134,7 @@ function checkReference(
     const refLogps = float32('refLogps', options.refLogps, rows);
     return { args: [refLogps], inputs: [['refLogps', refLogps]] };
   }
-  const refDtype = options.refDtype ?? options.dtype;
+  const refDtype = options.refDtype === undefined ? options.dtype : options.refDtype;
   if (name === 'refLogits') {
     const stride = 'stride' in head ? head.stride : head.vocab;
     const ref = checkRefLogits({ refLogits: options.refLogits, refDtype }, rows, head.vocab, stride, temperature);
@@ -140,12 +150,15 @@ function checkReference(
   return { args: [undefined, true, ...ref.args], inputs: ref.inputs };
 }
 
-export function runUpdate(
-  call: 'criticUpdate' | 'policyUpdate',
+type AnyResult = UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }>;
+
+/** Everything of an update but the names of its options, which are checked, and what its loss alone takes. */
+export function updateOf(
+  name: 'criticUpdate' | 'policyUpdate',
   options: AnyUpdate,
-  ofTrajectories: boolean,
   lossArgs: PreferenceOptionArgs,
-): UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }> {
+  when: When,
+): Call<AnyResult> {
   const given = options as Given;
   const labels = checkLabels(options);
   const temperature = checkTemperature(options);
@@ -154,10 +167,11 @@ export function runUpdate(
     ? checkLinear(given as unknown as LinearHead, labels.count, temperature)
     : checkLogits(given as unknown as LogitsHead, labels.count, temperature);
   const reference = checkReference(given, labels.count, head, temperature);
-  const batch = checkBatch(options, labels.count, labels.mask, ofTrajectories);
+  const batch = checkBatch(options, labels.count, labels.mask, name === 'criticUpdate');
   const accumulate = boolean('accumulate', given.accumulate, false);
+  const debug = checkDebug(options);
 
-  const out = new Out(given.out, OUT_NAMES, labels.labels);
+  const out = new Out(given.out as object | undefined, labels.labels, when);
   const logps = out.float32('logps', labels.count);
   const results = new PreferenceResults(out, batch, labels.count);
   const gradients = 'hidden' in head ? linearGradients(head, out, accumulate) : logitsGradients(head, out);
@@ -165,19 +179,22 @@ export function runUpdate(
   const native = out.settle(inputs, ['gradLogits', 'logits']);
 
   const headArgs: HeadArgs = 'hidden' in head ? [true, ...head.args] : [false, ...head.args];
-  check(
-    native[call](
-      ...headArgs,
-      ...labels.args,
-      ...reference.args,
-      ...batch.args,
-      ...lossArgs,
-      logps,
-      ...results.args,
-      ...gradients.args,
-    ),
-  );
-  return Object.assign(results.result(), { logps: own(logps) }, gradients.own());
+  if (debug) {
+    const read = rowsRead(labels, false);
+    lookThrough([...headNumbers(headArgs, read), ...referenceNumbers(reference.args, read, REF_NAMES)]);
+  }
+  const args = [
+    ...headArgs,
+    ...labels.args,
+    ...reference.args,
+    ...batch.args,
+    ...lossArgs,
+    logps,
+    ...results.args,
+    ...gradients.args,
+  ] as const;
+  const finish = () => Object.assign(results.result(), { logps: own(logps) }, gradients.own());
+  return callOf(native, name, args, out, lookedThrough(debug, finish, headArgs));
 }
 
 interface Gradients {

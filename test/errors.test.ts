@@ -1,21 +1,15 @@
 /**
- * Every error of every public function: its class, its code, a message that names the argument or the index, and that
- * nothing was written into the result buffers.
+ * What may be wrong inside arrays and between arguments: the class of error, its code, a message that names the argument or
+ * the index, and that nothing was written. What a single argument may be is in arguments.test.ts.
  */
 import * as sweetRl from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
+import { bytesIn } from './helpers/arguments.ts';
+import { floats, hiddenOut, ints, SUBJECTS } from './helpers/calls.ts';
 import {
-  arrayRows,
-  booleanRows,
-  choiceRows,
   type ErrorRow,
   emptyTurn,
-  lengthRows,
-  numberRows,
   type Options,
-  optionalArrayRows,
-  outRows,
-  overlapRow,
   thrownBy,
   unknownOption,
   wrongLabel,
@@ -27,28 +21,6 @@ import {
   wrongWeight,
 } from './helpers/errors.ts';
 import { forEachBackend } from './helpers/machine.ts';
-
-const ints = (...values: number[]) => Int32Array.from(values);
-const floats = (...values: number[]) => Float32Array.from(values);
-const filled = (length: number) => new Float32Array(length).fill(7);
-const NOT_POSITIVE = [0, -0, -1, NaN, Infinity];
-const NEGATIVE = [-1, NaN, Infinity];
-
-interface Subject {
-  name: string;
-  call: (options: never) => unknown;
-  valid: () => Options;
-  rows: ErrorRow[];
-}
-
-function subject(
-  call: (options: never) => unknown,
-  valid: () => Options,
-  rows: (valid: Options) => ErrorRow[],
-): Subject {
-  const common = [unknownOption('an unknown option', { colour: 1 }, /"colour"/)];
-  return { name: call.name, call, valid, rows: [...common, ...rows(valid())] };
-}
 
 // ── rows over the vocabulary: 3 rows of 4 words
 
@@ -62,10 +34,7 @@ const labelRows: ErrorRow[] = [
     { labels: BigInt64Array.of(0n, 0n, -(2n ** 32n)) },
     /\[2\].* -4294967296\b/,
   ),
-  ...optionalArrayRows('mask', 3),
   wrongLength('mask too short', { mask: new Uint8Array(2) }, /mask.*\(2\)/),
-  ...numberRows('temperature', ...NOT_POSITIVE, 9e-31),
-  ...numberRows('ignoreIndex', 1.5, NaN, 2 ** 31),
 ];
 
 const logitsRows: ErrorRow[] = [
@@ -73,8 +42,6 @@ const logitsRows: ErrorRow[] = [
   wrongLength('logits too short for vocabSize', { vocabSize: 5 }, /logits.*\(12\)/),
   wrongLength('logits too short for rowStride', { rowStride: 6 }, /logits.*\(12\)/),
   wrongValue('rowStride below V', { vocabSize: 4, rowStride: 3 }, /rowStride.* 3\b/),
-  ...numberRows('rowStride', 0, -4, 4.5, NaN),
-  ...numberRows('vocabSize', 0, -4, 1.5, NaN),
   ...dtypeRows('logits', 'dtype', new Uint16Array(12)),
 ];
 
@@ -95,15 +62,6 @@ function dtypeRows(array: string, dtype: string, halves: Uint16Array): ErrorRow[
   ];
 }
 
-const logitsHead = () => ({ logits: floats(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), labels: ints(0, 1, 2) });
-const linearHead = () => ({
-  hidden: floats(1, 2, 3, 4, 5, 6),
-  weight: floats(1, 2, 3, 4, 5, 6, 7, 8),
-  bias: floats(1, 2, 3, 4),
-  labels: ints(0, 1, 2),
-});
-const backward = () => ({ lse: floats(1, 1, 1), gradLogps: floats(1, 1, 1) });
-
 const linearRows: ErrorRow[] = [
   wrongLength('hidden that is no whole rows', { hidden: new Float32Array(7) }, /hidden.*\(7\)/),
   wrongLength('weight that is no whole rows', { weight: new Float32Array(7) }, /weight.*\(7\)/),
@@ -114,9 +72,6 @@ const linearRows: ErrorRow[] = [
 ];
 
 // ── turns: 5 tokens in 3 turns in 2 trajectories
-
-const turns = () => ({ turnOffsets: ints(0, 2, 3, 5) });
-const batch = () => ({ logps: floats(1, 2, 3, 4, 5), refLogps: new Float32Array(5), ...turns() });
 
 function offsetsRows(name: string, total: number): ErrorRow[] {
   const at = (index: string) => new RegExp(`${name}.* index ${index}\\b`);
@@ -132,10 +87,7 @@ function offsetsRows(name: string, total: number): ErrorRow[] {
   ];
 }
 
-const maskRows: ErrorRow[] = [
-  ...optionalArrayRows('mask', 5),
-  wrongLength('mask too long', { mask: new Uint8Array(6) }, /mask.*\(6\)/),
-];
+const maskRows: ErrorRow[] = [wrongLength('mask too long', { mask: new Uint8Array(6) }, /mask.*\(6\)/)];
 
 const emptyTurnRows: ErrorRow[] = [
   emptyTurn('a turn without tokens', { turnOffsets: ints(0, 2, 2, 5) }, /turn 1\b/),
@@ -157,27 +109,8 @@ const pairRows: ErrorRow[] = [
     { pairWeights: floats(0, 0), pairDenominator: 2 },
     /pair 0\b/,
   ),
-  ...optionalArrayRows('pairWeights', 2),
   wrongLength('pairWeights too long', { pairWeights: floats(1, 1, 1) }, /pairWeights.*\(3\)/),
-  ...numberRows('beta', ...NOT_POSITIVE),
-  ...numberRows('labelSmoothing', -0.1, 0.5, 1, NaN, Infinity),
-  ...numberRows('nllCoef', ...NEGATIVE),
-  ...numberRows('pairDenominator', ...NOT_POSITIVE),
-  ...numberRows('nllDenominator', ...NOT_POSITIVE),
-  ...choiceRows('lossType'),
-  ...booleanRows('allowEmptyTurns'),
 ];
-
-const pairs = () => ({ chosen: ints(0, 1), rejected: ints(1, 0) });
-const trajectories = () => ({ ...turns(), trajectoryOffsets: ints(0, 2, 3), ...pairs() });
-const preferenceOut = () => ({
-  pairLosses: filled(2),
-  margins: filled(2),
-  chosenRewards: filled(2),
-  rejectedRewards: filled(2),
-  turnAdvantages: filled(3),
-  gradLogps: filled(5),
-});
 
 const trajectoryRows: ErrorRow[] = [
   ...offsetsRows('turnOffsets', 5),
@@ -196,7 +129,6 @@ const trajectoryRows: ErrorRow[] = [
   ),
   wrongPair('a trajectory that is not there', { chosen: ints(2, 0), rejected: ints(0, 1) }, /chosen.* 2\b.*pair 0\b/),
   ...pairRows,
-  ...choiceRows('normalization'),
   unknownOption('the reduction of turns', { reduction: 'mean' }, /"reduction"/),
 ];
 
@@ -205,266 +137,98 @@ const turnRows: ErrorRow[] = [
   ...maskRows,
   ...emptyTurnRows.map((row) => ({ ...row, change: { ...row.change, reduction: 'mean' } })),
   ...pairRows,
-  ...choiceRows('reduction'),
   unknownOption('the normalization of trajectories', { normalization: 'sum' }, /"normalization"/),
   unknownOption('trajectoryOffsets', { trajectoryOffsets: ints(0, 3) }, /"trajectoryOffsets"/),
 ];
 
 // ── updates: 5 rows of 2 words
 
-const updateLogits = () => ({
-  logits: new Float32Array(10).fill(1),
-  labels: ints(0, 1, 0, 1, 0),
-  refLogps: new Float32Array(5),
-});
-const updateHidden = () => ({
-  hidden: new Float32Array(15).fill(1),
-  weight: new Float32Array(6).fill(1),
-  bias: new Float32Array(2).fill(1),
-  labels: ints(0, 1, 0, 1, 0),
-  refLogps: new Float32Array(5),
-});
-const logitsOut = () => ({ ...preferenceOut(), logps: filled(5), gradLogits: filled(10) });
-const hiddenOut = () => ({
-  ...preferenceOut(),
-  logps: filled(5),
-  gradHidden: filled(15),
-  gradWeight: filled(6),
-  gradBias: filled(2),
-});
+const updateRows: ErrorRow[] = [
+  wrongLabel('a label that is no word', { labels: ints(0, 1, 0, 2, 0) }, /\[3\].* 2\b/),
+  wrongType('no reference', { refLogps: undefined }, /refLogps/),
+  wrongType('two references', { refLogits: new Float32Array(10) }, /refLogps.*refLogits/),
+  unknownOption('refDtype beside refLogps', { refDtype: 'float32' }, /refDtype/),
+  wrongLength('refLogps too short', { refLogps: new Float32Array(4) }, /refLogps.*\(4\)/),
+  wrongLength('refLogits too short', { refLogps: undefined, refLogits: new Float32Array(9) }, /refLogits.*\(9\)/),
+  wrongType(
+    'refHidden without refWeight',
+    { refLogps: undefined, refHidden: new Float32Array(15) },
+    /refWeight.*undefined/,
+  ),
+  wrongLength(
+    'a reference of another vocabulary',
+    { refLogps: undefined, refHidden: new Float32Array(15), refWeight: new Float32Array(9) },
+    /refWeight.*\(9\)/,
+  ),
+  wrongType('two heads', { logits: new Float32Array(10), hidden: new Float32Array(15) }, /logits.*hidden/),
+  wrongType('no head', { logits: undefined, hidden: undefined }, /logits.*hidden/),
+];
 
-function updateRows(valid: Options): ErrorRow[] {
-  return [
-    ...arrayRows(valid, 'labels'),
-    ...outRows(valid),
-    overlapRow(valid, 'gradLogps', 'refLogps'),
-    ...numberRows('temperature', ...NOT_POSITIVE, 9e-31),
-    ...numberRows('ignoreIndex', 1.5, NaN, 2 ** 31),
-    wrongLabel('a label that is no word', { labels: ints(0, 1, 0, 2, 0) }, /\[3\].* 2\b/),
-    wrongType('no reference', { refLogps: undefined }, /refLogps/),
-    wrongType('two references', { refLogits: new Float32Array(10) }, /refLogps.*refLogits/),
-    unknownOption('refDtype beside refLogps', { refDtype: 'float32' }, /refDtype/),
-    wrongLength('refLogps too short', { refLogps: new Float32Array(4) }, /refLogps.*\(4\)/),
-    wrongLength('refLogits too short', { refLogps: undefined, refLogits: new Float32Array(9) }, /refLogits.*\(9\)/),
-    wrongType(
-      'refHidden without refWeight',
-      { refLogps: undefined, refHidden: new Float32Array(15) },
-      /refWeight.*undefined/,
-    ),
-    wrongLength(
-      'a reference of another vocabulary',
-      { refLogps: undefined, refHidden: new Float32Array(15), refWeight: new Float32Array(9) },
-      /refWeight.*\(9\)/,
-    ),
-    wrongType('two heads', { logits: new Float32Array(10), hidden: new Float32Array(15) }, /logits.*hidden/),
-    wrongType('no head', { logits: undefined, hidden: undefined }, /logits.*hidden/),
-  ];
-}
+const logitsUpdateRows: ErrorRow[] = [
+  ...updateRows,
+  wrongLength('logits that are no whole rows', { logits: new Float32Array(11) }, /logits.*\(11\)/),
+  ...dtypeRows('logits', 'dtype', new Uint16Array(10)),
+  unknownOption('accumulate', { accumulate: true }, /accumulate/),
+  unknownOption('a weight beside logits', { weight: new Float32Array(6) }, /weight/),
+];
 
-function logitsUpdateRows(valid: Options): ErrorRow[] {
-  return [
-    ...updateRows(valid),
-    wrongLength('logits that are no whole rows', { logits: new Float32Array(11) }, /logits.*\(11\)/),
-    ...dtypeRows('logits', 'dtype', new Uint16Array(10)),
-    overlapRow(valid, 'gradLogits', 'logits'),
-    unknownOption('accumulate', { accumulate: true }, /accumulate/),
-    unknownOption('a weight beside logits', { weight: new Float32Array(6) }, /weight/),
-  ];
-}
-
-function hiddenUpdateRows(valid: Options): ErrorRow[] {
-  const { gradWeight: _, ...withoutWeight } = hiddenOut();
-  return [
-    ...updateRows(valid),
-    ...arrayRows(valid, 'weight'),
-    ...booleanRows('accumulate'),
-    wrongType('accumulate without a buffer', { accumulate: true, out: withoutWeight }, /out\.gradWeight/),
-    overlapRow(valid, 'gradWeight', 'weight'),
-    unknownOption('rowStride beside hidden', { rowStride: 3 }, /rowStride/),
-    unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
-  ];
-}
+const { gradWeight: _, ...withoutWeight } = hiddenOut();
+const hiddenUpdateRows: ErrorRow[] = [
+  ...updateRows,
+  wrongType('accumulate without a buffer', { accumulate: true, out: withoutWeight }, /out\.gradWeight/),
+  unknownOption('rowStride beside hidden', { rowStride: 3 }, /rowStride/),
+  unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
+];
 
 // ── candidates and rewards
 
-const states = () => ({ scores: floats(1, 3, 2, 5, 4), candidateOffsets: ints(0, 3, 5) });
 const stateRows: ErrorRow[] = [
   ...offsetsRows('candidateOffsets', 5),
   wrongValue('a score of NaN', { scores: floats(1, 2, NaN, 4, 5) }, /scores\[2\].*NaN/),
 ];
 
-const subjects: Subject[] = [
-  subject(
-    sweetRl.tokenLogps,
-    () => ({ ...logitsHead(), entropy: true, out: { logps: filled(3), lse: filled(3), entropy: filled(3) } }),
-    (valid) => [
-      ...arrayRows(valid, 'logits', 'labels'),
-      ...labelRows,
-      ...logitsRows,
-      ...booleanRows('entropy'),
-      unknownOption('out.entropy without entropy', { entropy: false }, /entropy/),
-      ...outRows(valid),
-      overlapRow(valid, 'lse', 'logits'),
-    ],
-  ),
-  subject(
-    sweetRl.tokenLogpsBackward as (options: never) => unknown,
-    () => ({ ...logitsHead(), ...backward(), out: { gradLogits: filled(12) } }),
-    (valid) => [
-      ...arrayRows(valid, 'logits', 'labels', 'lse', 'gradLogps'),
-      ...lengthRows(valid, 'lse', 'gradLogps'),
-      ...labelRows,
-      ...logitsRows,
-      ...outRows(valid),
-      overlapRow(valid, 'gradLogits', 'logits'),
-      overlapRow(valid, 'gradLogits', 'lse'),
-      unknownOption('entropy', { entropy: true }, /"entropy"/),
-    ],
-  ),
-  subject(
-    sweetRl.linearLogps,
-    () => ({ ...linearHead(), entropy: true, out: { logps: filled(3), lse: filled(3), entropy: filled(3) } }),
-    (valid) => [
-      ...arrayRows(valid, 'hidden', 'weight', 'labels'),
-      ...optionalArrayRows('bias', 4),
-      ...labelRows,
-      ...linearRows,
-      ...booleanRows('entropy'),
-      ...outRows(valid),
-      overlapRow(valid, 'logps', 'hidden'),
-      unknownOption('rowStride', { rowStride: 4 }, /"rowStride"/),
-    ],
-  ),
-  subject(
-    sweetRl.linearLogpsBackward,
-    () => ({
-      ...linearHead(),
-      ...backward(),
-      out: { gradHidden: filled(6), gradWeight: filled(8), gradBias: filled(4) },
-    }),
-    (valid) => [
-      ...arrayRows(valid, 'hidden', 'weight', 'labels', 'lse', 'gradLogps'),
-      ...lengthRows(valid, 'lse', 'gradLogps'),
-      ...labelRows,
-      ...linearRows,
-      ...booleanRows('accumulate'),
-      ...outRows(valid),
-      overlapRow(valid, 'gradWeight', 'weight'),
-      overlapRow(valid, 'gradHidden', 'hidden'),
-      wrongType('accumulate without buffers', { accumulate: true, out: undefined }, /out\.gradHidden/),
-      unknownOption('out.gradBias without a bias', { bias: undefined }, /gradBias/),
-    ],
-  ),
-  subject(
-    sweetRl.turnAdvantages,
-    () => ({ ...batch(), reduction: 'mean' }),
-    (valid) => [
-      ...arrayRows(valid, 'logps', 'refLogps', 'turnOffsets'),
-      ...lengthRows(valid, 'refLogps'),
-      ...offsetsRows('turnOffsets', 5),
-      ...maskRows,
-      ...emptyTurnRows,
-      ...choiceRows('reduction'),
-      ...booleanRows('allowEmptyTurns'),
-    ],
-  ),
-  subject(
-    sweetRl.turnAdvantagesBackward,
-    () => ({ ...turns(), gradAdvantages: floats(1, 2, 3), mask: new Uint8Array(5).fill(1) }),
-    (valid) => [
-      ...arrayRows(valid, 'gradAdvantages', 'turnOffsets'),
-      ...lengthRows(valid, 'gradAdvantages', 'mask'),
-      wrongOffsets('turnOffsets that fall', { turnOffsets: ints(0, 3, 2, 5) }, /turnOffsets.*\b2\b/),
-      wrongOffsets('turnOffsets that start late', { turnOffsets: ints(1, 2, 3, 5) }, /turnOffsets.*\b0\b/),
-      ...emptyTurnRows,
-      ...choiceRows('reduction'),
-      ...booleanRows('allowEmptyTurns'),
-    ],
-  ),
-  subject(
-    sweetRl.trajectoryPreferenceLoss,
-    () => ({ ...batch(), ...trajectories(), out: preferenceOut() }),
-    (valid) => [
-      ...arrayRows(valid, 'logps', 'refLogps', 'turnOffsets', 'trajectoryOffsets', 'chosen', 'rejected'),
-      ...lengthRows(valid, 'refLogps'),
-      ...trajectoryRows,
-      ...outRows(valid),
-      overlapRow(valid, 'gradLogps', 'logps'),
-    ],
-  ),
-  subject(
-    sweetRl.turnPreferenceLoss,
-    () => ({ ...batch(), ...pairs(), out: preferenceOut() }),
-    (valid) => [
-      ...arrayRows(valid, 'logps', 'refLogps', 'turnOffsets', 'chosen', 'rejected'),
-      ...lengthRows(valid, 'refLogps'),
-      ...turnRows,
-      ...outRows(valid),
-      overlapRow(valid, 'turnAdvantages', 'refLogps'),
-    ],
-  ),
-  {
-    ...subject(
-      sweetRl.criticUpdate as (options: never) => unknown,
-      () => ({ ...updateLogits(), ...trajectories(), out: logitsOut() }),
-      (valid) => [...trajectoryRows, ...logitsUpdateRows(valid)],
-    ),
-    name: 'criticUpdate from logits',
-  },
-  {
-    ...subject(
-      sweetRl.criticUpdate as (options: never) => unknown,
-      () => ({ ...updateHidden(), ...trajectories(), out: hiddenOut() }),
-      (valid) => [...trajectoryRows, ...hiddenUpdateRows(valid)],
-    ),
-    name: 'criticUpdate from hidden states',
-  },
-  {
-    ...subject(
-      sweetRl.policyUpdate as (options: never) => unknown,
-      () => ({ ...updateLogits(), ...turns(), ...pairs(), out: logitsOut() }),
-      (valid) => [...turnRows, ...logitsUpdateRows(valid)],
-    ),
-    name: 'policyUpdate from logits',
-  },
-  {
-    ...subject(
-      sweetRl.policyUpdate as (options: never) => unknown,
-      () => ({ ...updateHidden(), ...turns(), ...pairs(), out: hiddenOut() }),
-      (valid) => [...turnRows, ...hiddenUpdateRows(valid)],
-    ),
-    name: 'policyUpdate from hidden states',
-  },
-  subject(sweetRl.rankCandidates, states, (valid) => [...arrayRows(valid, 'scores', 'candidateOffsets'), ...stateRows]),
-  subject(
-    sweetRl.samplePairs,
-    () => ({ ...states(), seed: 1 }),
-    (valid) => [
-      ...arrayRows(valid, 'scores', 'candidateOffsets'),
-      ...stateRows,
-      wrongType('no seed', { seed: undefined }, /seed.*undefined/),
-      ...numberRows('seed', -1, 2 ** 32, 1.5, NaN),
-      ...numberRows('numPairs', 0, -1, 1.5, NaN),
-      ...choiceRows('rule'),
-      wrongValue('several pairs by best-worst', { rule: 'best-worst', numPairs: 2 }, /numPairs.* 2\b/),
-    ],
-  ),
-  subject(
-    sweetRl.trajectoryPairs,
-    () => ({ rewards: floats(1, 0, 0.5, 1, 0), taskOffsets: ints(0, 3, 5) }),
-    (valid) => [
-      ...arrayRows(valid, 'rewards', 'taskOffsets'),
-      ...offsetsRows('taskOffsets', 5),
-      wrongValue('a reward of NaN', { rewards: floats(1, 0, 0, NaN, 1) }, /rewards\[3\].*NaN/),
-      ...choiceRows('rule'),
-      ...numberRows('minDifference', ...NEGATIVE).map((row) => ({
-        ...row,
-        change: { ...row.change, rule: 'threshold' },
-      })),
-      unknownOption('minDifference without threshold', { minDifference: 0.1 }, /minDifference/),
-    ],
-  ),
-];
+/** By the names of the calls that they change. */
+const ROWS: Record<string, ErrorRow[]> = {
+  tokenLogps: [
+    ...labelRows,
+    ...logitsRows,
+    unknownOption('out.entropy without entropy', { entropy: false }, /entropy/),
+  ],
+  tokenLogpsBackward: [...labelRows, ...logitsRows],
+  linearLogps: [...labelRows, ...linearRows],
+  linearLogpsBackward: [
+    ...labelRows,
+    ...linearRows,
+    wrongType('accumulate without buffers', { accumulate: true, out: undefined }, /out\.gradHidden/),
+    unknownOption('out.gradBias without a bias', { bias: undefined }, /gradBias/),
+  ],
+  turnAdvantages: [...offsetsRows('turnOffsets', 5), ...maskRows, ...emptyTurnRows],
+  turnAdvantagesBackward: [
+    wrongOffsets('turnOffsets that fall', { turnOffsets: ints(0, 3, 2, 5) }, /turnOffsets.*\b2\b/),
+    wrongOffsets('turnOffsets that start late', { turnOffsets: ints(1, 2, 3, 5) }, /turnOffsets.*\b0\b/),
+    ...emptyTurnRows,
+  ],
+  trajectoryPreferenceLoss: trajectoryRows,
+  turnPreferenceLoss: turnRows,
+  'criticUpdate of logits against log-probs': [...trajectoryRows, ...logitsUpdateRows],
+  'criticUpdate of hidden states against log-probs': [...trajectoryRows, ...hiddenUpdateRows],
+  'policyUpdate of logits against log-probs': [...turnRows, ...logitsUpdateRows],
+  'policyUpdate of hidden states against log-probs': [...turnRows, ...hiddenUpdateRows],
+  rankCandidates: stateRows,
+  samplePairs: [
+    ...stateRows,
+    wrongValue('several pairs by best-worst', { rule: 'best-worst', numPairs: 2 }, /numPairs.* 2\b/),
+  ],
+  trajectoryPairs: [
+    ...offsetsRows('taskOffsets', 5),
+    wrongValue('a reward of NaN', { rewards: floats(1, 0, 0, NaN, 1) }, /rewards\[3\].*NaN/),
+    unknownOption('minDifference without threshold', { minDifference: 0.1, rule: 'best-vs-worse' }, /minDifference/),
+  ],
+};
+const subjects = SUBJECTS.flatMap((subject) => {
+  const rows = ROWS[subject.name];
+  return rows === undefined ? [] : [{ ...subject, rows }];
+});
 
 function expectError(
   thrown: Error & { code?: unknown },
@@ -475,12 +239,6 @@ function expectError(
   expect(thrown).toBeInstanceOf(Class);
 }
 
-/** Copies of the result buffers, to compare with after a call that must not write. */
-function copiesOf(out: unknown): [string, Float32Array, Float32Array][] {
-  const buffers = Object.entries((out ?? {}) as Record<string, Float32Array>);
-  return buffers.map(([name, buffer]) => [name, buffer, buffer.slice()]);
-}
-
 forEachBackend(() => {
   describe.each(subjects)('$name', ({ call, valid, rows }) => {
     it('takes the call that the rows change', () => {
@@ -489,21 +247,40 @@ forEachBackend(() => {
 
     it.each(rows)('$what', ({ change, ...expected }) => {
       const options: Options = { ...valid(), ...change };
-      const copies = copiesOf(options.out);
+      const bytes = bytesIn(options);
       expectError(
         thrownBy(() => call(options as never)),
         expected,
       );
-      for (const [name, buffer, copy] of copies) expect(buffer, `out.${name}`).toEqual(copy);
+      for (const [now, before] of bytes) expect(now).toEqual(before);
     });
+  });
+});
 
-    it.each([undefined, null, [], 3, 'text', new Float32Array(1)])('refuses %o as its options', (options) => {
-      const expected = { class: TypeError, code: 'ERR_ARG_TYPE', message: /options/ };
-      expectError(
-        thrownBy(() => call(options as never)),
-        expected,
-      );
-    });
+it('has rows for calls that there are', () => {
+  expect(Object.keys(ROWS).sort()).toEqual(subjects.map(({ name }) => name).sort());
+});
+
+/** The same tables for the forms that run later: the same errors as rejections, and nothing written either. */
+const twins: Record<string, unknown> = { ...sweetRl };
+
+describe.each(subjects.filter(({ call }) => `${call.name}Async` in twins))('$name, later', ({ call, valid, rows }) => {
+  const later = twins[`${call.name}Async`] as (options: unknown) => Promise<unknown>;
+  const rejectionOf = (options: unknown): Promise<Error> =>
+    later(options).then(
+      () => Promise.reject(new Error('the promise was fulfilled')),
+      (error) => error,
+    );
+
+  it('takes the call that the rows change', async () => {
+    await expect(later(valid())).resolves.toBeDefined();
+  });
+
+  it.each(rows)('$what', async ({ change, ...expected }) => {
+    const options: Options = { ...valid(), ...change };
+    const bytes = bytesIn(options);
+    expectError(await rejectionOf(options), expected);
+    for (const [now, before] of bytes) expect(now).toEqual(before);
   });
 });
 

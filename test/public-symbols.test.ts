@@ -35,7 +35,15 @@ const UNMEASURED: Record<string, string> = {
   setThreads: 'sets one variable',
   threads: 'reads one variable',
   policyUpdate: 'the code of criticUpdate over other units',
+  tokenLogpsAsync: 'tokenLogps on another thread',
+  tokenLogpsBackwardAsync: 'tokenLogpsBackward on another thread',
+  linearLogpsAsync: 'linearLogps on another thread',
+  linearLogpsBackwardAsync: 'linearLogpsBackward on another thread',
+  criticUpdateAsync: 'criticUpdate on another thread',
+  policyUpdateAsync: 'policyUpdate on another thread',
   turnAdvantagesBackward: 'one multiplication a token',
+  checkGrad: 'dozens of the caller’s own forward passes',
+  checkLogps: 'tokenLogps, and again where something is wrong',
   packTurns: 'one pass over tokens, small beside a forward pass',
   rankCandidates: 'sorts some dozens of scores',
   samplePairs: 'sorts some dozens of scores',
@@ -56,7 +64,9 @@ const UNMEASURED: Record<string, string> = {
 
 /** The comment in front of a declaration, the first of its overloads. */
 function commentOf(name: string): string {
-  const declaration = new RegExp(`(/\\*\\*(?:(?!\\*/)[\\s\\S])*\\*/)\\nexport (?:function|class|const) ${name}\\b`);
+  const declaration = new RegExp(
+    `(/\\*\\*(?:(?!\\*/)[\\s\\S])*\\*/)\\nexport (?:async )?(?:function|class|const) ${name}\\b`,
+  );
   return sources.map((text) => declaration.exec(text)?.[1]).find((comment) => comment !== undefined) ?? '';
 }
 

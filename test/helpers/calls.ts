@@ -1,0 +1,621 @@
+/** A valid call of every public function that takes options, and what each of its arguments may be. */
+import { constants } from 'node:buffer';
+import * as sweetRl from 'sweet-rl';
+import * as jax from 'sweet-rl/jax';
+import * as safetensors from 'sweet-rl/safetensors';
+import * as shm from 'sweet-rl/shm';
+import * as tfjs from 'sweet-rl/tfjs';
+import {
+  type Argument,
+  array,
+  boolean,
+  choice,
+  foreign,
+  integer,
+  isArray,
+  isObject,
+  type Kind,
+  number,
+  type Options,
+  ofType,
+  tagOf,
+} from './arguments.ts';
+
+export const ints = (...values: number[]) => Int32Array.from(values);
+export const floats = (...values: number[]) => Float32Array.from(values);
+export const filled = (length: number) => new Float32Array(length).fill(7);
+export const ones = (length: number) => new Float32Array(length).fill(1);
+
+export interface Subject {
+  /** The function, and which of its ways. */
+  name: string;
+  call: (options: never) => unknown;
+  valid: () => Options;
+  arguments: Argument[];
+  /** The result that may be its input. */
+  inPlace?: readonly [out: string, input: string];
+}
+
+/** Kinds by the names of the options; the buffers of `out` are in the valid call and of fixed lengths. */
+function subject(
+  call: (options: never) => unknown,
+  way: string,
+  valid: () => Options,
+  kinds: Record<string, Kind>,
+  inPlace?: Subject['inPlace'],
+): Subject {
+  const { out = {} } = valid() as { out?: Record<string, Float32Array> };
+  const buffers = Object.entries(out).map(([name, buffer]) => ({
+    path: ['out', name],
+    name: `out.${name}`,
+    kind: array(buffer.constructor.name, { fixed: true, optional: true }),
+  }));
+  const options = Object.entries(kinds).map(([name, kind]) => ({ path: [name], name, kind }));
+  return {
+    name: way === '' ? call.name : `${call.name} ${way}`,
+    call,
+    valid,
+    arguments: [...options, ...buffers],
+    ...(inPlace && { inPlace }),
+  };
+}
+
+const FLOATS = 'Float32Array Uint16Array Float16Array';
+const fixed = { fixed: true };
+const both = { fixed: true, optional: true };
+const out = ofType((value) => value === undefined || isObject(value));
+const positive = number((x) => x > 0 && x < Infinity);
+const notNegative = number((x) => x >= 0 && x < Infinity);
+const dtype: Kind = {
+  ...choice('float32', 'bfloat16', 'float16'),
+  // A Float32Array is of no other.
+  verdict(value, valid) {
+    if (value === 'bfloat16' || value === 'float16') return { class: TypeError, code: 'ERR_ARG_TYPE' };
+    return choice('float32').verdict(value, valid);
+  },
+};
+
+// ── rows over the vocabulary: 3 rows of 4 words
+
+const logits: Record<string, Kind> = {
+  logits: array(FLOATS),
+  dtype,
+  rowStride: integer(1, 2 ** 53 - 1),
+  vocabSize: integer(1, 2 ** 31 - 1),
+  temperature: number((x) => x >= 1e-30 && x <= 1e30),
+};
+const linear: Record<string, Kind> = {
+  hidden: array(FLOATS),
+  weight: array('Float32Array'),
+  bias: array('Float32Array', both),
+  dtype,
+  temperature: logits.temperature!,
+};
+const debug = choice('finite');
+const labels: Record<string, Kind> = {
+  debug,
+  labels: array('Int32Array BigInt64Array'),
+  mask: array('Uint8Array', both),
+  ignoreIndex: integer(-(2 ** 31), 2 ** 31 - 1),
+};
+const backward: Record<string, Kind> = { lse: array('Float32Array', fixed), gradLogps: array('Float32Array', fixed) };
+
+export const logitsHead = () => ({
+  logits: floats(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
+  labels: ints(0, 1, 2),
+  mask: Uint8Array.of(1, 1, 1),
+});
+export const linearHead = () => ({
+  hidden: floats(1, 2, 3, 4, 5, 6),
+  weight: floats(1, 2, 3, 4, 5, 6, 7, 8),
+  bias: floats(1, 2, 3, 4),
+  labels: ints(0, 1, 2),
+  mask: Uint8Array.of(1, 1, 1),
+});
+const given = () => ({ lse: floats(1, 1, 1), gradLogps: floats(1, 1, 1) });
+const logpsOut = () => ({ logps: filled(3), lse: filled(3), entropy: filled(3) });
+
+const rows: Subject[] = [
+  subject(sweetRl.tokenLogps, '', () => ({ ...logitsHead(), entropy: true, out: logpsOut() }), {
+    ...logits,
+    ...labels,
+    entropy: boolean,
+    out,
+  }),
+  subject(
+    sweetRl.tokenLogpsBackward as (options: never) => unknown,
+    '',
+    () => ({ ...logitsHead(), ...given(), out: { gradLogits: filled(12) } }),
+    { ...logits, ...labels, ...backward, out },
+    ['gradLogits', 'logits'],
+  ),
+  subject(sweetRl.linearLogps, '', () => ({ ...linearHead(), entropy: true, out: logpsOut() }), {
+    ...linear,
+    ...labels,
+    entropy: boolean,
+    out,
+  }),
+  subject(
+    sweetRl.linearLogpsBackward,
+    '',
+    () => ({
+      ...linearHead(),
+      ...given(),
+      out: { gradHidden: filled(6), gradWeight: filled(8), gradBias: filled(4) },
+    }),
+    { ...linear, ...labels, ...backward, accumulate: boolean, out },
+  ),
+];
+
+// ── turns: 5 tokens in 3 turns in 2 trajectories
+
+const tokens: Record<string, Kind> = {
+  debug,
+  logps: array('Float32Array'),
+  refLogps: array('Float32Array', fixed),
+  mask: array('Uint8Array', both),
+};
+const turnOptions: Record<string, Kind> = {
+  turnOffsets: array('Int32Array'),
+  reduction: choice('mean', 'sum'),
+  allowEmptyTurns: boolean,
+};
+const pairOptions: Record<string, Kind> = {
+  turnOffsets: array('Int32Array'),
+  chosen: array('Int32Array'),
+  rejected: array('Int32Array', fixed),
+  beta: positive,
+  lossType: choice('sigmoid', 'hinge', 'ipo'),
+  labelSmoothing: number((x) => x >= 0 && x < 0.5),
+  pairWeights: array('Float32Array', both),
+  pairDenominator: positive,
+  nllCoef: notNegative,
+  nllDenominator: positive,
+  allowEmptyTurns: boolean,
+};
+const ofTrajectories: Record<string, Kind> = {
+  trajectoryOffsets: array('Int32Array'),
+  normalization: choice('turn-mean', 'token-mean', 'sum'),
+};
+const ofTurns: Record<string, Kind> = { reduction: choice('mean', 'sum') };
+
+export const turns = () => ({ turnOffsets: ints(0, 2, 3, 5), mask: Uint8Array.of(1, 1, 1, 1, 1) });
+export const batch = () => ({ logps: floats(1, 2, 3, 4, 5), refLogps: new Float32Array(5), ...turns() });
+export const pairs = () => ({ chosen: ints(0, 1), rejected: ints(1, 0), pairWeights: floats(1, 2) });
+export const trajectories = () => ({ ...turns(), trajectoryOffsets: ints(0, 2, 3), ...pairs() });
+export const preferenceOut = () => ({
+  pairLosses: filled(2),
+  margins: filled(2),
+  chosenRewards: filled(2),
+  rejectedRewards: filled(2),
+  turnAdvantages: filled(3),
+  gradLogps: filled(5),
+});
+
+const losses: Subject[] = [
+  subject(sweetRl.turnAdvantages, '', () => ({ ...batch(), reduction: 'mean' }), { ...tokens, ...turnOptions }),
+  subject(sweetRl.turnAdvantagesBackward, '', () => ({ ...turns(), gradAdvantages: floats(1, 2, 3) }), {
+    ...turnOptions,
+    debug,
+    gradAdvantages: array('Float32Array', fixed),
+    mask: tokens.mask!,
+  }),
+  subject(sweetRl.trajectoryPreferenceLoss, '', () => ({ ...batch(), ...trajectories(), out: preferenceOut() }), {
+    ...tokens,
+    ...pairOptions,
+    ...ofTrajectories,
+    out,
+  }),
+  subject(sweetRl.turnPreferenceLoss, '', () => ({ ...batch(), ...pairs(), out: preferenceOut() }), {
+    ...tokens,
+    ...pairOptions,
+    ...ofTurns,
+    out,
+  }),
+];
+
+// ── updates: 5 rows of 2 words
+
+const updateRows = () => ({ labels: ints(0, 1, 0, 1, 0) });
+const updateLogits = () => ({ logits: ones(10), ...updateRows() });
+const updateHidden = () => ({ hidden: ones(15), weight: ones(6), bias: ones(2), ...updateRows() });
+export const logitsOut = () => ({ ...preferenceOut(), logps: filled(5), gradLogits: filled(10) });
+export const hiddenOut = () => ({
+  ...preferenceOut(),
+  logps: filled(5),
+  gradHidden: filled(15),
+  gradWeight: filled(6),
+  gradBias: filled(2),
+});
+
+/** The heads and the references with what belongs to none but them. */
+const HEADS = [
+  { way: 'logits', valid: updateLogits, out: logitsOut, kinds: logits },
+  { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, accumulate: boolean } },
+];
+const refDtype = dtype;
+const REFERENCES = [
+  { way: 'log-probs', valid: () => ({ refLogps: new Float32Array(5) }), kinds: { refLogps: tokens.refLogps! } },
+  { way: 'logits', valid: () => ({ refLogits: ones(10) }), kinds: { refLogits: array(FLOATS, fixed), refDtype } },
+  {
+    way: 'hidden states',
+    valid: () => ({ refHidden: ones(15), refWeight: ones(6), refBias: ones(2) }),
+    kinds: {
+      refHidden: array(FLOATS),
+      refWeight: array('Float32Array'),
+      refBias: array('Float32Array', both),
+      refDtype,
+    },
+  },
+];
+
+/** The options of the other ways, none of which may be given. */
+const strangers = (ways: { kinds: Record<string, Kind> }[]) =>
+  Object.fromEntries(ways.flatMap(({ kinds }) => Object.keys(kinds)).map((name) => [name, foreign]));
+
+function updates(call: (options: never) => unknown, units: () => Options, kinds: Record<string, Kind>): Subject[] {
+  return HEADS.flatMap((head) =>
+    REFERENCES.map((reference) =>
+      subject(
+        call,
+        `of ${head.way} against ${reference.way}`,
+        () => ({ ...head.valid(), ...reference.valid(), ...units(), out: head.out() }),
+        {
+          ...strangers([...HEADS, ...REFERENCES]),
+          ...head.kinds,
+          ...reference.kinds,
+          ...labels,
+          ...pairOptions,
+          ...kinds,
+          out,
+        },
+        head.way === 'logits' ? ['gradLogits', 'logits'] : undefined,
+      ),
+    ),
+  );
+}
+
+// ── candidates and rewards
+
+const states = () => ({ scores: floats(1, 3, 2, 5, 4), candidateOffsets: ints(0, 3, 5) });
+const stateKinds = { scores: array('Float32Array Float64Array'), candidateOffsets: array('Int32Array') };
+
+const selections: Subject[] = [
+  subject(sweetRl.rankCandidates, '', states, stateKinds),
+  subject(sweetRl.samplePairs, '', () => ({ ...states(), seed: 1 }), {
+    ...stateKinds,
+    seed: integer(0, 2 ** 32 - 1, true),
+    numPairs: { ...integer(1, 2 ** 31 - 1), values: [0, 1, 2, 1.5] },
+    rule: choice('halves', 'best-worst'),
+  }),
+  subject(
+    sweetRl.trajectoryPairs,
+    '',
+    () => ({ rewards: floats(1, 0, 0.5, 1, 0), taskOffsets: ints(0, 3, 5), rule: 'threshold' }),
+    {
+      rewards: array('Float32Array Float64Array'),
+      taskOffsets: array('Int32Array'),
+      rule: choice('best-vs-worse', 'threshold'),
+      minDifference: notNegative,
+    },
+  ),
+];
+
+// ── checks of wiring
+
+const isFunction = (value: unknown) => typeof value === 'function';
+const model = () => ({
+  parameters: floats(1, 2),
+  gradient: floats(2, 4),
+  loss: ([x, y]: Float32Array) => x! * x! + y! * y!,
+});
+const beside = ofType((value) => value === undefined, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION');
+
+const { debug: _, ...rowsToCheck } = labels;
+
+const checks: Subject[] = [
+  subject(sweetRl.checkLogps, '', () => ({ ...logitsHead(), logps: floats(-3, -2, -1) }), {
+    ...logits,
+    ...rowsToCheck,
+    logps: array('Float32Array', fixed),
+    tolerance: positive,
+  }),
+  subject(sweetRl.checkGrad as (options: never) => unknown, 'of a loss', model, {
+    parameters: ofType((value) => /^Float(32|64)Array$/.test(tagOf(value)) || isObject(value)),
+    gradient: ofType((value) => /^Float(32|64)Array$/.test(tagOf(value)) || isObject(value)),
+    loss: ofType(isFunction),
+    forward: beside,
+    batch: beside,
+    logits: beside,
+    logps: beside,
+    refLogits: beside,
+    inputIds: beside,
+    coordinates: { ...integer(1, 65536), values: [0, 1, 1.5, 65537] },
+    seed: integer(0, 2 ** 32 - 1),
+    epsilon: positive,
+    tolerance: positive,
+  }),
+];
+
+const OPERATIONS: Subject[] = [
+  ...rows,
+  ...losses,
+  ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),
+  ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), { ...pairOptions, ...ofTurns }),
+  ...selections,
+  ...checks,
+];
+
+const asyncTwins: Record<string, unknown> = sweetRl;
+
+/** The same call run later, with an AbortSignal beside the options. */
+function twinOf(subject: Subject): Subject[] {
+  const call = asyncTwins[`${subject.call.name}Async`] as Subject['call'] | undefined;
+  if (call === undefined) return [];
+  const signal = ofType((value) => value === undefined);
+  const all = [...subject.arguments, { path: ['signal'], name: 'signal', kind: signal }];
+  return [{ ...subject, name: `${subject.name}, later`, call, arguments: all }];
+}
+
+export const SUBJECTS: Subject[] = [...OPERATIONS, ...OPERATIONS.flatMap(twinOf)];
+
+// ── functions whose arguments stand one after the other: the root is the list of them
+
+export interface Positional {
+  name: string;
+  call: (...args: never[]) => unknown;
+  valid: () => unknown[];
+  arguments: Argument[];
+}
+
+const argument = (path: Argument['path'], name: string, kind: Kind): Argument => ({ path, name, kind });
+const text = (rule: (value: string) => boolean = () => true): Kind => ({
+  values: ['', '.', '..', 'a/b', 'a\0b', 'é'.repeat(126), 'x'.repeat(251)],
+  verdict(value) {
+    if (typeof value !== 'string') return { class: TypeError, code: 'ERR_ARG_TYPE' };
+    return rule(value) ? 'any' : { class: RangeError, code: 'ERR_ARG_VALUE' };
+  },
+});
+const options = ofType((value) => value === undefined || isObject(value));
+const record = ofType(isObject);
+const list = ofType(isArray);
+const shmName = text(
+  (name) => /^[^/\0]{1,250}$/.test(name) && !/^\.\.?$/.test(name) && Buffer.from(name).length <= 250,
+);
+
+const preferenceResult = () => ({
+  loss: 1,
+  accuracy: 0.5,
+  margins: floats(1, 2),
+  chosenRewards: floats(1, 2),
+  rejectedRewards: floats(1, 2),
+});
+const ofNumber: Kind = { ...number(() => true, true) };
+
+const dialogues = () => [
+  [
+    {
+      turns: [
+        { tokens: [1, 2], agent: false },
+        { tokens: ints(3, 4), agent: true },
+      ],
+    },
+  ],
+  { ignoreIndex: -1 },
+];
+const firstTurn = [0, 0, 'turns', 0] as const;
+const secondTurn = [0, 0, 'turns', 1] as const;
+
+const TENSORS = 'Float32Array Float64Array BigInt64Array BigUint64Array Int32Array Uint32Array Int16Array Uint8Array';
+
+const never = ofType(() => false);
+const jaxModule = () => ({ vjp: () => {}, numpy: {}, tree: {} });
+const tensorflow = () => ({
+  customGrad: (op: (logits: unknown, save: () => void) => { value: unknown }) => (x: unknown) => op(x, () => {}).value,
+  scalar: (value: number) => value,
+  tensor: (values: Float32Array) => values,
+  mul: () => {},
+});
+const tensor = () => ({ dtype: 'float32', shape: [5, 2], dataSync: () => ones(10) });
+const adapterBatch = () => ({ ...updateRows(), refLogps: new Float32Array(5), ...trajectories() });
+
+/** The functions of the adapters to frameworks, without the frameworks. */
+const ADAPTERS: Positional[] = [
+  ...[jax.criticValueAndGrad, jax.policyValueAndGrad].map((call) => ({
+    name: call.name,
+    call: call as never,
+    valid: () => [jaxModule(), () => {}],
+    arguments: [argument([0], 'jax', never), argument([1], 'forward', ofType(isFunction))],
+  })),
+  ...[tfjs.criticLoss, tfjs.policyLoss].map((call) => ({
+    name: call.name,
+    call: call as never,
+    valid: () => {
+      const { trajectoryOffsets, ...ofTurnsAlone } = adapterBatch();
+      return [tensorflow(), tensor(), call.name === 'criticLoss' ? adapterBatch() : ofTurnsAlone, () => {}];
+    },
+    arguments: [
+      argument([0], 'tf', never),
+      argument([1], 'logits', never),
+      argument([1, 'shape'], 'logits.shape', list),
+      argument([1, 'dataSync'], 'logits.dataSync', ofType(isFunction)),
+      argument([2], 'batch', record),
+      argument([2, 'beta'], 'beta', positive),
+      argument([2, 'labels'], 'labels', labels.labels!),
+      argument(
+        [3],
+        'onResult',
+        ofType((x) => x === undefined || isFunction(x)),
+      ),
+    ],
+  })),
+];
+
+export const POSITIONAL: Positional[] = [
+  ...ADAPTERS,
+  {
+    name: 'packTurns',
+    call: sweetRl.packTurns as never,
+    valid: dialogues,
+    arguments: [
+      argument([0], 'trajectories', list),
+      argument(
+        [0, 0],
+        'trajectories[0]',
+        ofType(() => false),
+      ),
+      argument([0, 0, 'turns'], 'trajectories[0].turns', list),
+      argument(
+        [...firstTurn],
+        'trajectories[0].turns[0]',
+        ofType(() => false),
+      ),
+      argument(
+        [...firstTurn, 'tokens'],
+        'trajectories[0].turns[0].tokens',
+        ofType((x) => isArray(x) || tagOf(x) === 'Int32Array'),
+      ),
+      argument(
+        [...firstTurn, 'agent'],
+        'trajectories[0].turns[0].agent',
+        ofType((x) => typeof x === 'boolean'),
+      ),
+      argument([...firstTurn, 'tokens', 1], 'trajectories[0].turns[0].tokens[1]', {
+        verdict: (x) =>
+          Number.isInteger(x) && (x as number) >= 0 && (x as number) < 2 ** 31
+            ? 'any'
+            : { class: RangeError, code: 'ERR_ARG_VALUE' },
+      }),
+      argument([...secondTurn, 'tokens'], 'trajectories[0].turns[1].tokens', {
+        ...array('Int32Array'),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
+      }),
+      argument([1], 'packTurns', options),
+      argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
+    ],
+  },
+  {
+    name: 'trlMetrics',
+    call: sweetRl.trlMetrics as never,
+    valid: () => [preferenceResult()],
+    arguments: [
+      argument([0], 'result', record),
+      ...['margins', 'chosenRewards', 'rejectedRewards'].map((name) =>
+        argument([0, name], `result.${name}`, array('Float32Array')),
+      ),
+      ...['loss', 'accuracy'].map((name) => argument([0, name], `result.${name}`, ofNumber)),
+    ],
+  },
+  {
+    name: 'useBackend',
+    call: sweetRl.useBackend as never,
+    valid: () => [sweetRl.backends().find(({ active }) => active)!.name],
+    arguments: [argument([0], 'name', { ...text(() => false), values: ['', 'AVX2', 'toString'] })],
+  },
+  {
+    name: 'setThreads',
+    call: sweetRl.setThreads as never,
+    valid: () => [sweetRl.threads()],
+    arguments: [argument([0], 'n', { ...integer(1, 256, true), values: [0, -0, 1.5, 257, 2 ** 32 + 1, 5e-324] })],
+  },
+  {
+    name: 'openShm',
+    call: ((...args: Parameters<typeof shm.openShm>) => shm.openShm(...args).close()) as never,
+    valid: () => ['sweet-rl-no-such-name', { create: false, byteLength: 64 }],
+    arguments: [
+      argument([0], 'name', shmName),
+      argument([1], 'openShm', options),
+      argument([1, 'create'], 'create', boolean),
+      argument([1, 'byteLength'], 'byteLength', { ...integer(1, constants.MAX_LENGTH), values: [0, -1, 1.5, 2 ** 53] }),
+    ],
+  },
+  {
+    name: 'unlinkShm',
+    call: shm.unlinkShm as never,
+    valid: () => ['sweet-rl-no-such-name'],
+    arguments: [argument([0], 'name', shmName)],
+  },
+  {
+    name: 'parseSafetensors',
+    call: safetensors.parseSafetensors as never,
+    valid: () => [safetensors.serializeSafetensors({ tensors: { a: floats(1, 2) } }), { names: ['a'] }],
+    arguments: [
+      argument([0], 'bytes', array('Uint8Array')),
+      argument([1], 'reading safetensors', options),
+      argument(
+        [1, 'names'],
+        'names',
+        ofType((x) => x === undefined || isArray(x)),
+      ),
+    ],
+  },
+  {
+    name: 'readSafetensors',
+    call: safetensors.readSafetensors as never,
+    valid: () => ['no/such/file.safetensors', {}],
+    arguments: [argument([0], 'path', { ...text(), values: [] })],
+  },
+  {
+    name: 'writeSafetensors',
+    call: safetensors.writeSafetensors as never,
+    valid: () => ['no/such/folder/file.safetensors', { tensors: {} }],
+    arguments: [argument([0], 'path', { ...text(), values: [] }), argument([1], 'writing safetensors', record)],
+  },
+  {
+    name: 'serializeSafetensors',
+    call: safetensors.serializeSafetensors as never,
+    valid: () => [
+      { tensors: { a: { data: floats(1, 2), dtype: 'float32', shape: [2, 1] } }, metadata: { model: 'm' } },
+    ],
+    arguments: [
+      argument([0], 'writing safetensors', record),
+      argument([0, 'tensors'], 'tensors', record),
+      argument([0, 'metadata'], 'metadata', options),
+      argument(
+        [0, 'metadata', 'model'],
+        'metadata.model',
+        ofType((x) => typeof x === 'string'),
+      ),
+      argument(
+        [0, 'tensors', 'a'],
+        'tensors.a',
+        ofType((x) => isObject(x) || ArrayBuffer.isView(x)),
+      ),
+      argument([0, 'tensors', 'a', 'data'], 'tensors.a', {
+        isArray: true,
+        verdict: (x, valid) =>
+          ['Uint32Array', 'Uint8ClampedArray', 'Int8Array'].includes(tagOf(x))
+            ? 'any'
+            : array(TENSORS).verdict(x, valid),
+      }),
+      argument(
+        [0, 'tensors', 'a', 'dtype'],
+        'tensors.a.dtype',
+        ofType((x) => x === undefined || x === 'float32'),
+      ),
+      argument(
+        [0, 'tensors', 'a', 'shape'],
+        'tensors.a.shape',
+        ofType((x) => x === undefined || isArray(x)),
+      ),
+      argument(
+        [0, 'tensors', 'a', 'shape', 0],
+        'tensors.a.shape',
+        ofType(() => false, 'ERR_ARG_VALUE'),
+      ),
+    ],
+  },
+  {
+    name: 'toFloat32',
+    call: safetensors.toFloat32 as never,
+    valid: () => [{ dtype: 'float32', shape: [2], data: floats(1, 2) }],
+    arguments: [
+      argument(
+        [0],
+        'tensor',
+        ofType(() => false),
+      ),
+      argument([0, 'data'], 'tensor.data', array('Float32Array')),
+    ],
+  },
+];
