@@ -34,7 +34,7 @@ void run_job(Checks& checks, int slots, int64_t items, int64_t work) {
 
 }  // namespace
 
-void check_pool(Checks& checks) {
+void check_pool(Checks& checks, bool small) {
   for (const int slots : {1, 2, 3, 8, 31, 64}) {
     for (const int64_t items : {0, 1, 2, 3, 63, 64, 65, 5000}) {
       for (const int64_t work : {int64_t{1}, kWorthIt}) run_job(checks, slots, items, work);
@@ -46,7 +46,7 @@ void check_pool(Checks& checks) {
     run_job(checks, 4, 100, kWorthIt);
   }
   // Callers that find the pool busy, that come and go, and that ask for more threads than there were.
-  for (int round = 0; round < 20; round++) {
+  for (int round = 0; round < (small ? 3 : 20); round++) {
     at_once(checks, 6, [&](Checks& own, int caller) {
       for (int64_t i = 0; i < 30; i++) run_job(own, 1 + (caller * 7 + round) % 40, 1 + i * 5, kWorthIt);
     });

@@ -19,7 +19,7 @@ inline void at_once(Checks& checks, int callers, const std::function<void(Checks
 }
 
 void check_linear(Checks& checks);
-void check_pool(Checks& checks);
+void check_pool(Checks& checks, bool small);
 
 /** Many callers, while the number of threads changes: the bits of one caller with one thread. */
 void check_together(Checks& checks, bool small);

@@ -55,4 +55,4 @@ struct Operation {
 const std::vector<Operation>& operations();
 
 /** Shapes at which the operations take different ways: many rows, few long ones, one word, one pass. */
-std::vector<Inputs> hard_inputs(uint64_t seed);
+std::vector<Inputs> hard_inputs(uint64_t seed, bool small);
