@@ -1,5 +1,7 @@
 // Reads a call's arguments in the order in which lib/ passes them and answers its status. lib/ has checked classes and
-// lengths; values inside the arrays are the operations' to check.
+// lengths; values inside the arrays are the operations' to check. But between those checks and this reading code of the
+// caller's may have run (getters among the options) or another thread have let a shared buffer grow: so every array
+// must still have the elements that the call's shapes ask for, whatever lib/ saw.
 #pragma once
 
 #include <napi.h>
@@ -17,12 +19,15 @@ class Args {
   explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()) {}
 
   /**
-   * The memory of a typed array, at its offset, or of a DeviceBuffer; null for undefined. T is const where the call
-   * only reads.
+   * The memory of a typed array, at its offset, or of a DeviceBuffer, with at least so many elements; null for
+   * undefined. T is const where the call only reads.
    */
   template <class T>
-  T* array() {
-    return static_cast<T*>(pointer(nullptr));
+  T* array(int64_t least) {
+    int64_t length = 0;
+    T* const data = array<T>(&length);
+    require(data == nullptr || length >= least);
+    return data;
   }
 
   /** Likewise, with its number of elements. */
@@ -30,6 +35,9 @@ class Args {
   T* array(int64_t* length) {
     return static_cast<T*>(pointer(length));
   }
+
+  /** Else the call is not run. */
+  void require(bool holds) { sound_ = sound_ && holds; }
 
   double number();
   bool boolean();
@@ -45,13 +53,14 @@ class Args {
   Head logits_head();
   Head linear_head();
   Head head();
-  Labels labels();
+  Labels labels(int64_t rows);
   PreferenceBatch batch();
   PreferenceOptions preference_options();
-  PreferenceOut preference_out();
-  HeadGradients linear_gradients();
+  PreferenceOut preference_out(const PreferenceBatch& batch);
+  void* grad_logits(const Head& head);
+  HeadGradients linear_gradients(const Head& head);
   Update update();
-  UpdateOut update_out();
+  UpdateOut update_out(const Update& update);
 
   /** Runs the call, which holds copies of what was read, and answers its status. */
   template <class Call>
@@ -64,6 +73,7 @@ class Args {
   const Napi::CallbackInfo& info_;
   const napi_env env_;
   size_t at_ = 0;
+  bool sound_ = true;
 };
 
 /** undefined, or { code, index, value } for lib/errors.ts. */
@@ -71,7 +81,7 @@ Napi::Value answer(Napi::Env env, const Status& status);
 
 template <class Call>
 Napi::Value Args::perform(const Call& call) const {
-  return answer(env_, call());
+  return answer(env_, sound_ ? call() : Status{Code::shape});
 }
 
 }  // namespace sweet

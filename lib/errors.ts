@@ -62,6 +62,7 @@ function describe(value: unknown): string {
 export interface Fault {
   code:
     | 'memory'
+    | 'shape'
     | 'label'
     | 'turnOffsets'
     | 'trajectoryOffsets'
@@ -130,6 +131,11 @@ function errorOf(fault: Fault): Error {
       const { operation = '', name = '', sticky = false, meaning = '' } = fault;
       return new CudaError(operation, name, value, sticky, meaning);
     }
+    case 'shape':
+      return rangeError(
+        'ERR_ARG_LENGTH',
+        'Expected arrays that keep their length while a call begins, but one became shorter than it was when it was checked',
+      );
     case 'memory':
       return new SweetError('ERR_MEMORY', 'The working memory of this call could not be had');
   }
