@@ -63,7 +63,7 @@ async function testScripts(build, seeds) {
 }
 
 say('Building the kernels for the emulator, three times');
-await build(OUT, ['SWEET_CUDA=OFF', 'SWEET_CUDA_EMULATOR=ON'], ['sweet_emulated']);
+await build(OUT, ['SWEET_CUDA=OFF', 'SWEET_CUDA_EMULATOR=ON'], 'sweet_emulated');
 say(`The emulator's own cases under ${count} seeds: how often each fault was found`);
 await testEmulator();
 say(`The kernels against float64 under ${count} seeds`);

@@ -55,13 +55,12 @@ export function expectOk(what, { status, text }) {
   return false;
 }
 
-/** Builds targets in a folder of their own; ends here where they do not build. */
-export async function build(folder, options, targets) {
+/** Builds a target in a folder of its own; ends here where it does not build. */
+export async function build(folder, options, target) {
   const cmake = (...args) => run('npx', ['cmake-js', ...args, '-O', folder, '--log-level', 'error']);
-  const named = targets.flatMap((target) => ['--target', target]);
   const done =
     expectOk(`configure ${folder}`, await cmake('configure', ...options.map((option) => `--CD${option}`))) &&
-    expectOk(`build ${folder}`, await cmake('build', ...named));
+    expectOk(`build ${folder}`, await cmake('build', '--target', target));
   if (!done) end();
 }
 

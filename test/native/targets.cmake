@@ -9,3 +9,4 @@ add_executable(sweet_check EXCLUDE_FROM_ALL
   bench/cuda/check_preference.cpp)
 target_compile_definitions(sweet_check PRIVATE SWEET_CHECKS_ON_CPU)
 target_link_libraries(sweet_check PRIVATE sweet_native)
+add_custom_target(sweet_sanitized DEPENDS sweet_check sweet_rl)
