@@ -55,13 +55,19 @@ export function expectOk(what, { status, text }) {
   return false;
 }
 
-/** Builds a target in a folder of its own; ends here where it does not build. */
+/** Builds a target in a folder, configured first where there are options; ends here where it does not build. */
 export async function build(folder, options, target) {
   const cmake = (...args) => run('npx', ['cmake-js', ...args, '-O', folder, '--log-level', 'error']);
-  const done =
-    expectOk(`configure ${folder}`, await cmake('configure', ...options.map((option) => `--CD${option}`))) &&
-    expectOk(`build ${folder}`, await cmake('build', '--target', target));
-  if (!done) end();
+  const steps = [
+    ...(options.length > 0 ? [['configure', ...options.map((option) => `--CD${option}`)]] : []),
+    ['build', '--target', target],
+  ];
+  for (const step of steps) {
+    const result = await cmake(...step);
+    if (result.status === 0) continue;
+    expectOk(`cmake-js ${step.join(' ')} in ${folder}`, result);
+    end();
+  }
 }
 
 /** A library of the compiler's, as libasan.so, which must be the first of a process that did not link it, as Node's. */
