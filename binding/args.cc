@@ -189,6 +189,8 @@ const char* name_of(Code code) {
       return "zeroWeights";
     case Code::device:
       return "device";
+    case Code::cancelled:
+      return "cancelled";
   }
   return "ok";
 }

@@ -7,6 +7,7 @@
 #include <napi.h>
 
 #include "../native/update.h"
+#include "later.h"
 
 namespace sweet {
 
@@ -14,9 +15,12 @@ namespace sweet {
  * own. */
 void* handle_memory(napi_env env, napi_value value, int64_t* length);
 
+/** The call as another thread must run it for this thread's sake. Each addon has its own. */
+Call for_another_thread(Call call);
+
 class Args {
  public:
-  explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()) {}
+  explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()), later_(info.Data() == &kLater) {}
 
   /**
    * The memory of a typed array, at its offset, or of a DeviceBuffer, with at least so many elements; null for
@@ -62,9 +66,12 @@ class Args {
   Update update();
   UpdateOut update_out(const Update& update);
 
-  /** Runs the call, which holds copies of what was read, and answers its status. */
-  template <class Call>
-  Napi::Value perform(const Call& call) const;
+  /**
+   * The end of every operation, with a copy of what was read. Runs the call and answers its status; or, under another
+   * name, takes one more argument and leaves both to run_later().
+   */
+  template <class F>
+  Napi::Value perform(const F& call);
 
  private:
   void* pointer(int64_t* length);
@@ -72,6 +79,7 @@ class Args {
 
   const Napi::CallbackInfo& info_;
   const napi_env env_;
+  const bool later_;
   size_t at_ = 0;
   bool sound_ = true;
 };
@@ -79,8 +87,12 @@ class Args {
 /** undefined, or { code, index, value } for lib/errors.ts. */
 Napi::Value answer(Napi::Env env, const Status& status);
 
-template <class Call>
-Napi::Value Args::perform(const Call& call) const {
+template <class F>
+Napi::Value Args::perform(const F& call) {
+  if (later_) {
+    const Call checked = sound_ ? Call(call) : Call([] { return Status{Code::shape}; });
+    return run_later(env_, for_another_thread(checked), next());
+  }
   return answer(env_, sound_ ? call() : Status{Code::shape});
 }
 

@@ -1,4 +1,4 @@
-import { type Call, runNow, type When } from './call.js';
+import { type Abortable, type Call, runLater, runNow, type When } from './call.js';
 import { checkOptions } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
@@ -55,4 +55,32 @@ export function criticUpdate(
   given: CriticUpdateOptions | OnDevice<CriticUpdateOptions>,
 ): UpdateResult | OnDevice<UpdateResult> {
   return runNow(prepare(given as CriticUpdateOptions, 'now'));
+}
+
+/**
+ * `criticUpdate` on another thread.
+ *
+ *     logps = tokenLogps(head),  result = trajectoryPreferenceLoss(logps, refLogps),  gradient = result.gradLogps · ∂logps/∂head
+ *
+ * @param options as `criticUpdate` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `criticUpdate` returns, the same bits.
+ * @throws nothing; it rejects with what `criticUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Equation 2.
+ * @example
+ * const batch = { labels, refLogps, turnOffsets, trajectoryOffsets, chosen, rejected };
+ * const { loss, gradLogits } = await criticUpdateAsync({ ...batch, logits, out: { gradLogits: logits } });
+ */
+export function criticUpdateAsync<L extends FloatArray>(
+  options: Inputs & LogitsUpdate<L> & Abortable,
+): Promise<UpdateResult & { gradLogits: L }>;
+export function criticUpdateAsync(options: Inputs & LinearUpdate & Abortable): Promise<UpdateResult & LinearGradients>;
+export function criticUpdateAsync(
+  options: OnDevice<Inputs & LogitsUpdate<FloatArray>> & Abortable,
+): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
+export function criticUpdateAsync(
+  options: (CriticUpdateOptions | OnDevice<CriticUpdateOptions>) & Abortable,
+): Promise<UpdateResult | OnDevice<UpdateResult>> {
+  return runLater(options as CriticUpdateOptions, prepare);
 }

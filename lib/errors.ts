@@ -15,7 +15,8 @@ export type ErrorCode =
   | 'ERR_PAIR'
   | 'ERR_PAIR_WEIGHT'
   | 'ERR_DEVICE'
-  | 'ERR_DISPOSED';
+  | 'ERR_DISPOSED'
+  | 'ERR_DETACHED';
 
 /** A call of CUDA failed; nothing more was started after it. */
 export class CudaError extends SweetError {
@@ -73,7 +74,8 @@ export interface Fault {
     | 'samePair'
     | 'pairWeight'
     | 'zeroWeights'
-    | 'device';
+    | 'device'
+    | 'cancelled';
   index: number;
   value: number;
   /** Of 'device', with the error's number as the value. */
@@ -136,6 +138,8 @@ function errorOf(fault: Fault): Error {
         'ERR_ARG_LENGTH',
         'Expected arrays that keep their length while a call begins, but one became shorter than it was when it was checked',
       );
+    case 'cancelled':
+      return new SweetError('ERR_CANCELLED', 'This call was cancelled');
     case 'memory':
       return new SweetError('ERR_MEMORY', 'The working memory of this call could not be had');
   }

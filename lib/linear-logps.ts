@@ -1,4 +1,4 @@
-import { type Call, callOf, runNow, type When } from './call.js';
+import { type Abortable, type Call, callOf, runLater, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
 import type { FloatArray } from './dtypes.js';
 import {
@@ -47,7 +47,7 @@ function forward(options: LinearLogpsOptions, when: When): Call<Logps> {
   const results = logpsOf(out, labels.count, entropy);
   const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
-  return callOf(native, 'linearLogps', args, () => ownLogps(results));
+  return callOf(native, 'linearLogps', args, out, () => ownLogps(results));
 }
 
 function backward(options: LinearLogpsBackwardOptions, when: When): Call<LinearGradients> {
@@ -68,7 +68,7 @@ function backward(options: LinearLogpsBackwardOptions, when: When): Call<LinearG
   ]);
   const { gradHidden, gradWeight, gradBias } = grads;
   const args = [...head.args, ...labels.args, lse, gradLogps, gradHidden, gradWeight, gradBias, accumulate] as const;
-  return callOf(native, 'linearLogpsBackward', args, () => ownGradients(grads));
+  return callOf(native, 'linearLogpsBackward', args, out, () => ownGradients(grads));
 }
 
 /**
@@ -96,6 +96,24 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
 }
 
 /**
+ * `linearLogps` on another thread.
+ *
+ *     logits_i = hidden_i · weightᵀ (+ bias), then as in `tokenLogps`
+ *
+ * @param options as `linearLogps` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `linearLogps` returns, the same bits.
+ * @throws nothing; it rejects with what `linearLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { logps } = await linearLogpsAsync({ hidden, weight, labels, signal: AbortSignal.timeout(1000) });
+ */
+export function linearLogpsAsync(options: LinearLogpsOptions & Abortable): Promise<Logps> {
+  return runLater(options, forward);
+}
+
+/**
  * The gradients of token log-probs at hidden states, weight and bias.
  *
  *     d_iv = gradLogps_i · (1[v = label_i] − p_iv) / temperature
@@ -118,4 +136,22 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
  */
 export function linearLogpsBackward(options: LinearLogpsBackwardOptions): LinearGradients {
   return runNow(backward(options, 'now'));
+}
+
+/**
+ * `linearLogpsBackward` on another thread.
+ *
+ *     gradHidden_i = Σ_v d_iv weight_v,  gradWeight_v = Σ_i d_iv hidden_i,  gradBias_v = Σ_i d_iv
+ *
+ * @param options as `linearLogpsBackward` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `linearLogpsBackward` returns, the same bits.
+ * @throws nothing; it rejects with what `linearLogpsBackward` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { gradHidden, gradWeight } = await linearLogpsBackwardAsync({ hidden, weight, labels, lse, gradLogps });
+ */
+export function linearLogpsBackwardAsync(options: LinearLogpsBackwardOptions & Abortable): Promise<LinearGradients> {
+  return runLater(options, backward);
 }

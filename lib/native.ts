@@ -53,7 +53,14 @@ export interface OperationArgs {
   policyUpdate: UpdateArgs;
 }
 
-type Operations = { [K in keyof OperationArgs]: (...args: OperationArgs[K]) => Status };
+type Operations = {
+  [K in keyof OperationArgs]: (...args: OperationArgs[K]) => Status;
+} & {
+  /** The same, later: then calls `done`. Returns the call's number. */
+  [K in keyof OperationArgs as `${K}Async`]: (...args: readonly [...OperationArgs[K], Done]) => number;
+};
+
+type Done = (status: Status) => void;
 
 export interface Native extends Operations {
   /** …, logps, refLogps, advantages */
@@ -62,6 +69,10 @@ export interface Native extends Operations {
   turnAdvantagesBackward(...args: readonly [...TurnArgs, View, View]): Status;
   trajectoryPreference: PreferenceLoss;
   turnPreference: PreferenceLoss;
+  /** Ends a call that runs later or waits for it, soon; its status is then 'cancelled'. */
+  cancel(number: number): void;
+  /** Another buffer, which keeps the memory of both; undefined where the runtime does not let us. */
+  pin(buffer: ArrayBuffer): ArrayBuffer | undefined;
   backends(): Backend[];
   useBackend(name: string): boolean;
   threads(): number;

@@ -7,7 +7,7 @@ import { rangeError, typeError } from './errors.js';
 import type { Native } from './native.js';
 import { nativeFor } from './place.js';
 
-type View = ArrayBufferView & { length: number };
+export type View = ArrayBufferView & { length: number };
 type Named = readonly [name: string, view: View | undefined];
 type Taken = readonly [name: string, view: View];
 
@@ -44,6 +44,7 @@ export class Out {
   private used = 0;
   private readonly given: Readonly<Record<string, unknown>>;
   private readonly taken: Taken[] = [];
+  private inputs: Inputs = [];
 
   /** `input` tells where fresh results are to be. */
   constructor(
@@ -93,6 +94,7 @@ export class Out {
   /** The native code for arrays that are where these are. `inPlace`: an input that one result may be, exactly. */
   settle(inputs: Inputs, inPlace?: readonly [out: string, input: string]): Native {
     const { taken } = this;
+    this.inputs = inputs;
     const native = nativeFor(inputs, taken);
     for (let i = 0; i < taken.length; i++) {
       const [name, view] = taken[i] as Taken;
@@ -109,6 +111,16 @@ export class Out {
       }
     }
     return native;
+  }
+
+  /** The caller's buffers for results. */
+  buffers(): readonly Taken[] {
+    return this.taken;
+  }
+
+  /** All of the caller's arrays. */
+  arrays(): View[] {
+    return [...this.inputs, ...this.taken].flatMap(([, view]) => view ?? []);
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Call, callOf, runNow, type When } from './call.js';
+import { type Abortable, type Call, callOf, runLater, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
@@ -76,7 +76,7 @@ function forward(options: TokenLogpsOptions, when: When): Call<Logps> {
   const results = logpsOf(out, labels.count, entropy);
   const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
   const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
-  return callOf(native, 'tokenLogps', args, () => ownLogps(results));
+  return callOf(native, 'tokenLogps', args, out, () => ownLogps(results));
 }
 
 function backward(options: TokenLogpsBackwardOptions, when: When): Call<{ gradLogits: FloatArray }> {
@@ -96,7 +96,7 @@ function backward(options: TokenLogpsBackwardOptions, when: When): Call<{ gradLo
   ] as const;
   const native = out.settle(inputs, ['gradLogits', 'logits']);
   const args = [...head.args, ...labels.args, lse, gradLogps, gradLogits] as const;
-  return callOf(native, 'tokenLogpsBackward', args, () => ({ gradLogits }));
+  return callOf(native, 'tokenLogpsBackward', args, out, () => ({ gradLogits }));
 }
 
 /**
@@ -126,6 +126,28 @@ export function tokenLogps(given: TokenLogpsOptions | OnDevice<TokenLogpsOptions
 }
 
 /**
+ * `tokenLogps` on another thread.
+ *
+ *     z = logits / temperature,  logp_i = z_i,label − log Σ_v exp(z_iv)
+ *
+ * @param options as `tokenLogps` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `tokenLogps` returns, the same bits.
+ * @throws nothing; it rejects with what `tokenLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4: log π(a | o) token by token.
+ * @example
+ * const { logps } = await tokenLogpsAsync({ logits, labels, signal: AbortSignal.timeout(1000) });
+ */
+export function tokenLogpsAsync(options: TokenLogpsOptions & Abortable): Promise<Logps>;
+export function tokenLogpsAsync(options: OnDevice<TokenLogpsOptions> & Abortable): Promise<OnDevice<Logps>>;
+export function tokenLogpsAsync(
+  options: (TokenLogpsOptions | OnDevice<TokenLogpsOptions>) & Abortable,
+): Promise<Logps | OnDevice<Logps>> {
+  return runLater(options as TokenLogpsOptions, forward);
+}
+
+/**
  * The gradient of token log-probs at the logits.
  *
  *     ∂loss/∂logits_iv = gradLogps_i · (1[v = label_i] − p_iv) / temperature,  p_iv = exp(z_iv − lse_i)
@@ -151,4 +173,30 @@ export function tokenLogpsBackward(given: TokenLogpsBackwardOptions | OnDevice<T
   gradLogits: FloatArray | DeviceBuffer;
 } {
   return runNow(backward(given as TokenLogpsBackwardOptions, 'now'));
+}
+
+/**
+ * `tokenLogpsBackward` on another thread.
+ *
+ *     ∂loss/∂logits_iv = gradLogps_i · (1[v = label_i] − p_iv) / temperature,  p_iv = exp(z_iv − lse_i)
+ *
+ * @param options as `tokenLogpsBackward` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `tokenLogpsBackward` returns, the same bits.
+ * @throws nothing; it rejects with what `tokenLogpsBackward` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { gradLogits } = await tokenLogpsBackwardAsync({ logits, labels, lse, gradLogps, out: { gradLogits: logits } });
+ */
+export function tokenLogpsBackwardAsync<L extends FloatArray>(
+  options: TokenLogpsBackwardOptions<L> & Abortable,
+): Promise<{ gradLogits: L }>;
+export function tokenLogpsBackwardAsync(
+  options: OnDevice<TokenLogpsBackwardOptions> & Abortable,
+): Promise<{ gradLogits: DeviceBuffer }>;
+export function tokenLogpsBackwardAsync(
+  options: (TokenLogpsBackwardOptions | OnDevice<TokenLogpsBackwardOptions>) & Abortable,
+): Promise<{ gradLogits: FloatArray | DeviceBuffer }> {
+  return runLater(options as TokenLogpsBackwardOptions, backward);
 }

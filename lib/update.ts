@@ -179,7 +179,7 @@ export function updateOf(
     ...results.args,
     ...gradients.args,
   ] as const;
-  return callOf(native, name, args, () => Object.assign(results.result(), { logps: own(logps) }, gradients.own()));
+  return callOf(native, name, args, out, () => Object.assign(results.result(), { logps: own(logps) }, gradients.own()));
 }
 
 interface Gradients {

@@ -507,6 +507,33 @@ forEachBackend(() => {
   });
 });
 
+/** The same tables for the forms that run later: the same errors as rejections, and nothing written either. */
+const twins: Record<string, unknown> = { ...sweetRl };
+
+describe.each(subjects.filter(({ call }) => `${call.name}Async` in twins))('$name, later', ({ call, valid, rows }) => {
+  const later = twins[`${call.name}Async`] as (options: unknown) => Promise<unknown>;
+  const rejectionOf = (options: unknown): Promise<Error> =>
+    later(options).then(
+      () => Promise.reject(new Error('the promise was fulfilled')),
+      (error) => error,
+    );
+
+  it('takes the call that the rows change', async () => {
+    await expect(later(valid())).resolves.toBeDefined();
+  });
+
+  it.each(rows)('$what', async ({ change, ...expected }) => {
+    const options: Options = { ...valid(), ...change };
+    const copies = copiesOf(options.out);
+    expectError(await rejectionOf(options), expected);
+    for (const [name, buffer, copy] of copies) expect(buffer, `out.${name}`).toEqual(copy);
+  });
+
+  it.each([undefined, null, [], 3, 'text', new Float32Array(1)])('refuses %o as its options', async (options) => {
+    expectError(await rejectionOf(options), { class: TypeError, code: 'ERR_ARG_TYPE', message: /options/ });
+  });
+});
+
 describe('packTurns', () => {
   const agent = { tokens: [3, 4], agent: true };
   const human = { tokens: [1, 2], agent: false };

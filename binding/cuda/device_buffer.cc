@@ -15,13 +15,14 @@ struct Memory {
   int64_t bytes, length;
   int device;
   int transfers;  // under way on other threads
-  bool disposed;  // to be freed when they are done
+  int calls;      // that hold it while they run later
+  bool disposed;  // to be freed when these are done
 };
 
 constexpr napi_type_tag kTag = {0x8c5b1f7d2f3a4e61, 0xb0a4d4c2971e6f35};
 
 void free_memory(napi_env env, Memory* memory) {
-  if (memory->transfers > 0) return;
+  if (memory->transfers > 0 || memory->calls > 0) return;
   int64_t total = 0;
   napi_adjust_external_memory(env, -memory->bytes, &total);
   device::release(memory->data);
@@ -32,6 +33,7 @@ void free_memory(napi_env env, Memory* memory) {
 /** The last resort: the collector found the object, or its environment ends. */
 void finalize(napi_env env, void* data, void*) {
   Memory* const memory = static_cast<Memory*>(data);
+  memory->calls = 0;  // they ended with their environment, before it came here
   if (memory->bytes > 0) free_memory(env, memory);
   delete memory;
 }
@@ -131,6 +133,17 @@ void* handle_memory(napi_env env, napi_value value, int64_t* length) {
   return memory && memory->length == 0 ? &empty : memory ? memory->data : nullptr;
 }
 
+/** The calling thread's device; what it began there is over first. */
+Call for_another_thread(Call call) {
+  int device = 0;
+  const Status ready = device::finish_thread(&device);
+  return [=] {
+    if (!ready.ok()) return ready;
+    const Status used = device::use(device);
+    return used.ok() ? call() : used;
+  };
+}
+
 /** How many devices there are, or why there is none. */
 Napi::Value bind_devices(const Napi::CallbackInfo& info) {
   const char* reason = nullptr;
@@ -155,7 +168,7 @@ Napi::Value bind_allocate(const Napi::CallbackInfo& info) {
   Status status = device::use(device);
   if (status.ok()) status = device::allocate(bytes, &data);
   if (!status.ok()) return answer(env, status);
-  Memory* const memory = new Memory{data, bytes, length, device, 0, false};
+  Memory* const memory = new Memory{data, bytes, length, device, 0, 0, false};
   if (napi_wrap(env, object, memory, finalize, nullptr, nullptr) != napi_ok ||
       napi_type_tag_object(env, object, &kTag) != napi_ok) {
     return env.Undefined();  // an exception is pending: the environment ends
@@ -176,6 +189,19 @@ Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
     memory->disposed = true;
     free_memory(info.Env(), memory);
   }
+  return info.Env().Undefined();
+}
+
+/** Disposed or not, the memory stays until it is let go of as often as it was held. */
+Napi::Value bind_hold(const Napi::CallbackInfo& info) {
+  memory_of(info.Env(), info[0])->calls++;
+  return info.Env().Undefined();
+}
+
+Napi::Value bind_let_go(const Napi::CallbackInfo& info) {
+  Memory* const memory = memory_of(info.Env(), info[0]);
+  memory->calls--;
+  if (memory->disposed) free_memory(info.Env(), memory);
   return info.Env().Undefined();
 }
 

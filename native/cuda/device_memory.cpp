@@ -110,6 +110,14 @@ Status set_zero(void* memory, int64_t bytes) {
   return status_of(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream->handle), "cudaMemsetAsync");
 }
 
+Status finish_thread(int* device) {
+  const Status status = status_of(cudaGetDevice(device), "cudaGetDevice");
+  if (!status.ok()) return status;
+  Stream* stream = nullptr;
+  const Status found = stream_of_thread(&stream);
+  return found.ok() ? wait_for(*stream) : found;
+}
+
 void end_thread() { close_streams(); }
 
 void end_copies() {

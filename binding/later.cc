@@ -1,0 +1,268 @@
+#include "later.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "../native/cancel.h"
+#include "args.h"
+
+namespace sweet {
+
+namespace {
+
+/** First in, first out; links its elements by their `next`, so that it never needs memory. */
+template <class T>
+class Queue {
+ public:
+  bool empty() const { return first_ == nullptr; }
+
+  void push(T* element) {
+    element->next = nullptr;
+    T** end = &first_;
+    while (*end) end = &(*end)->next;
+    *end = element;
+  }
+
+  T* pop() {
+    T* const element = first_;
+    if (element) first_ = element->next;
+    return element;
+  }
+
+  /** False if it was not there. */
+  bool remove(T* element) {
+    for (T** at = &first_; *at; at = &(*at)->next) {
+      if (*at != element) continue;
+      *at = element->next;
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  T* first_ = nullptr;
+};
+
+struct Job;
+
+/** Ends a job with its environment, see guard(). */
+struct Guard {
+  Job* job;  // null once the job is over
+};
+
+/** What an environment has under way. The conductor's lock guards the queues and what links environments. */
+struct Environment {
+  napi_env env;
+  napi_threadsafe_function wake = nullptr;
+  Job* jobs = nullptr;  // all, the newest first
+  uint32_t last_number = 0;
+  Queue<Job> waiting, over;
+  Environment* next = nullptr;
+
+  explicit Environment(napi_env its_env) : env(its_env) {}
+};
+
+struct Job {
+  Environment* const owner;
+  const uint32_t number;
+  const Call call;
+  napi_ref done = nullptr, guarding = nullptr;
+  Guard* guard = nullptr;
+  std::atomic<bool> cancelled{false};
+  Status status = {};
+  Job* next = nullptr;                     // in a queue
+  Job *older = nullptr, *newer = nullptr;  // of the owner's jobs
+
+  Job(Environment* environment, Call function)
+      : owner(environment), number(++environment->last_number), call(std::move(function)), older(environment->jobs) {
+    if (older) older->newer = this;
+    owner->jobs = this;
+  }
+  ~Job() {
+    if (guard) guard->job = nullptr;
+    napi_delete_reference(owner->env, done);
+    if (guarding) napi_delete_reference(owner->env, guarding);
+    if (older) older->newer = newer;
+    (newer ? newer->older : owner->jobs) = older;
+  }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+};
+
+class Conductor {
+ public:
+  /** False where no thread can be had. */
+  bool add(Job* job) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!started_ && !start()) return false;
+    if (job->owner->waiting.empty()) turns_.push(job->owner);
+    job->owner->waiting.push(job);
+    work_.notify_one();
+    return true;
+  }
+
+  /** On the caller's thread. */
+  void run(Job* job) {
+    const Cancellable cancellable(&job->cancelled);
+    job->status = job->call();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    end(job);
+  }
+
+  void cancel(Job* job) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    job->cancelled = true;
+    if (unqueue(job)) end(job);
+  }
+
+  /** The same, and when it returns nothing of the job's memory is touched any more. */
+  void forget(Job* job) noexcept {
+    std::unique_lock<std::mutex> lock(mutex_);
+    job->cancelled = true;
+    unqueue(job);
+    ended_.wait(lock, [&] { return running_ != job; });
+    job->owner->over.remove(job);
+  }
+
+  /** Null if no job is over. */
+  Job* next_over(Environment* owner) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return owner->over.pop();
+  }
+
+ private:
+  bool start() {
+    try {
+      std::thread([this] {
+        for (;;) run(take());
+      }).detach();
+    } catch (const std::system_error&) {
+      return false;
+    }
+    started_ = true;
+    return true;
+  }
+
+  Job* take() noexcept {
+    std::unique_lock<std::mutex> lock(mutex_);
+    work_.wait(lock, [this] { return !turns_.empty(); });
+    Environment* const owner = turns_.pop();
+    running_ = owner->waiting.pop();
+    if (!owner->waiting.empty()) turns_.push(owner);
+    return running_;
+  }
+
+  bool unqueue(Job* job) {
+    Environment* const owner = job->owner;
+    if (!owner->waiting.remove(job)) return false;
+    if (owner->waiting.empty()) turns_.remove(owner);
+    return true;
+  }
+
+  void end(Job* job) {
+    if (job->cancelled) job->status = {Code::cancelled};
+    if (job == running_) running_ = nullptr;
+    job->owner->over.push(job);
+    napi_call_threadsafe_function(job->owner->wake, nullptr, napi_tsfn_nonblocking);
+    ended_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable work_, ended_;
+  Queue<Environment> turns_;  // of those with waiting jobs
+  Job* running_ = nullptr;
+  bool started_ = false;
+};
+
+// Never destroyed: its thread may sleep in it until the process ends.
+Conductor& conductor() {
+  static Conductor* const instance = new Conductor;
+  return *instance;
+}
+
+/** Ends the job before its environment ends, or does nothing where it is over. */
+void end_guarded(void* data) {
+  Guard* const guard = static_cast<Guard*>(data);
+  if (guard->job) {
+    conductor().forget(guard->job);
+    delete guard->job;
+  }
+  delete guard;
+}
+
+/**
+ * An environment that ends lets go of memory that belongs to addons, the newest first, even before it runs its hooks.
+ * So a job has a piece of such memory, newer than all that it was given.
+ */
+void guard(Napi::Env env, Job* job) {
+  job->guard = new Guard{job};
+  const napi_finalize finalize = [](napi_env, void* data, void*) { end_guarded(data); };
+  napi_value buffer = nullptr;
+  if (napi_create_external_buffer(env, sizeof(Guard), job->guard, finalize, nullptr, &buffer) == napi_ok) {
+    napi_create_reference(env, buffer, 1, &job->guarding);
+  } else {
+    napi_add_env_cleanup_hook(env, end_guarded, job->guard);  // Electron has no such memory
+  }
+}
+
+void settle(napi_env env, napi_value, void* context, void*) {
+  if (env == nullptr) return;
+  Environment* const owner = static_cast<Environment*>(context);
+  while (Job* const job = conductor().next_over(owner)) {
+    const Napi::HandleScope scope(env);
+    napi_value done = nullptr, undefined = nullptr;
+    napi_get_reference_value(env, job->done, &done);
+    napi_get_undefined(env, &undefined);
+    const napi_value status = answer(env, job->status);
+    delete job;
+    if (!owner->jobs) napi_unref_threadsafe_function(env, owner->wake);
+    napi_call_function(env, undefined, done, 1, &status, nullptr);
+  }
+}
+
+Environment* environment_of(Napi::Env env) {
+  Environment* owner = env.GetInstanceData<Environment>();
+  if (owner) return owner;
+  owner = new Environment(env);
+  const Napi::String name = Napi::String::New(env, "sweet_rl_later");
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, owner, settle, &owner->wake);
+  napi_unref_threadsafe_function(env, owner->wake);
+  env.AddCleanupHook([owner] { napi_release_threadsafe_function(owner->wake, napi_tsfn_abort); });
+  env.SetInstanceData(owner);
+  return owner;
+}
+
+}  // namespace
+
+Napi::Value run_later(Napi::Env env, Call call, napi_value done) {
+  Environment* const owner = environment_of(env);
+  if (!owner->jobs) napi_ref_threadsafe_function(env, owner->wake);
+  Job* const job = new Job(owner, std::move(call));
+  napi_create_reference(env, done, 1, &job->done);
+  guard(env, job);
+  const uint32_t number = job->number;
+  if (!conductor().add(job)) conductor().run(job);
+  return Napi::Number::New(env, number);
+}
+
+const char kLater = 0;
+
+void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
+  const std::string later = name + "Async";
+  exports.Set(name, Napi::Function::New(exports.Env(), call, name));
+  exports.Set(later, Napi::Function::New(exports.Env(), call, later, const_cast<char*>(&kLater)));
+}
+
+Napi::Value bind_cancel(const Napi::CallbackInfo& info) {
+  const uint32_t number = info[0].As<Napi::Number>().Uint32Value();
+  Job* job = environment_of(info.Env())->jobs;
+  while (job && job->number != number) job = job->older;
+  if (job) conductor().cancel(job);
+  return info.Env().Undefined();
+}
+
+}  // namespace sweet
