@@ -2,6 +2,13 @@
 
 namespace sweet {
 
+namespace {
+
+/** From the first row's first word to the last row's last. */
+int64_t elements_of_logits(const Head& head) { return head.rows > 0 ? (head.rows - 1) * head.stride + head.vocab : 0; }
+
+}  // namespace
+
 napi_value Args::next() { return info_[at_++]; }
 
 void* Args::pointer(int64_t* length) {
@@ -18,7 +25,10 @@ void* Args::pointer(int64_t* length) {
     elements = static_cast<int64_t>(count);
     if (data == nullptr) data = &empty;  // an empty array is there all the same
   }
-  if (length) *length = elements;
+  napi_valuetype kind = napi_undefined;
+  if (data == nullptr) napi_typeof(env_, value, &kind);
+  require(kind == napi_undefined);  // what is no array has no memory
+  *length = elements;
   return data;
 }
 
@@ -36,35 +46,40 @@ bool Args::boolean() {
 
 Head Args::logits_head() {
   Head head{};
-  head.logits = array<const void>();
+  int64_t length = 0;
+  head.logits = array<const void>(&length);
   head.dtype = choice<DType>();
   head.rows = static_cast<int64_t>(number());
   head.vocab = static_cast<int64_t>(number());
   head.stride = static_cast<int64_t>(number());
   head.temperature = number();
+  require(length >= elements_of_logits(head));
   return head;
 }
 
 Head Args::linear_head() {
   Head head{};
-  head.hidden = array<const void>();
-  head.weight = array<const void>();
-  head.bias = array<const void>();
+  int64_t hidden = 0, weight = 0, bias = 0;
+  head.hidden = array<const void>(&hidden);
+  head.weight = array<const void>(&weight);
+  head.bias = array<const void>(&bias);
   head.dtype = choice<DType>();
   head.rows = static_cast<int64_t>(number());
   head.vocab = static_cast<int64_t>(number());
   head.width = static_cast<int64_t>(number());
   head.temperature = number();
+  require(hidden >= head.rows * head.width && weight >= head.vocab * head.width);
+  require(head.bias == nullptr || bias >= head.vocab);
   return head;
 }
 
 Head Args::head() { return boolean() ? linear_head() : logits_head(); }
 
-Labels Args::labels() {
+Labels Args::labels(int64_t rows) {
   Labels labels{};
-  labels.data = array<const void>();
+  labels.data = array<const void>(rows);
   labels.wide = boolean();
-  labels.mask = array<const uint8_t>();
+  labels.mask = array<const uint8_t>(rows);
   labels.ignore_index = static_cast<int64_t>(number());
   return labels;
 }
@@ -73,14 +88,15 @@ PreferenceBatch Args::batch() {
   PreferenceBatch batch{};
   int64_t offsets = 0;
   batch.tokens = static_cast<int64_t>(number());
-  batch.mask = array<const uint8_t>();
+  batch.mask = array<const uint8_t>(batch.tokens);
   batch.turn_offsets = array<const int32_t>(&offsets);
   batch.turns = offsets - 1;
+  require(batch.turns >= 0);
   batch.trajectory_offsets = array<const int32_t>(&offsets);
   batch.trajectories = offsets - 1;
   batch.pairs.chosen = array<const int32_t>(&batch.pairs.count);
-  batch.pairs.rejected = array<const int32_t>();
-  batch.pairs.weights = array<const float>();
+  batch.pairs.rejected = array<const int32_t>(batch.pairs.count);
+  batch.pairs.weights = array<const float>(batch.pairs.count);
   return batch;
 }
 
@@ -97,23 +113,25 @@ PreferenceOptions Args::preference_options() {
   return options;
 }
 
-PreferenceOut Args::preference_out() {
+PreferenceOut Args::preference_out(const PreferenceBatch& batch) {
   PreferenceOut out{};
-  out.scalars = array<double>();
-  out.pair_losses = array<float>();
-  out.margins = array<float>();
-  out.chosen_rewards = array<float>();
-  out.rejected_rewards = array<float>();
-  out.turn_advantages = array<float>();
-  out.grad_logps = array<float>();
+  out.scalars = array<double>(4);
+  out.pair_losses = array<float>(batch.pairs.count);
+  out.margins = array<float>(batch.pairs.count);
+  out.chosen_rewards = array<float>(batch.pairs.count);
+  out.rejected_rewards = array<float>(batch.pairs.count);
+  out.turn_advantages = array<float>(batch.turns);
+  out.grad_logps = array<float>(batch.tokens);
   return out;
 }
 
-HeadGradients Args::linear_gradients() {
+void* Args::grad_logits(const Head& head) { return array<void>(elements_of_logits(head)); }
+
+HeadGradients Args::linear_gradients(const Head& head) {
   HeadGradients out{};
-  out.hidden = array<float>();
-  out.weight = array<float>();
-  out.bias = array<float>();
+  out.hidden = array<float>(head.rows * head.width);
+  out.weight = array<float>(head.vocab * head.width);
+  out.bias = array<float>(head.vocab);
   out.accumulate = boolean();
   return out;
 }
@@ -121,21 +139,21 @@ HeadGradients Args::linear_gradients() {
 Update Args::update() {
   Update update{};
   update.head = head();
-  update.labels = labels();
-  update.ref_logps = array<const float>();
+  update.labels = labels(update.head.rows);
+  update.ref_logps = array<const float>(update.head.rows);
   if (!update.ref_logps) update.reference = head();
   update.batch = batch();
   update.options = preference_options();
   return update;
 }
 
-UpdateOut Args::update_out() {
+UpdateOut Args::update_out(const Update& update) {
   UpdateOut out{};
-  out.logps = array<float>();
-  out.preference = preference_out();
-  void* const grad_logits = array<void>();
-  out.gradients = linear_gradients();
-  out.gradients.logits = grad_logits;
+  out.logps = array<float>(update.head.rows);
+  out.preference = preference_out(update.batch);
+  void* const of_logits = grad_logits(update.head);
+  out.gradients = linear_gradients(update.head);
+  out.gradients.logits = of_logits;
   return out;
 }
 
@@ -147,6 +165,8 @@ const char* name_of(Code code) {
       break;
     case Code::memory:
       return "memory";
+    case Code::shape:
+      return "shape";
     case Code::label:
       return "label";
     case Code::turn_offsets:

@@ -8,7 +8,7 @@ namespace sweet {
 Napi::Value bind_critic_update(const Napi::CallbackInfo& info) {
   Args args(info);
   const Update update = args.update();
-  const UpdateOut out = args.update_out();
+  const UpdateOut out = args.update_out(update);
   return args.perform([=] { return critic_update(update, out); });
 }
 

@@ -8,22 +8,22 @@ namespace sweet {
 Napi::Value bind_linear_logps(const Napi::CallbackInfo& info) {
   Args args(info);
   const Head head = args.linear_head();
-  const Labels labels = args.labels();
+  const Labels labels = args.labels(head.rows);
   LogpsOut out{};
-  out.logps = args.array<float>();
-  out.lse = args.array<float>();
-  out.entropy = args.array<float>();
+  out.logps = args.array<float>(head.rows);
+  out.lse = args.array<float>(head.rows);
+  out.entropy = args.array<float>(head.rows);
   return args.perform([=] { return linear_logps(head, labels, out); });
 }
 
 Napi::Value bind_linear_logps_backward(const Napi::CallbackInfo& info) {
   Args args(info);
   const Head head = args.linear_head();
-  const Labels labels = args.labels();
+  const Labels labels = args.labels(head.rows);
   LogpsBackward backward{};
-  backward.lse = args.array<const float>();
-  backward.grad_logps = args.array<const float>();
-  backward.out = args.linear_gradients();
+  backward.lse = args.array<const float>(head.rows);
+  backward.grad_logps = args.array<const float>(head.rows);
+  backward.out = args.linear_gradients(head);
   return args.perform([=] { return linear_logps_backward(head, labels, backward); });
 }
 

@@ -9,9 +9,9 @@ Napi::Value bind_trajectory_preference(const Napi::CallbackInfo& info) {
   Args args(info);
   const PreferenceBatch batch = args.batch();
   const PreferenceOptions options = args.preference_options();
-  const float* const logps = args.array<const float>();
-  const float* const ref_logps = args.array<const float>();
-  const PreferenceOut out = args.preference_out();
+  const float* const logps = args.array<const float>(batch.tokens);
+  const float* const ref_logps = args.array<const float>(batch.tokens);
+  const PreferenceOut out = args.preference_out(batch);
   return args.perform([=] { return trajectory_preference(batch, options, logps, ref_logps, out); });
 }
 

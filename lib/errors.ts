@@ -74,6 +74,7 @@ function describeObject(value: object): string {
 export interface Fault {
   code:
     | 'memory'
+    | 'shape'
     | 'label'
     | 'turnOffsets'
     | 'trajectoryOffsets'
@@ -143,6 +144,11 @@ function errorOf(fault: Fault): Error {
       const { operation = '', name = '', sticky = false, meaning = '' } = fault;
       return new CudaError(operation, name, value, sticky, meaning);
     }
+    case 'shape':
+      return rangeError(
+        'ERR_ARG_LENGTH',
+        'Expected arrays that keep their length while a call begins, but one became shorter than it was when it was checked',
+      );
     case 'cancelled':
       return new SweetError('ERR_CANCELLED', 'This call was cancelled');
     case 'memory':

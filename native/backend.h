@@ -19,7 +19,7 @@ bool use_backend(const char* name);
 
 constexpr int kMaxThreads = 256;
 
-/** Threads that a large call may use, the caller's own included; process-wide. */
+/** Threads that a large call may use, the caller's own included; process-wide. Another thread may set them any time. */
 int threads();
 void set_threads(int n);  // 1 … kMaxThreads
 

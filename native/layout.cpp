@@ -4,15 +4,20 @@ namespace sweet {
 
 Status check_labels(const Labels& labels, int64_t rows, int64_t vocab, int32_t* checked) {
   for (int64_t i = 0; i < rows; i++) {
-    if (!checked_label(labels, i, vocab, &checked[i])) return {Code::label, i, label_at(labels, i)};
+    int64_t label = 0;
+    if (!checked_label(labels, i, vocab, &checked[i], &label)) return {Code::label, i, label};
   }
   return {};
+}
+
+void copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps) {
+  for (int64_t i = 0; i < tokens; i++) keeps[i] = !mask || read_once(mask[i]) != 0;
 }
 
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked) {
   int32_t last = 0;
   for (int64_t i = 0; i <= groups; i++) {
-    const int32_t offset = offsets[i];
+    const int32_t offset = read_once(offsets[i]);
     if (!offset_fits(offset, last, i, groups, total)) return {code, i, offset};
     checked[i] = last = offset;
   }
@@ -22,9 +27,9 @@ Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code
 Status check_pairs(const Pairs& pairs, int64_t units, int32_t* chosen, int32_t* rejected, float* weights) {
   double sum = 0;
   for (int64_t p = 0; p < pairs.count; p++) {
-    chosen[p] = pairs.chosen[p];
-    rejected[p] = pairs.rejected[p];
-    weights[p] = pairs.weights ? pairs.weights[p] : 1.0f;
+    chosen[p] = read_once(pairs.chosen[p]);
+    rejected[p] = read_once(pairs.rejected[p]);
+    weights[p] = pairs.weights ? read_once(pairs.weights[p]) : 1.0f;
     const Code fault = pair_fault(chosen[p], rejected[p], weights[p], units);
     if (fault != Code::ok) return {fault, p, fault == Code::rejected ? rejected[p] : chosen[p]};
     sum += weights[p];

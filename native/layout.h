@@ -10,6 +10,19 @@
 
 namespace sweet {
 
+// The one read of an element that its owner may change meanwhile, a race by design of which ThreadSanitizer is told.
+#ifdef __SANITIZE_THREAD__
+#define SWEET_RACE_BY_DESIGN __attribute__((no_sanitize_thread))
+#else
+#define SWEET_RACE_BY_DESIGN
+#endif
+
+/** volatile: the compiler must not read it again, for what was checked is what is to be used. */
+template <class T>
+SWEET_RACE_BY_DESIGN SWEET_HOST_DEVICE inline T read_once(const T& element) {
+  return *static_cast<const volatile T*>(&element);
+}
+
 /** The token taken in each row. mask (may be null): 0 drops a row. */
 struct Labels {
   const void* data;  // int32, or int64 if wide
@@ -28,16 +41,19 @@ SWEET_HOST_DEVICE inline bool is_read(int32_t checked_label, bool skip_ignored) 
 }
 
 SWEET_HOST_DEVICE inline int64_t label_at(const Labels& labels, int64_t i) {
-  return labels.wide ? static_cast<const int64_t*>(labels.data)[i] : static_cast<const int32_t*>(labels.data)[i];
+  return labels.wide ? read_once(static_cast<const int64_t*>(labels.data)[i])
+                     : read_once(static_cast<const int32_t*>(labels.data)[i]);
 }
 
-/** The label of row i as the checked copy has it; false if it is neither a word nor the ignored index. */
-SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, int64_t vocab, int32_t* checked) {
-  if (labels.mask && labels.mask[i] == 0) {
+/** The label of row i as the checked copy has it; false if it, `label`, is neither a word nor the ignored index. */
+SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, int64_t vocab, int32_t* checked,
+                                            int64_t* read = nullptr) {
+  if (labels.mask && read_once(labels.mask[i]) == 0) {
     *checked = kMasked;
     return true;
   }
   const int64_t label = label_at(labels, i);
+  if (read) *read = label;
   *checked = label == labels.ignore_index ? kIgnored : static_cast<int32_t>(label);
   return label == labels.ignore_index || (label >= 0 && label < vocab);
 }
@@ -48,6 +64,9 @@ SWEET_HOST_DEVICE inline bool offset_fits(int32_t offset, int32_t last, int64_t 
 }
 
 Status check_labels(const Labels& labels, int64_t rows, int64_t vocab, int32_t* checked);
+
+/** keeps[i]: whether the mask (may be null) lets token i count. */
+void copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps);
 
 /** offsets[0 … groups] must start at 0, never fall and end at `total`; a fault is reported under `code`. */
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked);

@@ -9,6 +9,7 @@ namespace sweet {
 enum class Code : int32_t {
   ok,
   memory,              // scratch memory could not be had
+  shape,               // an array became shorter than the call's shapes ask for
   label,               // index: row, value: the label
   turn_offsets,        // index: position in turnOffsets, value: what stands there
   trajectory_offsets,  // likewise

@@ -1,4 +1,7 @@
-/** Mistakes that other libraries shipped; each is a test here, on every backend. */
+/**
+ * Mistakes that other libraries shipped; each is a test here, on every backend. Values that depend on the batch around them:
+ * determinism.test.ts.
+ */
 import {
   criticUpdate,
   linearLogps,
@@ -256,60 +259,6 @@ forEachBackend(() => {
       const row = logits.subarray(i * rowStride, i * rowStride + V);
       expectSameBits(`gradLogits of row ${i}`, row, expected.subarray(i * V, (i + 1) * V));
     }
-  });
-
-  describe('a value that depends on the batch around it', () => {
-    it.each(DTYPES)('rows of logits, %s', (dtype) => {
-      const rows = randomRows(19, 1037, dtype);
-      const { logps, lse } = tokenLogps(inputsOf(rows));
-      const { gradLogits } = tokenLogpsBackward({ ...inputsOf(rows), lse, gradLogps: rows.gradLogps });
-      for (const i of [0, 7, 18]) {
-        const logits = rows.logits.slice(i * 1037, (i + 1) * 1037);
-        const own = { logits, dtype, labels: rows.labels.slice(i, i + 1) };
-        const alone = tokenLogps(own);
-        expectSameBits('logp', alone.logps, logps.slice(i, i + 1));
-        expectSameBits('lse', alone.lse, lse.slice(i, i + 1));
-        const gradient = tokenLogpsBackward({ ...own, lse: alone.lse, gradLogps: rows.gradLogps.slice(i, i + 1) });
-        expectSameBits(
-          'gradLogits',
-          gradient.gradLogits as Stored,
-          (gradLogits as Stored).slice(i * 1037, (i + 1) * 1037),
-        );
-      }
-    });
-
-    it.each(DTYPES)('rows of hidden states, %s', (dtype) => {
-      const head = randomHead({ N: 23, H: 37, V: 203, dtype });
-      const { logps, lse } = linearLogps(headInputs(head));
-      const { gradHidden } = linearLogpsBackward({ ...headInputs(head), lse, gradLogps: head.gradLogps });
-      for (const i of [0, 11, 22]) {
-        // Alone in its batch, and alone in not being masked.
-        const mask = new Uint8Array(23).fill(1, i, i + 1);
-        const masked = linearLogps({ ...headInputs(head), mask });
-        expect([masked.logps[i], masked.lse[i]]).toEqual([logps[i], lse[i]]);
-        const own = {
-          hidden: head.hidden.slice(i * 37, (i + 1) * 37),
-          weight: head.weight,
-          dtype,
-          labels: head.labels.slice(i, i + 1),
-        };
-        const alone = linearLogps(own);
-        expectSameBits('logp', alone.logps, logps.slice(i, i + 1));
-        const gradient = linearLogpsBackward({ ...own, lse: alone.lse, gradLogps: head.gradLogps.slice(i, i + 1) });
-        expectSameBits('gradHidden', gradient.gradHidden, gradHidden.slice(i * 37, (i + 1) * 37));
-      }
-    });
-
-    it('pairs: no score of another pair gets into a margin', () => {
-      const batch = { ...randomBatch(97), ...randomPairs(new Random(98), 6, 9) };
-      for (const normalization of ['turn-mean', 'token-mean', 'sum'] as const) {
-        const { margins, pairLosses } = trajectoryPreferenceLoss({ ...batch, normalization });
-        for (const p of range(0, 9)) {
-          const alone = trajectoryPreferenceLoss({ ...batch, normalization, ...pairsBetween(batch, p, p + 1) });
-          expect([alone.margins[0], alone.pairLosses[0]]).toEqual([margins[p], pairLosses[p]]);
-        }
-      }
-    });
   });
 
   it('a loss written twice that drifts apart', () => {

@@ -1,7 +1,10 @@
-// Device memory of a test, and values in and out of the storage types.
+// Device memory of a test, and values in and out of the storage types. With SWEET_CHECKS_ON_CPU it is the host's: the
+// same checks then run over the CPU's kernels, for test/native.
 #pragma once
 
+#ifndef SWEET_CHECKS_ON_CPU
 #include <cuda_runtime.h>
+#endif
 
 #include <cstdio>
 #include <cstdlib>
@@ -9,37 +12,63 @@
 
 #include "../../native/dtype.h"
 
+#ifdef SWEET_CHECKS_ON_CPU
+
+struct Memory {
+  static void* allocate(size_t bytes) { return malloc(bytes); }
+  static void release(void* data) { free(data); }
+  static void write(void* data, const void* host, size_t bytes) { memcpy(data, host, bytes); }
+  static void read(const void* data, void* host, size_t bytes) { memcpy(host, data, bytes); }
+};
+
+#else
+
 inline void must(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   printf("%s: %s\n", what, cudaGetErrorString(error));
   exit(2);
 }
 
+struct Memory {
+  static void* allocate(size_t bytes) {
+    void* data = nullptr;
+    must(cudaMalloc(&data, bytes), "cudaMalloc");
+    return data;
+  }
+  static void release(void* data) { cudaFree(data); }
+  static void write(void* data, const void* host, size_t bytes) {
+    must(cudaMemcpy(data, host, bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  static void read(const void* data, void* host, size_t bytes) {
+    must(cudaMemcpy(host, data, bytes, cudaMemcpyDeviceToHost), "cudaMemcpy");
+  }
+};
+
+#endif
+
 template <class T>
 class DeviceArray {
  public:
-  explicit DeviceArray(size_t count) : count_(count) {
-    must(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T)), "cudaMalloc");
-  }
+  explicit DeviceArray(size_t count) : data_(static_cast<T*>(Memory::allocate(count * sizeof(T)))), count_(count) {}
   explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) { set(values); }
-  ~DeviceArray() { cudaFree(data_); }
+  ~DeviceArray() { Memory::release(data_); }
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
 
   T* get() const { return data_; }
 
   void set(const std::vector<T>& values) {
-    if (count_ > 0) must(cudaMemcpy(data_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+    if (count_ > 0) Memory::write(data_, values.data(), count_ * sizeof(T));
   }
 
   std::vector<T> values() const {
     std::vector<T> values(count_);
-    if (count_ > 0) must(cudaMemcpy(values.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    if (count_ > 0) Memory::read(data_, values.data(), count_ * sizeof(T));
     return values;
   }
 
  private:
-  T* data_ = nullptr;
+  T* data_;
   size_t count_;
 };
 

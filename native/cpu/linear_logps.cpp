@@ -26,8 +26,9 @@ Status linear_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   const Tokens tokens(head, labels, out.skip_ignored);
   if (!tokens.ok()) return {Code::memory};
   const int64_t chunk = std::min(kForwardTokens, tokens.count());
-  Tiles tiles(head, chunk, threads(), false);
-  ForwardPass forward(head, chunk, threads());
+  const int slots = threads();
+  Tiles tiles(head, chunk, slots, false);
+  ForwardPass forward(head, chunk, slots);
   if (!tiles.ok() || !forward.ok()) return {Code::memory};
 
   std::fill_n(out.logps, head.rows, 0.0f);
@@ -45,9 +46,10 @@ Status linear_backward(const Head& head, const int32_t* labels, const double* ls
   const Tokens tokens(head, labels, true);
   if (!tokens.ok()) return {Code::memory};
   const int64_t chunk = std::min(BackwardPass::chunk(head), tokens.count());
-  Tiles tiles(head, chunk, threads(), true);
+  const int slots = threads();
+  Tiles tiles(head, chunk, slots, true);
   TokenGradients gradients(chunk);
-  BackwardPass backward(head, chunk, threads());
+  BackwardPass backward(head, chunk, slots);
   if (!tiles.ok() || !gradients.ok() || !backward.ok()) return {Code::memory};
 
   if (!out.accumulate) clear(threads(), out.hidden, head.rows * head.width);

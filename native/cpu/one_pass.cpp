@@ -59,9 +59,10 @@ Status one_pass(const Update& update, const Preference& preference, const int32_
   const int64_t width = head.width, tiles_of_vocab = (head.vocab + kTileWords - 1) / kTileWords;
   const int64_t most = std::max<int64_t>(64, kLogits / head.vocab / 64 * 64);
   const int64_t chunk = std::min({most, BackwardPass::chunk(head), head.rows});
-  Tiles tiles(head, chunk, threads(), true);
-  ForwardPass forward(head, chunk, threads());
-  BackwardPass backward(head, chunk, threads());
+  const int slots = threads();
+  Tiles tiles(head, chunk, slots, true);
+  ForwardPass forward(head, chunk, slots);
+  BackwardPass backward(head, chunk, slots);
   TokenGradients token_gradients(chunk);
   Unscaled unscaled(head);
   Scratch<float> logits(tiles_of_vocab * tiles.tile_size()), counts(head.rows);

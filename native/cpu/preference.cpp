@@ -50,8 +50,10 @@ Status Preference::check(const int32_t* labels) {
     if (options_.pair_denominator == 0) denominator_ += weights_[p];
   }
 
-  for (int64_t i = 0; i < batch_.tokens; i++) {
-    keeps_[i] = (!batch_.mask || batch_.mask[i] != 0) && (!labels || labels[i] >= 0);
+  if (labels) {
+    for (int64_t i = 0; i < batch_.tokens; i++) keeps_[i] = labels[i] >= 0;
+  } else {
+    copy_mask(batch_.mask, batch_.tokens, keeps_.get());
   }
   for (int64_t k = 0; k < units_; k++) {
     unit_lengths_[k] = 0;

@@ -11,7 +11,7 @@ class Preference {
  public:
   Preference(const PreferenceBatch& batch, const PreferenceOptions& options, Units units);
 
-  /** Copies and checks the batch. labels (may be null): a token whose checked label is negative is dropped as well. */
+  /** Copies and checks the batch. With checked labels (may be null), they tell what is dropped, by the mask as well. */
   Status check(const int32_t* labels);
 
   /** After check() said ok. out.grad_logps is the gradient of the loss, 0 at dropped tokens. */

@@ -4,75 +4,28 @@
 // seed: the emulator's own cases (faults must be found by at least one build under at least one seed) and the oracle's
 // grid. Then the JavaScript tests on device buffers: all of them in the plain build, the shared vectors in every build
 // under every seed.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { build, each, end, expectOk, fail, libraryOf, ROOT, run, say } from '../helpers/programs.js';
 
-const ROOT = join(import.meta.dirname, '..', '..');
 const OUT = join(ROOT, 'build', 'emulator');
 const BUILDS = ['plain', 'asan', 'races'];
 const count = Number(process.argv.find((argument) => argument.startsWith('--seeds='))?.slice(8) ?? 5);
 const SEEDS = Array.from({ length: count }, (_, i) => i + 1);
-const PARALLEL = 2;
-
-const started = Date.now();
-const say = (text) => console.log(`${((Date.now() - started) / 1000).toFixed(0).padStart(4)} s  ${text}`);
-
-/** Runs a program; resolves to its status and what it printed. */
-function run(command, args, env = {}) {
-  return new Promise((done) => {
-    const child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env } });
-    let text = '';
-    child.stdout.on('data', (data) => {
-      text += data;
-    });
-    child.stderr.on('data', (data) => {
-      text += data;
-    });
-    child.on('close', (status) => done({ status, text }));
-  });
-}
-
-/** Runs tasks in their order, a few at a time. */
-async function each(tasks) {
-  const results = [];
-  let next = 0;
-  const worker = async () => {
-    while (next < tasks.length) {
-      const i = next++;
-      results[i] = await tasks[i]();
-    }
-  };
-  await Promise.all(Array.from({ length: PARALLEL }, worker));
-  return results;
-}
-
-const failures = [];
-function expectOk(what, { status, text }) {
-  if (status === 0) return;
-  failures.push(what);
-  console.log(`FAILED: ${what}\n${text.split('\n').slice(-60).join('\n')}`);
-}
 
 const program = (name, build) => join(OUT, 'bin', `${name}_${build}`);
-// AddressSanitizer must be the first library of a process that did not link it, as Node's.
-const asan = () => execFileSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
-const environment = (build) => ({
+const environment = (variant) => ({
   NO_COLOR: '1',
   ASAN_OPTIONS: 'detect_leaks=0',
-  SWEET_RL_CUDA: join(OUT, 'bin', `addon_${build}.node`),
-  ...(build === 'asan' ? { LD_PRELOAD: asan() } : {}),
+  SWEET_RL_CUDA: join(OUT, 'bin', `addon_${variant}.node`),
+  ...(variant === 'asan' ? { LD_PRELOAD: libraryOf('libasan.so') } : {}),
 });
-
-async function build() {
-  const cmake = (...args) => run('npx', ['cmake-js', ...args, '-O', OUT, '--log-level', 'error']);
-  expectOk('configure', await cmake('configure', '--CDSWEET_CUDA=OFF', '--CDSWEET_CUDA_EMULATOR=ON'));
-  expectOk('build', await cmake('build', '--target', 'sweet_emulated'));
-  if (failures.length > 0) process.exit(1);
-}
 
 async function testEmulator() {
   const names = execFileSync(program('emulator_test', 'plain'), { encoding: 'utf8' }).trim().split('\n');
-  const runs = names.flatMap((name) => BUILDS.flatMap((build) => SEEDS.map((seed) => ({ name, build, seed }))));
+  const runs = names.flatMap((name) =>
+    BUILDS.flatMap((variant) => SEEDS.map((seed) => ({ name, build: variant, seed }))),
+  );
   const env = { ASAN_OPTIONS: 'detect_leaks=0' };
   const task = (each) => () => run(program('emulator_test', each.build), [each.name, String(each.seed)], env);
   const results = await each(runs.map(task));
@@ -85,7 +38,7 @@ async function testEmulator() {
     const found = BUILDS.map((build) => own.filter((each) => each.build === build && each.status !== 0).length);
     const [plain, sanitized, races] = found;
     console.log(`  ${name.padEnd(68)} plain ${plain}/${count}  asan ${sanitized}/${count}  races ${races}/${count}`);
-    if (Math.max(...found) === 0) failures.push(`not found: ${name}`);
+    if (Math.max(...found) === 0) fail(`not found: ${name}`);
   }
 }
 
@@ -110,12 +63,11 @@ async function testScripts(build, seeds) {
 }
 
 say('Building the kernels for the emulator, three times');
-await build();
+await build(OUT, ['SWEET_CUDA=OFF', 'SWEET_CUDA_EMULATOR=ON'], 'sweet_emulated');
 say(`The emulator's own cases under ${count} seeds: how often each fault was found`);
 await testEmulator();
 say(`The kernels against float64 under ${count} seeds`);
 await testKernels();
 say('The operations on device buffers: all tests, and the vectors in every build');
 await each([() => testScripts('plain'), ...BUILDS.map((build) => () => testScripts(build, SEEDS))]);
-say(failures.length === 0 ? 'All passed' : `${failures.length} failed: ${failures.join('; ')}`);
-process.exit(failures.length === 0 ? 0 : 1);
+end();

@@ -1,0 +1,158 @@
+/**
+ * Arrays that are not what they were when they were looked at: another thread lets their buffer grow, a getter among the
+ * options takes their memory away, a subclass tells another length. No call may touch what is not there.
+ */
+import {
+  criticUpdate,
+  linearLogps,
+  tokenLogps,
+  tokenLogpsBackward,
+  turnAdvantages,
+  turnPreferenceLoss,
+} from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
+import { thrownBy } from './helpers/errors.ts';
+
+const floats = (length: number) => new Float32Array(length).fill(1);
+const ints = (...values: number[]) => Int32Array.from(values);
+
+/** So large that its memory leaves the process when it is taken away. */
+const MANY = 2 ** 22;
+
+function takeAway(array: ArrayBufferView): void {
+  structuredClone(array.buffer, { transfer: [array.buffer as ArrayBuffer] });
+}
+
+/** The options, of which the last one that is read takes the memory of another away. */
+function withThief<T extends object>(options: T, name: string, value: unknown, victim: ArrayBufferView): T {
+  return Object.defineProperty(options, name, {
+    enumerable: true,
+    get: () => {
+      takeAway(victim);
+      return value;
+    },
+  });
+}
+
+class Liar extends Float32Array {
+  override get length(): number {
+    return MANY;
+  }
+}
+
+describe('memory that a getter takes away while the options are read', () => {
+  const cases: [string, () => unknown][] = [
+    [
+      'logits',
+      () => {
+        const logits = floats(MANY);
+        return tokenLogps(withThief({ logits, labels: ints(1, 2) }, 'entropy', false, logits));
+      },
+    ],
+    [
+      'labels',
+      () => {
+        const labels = new Int32Array(2 ** 18);
+        return tokenLogps(withThief({ logits: floats(MANY), labels }, 'entropy', false, labels));
+      },
+    ],
+    [
+      'a result',
+      () => {
+        const gradLogits = floats(MANY);
+        const given = { logits: floats(MANY), labels: ints(1, 2), lse: floats(2), gradLogps: floats(2) };
+        const out = withThief({ gradLogits }, 'unused', undefined, gradLogits);
+        return tokenLogpsBackward({ ...given, out } as never);
+      },
+    ],
+    [
+      'a weight',
+      () => {
+        const weight = floats(MANY);
+        return linearLogps(withThief({ hidden: floats(8), weight, labels: ints(1, 2) }, 'entropy', false, weight));
+      },
+    ],
+    [
+      'log-probs of a loss',
+      () => {
+        const logps = floats(MANY);
+        const turns = { turnOffsets: ints(0, 5, MANY), chosen: ints(0), rejected: ints(1) };
+        return turnPreferenceLoss(withThief({ logps, refLogps: floats(MANY), ...turns }, 'nllCoef', 0.1, logps));
+      },
+    ],
+    [
+      'offsets',
+      () => {
+        const trajectoryOffsets = ints(0, 1, 2);
+        const batch = { labels: ints(1, 2), refLogps: floats(2), turnOffsets: ints(0, 1, 2), trajectoryOffsets };
+        const pairs = { chosen: ints(0), rejected: ints(1) };
+        return criticUpdate(
+          withThief({ logits: floats(16), ...batch, ...pairs }, 'accumulate', false, trajectoryOffsets) as never,
+        );
+      },
+    ],
+  ];
+
+  it.each(cases)('%s', (_name, call) => {
+    const error = thrownBy(call);
+    expect(error).toBeInstanceOf(error.name === 'TypeError' ? TypeError : RangeError);
+    expect(error.code).toMatch(/^ERR_(ARG_|UNKNOWN_OPTION)/);
+  });
+});
+
+it('a subclass that tells another length than it has', () => {
+  const liar = new Liar(64);
+  for (const call of [
+    () => tokenLogps({ logits: liar, labels: ints(1, 2) }),
+    () => linearLogps({ hidden: floats(8), weight: liar, labels: ints(1, 2) }),
+    () => turnAdvantages({ logps: liar, refLogps: liar, turnOffsets: ints(0, MANY) }),
+  ]) {
+    expect(thrownBy(call).code).toBe('ERR_ARG_LENGTH');
+  }
+});
+
+describe('a shared buffer that grows', () => {
+  type Growable = SharedArrayBuffer & { grow(bytes: number): void };
+  const growable = (elements: number, most: number) =>
+    new (SharedArrayBuffer as unknown as new (bytes: number, options: object) => Growable)(4 * elements, {
+      maxByteLength: 4 * most,
+    });
+
+  // As another thread would: between the first look at the offsets and the call.
+  it('gives no turn more than the results have room for', () => {
+    const buffer = growable(3, 1000);
+    const turnOffsets = new Int32Array(buffer);
+    turnOffsets.set([0, 1, 2]);
+    const options = { logps: floats(2), refLogps: floats(2), turnOffsets, allowEmptyTurns: true };
+    const given = Object.defineProperty(options, 'allowEmptyTurns', {
+      get: () => {
+        buffer.grow(4000);
+        turnOffsets.fill(2, 3);
+        return true;
+      },
+    });
+    const result = (() => {
+      try {
+        return turnAdvantages(given);
+      } catch (error) {
+        return error as { code: string };
+      }
+    })();
+    if (result instanceof Float32Array) expect(result.length).toBe(turnOffsets.length - 1);
+    else expect(result.code).toMatch(/^ERR_/);
+  });
+
+  it('gives no pair more than the results have room for', () => {
+    const buffer = growable(1, 1000);
+    const chosen = new Int32Array(buffer);
+    const options = { logps: floats(2), refLogps: floats(2), turnOffsets: ints(0, 1, 2), chosen, rejected: ints(1) };
+    const given = Object.defineProperty(options, 'nllCoef', {
+      enumerable: true,
+      get: () => {
+        buffer.grow(4000);
+        return 0;
+      },
+    });
+    expect(thrownBy(() => turnPreferenceLoss(given)).code).toBe('ERR_ARG_LENGTH');
+  });
+});
