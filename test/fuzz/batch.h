@@ -22,12 +22,18 @@ struct BatchCase {
     const int64_t pairs = batch.pairs.count;
     float* of_pairs[4];
     for (float*& array : of_pairs) array = memory.take<float>(pairs);
-    out = {memory.take<double>(4), of_pairs[0], of_pairs[1], of_pairs[2], of_pairs[3], memory.take<float>(batch.turns),
+    out = {memory.take<double>(4),
+           of_pairs[0],
+           of_pairs[1],
+           of_pairs[2],
+           of_pairs[3],
+           memory.take<float>(batch.turns),
            memory.take<float>(batch.tokens)};
     char text[200];
-    snprintf(text, sizeof(text), "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, β %g, nll %g; ",
-             int(batch.tokens), int(batch.turns), int(batch.trajectories), int(pairs), of_turns ? "turns" : "trajectories",
-             int(options.pair_loss.type), int(options.normalization), options.pair_loss.beta, options.nll_coef);
+    snprintf(
+        text, sizeof(text), "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, β %g, nll %g; ",
+        int(batch.tokens), int(batch.turns), int(batch.trajectories), int(pairs), of_turns ? "turns" : "trajectories",
+        int(options.pair_loss.type), int(options.normalization), options.pair_loss.beta, options.nll_coef);
     about += text;
   }
 
@@ -58,8 +64,7 @@ struct BatchCase {
 
   /** The same for turns alone. */
   sweet::Status expected_of_turns(bool mean) const {
-    const sweet::Status status =
-        offsets_of(sweet::Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
+    const sweet::Status status = offsets_of(sweet::Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
     return status.ok() && mean ? empty_of(sweet::Code::empty_turn, nullptr) : status;
   }
 
@@ -109,9 +114,9 @@ struct BatchCase {
     judge("gradLogps", out.grad_logps, known.grad_logps);
   }
 
-  static void judge(const char* name, const float* ours, const std::vector<oracle::Value>& known) {
+  static void judge(const char* name, const float* ours, const oracle::Array<oracle::Value>& known) {
     for (size_t i = 0; i < known.size(); i++) {
-      const double rounding = oracle::kU * std::fabs(known[i].x) + oracle::kTiny / 4;
+      const double rounding = oracle::kU * (std::fabs(known[i].x) + known[i].error) + oracle::kTiny / 4;
       expect_close(name, int64_t(i), static_cast<double>(ours[i]), known[i].x, known[i].error + rounding);
     }
   }
@@ -129,7 +134,8 @@ struct BatchCase {
   sweet::Status empty_of(sweet::Code code, const int32_t* labels) const {
     const bool of_turns = code == sweet::Code::empty_turn;
     const oracle::Batch known = seen(labels);
-    for (int64_t group = 0; !options.allow_empty_turns && group < (of_turns ? batch.turns : batch.trajectories); group++) {
+    for (int64_t group = 0; !options.allow_empty_turns && group < (of_turns ? batch.turns : batch.trajectories);
+         group++) {
       const int64_t first = of_turns ? group : batch.trajectory_offsets[group];
       const int64_t last = of_turns ? group + 1 : batch.trajectory_offsets[group + 1];
       bool kept = false;

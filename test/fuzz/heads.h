@@ -26,7 +26,7 @@ inline double pick_temperature(Reader& reader) {
 class HeadCase {
  public:
   sweet::Head head{};
-  std::vector<double> x, errors;  // logits before the temperature, and how far float32 is off; [N, V]
+  oracle::Array<double> x, errors;  // logits before the temperature, and how far float32 is off; [N, V]
 
   HeadCase(Reader& reader, Memory& memory, const Shape& shape, bool wild) : memory_(memory) {
     const DType dtypes[] = {DType::float32, DType::bfloat16, DType::float16};
@@ -61,7 +61,7 @@ class HeadCase {
     put(Numbers(reader, pick_pattern(reader, wild), 1, n * width), hidden, 0, n * width, hidden_.data());
     put(Numbers(reader, pick_pattern(reader, wild), scale / std::sqrt(width), words * width), weight, 0, words * width,
         weight_.data());
-    std::vector<double> bias(static_cast<size_t>(words));
+    oracle::Array<double> bias(static_cast<size_t>(words));
     if (reader.one_in(2)) {
       void* const stored = memory.take(words, bytes());
       head.bias = stored;
@@ -117,7 +117,7 @@ class HeadCase {
   void judge_gradients(const sweet::HeadGradients& ours, const int32_t* labels, const float* grad_logps,
                        const double* lse, const double* lse_error) const {
     const int64_t n = head.rows, words = head.vocab, width = head.width;
-    std::vector<double> d(x.size()), bounds(x.size());
+    oracle::Array<double> d(x.size()), bounds(x.size());
     bool unknown = false;
     for (int64_t i = 0; i < n; i++) {
       if (labels[i] < 0) continue;
@@ -144,8 +144,9 @@ class HeadCase {
     const auto turned = [](const auto& f) { return [&f](int64_t a, int64_t b) { return f(b, a); }; };
     judge("gradWeight", ours.weight, ours.accumulate, words, width, n, turned(d_at), hidden_at, turned(bound_at));
     if (!head.bias) return;
-    judge("gradBias", ours.bias, ours.accumulate, words, 1, n, turned(d_at), [](int64_t, int64_t) { return 1.0; },
-          turned(bound_at));
+    judge(
+        "gradBias", ours.bias, ours.accumulate, words, 1, n, turned(d_at), [](int64_t, int64_t) { return 1.0; },
+        turned(bound_at));
   }
 
  private:
@@ -158,8 +159,8 @@ class HeadCase {
     }
   }
 
-  void judge_logits(const void* ours, const int32_t* labels, const float* grad_logps, const std::vector<double>& d,
-                    const std::vector<double>& bounds) const {
+  void judge_logits(const void* ours, const int32_t* labels, const float* grad_logps, const oracle::Array<double>& d,
+                    const oracle::Array<double>& bounds) const {
     const oracle::Half* const half = half_of(head.dtype);
     const double largest = half ? half->largest() : oracle::kLargest;
     for (int64_t i = 0; i < head.rows; i++) {
@@ -169,9 +170,9 @@ class HeadCase {
         const double rounded = half ? half->round(d[word]) : d[word];
         const double expected = std::isinf(rounded) ? d[word] : rounded;
         const double ulp = half && std::isfinite(d[word]) ? half->ulp(d[word]) : 0;
-        const bool fine = labels[i] < 0                     ? own == 0
-                          : std::isfinite(grad_logps[i])    ? oracle::is_close(own, expected, bounds[word] + ulp, largest)
-                                                            : !std::isfinite(own);
+        const bool fine = labels[i] < 0                  ? own == 0
+                          : std::isfinite(grad_logps[i]) ? oracle::is_close(own, expected, bounds[word] + ulp, largest)
+                                                         : !std::isfinite(own);
         if (!fine) {
           fail("gradLogits[%d, %d] %.9g, expected %.9g ± %g of logit %g, label %d, g %g", int(i), int(v), own, d[word],
                bounds[word] + ulp, x[word], labels[i], static_cast<double>(grad_logps[i]));
@@ -190,7 +191,7 @@ class HeadCase {
   void judge(const char* name, const float* ours, bool accumulate, int64_t rows, int64_t columns, int64_t depth, A a,
              B b, Bound bound, const int32_t* labels = nullptr) const {
     const size_t size = static_cast<size_t>(rows * columns);
-    std::vector<double> expected(size), bounds(size);
+    oracle::Array<double> expected(size), bounds(size);
     const float* const before = static_cast<const float*>(memory_.before(ours));
     oracle::project(rows, columns, depth, a, b, bound, expected.data(), bounds.data());
     for (size_t at = 0; at < size; at++) {
@@ -198,20 +199,20 @@ class HeadCase {
       if (accumulate) expected[at] += static_cast<double>(before[at]);
       // Groups of tiles and chunks of tokens are added one by one.
       if (accumulate) bounds[at] += oracle::sum_error(2 + depth / 64) * std::fabs(static_cast<double>(before[at]));
-      const bool fine = std::isfinite(expected[at]) ? oracle::is_close(ours[at], expected[at], bounds[at])
-                                                    : !std::isfinite(ours[at]);
+      const bool fine =
+          std::isfinite(expected[at]) ? oracle::is_close(ours[at], expected[at], bounds[at]) : !std::isfinite(ours[at]);
       if (!fine) fail("%s[%d] %.9g, expected %.9g ± %g", name, int(at), ours[at], expected[at], bounds[at]);
     }
   }
 
   Memory& memory_;
-  std::vector<double> hidden_, weight_;
+  oracle::Array<double> hidden_, weight_;
 };
 
 /** Labels of which few are not sound; a broken one in `fault` of the cases. */
 struct LabelCase {
   sweet::Labels labels{};
-  std::vector<int32_t> checked;  // as the rules have it: the word, −1 ignored, −2 masked
+  oracle::Array<int32_t> checked;  // as the rules have it: the word, −1 ignored, −2 masked
   sweet::Status expected;
 
   LabelCase(Reader& reader, Memory& memory, int64_t rows, int64_t vocab, bool fault) {
@@ -232,7 +233,8 @@ struct LabelCase {
       if (i == wrong || (mask && mask[i] == 0)) label = pick_wrong(reader, vocab);
       const int32_t narrow = static_cast<int32_t>(label);
       if (!labels.wide) label = narrow;
-      labels.wide ? memcpy(static_cast<int64_t*>(data) + i, &label, 8) : memcpy(static_cast<int32_t*>(data) + i, &narrow, 4);
+      labels.wide ? memcpy(static_cast<int64_t*>(data) + i, &label, 8)
+                  : memcpy(static_cast<int32_t*>(data) + i, &narrow, 4);
 
       const bool masked = mask && mask[i] == 0, skipped = label == labels.ignore_index;
       checked.push_back(masked ? -2 : skipped ? -1 : narrow);

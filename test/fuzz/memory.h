@@ -1,5 +1,5 @@
-// The arrays of a case, and a call on them. What lies behind each is poisoned, so that AddressSanitizer sees the first byte
-// too far; each starts at any number of a vector and has guard bytes before it.
+// The arrays of a case, and a call on them. What lies behind each is poisoned, so that AddressSanitizer sees the first
+// byte too far; each starts at any number of a vector and has guard bytes before it.
 #pragma once
 
 #include <sanitizer/asan_interface.h>
@@ -14,6 +14,7 @@
 
 #include "../../native/backend.h"
 #include "../../native/status.h"
+#include "oracle.h"
 #include "reader.h"
 
 namespace fuzz {
@@ -48,6 +49,7 @@ class Memory {
  public:
   explicit Memory(Reader& reader) : reader_(reader) {
     about.clear();
+    oracle::Room::clear();
     static const bool once = [] { return __asan_poison_memory_region(arena_, sizeof(arena_)), true; }();
     (void)once;
   }
@@ -121,7 +123,8 @@ class Memory {
 
   // memcpy and memcmp would ask AddressSanitizer about what lies between the arrays.
   __attribute__((no_builtin)) void copy(uint8_t* to, const uint8_t* from) const {
-    for (size_t i = 0; i < used_; i += 8) *reinterpret_cast<uint64_t*>(to + i) = *reinterpret_cast<const uint64_t*>(from + i);
+    for (size_t i = 0; i < used_; i += 8)
+      *reinterpret_cast<uint64_t*>(to + i) = *reinterpret_cast<const uint64_t*>(from + i);
   }
   __attribute__((no_builtin)) static bool same(const uint8_t* other, size_t at, size_t bytes) {
     unsigned different = 0;
@@ -146,8 +149,8 @@ class Memory {
   alignas(64) static inline uint8_t arena_[1 << 22], before_[1 << 22], after_[1 << 22];
 
   Reader& reader_;
-  std::vector<Block> blocks_;
-  std::vector<Range> hidden_;
+  oracle::Array<Block> blocks_;
+  oracle::Array<Range> hidden_;
   size_t used_ = 0;
 };
 

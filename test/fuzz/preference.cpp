@@ -22,7 +22,7 @@ void run_advantages(Reader& reader, Memory& memory, const BatchCase& batch, cons
                 expected);
   if (!expected.ok()) return;
   const oracle::Batch known = batch.seen(nullptr);
-  std::vector<oracle::Value> sums(size_t(in.turns)), slopes(size_t(in.tokens));
+  oracle::Array<oracle::Value> sums(size_t(in.turns)), slopes(size_t(in.tokens));
   for (size_t t = 0; t < sums.size(); t++) {
     const size_t first = size_t(known.turns[t]), last = size_t(known.turns[t + 1]);
     double length = 0;

@@ -1,5 +1,6 @@
-// What the bytes of an input mean. They are choices: shapes, types, options, faults. Once they are used up, choices come
-// from a generator that the whole input seeds, and so do all numbers: every input, the empty one too, is a whole case.
+// What the bytes of an input mean. They are choices: shapes, types, options, faults. Once they are used up, choices
+// come from a generator that the whole input seeds, and so do all numbers: every input, the empty one too, is a whole
+// case.
 #pragma once
 
 #include <cmath>

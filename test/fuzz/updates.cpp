@@ -1,5 +1,5 @@
-// critic_update and policy_update: head, loss, gradient in one call. What the call shows of its steps is judged first and
-// is then what the next step is judged by.
+// critic_update and policy_update: head, loss, gradient in one call. What the call shows of its steps is judged first
+// and is then what the next step is judged by.
 #include "../../native/critic_update.h"
 #include "../../native/linear_logps.h"
 #include "../../native/policy_update.h"
@@ -10,8 +10,8 @@ namespace fuzz {
 namespace {
 
 /** Log-probs under a reference head, by the operation that has been judged itself. */
-std::vector<float> logps_under(const sweet::Head& head, const sweet::Labels& labels) {
-  std::vector<float> logps(size_t(head.rows)), lse(logps);
+oracle::Array<float> logps_under(const sweet::Head& head, const sweet::Labels& labels) {
+  oracle::Array<float> logps(size_t(head.rows)), lse(logps);
   const sweet::LogpsOut out = {logps.data(), lse.data(), nullptr};
   const sweet::Status status = head.logits ? token_logps(head, labels, out) : linear_logps(head, labels, out);
   if (!status.ok()) fail("the reference alone is refused");
@@ -25,16 +25,18 @@ void run(const uint8_t* data, size_t size) {
   const bool of_turns = reader.one_in(2), wild = reader.one_in(4), linear = reader.one_in(2), twice = reader.one_in(3);
   // Long pairs of a wide head, which an update takes in one pass; what is large enough to be shared by threads.
   const uint64_t dice = reader.random() % 4096;
-  const bool long_pairs = linear && dice < 3, shared = dice >= 4090;
+  const bool long_pairs = linear && dice < 2, shared = dice == 4095;
   BatchCase batch(reader, memory, of_turns, long_pairs ? reader.pick(700, 1400) : shared ? 40 : 0);
-  const int64_t n = batch.batch.tokens, vocab = long_pairs ? reader.pick(2, 7) : shared ? 3300 : reader.pick(1, 24);
+  const int64_t n = batch.batch.tokens, vocab = long_pairs ? reader.pick(2, 7)
+                                                : shared   ? 3300
+                                                           : reader.pick(1, reader.one_in(8) ? 40 : 12);
   LabelCase labels(reader, memory, n, vocab, reader.one_in(16));
   batch.batch.mask = labels.labels.mask;
 
   sweet::Update update{};
   update.labels = labels.labels;
   update.options = batch.options;
-  const auto width = [&] { return long_pairs ? reader.pick(128, 135) : shared ? 2 : reader.pick(1, 10); };
+  const auto width = [&] { return long_pairs ? reader.pick(128, 135) : shared ? 2 : reader.pick(1, 8); };
   HeadCase head(reader, memory, {n, vocab, linear ? width() : 0}, wild && !long_pairs);
   update.head = head.head;
   const bool by_head = reader.one_in(3), linear_reference = reader.one_in(2);
@@ -65,7 +67,7 @@ void run(const uint8_t* data, size_t size) {
                 expected);
   if (!expected.ok()) return;
 
-  std::vector<double> lse, lse_errors;
+  oracle::Array<double> lse, lse_errors;
   for (int64_t i = 0; i < n; i++) {
     const int32_t label = labels.checked[size_t(i)];
     oracle::Row row{};
@@ -74,7 +76,7 @@ void run(const uint8_t* data, size_t size) {
     lse.push_back(row.lse);
     lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // it stays float64 within a call
   }
-  std::vector<float> by_reference;
+  oracle::Array<float> by_reference;
   if (by_head) by_reference = logps_under(update.reference, labels.labels);
   batch.judge(labels.checked.data(), out.logps, by_head ? by_reference.data() : given);
   head.judge_gradients(to, labels.checked.data(), p.grad_logps, lse.data(), lse_errors.data());
