@@ -118,17 +118,13 @@ class HeadCase {
                        const double* lse, const double* lse_error) const {
     const int64_t n = head.rows, words = head.vocab, width = head.width;
     oracle::Array<double> d(x.size()), bounds(x.size());
-    bool unknown = false;
     for (int64_t i = 0; i < n; i++) {
       if (labels[i] < 0) continue;
       double *const own = d.data() + i * words, *const bound = bounds.data() + i * words;
       oracle::gradient_of(row(i), errors_of(i), words, labels[i], head.temperature, grad_logps[i], lse[i], lse_error[i],
                           own, bound);
-      for (int64_t v = 0; v < words; v++) unknown |= bound[v] == oracle::kInfinite || !std::isfinite(own[v]);
     }
     if (head.logits) return judge_logits(ours.logits, labels, grad_logps, d, bounds);
-    // What is unknown or not finite spreads over rows and columns.
-    if (unknown) return;
     // Where pairs of bfloat16 are multiplied, gradients of the logits are rounded to that type before.
     const bool narrow = head.dtype == DType::bfloat16 && strcmp(active_backend(), "avx512bf16") == 0;
     for (size_t at = 0; narrow && at < d.size(); at++) bounds[at] += oracle::kBfloat16.ulp(d[at]) / 2;
@@ -199,6 +195,7 @@ class HeadCase {
       if (accumulate) expected[at] += static_cast<double>(before[at]);
       // Groups of tiles and chunks of tokens are added one by one.
       if (accumulate) bounds[at] += oracle::sum_error(2 + depth / 64) * std::fabs(static_cast<double>(before[at]));
+      if (bounds[at] == oracle::kInfinite) continue;
       const bool fine =
           std::isfinite(expected[at]) ? oracle::is_close(ours[at], expected[at], bounds[at]) : !std::isfinite(ours[at]);
       if (!fine) fail("%s[%d] %.9g, expected %.9g ± %g", name, int(at), ours[at], expected[at], bounds[at]);

@@ -151,6 +151,7 @@ inline void gradient_of(const double* x, const double* errors, int64_t words, in
     bounds[v] = std::fabs(scale) * (p * relative + 0x1p-126) + 2 * kU * std::fabs(gradient[v]) + kTiny;
     const bool blurred = off > kMeaningless && z - lse + off > -200;  // else p is 0 for certain
     if (lost || blurred || std::fabs(scale) * p > kLargest / 4) bounds[v] = kInfinite;
+    if (std::isnan(gradient[v]) || !std::isfinite(g)) bounds[v] = 0;
   }
 }
 
@@ -160,16 +161,20 @@ void project(int64_t rows, int64_t columns, int64_t depth, A a, B b, Bound bound
   for (int64_t i = 0; i < rows; i++) {
     for (int64_t j = 0; j < columns; j++) {
       double sum = 0, off = 0, magnitude = 0;
+      bool unknown = false;
       for (int64_t k = 0; k < depth; k++) {
         const double x = a(i, k), y = b(k, j);
         sum += x * y;
         magnitude += std::fabs(x * y);
         off += bound_of_a(i, k) * std::fabs(y);
+        unknown |= bound_of_a(i, k) == kInfinite;
       }
       out[i * columns + j] += sum;
       double& bound = bounds[i * columns + j];
       bound += off + (sum_error(depth + 2) + kU) * magnitude + static_cast<double>(depth + 2) * kTiny;
       if (!(bound < kLargest && magnitude < kLargest / 4)) bound = kInfinite;
+      if (!std::isfinite(sum)) bound = 0;  // whatever the order
+      if (unknown) bound = kInfinite;
     }
   }
 }
