@@ -151,7 +151,7 @@ inline void gradient_of(const double* x, const double* errors, int64_t words, in
     bounds[v] = std::fabs(scale) * (p * relative + 0x1p-126) + 2 * kU * std::fabs(gradient[v]) + kTiny;
     const bool blurred = off > kMeaningless && z - lse + off > -200;  // else p is 0 for certain
     if (lost || blurred || std::fabs(scale) * p > kLargest / 4) bounds[v] = kInfinite;
-    if (std::isnan(gradient[v]) || !std::isfinite(g)) bounds[v] = 0;
+    if (std::isnan(gradient[v]) || !std::isfinite(g)) bounds[v] = g == 0 ? kInfinite : 0;  // or left out
   }
 }
 

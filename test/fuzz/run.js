@@ -61,6 +61,12 @@ function build() {
   cmake('--build', BUILD, '--parallel', String(PARALLEL));
 }
 
+function findings() {
+  const folder = join(BUILD, 'findings');
+  mkdirSync(folder, { recursive: true });
+  return folder;
+}
+
 function unpack(target) {
   mkdirSync(corpus(target), { recursive: true });
   const lines = existsSync(kept(target)) ? readFileSync(kept(target), 'utf8').trim().split('\n') : [];
@@ -73,8 +79,10 @@ function merge(target) {
   const small = `${corpus(target)}-merged`;
   rmSync(small, { recursive: true, force: true });
   mkdirSync(small);
-  const { status } = spawnSync(program(target), ['-merge=1', ...FLAGS, small, corpus(target)], { stdio: 'inherit' });
-  if (status !== 0) stop(`Merging ${target} failed`);
+  const prefix = `-artifact_prefix=${join(findings(), `${target}-`)}`;
+  const args = ['-merge=1', ...FLAGS, prefix, small, corpus(target)];
+  const { status, stderr } = spawnSync(program(target), args, { encoding: 'utf8' });
+  if (status !== 0 || stderr.includes('caused a failure')) stop(`${stderr}\n${target}: a finding, or no merge`);
   const inputs = readdirSync(small).map((name) => readFileSync(join(small, name)).toString('base64'));
   mkdirSync(join(import.meta.dirname, 'corpus'), { recursive: true });
   writeFileSync(kept(target), `${inputs.sort().join('\n')}\n`);
@@ -95,11 +103,9 @@ const say = (text) => console.log(`${((Date.now() - started) / 1000).toFixed(0).
 /** Resolves to whether nothing was found. */
 function fuzz(target) {
   unpack(target);
-  const findings = join(BUILD, 'findings');
-  mkdirSync(findings, { recursive: true });
   const runs = count('runs');
   const limit = runs === undefined ? `-max_total_time=${count('seconds') ?? 60}` : `-runs=${runs}`;
-  const prefix = `-artifact_prefix=${join(findings, `${target}-`)}`;
+  const prefix = `-artifact_prefix=${join(findings(), `${target}-`)}`;
   const child = spawn(program(target), [...FLAGS, limit, prefix, '-print_final_stats=1', corpus(target)], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
