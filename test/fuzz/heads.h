@@ -19,7 +19,7 @@ inline const oracle::Half* half_of(DType dtype) {
 
 inline double pick_temperature(Reader& reader) {
   if (reader.one_in(2)) return 1;
-  const double common[] = {0.7, 1.3, 0.05, 3, 100, 1e-3, 1e6, 1e-20, 1e20, 2};
+  const double common[] = {0.7, 1.3, 0.05, 3, 100, 1e-3, 1e6, 1e-30, 1e30, 2};
   return reader.any_of(common);
 }
 
