@@ -76,9 +76,10 @@ class HeadCase {
         [&](int64_t k, int64_t v) { return weight_[static_cast<size_t>(v * width + k)]; },
         [](int64_t, int64_t) { return 0.0; }, x.data(), errors.data());
     for (size_t at = 0; at < x.size(); at++) {
-      // A bias is one more term. What an input makes infinite or NaN is so exactly.
-      errors[at] += oracle::sum_error(width + 2) * std::fabs(bias[at % static_cast<size_t>(words)]);
-      if (!std::isfinite(x[at])) errors[at] = 0;
+      // A bias is one more term. What an input makes infinite or NaN is so exactly, unless float32 overflows before.
+      const double own = bias[at % static_cast<size_t>(words)];
+      if (std::isfinite(own)) errors[at] += oracle::sum_error(width + 2) * std::fabs(own);
+      if (!std::isfinite(x[at]) && errors[at] < oracle::kInfinite) errors[at] = 0;
     }
   }
 

@@ -118,6 +118,7 @@ inline Row row_of(const double* x, const double* errors, int64_t words, int64_t 
   const double log_sum = std::log(sum);
   double entropy = 0;
   for (int64_t v = 0; v < words; v++) {
+    if (errors && errors[v] == kInfinite) moved = kInfinite;
     const double t = t_of(v), p = std::exp(t) / sum;
     if (p == 0) continue;  // 0 · (−∞) counts 0
     entropy += p * (log_sum - t);
@@ -149,7 +150,7 @@ inline void gradient_of(const double* x, const double* errors, int64_t words, in
     gradient[v] = v == label ? -scale * std::expm1(z - lse) : -scale * p;
     const double relative = v == label ? off : 4 * kU * (far + 2) + off;
     bounds[v] = std::fabs(scale) * (p * relative + 0x1p-126) + 2 * kU * std::fabs(gradient[v]) + kTiny;
-    const bool blurred = off > kMeaningless && z - lse + off > -200;  // else p is 0 for certain
+    const bool blurred = off > kMeaningless && !(z - lse + off <= -200);  // else p is 0 for certain
     if (lost || blurred || std::fabs(scale) * p > kLargest / 4) bounds[v] = kInfinite;
     if (std::isnan(gradient[v]) || !std::isfinite(g)) bounds[v] = g == 0 ? kInfinite : 0;  // or left out
   }
@@ -165,16 +166,15 @@ void project(int64_t rows, int64_t columns, int64_t depth, A a, B b, Bound bound
       for (int64_t k = 0; k < depth; k++) {
         const double x = a(i, k), y = b(k, j);
         sum += x * y;
-        magnitude += std::fabs(x * y);
+        if (std::isfinite(x * y)) magnitude += std::fabs(x * y);
         off += bound_of_a(i, k) * std::fabs(y);
         unknown |= bound_of_a(i, k) == kInfinite;
       }
       out[i * columns + j] += sum;
       double& bound = bounds[i * columns + j];
       bound += off + (sum_error(depth + 2) + kU) * magnitude + static_cast<double>(depth + 2) * kTiny;
-      if (!(bound < kLargest && magnitude < kLargest / 4)) bound = kInfinite;
       if (!std::isfinite(sum)) bound = 0;  // whatever the order
-      if (unknown) bound = kInfinite;
+      if (!(bound < kLargest && magnitude < kLargest / 4) || unknown) bound = kInfinite;
     }
   }
 }
