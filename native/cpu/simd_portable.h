@@ -20,7 +20,7 @@ struct Seen {
   U bits{};
 
   bool strayed() const {
-    const U others = bits & ~(0x4b400000 | 0xff);
+    const U others = bits & ~(0x4b400000u | 0xff);
     return (others[0] | others[1] | others[2] | others[3]) != 0;
   }
 };

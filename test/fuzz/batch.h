@@ -1,0 +1,238 @@
+// A batch of turns, trajectories and pairs, sound or with one broken rule; the options of a loss; what comes out of it.
+#pragma once
+
+#include "../../native/preference.h"
+#include "heads.h"
+
+namespace fuzz {
+
+struct BatchCase {
+  sweet::PreferenceBatch batch{};
+  sweet::PreferenceOptions options{};
+  sweet::PreferenceOut out{};
+
+  /** Turns of up to 5 tokens, the first of `longest`. */
+  BatchCase(Reader& reader, Memory& memory, bool of_turns, int64_t longest) : of_turns_(of_turns) {
+    const bool empty_too = reader.one_in(3);
+    make_offsets(reader, memory, empty_too, longest);
+    make_options(reader, empty_too && !reader.one_in(6));
+    make_pairs(reader, memory);
+    if (reader.one_in(10)) break_offsets(reader);
+    if (reader.one_in(10)) break_pairs(reader);
+    const int64_t pairs = batch.pairs.count;
+    float* of_pairs[4];
+    for (float*& array : of_pairs) array = memory.take<float>(pairs);
+    out = {memory.take<double>(4),
+           of_pairs[0],
+           of_pairs[1],
+           of_pairs[2],
+           of_pairs[3],
+           memory.take<float>(batch.turns),
+           memory.take<float>(batch.tokens)};
+    char text[200];
+    snprintf(
+        text, sizeof(text), "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, β %g, nll %g; ",
+        int(batch.tokens), int(batch.turns), int(batch.trajectories), int(pairs), of_turns ? "turns" : "trajectories",
+        int(options.pair_loss.type), int(options.normalization), options.pair_loss.beta, options.nll_coef);
+    about += text;
+  }
+
+  /** The first rule that is broken. labels (may be null): a token whose checked label is negative does not count. */
+  sweet::Status expected(const int32_t* labels) const {
+    using sweet::Code;
+    const int64_t units = of_turns_ ? batch.turns : batch.trajectories;
+    sweet::Status status = offsets_of(Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
+    if (status.ok() && !of_turns_) {
+      status = offsets_of(Code::trajectory_offsets, batch.trajectory_offsets, units, batch.turns);
+    }
+    if (!status.ok()) return status;
+    bool any = false;
+    for (int64_t p = 0; p < batch.pairs.count; p++) {
+      const int32_t chosen = batch.pairs.chosen[p], rejected = batch.pairs.rejected[p];
+      const float weight = batch.pairs.weights ? batch.pairs.weights[p] : 1;
+      if (chosen < 0 || chosen >= units) return {Code::chosen, p, chosen};
+      if (rejected < 0 || rejected >= units) return {Code::rejected, p, rejected};
+      if (chosen == rejected) return {Code::same_pair, p, chosen};
+      if (!std::isfinite(weight) || weight < 0) return {Code::pair_weight, p, chosen};
+      any |= weight > 0;
+    }
+    if (!any) return {Code::zero_weights, 0, 0};
+    if (options.normalization == sweet::Normalization::turn_mean) return empty_of(Code::empty_turn, labels);
+    if (options.normalization == sweet::Normalization::token_mean) return empty_of(Code::empty_trajectory, labels);
+    return {};
+  }
+
+  /** The same for turns alone. */
+  sweet::Status expected_of_turns(bool mean) const {
+    const sweet::Status status = offsets_of(sweet::Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
+    return status.ok() && mean ? empty_of(sweet::Code::empty_turn, nullptr) : status;
+  }
+
+  /** As the oracle wants it; of a batch that is sound. */
+  oracle::Batch seen(const int32_t* labels) const {
+    oracle::Batch known;
+    for (int64_t i = 0; i < batch.tokens; i++) {
+      known.keeps.push_back((!batch.mask || batch.mask[i] != 0) && (!labels || labels[i] >= 0));
+    }
+    known.turns.assign(batch.turn_offsets, batch.turn_offsets + batch.turns + 1);
+    if (!of_turns_) known.units.assign(batch.trajectory_offsets, batch.trajectory_offsets + batch.trajectories + 1);
+    for (int64_t t = 0; of_turns_ && t <= batch.turns; t++) known.units.push_back(t);
+    known.chosen.assign(batch.pairs.chosen, batch.pairs.chosen + batch.pairs.count);
+    known.rejected.assign(batch.pairs.rejected, batch.pairs.rejected + batch.pairs.count);
+    for (int64_t p = 0; p < batch.pairs.count; p++) {
+      known.weights.push_back(batch.pairs.weights ? static_cast<double>(batch.pairs.weights[p]) : 1);
+    }
+    return known;
+  }
+
+  /** The results on these log-probs; what is computed in float64 is rounded once. */
+  void judge(const int32_t* labels, const float* logps, const float* ref_logps) const {
+    const sweet::PairLoss& pair_loss = options.pair_loss;
+    const oracle::Loss loss = {static_cast<decltype(oracle::Loss::type)>(pair_loss.type),
+                               static_cast<decltype(oracle::Loss::normalization)>(options.normalization),
+                               pair_loss.beta,
+                               pair_loss.label_smoothing,
+                               options.pair_denominator,
+                               options.nll_coef,
+                               options.nll_denominator};
+    const oracle::Preference known = oracle::preference_of(seen(labels), loss, logps, ref_logps);
+    const oracle::Value scalars[] = {known.loss, known.preference_loss, known.nll_loss};
+    const char* const names[] = {"loss", "preferenceLoss", "nllLoss"};
+    for (int i = 0; i < 3; i++) {
+      expect_close(names[i], 0, out.scalars[i], scalars[i].x, scalars[i].error + 1e-300, oracle::kInfinite);
+    }
+    const double wins = out.scalars[3] * static_cast<double>(batch.pairs.count);
+    if (!(wins > known.fewest_wins - 1e-6 && wins < known.most_wins + 1e-6)) {
+      fail("accuracy %g, expected %g … %g of %d", out.scalars[3], known.fewest_wins, known.most_wins,
+           int(batch.pairs.count));
+    }
+    judge("pairLosses", out.pair_losses, known.pair_losses);
+    judge("margins", out.margins, known.margins);
+    judge("chosenRewards", out.chosen_rewards, known.chosen_rewards);
+    judge("rejectedRewards", out.rejected_rewards, known.rejected_rewards);
+    judge("turnAdvantages", out.turn_advantages, known.turn_advantages);
+    judge("gradLogps", out.grad_logps, known.grad_logps);
+  }
+
+  static void judge(const char* name, const float* ours, const oracle::Array<oracle::Value>& known) {
+    for (size_t i = 0; i < known.size(); i++) {
+      const double rounding = oracle::kU * (std::fabs(known[i].x) + known[i].error) + oracle::kTiny / 4;
+      expect_close(name, int64_t(i), static_cast<double>(ours[i]), known[i].x, known[i].error + rounding);
+    }
+  }
+
+ private:
+  static sweet::Status offsets_of(sweet::Code code, const int32_t* offsets, int64_t groups, int64_t total) {
+    for (int64_t i = 0; i <= groups; i++) {
+      const bool starts = i > 0 || offsets[i] == 0, ends = i < groups || offsets[i] == total;
+      const bool rises = i == 0 || offsets[i] >= offsets[i - 1];
+      if (!starts || !ends || !rises || offsets[i] > total) return {code, i, offsets[i]};
+    }
+    return {};
+  }
+
+  sweet::Status empty_of(sweet::Code code, const int32_t* labels) const {
+    const bool of_turns = code == sweet::Code::empty_turn;
+    const oracle::Batch known = seen(labels);
+    for (int64_t group = 0; !options.allow_empty_turns && group < (of_turns ? batch.turns : batch.trajectories);
+         group++) {
+      const int64_t first = of_turns ? group : batch.trajectory_offsets[group];
+      const int64_t last = of_turns ? group + 1 : batch.trajectory_offsets[group + 1];
+      bool kept = false;
+      for (int64_t i = batch.turn_offsets[first]; i < batch.turn_offsets[last]; i++) kept |= known.keeps[size_t(i)];
+      if (!kept) return {code, group, 0};
+    }
+    return {};
+  }
+
+  void make_offsets(Reader& reader, Memory& memory, bool empty_too, int64_t longest) {
+    batch.trajectories = reader.pick(2, 5);
+    int32_t* const trajectories = trajectory_offsets_ = memory.take<int32_t>(batch.trajectories + 1);
+    trajectories[0] = 0;
+    for (int64_t k = 0; k < batch.trajectories; k++) {
+      trajectories[k + 1] = trajectories[k] + static_cast<int32_t>(reader.pick(empty_too ? 0 : 1, 3));
+    }
+    batch.turns = trajectories[batch.trajectories];
+    turn_offsets_ = memory.take<int32_t>(batch.turns + 1);
+    turn_offsets_[0] = 0;
+    for (int64_t t = 0; t < batch.turns; t++) {
+      const int64_t length = t == 0 && longest > 0 ? longest : reader.pick(empty_too ? 0 : 1, reader.one_in(4) ? 5 : 2);
+      turn_offsets_[t + 1] = turn_offsets_[t] + static_cast<int32_t>(length);
+    }
+    batch.tokens = turn_offsets_[batch.turns];
+    batch.turn_offsets = turn_offsets_;
+    batch.trajectory_offsets = trajectories;
+    if (!reader.one_in(2)) return;
+    uint8_t* const mask = memory.take<uint8_t>(batch.tokens);
+    batch.mask = mask;
+    for (int64_t i = 0; i < batch.tokens; i++) mask[i] = reader.random() % 4 == 0 ? 0 : uint8_t(reader.random() | 1);
+    for (int64_t t = 0; t < batch.turns && !empty_too; t++) mask[turn_offsets_[t]] = 7;
+  }
+
+  void make_options(Reader& reader, bool allow_empty_turns) {
+    using sweet::LossType;
+    using sweet::Normalization;
+    const Normalization rules[] = {Normalization::turn_mean, Normalization::sum, Normalization::token_mean};
+    const LossType types[] = {LossType::sigmoid, LossType::hinge, LossType::ipo};
+    const double betas[] = {0.1, 1, 0.7, 10, 1e-3, 1e3, 1e-30, 1e30}, epsilons[] = {0, 0.1, 0.4999};
+    const double denominators[] = {0, 1, 37.5, 1e-3, 1e9}, coefficients[] = {0, 0.01, 1, 0.3, 1e6};
+    options.normalization = rules[reader.pick(0, of_turns_ ? 1 : 2)];
+    options.allow_empty_turns = allow_empty_turns;
+    options.pair_loss.type = reader.any_of(types);
+    options.pair_loss.beta = reader.any_of(betas);
+    const bool smooth = options.pair_loss.type == LossType::sigmoid && reader.one_in(2);
+    options.pair_loss.label_smoothing = smooth ? reader.any_of(epsilons) : 0;
+    options.pair_denominator = reader.any_of(denominators);
+    options.nll_coef = reader.any_of(coefficients);
+    options.nll_denominator = reader.any_of(denominators);
+  }
+
+  /** In some cases no unit is in two pairs, which lets an update take one pass. */
+  void make_pairs(Reader& reader, Memory& memory) {
+    const int64_t units = of_turns_ ? batch.turns : batch.trajectories;
+    const bool apart = reader.one_in(2);
+    const int64_t pairs = apart ? std::max<int64_t>(1, units / 2) : reader.pick(1, 6);
+    batch.pairs.count = pairs;
+    batch.pairs.chosen = chosen_ = memory.take<int32_t>(pairs);
+    batch.pairs.rejected = rejected_ = memory.take<int32_t>(pairs);
+    for (int64_t p = 0; p < pairs; p++) {
+      chosen_[p] = static_cast<int32_t>(apart ? 2 * p : reader.pick(0, std::max<int64_t>(units, 1) - 1));
+      rejected_[p] = chosen_[p] + (apart ? 1 : static_cast<int32_t>(reader.pick(1, std::max<int64_t>(units - 1, 1))));
+      if (rejected_[p] >= units) rejected_[p] -= static_cast<int32_t>(units);
+    }
+    if (!reader.one_in(2)) return;
+    const float some[] = {1, 0.25f, 0, 3, 1e-3f, 0x1p-140f, 1e30f};
+    batch.pairs.weights = weights_ = memory.take<float>(pairs);
+    for (int64_t p = 0; p < pairs; p++) weights_[p] = reader.any_of(some);
+  }
+
+  void break_offsets(Reader& reader) {
+    const bool of_turns = reader.one_in(2);
+    int32_t* const offsets = of_turns ? turn_offsets_ : trajectory_offsets_;
+    const int64_t i = reader.pick(0, of_turns ? batch.turns : batch.trajectories);
+    const int32_t wrong[] = {-1, offsets[i] + 1, offsets[i] - 1, INT32_MAX, INT32_MIN, 0};
+    offsets[i] = reader.any_of(wrong);
+  }
+
+  void break_pairs(Reader& reader) {
+    const int64_t p = reader.pick(0, batch.pairs.count - 1), units = of_turns_ ? batch.turns : batch.trajectories;
+    const int32_t wrong[] = {-1, static_cast<int32_t>(units), INT32_MAX, INT32_MIN, chosen_[p], rejected_[p]};
+    const float weights[] = {-1, kNaN, kInfinity, -kInfinity, -0x1p-149f, -0.0f};
+    switch (reader.pick(0, 2)) {
+      case 0:
+        chosen_[p] = reader.any_of(wrong);
+        return;
+      case 1:
+        rejected_[p] = reader.any_of(wrong);
+        return;
+      default:
+        if (weights_) weights_[p] = reader.any_of(weights);
+    }
+  }
+
+  const bool of_turns_;
+  int32_t *turn_offsets_, *trajectory_offsets_, *chosen_, *rejected_;
+  float* weights_ = nullptr;
+};
+
+}  // namespace fuzz

@@ -1,0 +1,77 @@
+// turn_advantages and its backward pass, trajectory_preference, turn_preference.
+#include "../../native/trajectory_preference.h"
+#include "../../native/turn_advantages.h"
+#include "../../native/turn_preference.h"
+#include "batch.h"
+
+namespace fuzz {
+namespace {
+
+void run_advantages(Reader& reader, Memory& memory, const BatchCase& batch, const float* logps, const float* ref_logps,
+                    bool twice, bool wild) {
+  const bool mean = reader.one_in(2);
+  const sweet::PreferenceBatch& in = batch.batch;
+  const sweet::TurnBatch turns = {in.tokens, in.mask, in.turn_offsets, in.turns, mean, batch.options.allow_empty_turns};
+  const float* const upstream = memory.numbers(pick_pattern(reader, wild), 1, in.turns);
+  float *const advantages = memory.take<float>(in.turns), *const grad_logps = memory.take<float>(in.tokens);
+
+  const sweet::Status expected = batch.expected_of_turns(mean);
+  expect_status(memory.run({advantages}, twice, [&] { return turn_advantages(turns, logps, ref_logps, advantages); }),
+                expected);
+  expect_status(memory.run({grad_logps}, twice, [&] { return turn_advantages_backward(turns, upstream, grad_logps); }),
+                expected);
+  if (!expected.ok()) return;
+  const oracle::Batch known = batch.seen(nullptr);
+  oracle::Array<oracle::Value> sums(size_t(in.turns)), slopes(size_t(in.tokens));
+  for (size_t t = 0; t < sums.size(); t++) {
+    const size_t first = size_t(known.turns[t]), last = size_t(known.turns[t + 1]);
+    double length = 0;
+    for (size_t i = first; i < last; i++) length += known.keeps[i];
+    const double share = mean && length > 0 ? 1 / length : 1;
+    for (size_t i = first; i < last; i++) {
+      if (!known.keeps[i]) continue;
+      sums[t].add((static_cast<double>(logps[i]) - static_cast<double>(ref_logps[i])) * share);
+      slopes[i].add(static_cast<double>(upstream[t]) * share);
+    }
+  }
+  BatchCase::judge("advantages", advantages, sums);
+  BatchCase::judge("gradLogps", grad_logps, slopes);
+}
+
+void run(const uint8_t* data, size_t size) {
+  Reader reader(data, size);
+  Memory memory(reader);
+  pick_backend(reader);
+  const bool of_turns = reader.one_in(2), wild = reader.one_in(3), twice = reader.one_in(4);
+  const BatchCase batch(reader, memory, of_turns, reader.random() % 512 == 0 ? reader.pick(100, 3000) : 0);
+  const int64_t n = batch.batch.tokens;
+  const double scales[] = {1, 10, 0.01, 1e3};
+  const double scale = reader.any_of(scales);
+  float* const logps = memory.numbers(pick_pattern(reader, wild), scale, n);
+  float* const ref_logps = memory.numbers(pick_pattern(reader, wild), scale, n);
+  if (reader.one_in(8)) std::copy_n(logps, n, ref_logps);  // ties
+  for (int64_t i = 0; i < n; i++) {
+    // Dropped tokens are never looked at, not even as numbers.
+    if (batch.batch.mask && batch.batch.mask[i] == 0) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
+  }
+  const auto call = [&] {
+    return of_turns ? turn_preference(batch.batch, batch.options, logps, ref_logps, batch.out)
+                    : trajectory_preference(batch.batch, batch.options, logps, ref_logps, batch.out);
+  };
+  const sweet::PreferenceOut& out = batch.out;
+  const sweet::Status expected = batch.expected(nullptr);
+  expect_status(memory.run({out.scalars, out.pair_losses, out.margins, out.chosen_rewards, out.rejected_rewards,
+                            out.turn_advantages, out.grad_logps},
+                           twice, call),
+                expected);
+  if (expected.ok()) batch.judge(nullptr, logps, ref_logps);
+  run_advantages(reader, memory, batch, logps, ref_logps, twice, wild);
+}
+
+}  // namespace
+}  // namespace fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  fuzz::run(data, size);
+  return 0;
+}

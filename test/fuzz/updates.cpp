@@ -1,0 +1,93 @@
+// critic_update and policy_update: head, loss, gradient in one call. What the call shows of its steps is judged first
+// and is then what the next step is judged by.
+#include "../../native/critic_update.h"
+#include "../../native/linear_logps.h"
+#include "../../native/policy_update.h"
+#include "../../native/token_logps.h"
+#include "batch.h"
+
+namespace fuzz {
+namespace {
+
+/** Log-probs under a reference head, by the operation that has been judged itself. */
+oracle::Array<float> logps_under(const sweet::Head& head, const sweet::Labels& labels) {
+  oracle::Array<float> logps(size_t(head.rows)), lse(logps);
+  const sweet::LogpsOut out = {logps.data(), lse.data(), nullptr};
+  const sweet::Status status = head.logits ? token_logps(head, labels, out) : linear_logps(head, labels, out);
+  if (!status.ok()) fail("the reference alone is refused");
+  return logps;
+}
+
+void run(const uint8_t* data, size_t size) {
+  Reader reader(data, size);
+  Memory memory(reader);
+  pick_backend(reader);
+  const bool of_turns = reader.one_in(2), wild = reader.one_in(4), linear = reader.one_in(2), twice = reader.one_in(3);
+  // Long pairs of a wide head, which an update takes in one pass; what is large enough to be shared by threads.
+  const uint64_t dice = reader.random() % 4096;
+  const bool long_pairs = linear && dice < 2, shared = dice == 4095;
+  BatchCase batch(reader, memory, of_turns, long_pairs ? reader.pick(700, 1400) : shared ? 40 : 0);
+  const int64_t n = batch.batch.tokens, vocab = long_pairs ? reader.pick(2, 7)
+                                                : shared   ? 3300
+                                                           : reader.pick(1, reader.one_in(8) ? 40 : 12);
+  LabelCase labels(reader, memory, n, vocab, reader.one_in(16));
+  batch.batch.mask = labels.labels.mask;
+  // Labels drop tokens as well: else most calls would be refused.
+  batch.options.allow_empty_turns |= !reader.one_in(6);
+
+  sweet::Update update{};
+  update.labels = labels.labels;
+  update.options = batch.options;
+  const auto width = [&] { return long_pairs ? reader.pick(128, 135) : shared ? 2 : reader.pick(1, 8); };
+  HeadCase head(reader, memory, {n, vocab, linear ? width() : 0}, wild && !long_pairs);
+  update.head = head.head;
+  const bool by_head = reader.one_in(3), linear_reference = reader.one_in(2);
+  HeadCase reference(reader, memory, {by_head ? n : 0, vocab, linear_reference && by_head ? width() : 0}, wild);
+  if (by_head) update.reference = reference.head, update.reference.temperature = update.head.temperature;
+  const float* given = by_head ? nullptr : memory.numbers(pick_pattern(reader, wild), 3, n);
+  update.ref_logps = given;
+  update.batch = batch.batch;
+
+  const bool in_place = !linear && reader.one_in(3);
+  const sweet::UpdateOut out = {memory.take<float>(n), batch.out, head.gradients(reader, in_place)};
+  for (int64_t i = 0; i < n; i++) {
+    if (labels.checked[size_t(i)] >= 0) continue;
+    if (!in_place) head.hide(i);
+    if (by_head) reference.hide(i);
+    if (given) memory.hide(given + i, 4);
+  }
+  if (!in_place) head.hide_padding();
+  reference.hide_padding();
+
+  const sweet::Status expected = labels.expected.ok() ? batch.expected(labels.checked.data()) : labels.expected;
+  const sweet::PreferenceOut& p = batch.out;
+  const sweet::HeadGradients& to = out.gradients;
+  const auto call = [&] { return of_turns ? policy_update(update, out) : critic_update(update, out); };
+  expect_status(memory.run({out.logps, p.scalars, p.pair_losses, p.margins, p.chosen_rewards, p.rejected_rewards,
+                            p.turn_advantages, p.grad_logps, to.logits, to.hidden, to.weight, to.bias},
+                           twice || long_pairs || shared, call),
+                expected);
+  if (!expected.ok()) return;
+
+  oracle::Array<double> lse, lse_errors;
+  for (int64_t i = 0; i < n; i++) {
+    const int32_t label = labels.checked[size_t(i)];
+    oracle::Row row{};
+    if (label >= 0) row = oracle::row_of(head.row(i), head.errors_of(i), vocab, label, head.head.temperature);
+    expect_close("logps", i, static_cast<double>(out.logps[i]), row.logp, row.logp_error);
+    lse.push_back(row.lse);
+    lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // it stays float64 within a call
+  }
+  oracle::Array<float> by_reference;
+  if (by_head) by_reference = logps_under(update.reference, labels.labels);
+  batch.judge(labels.checked.data(), out.logps, by_head ? by_reference.data() : given);
+  head.judge_gradients(to, labels.checked.data(), p.grad_logps, lse.data(), lse_errors.data());
+}
+
+}  // namespace
+}  // namespace fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  fuzz::run(data, size);
+  return 0;
+}
