@@ -16,7 +16,7 @@ inline bool cancelled() { return cancel_flag && cancel_flag->load(std::memory_or
 /** What a call answers that came to its end. */
 inline Status ended() { return cancelled() ? Status{Code::cancelled} : Status{}; }
 
-/** Blocks of malloc's that a cancelled call left, each of which starts with the address of the next one. */
+/** Blocks of malloc's that a call left, each of which starts with the address of the next one. */
 inline thread_local void* left_behind = nullptr;
 
 /** Instead of free(): the system takes its time to take large blocks back, and somebody waits for the call to end. */
@@ -32,7 +32,7 @@ class Cancellable {
   explicit Cancellable(const std::atomic<bool>* flag) : before_(cancel_flag) { cancel_flag = flag; }
   ~Cancellable() {
     cancel_flag = before_;
-    while (left_behind) {
+    while (!before_ && left_behind) {
       void* const next = *static_cast<void**>(left_behind);
       free(left_behind);
       left_behind = next;

@@ -1,4 +1,4 @@
-// Working memory of one call: 64-byte aligned, freed on leaving the scope, or soon after where the call was cancelled,
+// Working memory of one call: 64-byte aligned, freed on leaving the scope, or after the call where it can be cancelled,
 // and never an exception: ask ok().
 #pragma once
 
@@ -16,7 +16,7 @@ class Scratch {
     const uintptr_t address = reinterpret_cast<uintptr_t>(base_);
     data_ = reinterpret_cast<T*>((address + 63) & ~uintptr_t{63});
   }
-  ~Scratch() { cancelled() ? leave_behind(base_) : free(base_); }
+  ~Scratch() { cancel_flag ? leave_behind(base_) : free(base_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
