@@ -1,6 +1,9 @@
 import { freemem } from 'node:os';
 import { tokenLogps, tokenLogpsBackward } from 'sweet-rl';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { forEachBackend } from './helpers/machine.ts';
+import { Random } from './helpers/random.ts';
+import { DTYPES, encode } from './helpers/storage.ts';
 
 const [N, V] = [17_000, 128_256];
 const GIB = 2 ** 30;
@@ -42,4 +45,43 @@ it.runIf(freemem() > 10 * GIB)('finds its rows beyond element 2^31', () => {
   expect(logits[(N - 2) * V]).toBe(0);
 });
 
-const bytes = (view: Uint16Array) => Buffer.from(view.buffer, view.byteOffset, view.byteLength);
+// Such gradients are written past the caches, from the first aligned word of a segment on. Rows of an odd length begin at
+// every place of a cache line; some words lie so far from the others that they are done a second time.
+describe('a gradient of more than 32 MiB in another array', () => {
+  const V = 50_257;
+  const words = new Random(3).normals(V + 64, 3);
+  for (let v = 0; v < words.length; v += 7001) words[v] = v % 2 === 0 ? -400 : 90;
+
+  forEachBackend(() => {
+    it.each(DTYPES)('has the bits of its rows alone: %s', (dtype) => {
+      const stored = encode(words, dtype);
+      const N = Math.ceil(2 ** 25 / (V * stored.BYTES_PER_ELEMENT)) + 1;
+      const arrayOf = (length: number) => (dtype === 'float32' ? new Float32Array(length) : new Uint16Array(length));
+      const logits = arrayOf(N * V);
+      for (let i = 0; i < N; i++) logits.set(stored.subarray(i % 64, (i % 64) + V), i * V);
+      const labels = Int32Array.from({ length: N }, (_, i) => (i * 7919) % V);
+      labels[5] = -100;
+      const gradLogps = Float32Array.from({ length: N }, (_, i) => 1e-3 * (i - 20));
+      const { lse } = tokenLogps({ logits, labels, dtype });
+      const whole = arrayOf(N * V + 3).fill(7);
+      const gradLogits = whole.subarray(1, 1 + N * V);
+      tokenLogpsBackward({ logits, labels, lse, gradLogps, dtype, out: { gradLogits } });
+      for (let i = 0; i < N; i++) {
+        const alone = tokenLogpsBackward({
+          logits: logits.subarray(i * V, (i + 1) * V),
+          labels: labels.subarray(i, i + 1),
+          lse: lse.subarray(i, i + 1),
+          gradLogps: gradLogps.subarray(i, i + 1),
+          dtype,
+        });
+        expect(
+          Buffer.compare(bytes(gradLogits.subarray(i * V, (i + 1) * V)), bytes(alone.gradLogits)),
+          `row ${i}`,
+        ).toBe(0);
+      }
+      expect([whole[0], whole[N * V + 1], whole[N * V + 2]]).toEqual([7, 7, 7]);
+    });
+  });
+});
+
+const bytes = (view: Float32Array | Uint16Array) => Buffer.from(view.buffer, view.byteOffset, view.byteLength);

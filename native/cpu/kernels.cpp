@@ -243,10 +243,25 @@ class Gradient {
   const Polynomial<kGradient<T>> polynomial_;
 };
 
+/** Words that no register of kLanes is left of, or that come before `out` is aligned. */
 template <bool kShifted, class T>
-void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShifted>& exponent) {
+void grad_singly(const T* x, T* out, int64_t n, const Gradient<kShifted, T>& gradient) {
+  Seen seen;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int rest = static_cast<int>(n - i);
+    if (rest >= kLanes) {
+      store(out + i, gradient.template of<true>(load(x + i), seen));
+    } else {
+      store_n(out + i, gradient.template of<true>(load_n(x + i, rest, 0.0f), seen), rest);
+    }
+  }
+}
+
+/** kStream: past the caches, out aligned for it. */
+template <bool kStream, bool kShifted, class T>
+int64_t grad_strips(const T* x, T* out, int64_t n, const Gradient<kShifted, T>& gradient) {
   constexpr int kPair = 2 * kLanes;
-  const Gradient<kShifted, T> gradient(exponent, factor);
+  const auto put = [](T* p, V a, V b) { kStream ? stream2(p, a, b) : store2(p, a, b); };
   int64_t i = 0;
   for (; i + kStrip * kPair <= n; i += kStrip * kPair) {
     // out may be x: the words are kept for the case that some of them strayed.
@@ -263,27 +278,37 @@ void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShi
       }
       const V da = gradient.template of<false>(a, seen), db = gradient.template of<false>(b, seen);
       const V dc = gradient.template of<false>(c, seen), dd = gradient.template of<false>(d, seen);
-      store2(out + i + k, da, db);
-      store2(out + i + k + kPair, dc, dd);
+      put(out + i + k, da, db);
+      put(out + i + k + kPair, dc, dd);
     }
     if (!seen.strayed()) continue;
+    if (kStream) end_stream();
     for (int k = 0; k < kStrip * kPair; k += kPair) {
       const V a = load(kept + k), b = load(kept + k + kLanes);
       store2(out + i + k, gradient.template of<true>(a, seen), gradient.template of<true>(b, seen));
     }
   }
-  for (Seen seen; i < n; i += kLanes) {
-    const int rest = static_cast<int>(n - i);
-    if (rest >= kLanes) {
-      store(out + i, gradient.template of<true>(load(x + i), seen));
-    } else {
-      store_n(out + i, gradient.template of<true>(load_n(x + i, rest, 0.0f), seen), rest);
-    }
+  if (kStream) end_stream();
+  return i;
+}
+
+template <bool kShifted, class T>
+void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShifted>& exponent, bool stream) {
+  const Gradient<kShifted, T> gradient(exponent, factor);
+  int64_t i = 0;
+  if (stream && kShifted) {
+    i = -(reinterpret_cast<intptr_t>(out) / static_cast<int64_t>(sizeof(T))) &
+        (64 / static_cast<int64_t>(sizeof(T)) - 1);
+    grad_singly(x, out, i, gradient);
+    i += grad_strips<true>(x + i, out + i, n - i, gradient);
+  } else {
+    i = grad_strips<false>(x, out, n, gradient);
   }
+  grad_singly(x + i, out + i, n - i, gradient);
 }
 
 template <class T>
-void grad_words_of(const void* from, void* to, int64_t n, float slope, float pivot, float factor) {
+void grad_words_of(const void* from, void* to, int64_t n, float slope, float pivot, float factor, bool stream) {
   // Powers that reach to 2^−127 only must still lead to the subnormal gradients: they are taken 2^64 too large and the
   // factor so much smaller, the factor's own power of two counted with the exponent. Factors above 2^60 do without.
   int raise = 0;
@@ -293,17 +318,18 @@ void grad_words_of(const void* from, void* to, int64_t n, float slope, float piv
   }
   const T* x = static_cast<const T*>(from);
   T* out = static_cast<T*>(to);
-  with_exponent(pivot, slope, raise, n, [&](const auto& at) { grad_words(x, out, n, factor, at); });
+  with_exponent(pivot, slope, raise, n, [&](const auto& at) { grad_words(x, out, n, factor, at, stream); });
 }
 
-void grad_words_any(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor) {
+void grad_words_any(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor,
+                    bool stream) {
   switch (dtype) {
     case DType::float32:
-      return grad_words_of<float>(x, out, n, slope, pivot, factor);
+      return grad_words_of<float>(x, out, n, slope, pivot, factor, stream);
     case DType::bfloat16:
-      return grad_words_of<bf16>(x, out, n, slope, pivot, factor);
+      return grad_words_of<bf16>(x, out, n, slope, pivot, factor, stream);
     case DType::float16:
-      return grad_words_of<f16>(x, out, n, slope, pivot, factor);
+      return grad_words_of<f16>(x, out, n, slope, pivot, factor, stream);
   }
 }
 

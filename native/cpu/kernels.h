@@ -63,8 +63,9 @@ struct Kernels {
   /** Adds n words at x to the sums; `weighted` only with entropy. */
   void (*sum_words)(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy);
 
-  /** out = factor · 2^((x − pivot) · slope); out may be x. */
-  void (*grad_words)(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor);
+  /** out = factor · 2^((x − pivot) · slope); out may be x, but not with `stream`: past the caches. */
+  void (*grad_words)(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor,
+                     bool stream);
 
   /** float32 copy of n numbers. */
   void (*widen)(const void* x, DType dtype, int64_t n, float* out);

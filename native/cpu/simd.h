@@ -5,6 +5,7 @@
 //   load(p)  load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
 //   store(p, x)  store_n(p, x, n)    to float, bf16 or f16, rounded to nearest; of a NaN for bf16 the lower half must be 0
 //   load2(p, a, b)  store2(p, a, b)  twice as many, shared out between a and b in whatever order is cheapest
+//   stream2(p, a, b)  end_stream()   store2 past the caches where it can, p aligned to 64 bytes; after the last of them
 //   fetch2(p)                        asks for what load2 will need some way ahead of p
 //   set1  add  sub  mul
 //   fma(a, b, c)                     a·b + c, rounded once if kFused

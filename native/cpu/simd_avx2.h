@@ -58,19 +58,29 @@ inline void store(bf16* p, V x) {
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(h, h), 0xd8);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
 }
-inline void store(f16* p, V x) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
+inline __m128i to_f16(V x) { return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline void store(f16* p, V x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_f16(x)); }
 
 template <class T>
 inline void store2(T* p, V a, V b) {
   store(p, a);
   store(p + kLanes, b);
 }
-inline void store2(bf16* p, V a, V b) {
-  const __m256i even = _mm256_srli_epi32(round_to_bf16(a), 16);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_blend_epi16(even, round_to_bf16(b), 0xaa));
+inline __m256i pack(V even, V odd) {
+  return _mm256_blend_epi16(_mm256_srli_epi32(round_to_bf16(even), 16), round_to_bf16(odd), 0xaa);
 }
+inline void store2(bf16* p, V a, V b) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), pack(a, b)); }
+
+inline void stream2(float* p, V a, V b) {
+  _mm256_stream_ps(p, a);
+  _mm256_stream_ps(p + kLanes, b);
+}
+inline void stream2(bf16* p, V a, V b) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), pack(a, b)); }
+inline void stream2(f16* p, V a, V b) {
+  const __m256i low = _mm256_castsi128_si256(to_f16(a));
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), _mm256_inserti128_si256(low, to_f16(b), 1));
+}
+inline void end_stream() { _mm_sfence(); }
 
 template <class T>
 inline void store_n(T* p, V x, int n) {

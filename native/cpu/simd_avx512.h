@@ -64,10 +64,21 @@ inline void store2(T* p, V a, V b) {
   store(p, a);
   store(p + kLanes, b);
 }
-inline void store2(bf16* p, V a, V b) {
-  const __m512i even = _mm512_srli_epi32(round_to_bf16(a), 16);
-  _mm512_storeu_si512(p, _mm512_mask_mov_epi16(even, 0xaaaaaaaa, round_to_bf16(b)));
+inline __m512i pack(V even, V odd) {
+  return _mm512_mask_mov_epi16(_mm512_srli_epi32(round_to_bf16(even), 16), 0xaaaaaaaa, round_to_bf16(odd));
 }
+inline void store2(bf16* p, V a, V b) { _mm512_storeu_si512(p, pack(a, b)); }
+
+inline void stream2(float* p, V a, V b) {
+  _mm512_stream_ps(p, a);
+  _mm512_stream_ps(p + kLanes, b);
+}
+inline void stream2(bf16* p, V a, V b) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), pack(a, b)); }
+inline void stream2(f16* p, V a, V b) {
+  const __m512i low = _mm512_castsi256_si512(narrow(a, f16{}));
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), _mm512_inserti64x4(low, narrow(b, f16{}), 1));
+}
+inline void end_stream() { _mm_sfence(); }
 
 inline void store_n(float* p, V x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
 template <class T>

@@ -68,6 +68,12 @@ inline void store2(bf16* p, V a, V b) {
 }
 
 template <class T>
+inline void stream2(T* p, V a, V b) {
+  store2(p, a, b);
+}
+inline void end_stream() {}
+
+template <class T>
 inline void store_n(T* p, V x, int n) {
   float lanes[kLanes];
   vst1q_f32(lanes, x);

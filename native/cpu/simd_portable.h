@@ -101,6 +101,12 @@ inline void store2(bf16* p, V a, V b) {
 }
 
 template <class T>
+inline void stream2(T* p, V a, V b) {
+  store2(p, a, b);
+}
+inline void end_stream() {}
+
+template <class T>
 inline void fetch2(const T* p) {
   __builtin_prefetch(reinterpret_cast<const char*>(p) + kFar, 0, 2);
   __builtin_prefetch(reinterpret_cast<const char*>(p) + kNear);

@@ -40,6 +40,9 @@ void set_grad_at(void* grad, DType dtype, int64_t i, double value) {
 
 constexpr int64_t kManyRows = 8;  // a thread
 
+// A gradient so large is out of the caches before anybody reads it; written past them, its memory is not read first.
+constexpr int64_t kStreamBytes = int64_t{1} << 25;
+
 /** Item k of the work is segment k % per_row of row k / per_row. */
 struct Cut {
   int64_t per_row, bytes, vocab, stride;
@@ -106,6 +109,7 @@ Status logits_backward(const Head& head, const int32_t* labels, const double* ls
   const Cut cut(head);
   const char* const logits = static_cast<const char*>(head.logits);
   char* const grad = static_cast<char*>(out.logits);
+  const bool stream = grad != logits && head.rows * head.vocab * cut.bytes >= kStreamBytes;
 
   parallel_for(threads(), head.rows * cut.per_row, head.rows * head.vocab, [&](int64_t item, int) {
     const int64_t i = cut.row(item), first = cut.first_word(item), words = cut.words(item),
@@ -122,7 +126,8 @@ Status logits_backward(const Head& head, const int32_t* labels, const double* ls
 
     const double g = grad_logps[i] / head.temperature;
     const Softmax softmax(lse[i], head.temperature, -g);
-    kernels.grad_words(logits + offset, grad + offset, head.dtype, words, softmax.slope, softmax.pivot, softmax.factor);
+    kernels.grad_words(logits + offset, grad + offset, head.dtype, words, softmax.slope, softmax.pivot, softmax.factor,
+                       stream);
     if (holds_label) {
       set_grad_at(grad, head.dtype, label_at, label_gradient(label_logit, lse[i], head.temperature, g));
     }
