@@ -58,9 +58,11 @@ class HeadCase {
     void *const hidden = memory.take(n * width, bytes()), *const weight = memory.take(words * width, bytes());
     head.hidden = hidden, head.weight = weight;
     hidden_.resize(static_cast<size_t>(n * width)), weight_.resize(static_cast<size_t>(words * width));
-    put(Numbers(reader, pick_pattern(reader, wild), 1, n * width), hidden, 0, n * width, hidden_.data());
-    put(Numbers(reader, pick_pattern(reader, wild), scale / std::sqrt(width), words * width), weight, 0, words * width,
-        weight_.data());
+    const Pattern of_hidden = pick_pattern(reader, wild);
+    put(Numbers(reader, of_hidden, 1, n * width), hidden, 0, n * width, hidden_.data());
+    const Pattern of_weight = pick_pattern(reader, wild);
+    put(Numbers(reader, of_weight, scale / std::sqrt(width), words * width), weight, 0, words * width, weight_.data());
+    at_random_ = !repeats(of_hidden) || !repeats(of_weight);
     oracle::Array<double> bias(static_cast<size_t>(words));
     if (reader.one_in(2)) {
       void* const stored = memory.take(words, bytes());
@@ -74,11 +76,11 @@ class HeadCase {
     oracle::project(
         n, words, width, [&](int64_t i, int64_t k) { return hidden_[static_cast<size_t>(i * width + k)]; },
         [&](int64_t k, int64_t v) { return weight_[static_cast<size_t>(v * width + k)]; },
-        [](int64_t, int64_t) { return 0.0; }, x.data(), errors.data());
+        [](int64_t, int64_t) { return 0.0; }, at_random_, x.data(), errors.data());
     for (size_t at = 0; at < x.size(); at++) {
       // A bias is one more term. What an input makes infinite or NaN is so exactly, unless float32 overflows before.
       const double own = bias[at % static_cast<size_t>(words)];
-      if (std::isfinite(own)) errors[at] += oracle::sum_error(width + 2) * std::fabs(own);
+      if (std::isfinite(own)) errors[at] += oracle::sum_error(width + 2, at_random_) * std::fabs(own);
       if (!std::isfinite(x[at]) && errors[at] < oracle::kInfinite) errors[at] = 0;
     }
   }
@@ -190,7 +192,7 @@ class HeadCase {
     const size_t size = static_cast<size_t>(rows * columns);
     oracle::Array<double> expected(size), bounds(size);
     const float* const before = static_cast<const float*>(memory_.before(ours));
-    oracle::project(rows, columns, depth, a, b, bound, expected.data(), bounds.data());
+    oracle::project(rows, columns, depth, a, b, bound, at_random_, expected.data(), bounds.data());
     for (size_t at = 0; at < size; at++) {
       if (labels && labels[static_cast<int64_t>(at) / columns] < 0) expected[at] = bounds[at] = 0;
       if (accumulate) expected[at] += static_cast<double>(before[at]);
@@ -205,6 +207,7 @@ class HeadCase {
 
   Memory& memory_;
   oracle::Array<double> hidden_, weight_;
+  bool at_random_ = true;
 };
 
 /** Labels of which few are not sound; a broken one in `fault` of the cases. */

@@ -95,9 +95,13 @@ inline bool is_close(double ours, double expected, double bound, double largest 
   return std::fabs(ours - expected) <= bound;
 }
 
-/** A sum of n rounded terms is off by n u of their magnitudes at most; roundings walk at random, 4 √n is never met. */
-inline double sum_error(int64_t n) {
-  return static_cast<double>(n) * kU < 4 * std::sqrt(n) * kU ? static_cast<double>(n) * kU : 4 * std::sqrt(n) * kU;
+/**
+ * A sum of n rounded terms is off by n u of their magnitudes at most. Where roundings walk at random, 4 √n is never
+ * met; among terms that repeat, all may go one way.
+ */
+inline double sum_error(int64_t n, bool at_random = true) {
+  const double most = static_cast<double>(n) * kU, walk = 4 * std::sqrt(n) * kU;
+  return at_random && walk < most ? walk : most;
 }
 
 // ── Rows. x are logits before the temperature, `errors` how far they may be off (null: not at all).
@@ -158,7 +162,8 @@ inline void gradient_of(const double* x, const double* errors, int64_t words, in
 
 /** out[rows, columns] (+)= a[rows, depth] · b[depth, columns], both given as functions; the same with magnitudes. */
 template <class A, class B, class Bound>
-void project(int64_t rows, int64_t columns, int64_t depth, A a, B b, Bound bound_of_a, double* out, double* bounds) {
+void project(int64_t rows, int64_t columns, int64_t depth, A a, B b, Bound bound_of_a, bool at_random, double* out,
+             double* bounds) {
   for (int64_t i = 0; i < rows; i++) {
     for (int64_t j = 0; j < columns; j++) {
       double sum = 0, off = 0, magnitude = 0;
@@ -172,7 +177,7 @@ void project(int64_t rows, int64_t columns, int64_t depth, A a, B b, Bound bound
       }
       out[i * columns + j] += sum;
       double& bound = bounds[i * columns + j];
-      bound += off + (sum_error(depth + 2) + kU) * magnitude + static_cast<double>(depth + 2) * kTiny;
+      bound += off + (sum_error(depth + 2, at_random) + kU) * magnitude + static_cast<double>(depth + 2) * kTiny;
       if (!std::isfinite(sum)) bound = 0;  // whatever the order
       if (!(bound < kLargest && magnitude < kLargest / 4) || unknown) bound = kInfinite;
     }

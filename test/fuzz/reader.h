@@ -56,6 +56,11 @@ class Reader {
 enum class Pattern { normal, wide, outliers, masked, equal, rising, two, tiny, huge, nan, infinite, raw, lost, kCount };
 constexpr Pattern kWild = Pattern::tiny;
 
+/** Whether numbers of it come again and again, or in steps. */
+inline bool repeats(Pattern pattern) {
+  return pattern == Pattern::equal || pattern == Pattern::rising || pattern == Pattern::two;
+}
+
 inline Pattern pick_pattern(Reader& reader, bool wild) {
   if (!reader.one_in(3)) return Pattern::normal;
   return static_cast<Pattern>(reader.pick(0, static_cast<int64_t>(wild ? Pattern::kCount : kWild) - 1));

@@ -557,8 +557,13 @@ export const POSITIONAL: Positional[] = [
   },
   {
     name: 'writeSafetensors',
-    call: safetensors.writeSafetensors as never,
-    valid: () => ['no/such/folder/file.safetensors', { tensors: {} }],
+    // No string that is tried may name a file.
+    call: ((path: unknown, contents: never) =>
+      safetensors.writeSafetensors(
+        (typeof path === 'string' ? `no/such/folder/${path}` : path) as string,
+        contents,
+      )) as never,
+    valid: () => ['file.safetensors', { tensors: {} }],
     arguments: [argument([0], 'path', { ...text(), values: [] }), argument([1], 'writing safetensors', record)],
   },
   {
