@@ -37,6 +37,10 @@ export interface OnSomeDevice {
   readonly dtype: string;
   readonly device: number;
   readonly length: number;
+  readonly byteLength: number;
+  readonly ptr: bigint;
+  readonly stream: bigint | undefined;
+  readonly parent: OnSomeDevice | undefined;
   readonly disposed: boolean;
 }
 
@@ -75,7 +79,11 @@ export function checkAttached(argument: string, array: ArrayBufferView & { lengt
   if (array.length > 0) return;
   if (isOnDevice(array)) {
     if (!array.disposed) return;
-    throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer for ${argument} but received one that was disposed`);
+    const which = array.parent?.disposed ? 'a part of one' : 'one';
+    throw typeError(
+      'ERR_DISPOSED',
+      `Expected a live DeviceBuffer for ${argument} but received ${which} that was disposed`,
+    );
   }
   try {
     new Uint8Array(array.buffer);

@@ -1,5 +1,12 @@
 export { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
-export { DeviceBuffer, type DeviceDType, type HostArray, type OnDevice } from './device.js';
+export { DeviceBuffer, type OnDevice } from './device.js';
+export type {
+  DeviceDType,
+  ForeignMemory,
+  HostArray,
+  IpcMemory,
+  ViewOptions,
+} from './device-memory.js';
 export type { DType, FloatArray, HalfArray } from './dtypes.js';
 export { CudaError, SweetError } from './errors.js';
 export type { LinearGradients, LinearHead, LogitsHead } from './head.js';

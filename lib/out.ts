@@ -1,6 +1,6 @@
 // The caller's result buffers: each has exactly the class, length and place that a fresh one would have, and none lies over
 // an input or another result.
-import { checkOptions, float32, isOnDevice } from './checks.js';
+import { checkOptions, float32, isOnDevice, type OnSomeDevice } from './checks.js';
 import { freshOn } from './device.js';
 import { rangeError, typeError } from './errors.js';
 import type { Native } from './native.js';
@@ -91,8 +91,7 @@ export class Out {
         const [otherName, other] = (j < inputs.length ? inputs[j] : taken[j - inputs.length]) as Named;
         if (other === undefined || !overlap(view, other)) continue;
         const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && otherName === inPlace[1];
-        if (allowed && view === other) continue;
-        if (allowed && view.byteOffset === other.byteOffset && view.byteLength === other.byteLength) continue;
+        if (allowed && begin(view) === begin(other) && view.byteLength === other.byteLength) continue;
         throw rangeError(
           'ERR_OVERLAP',
           `Expected memory of its own for ${name} but received one that overlaps ${otherName}`,
@@ -103,9 +102,22 @@ export class Out {
   }
 }
 
+/** In its own memory, that is: in its ArrayBuffer or among the addresses of devices. */
+function begin(view: ArrayBufferView): number | bigint {
+  return isOnDevice(view) ? view.ptr : view.byteOffset;
+}
+
 function overlap(a: ArrayBufferView, b: ArrayBufferView): boolean {
   if (a === b) return a.byteLength > 0;
+  if (isOnDevice(a)) return isOnDevice(b) && overlapOnDevice(a, b);
   return (
     a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength
   );
+}
+
+/** By their addresses, however they came to be: no two places of a process have the same, on whatever device. */
+function overlapOnDevice(a: OnSomeDevice, b: OnSomeDevice): boolean {
+  if (a.byteLength === 0 || b.byteLength === 0) return false;
+  const [beginA, beginB] = [a.ptr, b.ptr];
+  return beginA < beginB + BigInt(b.byteLength) && beginB < beginA + BigInt(a.byteLength);
 }
