@@ -43,7 +43,7 @@ Napi::Value address_of(Napi::Env env, const void* pointer) {
   return Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(pointer)));
 }
 
-/** bytes, device; below 0: pinned memory of the host */
+/** bytes, device; below 0: pinned memory of the host. Old numbers are in it: NaN. */
 Napi::Value foreign_memory(const Napi::CallbackInfo& info) {
   const size_t bytes = static_cast<size_t>(info[0].As<Napi::Number>().Int64Value());
   const int device = info[1].As<Napi::Number>().Int32Value();
@@ -53,6 +53,10 @@ Napi::Value foreign_memory(const Napi::CallbackInfo& info) {
   } else {
     cudaSetDevice(device);
     cudaMalloc(&memory, bytes);
+    cudaStream_t stream = nullptr;  // of its own: waiting for it ends nothing else
+    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    cudaMemsetAsync(memory, 0xff, bytes, stream);
+    cudaStreamDestroy(stream);
   }
   return address_of(info.Env(), memory);
 }
