@@ -16,7 +16,7 @@ function pythonWith(module: string): string | undefined {
 }
 const [numpy, torch] = linux ? [pythonWith('numpy'), pythonWith('torch')] : [];
 
-const EXAMPLES: [string, boolean, python?: string][] = [
+const EXAMPLES: [file: string, there: boolean, python?: string | undefined][] = [
   ['adapters/jax.js', true],
   ['adapters/tfjs.js', (await loadTensorflow()) !== undefined],
   ['adapters/shm.js', numpy !== undefined, numpy],
@@ -47,11 +47,12 @@ describe.each(EXAMPLES.filter(([, there]) => there))('examples/%s', (example, _t
     for (const [i, step] of [10, 25, 50].entries()) expect(Math.abs(curve[step - 1]! - known[i]!)).toBeLessThan(0.002);
   });
 
-  const checks = [...text.matchAll(/autograd: loss (\S+), gradients differ by (\S+) \(hidden\) and (\S+) \(weight\)/g)];
-  it.runIf(example === 'pytorch/main.js')('has the gradients of autograd, on the first step and the last', () => {
-    expect(checks.map(([, loss]) => Number(loss))).toEqual([curve[0], curve[49]]);
-    for (const [, , ofHidden, ofWeight] of checks) {
-      for (const difference of [ofHidden, ofWeight].map(Number)) expect(difference).toBeLessThan(1e-5);
-    }
+  if (example !== 'pytorch/main.js') return;
+
+  it('has the gradients of autograd, on the first step and the last', () => {
+    const line = /autograd: loss (\S+), gradients differ by (\S+) \(hidden\) and (\S+) \(weight\)/g;
+    const checks = [...text.matchAll(line)].map(([, ...numbers]) => numbers.map(Number));
+    expect(checks.map(([loss]) => loss)).toEqual([curve[0], curve[49]]);
+    for (const [, ofHidden, ofWeight] of checks) expect(Math.max(ofHidden!, ofWeight!)).toBeLessThan(1e-5);
   });
 });
