@@ -20,8 +20,8 @@ export interface Cuda extends Omit<Native, 'linearLogps' | 'linearLogpsBackward'
   useDevice(device: number): Status;
   allocate(owner: object, length: number, bytesPerElement: number, device: number): Status;
   /** Somebody else's memory. */
-  view(owner: object, ptr: bigint, length: number, bytesPerElement: number, device: number): void;
-  part(owner: object, whole: object, fromByte: number, length: number, bytesPerElement: number): void;
+  view(owner: object, ptr: bigint, length: number, bytesPerElement: number, device: number): Status;
+  part(owner: object, whole: object, fromByte: number, length: number, bytesPerElement: number): Status;
   openShared(
     owner: object,
     handle: Uint8Array,

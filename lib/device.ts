@@ -120,7 +120,7 @@ export class DeviceBuffer {
     if (stream !== undefined) address('stream', stream, 0n);
     const settle = (cuda: Cuda, buffer: DeviceBuffer) => {
       checkMemory(cuda, ptr, memory.byteLength, shape.device);
-      cuda.view(buffer, ptr, shape.length, bytes, shape.device);
+      return cuda.view(buffer, ptr, shape.length, bytes, shape.device);
     };
     return new DeviceBuffer(shape, settle, { stream });
   }
@@ -180,7 +180,7 @@ export class DeviceBuffer {
   /** `settle` gives the object its memory. */
   private constructor(
     { dtype, length, device }: Shape,
-    settle: (cuda: Cuda, buffer: DeviceBuffer) => Fault | undefined | void,
+    settle: (cuda: Cuda, buffer: DeviceBuffer) => Fault | undefined,
     from: { parent?: DeviceBuffer; stream?: bigint | undefined; imported?: boolean } = {},
   ) {
     this.dtype = dtype;
@@ -189,7 +189,7 @@ export class DeviceBuffer {
     this.stream = from.stream;
     this.#imported = from.imported ?? false;
     this.#length = length;
-    check(settle(cudaOn(device), this) ?? undefined);
+    check(settle(cudaOn(device), this));
   }
 
   /** Elements; 0 once it is disposed. */

@@ -78,7 +78,8 @@ Status by_pages(int device, int64_t bytes, Start start, Finish finish) {
   return status;
 }
 
-// Of the driver alone: the runtime tells no allocation's size. Asked for by name, so that nothing is linked with the driver.
+// Of the driver alone: the runtime tells no allocation's size. Asked for by name, so that nothing is linked with the
+// driver.
 Status address_range(CUdeviceptr address, Location* location) {
   using Function = CUresult (*)(CUdeviceptr*, size_t*, CUdeviceptr);
   void* found = nullptr;

@@ -208,9 +208,8 @@ cudaError_t move_to_file(uintptr_t address, Allocation& allocation) {
   const int file = memfd_create("emulated device memory", MFD_CLOEXEC);
   if (file < 0) return cudaErrorNotSupported;
   const DeviceAtWork work;
-  const ssize_t written = ftruncate(file, static_cast<off_t>(allocation.pages)) == 0
-                              ? pwrite(file, memory, allocation.bytes, 0)
-                              : -1;
+  const ssize_t written =
+      ftruncate(file, static_cast<off_t>(allocation.pages)) == 0 ? pwrite(file, memory, allocation.bytes, 0) : -1;
   const int kind = MAP_SHARED | MAP_FIXED;
   if (written != static_cast<ssize_t>(allocation.bytes) ||
       mmap(memory, allocation.pages, PROT_READ | PROT_WRITE, kind, file, 0) == MAP_FAILED) {
