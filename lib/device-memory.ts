@@ -30,6 +30,7 @@ export interface ForeignMemory extends DeviceOption {
   dtype: DeviceDType;
 }
 
+/** What `DeviceBuffer.view` takes beside the memory. */
 export interface ViewOptions {
   /** The CUDA stream (its handle; 0n: the default stream) on which its owner works with it. */
   stream?: bigint | undefined;

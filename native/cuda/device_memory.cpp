@@ -55,7 +55,7 @@ Status by_pages(int device, int64_t bytes, Start start, Finish finish) {
   if (status.ok()) status = take_staging(device, &staging);
   if (!status.ok()) return status;
   for (const Stream& half : staging.halves) {
-    if (status.ok()) status = wait_at_gate(device, half.handle);
+    if (status.ok()) status = wait_at_gate(half.handle);
   }
 
   const auto size_at = [&](int64_t at) { return static_cast<size_t>(std::min(kStagingBytes, bytes - at)); };

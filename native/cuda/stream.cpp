@@ -103,14 +103,14 @@ Status stream_of_thread(Stream** stream) {
   for (Opened& each : opened) {
     if (each.device != device) continue;
     *stream = &each.stream;
-    return wait_at_gate(device, each.stream.handle);
+    return {};
   }
   if (const Status status = keep_freed_memory(device); !status.ok()) return status;
   Stream created;
   if (const Status status = open_stream(kResultBytes, &created); !status.ok()) return status;
   opened.push_back({device, created});
   *stream = &opened.back().stream;
-  return wait_at_gate(device, created.handle);
+  return {};
 }
 
 void close_streams() {
@@ -136,8 +136,11 @@ Status put_before_gate(cudaStream_t foreign) {
   return status.ok() ? status_of(cudaEventRecord(gate->open, gate->stream), "cudaEventRecord") : status;
 }
 
-Status wait_at_gate(int device, cudaStream_t stream) {
+Status wait_at_gate(cudaStream_t stream) {
   const std::lock_guard<std::mutex> lock(gates_lock);
+  if (gates.empty()) return {};
+  int device = 0;
+  if (const Status status = current_device(&device); !status.ok()) return status;
   const Gate* const gate = gate_of(device);
   return gate ? status_of(cudaStreamWaitEvent(stream, gate->open, 0), "cudaStreamWaitEvent") : Status{};
 }
