@@ -1,22 +1,27 @@
 // Registers every operation; one file each.
 #include "addon.h"
 
+#include "later.h"
+#include "pin.h"
+
 namespace {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
-  add("tokenLogps", sweet::bind_token_logps);
-  add("tokenLogpsBackward", sweet::bind_token_logps_backward);
-  add("linearLogps", sweet::bind_linear_logps);
-  add("linearLogpsBackward", sweet::bind_linear_logps_backward);
+  sweet::add_operation(exports, "tokenLogps", sweet::bind_token_logps);
+  sweet::add_operation(exports, "tokenLogpsBackward", sweet::bind_token_logps_backward);
+  sweet::add_operation(exports, "linearLogps", sweet::bind_linear_logps);
+  sweet::add_operation(exports, "linearLogpsBackward", sweet::bind_linear_logps_backward);
   add("turnAdvantages", sweet::bind_turn_advantages);
   add("turnAdvantagesBackward", sweet::bind_turn_advantages_backward);
   add("trajectoryPreference", sweet::bind_trajectory_preference);
   add("turnPreference", sweet::bind_turn_preference);
-  add("criticUpdate", sweet::bind_critic_update);
-  add("policyUpdate", sweet::bind_policy_update);
+  sweet::add_operation(exports, "criticUpdate", sweet::bind_critic_update);
+  sweet::add_operation(exports, "policyUpdate", sweet::bind_policy_update);
+  add("cancel", sweet::bind_cancel);
+  add("pin", sweet::bind_pin);
   add("backends", sweet::bind_backends);
   add("useBackend", sweet::bind_use_backend);
   add("threads", sweet::bind_threads);

@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include "../native/update.h"
+#include "later.h"
 
 namespace sweet {
 
@@ -12,11 +13,17 @@ namespace sweet {
  * own. */
 void* handle_memory(napi_env env, napi_value value, int64_t* length);
 
+/** The call as another thread must run it for this thread's sake. Each addon has its own. */
+Call for_another_thread(Call call);
+
 class Args {
  public:
-  explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()) {}
+  explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()), later_(info.Data() == &kLater) {}
 
-  /** The memory of a typed array, at its offset, or of a DeviceBuffer; null for undefined. */
+  /**
+   * The memory of a typed array, at its offset, or of a DeviceBuffer; null for undefined. T is const where the call
+   * only reads.
+   */
   template <class T>
   T* array() {
     return static_cast<T*>(pointer(nullptr));
@@ -50,16 +57,29 @@ class Args {
   Update update();
   UpdateOut update_out();
 
+  /**
+   * The end of every operation, with a copy of what was read. Runs the call and answers its status; or, under another
+   * name, takes one more argument and leaves both to run_later().
+   */
+  template <class F>
+  Napi::Value perform(const F& call);
+
  private:
   void* pointer(int64_t* length);
   napi_value next();
 
   const Napi::CallbackInfo& info_;
   const napi_env env_;
+  const bool later_;
   size_t at_ = 0;
 };
 
 /** undefined, or { code, index, value } for lib/errors.ts. */
 Napi::Value answer(Napi::Env env, const Status& status);
+
+template <class F>
+Napi::Value Args::perform(const F& call) {
+  return later_ ? run_later(env_, for_another_thread(call), next()) : answer(env_, call());
+}
 
 }  // namespace sweet

@@ -1,3 +1,4 @@
+import { type Abortable, type Call, runLater, runNow, type When } from './call.js';
 import { checkOptions } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
@@ -7,10 +8,10 @@ import {
   type LinearUpdate,
   type LogitsUpdate,
   type Reference,
-  runUpdate,
   UPDATE_OPTIONS,
   type UpdateInputs,
   type UpdateResult,
+  updateOf,
 } from './update.js';
 
 type Inputs = UpdateInputs & TrajectoryOptions & Reference;
@@ -19,6 +20,11 @@ type Inputs = UpdateInputs & TrajectoryOptions & Reference;
 export type CriticUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
 
 const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TRAJECTORY_OPTIONS]);
+
+function prepare(options: CriticUpdateOptions, when: When): Call<UpdateResult> {
+  checkOptions('criticUpdate', options, OPTIONS, when);
+  return updateOf('criticUpdate', options, trajectoryArgs(options), when);
+}
 
 /**
  * One update of the critic: log-probs of the tokens, the trajectory preference loss, its gradient at the head.
@@ -48,7 +54,33 @@ export function criticUpdate(
 export function criticUpdate(
   given: CriticUpdateOptions | OnDevice<CriticUpdateOptions>,
 ): UpdateResult | OnDevice<UpdateResult> {
-  const options = given as CriticUpdateOptions;
-  checkOptions('criticUpdate', options, OPTIONS);
-  return runUpdate('criticUpdate', options, true, trajectoryArgs(options));
+  return runNow(prepare(given as CriticUpdateOptions, 'now'));
+}
+
+/**
+ * `criticUpdate` on another thread.
+ *
+ *     logps = tokenLogps(head),  result = trajectoryPreferenceLoss(logps, refLogps),  gradient = result.gradLogps · ∂logps/∂head
+ *
+ * @param options as `criticUpdate` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `criticUpdate` returns, the same bits.
+ * @throws nothing; it rejects with what `criticUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Equation 2.
+ * @example
+ * const batch = { labels, refLogps, turnOffsets, trajectoryOffsets, chosen, rejected };
+ * const { loss, gradLogits } = await criticUpdateAsync({ ...batch, logits, out: { gradLogits: logits } });
+ */
+export function criticUpdateAsync<L extends FloatArray>(
+  options: Inputs & LogitsUpdate<L> & Abortable,
+): Promise<UpdateResult & { gradLogits: L }>;
+export function criticUpdateAsync(options: Inputs & LinearUpdate & Abortable): Promise<UpdateResult & LinearGradients>;
+export function criticUpdateAsync(
+  options: OnDevice<Inputs & LogitsUpdate<FloatArray>> & Abortable,
+): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
+export function criticUpdateAsync(
+  options: (CriticUpdateOptions | OnDevice<CriticUpdateOptions>) & Abortable,
+): Promise<UpdateResult | OnDevice<UpdateResult>> {
+  return runLater(options as CriticUpdateOptions, prepare);
 }

@@ -14,7 +14,7 @@ export interface Location {
 }
 
 /** The operations on device memory, and that memory, which belongs to an object of JavaScript. */
-export interface Cuda extends Omit<Native, 'linearLogps' | 'linearLogpsBackward' | keyof Machine> {
+export interface Cuda extends Omit<Native, `linearLogps${string}` | 'pin' | keyof Machine> {
   /** How many devices there are, or why there is none. */
   devices(): number | string;
   useDevice(device: number): Status;
@@ -38,6 +38,9 @@ export interface Cuda extends Omit<Native, 'linearLogps' | 'linearLogpsBackward'
   follow(stream: bigint): Status;
   setZero(owner: object): Status;
   dispose(owner: object): void;
+  /** Even if it is disposed, the memory stays until it is let go of. */
+  hold(owner: object): void;
+  letGo(owner: object): void;
   write(owner: object, array: ArrayBufferView): Status;
   read(owner: object, array: ArrayBufferView, fromByte: number): Status;
   writeAsync(owner: object, array: ArrayBufferView): Promise<Status>;

@@ -15,7 +15,8 @@ export type ErrorCode =
   | 'ERR_PAIR'
   | 'ERR_PAIR_WEIGHT'
   | 'ERR_DEVICE'
-  | 'ERR_DISPOSED';
+  | 'ERR_DISPOSED'
+  | 'ERR_DETACHED';
 
 /** A call of CUDA failed; nothing more was started after it. */
 export class CudaError extends SweetError {
@@ -72,7 +73,8 @@ export interface Fault {
     | 'samePair'
     | 'pairWeight'
     | 'zeroWeights'
-    | 'device';
+    | 'device'
+    | 'cancelled';
   index: number;
   value: number;
   /** Of 'device', with the error's number as the value. */
@@ -130,6 +132,8 @@ export function errorOf(fault: Fault): Error {
       const { operation = '', name = '', sticky = false, meaning = '' } = fault;
       return new CudaError(operation, name, value, sticky, meaning);
     }
+    case 'cancelled':
+      return new SweetError('ERR_CANCELLED', 'This call was cancelled');
     case 'memory':
       return new SweetError('ERR_MEMORY', 'The working memory of this call could not be had');
   }

@@ -1,4 +1,5 @@
-export { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
+export type { Abortable } from './call.js';
+export { type CriticUpdateOptions, criticUpdate, criticUpdateAsync } from './critic-update.js';
 export { DeviceBuffer, type OnDevice } from './device.js';
 export type {
   DeviceDType,
@@ -15,11 +16,13 @@ export {
   type LinearLogpsBackwardOptions,
   type LinearLogpsOptions,
   linearLogps,
+  linearLogpsAsync,
   linearLogpsBackward,
+  linearLogpsBackwardAsync,
 } from './linear-logps.js';
 export { type Backend, backends, setThreads, threads, useBackend } from './machine.js';
 export { type PackedTurns, packTurns, type Trajectory, type Turn } from './pack-turns.js';
-export { type PolicyUpdateOptions, policyUpdate } from './policy-update.js';
+export { type PolicyUpdateOptions, policyUpdate, policyUpdateAsync } from './policy-update.js';
 export type { LossType, Normalization, PreferenceResult } from './preference.js';
 export { rankCandidates } from './rank-candidates.js';
 export { type SampledPairs, type SamplePairsOptions, samplePairs } from './sample-pairs.js';
@@ -28,7 +31,9 @@ export {
   type TokenLogpsBackwardOptions,
   type TokenLogpsOptions,
   tokenLogps,
+  tokenLogpsAsync,
   tokenLogpsBackward,
+  tokenLogpsBackwardAsync,
 } from './token-logps.js';
 export { type TrajectoryPairsOptions, trajectoryPairs } from './trajectory-pairs.js';
 export { type TrajectoryPreferenceOptions, trajectoryPreferenceLoss } from './trajectory-preference.js';

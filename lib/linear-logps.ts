@@ -1,6 +1,6 @@
+import { type Abortable, type Call, callOf, runLater, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
 import type { FloatArray } from './dtypes.js';
-import { check } from './errors.js';
 import {
   checkLinear,
   checkTemperature,
@@ -38,6 +38,39 @@ const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy', 'out']);
 const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'lse', 'gradLogps', 'accumulate', 'out']);
 const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 
+function forward(options: LinearLogpsOptions, when: When): Call<Logps> {
+  checkOptions('linearLogps', options, FORWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLinear(options, labels.count, checkTemperature(options));
+  const entropy = boolean('entropy', options.entropy, false);
+  const out = new Out(options.out, FORWARD_OUT, labels.labels, when);
+  const results = logpsOf(out, labels.count, entropy);
+  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
+  return callOf(native, 'linearLogps', args, out, () => ownLogps(results));
+}
+
+function backward(options: LinearLogpsBackwardOptions, when: When): Call<LinearGradients> {
+  checkOptions('linearLogpsBackward', options, BACKWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLinear<FloatArray>(options, labels.count, checkTemperature(options));
+  const lse = float32('lse', options.lse, labels.count);
+  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
+  const accumulate = boolean('accumulate', options.accumulate, false);
+  const out = new Out(options.out, BACKWARD_OUT, labels.labels, when);
+  const grads = linearGradientsOf(head, out, accumulate);
+  const native = out.settle([
+    ...head.inputs,
+    ['labels', labels.labels],
+    ['mask', labels.mask],
+    ['lse', lse],
+    ['gradLogps', gradLogps],
+  ]);
+  const { gradHidden, gradWeight, gradBias } = grads;
+  const args = [...head.args, ...labels.args, lse, gradLogps, gradHidden, gradWeight, gradBias, accumulate] as const;
+  return callOf(native, 'linearLogpsBackward', args, out, () => ownGradients(grads));
+}
+
 /**
  * Log-probabilities of tokens from hidden states; the [N, V] logits are never stored.
  *
@@ -59,15 +92,25 @@ const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
  * const { logps } = linearLogps({ hidden, weight, labels: new Int32Array([2]) }); // [-0.4076]
  */
 export function linearLogps(options: LinearLogpsOptions): Logps {
-  checkOptions('linearLogps', options, FORWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLinear(options, labels.count, checkTemperature(options));
-  const entropy = boolean('entropy', options.entropy, false);
-  const out = new Out(options.out, FORWARD_OUT, labels.labels);
-  const results = logpsOf(out, labels.count, entropy);
-  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
-  check(native.linearLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
-  return ownLogps(results);
+  return runNow(forward(options, 'now'));
+}
+
+/**
+ * `linearLogps` on another thread.
+ *
+ *     logits_i = hidden_i · weightᵀ (+ bias), then as in `tokenLogps`
+ *
+ * @param options as `linearLogps` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `linearLogps` returns, the same bits.
+ * @throws nothing; it rejects with what `linearLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { logps } = await linearLogpsAsync({ hidden, weight, labels, signal: AbortSignal.timeout(1000) });
+ */
+export function linearLogpsAsync(options: LinearLogpsOptions & Abortable): Promise<Logps> {
+  return runLater(options, forward);
 }
 
 /**
@@ -92,33 +135,23 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
  * linearLogpsBackward({ ...head, labels, lse, gradLogps: new Float32Array([1]) }).gradHidden; // [0.4248, 0]
  */
 export function linearLogpsBackward(options: LinearLogpsBackwardOptions): LinearGradients {
-  checkOptions('linearLogpsBackward', options, BACKWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLinear<FloatArray>(options, labels.count, checkTemperature(options));
-  const lse = float32('lse', options.lse, labels.count);
-  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
-  const accumulate = boolean('accumulate', options.accumulate, false);
-  const out = new Out(options.out, BACKWARD_OUT, labels.labels);
-  const grads = linearGradientsOf(head, out, accumulate);
-  const native = out.settle([
-    ...head.inputs,
-    ['labels', labels.labels],
-    ['mask', labels.mask],
-    ['lse', lse],
-    ['gradLogps', gradLogps],
-  ]);
-  const { gradHidden, gradWeight, gradBias } = grads;
-  check(
-    native.linearLogpsBackward(
-      ...head.args,
-      ...labels.args,
-      lse,
-      gradLogps,
-      gradHidden,
-      gradWeight,
-      gradBias,
-      accumulate,
-    ),
-  );
-  return ownGradients(grads);
+  return runNow(backward(options, 'now'));
+}
+
+/**
+ * `linearLogpsBackward` on another thread.
+ *
+ *     gradHidden_i = Σ_v d_iv weight_v,  gradWeight_v = Σ_i d_iv hidden_i,  gradBias_v = Σ_i d_iv
+ *
+ * @param options as `linearLogpsBackward` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `linearLogpsBackward` returns, the same bits.
+ * @throws nothing; it rejects with what `linearLogpsBackward` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { gradHidden, gradWeight } = await linearLogpsBackwardAsync({ hidden, weight, labels, lse, gradLogps });
+ */
+export function linearLogpsBackwardAsync(options: LinearLogpsBackwardOptions & Abortable): Promise<LinearGradients> {
+  return runLater(options, backward);
 }

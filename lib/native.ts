@@ -40,22 +40,39 @@ export interface Backend {
   reason?: string;
 }
 
-export interface Native {
+/** What the operations over the vocabulary take, each of which may run now or later. */
+export interface OperationArgs {
   /** …, logps, lse, entropy */
-  tokenLogps(...args: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View]): Status;
+  tokenLogps: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View];
   /** …, lse, gradLogps, gradLogits */
-  tokenLogpsBackward(...args: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View]): Status;
-  linearLogps(...args: readonly [...LinearHeadArgs, ...LabelArgs, View, View, View]): Status;
+  tokenLogpsBackward: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View];
+  linearLogps: readonly [...LinearHeadArgs, ...LabelArgs, View, View, View];
   /** …, lse, gradLogps, the gradients */
-  linearLogpsBackward(...args: readonly [...LinearHeadArgs, ...LabelArgs, View, View, ...LinearGradientArgs]): Status;
+  linearLogpsBackward: readonly [...LinearHeadArgs, ...LabelArgs, View, View, ...LinearGradientArgs];
+  criticUpdate: UpdateArgs;
+  policyUpdate: UpdateArgs;
+}
+
+type Operations = {
+  [K in keyof OperationArgs]: (...args: OperationArgs[K]) => Status;
+} & {
+  /** The same, later: then calls `done`. Returns the call's number. */
+  [K in keyof OperationArgs as `${K}Async`]: (...args: readonly [...OperationArgs[K], Done]) => number;
+};
+
+type Done = (status: Status) => void;
+
+export interface Native extends Operations {
   /** …, logps, refLogps, advantages */
   turnAdvantages(...args: readonly [...TurnArgs, View, View, View]): Status;
   /** …, gradAdvantages, gradLogps */
   turnAdvantagesBackward(...args: readonly [...TurnArgs, View, View]): Status;
   trajectoryPreference: PreferenceLoss;
   turnPreference: PreferenceLoss;
-  criticUpdate: Update;
-  policyUpdate: Update;
+  /** Ends a call that runs later or waits for it, soon; its status is then 'cancelled'. */
+  cancel(number: number): void;
+  /** Another buffer, which keeps the memory of both; undefined where the runtime does not let us. */
+  pin(buffer: ArrayBuffer): ArrayBuffer | undefined;
   backends(): Backend[];
   useBackend(name: string): boolean;
   threads(): number;
@@ -80,18 +97,16 @@ type PreferenceLoss = (
 ) => Status;
 
 /** …, logps, the results, the gradients */
-type Update = (
-  ...args: readonly [
-    ...HeadArgs,
-    ...LabelArgs,
-    ...ReferenceArgs,
-    ...BatchArgs,
-    ...PreferenceOptionArgs,
-    View,
-    ...PreferenceOutArgs,
-    ...GradientArgs,
-  ]
-) => Status;
+type UpdateArgs = readonly [
+  ...HeadArgs,
+  ...LabelArgs,
+  ...ReferenceArgs,
+  ...BatchArgs,
+  ...PreferenceOptionArgs,
+  View,
+  ...PreferenceOutArgs,
+  ...GradientArgs,
+];
 
 function loadNative(): { native: Native; addonFile: string | undefined } {
   const { addon, file } = loaded();

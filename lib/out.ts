@@ -1,12 +1,13 @@
 // The caller's result buffers: each has exactly the class, length and place that a fresh one would have, and none lies over
 // an input or another result.
+import type { When } from './call.js';
 import { checkOptions, float32, isOnDevice, type OnSomeDevice } from './checks.js';
 import { freshOn } from './device.js';
 import { rangeError, typeError } from './errors.js';
 import type { Native } from './native.js';
 import { nativeFor } from './place.js';
 
-type View = ArrayBufferView & { length: number };
+export type View = ArrayBufferView & { length: number };
 type Named = readonly [name: string, view: View | undefined];
 type Taken = readonly [name: string, view: View];
 
@@ -14,10 +15,12 @@ type Taken = readonly [name: string, view: View];
 export type Inputs = readonly Named[];
 
 // The engine keeps arrays of up to 64 bytes in its own heap and moves them out when native code asks for their memory, which
-// costs more than all else in a small call. So native code writes small results here, and `own` makes copies.
+// costs more than all else in a small call. So native code writes small results here, and `own` makes copies. A call that
+// runs later must not: by then another one has the same places.
 const SLOT_LENGTH = 16;
 const SLOTS = 16;
 const room = new Float32Array(SLOT_LENGTH * SLOTS);
+const scalars = new Float64Array(4);
 const slots: Float32Array[][] = Array.from({ length: SLOTS }, (_, slot) =>
   Array.from({ length: SLOT_LENGTH + 1 }, (_, length) =>
     room.subarray(slot * SLOT_LENGTH, slot * SLOT_LENGTH + length),
@@ -41,12 +44,14 @@ export class Out {
   private used = 0;
   private readonly given: Readonly<Record<string, unknown>>;
   private readonly taken: Taken[] = [];
+  private inputs: Inputs = [];
 
   /** `input` tells where fresh results are to be. */
   constructor(
     out: unknown,
     known: ReadonlySet<string>,
     private readonly input: { length: number },
+    private readonly when: When = 'now',
   ) {
     if (out !== undefined) checkOptions('out', out, known);
     this.given = (out ?? {}) as Record<string, unknown>;
@@ -62,10 +67,15 @@ export class Out {
       name,
       (argument, value) => float32(argument, value, length),
       () =>
-        length > SLOT_LENGTH || isOnDevice(this.input)
+        length > SLOT_LENGTH || this.when === 'later' || isOnDevice(this.input)
           ? freshFloat32(this.input, length)
           : (slots[this.used++]?.[length] as Float32Array),
     );
+  }
+
+  /** Room for the losses, which the call that got it reads before another one writes there. */
+  scalars(): Float64Array {
+    return this.when === 'later' ? new Float64Array(scalars.length) : scalars;
   }
 
   /** The caller's buffer if `checked` lets it pass, else a fresh one. */
@@ -84,6 +94,7 @@ export class Out {
   /** The native code for arrays that are where these are. `inPlace`: an input that one result may be, exactly. */
   settle(inputs: Inputs, inPlace?: readonly [out: string, input: string]): Native {
     const { taken } = this;
+    this.inputs = inputs;
     const native = nativeFor(inputs, taken);
     for (let i = 0; i < taken.length; i++) {
       const [name, view] = taken[i] as Taken;
@@ -99,6 +110,16 @@ export class Out {
       }
     }
     return native;
+  }
+
+  /** The caller's buffers for results. */
+  buffers(): readonly Taken[] {
+    return this.taken;
+  }
+
+  /** All of the caller's arrays. */
+  arrays(): View[] {
+    return [...this.inputs, ...this.taken].flatMap(([, view]) => view ?? []);
   }
 }
 

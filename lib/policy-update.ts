@@ -1,3 +1,4 @@
+import { type Abortable, type Call, runLater, runNow, type When } from './call.js';
 import { checkOptions } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
@@ -7,10 +8,10 @@ import {
   type LinearUpdate,
   type LogitsUpdate,
   type Reference,
-  runUpdate,
   UPDATE_OPTIONS,
   type UpdateInputs,
   type UpdateResult,
+  updateOf,
 } from './update.js';
 
 type Inputs = UpdateInputs & TurnScoreOptions & Reference;
@@ -19,6 +20,11 @@ type Inputs = UpdateInputs & TurnScoreOptions & Reference;
 export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
 
 const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TURN_SCORE_OPTIONS]);
+
+function prepare(options: PolicyUpdateOptions, when: When): Call<UpdateResult> {
+  checkOptions('policyUpdate', options, OPTIONS, when);
+  return updateOf('policyUpdate', options, turnScoreArgs(options), when);
+}
 
 /**
  * One update of the policy: log-probs of the tokens, the turn preference loss, its gradient at the head.
@@ -48,7 +54,33 @@ export function policyUpdate(
 export function policyUpdate(
   given: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>,
 ): UpdateResult | OnDevice<UpdateResult> {
-  const options = given as PolicyUpdateOptions;
-  checkOptions('policyUpdate', options, OPTIONS);
-  return runUpdate('policyUpdate', options, false, turnScoreArgs(options));
+  return runNow(prepare(given as PolicyUpdateOptions, 'now'));
+}
+
+/**
+ * `policyUpdate` on another thread.
+ *
+ *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps · ∂logps/∂head
+ *
+ * @param options as `policyUpdate` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `policyUpdate` returns, the same bits.
+ * @throws nothing; it rejects with what `policyUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Equation 4.
+ * @example
+ * const batch = { labels, refLogps, turnOffsets, chosen, rejected };
+ * const { loss, gradLogits } = await policyUpdateAsync({ ...batch, logits, out: { gradLogits: logits } });
+ */
+export function policyUpdateAsync<L extends FloatArray>(
+  options: Inputs & LogitsUpdate<L> & Abortable,
+): Promise<UpdateResult & { gradLogits: L }>;
+export function policyUpdateAsync(options: Inputs & LinearUpdate & Abortable): Promise<UpdateResult & LinearGradients>;
+export function policyUpdateAsync(
+  options: OnDevice<Inputs & LogitsUpdate<FloatArray>> & Abortable,
+): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
+export function policyUpdateAsync(
+  options: (PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>) & Abortable,
+): Promise<UpdateResult | OnDevice<UpdateResult>> {
+  return runLater(options as PolicyUpdateOptions, prepare);
 }

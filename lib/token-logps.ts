@@ -1,7 +1,7 @@
+import { type Abortable, type Call, callOf, runLater, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
-import { check } from './errors.js';
 import {
   checkLogits,
   checkTemperature,
@@ -67,6 +67,38 @@ export function ownLogps({ logps, lse, entropy }: Logps): Logps {
   return entropy === undefined ? owned : { ...owned, entropy: own(entropy) };
 }
 
+function forward(options: TokenLogpsOptions, when: When): Call<Logps> {
+  checkOptions('tokenLogps', options, FORWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLogits(options, labels.count, checkTemperature(options));
+  const entropy = boolean('entropy', options.entropy, false);
+  const out = new Out(options.out, FORWARD_OUT, labels.labels, when);
+  const results = logpsOf(out, labels.count, entropy);
+  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
+  return callOf(native, 'tokenLogps', args, out, () => ownLogps(results));
+}
+
+function backward(options: TokenLogpsBackwardOptions, when: When): Call<{ gradLogits: FloatArray }> {
+  checkOptions('tokenLogpsBackward', options, BACKWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLogits(options, labels.count, checkTemperature(options));
+  const lse = float32('lse', options.lse, labels.count);
+  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
+  const out = new Out(options.out, BACKWARD_OUT, labels.labels, when);
+  const gradLogits = gradLogitsOf(head, out);
+  const inputs = [
+    ...head.inputs,
+    ['labels', labels.labels],
+    ['mask', labels.mask],
+    ['lse', lse],
+    ['gradLogps', gradLogps],
+  ] as const;
+  const native = out.settle(inputs, ['gradLogits', 'logits']);
+  const args = [...head.args, ...labels.args, lse, gradLogps, gradLogits] as const;
+  return callOf(native, 'tokenLogpsBackward', args, out, () => ({ gradLogits }));
+}
+
 /**
  * Log-probabilities of tokens under the softmax of their rows of logits.
  *
@@ -90,16 +122,29 @@ export function ownLogps({ logps, lse, entropy }: Logps): Logps {
 export function tokenLogps(options: TokenLogpsOptions): Logps;
 export function tokenLogps(options: OnDevice<TokenLogpsOptions>): OnDevice<Logps>;
 export function tokenLogps(given: TokenLogpsOptions | OnDevice<TokenLogpsOptions>): Logps | OnDevice<Logps> {
-  const options = given as TokenLogpsOptions;
-  checkOptions('tokenLogps', options, FORWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLogits(options, labels.count, checkTemperature(options));
-  const entropy = boolean('entropy', options.entropy, false);
-  const out = new Out(options.out, FORWARD_OUT, labels.labels);
-  const results = logpsOf(out, labels.count, entropy);
-  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
-  check(native.tokenLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
-  return ownLogps(results);
+  return runNow(forward(given as TokenLogpsOptions, 'now'));
+}
+
+/**
+ * `tokenLogps` on another thread.
+ *
+ *     z = logits / temperature,  logp_i = z_i,label − log Σ_v exp(z_iv)
+ *
+ * @param options as `tokenLogps` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `tokenLogps` returns, the same bits.
+ * @throws nothing; it rejects with what `tokenLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4: log π(a | o) token by token.
+ * @example
+ * const { logps } = await tokenLogpsAsync({ logits, labels, signal: AbortSignal.timeout(1000) });
+ */
+export function tokenLogpsAsync(options: TokenLogpsOptions & Abortable): Promise<Logps>;
+export function tokenLogpsAsync(options: OnDevice<TokenLogpsOptions> & Abortable): Promise<OnDevice<Logps>>;
+export function tokenLogpsAsync(
+  options: (TokenLogpsOptions | OnDevice<TokenLogpsOptions>) & Abortable,
+): Promise<Logps | OnDevice<Logps>> {
+  return runLater(options as TokenLogpsOptions, forward);
 }
 
 /**
@@ -127,22 +172,31 @@ export function tokenLogpsBackward(options: OnDevice<TokenLogpsBackwardOptions>)
 export function tokenLogpsBackward(given: TokenLogpsBackwardOptions | OnDevice<TokenLogpsBackwardOptions>): {
   gradLogits: FloatArray | DeviceBuffer;
 } {
-  const options = given as TokenLogpsBackwardOptions;
-  checkOptions('tokenLogpsBackward', options, BACKWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLogits(options, labels.count, checkTemperature(options));
-  const lse = float32('lse', options.lse, labels.count);
-  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
-  const out = new Out(options.out, BACKWARD_OUT, labels.labels);
-  const gradLogits = gradLogitsOf(head, out);
-  const inputs = [
-    ...head.inputs,
-    ['labels', labels.labels],
-    ['mask', labels.mask],
-    ['lse', lse],
-    ['gradLogps', gradLogps],
-  ] as const;
-  const native = out.settle(inputs, ['gradLogits', 'logits']);
-  check(native.tokenLogpsBackward(...head.args, ...labels.args, lse, gradLogps, gradLogits));
-  return { gradLogits };
+  return runNow(backward(given as TokenLogpsBackwardOptions, 'now'));
+}
+
+/**
+ * `tokenLogpsBackward` on another thread.
+ *
+ *     ∂loss/∂logits_iv = gradLogps_i · (1[v = label_i] − p_iv) / temperature,  p_iv = exp(z_iv − lse_i)
+ *
+ * @param options as `tokenLogpsBackward` takes them, of which nothing may be written to until the promise settles.
+ * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
+ * @returns a promise of what `tokenLogpsBackward` returns, the same bits.
+ * @throws nothing; it rejects with what `tokenLogpsBackward` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was taken away meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { gradLogits } = await tokenLogpsBackwardAsync({ logits, labels, lse, gradLogps, out: { gradLogits: logits } });
+ */
+export function tokenLogpsBackwardAsync<L extends FloatArray>(
+  options: TokenLogpsBackwardOptions<L> & Abortable,
+): Promise<{ gradLogits: L }>;
+export function tokenLogpsBackwardAsync(
+  options: OnDevice<TokenLogpsBackwardOptions> & Abortable,
+): Promise<{ gradLogits: DeviceBuffer }>;
+export function tokenLogpsBackwardAsync(
+  options: (TokenLogpsBackwardOptions | OnDevice<TokenLogpsBackwardOptions>) & Abortable,
+): Promise<{ gradLogits: FloatArray | DeviceBuffer }> {
+  return runLater(options as TokenLogpsBackwardOptions, backward);
 }

@@ -54,6 +54,9 @@ void close_shared(void* begin);
 Status write(int device, void* memory, const void* host, int64_t bytes);
 Status read(int device, const void* memory, void* host, int64_t bytes);
 
+/** Waits for what this thread started on its device, which `device` becomes. */
+Status finish_thread(int* device);
+
 /** Ends what this thread's operations keep on devices, before the thread ends. */
 void end_thread();
 

@@ -13,6 +13,7 @@
 
 #define SWEET_VERSION(function, version) __asm__(".symver " #function ", " #function "@" version)
 
+SWEET_VERSION(dlsym, SWEET_GLIBC);
 SWEET_VERSION(exp, SWEET_GLIBC);
 SWEET_VERSION(exp2, SWEET_GLIBC);
 SWEET_VERSION(log, SWEET_GLIBC);

@@ -1,8 +1,11 @@
-// Working memory of one call: 64-byte aligned, freed on leaving the scope, and never an exception: ask ok().
+// Working memory of one call: 64-byte aligned, freed on leaving the scope, or soon after where the call was cancelled,
+// and never an exception: ask ok().
 #pragma once
 
 #include <cstdint>
 #include <cstdlib>
+
+#include "cancel.h"
 
 namespace sweet {
 
@@ -13,7 +16,7 @@ class Scratch {
     const uintptr_t address = reinterpret_cast<uintptr_t>(base_);
     data_ = reinterpret_cast<T*>((address + 63) & ~uintptr_t{63});
   }
-  ~Scratch() { free(base_); }
+  ~Scratch() { cancelled() ? leave_behind(base_) : free(base_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 

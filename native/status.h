@@ -20,6 +20,7 @@ enum class Code : int32_t {
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
   device,              // a call of the device's driver failed; value: its error's number
+  cancelled,           // see cancel.h; results hold anything
 };
 
 /** Of Code::device: which call failed, its error's name and meaning; sticky: every later call will fail as well. */

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { symbols as nodeApi } from 'node-api-headers';
 
 const CEILINGS = { GLIBC: '2.28', GLIBCXX: '3.4.25', CXXABI: '1.3.11', GCC: '8.0.0' };
-const LIBRARIES = /^(libc|libm|libstdc\+\+|libgcc_s|libpthread|ld-linux-x86-64|ld-linux-aarch64)\.so\.\d+$/;
+const LIBRARIES = /^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|ld-linux-x86-64|ld-linux-aarch64)\.so\.\d+$/;
 const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
 const NODE_API = new Set([...nodeApi.v8.js_native_api_symbols, ...nodeApi.v8.node_api_symbols]);
 

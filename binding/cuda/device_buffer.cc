@@ -20,7 +20,8 @@ struct Allocation {
   int device;
   Owner owner;
   int transfers = 0;      // under way on other threads
-  bool disposed = false;  // to be freed when they are done
+  int calls = 0;          // that hold it while they run later
+  bool disposed = false;  // to be freed when these are done
 };
 
 /** Wrapped in a DeviceBuffer. */
@@ -34,7 +35,7 @@ struct Memory {
 constexpr napi_type_tag kTag = {0x8c5b1f7d2f3a4e61, 0xb0a4d4c2971e6f35};
 
 void free_memory(napi_env env, Allocation* allocation) {
-  if (allocation->transfers > 0 || !allocation->begin) return;
+  if (allocation->transfers > 0 || allocation->calls > 0 || !allocation->begin) return;
   if (allocation->owner == Owner::us) {
     int64_t total = 0;
     napi_adjust_external_memory(env, -allocation->bytes, &total);
@@ -49,6 +50,7 @@ void free_memory(napi_env env, Allocation* allocation) {
 void finalize(napi_env env, void* data, void*) {
   Memory* const memory = static_cast<Memory*>(data);
   if (!memory->is_view) {
+    memory->allocation->calls = 0;  // they ended with their environment, before it came here
     memory->allocation->disposed = true;
     free_memory(env, memory->allocation.get());
   }
@@ -165,6 +167,17 @@ void* handle_memory(napi_env env, napi_value value, int64_t* length) {
   *length = memory ? memory->length : 0;
   static char empty;
   return memory && memory->length == 0 ? &empty : memory ? memory->data : nullptr;
+}
+
+/** The calling thread's device; what it began there is over first. */
+Call for_another_thread(Call call) {
+  int device = 0;
+  const Status ready = device::finish_thread(&device);
+  return [=] {
+    if (!ready.ok()) return ready;
+    const Status used = device::use(device);
+    return used.ok() ? call() : used;
+  };
 }
 
 /** How many devices there are, or why there is none. */
@@ -291,6 +304,19 @@ Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
     memory->allocation->disposed = true;
     free_memory(info.Env(), memory->allocation.get());
   }
+  return info.Env().Undefined();
+}
+
+/** Disposed or not, the memory stays until it is let go of as often as it was held. */
+Napi::Value bind_hold(const Napi::CallbackInfo& info) {
+  memory_of(info.Env(), info[0])->allocation->calls++;
+  return info.Env().Undefined();
+}
+
+Napi::Value bind_let_go(const Napi::CallbackInfo& info) {
+  Allocation* const allocation = memory_of(info.Env(), info[0])->allocation.get();
+  allocation->calls--;
+  if (allocation->disposed) free_memory(info.Env(), allocation);
   return info.Env().Undefined();
 }
 

@@ -17,6 +17,8 @@ Napi::Value bind_address(const Napi::CallbackInfo& info);
 Napi::Value bind_follow(const Napi::CallbackInfo& info);
 Napi::Value bind_set_zero(const Napi::CallbackInfo& info);
 Napi::Value bind_dispose(const Napi::CallbackInfo& info);
+Napi::Value bind_hold(const Napi::CallbackInfo& info);
+Napi::Value bind_let_go(const Napi::CallbackInfo& info);
 Napi::Value bind_write(const Napi::CallbackInfo& info);
 Napi::Value bind_read(const Napi::CallbackInfo& info);
 Napi::Value bind_write_async(const Napi::CallbackInfo& info);

@@ -3,6 +3,7 @@
 
 #include "../../native/device_memory.h"
 #include "../addon.h"
+#include "../later.h"
 #include "device_buffer.h"
 
 namespace sweet {
@@ -22,14 +23,17 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
-  add("tokenLogps", bind_token_logps);
-  add("tokenLogpsBackward", bind_token_logps_backward);
+  add_operation(exports, "tokenLogps", bind_token_logps);
+  add_operation(exports, "tokenLogpsBackward", bind_token_logps_backward);
   add("turnAdvantages", bind_turn_advantages);
   add("turnAdvantagesBackward", bind_turn_advantages_backward);
   add("trajectoryPreference", bind_trajectory_preference);
   add("turnPreference", bind_turn_preference);
-  add("criticUpdate", bind_critic_update);
-  add("policyUpdate", bind_policy_update);
+  add_operation(exports, "criticUpdate", bind_critic_update);
+  add_operation(exports, "policyUpdate", bind_policy_update);
+  add("cancel", bind_cancel);
+  add("hold", bind_hold);
+  add("letGo", bind_let_go);
   add("devices", bind_devices);
   add("useDevice", bind_use_device);
   add("allocate", bind_allocate);

@@ -29,7 +29,8 @@ constexpr int64_t kSegment = 16384;
 /**
  * c[rows, columns] = a · b, or += with `add`, in words of 32 bits: a number, or a pair of bfloat16 numbers that a and b
  * hold one after the other along the depth. a(i, k) = a[i·a_row + k·a_k]; b in panels of [depth][kernels.panel], the
- * last one filled up. Which numbers add up in which order depends on depth alone.
+ * last one filled up. Which numbers add up in which order depends on depth alone. Before each panel it asks `stop`
+ * whether to leave.
  */
 struct Product {
   const void* a;
@@ -38,6 +39,7 @@ struct Product {
   float* c;
   int64_t c_row, columns;
   bool add;
+  bool (*stop)();
 };
 
 /** Logits of some words, a row each, for a number of tokens, a column each. There is room up to the next full panel. */

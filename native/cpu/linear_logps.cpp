@@ -5,6 +5,7 @@
 
 #include "../backend.h"
 #include "linear_passes.h"
+#include "parallel.h"
 
 namespace sweet {
 namespace {
@@ -14,7 +15,7 @@ constexpr int64_t kForwardTokens = 1024;
 /** Calls use(rows, count) for each chunk. */
 template <class Use>
 void each_chunk(const Tokens& tokens, int64_t chunk, Use use) {
-  for (int64_t first = 0; first < tokens.count(); first += chunk) {
+  for (int64_t first = 0; first < tokens.count() && !cancelled(); first += chunk) {
     use(tokens.rows() + first, std::min(chunk, tokens.count() - first));
   }
 }
@@ -36,7 +37,7 @@ Status linear_forward(const Head& head, const int32_t* labels, const RowsOut& ou
     tiles.take(rows, count);
     forward.run(tiles, rows, count, labels, out, kNotStored);
   });
-  return {};
+  return ended();
 }
 
 Status linear_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
@@ -49,10 +50,10 @@ Status linear_backward(const Head& head, const int32_t* labels, const double* ls
   BackwardPass backward(head, chunk, threads());
   if (!tiles.ok() || !gradients.ok() || !backward.ok()) return {Code::memory};
 
-  if (!out.accumulate) std::fill_n(out.hidden, head.rows * head.width, 0.0f);
+  if (!out.accumulate) clear(threads(), out.hidden, head.rows * head.width);
   if (!out.accumulate && tokens.count() == 0) {
-    std::fill_n(out.weight, head.vocab * head.width, 0.0f);
-    if (out.bias) std::fill_n(out.bias, head.vocab, 0.0f);
+    clear(threads(), out.weight, head.vocab * head.width);
+    if (out.bias) clear(threads(), out.bias, head.vocab);
   }
   bool add = out.accumulate;
   each_chunk(tokens, chunk, [&](const int64_t* rows, int64_t count) {
@@ -61,7 +62,7 @@ Status linear_backward(const Head& head, const int32_t* labels, const double* ls
     backward.run(tiles, gradients, rows, count, kNotStored, {out.weight, out.bias, add}, out.hidden);
     add = true;
   });
-  return {};
+  return ended();
 }
 
 Status linear_logps(const Head& head, const Labels& labels, const LogpsOut& out) { return logps_of(head, labels, out); }

@@ -38,7 +38,7 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
     RowSums* const sums = sums_.get() + slot * count;
     std::fill_n(sums, count, kNothingSeen);
     const int64_t begin = item * kItemTiles * kTileWords, end = begin + kItemTiles * kTileWords;
-    for (int64_t v = begin; v < std::min(end, head_.vocab); v += kTileWords) {
+    for (int64_t v = begin; v < std::min(end, head_.vocab) && !cancelled(); v += kTileWords) {
       const Tile tile = tiles.logits(tiles.rows(v, slot), slot, store.at(v));
       for (int64_t r = 0; r < count; r++) {
         const int64_t word = labels[rows[r]] - v;
@@ -69,7 +69,7 @@ void BackwardPass::run(Tiles& tiles, TokenGradients& gradients, const int64_t* r
   parallel_for(slots_, groups.count, count * head_.vocab * width, [&](int64_t group, int slot) {
     float* const to_hidden = hidden_.get() + group * tokens_ * width;
     const int64_t begin = group * groups.tiles * kTileWords, end = begin + groups.tiles * kTileWords;
-    for (int64_t v = begin; v < std::min(end, head_.vocab); v += kTileWords) {
+    for (int64_t v = begin; v < std::min(end, head_.vocab) && !cancelled(); v += kTileWords) {
       const Tiles::Rows weight = tiles.rows(v, slot);
       const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, slot, nullptr);
       gradients.replace(tile, v, tiles.kernels());

@@ -52,7 +52,7 @@ int64_t Tiles::columns_size(int64_t rows) const { return words_of(rows) * round_
 void Tiles::take(const int64_t* rows, int64_t count) {
   count_ = count;
   const int64_t room = round_up(count, std::max(panel_, kLanes));
-  for (int64_t t = 0; t < room; t++) {
+  for (int64_t t = 0; t < room && !cancelled(); t++) {
     Word* const to = rows_.get() + t * row_words_;
     if (t < count) {
       copy_row(head_.hidden, rows[t], to);
@@ -97,7 +97,7 @@ Tile Tiles::logits(const Rows& rows, int slot, float* to) {
     for (int64_t v = 0; v < rows.count; v++) std::fill_n(result.x + v * tile_row_, lanes, bias[v]);
   }
   product({rows.words, row_words_, 1, rows.count, row_words_, hidden_.get(), result.x, tile_row_, lanes,
-           head_.bias != nullptr});
+           head_.bias != nullptr, cancelled});
   return result;
 }
 
@@ -119,9 +119,9 @@ void Tiles::multiply(const Tile& tile, const Rows& rows, int slot, float* grad_h
     by_word = words;
     word_row = tile_row_ / 2;
   }
-  product({by_token, 1, tile_row_, count_, depth, columns, grad_hidden, width, width, add_hidden});
+  product({by_token, 1, tile_row_, count_, depth, columns, grad_hidden, width, width, add_hidden, cancelled});
   product({by_word, word_row, 1, tile.words, words_of(count_), hidden_columns_.get(), grad_weight, width, width,
-           add_weight});
+           add_weight, cancelled});
 }
 
 /** Row `row` of a [*, H] matrix, in words. */

@@ -38,7 +38,7 @@ struct Unscaled {
     const float scale = static_cast<float>(slope);
     scale_into(weight.get(), head.vocab * head.width, scale, out.weight, add);
     if (out.bias) scale_into(bias.get(), head.vocab, scale, out.bias, add);
-    for (int64_t r = 0; r < count; r++) {
+    for (int64_t r = 0; r < count && !cancelled(); r++) {
       const int64_t at = rows[r] * head.width;
       for (int64_t k = 0; k < head.width; k++) out.hidden[at + k] += scale * hidden[at + k];
     }
@@ -75,12 +75,12 @@ Status one_pass(const Update& update, const Preference& preference, const int32_
   const StoredLogits stored = {logits.get(), tiles.tile_size()};
   const RowsOut results = {out.logps, lse.get(), nullptr, true};
   std::fill_n(out.logps, head.rows, 0.0f);
-  if (!out.gradients.accumulate) std::fill_n(out.gradients.hidden, head.rows * width, 0.0f);
+  if (!out.gradients.accumulate) clear(threads(), out.gradients.hidden, head.rows * width);
 
   bool add = out.gradients.accumulate;
-  for (int64_t p = -1; p < preference.pairs(); p++) {
+  for (int64_t p = -1; p < preference.pairs() && !cancelled(); p++) {
     const int64_t n = preference.tokens_of_pair(p, rows.get(), counts.get());
-    for (int64_t first = 0; first < n; first += chunk) {
+    for (int64_t first = 0; first < n && !cancelled(); first += chunk) {
       const int64_t count = std::min(chunk, n - first);
       const int64_t* const chunk_rows = rows.get() + first;
       tiles.take(chunk_rows, count);
@@ -98,10 +98,10 @@ Status one_pass(const Update& update, const Preference& preference, const int32_
     add = true;
   }
   if (!add) {
-    std::fill_n(out.gradients.weight, head.vocab * width, 0.0f);
-    if (out.gradients.bias) std::fill_n(out.gradients.bias, head.vocab, 0.0f);
+    clear(threads(), out.gradients.weight, head.vocab * width);
+    if (out.gradients.bias) clear(threads(), out.gradients.bias, head.vocab);
   }
-  return {};
+  return ended();
 }
 
 }  // namespace sweet

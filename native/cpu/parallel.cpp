@@ -21,11 +21,13 @@ struct Job {
   RangeFn fn;
   void* context;
   int64_t items, slots;
+  const std::atomic<bool>* cancel_flag;
   std::atomic<int64_t> next{0};
 
   /** Long ranges first, which are good for reading ahead, single items last, so that all are done together. */
   void run(int slot) {
-    for (int64_t begin = next.load(std::memory_order_relaxed); begin < items;) {
+    const Cancellable as_the_caller(cancel_flag);
+    for (int64_t begin = next.load(std::memory_order_relaxed); begin < items && !cancelled();) {
       const int64_t end = begin + std::max<int64_t>(1, (items - begin) / (slots * 2));
       if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
       fn(context, begin, end, slot);
@@ -108,7 +110,7 @@ void parallel_ranges(int slots, int64_t items, int64_t work, RangeFn fn, void* c
     if (items > 0) fn(context, 0, items, 0);
     return;
   }
-  Job job{fn, context, items, useful};
+  Job job{fn, context, items, useful, cancel_flag};
   pool().run(job, static_cast<int>(useful) - 1);
 }
 

@@ -1,15 +1,18 @@
 // Work split over threads. What an item computes must not depend on which thread computes it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+
+#include "../cancel.h"
 
 namespace sweet {
 
 using RangeFn = void (*)(void* context, int64_t begin, int64_t end, int slot);
 
 /**
- * Calls fn on ranges that cover 0 … items−1 once. Up to `slots` threads do it when `work` (numbers touched) is worth
- * waking them; each has a slot of its own, 0 … slots−1, to find its scratch memory by.
+ * Calls fn on ranges that cover 0 … items−1 once, unless the call is cancelled. Up to `slots` threads do it when `work`
+ * (numbers touched) is worth waking them; each has a slot of its own, 0 … slots−1, to find its scratch memory by.
  */
 void parallel_ranges(int slots, int64_t items, int64_t work, RangeFn fn, void* context);
 
@@ -19,9 +22,16 @@ void parallel_for(int slots, int64_t items, int64_t work, F&& item) {
       slots, items, work,
       [](void* context, int64_t begin, int64_t end, int slot) {
         F& f = *static_cast<F*>(context);
-        for (int64_t i = begin; i < end; i++) f(i, slot);
+        for (int64_t i = begin; i < end && !cancelled(); i++) f(i, slot);
       },
       &item);
+}
+
+/** to[0 … n−1] = 0. */
+inline void clear(int slots, float* to, int64_t n) {
+  constexpr int64_t kRange = 1 << 18;
+  parallel_for(slots, (n + kRange - 1) / kRange, n,
+               [&](int64_t item, int) { std::fill(to + item * kRange, to + std::min(n, (item + 1) * kRange), 0.0f); });
 }
 
 }  // namespace sweet

@@ -68,7 +68,7 @@ void product(const Product& p) {
   for (int64_t k = 0; k < p.depth; k += kDepth) {
     const int64_t depth = p.depth - k < kDepth ? p.depth - k : kDepth;
     const bool add_to = p.add || k > 0;
-    for (int64_t j = 0; j < p.columns; j += kPanel) {
+    for (int64_t j = 0; j < p.columns && !p.stop(); j += kPanel) {
       const int64_t columns = p.columns - j < kPanel ? p.columns - j : kPanel;
       const uint32_t* const panel = b + j * p.depth + k * kPanel;
       const auto at = [&](int64_t i) { return a + i * p.a_row + k * p.a_k; };

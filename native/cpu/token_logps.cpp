@@ -88,16 +88,17 @@ Status logits_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   if (head.rows >= kManyRows * threads()) {
     parallel_for(threads(), head.rows, work, [&](int64_t i, int) {
       if (!is_read(labels[i], out.skip_ignored)) return drop(i);
-      for (int64_t s = 0; s < cut.per_row; s++) sum_segment(i * cut.per_row + s);
+      for (int64_t s = 0; s < cut.per_row && !cancelled(); s++) sum_segment(i * cut.per_row + s);
       finish(i);
     });
-    return {};
+    return ended();
   }
   parallel_for(threads(), head.rows * cut.per_row, work, [&](int64_t item, int) {
     if (is_read(labels[cut.row(item)], out.skip_ignored)) sum_segment(item);
   });
+  if (cancelled()) return ended();
   for (int64_t i = 0; i < head.rows; i++) is_read(labels[i], out.skip_ignored) ? finish(i) : drop(i);
-  return {};
+  return ended();
 }
 
 Status logits_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
@@ -127,7 +128,7 @@ Status logits_backward(const Head& head, const int32_t* labels, const double* ls
       set_grad_at(grad, head.dtype, label_at, label_gradient(label_logit, lse[i], head.temperature, g));
     }
   });
-  return {};
+  return ended();
 }
 
 Status token_logps(const Head& head, const Labels& labels, const LogpsOut& out) { return logps_of(head, labels, out); }

@@ -165,6 +165,14 @@ Status open_shared(const unsigned char* handle, void** begin) {
 
 void close_shared(void* begin) { cudaIpcCloseMemHandle(begin); }
 
+Status finish_thread(int* device) {
+  const Status status = status_of(cudaGetDevice(device), "cudaGetDevice");
+  if (!status.ok()) return status;
+  Stream* stream = nullptr;
+  const Status found = stream_of_thread(&stream);
+  return found.ok() ? wait_for(*stream) : found;
+}
+
 void end_thread() { close_streams(); }
 
 void end_process() {

@@ -16,6 +16,7 @@ set(cuda_host
   native/cuda/stream.cpp)
 set(cuda_binding
   binding/args.cc
+  binding/later.cc
   binding/token_logps.cc
   binding/turn_advantages.cc
   binding/trajectory_preference.cc

@@ -1,0 +1,48 @@
+// How a call ends early: whoever started it raises a flag, the call looks at it between blocks of work and leaves.
+#pragma once
+
+#include <atomic>
+#include <cstdlib>
+
+#include "status.h"
+
+namespace sweet {
+
+/** What this thread's call looks at; null where nobody can end it. */
+inline thread_local const std::atomic<bool>* cancel_flag = nullptr;
+
+inline bool cancelled() { return cancel_flag && cancel_flag->load(std::memory_order_relaxed); }
+
+/** What a call answers that came to its end. */
+inline Status ended() { return cancelled() ? Status{Code::cancelled} : Status{}; }
+
+/** Blocks of malloc's that a cancelled call left, each of which starts with the address of the next one. */
+inline thread_local void* left_behind = nullptr;
+
+/** Instead of free(): the system takes its time to take large blocks back, and somebody waits for the call to end. */
+inline void leave_behind(void* block) {
+  if (block == nullptr) return;
+  *static_cast<void**>(block) = left_behind;
+  left_behind = block;
+}
+
+/** While it lives, the flag ends what this thread runs; then what that left behind is freed. */
+class Cancellable {
+ public:
+  explicit Cancellable(const std::atomic<bool>* flag) : before_(cancel_flag) { cancel_flag = flag; }
+  ~Cancellable() {
+    cancel_flag = before_;
+    while (left_behind) {
+      void* const next = *static_cast<void**>(left_behind);
+      free(left_behind);
+      left_behind = next;
+    }
+  }
+  Cancellable(const Cancellable&) = delete;
+  Cancellable& operator=(const Cancellable&) = delete;
+
+ private:
+  const std::atomic<bool>* const before_;
+};
+
+}  // namespace sweet

@@ -1,0 +1,18 @@
+import type { DType } from './storage.ts';
+
+type Name =
+  | 'tokenLogps'
+  | 'tokenLogpsBackward'
+  | 'linearLogps'
+  | 'linearLogpsBackward'
+  | 'criticUpdate'
+  | 'policyUpdate';
+
+export interface CallCase {
+  name: Name;
+  title: string;
+  options: () => Record<string, unknown>;
+}
+
+export function callCases(dtype: DType): CallCase[];
+export function largeCall(name: Name): CallCase;
