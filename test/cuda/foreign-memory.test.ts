@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import {
   CudaError,
   criticUpdate,
+  criticUpdateAsync,
   DeviceBuffer,
   type DeviceDType,
   type HostArray,
@@ -154,6 +155,19 @@ describe('a part', () => {
     expect(liveObjects()).toBeLessThanOrEqual(before); // fewer where the collector was at work
   });
 
+  it('is held by a call that runs later, though its parent is disposed meanwhile', async () => {
+    const inputs = onDevice();
+    const whole = DeviceBuffer.from(Float32Array.of(7, ...host.logits));
+    const promise = criticUpdateAsync({ ...inputs, logits: whole.subarray(1) } as never);
+    const before = liveObjects();
+    whole.dispose();
+    expect(liveObjects()).toBe(before);
+    const { loss, gradLogits } = await promise;
+    expect(loss).toBe(expected.loss);
+    expect((gradLogits as unknown as DeviceBuffer).toArray()).toEqual(expected.gradLogits);
+    expect(liveObjects()).toBeLessThan(before + 8); // what the call made beside it
+  });
+
   it('ends with its parent', () => {
     const buffer = DeviceBuffer.from(new Float32Array(8));
     const part = buffer.subarray(2);
@@ -261,6 +275,13 @@ describe("a view of somebody else's memory", () => {
     const streams = [foreigner.stream(device), foreigner.stream(device), 0n];
     expect(called(foreignInputs(streams.slice(0, 2), true, device))).toEqual(expected);
     expect(called(foreignInputs(streams, true, device))).toEqual(expected);
+  });
+
+  it('is worked on later after what its stream was given, on whichever thread', async () => {
+    const inputs = foreignInputs([foreigner.stream(), foreigner.stream(), 0n], true);
+    const { loss, gradLogits } = await criticUpdateAsync(inputs as never);
+    expect(loss).toBe(expected.loss);
+    expect((gradLogits as unknown as DeviceBuffer).toArray()).toEqual(expected.gradLogits);
   });
 
   it('is worked on too early without a stream', () => {
