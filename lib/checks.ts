@@ -86,6 +86,10 @@ export interface OnSomeDevice {
   readonly dtype: string;
   readonly device: number;
   readonly length: number;
+  readonly byteLength: number;
+  readonly ptr: bigint;
+  readonly stream: bigint | undefined;
+  readonly parent: OnSomeDevice | undefined;
   readonly disposed: boolean;
 }
 
@@ -141,9 +145,15 @@ export interface Bytes {
   to: number;
 }
 
-/** Where the bytes of a typed array are; those of a device buffer are its own. */
+// No two places of a process have one address, on whatever device.
+const ALL_DEVICES = {};
+
+/** Where the bytes of a typed array are; those of a device buffer by their addresses, however it came to be. */
 export function bytesOf(array: ArrayBufferView): Bytes {
-  if (isOnDevice(array)) return { buffer: array, from: 0, to: array.length };
+  if (isOnDevice(array)) {
+    const from = Number(array.ptr);
+    return { buffer: ALL_DEVICES, from, to: from + array.byteLength };
+  }
   const from = typedArrayOffset.call(array);
   return { buffer: typedArrayBuffer.call(array), from, to: from + typedArrayBytes.call(array) };
 }
@@ -154,7 +164,11 @@ export function checkAttached(argument: string, array: { readonly length: number
   if (length > 0) return length;
   if (isOnDevice(array)) {
     if (!array.disposed) return length;
-    throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer for ${argument} but received one that was disposed`);
+    const which = array.parent?.disposed ? 'a part of one' : 'one';
+    throw typeError(
+      'ERR_DISPOSED',
+      `Expected a live DeviceBuffer for ${argument} but received ${which} that was disposed`,
+    );
   }
   try {
     TypedArray.keys.call(array as Uint8Array);

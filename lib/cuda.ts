@@ -5,12 +5,37 @@ import type { Native } from './native.js';
 
 type Status = Fault | undefined;
 
+/** What the driver knows of an address; begin and bytes only of device memory. */
+export interface Location {
+  kind: 'none' | 'host' | 'device';
+  device: number;
+  begin: bigint;
+  bytes: number;
+}
+
 /** The operations on device memory, and that memory, which belongs to an object of JavaScript. */
 export interface Cuda extends Omit<Native, `linearLogps${string}` | 'pin' | 'firstNotFinite' | keyof Machine> {
   /** How many devices there are, or why there is none. */
   devices(): number | string;
   useDevice(device: number): Status;
   allocate(owner: object, length: number, bytesPerElement: number, device: number): Status;
+  /** Somebody else's memory. */
+  view(owner: object, ptr: bigint, length: number, bytesPerElement: number, device: number): Status;
+  part(owner: object, whole: object, fromByte: number, length: number, bytesPerElement: number): Status;
+  openShared(
+    owner: object,
+    handle: Uint8Array,
+    fromByte: number,
+    length: number,
+    bytesPerElement: number,
+    device: number,
+  ): Status;
+  /** Fills the handle; where its memory begins. */
+  share(owner: object, handle: Uint8Array): bigint | Fault;
+  locate(ptr: bigint): Location | Fault;
+  address(owner: object): bigint;
+  /** This device's next work, of any thread, comes after what this foreign stream has been given. */
+  follow(stream: bigint): Status;
   setZero(owner: object): Status;
   dispose(owner: object): void;
   /** Even if it is disposed, the memory stays until it is let go of. */

@@ -1,24 +1,29 @@
-import { checkOptions, classOf, integer, isOnDevice, lengthOf, oneOf, STANDS_FOR, typedArray } from './checks.js';
-import { cudaOn, deviceCount } from './cuda.js';
-import type { DType, FloatArray } from './dtypes.js';
-import { check, expected, typeError } from './errors.js';
-import type { Labels } from './labels.js';
-
-/** What a device buffer's elements are: numbers of a head, or labels, offsets, pairs and masks. */
-export type DeviceDType = DType | 'int32' | 'int64' | 'uint8';
-
-/** What a buffer's numbers are on the host: 16-bit floats keep their bits, in a Uint16Array. */
-export type HostArray = FloatArray | Labels | Uint8Array;
-
-export interface DeviceOption {
-  /** Which CUDA device; 0 by default. */
-  device?: number | undefined;
-}
-
-export interface FromOptions extends DeviceOption {
-  /** Of a Uint16Array: 'bfloat16' or 'float16'. */
-  dtype?: DType | undefined;
-}
+import { checkOptions, integer, isOnDevice, lengthOf, STANDS_FOR, typedArray } from './checks.js';
+import { type Cuda, cudaOn } from './cuda.js';
+import {
+  address,
+  checkMemory,
+  checkShared,
+  type DeviceDType,
+  type DeviceOption,
+  deviceOf,
+  dtypeOf,
+  type ForeignMemory,
+  type FromOptions,
+  following,
+  type HostArray,
+  type IpcMemory,
+  MOST_BYTES,
+  multipleOf,
+  position,
+  readInto,
+  required,
+  type Shape,
+  STORAGE,
+  shapeOf,
+  type ViewOptions,
+} from './device-memory.js';
+import { check, errorOf, expected, type Fault, rangeError, SweetError, typeError } from './errors.js';
 
 /** The same options or results with every array in device memory. */
 export type OnDevice<T> = T extends ArrayBufferView
@@ -27,18 +32,13 @@ export type OnDevice<T> = T extends ArrayBufferView
     ? { [K in keyof T]: OnDevice<T[K]> }
     : T;
 
-// The class on the host and the bytes of an element.
-const STORAGE = {
-  float32: [Float32Array, 4],
-  bfloat16: [Uint16Array, 2],
-  float16: [Uint16Array, 2],
-  int32: [Int32Array, 4],
-  int64: [BigInt64Array, 8],
-  uint8: [Uint8Array, 1],
-} as const;
-const DTYPES = Object.keys(STORAGE) as DeviceDType[];
 const DEVICE_OPTION = new Set(['device']);
 const FROM_OPTIONS = new Set(['device', 'dtype']);
+const FOREIGN_MEMORY = new Set(['ptr', 'byteLength', 'dtype', 'device']);
+const VIEW_OPTIONS = new Set(['stream']);
+const IPC_MEMORY = new Set(['handle', 'byteLength', 'dtype', 'device', 'byteOffset']);
+const HANDLE_BYTES = 64;
+const NO_CONTEXT = 201; // what CUDA answers to a handle of the process itself
 
 /**
  * Numbers in the memory of a CUDA device. Every operation over the vocabulary and every loss takes device buffers in place
@@ -46,6 +46,9 @@ const FROM_OPTIONS = new Set(['device', 'dtype']);
  *
  * The memory is freed by `dispose()`, by a `using` declaration or, as a last resort, when the collector finds the object.
  * Transfers go through pinned memory. A buffer belongs to the thread that made it.
+ *
+ * `subarray` gives parts of a buffer, `view` looks at memory that another library of this process owns, `ipcHandle` and
+ * `fromIpc` share memory between processes. None copies, and all are taken wherever a buffer is.
  *
  * @throws SweetError ERR_BACKEND where CUDA cannot be used, with the reason; CudaError ERR_CUDA where a call of it fails.
  * @example
@@ -57,17 +60,21 @@ const FROM_OPTIONS = new Set(['device', 'dtype']);
 export class DeviceBuffer {
   readonly dtype: DeviceDType;
   readonly device: number;
+  /** What it is a part of; it lives as long as that. */
+  readonly parent: DeviceBuffer | undefined;
+  /** Of a view with a stream, that stream. */
+  readonly stream: bigint | undefined;
+  readonly #imported: boolean;
   #length: number;
   #disposed = false;
 
   /** Of length `length`, its numbers not yet set. */
   static allocate(dtype: DeviceDType, length: number, given: DeviceOption = {}): DeviceBuffer {
     const options = checkOptions('DeviceBuffer.allocate', given, DEVICE_OPTION);
-    const type = oneOf('dtype', dtype, undefined as never, DTYPES);
-    if (type === undefined) throw typeError('ERR_ARG_TYPE', expected('a dtype', 'dtype', dtype));
+    const type = required('dtype', dtype);
     const count = integer('length', length, -1, 0, Number.MAX_SAFE_INTEGER / 8);
     if (count < 0) throw typeError('ERR_ARG_TYPE', expected('a length', 'length', length));
-    return new DeviceBuffer(type, count, deviceOf(options));
+    return DeviceBuffer.#fresh(type, count, deviceOf(options));
   }
 
   /** A copy of a typed array. A Uint16Array needs its `dtype`. */
@@ -84,31 +91,124 @@ export class DeviceBuffer {
     return buffer;
   }
 
-  static #like(call: string, array: unknown, given: FromOptions): DeviceBuffer {
-    const options = checkOptions(call, given, FROM_OPTIONS);
-    return new DeviceBuffer(dtypeOf(array, options.dtype), lengthOf(array as HostArray), deviceOf(options));
+  /**
+   * Looks at device memory that another library of this process owns; nothing is copied and `dispose` frees nothing. The
+   * owner must keep it while the view is in use.
+   *
+   * With a `stream`, every call that gets the view starts on the device after what that stream has been given so far, and
+   * nobody waits on the host for it. The call itself has ended when it returns, so whatever the stream is given later comes
+   * after it. Without a stream the owner must have waited for its own work (cudaStreamSynchronize), the default stream's too.
+   *
+   * The address is checked with the driver: every byte must be memory of that device. A stream's handle cannot be checked.
+   *
+   * @param memory.ptr the address; memory.byteLength, a multiple of the element's bytes; memory.dtype; memory.device.
+   * @param options.stream the handle of the owner's stream; 0n is the default stream. It must live as long as the view.
+   * @throws RangeError ERR_DEVICE where the address is no memory of the device, ERR_ARG_VALUE where it does not fit the
+   * dtype or the memory ends before.
+   * @example
+   * const view = DeviceBuffer.view({ ptr, byteLength: 4 * N * V, dtype: 'float32' }, { stream });
+   * criticUpdate({ ...batch, logits: view, out: { gradLogits: view } });
+   */
+  static view(given: ForeignMemory, options: ViewOptions = {}): DeviceBuffer {
+    const memory = checkOptions('DeviceBuffer.view', given, FOREIGN_MEMORY);
+    const { stream } = checkOptions('the options of DeviceBuffer.view', options, VIEW_OPTIONS);
+    const shape = shapeOf(memory);
+    const ptr = address('ptr', memory.ptr, 1n);
+    const bytes = STORAGE[shape.dtype][1];
+    if (ptr % BigInt(bytes) !== 0n) throw rangeError('ERR_ARG_VALUE', expected(multipleOf(shape), 'ptr', ptr));
+    if (stream !== undefined) address('stream', stream, 0n);
+    const settle = (cuda: Cuda, buffer: DeviceBuffer) => {
+      checkMemory(cuda, ptr, memory.byteLength, shape.device);
+      return cuda.view(buffer, ptr, shape.length, bytes, shape.device);
+    };
+    return new DeviceBuffer(shape, settle, { stream });
   }
 
-  private constructor(dtype: DeviceDType, length: number, device: number) {
+  /**
+   * Opens memory that another process allocated with cudaMalloc, PyTorch's among them; nothing is copied. `dispose` closes
+   * it, and the other process must keep it until then. A handle may be opened several times.
+   *
+   * No order is kept between processes: let the other one wait for its own work before it tells this one, which is done
+   * with its work when a call returns. The whole allocation is mapped, its neighbours in it included.
+   *
+   * @param memory what `ipcHandle()` gave in the other process. Of a PyTorch tensor `t`, handle and byteOffset are the second
+   * and fourth of `t.untyped_storage()._share_cuda_()` (newer versions put two bytes before the handle, which are to be left
+   * out), the offset plus `t.storage_offset() * t.element_size()`.
+   * @throws SweetError ERR_IPC for a handle of this process; CudaError ERR_CUDA where it cannot be opened; RangeError
+   * ERR_ARG_VALUE where its memory ends before.
+   * @see cudaIpcOpenMemHandle.
+   * @example
+   * const weight = DeviceBuffer.fromIpc({ handle, byteLength: 2 * V * H, dtype: 'bfloat16', byteOffset: 512 });
+   */
+  static fromIpc(given: IpcMemory): DeviceBuffer {
+    const memory = checkOptions('DeviceBuffer.fromIpc', given, IPC_MEMORY);
+    if (isOnDevice(memory.handle)) throw typeError('ERR_ARG_TYPE', expected('Uint8Array', 'handle', memory.handle));
+    const handle = typedArray('handle', memory.handle, ['Uint8Array'], HANDLE_BYTES);
+    const shape = shapeOf(memory);
+    const bytes = STORAGE[shape.dtype][1];
+    const byteOffset = integer('byteOffset', memory.byteOffset, 0, 0, MOST_BYTES);
+    if (byteOffset % bytes !== 0) {
+      throw rangeError('ERR_ARG_VALUE', expected(multipleOf(shape), 'byteOffset', byteOffset));
+    }
+    const settle = (cuda: Cuda, buffer: DeviceBuffer) => {
+      const fault = cuda.openShared(buffer, handle, byteOffset, shape.length, bytes, shape.device);
+      if (fault?.code !== 'device' || fault.value !== NO_CONTEXT) return fault;
+      const rule = 'Expected a handle of another process but received one of this process: use the buffer itself';
+      throw new SweetError('ERR_IPC', `${rule}, or subarray() of it`);
+    };
+    const buffer = new DeviceBuffer(shape, settle, { imported: true });
+    try {
+      checkShared(cudaOn(shape.device), buffer, byteOffset);
+    } catch (error) {
+      buffer.dispose();
+      throw error;
+    }
+    return buffer;
+  }
+
+  static #like(call: string, array: unknown, given: FromOptions): DeviceBuffer {
+    const options = checkOptions(call, given, FROM_OPTIONS);
+    return DeviceBuffer.#fresh(dtypeOf(array, options.dtype), lengthOf(array as HostArray), deviceOf(options));
+  }
+
+  static #fresh(dtype: DeviceDType, length: number, device: number): DeviceBuffer {
+    const bytes = STORAGE[dtype][1];
+    return new DeviceBuffer({ dtype, length, device }, (cuda, buffer) => cuda.allocate(buffer, length, bytes, device));
+  }
+
+  /** `settle` gives the object its memory. */
+  private constructor(
+    { dtype, length, device }: Shape,
+    settle: (cuda: Cuda, buffer: DeviceBuffer) => Fault | undefined,
+    from: { parent?: DeviceBuffer; stream?: bigint | undefined; imported?: boolean } = {},
+  ) {
     this.dtype = dtype;
     this.device = device;
+    this.parent = from.parent;
+    this.stream = from.stream;
+    this.#imported = from.imported ?? false;
     this.#length = length;
-    check(cudaOn(device).allocate(this, length, STORAGE[dtype][1], device));
+    check(settle(cudaOn(device), this));
   }
 
   /** Elements; 0 once it is disposed. */
   get length(): number {
-    return this.#length;
+    return this.disposed ? 0 : this.#length;
   }
 
   /** 0 once it is disposed. */
   get byteLength(): number {
-    return this.#length * STORAGE[this.dtype][1];
+    return this.length * STORAGE[this.dtype][1];
   }
 
-  /** Whether its memory was given back. */
+  /** Its address on the device, for other libraries; 0n where it has no element or is disposed. */
+  get ptr(): bigint {
+    return this.length === 0 ? 0n : cudaOn(this.device).address(this);
+  }
+
+  /** Whether it, or what it is a part of, was disposed. */
   get disposed(): boolean {
-    return this.#disposed;
+    return this.#disposed || (this.parent?.disposed ?? false);
   }
 
   /** The class of typed array that an operation would take in this buffer's place. */
@@ -116,26 +216,76 @@ export class DeviceBuffer {
     return STORAGE[this.dtype][0].name;
   }
 
+  /**
+   * A part that lies in the same memory: elements from `begin` on, before `end`; below 0 they count from the end, as for
+   * typed arrays. It may be disposed before its parent or not at all, and cannot be used after it.
+   *
+   * @throws RangeError ERR_ARG_VALUE for what lies outside.
+   */
+  subarray(begin = 0, end?: number): DeviceBuffer {
+    this.#checkLive();
+    const { length, dtype, device, stream } = this;
+    const first = position('begin', begin, 0, length);
+    const last = Math.max(position('end', end, length, length), first);
+    const bytes = STORAGE[dtype][1];
+    const settle = (cuda: Cuda, part: DeviceBuffer) => cuda.part(part, this, first * bytes, last - first, bytes);
+    const from = { parent: this, stream, imported: this.#imported };
+    return new DeviceBuffer({ dtype, length: last - first, device }, settle, from);
+  }
+
+  /**
+   * What another process needs to open this memory: `DeviceBuffer.fromIpc` there, or cudaIpcOpenMemHandle. Keep the buffer
+   * until the other process has closed it. That process sees the whole allocation, of which this may be a part.
+   *
+   * @throws SweetError ERR_IPC for memory that another process shares already: pass its handle on; RangeError ERR_ARG_LENGTH
+   * for a buffer without elements; CudaError ERR_CUDA where the memory cannot be shared, like that of cudaMallocAsync.
+   * @see cudaIpcGetMemHandle.
+   * @example
+   * process.send({ ...buffer.ipcHandle() });
+   */
+  ipcHandle(): Required<IpcMemory> & { device: number; byteOffset: number } {
+    this.#checkLive();
+    const { byteLength, dtype, device, ptr } = this;
+    if (byteLength === 0) throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', 'ipcHandle()', this));
+    if (this.#imported) {
+      const rule = 'Expected memory of this process for ipcHandle() but received what another one shares';
+      throw new SweetError('ERR_IPC', `${rule}: pass its own handle on`);
+    }
+    const handle = new Uint8Array(HANDLE_BYTES);
+    const begin = cudaOn(device).share(this, handle);
+    if (typeof begin !== 'bigint') throw errorOf(begin);
+    return { handle, byteLength, dtype, device, byteOffset: Number(ptr - begin) };
+  }
+
   /** A copy on the host: bfloat16 and float16 as their bits in a Uint16Array. */
   toArray(): HostArray {
     const array = this.#hostArray();
-    if (array.length > 0) check(cudaOn(this.device).read(this, array, 0));
+    if (array.length > 0) readInto(array, this, 0);
     return array;
   }
 
   /** The same, on another thread; meanwhile no operation may write the buffer. */
   async toArrayAsync(): Promise<HostArray> {
     const array = this.#hostArray();
-    if (array.length > 0) check(await cudaOn(this.device).readAsync(this, array));
+    if (array.length > 0) check(await following(this).readAsync(this, array));
     return array;
   }
 
   #hostArray(): HostArray {
-    if (this.#disposed) throw typeError('ERR_DISPOSED', 'Expected a live DeviceBuffer but this one was disposed');
-    return new STORAGE[this.dtype][0](this.#length);
+    this.#checkLive();
+    return new STORAGE[this.dtype][0](this.length);
   }
 
-  /** Frees the memory; a transfer that is under way ends first. Again is no error. */
+  #checkLive(): void {
+    if (!this.disposed) return;
+    const which = this.parent?.disposed ? 'the one that this is a part of' : 'this one';
+    throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer but ${which} was disposed`);
+  }
+
+  /**
+   * Frees the memory, closes it if it is another process's, and only forgets it if it is somebody else's or a part; a
+   * transfer that is under way ends first. Again is no error.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -149,32 +299,11 @@ export class DeviceBuffer {
   }
 }
 
-function deviceOf(options: DeviceOption): number {
-  return integer('device', options.device, 0, 0, deviceCount() - 1);
-}
-
-function dtypeOf(array: unknown, dtype: unknown): DeviceDType {
-  const name = classOf(array);
-  const fits = DTYPES.filter((each) => STORAGE[each][0].name === name);
-  if (name === 'Float16Array') fits.push('float16');
-  if (!ArrayBuffer.isView(array) || fits.length === 0) {
-    const classes = [...new Set(DTYPES.map((each) => STORAGE[each][0].name))];
-    throw typeError('ERR_ARG_TYPE', expected(`${classes.join(', ')} or Float16Array`, 'array', array));
-  }
-  if (name !== 'Float16Array') typedArray('array', array, [name as 'Uint8Array']);
-  if (dtype === undefined && fits.length === 1) return fits[0] as DeviceDType;
-  const rule = fits.map((fit) => `'${fit}'`).join(' or ');
-  if (typeof dtype !== 'string' || !fits.includes(dtype as DeviceDType)) {
-    throw typeError('ERR_ARG_TYPE', expected(`${rule}, since array is a ${name},`, 'dtype', dtype));
-  }
-  return dtype as DeviceDType;
-}
-
 /** The last element of offsets, wherever they are. */
 export function lastOf(offsets: Int32Array): number {
   if (!isOnDevice(offsets)) return offsets[lengthOf(offsets) - 1] as number;
   const last = new Int32Array(1);
-  check(cudaOn(offsets.device).read(offsets, last, offsets.byteLength - last.byteLength));
+  readInto(last, offsets, offsets.byteLength - last.byteLength);
   return last[0] as number;
 }
 

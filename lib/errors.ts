@@ -101,7 +101,7 @@ export function check(fault: Fault | undefined): void {
   if (fault !== undefined) throw errorOf(fault);
 }
 
-function errorOf(fault: Fault): Error {
+export function errorOf(fault: Fault): Error {
   const { code, index, value } = fault;
   switch (code) {
     case 'label':

@@ -9,7 +9,14 @@ export {
 } from './check-grad.js';
 export { type CheckLogpsOptions, checkLogps, type LogpsReport, type LogpsSuspicion } from './check-logps.js';
 export { type CriticUpdateOptions, criticUpdate, criticUpdateAsync } from './critic-update.js';
-export { DeviceBuffer, type DeviceDType, type HostArray, type OnDevice } from './device.js';
+export { DeviceBuffer, type OnDevice } from './device.js';
+export type {
+  DeviceDType,
+  ForeignMemory,
+  HostArray,
+  IpcMemory,
+  ViewOptions,
+} from './device-memory.js';
 export type { DType, FloatArray, HalfArray } from './dtypes.js';
 export { CudaError, SweetError } from './errors.js';
 export type { LinearGradients, LinearHead, LogitsHead } from './head.js';

@@ -1,7 +1,7 @@
 // Where the arrays of a call are, all on the host or all on one device, and the native code that works there.
 import { isOnDevice } from './checks.js';
-import { cudaOn } from './cuda.js';
-import { expected, rangeError, typeError } from './errors.js';
+import { type Cuda, cudaOn } from './cuda.js';
+import { check, expected, rangeError, typeError } from './errors.js';
 import { type Native, native } from './native.js';
 
 /** An array of a call by its argument's name. */
@@ -13,8 +13,19 @@ export function nativeFor(arrays: readonly Named[], more: readonly Named[] = [])
   const device = isOnDevice(array) ? array.device : undefined;
   for (const named of arrays) checkPlace(named, first, device);
   for (const named of more) checkPlace(named, first, device);
+  if (device === undefined) return native;
+  const cuda = cudaOn(device);
+  followStreams(cuda, [...arrays, ...more]);
   // The operations that run on devices have the same signatures there.
-  return device === undefined ? native : (cudaOn(device) as unknown as Native);
+  return cuda as unknown as Native;
+}
+
+/** The call starts after what the arrays' own streams have been given so far. */
+function followStreams(cuda: Cuda, arrays: readonly Named[]): void {
+  const streams = arrays.map(([, array]) => (isOnDevice(array) ? array.stream : undefined));
+  for (const stream of new Set(streams)) {
+    if (stream !== undefined) check(cuda.follow(stream));
+  }
 }
 
 function checkPlace([name, array]: Named, first: string, device: number | undefined): void {

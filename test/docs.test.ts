@@ -26,9 +26,10 @@ const RUN_BY: Record<string, [file: string, text: string]> = {
   'bun add sweet-rl': ['test/install/run.js', "command: 'bun', add: ['add', file]"],
   'npx sweet-rl info': ['test/install/run.js', "'sweet-rl', 'info'"],
   'npx sweet-rl build': ['test/install/run.js', "'build']"],
-  'node examples/adapters/jax.js': ['test/examples.test.ts', "'jax.js'"],
-  'node examples/adapters/tfjs.js': ['test/examples.test.ts', "'tfjs.js'"],
-  'node examples/adapters/shm.js': ['test/examples.test.ts', "'shm.js'"],
+  'node examples/adapters/jax.js': ['test/examples.test.ts', "'adapters/jax.js'"],
+  'node examples/adapters/tfjs.js': ['test/examples.test.ts', "'adapters/tfjs.js'"],
+  'node examples/adapters/shm.js': ['test/examples.test.ts', "'adapters/shm.js'"],
+  'node examples/pytorch/main.js': ['test/examples.test.ts', "'pytorch/main.js'"],
 };
 
 const project = installedProject({ addon: true });

@@ -1,29 +1,39 @@
-/** The adapters' examples: a small transformer in three frameworks, trained by the same loss for 50 steps. */
+/** The examples: a small transformer in four frameworks, trained by the same loss for 50 steps. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ADAPTERS, loadTensorflow } from './helpers/tensorflow.ts';
+import { ROOT } from './helpers/processes.ts';
+import { loadTensorflow } from './helpers/tensorflow.ts';
 
-const pythons = ['python3', '/usr/bin/python3'];
-const python = pythons.find((name) => spawnSync(name, ['-c', 'import numpy']).status === 0);
-const needsPython = process.platform === 'linux' && (python !== undefined || Boolean(process.env.CI));
+const linux = process.platform === 'linux';
 
-const EXAMPLES: [string, boolean][] = [
-  ['jax.js', true],
-  ['tfjs.js', (await loadTensorflow()) !== undefined],
-  ['shm.js', needsPython],
+/** A Python that has the module; CI has one for each. */
+function pythonWith(module: string): string | undefined {
+  const found = ['python3', '/usr/bin/python3'].find(
+    (name) => spawnSync(name, ['-c', `import ${module}`]).status === 0,
+  );
+  return found ?? (process.env.CI ? 'python3' : undefined);
+}
+const [numpy, torch] = linux ? [pythonWith('numpy'), pythonWith('torch')] : [];
+
+const EXAMPLES: [file: string, there: boolean, python?: string | undefined][] = [
+  ['adapters/jax.js', true],
+  ['adapters/tfjs.js', (await loadTensorflow()) !== undefined],
+  ['adapters/shm.js', numpy !== undefined, numpy],
+  ['pytorch/main.js', torch !== undefined, torch],
 ];
 
-/** The loss of each step, as the program prints it. */
-function losses(example: string): number[] {
+function printed(example: string, python: string | undefined): string {
+  const file = join(ROOT, 'examples', example);
   const env = { ...process.env, PYTHON: python };
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(ADAPTERS, example)], { encoding: 'utf8', env });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8', env });
   if (status !== 0) throw new Error(`${example} ended with ${status}:\n${stderr}`);
-  return [...stdout.matchAll(/^step +\d+ {2}loss (\d\.\d{4})/gm)].map(([, loss]) => Number(loss));
+  return stdout;
 }
 
-describe.each(EXAMPLES.filter(([, there]) => there))('examples/adapters/%s', (example) => {
-  const curve = losses(example);
+describe.each(EXAMPLES.filter(([, there]) => there))('examples/%s', (example, _there, python) => {
+  const text = printed(example, python);
+  const curve = [...text.matchAll(/^step +\d+ {2}loss (\d\.\d{4})/gm)].map(([, loss]) => Number(loss));
 
   it('trains for 50 steps with falling loss', () => {
     expect(curve).toHaveLength(50);
@@ -33,7 +43,16 @@ describe.each(EXAMPLES.filter(([, there]) => there))('examples/adapters/%s', (ex
   });
 
   it('goes the way of the others', () => {
-    const known = [0.2709, 0.0641, 0.0169]; // steps 10, 25 and 50, to which all three come
+    const known = [0.2709, 0.0641, 0.0169]; // steps 10, 25 and 50, to which all come
     for (const [i, step] of [10, 25, 50].entries()) expect(Math.abs(curve[step - 1]! - known[i]!)).toBeLessThan(0.002);
+  });
+
+  if (example !== 'pytorch/main.js') return;
+
+  it('has the gradients of autograd, on the first step and the last', () => {
+    const line = /autograd: loss (\S+), gradients differ by (\S+) \(hidden\) and (\S+) \(weight\)/g;
+    const checks = [...text.matchAll(line)].map(([, ...numbers]) => numbers.map(Number));
+    expect(checks.map(([loss]) => loss)).toEqual([curve[0], curve[49]]);
+    for (const [, ofHidden, ofWeight] of checks) expect(Math.max(ofHidden!, ofWeight!)).toBeLessThan(1e-5);
   });
 });

@@ -54,3 +54,16 @@ it('gives results their types', () => {
   expectTypeOf(sweetRl.threads).returns.toEqualTypeOf<number>();
   expectTypeOf<sweetRl.SweetError>().toExtend<Error & { code: string }>();
 });
+
+it("takes another process's memory as it is given, and addresses only as bigints", () => {
+  const open = (buffer: sweetRl.DeviceBuffer) => sweetRl.DeviceBuffer.fromIpc(buffer.ipcHandle());
+  expectTypeOf(open).returns.toEqualTypeOf<sweetRl.DeviceBuffer>();
+  expectTypeOf<sweetRl.DeviceBuffer['ipcHandle']>().returns.toHaveProperty('byteOffset').toEqualTypeOf<number>();
+  const calls = () => {
+    // @ts-expect-error: an address is a bigint
+    sweetRl.DeviceBuffer.view({ ptr: 4096, byteLength: 4, dtype: 'float32' });
+    // @ts-expect-error: a stream's handle is a bigint
+    sweetRl.DeviceBuffer.view({ ptr: 4096n, byteLength: 4, dtype: 'float32' }, { stream: 0 });
+  };
+  expectTypeOf(calls).toBeFunction();
+});

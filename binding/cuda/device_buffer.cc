@@ -1,5 +1,7 @@
 #include "device_buffer.h"
 
+#include <cstring>
+#include <memory>
 #include <vector>
 
 #include "../../native/device_memory.h"
@@ -9,32 +11,49 @@ namespace sweet {
 
 namespace {
 
-/** Wrapped in a DeviceBuffer. Only the thread of its environment touches it. */
-struct Memory {
-  void* data;
-  int64_t bytes, length;
+enum class Owner { us, somebody, another_process };
+
+/** What a buffer and its views lie in. Only the thread of its environment touches it. */
+struct Allocation {
+  void* begin;
+  int64_t bytes;
   int device;
-  int transfers;  // under way on other threads
-  int calls;      // that hold it while they run later
-  bool disposed;  // to be freed when these are done
+  Owner owner;
+  int transfers = 0;      // under way on other threads
+  int calls = 0;          // that hold it while they run later
+  bool disposed = false;  // to be freed when these are done
+};
+
+/** Wrapped in a DeviceBuffer. */
+struct Memory {
+  std::shared_ptr<Allocation> allocation;
+  char* data;
+  int64_t bytes, length;
+  bool is_view;  // does not end the allocation
 };
 
 constexpr napi_type_tag kTag = {0x8c5b1f7d2f3a4e61, 0xb0a4d4c2971e6f35};
 
-void free_memory(napi_env env, Memory* memory) {
-  if (memory->transfers > 0 || memory->calls > 0) return;
-  int64_t total = 0;
-  napi_adjust_external_memory(env, -memory->bytes, &total);
-  device::release(memory->data);
-  memory->data = nullptr;
-  memory->bytes = memory->length = 0;
+void free_memory(napi_env env, Allocation* allocation) {
+  if (allocation->transfers > 0 || allocation->calls > 0 || !allocation->begin) return;
+  if (allocation->owner == Owner::us) {
+    int64_t total = 0;
+    napi_adjust_external_memory(env, -allocation->bytes, &total);
+    device::release(allocation->begin);
+  } else if (allocation->owner == Owner::another_process && device::use(allocation->device).ok()) {
+    device::close_shared(allocation->begin);
+  }
+  allocation->begin = nullptr;
 }
 
 /** The last resort: the collector found the object, or its environment ends. */
 void finalize(napi_env env, void* data, void*) {
   Memory* const memory = static_cast<Memory*>(data);
-  memory->calls = 0;  // they ended with their environment, before it came here
-  if (memory->bytes > 0) free_memory(env, memory);
+  if (!memory->is_view) {
+    memory->allocation->calls = 0;  // they ended with their environment, before it came here
+    memory->allocation->disposed = true;
+    free_memory(env, memory->allocation.get());
+  }
   delete memory;
 }
 
@@ -45,6 +64,23 @@ Memory* memory_of(napi_env env, napi_value value) {
   if (napi_check_object_type_tag(env, value, &kTag, &ours) != napi_ok || !ours) return nullptr;
   void* data = nullptr;
   return napi_unwrap(env, value, &data) == napi_ok ? static_cast<Memory*>(data) : nullptr;
+}
+
+/** Makes the object a buffer. An exception is pending where that fails: the environment ends. */
+void wrap(napi_env env, napi_value object, Memory memory) {
+  Memory* const wrapped = new Memory(std::move(memory));
+  if (napi_wrap(env, object, wrapped, finalize, nullptr, nullptr) == napi_ok) napi_type_tag_object(env, object, &kTag);
+}
+
+uint64_t unsigned_of(napi_env env, napi_value value) {
+  uint64_t bits = 0;
+  bool lossless = false;
+  napi_get_value_bigint_uint64(env, value, &bits, &lossless);
+  return bits;
+}
+
+Napi::BigInt address_of(Napi::Env env, const void* data) {
+  return Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(data)));
 }
 
 /** The bytes of a typed array. */
@@ -70,25 +106,25 @@ class Transfer : public Napi::AsyncWorker {
       : Napi::AsyncWorker(info.Env(), "sweet_rl_transfer"),
         promise_(Napi::Promise::Deferred::New(info.Env())),
         buffer_(Napi::Persistent(info[0].As<Napi::Object>())),
-        memory_(memory),
-        device_(memory->device),
+        allocation_(memory->allocation),
+        device_(allocation_->device),
         data_(memory->data) {
-    memory->transfers++;
+    allocation_->transfers++;
   }
 
   Napi::Promise promise() const { return promise_.Promise(); }
 
  protected:
   void OnOK() override {
-    memory_->transfers--;
-    if (memory_->disposed) free_memory(Env(), memory_);
+    allocation_->transfers--;
+    if (allocation_->disposed) free_memory(Env(), allocation_.get());
     promise_.Resolve(answer(Env(), status_));
   }
 
   Napi::Promise::Deferred promise_;
   Napi::ObjectReference buffer_;
-  Memory* const memory_;
-  const int device_;  // for Execute: by then an environment that ended may have let go of memory_
+  const std::shared_ptr<Allocation> allocation_;
+  const int device_;
   void* const data_;
   Status status_;
 };
@@ -168,14 +204,91 @@ Napi::Value bind_allocate(const Napi::CallbackInfo& info) {
   Status status = device::use(device);
   if (status.ok()) status = device::allocate(bytes, &data);
   if (!status.ok()) return answer(env, status);
-  Memory* const memory = new Memory{data, bytes, length, device, 0, 0, false};
-  if (napi_wrap(env, object, memory, finalize, nullptr, nullptr) != napi_ok ||
-      napi_type_tag_object(env, object, &kTag) != napi_ok) {
-    return env.Undefined();  // an exception is pending: the environment ends
-  }
+  const auto allocation = std::make_shared<Allocation>(Allocation{data, bytes, device, Owner::us});
+  wrap(env, object, {allocation, static_cast<char*>(data), bytes, length, false});
   int64_t total = 0;
   napi_adjust_external_memory(env, bytes, &total);
   return env.Undefined();
+}
+
+/** object, address, length, bytes of an element, device */
+Napi::Value bind_view(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Args args(info);
+  const napi_value object = args.object();
+  char* const data = reinterpret_cast<char*>(static_cast<uintptr_t>(unsigned_of(env, args.object())));
+  const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
+  const int device = static_cast<int>(args.number());
+  wrap(env, object,
+       {std::make_shared<Allocation>(Allocation{data, bytes, device, Owner::somebody}), data, bytes, length, false});
+  return env.Undefined();
+}
+
+/** object, the buffer that it lies in, its first byte there, length, bytes of an element */
+Napi::Value bind_part(const Napi::CallbackInfo& info) {
+  Args args(info);
+  const napi_value object = args.object();
+  const Memory* const whole = memory_of(info.Env(), args.object());
+  char* const data = whole->data + static_cast<int64_t>(args.number());
+  const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
+  wrap(info.Env(), object, {whole->allocation, data, bytes, length, true});
+  return info.Env().Undefined();
+}
+
+/** object, another process's handle, the first byte, length, bytes of an element, device */
+Napi::Value bind_open_shared(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Args args(info);
+  const napi_value object = args.object();
+  const Bytes handle(env, args.object());
+  const int64_t offset = static_cast<int64_t>(args.number());
+  const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
+  const int device = static_cast<int>(args.number());
+  void* begin = nullptr;
+  Status status = device::use(device);
+  if (status.ok()) status = device::open_shared(reinterpret_cast<unsigned char*>(handle.data), &begin);
+  if (!status.ok()) return answer(env, status);
+  wrap(env, object,
+       {std::make_shared<Allocation>(Allocation{begin, offset + bytes, device, Owner::another_process}),
+        static_cast<char*>(begin) + offset, bytes, length, false});
+  return env.Undefined();
+}
+
+/** object, 64 bytes that get the handle; the answer is a fault or where the handle's memory begins. */
+Napi::Value bind_share(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Memory* const memory = memory_of(env, info[0]);
+  const Bytes handle(env, info[1]);
+  device::Location location;
+  Status status = device::locate(memory->data, &location);
+  if (status.ok()) status = device::share(location.begin, reinterpret_cast<unsigned char*>(handle.data));
+  if (!status.ok()) return answer(env, status);
+  return address_of(env, location.begin);
+}
+
+/** address; the answer is a fault or { kind, device, begin, bytes }. */
+Napi::Value bind_locate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const void* const address = reinterpret_cast<void*>(static_cast<uintptr_t>(unsigned_of(env, info[0])));
+  device::Location location;
+  if (const Status status = device::locate(address, &location); !status.ok()) return answer(env, status);
+  static const char* const kinds[] = {"none", "host", "device"};
+  Napi::Object answer = Napi::Object::New(env);
+  answer.Set("kind", kinds[static_cast<int>(location.kind)]);
+  answer.Set("device", location.device);
+  answer.Set("begin", address_of(env, location.begin));
+  answer.Set("bytes", static_cast<double>(location.bytes));
+  return answer;
+}
+
+/** object */
+Napi::Value bind_address(const Napi::CallbackInfo& info) {
+  return address_of(info.Env(), memory_of(info.Env(), info[0])->data);
+}
+
+/** the handle of a foreign stream */
+Napi::Value bind_follow(const Napi::CallbackInfo& info) {
+  return answer(info.Env(), device::follow(unsigned_of(info.Env(), info[0])));
 }
 
 Napi::Value bind_set_zero(const Napi::CallbackInfo& info) {
@@ -185,23 +298,25 @@ Napi::Value bind_set_zero(const Napi::CallbackInfo& info) {
 
 Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
   Memory* const memory = memory_of(info.Env(), info[0]);
-  if (memory && !memory->disposed) {
-    memory->disposed = true;
-    free_memory(info.Env(), memory);
+  if (!memory) return info.Env().Undefined();
+  memory->bytes = memory->length = 0;
+  if (!memory->is_view) {
+    memory->allocation->disposed = true;
+    free_memory(info.Env(), memory->allocation.get());
   }
   return info.Env().Undefined();
 }
 
 /** Disposed or not, the memory stays until it is let go of as often as it was held. */
 Napi::Value bind_hold(const Napi::CallbackInfo& info) {
-  memory_of(info.Env(), info[0])->calls++;
+  memory_of(info.Env(), info[0])->allocation->calls++;
   return info.Env().Undefined();
 }
 
 Napi::Value bind_let_go(const Napi::CallbackInfo& info) {
-  Memory* const memory = memory_of(info.Env(), info[0]);
-  memory->calls--;
-  if (memory->disposed) free_memory(info.Env(), memory);
+  Allocation* const allocation = memory_of(info.Env(), info[0])->allocation.get();
+  allocation->calls--;
+  if (allocation->disposed) free_memory(info.Env(), allocation);
   return info.Env().Undefined();
 }
 
@@ -209,15 +324,15 @@ Napi::Value bind_let_go(const Napi::CallbackInfo& info) {
 Napi::Value bind_write(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
   const Bytes host(info.Env(), info[1]);
-  return answer(info.Env(), device::write(memory->device, memory->data, host.data, host.count));
+  return answer(info.Env(), device::write(memory->allocation->device, memory->data, host.data, host.count));
 }
 
 /** object, typed array, from which byte */
 Napi::Value bind_read(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
   const Bytes host(info.Env(), info[1]);
-  const char* const from = static_cast<const char*>(memory->data) + info[2].As<Napi::Number>().Int64Value();
-  return answer(info.Env(), device::read(memory->device, from, host.data, host.count));
+  const char* const from = memory->data + info[2].As<Napi::Number>().Int64Value();
+  return answer(info.Env(), device::read(memory->allocation->device, from, host.data, host.count));
 }
 
 Napi::Value bind_write_async(const Napi::CallbackInfo& info) { return start<WriteTransfer>(info); }

@@ -8,6 +8,13 @@ namespace sweet {
 Napi::Value bind_devices(const Napi::CallbackInfo& info);
 Napi::Value bind_use_device(const Napi::CallbackInfo& info);
 Napi::Value bind_allocate(const Napi::CallbackInfo& info);
+Napi::Value bind_view(const Napi::CallbackInfo& info);
+Napi::Value bind_part(const Napi::CallbackInfo& info);
+Napi::Value bind_open_shared(const Napi::CallbackInfo& info);
+Napi::Value bind_share(const Napi::CallbackInfo& info);
+Napi::Value bind_locate(const Napi::CallbackInfo& info);
+Napi::Value bind_address(const Napi::CallbackInfo& info);
+Napi::Value bind_follow(const Napi::CallbackInfo& info);
 Napi::Value bind_set_zero(const Napi::CallbackInfo& info);
 Napi::Value bind_dispose(const Napi::CallbackInfo& info);
 Napi::Value bind_hold(const Napi::CallbackInfo& info);

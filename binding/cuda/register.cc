@@ -14,7 +14,7 @@ std::atomic<int> environments{0};
 
 void end_of_environment() {
   device::end_thread();
-  if (--environments == 0) device::end_copies();
+  if (--environments == 0) device::end_process();
 }
 
 }  // namespace
@@ -37,6 +37,13 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   add("devices", bind_devices);
   add("useDevice", bind_use_device);
   add("allocate", bind_allocate);
+  add("view", bind_view);
+  add("part", bind_part);
+  add("openShared", bind_open_shared);
+  add("share", bind_share);
+  add("locate", bind_locate);
+  add("address", bind_address);
+  add("follow", bind_follow);
   add("setZero", bind_set_zero);
   add("dispose", bind_dispose);
   add("write", bind_write);

@@ -1,4 +1,4 @@
-// What the three examples train on: pairs of dialogues in which a good agent repeats the person's words backwards and a bad
+// What these examples and ../pytorch train on: pairs of dialogues in which a good agent repeats the person's words backwards and a bad
 // one does not, and the first parameters of a small transformer, as plain arrays.
 import { packTurns } from 'sweet-rl';
 

@@ -1,5 +1,7 @@
 #include "../device_memory.h"
 
+#include <cuda.h>
+
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -52,6 +54,9 @@ Status by_pages(int device, int64_t bytes, Start start, Finish finish) {
   Status status = use(device);
   if (status.ok()) status = take_staging(device, &staging);
   if (!status.ok()) return status;
+  for (const Stream& half : staging.halves) {
+    if (status.ok()) status = wait_at_gate(half.handle);
+  }
 
   const auto size_at = [&](int64_t at) { return static_cast<size_t>(std::min(kStagingBytes, bytes - at)); };
   const int64_t pages = (bytes + kStagingBytes - 1) / kStagingBytes;
@@ -71,6 +76,25 @@ Status by_pages(int device, int64_t bytes, Start start, Finish finish) {
   const std::lock_guard<std::mutex> lock(staging_lock);
   idle_staging.push_back(staging);
   return status;
+}
+
+// Of the driver alone: the runtime tells no allocation's size. Asked for by name, so that nothing is linked with the
+// driver.
+Status address_range(CUdeviceptr address, Location* location) {
+  using Function = CUresult (*)(CUdeviceptr*, size_t*, CUdeviceptr);
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result;
+  cudaError_t error =
+      cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &found, 3020, cudaEnableDefault, &result);
+  if (error == cudaSuccess && !found) error = cudaErrorSymbolNotFound;
+  if (error != cudaSuccess) return status_of(error, "cudaGetDriverEntryPointByVersion");
+  CUdeviceptr begin = 0;
+  size_t bytes = 0;
+  // The two libraries number their errors alike.
+  const CUresult answer = reinterpret_cast<Function>(found)(&begin, &bytes, address);
+  location->begin = reinterpret_cast<const char*>(begin);
+  location->bytes = static_cast<int64_t>(bytes);
+  return status_of(static_cast<cudaError_t>(answer), "cuMemGetAddressRange");
 }
 
 }  // namespace
@@ -110,6 +134,37 @@ Status set_zero(void* memory, int64_t bytes) {
   return status_of(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream->handle), "cudaMemsetAsync");
 }
 
+Status follow(uint64_t stream) { return put_before_gate(reinterpret_cast<cudaStream_t>(stream)); }
+
+Status locate(const void* address, Location* location) {
+  *location = {};
+  cudaPointerAttributes attributes{};
+  const cudaError_t error = cudaPointerGetAttributes(&attributes, address);
+  if (error != cudaSuccess) return status_of(error, "cudaPointerGetAttributes");
+  if (attributes.type == cudaMemoryTypeUnregistered) return {};
+  location->kind = attributes.type == cudaMemoryTypeDevice ? Kind::device : Kind::host;
+  location->device = attributes.device;
+  if (location->kind != Kind::device) return {};
+  return address_range(reinterpret_cast<CUdeviceptr>(address), location);
+}
+
+Status share(const void* begin, unsigned char* handle) {
+  cudaIpcMemHandle_t shared;
+  const cudaError_t error = cudaIpcGetMemHandle(&shared, const_cast<void*>(begin));
+  memcpy(handle, &shared, kHandleBytes);
+  return status_of(error, "cudaIpcGetMemHandle");
+}
+
+Status open_shared(const unsigned char* handle, void** begin) {
+  static_assert(sizeof(cudaIpcMemHandle_t) == kHandleBytes);
+  cudaIpcMemHandle_t shared;
+  memcpy(&shared, handle, kHandleBytes);
+  *begin = nullptr;
+  return status_of(cudaIpcOpenMemHandle(begin, shared, cudaIpcMemLazyEnablePeerAccess), "cudaIpcOpenMemHandle");
+}
+
+void close_shared(void* begin) { cudaIpcCloseMemHandle(begin); }
+
 Status finish_thread(int* device) {
   const Status status = status_of(cudaGetDevice(device), "cudaGetDevice");
   if (!status.ok()) return status;
@@ -120,7 +175,8 @@ Status finish_thread(int* device) {
 
 void end_thread() { close_streams(); }
 
-void end_copies() {
+void end_process() {
+  close_gates();
   const std::lock_guard<std::mutex> lock(staging_lock);
   for (const Staging& staging : idle_staging) {
     cudaSetDevice(staging.device);

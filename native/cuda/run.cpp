@@ -5,6 +5,7 @@ namespace cuda {
 
 Run::Run() {
   status_ = stream_of_thread(&stream_);
+  if (status_.ok()) status_ = wait_at_gate(stream_->handle);
   outcome_ = scratch<Outcome>(1);
   // All bits set: no fault, and scalars that are NaN until a kernel writes them.
   if (status_.ok()) note(cudaMemsetAsync(outcome_, 0xff, sizeof(Outcome), stream_->handle), "cudaMemsetAsync");

@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include <mutex>
 #include <vector>
 
 namespace sweet {
@@ -12,6 +13,48 @@ struct Opened {
 };
 
 thread_local std::vector<Opened> opened;
+
+struct Gate {
+  int device;
+  cudaStream_t stream = nullptr;  // waits for one foreign stream after the other
+  cudaEvent_t given = nullptr, open = nullptr;
+};
+
+std::mutex gates_lock;
+std::vector<Gate> gates;
+
+Gate* gate_of(int device) {
+  for (Gate& gate : gates) {
+    if (gate.device == device) return &gate;
+  }
+  return nullptr;
+}
+
+void close_gate(const Gate& gate) {
+  if (gate.open) cudaEventDestroy(gate.open);
+  if (gate.given) cudaEventDestroy(gate.given);
+  if (gate.stream) cudaStreamDestroy(gate.stream);
+}
+
+Status build_gate(int device, Gate** built) {
+  Gate gate{device};
+  const char* operation = "cudaStreamCreate";
+  cudaError_t error = cudaStreamCreateWithFlags(&gate.stream, cudaStreamNonBlocking);
+  for (cudaEvent_t* const event : {&gate.given, &gate.open}) {
+    if (error != cudaSuccess) break;
+    operation = "cudaEventCreate";
+    error = cudaEventCreateWithFlags(event, cudaEventDisableTiming);
+  }
+  if (error != cudaSuccess) {
+    close_gate(gate);
+    return status_of(error, operation);
+  }
+  gates.push_back(gate);
+  *built = &gates.back();
+  return {};
+}
+
+Status current_device(int* device) { return status_of(cudaGetDevice(device), "cudaGetDevice"); }
 
 /** Freed memory stays in the device's pool for the next call instead of going back to the driver at every wait. */
 Status keep_freed_memory(int device) {
@@ -56,7 +99,7 @@ Status wait_for(const Stream& stream) {
 
 Status stream_of_thread(Stream** stream) {
   int device = 0;
-  if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return status_of(error, "cudaGetDevice");
+  if (const Status status = current_device(&device); !status.ok()) return status;
   for (Opened& each : opened) {
     if (each.device != device) continue;
     *stream = &each.stream;
@@ -76,6 +119,39 @@ void close_streams() {
     close_stream(each.stream);
   }
   opened.clear();
+}
+
+Status put_before_gate(cudaStream_t foreign) {
+  int device = 0;
+  if (const Status status = current_device(&device); !status.ok()) return status;
+  const std::lock_guard<std::mutex> lock(gates_lock);
+  Gate* gate = gate_of(device);
+  if (!gate) {
+    if (const Status status = build_gate(device, &gate); !status.ok()) return status;
+  }
+  if (const Status status = status_of(cudaEventRecord(gate->given, foreign), "cudaEventRecord"); !status.ok()) {
+    return status;
+  }
+  const Status status = status_of(cudaStreamWaitEvent(gate->stream, gate->given, 0), "cudaStreamWaitEvent");
+  return status.ok() ? status_of(cudaEventRecord(gate->open, gate->stream), "cudaEventRecord") : status;
+}
+
+Status wait_at_gate(cudaStream_t stream) {
+  const std::lock_guard<std::mutex> lock(gates_lock);
+  if (gates.empty()) return {};
+  int device = 0;
+  if (const Status status = current_device(&device); !status.ok()) return status;
+  const Gate* const gate = gate_of(device);
+  return gate ? status_of(cudaStreamWaitEvent(stream, gate->open, 0), "cudaStreamWaitEvent") : Status{};
+}
+
+void close_gates() {
+  const std::lock_guard<std::mutex> lock(gates_lock);
+  for (const Gate& gate : gates) {
+    cudaSetDevice(gate.device);
+    close_gate(gate);
+  }
+  gates.clear();
 }
 
 }  // namespace cuda

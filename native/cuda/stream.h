@@ -29,5 +29,17 @@ Status wait_for(const Stream& stream);
 Status stream_of_thread(Stream** stream);
 void close_streams();
 
+// A device's gate opens when the work of all foreign streams is done that we were told to follow. One for all threads:
+// a call may be told on one thread and run on another. Whatever reads or writes memory that may be foreign waits there.
+
+/** The gate of this thread's device opens after what `foreign` was given so far. */
+Status put_before_gate(cudaStream_t foreign);
+
+/** What a stream of this thread's device is given next comes behind its gate. The host does not wait. */
+Status wait_at_gate(cudaStream_t stream);
+
+/** Of every device, once no thread uses them any more. */
+void close_gates();
+
 }  // namespace cuda
 }  // namespace sweet

@@ -134,6 +134,29 @@ describe('the end', () => {
   });
 });
 
+describe('a part', () => {
+  it('is read to its end though its parent is disposed meanwhile', async () => {
+    const buffer = DeviceBuffer.from(new Uint8Array(9_000_000).fill(3));
+    const promise = buffer.subarray(1_000_000).toArrayAsync();
+    buffer.dispose();
+    const array = (await promise) as Uint8Array;
+    expect(array.length).toBe(8_000_000);
+    expect(array.every((byte) => byte === 3)).toBe(true);
+  });
+
+  it('keeps its parent from the collector', () => {
+    const program = `
+      import { DeviceBuffer } from 'sweet-rl';
+      const part = (() => DeviceBuffer.from(Float32Array.of(1, 2, 3)).subarray(1))();
+      for (let i = 0; i < 50; i++) {
+        DeviceBuffer.allocate('uint8', 2 ** 24);
+        await new Promise(setImmediate);
+      }
+      console.log(JSON.stringify([...part.toArray()]));`;
+    expect(resultOf(program)).toEqual([2, 3]);
+  });
+});
+
 describe('errors', () => {
   it.each<[string, () => unknown, string, RegExp]>([
     ['no array', () => DeviceBuffer.from('x' as never), 'ERR_ARG_TYPE', /for array but received "x"/],

@@ -7,6 +7,13 @@ interface Emulator {
   report(): string;
   reset(): void;
   liveObjects(): number;
+  /** Another library of this process: memory of a device (below 0: pinned), streams, copies that are put off. */
+  foreignMemory(bytes: number, device: number): bigint;
+  freeForeignMemory(ptr: bigint, pinned: boolean): void;
+  foreignStream(device: number): bigint;
+  endForeignStream(stream: bigint): void;
+  foreignWrite(stream: bigint, ptr: bigint, bytes: Uint8Array): void;
+  foreignRead(stream: bigint, ptr: bigint, bytes: Uint8Array): void;
 }
 
 const path = process.env.SWEET_RL_CUDA;
@@ -16,4 +23,5 @@ if (path === undefined) throw new Error('SWEET_RL_CUDA must name an addon: npm r
 const addon = createRequire(import.meta.url)(path) as Emulator;
 
 export const { failCall, report, reset, liveObjects } = addon;
+export const { foreignMemory, freeForeignMemory, foreignStream, endForeignStream, foreignWrite, foreignRead } = addon;
 export const setSeed = addon.setSeed ?? (() => {});

@@ -52,9 +52,8 @@ async function testKernels() {
   expectOk('times', await run(program('check', 'plain'), ['--time', '--quick']));
 }
 
-/** The JavaScript tests; with seeds, the vectors alone, under each of them. */
-async function testScripts(build, seeds) {
-  const filter = seeds ? ['-t', 'meets the vector'] : [];
+/** The JavaScript tests; with seeds, those that the filter names, under each of them. */
+async function testScripts(build, seeds, filter = []) {
   const env = { ...environment(build), SWEET_EMULATOR_SEEDS: seeds?.join(' ') ?? '1' };
   const result = await run('npx', ['vitest', 'run', '--config', 'test/cuda/vitest.config.ts', ...filter], env);
   expectOk(`JavaScript, ${build}`, result);
@@ -68,6 +67,10 @@ say(`The emulator's own cases under ${count} seeds: how often each fault was fou
 await testEmulator();
 say(`The kernels against float64 under ${count} seeds`);
 await testKernels();
-say('The operations on device buffers: all tests, and the vectors in every build');
-await each([() => testScripts('plain'), ...BUILDS.map((build) => () => testScripts(build, SEEDS))]);
+say('The operations on device buffers: all tests; in every build the vectors, and memory of others');
+await each([
+  () => testScripts('plain'),
+  ...BUILDS.map((build) => () => testScripts(build, SEEDS, ['-t', 'meets the vector'])),
+  ...['asan', 'races'].map((build) => () => testScripts(build, [1], ['foreign-memory'])),
+]);
 end();

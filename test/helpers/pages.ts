@@ -13,7 +13,7 @@ const guide = readdirSync(join(ROOT, 'docs', 'guide'))
   .filter((name) => name.endsWith('.md'))
   .map((name) => `docs/guide/${name}`);
 
-export const PAGES = ['README.md', 'examples/adapters/README.md', ...guide];
+export const PAGES = ['README.md', 'examples/adapters/README.md', 'examples/pytorch/README.md', ...guide];
 
 export function blocksOf(page: string): Block[] {
   const text = readFileSync(join(ROOT, page), 'utf8');

@@ -3,6 +3,8 @@
 //   emulator_test               the names; those of faults start with "fault: "
 //   emulator_test NAME SEED     runs one; 0: the result is right and nothing was reported
 #include <cuda_runtime.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -241,6 +243,81 @@ bool orders_streams_by_events() {
   return results[0] == host[63];
 }
 
+/** Who waits for an event waits for its last record, not for later ones, of whatever stream. */
+bool keeps_records_apart() {
+  cudaStream_t first, second, third;
+  cudaEvent_t event;
+  for (cudaStream_t* const stream : {&first, &second, &third}) cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  const Device<float> x(128);
+  const std::vector<float> host = numbers(128);
+  std::vector<float> results(128);
+  cudaMemcpyAsync(x.data, host.data(), 256, cudaMemcpyHostToDevice, first);
+  cudaEventRecord(event, first);
+  cudaStreamWaitEvent(third, event, 0);
+  cudaMemcpyAsync(x.data + 64, host.data() + 64, 256, cudaMemcpyHostToDevice, second);
+  cudaEventRecord(event, second);
+  cudaStreamWaitEvent(third, event, 0);
+  cudaEventDestroy(event);
+  cudaMemcpyAsync(results.data(), x.data, 512, cudaMemcpyDeviceToHost, third);
+  cudaStreamSynchronize(third);
+  for (const cudaStream_t stream : {first, second, third}) cudaStreamDestroy(stream);
+  return results == host;
+}
+
+/** A child process doubles numbers in the parent's memory. */
+bool shares_memory() {
+  const Device<float> x(64);
+  const std::vector<float> host = numbers(64);
+  cudaMemcpy(x.data, host.data(), 256, cudaMemcpyHostToDevice);
+  cudaIpcMemHandle_t handle;
+  void* opened = nullptr;
+  if (cudaIpcGetMemHandle(&handle, x.data) != cudaSuccess) return false;
+  const unsigned flags = cudaIpcMemLazyEnablePeerAccess;
+  if (cudaIpcOpenMemHandle(&opened, handle, flags) != cudaErrorDeviceUninitialized) return false;
+  cudaGetLastError();
+  const pid_t child = fork();
+  if (child == 0) {
+    std::vector<float> twice(64);
+    void* again = nullptr;
+    bool right = cudaIpcOpenMemHandle(&opened, handle, flags) == cudaSuccess &&
+                 cudaIpcOpenMemHandle(&again, handle, flags) == cudaSuccess && again == opened && opened != x.data &&
+                 cudaFree(opened) == cudaErrorInvalidValue && cudaIpcCloseMemHandle(again) == cudaSuccess;
+    right = right && cudaMemcpy(twice.data(), opened, 256, cudaMemcpyDeviceToHost) == cudaSuccess && twice == host;
+    for (float& number : twice) number *= 2;
+    right = right && cudaMemcpy(opened, twice.data(), 256, cudaMemcpyHostToDevice) == cudaSuccess &&
+            cudaIpcCloseMemHandle(opened) == cudaSuccess && cudaIpcCloseMemHandle(opened) == cudaErrorInvalidValue;
+    _exit(right ? 0 : 1);
+  }
+  int status = 1;
+  waitpid(child, &status, 0);
+  const std::vector<float> results = x.values();
+  for (size_t i = 0; i < 64; i++) {
+    if (results[i] != 2 * host[i]) return false;
+  }
+  return status == 0;
+}
+
+/** A stream that reads what another one has not written yet. */
+bool reads_across_streams(bool waits) {
+  cudaStream_t first, second;
+  cudaEvent_t written;
+  cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking);
+  cudaEventCreate(&written);
+  const Device<float> x(64);
+  std::vector<float> results(64);
+  cudaMemsetAsync(x.data, 0, 256, first);
+  cudaEventRecord(written, first);
+  if (waits) cudaStreamWaitEvent(second, written, 0);
+  cudaMemcpyAsync(results.data(), x.data, 256, cudaMemcpyDeviceToHost, second);
+  cudaStreamSynchronize(second);
+  cudaEventDestroy(written);
+  cudaStreamDestroy(first);
+  cudaStreamDestroy(second);
+  return results[0] == 0;
+}
+
 /** Pinned memory that is read before anybody waited for the copy. */
 bool reads_too_early(bool waits) {
   float* pinned = nullptr;
@@ -319,6 +396,9 @@ const Case kCases[] = {
     {"shapes",
      [] { return results_of(shape_kernel, dim3(3, 2, 2), dim3(4, 3, 5), 1, 720) == std::vector<float>(720, 1); }},
     {"streams and events", orders_streams_by_events},
+    {"records of an event", keeps_records_apart},
+    {"memory of another process", shares_memory},
+    {"a stream that waits for another", [] { return reads_across_streams(true); }},
     {"a copy that is waited for", [] { return reads_too_early(true); }},
     {"planned failures", fails_as_planned},
     {"sticky failures", stays_failed},
@@ -336,6 +416,7 @@ const Case kCases[] = {
     {"fault: a barrier after some returned", [] { return copies_right(returned_kernel, 64); }},
     {"fault: a shuffle with half a warp", [] { return !copies_right(half_a_warp_kernel, 32); }},
     {"fault: a shuffle from a lane outside", [] { return !copies_right(foreign_lane_kernel, 32); }},
+    {"fault: a stream that does not wait for another", [] { return reads_across_streams(false); }},
     {"fault: a copy that is not waited for", [] { return reads_too_early(false); }},
     {"fault: a pointer to the host's memory", wrong_pointer},
     {"fault: memory that was freed", freed_memory},

@@ -1,6 +1,11 @@
 // The CUDA runtime's functions, linked instead of it. Streams put work off until the host waits for it. Memory has
-// exactly the size that was asked for, starts as NaN, and is out of the host's reach (under AddressSanitizer).
+// exactly the size that was asked for, starts as NaN, and is out of the host's reach (under AddressSanitizer). Another
+// process can map it.
+#include <cuda.h>
 #include <cuda_runtime.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -8,7 +13,9 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "control.h"
@@ -25,9 +32,15 @@ struct CUstream_st {
   std::deque<std::function<void()>> work;
 };
 
+/** One record of an event: who waits for it does not wait for a later one. */
+struct Record {
+  CUstream_st* stream;
+  bool done;
+};
+
 struct CUevent_st {
-  CUstream_st* stream = nullptr;
-  bool done = true;
+  int device;
+  std::shared_ptr<Record> last;
 };
 
 namespace emulator {
@@ -63,12 +76,27 @@ cudaError_t answer(cudaError_t error) {
 
 // ── memory
 
+/** What stands in a handle: a file of the process that shares its memory. */
+struct Shared {
+  char mark[8];
+  pid_t process;
+  int file;
+  size_t bytes;
+  uint64_t number;  // of all that this process shared
+};
+constexpr char kMark[8] = "emulate";
+
 struct Allocation {
   size_t bytes;
-  int device;  // or kHost: pinned
+  int device;        // or kHost: pinned
+  size_t pages = 0;  // of cudaMalloc: whole pages, so many bytes, between two that nobody may touch; else of the heap
+  Shared shared{};
+  int opened = 0;  // how often, if it is another process's
 };
 std::map<uintptr_t, Allocation> allocations;
 size_t streams_and_events = 0;
+
+constexpr size_t kPage = 4096;
 
 uintptr_t address_of(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
@@ -85,30 +113,70 @@ bool of_device(const void* pointer, size_t bytes) {
   return allocation && allocation->device != kHost;
 }
 
-cudaError_t allocate(void** out, size_t bytes, int device) {
+void poison([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_poison_memory_region(memory, bytes);
+#endif
+}
+
+void unpoison([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_unpoison_memory_region(memory, bytes);
+#endif
+}
+
+/** From here on it is memory of the device, out of the host's reach. */
+void take_in(void* memory, const Allocation& allocation) {
+  allocations[address_of(memory)] = allocation;
+  if (allocation.device == kHost) return;
+  if (listener) listener->allocated(memory, allocation.bytes);
+  poison(memory, std::max(allocation.bytes, allocation.pages));
+}
+
+size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+/** Pages of a file, or of none: null if there are none to be had. */
+void* map_pages(size_t pages, int file) {
+  char* const all = static_cast<char*>(mmap(nullptr, pages + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (all == MAP_FAILED) return nullptr;
+  const int kind = MAP_FIXED | (file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+  if (mmap(all + kPage, pages, PROT_READ | PROT_WRITE, kind, file, 0) != MAP_FAILED) return all + kPage;
+  munmap(all, pages + 2 * kPage);
+  return nullptr;
+}
+
+cudaError_t allocate(void** out, size_t bytes, int device, bool by_pages) {
   *out = nullptr;
   if (bytes == 0) return cudaSuccess;
-  if (posix_memalign(out, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  const size_t pages = by_pages ? whole_pages(bytes) : 0;
+  if (by_pages) {
+    *out = map_pages(pages, -1);
+  } else if (posix_memalign(out, 256, bytes) != 0) {
+    *out = nullptr;
+  }
+  if (!*out) return cudaErrorMemoryAllocation;
   memset(*out, 0xff, bytes);  // a NaN in every storage type
-  allocations[address_of(*out)] = {bytes, device};
-  if (device == kHost) return cudaSuccess;
-  if (listener) listener->allocated(*out, bytes);
-#ifdef __SANITIZE_ADDRESS__
-  __asan_poison_memory_region(*out, bytes);
-#endif
+  take_in(*out, {bytes, device, pages});
   return cudaSuccess;
+}
+
+void let_go(std::map<uintptr_t, Allocation>::iterator at) {
+  void* const memory = reinterpret_cast<void*>(at->first);
+  const Allocation allocation = at->second;
+  if (listener && allocation.device != kHost) listener->freed(memory);
+  unpoison(memory, std::max(allocation.bytes, allocation.pages));
+  allocations.erase(at);
+  if (allocation.pages == 0) return free(memory);
+  if (allocation.shared.number > 0 && allocation.opened == 0) close(allocation.shared.file);
+  munmap(static_cast<char*>(memory) - kPage, allocation.pages + 2 * kPage);
 }
 
 cudaError_t release(void* memory, bool pinned) {
   if (memory == nullptr) return cudaSuccess;
   const auto at = allocations.find(address_of(memory));
   if (at == allocations.end() || (at->second.device == kHost) != pinned) return cudaErrorInvalidValue;
-  if (listener && !pinned) listener->freed(memory);
-#ifdef __SANITIZE_ADDRESS__
-  __asan_unpoison_memory_region(memory, at->second.bytes);
-#endif
-  allocations.erase(at);
-  free(memory);
+  if (at->second.opened > 0) return cudaErrorInvalidValue;
+  let_go(at);
   return cudaSuccess;
 }
 
@@ -123,15 +191,48 @@ class DeviceAtWork {
 #ifdef __SANITIZE_ADDRESS__
     for (const auto& [address, allocation] : allocations) {
       if (allocation.device == kHost) continue;
-      if (reach) {
-        __asan_unpoison_memory_region(reinterpret_cast<void*>(address), allocation.bytes);
-      } else {
-        __asan_poison_memory_region(reinterpret_cast<void*>(address), allocation.bytes);
-      }
+      void* const memory = reinterpret_cast<void*>(address);
+      reach ? unpoison(memory, allocation.bytes) : poison(memory, allocation.bytes);
     }
 #endif
   }
 };
+
+// ── memory that processes share
+
+uint64_t shared_so_far = 0;
+
+/** The same pages, but of a file that another process can open. */
+cudaError_t move_to_file(uintptr_t address, Allocation& allocation) {
+  void* const memory = reinterpret_cast<void*>(address);
+  const int file = memfd_create("emulated device memory", MFD_CLOEXEC);
+  if (file < 0) return cudaErrorNotSupported;
+  const DeviceAtWork work;
+  const ssize_t written =
+      ftruncate(file, static_cast<off_t>(allocation.pages)) == 0 ? pwrite(file, memory, allocation.bytes, 0) : -1;
+  const int kind = MAP_SHARED | MAP_FIXED;
+  if (written != static_cast<ssize_t>(allocation.bytes) ||
+      mmap(memory, allocation.pages, PROT_READ | PROT_WRITE, kind, file, 0) == MAP_FAILED) {
+    close(file);
+    return cudaErrorNotSupported;
+  }
+  allocation.shared = {{}, getpid(), file, allocation.bytes, ++shared_so_far};
+  memcpy(allocation.shared.mark, kMark, sizeof(kMark));
+  return cudaSuccess;
+}
+
+cudaError_t open_file(const Shared& shared, void** out) {
+  const std::string path = "/proc/" + std::to_string(shared.process) + "/fd/" + std::to_string(shared.file);
+  const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (file < 0) return cudaErrorMapBufferObjectFailed;
+  const size_t pages = whole_pages(shared.bytes);
+  *out = map_pages(pages, file);
+  close(file);
+  if (!*out) return cudaErrorMapBufferObjectFailed;
+  take_in(*out, {shared.bytes, current_device, pages, shared, 1});
+  if (listener) listener->written(*out, shared.bytes);
+  return cudaSuccess;
+}
 
 void copy(void* to, const void* from, size_t bytes) {
   const DeviceAtWork work;
@@ -187,8 +288,9 @@ void put(CUstream_st& stream, std::function<void()> work) {
   stream.work.push_back(std::move(work));
 }
 
-void wait_for(const CUevent_st& event) {
-  while (!event.done && !event.stream->work.empty()) step(*event.stream);
+void wait_for(const std::shared_ptr<Record>& record) {
+  if (!record) return;  // of an event that was not recorded
+  while (!record->done && sticky_error == cudaSuccess && !record->stream->work.empty()) step(*record->stream);
 }
 
 bool legal(const dim3& grid, const dim3& threads) {
@@ -266,6 +368,8 @@ static const ErrorText& text_of(cudaError_t error) {
       {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
       {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
       {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+      {cudaErrorDeviceUninitialized, "cudaErrorDeviceUninitialized", "invalid device context"},
+      {cudaErrorMapBufferObjectFailed, "cudaErrorMapBufferObjectFailed", "mapping of buffer object failed"},
       {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
       {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
        "CUDA driver version is insufficient for CUDA runtime version"},
@@ -325,15 +429,17 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
 
 // ── memory
 
-static cudaError_t allocate_if_ok(void** out, size_t bytes, int device) {
+static cudaError_t allocate_if_ok(void** out, size_t bytes, int device, bool by_pages) {
   const Lock lock(driver);
   const cudaError_t error = answer(cudaSuccess);
-  return error != cudaSuccess ? error : allocate(out, bytes, device);
+  return error != cudaSuccess ? error : allocate(out, bytes, device, by_pages);
 }
 
-cudaError_t cudaMalloc(void** out, size_t bytes) { return allocate_if_ok(out, bytes, current_device); }
-cudaError_t cudaMallocAsync(void** out, size_t bytes, cudaStream_t) { return cudaMalloc(out, bytes); }
-cudaError_t cudaMallocHost(void** out, size_t bytes) { return allocate_if_ok(out, bytes, kHost); }
+cudaError_t cudaMalloc(void** out, size_t bytes) { return allocate_if_ok(out, bytes, current_device, true); }
+cudaError_t cudaMallocAsync(void** out, size_t bytes, cudaStream_t) {
+  return allocate_if_ok(out, bytes, current_device, false);
+}
+cudaError_t cudaMallocHost(void** out, size_t bytes) { return allocate_if_ok(out, bytes, kHost, false); }
 
 cudaError_t cudaFree(void* memory) {
   const Lock lock(driver);
@@ -390,6 +496,84 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
 
 cudaError_t cudaMemset(void* memory, int value, size_t bytes) { return cudaMemsetAsync(memory, value, bytes, nullptr); }
 
+// ── where memory is, and other processes'
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
+  const Lock lock(driver);
+  *attributes = cudaPointerAttributes{};
+  const cudaError_t error = answer(cudaSuccess);
+  const Allocation* const allocation = holder(pointer, 1);
+  if (error != cudaSuccess || !allocation) return error;
+  attributes->type = allocation->device == kHost ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
+  attributes->device = std::max(allocation->device, 0);
+  return cudaSuccess;
+}
+
+static CUresult address_range(CUdeviceptr* begin, size_t* bytes, CUdeviceptr address) {
+  const Lock lock(driver);
+  const Allocation* const allocation = holder(reinterpret_cast<void*>(address), 1);
+  const cudaError_t error = answer(allocation ? cudaSuccess : cudaErrorInvalidValue);
+  if (error != cudaSuccess) return static_cast<CUresult>(error);
+  *begin = std::prev(allocations.upper_bound(address))->first;
+  *bytes = allocation->bytes;
+  return CUDA_SUCCESS;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const Lock lock(driver);
+  const bool known = strcmp(symbol, "cuMemGetAddressRange") == 0;
+  *function = known ? reinterpret_cast<void*>(address_range) : nullptr;
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return answer(cudaSuccess);
+}
+
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* memory) {
+  const Lock lock(driver);
+  *handle = cudaIpcMemHandle_t{};
+  const auto at = allocations.find(address_of(memory));
+  const bool can_share = at != allocations.end() && at->second.pages > 0 && at->second.opened == 0;
+  cudaError_t error = answer(can_share ? cudaSuccess : cudaErrorInvalidValue);
+  if (error == cudaSuccess && at->second.shared.number == 0) error = move_to_file(at->first, at->second);
+  if (error == cudaSuccess) memcpy(handle, &at->second.shared, sizeof(Shared));
+  return error;
+}
+
+static cudaError_t open_shared(void** out, const Shared& shared, unsigned flags) {
+  if (flags != cudaIpcMemLazyEnablePeerAccess || memcmp(shared.mark, kMark, sizeof(kMark)) != 0) {
+    return cudaErrorInvalidValue;
+  }
+  if (shared.process == getpid()) return cudaErrorDeviceUninitialized;
+  for (auto& [address, allocation] : allocations) {
+    if (allocation.opened == 0 || memcmp(&allocation.shared, &shared, sizeof(Shared)) != 0) continue;
+    allocation.opened++;
+    *out = reinterpret_cast<void*>(address);
+    return cudaSuccess;
+  }
+  return open_file(shared, out);
+}
+
+cudaError_t cudaIpcOpenMemHandle(void** out, cudaIpcMemHandle_t handle, unsigned flags) {
+  const Lock lock(driver);
+  Shared shared;
+  memcpy(&shared, &handle, sizeof(Shared));
+  const cudaError_t error = answer(cudaSuccess);
+  return error != cudaSuccess ? error : answer(open_shared(out, shared, flags));
+}
+
+cudaError_t cudaIpcCloseMemHandle(void* memory) {
+  const Lock lock(driver);
+  drain_all();
+  const auto at = allocations.find(address_of(memory));
+  if (at == allocations.end() || at->second.opened == 0) return answer(cudaErrorInvalidValue);
+  if (at->second.opened > 1) {
+    at->second.opened--;
+  } else {
+    let_go(at);
+  }
+  return answer(cudaSuccess);
+}
+
 // ── streams and events
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
@@ -425,16 +609,19 @@ cudaError_t cudaDeviceSynchronize() {
   return answer(cudaSuccess);
 }
 
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   const Lock lock(driver);
-  *event = new CUevent_st;
+  const cudaError_t error = answer(cudaSuccess);
+  if (error != cudaSuccess) return error;
+  *event = new CUevent_st{current_device, nullptr};
   streams_and_events++;
-  return answer(cudaSuccess);
+  return cudaSuccess;
 }
+
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   const Lock lock(driver);
-  wait_for(*event);
   streams_and_events--;
   delete event;
   return answer(cudaSuccess);
@@ -442,21 +629,25 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const Lock lock(driver);
-  event->stream = &stream_of(stream);
-  event->done = false;
-  put(*event->stream, [event] { event->done = true; });
-  return answer(cudaSuccess);
+  CUstream_st& recorded = stream_of(stream);
+  const cudaError_t error = answer(recorded.device == event->device ? cudaSuccess : cudaErrorInvalidResourceHandle);
+  if (error != cudaSuccess) return error;
+  const auto record = std::make_shared<Record>(Record{&recorded, false});
+  event->last = record;
+  put(recorded, [record] { record->done = true; });
+  return cudaSuccess;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const Lock lock(driver);
-  put(stream_of(stream), [event] { wait_for(*event); });
-  return answer(cudaSuccess);
+  const cudaError_t error = answer(cudaSuccess);
+  if (error == cudaSuccess) put(stream_of(stream), [record = event->last] { wait_for(record); });
+  return error;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(driver);
-  wait_for(*event);
+  wait_for(event->last);
   return answer(cudaSuccess);
 }
 
