@@ -115,7 +115,7 @@ export const MUTATIONS = [
     'what the lse loses as a float32 pivot is not made good',
     'factor(static_cast<float>(g * exp((pivot / temperature) - lse)))',
     'factor(static_cast<float>(g))',
-    'token-logps',
+    'critic-update',
   ],
 
   // The linear head.
