@@ -25,9 +25,14 @@ describe('every mutation', () => {
     expect(broken(source, mutation)).not.toBe(source);
   });
 
-  it('is in the table with the test that found it', () => {
-    const table = read('test', 'mutations.md');
-    for (const [file, what] of MUTATIONS) expect(table).toContain(`| \`${file}\` | ${what} | test/`);
+  it('that the table tells of is in the list, and was found by a test', () => {
+    const lines = read('test', 'mutations.md').split('\n').slice(6).filter(Boolean);
+    const starts = MUTATIONS.map(([file, what]) => `| \`${file}\` | ${what} | test/`);
+    for (const line of lines)
+      expect(
+        starts.filter((start) => line.startsWith(start)),
+        line,
+      ).toHaveLength(1);
   });
 });
 
