@@ -8,6 +8,7 @@ import type { Stored } from './helpers/storage.ts';
 import { describeUpdate, type UpdateSubject } from './helpers/updates.ts';
 import { type VectorCase, vectorCases } from './helpers/vectors.ts';
 import { criticUpdate as oracle } from './reference/critic-update.ts';
+import { tokenLogpsBackward as logitGradients } from './reference/token-logps.ts';
 
 const subject: UpdateSubject = {
   // The helper's options are the same for every head; the overloads of the library tell heads apart.
@@ -70,6 +71,19 @@ forEachBackend(() => {
     );
     const upstream = Math.max(...ours.gradLogps.map(Math.abs));
     expectGradient('gradLogits', ours.gradLogits as Stored, vector.values('expected.grad_logits'), dtype, { upstream });
+  });
+
+  // The lse of such rows is off by up to 3e-5 as a float32 number; the update has it in float64 and must use it all.
+  it.each([1, 0.7])('has gradients as exact where logits are near 1000, temperature %s', (temperature) => {
+    const [N, V] = [2, 97];
+    const logits = Float32Array.from({ length: N * V }, (_, i) => 1000 + ((i * 37) % 64) / 16);
+    const labels = Int32Array.of(5, 90);
+    const structure = { turnOffsets: Int32Array.of(0, 1, 2), trajectoryOffsets: Int32Array.of(0, 1, 2) };
+    const pair = { chosen: Int32Array.of(0), rejected: Int32Array.of(1), beta: 1 };
+    const call = { ...structure, ...pair, logits, labels, temperature, refLogps: new Float32Array(N) };
+    const { gradLogits, gradLogps } = criticUpdate(call);
+    const head = { logits: Float64Array.from(logits), labels, temperature, gradLogps };
+    expectClose('gradLogits', gradLogits, logitGradients(head), (x) => 2e-6 * Math.abs(x));
   });
 
   describeUpdate(subject);

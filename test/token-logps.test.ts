@@ -1,7 +1,7 @@
 /** tokenLogps and tokenLogpsBackward against the oracle, on every backend. */
 import { type FloatArray, IGNORE_INDEX, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
-import { expectClose, expectGradient, expectSameBits } from './helpers/compare.ts';
+import { expectClose, expectGradient, expectSameBits, type Tolerance } from './helpers/compare.ts';
 import { centralDifferences, weightedSum } from './helpers/differences.ts';
 import { forEachBackend, underThreadCounts } from './helpers/machine.ts';
 import { Random } from './helpers/random.ts';
@@ -18,6 +18,7 @@ import {
   unpadRows,
 } from './helpers/storage.ts';
 import { type VectorCase, vectorCases } from './helpers/vectors.ts';
+import { unitInLastPlace } from './reference/half.ts';
 import { tokenLogps as oracle, tokenLogpsBackward as oracleBackward } from './reference/token-logps.ts';
 
 /** The storage class of float16 exists from Node 24 on. */
@@ -339,6 +340,25 @@ forEachBackend(() => {
       decode(encode(expectedOf(rows).gradLogits, dtype), dtype),
       () => 0,
     );
+  });
+
+  // The other tests allow a unit in the last place. Half of one tells rounding from cutting off.
+  it.each(['float16', 'bfloat16'] as const)('rounds gradients to the nearest number: %s', (dtype) => {
+    const rows = randomRows(3, 1023, dtype);
+    const { gradLogps } = rows;
+    const { lse } = tokenLogps(inputsOf(rows));
+    const gradLogits = tokenLogpsBackward({ ...inputsOf(rows), lse, gradLogps }).gradLogits as Stored;
+    const half: Tolerance = (x) => 0.51 * unitInLastPlace(x, dtype);
+    expectClose('gradLogits', decode(gradLogits, dtype), expectedOf(rows).gradLogits, half);
+  });
+
+  it.each(DTYPES)('gives NaN for rows with a word of +∞ and for rows of −∞ alone: %s', (dtype) => {
+    const [N, V] = [2, 33];
+    const values = new Float64Array(N * V).map((_, i) => (i < V ? i / 8 : -Infinity));
+    values[4] = Infinity;
+    const rows = rowCase('infinite', new Int32Array(N), values, dtype);
+    const { logps, lse } = tokenLogps(inputsOf(rows));
+    expect([...lse, ...logps]).toEqual([NaN, NaN, NaN, NaN]);
   });
 
   it('takes a Float16Array as what it is, where there is that class', () => {

@@ -98,6 +98,21 @@ forEachBackend(() => {
     expect([...sum.gradLogps, ...mean.gradLogps].every(Number.isFinite)).toBe(true);
   });
 
+  it('takes a pair of weight 0 for absent, be its loss infinite', () => {
+    const inputs = {
+      logps: Float32Array.of(-1, -Infinity, -2),
+      refLogps: new Float32Array(3),
+      turnOffsets: Int32Array.of(0, 1, 2, 3),
+      lossType: 'ipo',
+      nllCoef: 0,
+    } as const;
+    const alone = turnPreferenceLoss({ ...inputs, chosen: Int32Array.of(0), rejected: Int32Array.of(2) });
+    const pairs = { chosen: Int32Array.of(0, 1), rejected: Int32Array.of(2, 2) };
+    const both = turnPreferenceLoss({ ...inputs, ...pairs, pairWeights: Float32Array.of(1, 0) });
+    expect(both.pairLosses[1]).toBe(Infinity);
+    expect([both.loss, ...both.gradLogps]).toEqual([alone.loss, ...alone.gradLogps]);
+  });
+
   it('averages the NLL over the tokens of all chosen turns, once for every pair', () => {
     const inputs = {
       logps: Float32Array.of(-1, -2, -6, -5),

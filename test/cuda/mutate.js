@@ -5,6 +5,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { broken, row } from '../helpers/mutations.js';
+import { MUTATIONS } from './mutations.js';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const OUT = join(ROOT, 'build', 'emulator');
@@ -12,113 +14,7 @@ const MUTANT = join(OUT, 'mutant');
 const BUILDS = ['plain', 'asan', 'races'];
 const SEEDS = [1, 2];
 
-/** file, what is broken, the line's right part, what becomes of it; the files that compile a header. */
-const MUTATIONS = [
-  [
-    'device.h',
-    'no barrier before the warps are joined',
-    '  __syncthreads();\n  T all = room[0];',
-    '  T all = room[0];',
-  ],
-  ['device.h', 'no barrier before shared memory is used again', '  __syncthreads();\n  return all;', '  return all;'],
-  ['device.h', 'one warp too few is joined', 'for (int w = 1; w < warps; w++)', 'for (int w = 1; w < warps - 1; w++)'],
-  [
-    'device.h',
-    'half of the shuffles of a sum',
-    'for (int i = kWarp / 2; i > 0; i /= 2) x +=',
-    'for (int i = kWarp / 4; i > 0; i /= 2) x +=',
-  ],
-  ['device.h', 'vectors as if all rows were aligned', 'past == 0 ? 0 : size - past', '0'],
-  ['device.h', 'vectors past the end of the row', '(n - first) / size * size', '(n - first + size - 1) / size * size'],
-  [
-    'device.h',
-    'a fault overwrites an earlier one',
-    'atomicMin(fault, fault_of(rule, index))',
-    '*fault = fault_of(rule, index)',
-  ],
-  ['device.h', 'words shifted by the wrong half', 'bits[i] >> 16 | bits[i + 1] << 16', 'bits[i] >> 16 | bits[i + 1]'],
-  ['token_logps.cu', 'rows of −∞ are measured from −∞', 'return pivot == -INFINITY ? 0.0f : pivot;', 'return pivot;'],
-  ['token_logps.cu', 'the sum is not rescaled when the pivot moves', 'sums.rest = sum * factor;', 'sums.rest = sum;'],
-  [
-    'token_logps.cu',
-    'a partial vector is loaded whole',
-    'v <= last ? load_words<kAligned>(x + v) : load_some(x + v, words - v)',
-    'load_words<kAligned>(x + v)',
-  ],
-  [
-    'token_logps.cu',
-    'the last vector of a segment is left out',
-    'for (; v < words; v += step)',
-    'for (; v + size < words; v += step)',
-  ],
-  [
-    'token_logps.cu',
-    'shared memory for one warp too few',
-    '__shared__ double room[kWarps];',
-    '__shared__ double room[kWarps - 1];',
-  ],
-  [
-    'token_logps.cu',
-    'every thread writes the segment',
-    'if (threadIdx.x == 0) sums[blockIdx.x] = segment;',
-    'sums[blockIdx.x] = segment;',
-  ],
-  [
-    'token_logps.cu',
-    'rows as if they were not padded',
-    'logits + cut.row() * cut.stride',
-    'logits + cut.row() * cut.vocab',
-  ],
-  [
-    'token_logps.cu',
-    'no barrier before the gradient of the label',
-    '  __syncthreads();\n  if (threadIdx.x == 0) from_float(row.of_label',
-    '  if (threadIdx.x == 0) from_float(row.of_label',
-  ],
-  [
-    'token_logps.cu',
-    'the gradient of the label is not written',
-    'if (threadIdx.x == 0) from_float(row.of_label',
-    'if (threadIdx.x == 999) from_float(row.of_label',
-  ],
-  [
-    'token_logps.cu',
-    'one word too many',
-    'for (int w = at.last + thread; w < words;',
-    'for (int w = at.last + thread; w <= words;',
-  ],
-  ['token_logps.cu', 'dropped rows are read', 'if (row.label < 0) {', 'if (row.label < -9) {'],
-  ['token_logps.cu', 'refused calls write', 'if (refused(outcome) || i >= rows) return;', 'if (i >= rows) return;'],
-  [
-    'preference.cu',
-    'no barrier before the pairs of a tile are read',
-    '    __syncthreads();\n    for (int j',
-    '    for (int j',
-  ],
-  [
-    'preference.cu',
-    'no barrier before the next tile',
-    '    }\n    __syncthreads();\n  }\n  if (k >= in.units) return;',
-    '    }\n  }\n  if (k >= in.units) return;',
-  ],
-  ['preference.cu', 'past the end of a tile', 'j < kThreads && j < left', 'j < kThreads'],
-  ['preference.cu', 'no bound on the units', '  if (k >= in.units) return;\n  work.unit_slopes', '  work.unit_slopes'],
-  ['preference.cu', 'the rejected unit gains as the chosen one', 'slope -= slopes[j];', 'slope += slopes[j];'],
-  [
-    'preference.cu',
-    'lanes overlap',
-    'i < in.turns.offsets[t + 1]; i += kWarp) {\n    if',
-    'i < in.turns.offsets[t + 1]; i += kWarp - 1) {\n    if',
-  ],
-  [
-    'preference.cu',
-    'every lane writes its turn',
-    '  if (threadIdx.x % kWarp != 0) return;\n  work.turn_ratios',
-    '  work.turn_ratios',
-  ],
-  ['layout.cu', 'offsets are looked at before they are known to be sound', '  if (unsound(outcome)) return;\n', ''],
-  ['layout.cu', 'the first offset is read from before the array', 'i > 0 ? offsets[i - 1] : 0', 'offsets[i - 1]'],
-];
+/** The files that compile a header. */
 const USERS = { 'device.h': ['token_logps.cu', 'preference.cu', 'layout.cu', 'turn_advantages.cu'] };
 
 const commands = JSON.parse(readFileSync(join(OUT, 'compile_commands.json'), 'utf8'));
@@ -159,17 +55,13 @@ function findingOf(program) {
   return undefined;
 }
 
-function tryMutation([file, what, from, to]) {
+function tryMutation(mutation) {
+  const [file, what] = mutation;
   rmSync(MUTANT, { recursive: true, force: true });
   mkdirSync(MUTANT, { recursive: true });
   cpSync(join(ROOT, 'native'), join(MUTANT, 'native'), { recursive: true });
   const path = join(MUTANT, 'native', 'cuda', file);
-  const source = readFileSync(path, 'utf8');
-  if (source.split(from).length < 2) return `does not apply: ${from}`;
-  writeFileSync(
-    path,
-    source.replace(from, () => to),
-  );
+  writeFileSync(path, broken(readFileSync(path, 'utf8'), mutation));
   for (const build of BUILDS) {
     const finding = findingOf(
       link(
@@ -178,19 +70,19 @@ function tryMutation([file, what, from, to]) {
       ),
     );
     if (finding === undefined) continue;
-    console.log(`| ${file} | ${what} | ${build} | ${finding.replace(/^.*ERROR: /, '').slice(0, 90)} |`);
+    console.log(row(file, what, build, finding.replace(/^.*ERROR: /, '').slice(0, 90)));
     return undefined;
   }
   return 'found by no build';
 }
 
-console.log('| file | what is broken | found by | as |\n| --- | --- | --- | --- |');
+console.log(`${row('file', 'what is broken', 'found by', 'as')}\n${row('---', '---', '---', '---')}`);
 let missed = 0;
 for (const mutation of MUTATIONS) {
   const fault = tryMutation(mutation);
   if (fault === undefined) continue;
   missed++;
-  console.log(`| ${mutation[0]} | ${mutation[1]} | **nothing** | ${fault} |`);
+  console.log(row(mutation[0], mutation[1], '**nothing**', fault));
 }
 console.log(`\n${MUTATIONS.length - missed} of ${MUTATIONS.length} mutations found`);
 process.exit(missed === 0 ? 0 : 1);

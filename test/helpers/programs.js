@@ -1,4 +1,4 @@
-// Programs run with lines of progress and a count at the end: what test/cuda and test/sanitize share.
+// Programs run with lines of progress and a count at the end: what test/cuda, test/mutate and test/sanitize share.
 import { execFileSync, spawn } from 'node:child_process';
 import { join } from 'node:path';
 
@@ -7,10 +7,30 @@ export const ROOT = join(import.meta.dirname, '..', '..');
 const started = Date.now();
 export const say = (text) => console.log(`${((Date.now() - started) / 1000).toFixed(0).padStart(4)} s  ${text}`);
 
-/** Runs a program; resolves to its status, or the signal that ended it, and what it printed. */
-export function run(command, args, env = {}) {
+const groups = new Set();
+function kill(group) {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch {} // it is over
+}
+process.once('exit', () => groups.forEach(kill));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
+/**
+ * Runs a program; resolves to its status, or the signal that ended it, and what it printed. With `seconds` it has a group of
+ * its own, which is killed after so many of them.
+ */
+export function run(command, args, env = {}, { cwd = ROOT, seconds } = {}) {
   return new Promise((done) => {
-    const child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env } });
+    const detached = seconds !== undefined;
+    const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, detached });
+    if (detached && child.pid !== undefined) groups.add(child.pid);
+    const timer = detached && setTimeout(() => kill(child.pid), seconds * 1000);
+    const end = (result) => {
+      clearTimeout(timer);
+      groups.delete(child.pid);
+      done(result);
+    };
     let text = '';
     child.stdout.on('data', (data) => {
       text += data;
@@ -18,8 +38,8 @@ export function run(command, args, env = {}) {
     child.stderr.on('data', (data) => {
       text += data;
     });
-    child.on('error', (error) => done({ status: 1, text: String(error) }));
-    child.on('close', (status, signal) => done({ status: status ?? signal, text }));
+    child.on('error', (error) => end({ status: 1, text: String(error) }));
+    child.on('close', (status, signal) => end({ status: status ?? signal, text }));
   });
 }
 

@@ -1,0 +1,1 @@
+export const MUTATIONS: readonly (readonly [file: string, what: string, from: string, to: string])[];

@@ -1,0 +1,8 @@
+export const MUTATIONS: readonly (readonly [
+  file: string,
+  what: string,
+  from: string,
+  to: string,
+  test: string,
+  pattern?: string,
+])[];
