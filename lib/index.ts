@@ -1,7 +1,16 @@
+export {
+  type BinaryValue,
+  type BinaryValueOptions,
+  binaryValueLoss,
+  type ValueAdvantagesOptions,
+  valueAdvantages,
+} from './binary-value.js';
+export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './bradley-terry.js';
 export { type CriticUpdateOptions, criticUpdate } from './critic-update.js';
 export { DeviceBuffer, type DeviceDType, type HostArray, type OnDevice } from './device.js';
 export type { DType, FloatArray, HalfArray } from './dtypes.js';
 export { CudaError, SweetError } from './errors.js';
+export { type FilteredNll, type FilteredNllOptions, filteredNll } from './filtered-nll.js';
 export type { LinearGradients, LinearHead, LogitsHead } from './head.js';
 export { IGNORE_INDEX, type Labels } from './labels.js';
 export {

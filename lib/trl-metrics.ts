@@ -13,8 +13,9 @@ export interface TrlMetrics {
 }
 
 type PairArray = 'chosenRewards' | 'rejectedRewards' | 'margins';
+type PairMetrics = Pick<PreferenceResult, PairArray | 'accuracy' | 'loss'>;
 
-function meanOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: PairArray): number {
+function meanOf(result: PairMetrics | OnDevice<PairMetrics>, name: PairArray): number {
   const given = float32(`result.${name}`, result[name]);
   const array = isOnDevice(given) ? ((given as unknown as DeviceBuffer).toArray() as Float32Array) : given;
   return array.reduce((sum, x) => sum + x, 0) / array.length;
@@ -29,7 +30,7 @@ function meanOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: Pai
  * @example
  * trlMetrics(result)['rewards/margins']; // the mean of result.margins
  */
-export function trlMetrics(result: PreferenceResult | OnDevice<PreferenceResult>): TrlMetrics {
+export function trlMetrics(result: PairMetrics | OnDevice<PairMetrics>): TrlMetrics {
   if (typeof result !== 'object' || result === null) {
     throw typeError('ERR_ARG_TYPE', expected("a preference loss's result", 'result', result));
   }

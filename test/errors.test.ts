@@ -11,6 +11,7 @@ import {
   type ErrorRow,
   emptyTurn,
   lengthRows,
+  notOnHost,
   numberRows,
   type Options,
   optionalArrayRows,
@@ -285,6 +286,28 @@ function hiddenUpdateRows(valid: Options): ErrorRow[] {
   ];
 }
 
+// ── baselines: 5 tokens in 3 turns in 2 trajectories
+
+/** What a device buffer looks like to the checks. */
+const onDevice = (standsFor: string, length: number) => ({
+  [Symbol.for('sweet-rl.standsFor')]: standsFor,
+  device: 0,
+  length,
+  disposed: false,
+});
+const hostRows = (standsFor: string, length: number, ...names: string[]): ErrorRow[] =>
+  names.map((name) => notOnHost(`${name} on a device`, { [name]: onDevice(standsFor, length) }, new RegExp(name)));
+
+const outcomeRows: ErrorRow[] = [
+  ...offsetsRows('trajectoryOffsets', 3),
+  wrongLength('outcomes too short', { outcomes: floats(1, 0) }, /outcomes.*\(2\)/),
+  wrongValue('an outcome of NaN', { outcomes: floats(1, NaN, 0) }, /outcomes\[1\].*NaN/),
+  wrongValue('an outcome above 1', { outcomes: floats(1, 0, 1.5) }, /outcomes\[2\].*1\.5/),
+  wrongValue('an outcome below 0', { outcomes: floats(-1, 0, 1) }, /outcomes\[0\].*-1/),
+  ...hostRows('Float32Array', 3, 'outcomes'),
+];
+const outcomes = () => ({ trajectoryOffsets: ints(0, 1, 2, 3), outcomes: floats(1, 0, 0.5) });
+
 // ── candidates and rewards
 
 const states = () => ({ scores: floats(1, 3, 2, 5, 4), candidateOffsets: ints(0, 3, 5) });
@@ -435,7 +458,86 @@ const subjects: Subject[] = [
     ),
     name: 'policyUpdate from hidden states',
   },
-  subject(sweetRl.rankCandidates, states, (valid) => [...arrayRows(valid, 'scores', 'candidateOffsets'), ...stateRows]),
+  subject(
+    sweetRl.filteredNll,
+    () => ({
+      logps: floats(1, 2, 3, 4, 5),
+      ...turns(),
+      trajectoryOffsets: ints(0, 1, 2, 3),
+      rewards: floats(1, 0, 1),
+      out: { gradLogps: filled(5) },
+    }),
+    (valid) => [
+      ...arrayRows(valid, 'logps', 'turnOffsets', 'trajectoryOffsets', 'rewards'),
+      ...lengthRows(valid, 'rewards'),
+      ...offsetsRows('turnOffsets', 5),
+      ...offsetsRows('trajectoryOffsets', 3),
+      ...maskRows,
+      wrongValue('a reward of NaN', { rewards: floats(1, NaN, 1) }, /rewards\[1\].*NaN/),
+      ...numberRows('threshold', NaN),
+      ...numberRows('nllDenominator', ...NOT_POSITIVE),
+      ...outRows(valid),
+      overlapRow(valid, 'gradLogps', 'logps'),
+      overlapRow(valid, 'gradLogps', 'rewards'),
+      ...hostRows('Float32Array', 5, 'logps'),
+      ...hostRows('Uint8Array', 5, 'mask'),
+      ...hostRows('Int32Array', 4, 'turnOffsets', 'trajectoryOffsets'),
+      ...hostRows('Float32Array', 3, 'rewards'),
+    ],
+  ),
+  subject(
+    sweetRl.binaryValueLoss,
+    () => ({
+      valueLogits: floats(1, 2, 3),
+      ...outcomes(),
+      out: { valueLosses: filled(3), values: filled(3), gradValueLogits: filled(3) },
+    }),
+    (valid) => [
+      ...arrayRows(valid, 'valueLogits', 'trajectoryOffsets', 'outcomes'),
+      ...outcomeRows,
+      ...optionalArrayRows('mask', 3),
+      wrongLength('mask too long', { mask: new Uint8Array(4) }, /mask.*\(4\)/),
+      ...numberRows('valueDenominator', ...NOT_POSITIVE),
+      ...outRows(valid),
+      overlapRow(valid, 'values', 'valueLogits'),
+      ...hostRows('Float32Array', 3, 'valueLogits'),
+      ...hostRows('Uint8Array', 3, 'mask'),
+    ],
+  ),
+  subject(
+    sweetRl.valueAdvantages,
+    () => ({ values: floats(1, 2, 3), ...outcomes(), out: { advantages: filled(3) } }),
+    (valid) => [
+      ...arrayRows(valid, 'values', 'trajectoryOffsets', 'outcomes'),
+      ...outcomeRows,
+      ...outRows(valid),
+      overlapRow(valid, 'advantages', 'values'),
+      ...hostRows('Float32Array', 3, 'values'),
+    ],
+  ),
+  subject(
+    sweetRl.bradleyTerryLoss,
+    () => {
+      const { turnAdvantages: _, gradLogps: __, ...out } = preferenceOut();
+      return { scores: floats(3, 1, 2), ...pairs(), out: { ...out, gradScores: filled(3) } };
+    },
+    (valid) => [
+      ...arrayRows(valid, 'scores', 'chosen', 'rejected'),
+      ...pairRows.filter(({ change }) => !Object.keys(change).some((name) => /^nll|^allow/.test(name))),
+      ...outRows(valid),
+      overlapRow(valid, 'gradScores', 'scores'),
+      unknownOption('the NLL of log-probs', { nllCoef: 0.01 }, /"nllCoef"/),
+      unknownOption('turnOffsets', { turnOffsets: ints(0, 1, 2, 3) }, /"turnOffsets"/),
+      ...hostRows('Float32Array', 3, 'scores'),
+      notOnHost('chosen on a device', { chosen: onDevice('Int32Array', 2) }, /chosen/),
+    ],
+  ),
+  subject(sweetRl.rankCandidates, states, (valid) => [
+    ...arrayRows(valid, 'scores', 'candidateOffsets'),
+    ...stateRows,
+    ...hostRows('Float32Array', 5, 'scores'),
+    ...hostRows('Int32Array', 3, 'candidateOffsets'),
+  ]),
   subject(
     sweetRl.samplePairs,
     () => ({ ...states(), seed: 1 }),

@@ -11,7 +11,10 @@ const EXPORTS = [
   'IGNORE_INDEX',
   'SweetError',
   'backends',
+  'binaryValueLoss',
+  'bradleyTerryLoss',
   'criticUpdate',
+  'filteredNll',
   'linearLogps',
   'linearLogpsBackward',
   'packTurns',
@@ -29,6 +32,7 @@ const EXPORTS = [
   'turnAdvantagesBackward',
   'turnPreferenceLoss',
   'useBackend',
+  'valueAdvantages',
 ];
 
 const VOCABULARY_AND_LOSSES = [
@@ -40,6 +44,7 @@ const VOCABULARY_AND_LOSSES = [
   'critic-update',
   'policy-update',
 ];
+const BASELINES = ['filtered-nll', 'binary-value', 'bradley-terry'];
 const PAIRS = ['rank-candidates', 'sample-pairs', 'trajectory-pairs', 'pack-turns'];
 
 describe('exports', () => {
@@ -155,7 +160,7 @@ describe('the house', () => {
     expect(layers.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });
 
-  it.each(PAIRS)('has %s in every layer', (stem) => {
+  it.each([...BASELINES, ...PAIRS])('has %s in every layer', (stem) => {
     const layers = [`lib/${stem}.ts`, `test/${stem}.test.ts`, `test/reference/${stem}.ts`];
     expect(layers.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });
