@@ -131,6 +131,8 @@ def tell(line):
 
 
 def main():
+    # What else was open where this was started is nobody's business here.
+    os.closerange(CHANNEL + 1, 2**20)
     job = read_job()
     limits = job["limits"]
     limit(resource.RLIMIT_CORE, 0)
