@@ -18,6 +18,7 @@ import { Limiter } from './limiter.js';
  * @property {number} [mostDelaySeconds] the longest wait, also when the endpoint asks for a longer one; 60 by default
  * @property {number} [concurrency] requests at once; 8 by default
  * @property {() => number} [random] in [0, 1), for the spread of delays
+ * @property {(milliseconds: number, signal?: AbortSignal) => Promise<unknown>} [wait]
  */
 
 export class EndpointError extends Error {
@@ -64,6 +65,7 @@ export function endpointChat(options) {
     mostDelaySeconds = 60,
     concurrency = 8,
     random = Math.random,
+    wait = (milliseconds, signal) => sleep(milliseconds, undefined, signal && { signal }),
   } = options;
   const url = new URL(`${baseUrl.replace(/\/+$/, '')}/chat/completions`);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
@@ -117,7 +119,7 @@ export function endpointChat(options) {
         }
         const backoff = firstDelaySeconds * 2 ** (tried - 1) * (0.5 + random() / 2);
         const seconds = Math.min(mostDelaySeconds, Math.max(backoff, failure.seconds ?? 0));
-        await sleep(1000 * seconds, undefined, signal && { signal }).catch((error) => {
+        await wait(1000 * seconds, signal).catch((error) => {
           signal?.throwIfAborted();
           throw error;
         });

@@ -82,7 +82,7 @@ export class Journal {
   }
 
   /** Resolves when the dialogue is on the disk. @param {string} id @param {Dialogue} dialogue */
-  add(id, dialogue) {
+  async add(id, dialogue) {
     const line = lineOf(checkedEntry({ ...dialogue, id, run: this.#run }));
     const written = this.#writing.then(async () => {
       await this.#handle.appendFile(line);
@@ -90,7 +90,7 @@ export class Journal {
       this.done.add(id);
     });
     this.#writing = written.catch(() => {});
-    return written;
+    await written;
   }
 
   /** The dialogues so far. @param {(fault: import('./records.js').Fault) => void} onFault */

@@ -121,6 +121,7 @@ def read_job():
         text = job.read()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
+    os.close(null)
     return json.loads(text)
 
 
