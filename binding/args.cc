@@ -36,7 +36,7 @@ bool Args::boolean() {
 
 Head Args::logits_head() {
   Head head{};
-  head.logits = array<void>();
+  head.logits = array<const void>();
   head.dtype = choice<DType>();
   head.rows = static_cast<int64_t>(number());
   head.vocab = static_cast<int64_t>(number());
@@ -47,9 +47,9 @@ Head Args::logits_head() {
 
 Head Args::linear_head() {
   Head head{};
-  head.hidden = array<void>();
-  head.weight = array<void>();
-  head.bias = array<void>();
+  head.hidden = array<const void>();
+  head.weight = array<const void>();
+  head.bias = array<const void>();
   head.dtype = choice<DType>();
   head.rows = static_cast<int64_t>(number());
   head.vocab = static_cast<int64_t>(number());
@@ -62,9 +62,9 @@ Head Args::head() { return boolean() ? linear_head() : logits_head(); }
 
 Labels Args::labels() {
   Labels labels{};
-  labels.data = array<void>();
+  labels.data = array<const void>();
   labels.wide = boolean();
-  labels.mask = array<uint8_t>();
+  labels.mask = array<const uint8_t>();
   labels.ignore_index = static_cast<int64_t>(number());
   return labels;
 }
@@ -73,14 +73,14 @@ PreferenceBatch Args::batch() {
   PreferenceBatch batch{};
   int64_t offsets = 0;
   batch.tokens = static_cast<int64_t>(number());
-  batch.mask = array<uint8_t>();
-  batch.turn_offsets = array<int32_t>(&offsets);
+  batch.mask = array<const uint8_t>();
+  batch.turn_offsets = array<const int32_t>(&offsets);
   batch.turns = offsets - 1;
-  batch.trajectory_offsets = array<int32_t>(&offsets);
+  batch.trajectory_offsets = array<const int32_t>(&offsets);
   batch.trajectories = offsets - 1;
-  batch.pairs.chosen = array<int32_t>(&batch.pairs.count);
-  batch.pairs.rejected = array<int32_t>();
-  batch.pairs.weights = array<float>();
+  batch.pairs.chosen = array<const int32_t>(&batch.pairs.count);
+  batch.pairs.rejected = array<const int32_t>();
+  batch.pairs.weights = array<const float>();
   return batch;
 }
 
@@ -122,7 +122,7 @@ Update Args::update() {
   Update update{};
   update.head = head();
   update.labels = labels();
-  update.ref_logps = array<float>();
+  update.ref_logps = array<const float>();
   if (!update.ref_logps) update.reference = head();
   update.batch = batch();
   update.options = preference_options();

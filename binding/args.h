@@ -16,7 +16,10 @@ class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()) {}
 
-  /** The memory of a typed array, at its offset, or of a DeviceBuffer; null for undefined. */
+  /**
+   * The memory of a typed array, at its offset, or of a DeviceBuffer; null for undefined. T is const where the call
+   * only reads.
+   */
   template <class T>
   T* array() {
     return static_cast<T*>(pointer(nullptr));
@@ -50,6 +53,10 @@ class Args {
   Update update();
   UpdateOut update_out();
 
+  /** Runs the call, which holds copies of what was read, and answers its status. */
+  template <class Call>
+  Napi::Value perform(const Call& call) const;
+
  private:
   void* pointer(int64_t* length);
   napi_value next();
@@ -61,5 +68,10 @@ class Args {
 
 /** undefined, or { code, index, value } for lib/errors.ts. */
 Napi::Value answer(Napi::Env env, const Status& status);
+
+template <class Call>
+Napi::Value Args::perform(const Call& call) const {
+  return answer(env_, call());
+}
 
 }  // namespace sweet

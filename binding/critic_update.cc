@@ -9,7 +9,7 @@ Napi::Value bind_critic_update(const Napi::CallbackInfo& info) {
   Args args(info);
   const Update update = args.update();
   const UpdateOut out = args.update_out();
-  return answer(info.Env(), critic_update(update, out));
+  return args.perform([=] { return critic_update(update, out); });
 }
 
 }  // namespace sweet

@@ -13,7 +13,7 @@ Napi::Value bind_linear_logps(const Napi::CallbackInfo& info) {
   out.logps = args.array<float>();
   out.lse = args.array<float>();
   out.entropy = args.array<float>();
-  return answer(info.Env(), linear_logps(head, labels, out));
+  return args.perform([=] { return linear_logps(head, labels, out); });
 }
 
 Napi::Value bind_linear_logps_backward(const Napi::CallbackInfo& info) {
@@ -21,10 +21,10 @@ Napi::Value bind_linear_logps_backward(const Napi::CallbackInfo& info) {
   const Head head = args.linear_head();
   const Labels labels = args.labels();
   LogpsBackward backward{};
-  backward.lse = args.array<float>();
-  backward.grad_logps = args.array<float>();
+  backward.lse = args.array<const float>();
+  backward.grad_logps = args.array<const float>();
   backward.out = args.linear_gradients();
-  return answer(info.Env(), linear_logps_backward(head, labels, backward));
+  return args.perform([=] { return linear_logps_backward(head, labels, backward); });
 }
 
 }  // namespace sweet

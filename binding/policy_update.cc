@@ -9,7 +9,7 @@ Napi::Value bind_policy_update(const Napi::CallbackInfo& info) {
   Args args(info);
   const Update update = args.update();
   const UpdateOut out = args.update_out();
-  return answer(info.Env(), policy_update(update, out));
+  return args.perform([=] { return policy_update(update, out); });
 }
 
 }  // namespace sweet

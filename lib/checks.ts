@@ -1,14 +1,15 @@
 // Checks of single arguments. Each names the argument, what was expected and what came; what stands inside the arrays is
 // the native code's to check, in the pass that reads it anyway.
+import type { When } from './call.js';
 import { expected, rangeError, typeError } from './errors.js';
 
-/** Throws where `given` is no options object or holds a name that is not in `known`. */
-export function checkOptions(call: string, given: unknown, known: ReadonlySet<string>): void {
+/** Throws where `given` is no options object or holds a name that is not in `known`; what runs later knows `signal` too. */
+export function checkOptions(call: string, given: unknown, known: ReadonlySet<string>, when: When = 'now'): void {
   if (typeof given !== 'object' || given === null || Array.isArray(given) || ArrayBuffer.isView(given)) {
     throw typeError('ERR_ARG_TYPE', expected('an options object', call, given));
   }
   for (const name in given) {
-    if (!known.has(name)) {
+    if (!known.has(name) && !(when === 'later' && name === 'signal')) {
       throw typeError('ERR_UNKNOWN_OPTION', `Expected a known option for ${call} but received ${JSON.stringify(name)}`);
     }
   }

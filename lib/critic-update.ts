@@ -1,3 +1,4 @@
+import { type Call, runNow, type When } from './call.js';
 import { checkOptions } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
@@ -7,10 +8,10 @@ import {
   type LinearUpdate,
   type LogitsUpdate,
   type Reference,
-  runUpdate,
   UPDATE_OPTIONS,
   type UpdateInputs,
   type UpdateResult,
+  updateOf,
 } from './update.js';
 
 type Inputs = UpdateInputs & TrajectoryOptions & Reference;
@@ -19,6 +20,11 @@ type Inputs = UpdateInputs & TrajectoryOptions & Reference;
 export type CriticUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
 
 const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TRAJECTORY_OPTIONS]);
+
+function prepare(options: CriticUpdateOptions, when: When): Call<UpdateResult> {
+  checkOptions('criticUpdate', options, OPTIONS, when);
+  return updateOf('criticUpdate', options, trajectoryArgs(options), when);
+}
 
 /**
  * One update of the critic: log-probs of the tokens, the trajectory preference loss, its gradient at the head.
@@ -48,7 +54,5 @@ export function criticUpdate(
 export function criticUpdate(
   given: CriticUpdateOptions | OnDevice<CriticUpdateOptions>,
 ): UpdateResult | OnDevice<UpdateResult> {
-  const options = given as CriticUpdateOptions;
-  checkOptions('criticUpdate', options, OPTIONS);
-  return runUpdate('criticUpdate', options, true, trajectoryArgs(options));
+  return runNow(prepare(given as CriticUpdateOptions, 'now'));
 }

@@ -1,6 +1,6 @@
+import { type Call, callOf, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
 import type { FloatArray } from './dtypes.js';
-import { check } from './errors.js';
 import {
   checkLinear,
   checkTemperature,
@@ -38,6 +38,39 @@ const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy', 'out']);
 const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'lse', 'gradLogps', 'accumulate', 'out']);
 const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 
+function forward(options: LinearLogpsOptions, when: When): Call<Logps> {
+  checkOptions('linearLogps', options, FORWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLinear(options, labels.count, checkTemperature(options));
+  const entropy = boolean('entropy', options.entropy, false);
+  const out = new Out(options.out, FORWARD_OUT, labels.labels, when);
+  const results = logpsOf(out, labels.count, entropy);
+  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
+  return callOf(native, 'linearLogps', args, () => ownLogps(results));
+}
+
+function backward(options: LinearLogpsBackwardOptions, when: When): Call<LinearGradients> {
+  checkOptions('linearLogpsBackward', options, BACKWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLinear<FloatArray>(options, labels.count, checkTemperature(options));
+  const lse = float32('lse', options.lse, labels.count);
+  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
+  const accumulate = boolean('accumulate', options.accumulate, false);
+  const out = new Out(options.out, BACKWARD_OUT, labels.labels, when);
+  const grads = linearGradientsOf(head, out, accumulate);
+  const native = out.settle([
+    ...head.inputs,
+    ['labels', labels.labels],
+    ['mask', labels.mask],
+    ['lse', lse],
+    ['gradLogps', gradLogps],
+  ]);
+  const { gradHidden, gradWeight, gradBias } = grads;
+  const args = [...head.args, ...labels.args, lse, gradLogps, gradHidden, gradWeight, gradBias, accumulate] as const;
+  return callOf(native, 'linearLogpsBackward', args, () => ownGradients(grads));
+}
+
 /**
  * Log-probabilities of tokens from hidden states; the [N, V] logits are never stored.
  *
@@ -59,15 +92,7 @@ const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
  * const { logps } = linearLogps({ hidden, weight, labels: new Int32Array([2]) }); // [-0.4076]
  */
 export function linearLogps(options: LinearLogpsOptions): Logps {
-  checkOptions('linearLogps', options, FORWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLinear(options, labels.count, checkTemperature(options));
-  const entropy = boolean('entropy', options.entropy, false);
-  const out = new Out(options.out, FORWARD_OUT, labels.labels);
-  const results = logpsOf(out, labels.count, entropy);
-  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
-  check(native.linearLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
-  return ownLogps(results);
+  return runNow(forward(options, 'now'));
 }
 
 /**
@@ -92,33 +117,5 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
  * linearLogpsBackward({ ...head, labels, lse, gradLogps: new Float32Array([1]) }).gradHidden; // [0.4248, 0]
  */
 export function linearLogpsBackward(options: LinearLogpsBackwardOptions): LinearGradients {
-  checkOptions('linearLogpsBackward', options, BACKWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLinear<FloatArray>(options, labels.count, checkTemperature(options));
-  const lse = float32('lse', options.lse, labels.count);
-  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
-  const accumulate = boolean('accumulate', options.accumulate, false);
-  const out = new Out(options.out, BACKWARD_OUT, labels.labels);
-  const grads = linearGradientsOf(head, out, accumulate);
-  const native = out.settle([
-    ...head.inputs,
-    ['labels', labels.labels],
-    ['mask', labels.mask],
-    ['lse', lse],
-    ['gradLogps', gradLogps],
-  ]);
-  const { gradHidden, gradWeight, gradBias } = grads;
-  check(
-    native.linearLogpsBackward(
-      ...head.args,
-      ...labels.args,
-      lse,
-      gradLogps,
-      gradHidden,
-      gradWeight,
-      gradBias,
-      accumulate,
-    ),
-  );
-  return ownGradients(grads);
+  return runNow(backward(options, 'now'));
 }

@@ -40,22 +40,28 @@ export interface Backend {
   reason?: string;
 }
 
-export interface Native {
+/** What the operations over the vocabulary take, each of which may run now or later. */
+export interface OperationArgs {
   /** …, logps, lse, entropy */
-  tokenLogps(...args: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View]): Status;
+  tokenLogps: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View];
   /** …, lse, gradLogps, gradLogits */
-  tokenLogpsBackward(...args: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View]): Status;
-  linearLogps(...args: readonly [...LinearHeadArgs, ...LabelArgs, View, View, View]): Status;
+  tokenLogpsBackward: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View];
+  linearLogps: readonly [...LinearHeadArgs, ...LabelArgs, View, View, View];
   /** …, lse, gradLogps, the gradients */
-  linearLogpsBackward(...args: readonly [...LinearHeadArgs, ...LabelArgs, View, View, ...LinearGradientArgs]): Status;
+  linearLogpsBackward: readonly [...LinearHeadArgs, ...LabelArgs, View, View, ...LinearGradientArgs];
+  criticUpdate: UpdateArgs;
+  policyUpdate: UpdateArgs;
+}
+
+type Operations = { [K in keyof OperationArgs]: (...args: OperationArgs[K]) => Status };
+
+export interface Native extends Operations {
   /** …, logps, refLogps, advantages */
   turnAdvantages(...args: readonly [...TurnArgs, View, View, View]): Status;
   /** …, gradAdvantages, gradLogps */
   turnAdvantagesBackward(...args: readonly [...TurnArgs, View, View]): Status;
   trajectoryPreference: PreferenceLoss;
   turnPreference: PreferenceLoss;
-  criticUpdate: Update;
-  policyUpdate: Update;
   backends(): Backend[];
   useBackend(name: string): boolean;
   threads(): number;
@@ -80,18 +86,16 @@ type PreferenceLoss = (
 ) => Status;
 
 /** …, logps, the results, the gradients */
-type Update = (
-  ...args: readonly [
-    ...HeadArgs,
-    ...LabelArgs,
-    ...ReferenceArgs,
-    ...BatchArgs,
-    ...PreferenceOptionArgs,
-    View,
-    ...PreferenceOutArgs,
-    ...GradientArgs,
-  ]
-) => Status;
+type UpdateArgs = readonly [
+  ...HeadArgs,
+  ...LabelArgs,
+  ...ReferenceArgs,
+  ...BatchArgs,
+  ...PreferenceOptionArgs,
+  View,
+  ...PreferenceOutArgs,
+  ...GradientArgs,
+];
 
 function loadNative(): { native: Native; addonFile: string | undefined } {
   const { addon, file } = loaded();

@@ -1,5 +1,6 @@
 // The caller's result buffers: each has exactly the class, length and place that a fresh one would have, and none lies over
 // an input or another result.
+import type { When } from './call.js';
 import { checkOptions, float32, isOnDevice } from './checks.js';
 import { freshOn } from './device.js';
 import { rangeError, typeError } from './errors.js';
@@ -14,10 +15,12 @@ type Taken = readonly [name: string, view: View];
 export type Inputs = readonly Named[];
 
 // The engine keeps arrays of up to 64 bytes in its own heap and moves them out when native code asks for their memory, which
-// costs more than all else in a small call. So native code writes small results here, and `own` makes copies.
+// costs more than all else in a small call. So native code writes small results here, and `own` makes copies. A call that
+// runs later must not: by then another one has the same places.
 const SLOT_LENGTH = 16;
 const SLOTS = 16;
 const room = new Float32Array(SLOT_LENGTH * SLOTS);
+const scalars = new Float64Array(4);
 const slots: Float32Array[][] = Array.from({ length: SLOTS }, (_, slot) =>
   Array.from({ length: SLOT_LENGTH + 1 }, (_, length) =>
     room.subarray(slot * SLOT_LENGTH, slot * SLOT_LENGTH + length),
@@ -47,6 +50,7 @@ export class Out {
     out: unknown,
     known: ReadonlySet<string>,
     private readonly input: { length: number },
+    private readonly when: When = 'now',
   ) {
     if (out !== undefined) checkOptions('out', out, known);
     this.given = (out ?? {}) as Record<string, unknown>;
@@ -62,10 +66,15 @@ export class Out {
       name,
       (argument, value) => float32(argument, value, length),
       () =>
-        length > SLOT_LENGTH || isOnDevice(this.input)
+        length > SLOT_LENGTH || this.when === 'later' || isOnDevice(this.input)
           ? freshFloat32(this.input, length)
           : (slots[this.used++]?.[length] as Float32Array),
     );
+  }
+
+  /** Room for the losses, which the call that got it reads before another one writes there. */
+  scalars(): Float64Array {
+    return this.when === 'later' ? new Float64Array(scalars.length) : scalars;
   }
 
   /** The caller's buffer if `checked` lets it pass, else a fresh one. */

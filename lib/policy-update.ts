@@ -1,3 +1,4 @@
+import { type Call, runNow, type When } from './call.js';
 import { checkOptions } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
@@ -7,10 +8,10 @@ import {
   type LinearUpdate,
   type LogitsUpdate,
   type Reference,
-  runUpdate,
   UPDATE_OPTIONS,
   type UpdateInputs,
   type UpdateResult,
+  updateOf,
 } from './update.js';
 
 type Inputs = UpdateInputs & TurnScoreOptions & Reference;
@@ -19,6 +20,11 @@ type Inputs = UpdateInputs & TurnScoreOptions & Reference;
 export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = Inputs & (LogitsUpdate<L> | LinearUpdate);
 
 const OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...TURN_SCORE_OPTIONS]);
+
+function prepare(options: PolicyUpdateOptions, when: When): Call<UpdateResult> {
+  checkOptions('policyUpdate', options, OPTIONS, when);
+  return updateOf('policyUpdate', options, turnScoreArgs(options), when);
+}
 
 /**
  * One update of the policy: log-probs of the tokens, the turn preference loss, its gradient at the head.
@@ -48,7 +54,5 @@ export function policyUpdate(
 export function policyUpdate(
   given: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>,
 ): UpdateResult | OnDevice<UpdateResult> {
-  const options = given as PolicyUpdateOptions;
-  checkOptions('policyUpdate', options, OPTIONS);
-  return runUpdate('policyUpdate', options, false, turnScoreArgs(options));
+  return runNow(prepare(given as PolicyUpdateOptions, 'now'));
 }

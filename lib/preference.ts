@@ -187,14 +187,13 @@ export function preferenceArgs(
   ];
 }
 
-// Read before the next call writes it.
-const scalars = new Float64Array(4);
-
 /** The result arrays of a batch and the order in which the native code fills them. */
 export class PreferenceResults {
   private readonly arrays: ResultArrays;
+  private readonly scalars: Float64Array;
 
   constructor(out: Out, batch: CheckedBatch, tokens: number) {
+    this.scalars = out.scalars();
     this.arrays = {
       pairLosses: out.float32('pairLosses', batch.pairs),
       margins: out.float32('margins', batch.pairs),
@@ -207,12 +206,12 @@ export class PreferenceResults {
 
   get args(): PreferenceOutArgs {
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
-    return [scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
+    return [this.scalars, pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps];
   }
 
   /** After the native call. */
   result(): PreferenceResult {
-    const [loss, preferenceLoss, nllLoss, accuracy] = scalars as unknown as [number, number, number, number];
+    const [loss, preferenceLoss, nllLoss, accuracy] = this.scalars as unknown as [number, number, number, number];
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
     return {
       loss,

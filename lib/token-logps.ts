@@ -1,7 +1,7 @@
+import { type Call, callOf, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
-import { check } from './errors.js';
 import {
   checkLogits,
   checkTemperature,
@@ -67,6 +67,38 @@ export function ownLogps({ logps, lse, entropy }: Logps): Logps {
   return entropy === undefined ? owned : { ...owned, entropy: own(entropy) };
 }
 
+function forward(options: TokenLogpsOptions, when: When): Call<Logps> {
+  checkOptions('tokenLogps', options, FORWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLogits(options, labels.count, checkTemperature(options));
+  const entropy = boolean('entropy', options.entropy, false);
+  const out = new Out(options.out, FORWARD_OUT, labels.labels, when);
+  const results = logpsOf(out, labels.count, entropy);
+  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
+  const args = [...head.args, ...labels.args, results.logps, results.lse, results.entropy] as const;
+  return callOf(native, 'tokenLogps', args, () => ownLogps(results));
+}
+
+function backward(options: TokenLogpsBackwardOptions, when: When): Call<{ gradLogits: FloatArray }> {
+  checkOptions('tokenLogpsBackward', options, BACKWARD_OPTIONS, when);
+  const labels = checkLabels(options);
+  const head = checkLogits(options, labels.count, checkTemperature(options));
+  const lse = float32('lse', options.lse, labels.count);
+  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
+  const out = new Out(options.out, BACKWARD_OUT, labels.labels, when);
+  const gradLogits = gradLogitsOf(head, out);
+  const inputs = [
+    ...head.inputs,
+    ['labels', labels.labels],
+    ['mask', labels.mask],
+    ['lse', lse],
+    ['gradLogps', gradLogps],
+  ] as const;
+  const native = out.settle(inputs, ['gradLogits', 'logits']);
+  const args = [...head.args, ...labels.args, lse, gradLogps, gradLogits] as const;
+  return callOf(native, 'tokenLogpsBackward', args, () => ({ gradLogits }));
+}
+
 /**
  * Log-probabilities of tokens under the softmax of their rows of logits.
  *
@@ -90,16 +122,7 @@ export function ownLogps({ logps, lse, entropy }: Logps): Logps {
 export function tokenLogps(options: TokenLogpsOptions): Logps;
 export function tokenLogps(options: OnDevice<TokenLogpsOptions>): OnDevice<Logps>;
 export function tokenLogps(given: TokenLogpsOptions | OnDevice<TokenLogpsOptions>): Logps | OnDevice<Logps> {
-  const options = given as TokenLogpsOptions;
-  checkOptions('tokenLogps', options, FORWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLogits(options, labels.count, checkTemperature(options));
-  const entropy = boolean('entropy', options.entropy, false);
-  const out = new Out(options.out, FORWARD_OUT, labels.labels);
-  const results = logpsOf(out, labels.count, entropy);
-  const native = out.settle([...head.inputs, ['labels', labels.labels], ['mask', labels.mask]]);
-  check(native.tokenLogps(...head.args, ...labels.args, results.logps, results.lse, results.entropy));
-  return ownLogps(results);
+  return runNow(forward(given as TokenLogpsOptions, 'now'));
 }
 
 /**
@@ -127,22 +150,5 @@ export function tokenLogpsBackward(options: OnDevice<TokenLogpsBackwardOptions>)
 export function tokenLogpsBackward(given: TokenLogpsBackwardOptions | OnDevice<TokenLogpsBackwardOptions>): {
   gradLogits: FloatArray | DeviceBuffer;
 } {
-  const options = given as TokenLogpsBackwardOptions;
-  checkOptions('tokenLogpsBackward', options, BACKWARD_OPTIONS);
-  const labels = checkLabels(options);
-  const head = checkLogits(options, labels.count, checkTemperature(options));
-  const lse = float32('lse', options.lse, labels.count);
-  const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
-  const out = new Out(options.out, BACKWARD_OUT, labels.labels);
-  const gradLogits = gradLogitsOf(head, out);
-  const inputs = [
-    ...head.inputs,
-    ['labels', labels.labels],
-    ['mask', labels.mask],
-    ['lse', lse],
-    ['gradLogps', gradLogps],
-  ] as const;
-  const native = out.settle(inputs, ['gradLogits', 'logits']);
-  check(native.tokenLogpsBackward(...head.args, ...labels.args, lse, gradLogps, gradLogits));
-  return { gradLogits };
+  return runNow(backward(given as TokenLogpsBackwardOptions, 'now'));
 }

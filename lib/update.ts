@@ -1,7 +1,8 @@
 // The one path of both updates: head → log-probs → loss → gradient at the head, in one native call.
+import { type Call, callOf, type When } from './call.js';
 import { boolean, float32 } from './checks.js';
 import type { DType, FloatArray } from './dtypes.js';
-import { check, typeError } from './errors.js';
+import { typeError } from './errors.js';
 import {
   type CheckedLinear,
   type CheckedLogits,
@@ -140,12 +141,15 @@ function checkReference(
   return { args: [undefined, true, ...ref.args], inputs: ref.inputs };
 }
 
-export function runUpdate(
-  call: 'criticUpdate' | 'policyUpdate',
+type AnyResult = UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }>;
+
+/** Everything of an update but the names of its options, which are checked, and what its loss alone takes. */
+export function updateOf(
+  name: 'criticUpdate' | 'policyUpdate',
   options: AnyUpdate,
-  ofTrajectories: boolean,
   lossArgs: PreferenceOptionArgs,
-): UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }> {
+  when: When,
+): Call<AnyResult> {
   const given = options as Given;
   const labels = checkLabels(options);
   const temperature = checkTemperature(options);
@@ -154,10 +158,10 @@ export function runUpdate(
     ? checkLinear(given as unknown as LinearHead, labels.count, temperature)
     : checkLogits(given as unknown as LogitsHead, labels.count, temperature);
   const reference = checkReference(given, labels.count, head, temperature);
-  const batch = checkBatch(options, labels.count, labels.mask, ofTrajectories);
+  const batch = checkBatch(options, labels.count, labels.mask, name === 'criticUpdate');
   const accumulate = boolean('accumulate', given.accumulate, false);
 
-  const out = new Out(given.out, OUT_NAMES, labels.labels);
+  const out = new Out(given.out, OUT_NAMES, labels.labels, when);
   const logps = out.float32('logps', labels.count);
   const results = new PreferenceResults(out, batch, labels.count);
   const gradients = 'hidden' in head ? linearGradients(head, out, accumulate) : logitsGradients(head, out);
@@ -165,19 +169,17 @@ export function runUpdate(
   const native = out.settle(inputs, ['gradLogits', 'logits']);
 
   const headArgs: HeadArgs = 'hidden' in head ? [true, ...head.args] : [false, ...head.args];
-  check(
-    native[call](
-      ...headArgs,
-      ...labels.args,
-      ...reference.args,
-      ...batch.args,
-      ...lossArgs,
-      logps,
-      ...results.args,
-      ...gradients.args,
-    ),
-  );
-  return Object.assign(results.result(), { logps: own(logps) }, gradients.own());
+  const args = [
+    ...headArgs,
+    ...labels.args,
+    ...reference.args,
+    ...batch.args,
+    ...lossArgs,
+    logps,
+    ...results.args,
+    ...gradients.args,
+  ] as const;
+  return callOf(native, name, args, () => Object.assign(results.result(), { logps: own(logps) }, gradients.own()));
 }
 
 interface Gradients {
