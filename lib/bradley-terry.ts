@@ -74,7 +74,7 @@ export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResu
   const perPair = PER_PAIR.map((name) => out.float32(name, batch.pairs));
   const gradScores = out.float32('gradScores', n);
   const native = out.settle([['scores', scores], ...batch.inputs]);
-  const scalars = new Float64Array(4);
+  const scalars = out.scalars();
   const [zeros, sums] = [new Float32Array(n), new Float32Array(n)];
   const results = [scalars, ...perPair, sums, gradScores] as unknown as PreferenceOutArgs;
   check(native.turnPreference(...batch.args, ...args, scores, zeros, ...results));

@@ -110,10 +110,10 @@ def attempt(action):
             return None, "an error that cannot be printed"
 
 
-def limit(name, value):
-    _, hard = resource.getrlimit(name)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(name, (value, value))
+def limit(name, value, hard=None):
+    _, most = resource.getrlimit(name)
+    soft, hard = (each if most == resource.RLIM_INFINITY else min(each, most) for each in (value, hard or value))
+    resource.setrlimit(name, (soft, hard))
 
 
 def read_job():
@@ -140,7 +140,8 @@ def main():
     limit(resource.RLIMIT_MEMLOCK, 0)
     limit(resource.RLIMIT_NOFILE, limits["files"])
     limit(resource.RLIMIT_FSIZE, limits["fileBytes"])
-    limit(resource.RLIMIT_CPU, limits["cpuSeconds"])
+    # A signal that tells the reason, then one that cannot be ignored.
+    limit(resource.RLIMIT_CPU, limits["cpuSeconds"], limits["cpuSeconds"] + 1)
     limit(resource.RLIMIT_AS, limits["memoryBytes"])
 
     # Its own name, so that what stands under `if __name__ == '__main__'` does not run.
