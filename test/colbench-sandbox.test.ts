@@ -41,7 +41,9 @@ const task = {
 };
 
 async function verdictsOn(given: typeof task, answer: string, limits = {}) {
-  const { reward, success, calls } = await limiter.run(() => new Evaluator({ wall, limits: { ...patient, ...limits } }).evaluate(given, answer));
+  const { reward, success, calls } = await limiter.run(() =>
+    new Evaluator({ wall, limits: { ...patient, ...limits } }).evaluate(given, answer),
+  );
   return { reward, success, verdicts: calls.map(({ verdict }) => verdict) };
 }
 
@@ -139,6 +141,26 @@ describe.runIf(walled).concurrent('verdicts', () => {
     );
     expect(evaluation.reward).toBe(1);
     expect(evaluation.printed).toMatch(/^at first\ncall 0\ncall 1\n/);
+  });
+
+  it('of programs that are too long or too deep, and of many calls', async () => {
+    expect(await ends(`x = ${JSON.stringify('x'.repeat(2 ** 20))}`, ['1', '2'])).toEqual(
+      new Array(2).fill('error in loading: the program has 1048582 bytes, more than 1048576'),
+    );
+    const deep = `x = ${'('.repeat(1e5)}${')'.repeat(1e5)}`;
+    expect(await ends(deep, ['x'])).toEqual([expect.stringMatching(/^(error|crash) in loading/)]);
+    for (const odd of ['\0', '\ud800', 'def f(x):\n\treturn x\n        return x']) {
+      expect(await ends(odd, ['f(1)'])).toEqual([expect.stringMatching(/^error in loading/)]);
+    }
+    const calls = Array.from({ length: 2000 }, (_, i) => `"é" * ${i}`);
+    const many = await run('', calls);
+    expect(many.outcomes.filter(({ kind }) => kind === 'value')).toHaveLength(2000);
+    expect(await ends('', ['1 +', 'x = 1', '  7', ''])).toEqual([
+      expect.stringMatching(/^error: SyntaxError/),
+      expect.stringMatching(/^error: SyntaxError/),
+      '7',
+      expect.stringMatching(/^error: SyntaxError/),
+    ]);
   });
 
   it('time is out for all when the total is used up', async () => {

@@ -37,8 +37,10 @@ export const defaultLimits = Object.freeze({
 
 /** The start of Python, before the program has any say. */
 const startSeconds = 60;
-/** All that a program's calls may tell; a line is some hundred bytes. */
-const mostTold = 2 ** 20;
+/** More than this is no answer, and would be read before there are limits. */
+const mostProgram = 2 ** 20;
+/** What may be told of each call; a line is some hundred bytes. */
+const mostTold = 2 ** 12;
 const keptOfPrinted = 2000;
 
 /**
@@ -55,6 +57,11 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
   /** @type {Outcome[]} */
   const outcomes = [];
   let printed = '';
+  const size = Buffer.byteLength(program);
+  if (size > mostProgram) {
+    const error = `the program has ${size} bytes, more than ${mostProgram}`;
+    return { outcomes: calls.map(() => ({ kind: 'error', error, loading: true })), printed };
+  }
   // A call that takes the process with it leaves the later ones to a new process.
   while (outcomes.length < calls.length) {
     const folder = wall.isolated ? undefined : await mkdtemp(join(tmpdir(), 'colbench-'));
@@ -223,7 +230,7 @@ class Attempt {
   #onTold(chunk) {
     if (this.#killed !== undefined || this.#outcomes.length === this.#calls) return;
     this.#told += chunk.length;
-    if (this.#told > mostTold) {
+    if (this.#told > mostTold * (this.#calls + 2)) {
       this.#flood('the channel of the results was flooded');
       return;
     }

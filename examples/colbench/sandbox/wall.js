@@ -55,8 +55,10 @@ export async function buildWall({
     if (process.platform !== 'linux' || filter === undefined) {
       throw new SandboxError(`No sandbox is known for ${process.platform} on ${process.arch}`);
     }
-    const args = [...(await wallArgs(found, scratchBytes)), '--', found.executable, ...start, '/harness.py'];
-    await probe(bubblewrap);
+    const walls = await wallArgs(found, scratchBytes);
+    await probe(bubblewrap, [...walls, '--', found.executable, ...start, '-c', 'pass']);
+    const filtered = ['--seccomp', String(filterDescriptor), '--', found.executable, ...start, '/harness.py'];
+    const args = [...walls, ...filtered];
     return { command: bubblewrap, args, filter, isolated: true, python: found.version };
   } catch (error) {
     if (!unsafe) throw error;
@@ -107,7 +109,6 @@ async function wallArgs({ prefixes }, scratchBytes) {
   }
   args.push('--ro-bind', harness, '/harness.py', '--dev-bind', '/dev/null', '/dev/null');
   args.push('--size', String(scratchBytes), '--tmpfs', '/work', '--chdir', '/work', '--remount-ro', '/');
-  args.push('--seccomp', String(filterDescriptor));
   return args;
 }
 
@@ -124,12 +125,10 @@ export const environment = {
   OMP_NUM_THREADS: '1',
 };
 
-/** Whether namespaces can be had here: containers often forbid them. @param {string} bubblewrap */
-async function probe(bubblewrap) {
+/** Whether the wall can be built here: containers often forbid namespaces. @param {string} bubblewrap @param {string[]} args */
+async function probe(bubblewrap, args) {
   try {
-    await run(bubblewrap, ['--unshare-user', '--unshare-all', '--ro-bind', '/', '/', '--', '/bin/true'], {
-      timeout: 60_000,
-    });
+    await run(bubblewrap, args, { timeout: 60_000 });
   } catch (cause) {
     const missing = /** @type {{ code?: unknown }} */ (cause).code === 'ENOENT';
     const why = missing
