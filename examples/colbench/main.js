@@ -257,7 +257,8 @@ try {
   await main(process.argv.slice(2));
 } catch (error) {
   const { name, message } = /** @type {Error} */ (error);
-  if (error instanceof UsageError) notes.write(`${message}\n\n${help}\n`);
-  else notes.write(name === 'AbortError' ? 'Interrupted.\n' : `${message}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  const interrupted = name === 'AbortError';
+  const usage = error instanceof UsageError;
+  notes.write(interrupted ? 'Interrupted.\n' : usage ? `${message}\n\n${help}\n` : `${message}\n`);
+  process.exitCode = interrupted ? 130 : usage ? 2 : 1;
 }

@@ -134,6 +134,8 @@ def tell(line):
 def main():
     # What else was open where this was started is nobody's business here.
     os.closerange(CHANNEL + 1, 2**20)
+    # Where this file lies is no place to import from.
+    del sys.path[0]
     job = read_job()
     limits = job["limits"]
     limit(resource.RLIMIT_CORE, 0)

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { environment } from './wall.js';
+import { environment, SandboxError } from './wall.js';
 
 /**
  * A value has a digest, the same for equal values.
@@ -96,6 +96,7 @@ const outOfTime = ({ totalSeconds }) => ({
 /** One process. */
 class Attempt {
   printed = '';
+  #isolated;
   #limits;
   #end;
   #calls;
@@ -120,6 +121,7 @@ class Attempt {
    * @param {string | undefined} folder
    */
   constructor(wall, job, limits, end, folder) {
+    this.#isolated = wall.isolated;
     this.#limits = limits;
     this.#end = end;
     this.#calls = job.calls.length;
@@ -148,11 +150,14 @@ class Attempt {
       const abort = () => this.#kill();
       signal?.addEventListener('abort', abort, { once: true });
       if (signal?.aborted) abort();
-      this.#arm(startSeconds, 'Python did not start');
-      this.#child.on('error', reject);
+      this.#arm(startSeconds);
+      this.#child.on('error', (error) => {
+        clearTimeout(this.#timer);
+        reject(error);
+      });
       this.#child.on('exit', () => {
-        // Without a wall, a process that left the session may still hold the pipes.
-        this.#kill();
+        // Without a wall, processes may be left, and one that left the session may still hold the pipes.
+        if (!this.#isolated) this.#killSession();
         const late = setTimeout(() => {
           for (const stream of this.#child.stdio) stream?.destroy();
         }, 1000);
@@ -162,10 +167,15 @@ class Attempt {
         clearTimeout(this.#timer);
         signal?.removeEventListener('abort', abort);
         if (signal?.aborted) reject(signal.reason);
-        else if (this.#state === 'starting') reject(new Error(`The sandbox did not start: ${this.printed.trim()}`));
+        else if (this.#state === 'starting') reject(this.#didNotStart());
         else resolve(this.#ended(code, name));
       });
     });
+  }
+
+  #didNotStart() {
+    const why = this.#killed?.error ?? this.printed.trim();
+    return new SandboxError(`The sandbox did not start: ${why}`);
   }
 
   /** @param {number | null} code @param {NodeJS.Signals | null} name @returns {Outcome[]} */
@@ -184,12 +194,12 @@ class Attempt {
     return { kind: 'crash', error };
   }
 
-  /** @param {number} seconds @param {string} [what] */
-  #arm(seconds, what) {
+  /** @param {number} seconds */
+  #arm(seconds) {
     clearTimeout(this.#timer);
     const left = Math.max(0, this.#end - performance.now()) / 1000;
     const total = this.#state !== 'starting' && left < seconds;
-    const error = what ?? (total ? outOfTime(this.#limits).error : `no end within ${seconds} s`);
+    const error = total ? outOfTime(this.#limits).error : `no end within ${seconds} s`;
     this.#timer = setTimeout(
       () => {
         this.#killed ??= { kind: 'timeout', error };
@@ -200,10 +210,15 @@ class Attempt {
   }
 
   #kill() {
+    const { exitCode, signalCode } = this.#child;
+    if (exitCode === null && signalCode === null) this.#killSession();
+  }
+
+  /** Behind a wall, all processes go with the first. */
+  #killSession() {
     const { pid } = this.#child;
     if (pid === undefined) return;
     try {
-      // The session; behind a wall, all of its processes go with the first.
       process.kill(-pid, 'SIGKILL');
     } catch {
       // It has ended.
@@ -230,13 +245,10 @@ class Attempt {
   #onTold(chunk) {
     if (this.#killed !== undefined || this.#outcomes.length === this.#calls) return;
     this.#told += chunk.length;
-    if (this.#told > mostTold * (this.#calls + 2)) {
-      this.#flood('the channel of the results was flooded');
-      return;
-    }
     const lines = (this.#line + chunk.toString('latin1')).split('\n');
     this.#line = /** @type {string} */ (lines.pop());
     for (const line of lines) this.#onLine(line);
+    if (this.#told > mostTold * (this.#calls + 2)) this.#flood('the channel of the results was flooded');
   }
 
   /** What the program may have written itself: anything. @param {string} text */

@@ -1,6 +1,7 @@
 /** What keeps an answer apart from the machine: how Python is started inside it, or the reason why that cannot be done. */
 import { execFile } from 'node:child_process';
 import { lstat, readlink, realpath } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -48,8 +49,9 @@ export async function buildWall({
 } = {}) {
   if (process.platform === 'win32') throw new SandboxError('Answers cannot be run on Windows');
   const found = await findPython(python);
-  // Unbuffered: what was printed is seen although the process is killed.
-  const start = ['-I', '-B', '-u', '-X', 'utf8'];
+  // Without the user's packages; unbuffered, so that what was printed is seen although the process is killed. Not -I, which
+  // would leave the order of sets to chance.
+  const start = ['-s', '-B', '-u', '-X', 'utf8'];
   try {
     const filter = seccompFilter();
     if (process.platform !== 'linux' || filter === undefined) {
@@ -82,17 +84,15 @@ async function findPython(python) {
     const real = await realpath(executable);
     return { executable, prefixes: [...prefixes, dirname(dirname(real))], version };
   } catch (cause) {
-    throw new SandboxError(
-      `Answers are run by Python ≥ 3.8, and "${python}" is none that starts: ${messageOf(cause)}`,
-      {
-        cause,
-      },
-    );
+    const why = messageOf(cause);
+    throw new SandboxError(`Answers are run by Python ≥ 3.8, and "${python}" is none that starts: ${why}`, { cause });
   }
 }
 
-/** No network, no processes of others, no user's files: the system's programs read-only, and an empty folder in memory. */
-/** @param {Python} python @param {number} scratchBytes */
+/**
+ * No network, no processes of others, no user's files: the system's programs read-only, and an empty folder in memory.
+ * @param {Python} python @param {number} scratchBytes
+ */
 async function wallArgs({ prefixes }, scratchBytes) {
   const args = ['--unshare-user', '--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL'];
   args.push('--uid', '65534', '--gid', '65534', '--hostname', 'sandbox', '--clearenv');
@@ -104,7 +104,9 @@ async function wallArgs({ prefixes }, scratchBytes) {
   }
   args.push('--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache');
   for (const prefix of new Set(prefixes)) {
-    if (prefix === '/') throw new SandboxError('A Python that is installed in / cannot be put behind a wall');
+    if (`${homedir()}/`.startsWith(prefix === '/' ? '/' : `${prefix}/`)) {
+      throw new SandboxError(`A Python that is installed in ${prefix} cannot be put behind a wall with nothing else`);
+    }
     if (prefix !== '/usr' && !prefix.startsWith('/usr/')) args.push('--ro-bind', prefix, prefix);
   }
   args.push('--ro-bind', harness, '/harness.py', '--dev-bind', '/dev/null', '/dev/null');
