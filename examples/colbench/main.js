@@ -9,7 +9,7 @@ import { EndpointError, endpointChat } from './endpoint.js';
 import { Evaluator } from './evaluate.js';
 import { modelHuman, scriptedHuman } from './human.js';
 import { Journal, nameOf } from './journal.js';
-import { mapInOrder } from './limiter.js';
+import { Limiter, mapInOrder } from './limiter.js';
 import { dialoguePairs, messagePairs } from './pairs.js';
 import { checkedCandidates, readAnswers, readDialogues, readRecords, readTasks, writeRecords } from './records.js';
 import { buildWall } from './sandbox/wall.js';
@@ -34,6 +34,19 @@ class Faults {
 }
 
 const quiet = { onFault: () => {} };
+
+/** So many items wait for one that takes long, so that the others go on meanwhile. */
+const patience = 8;
+
+/**
+ * The results in the items' order, so many actions at once.
+ * @template T, R
+ * @param {AsyncIterable<T>} items @param {number} concurrency @param {(item: T) => Promise<R>} action
+ */
+function mapAtOnce(items, concurrency, action) {
+  const limiter = new Limiter(concurrency);
+  return mapInOrder(items, patience * concurrency, (item) => limiter.run(() => action(item)));
+}
 
 /** @template T @param {AsyncIterable<T>} items */
 async function countOf(items) {
@@ -93,7 +106,7 @@ async function evaluateAnswers(given, faults, signal) {
   const summary = new Summary();
   async function* evaluated() {
     let done = 0;
-    const results = mapInOrder(readAnswers(given.file, quiet), concurrency, async ({ record }) => ({
+    const results = mapAtOnce(readAnswers(given.file, quiet), concurrency, async ({ record }) => ({
       record,
       evaluation: await evaluator.evaluate(record.task, record.answer),
     }));
@@ -165,7 +178,7 @@ async function converseOnTasks(given, faults, signal) {
     const total = samples * (await countOf(readTasks(given.file, { onFault: faults.tell })));
     const progress = new Progress('Conversations', notes);
     let done = 0;
-    const results = mapInOrder(jobs(), concurrency, async ({ task, id }) => {
+    const results = mapAtOnce(jobs(), concurrency, async ({ task, id }) => {
       if (journal.done.has(id) || either.aborted) return;
       try {
         const dialogue = await converse(task, { agent: agent.chat, human, signal: either });
