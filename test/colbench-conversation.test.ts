@@ -9,7 +9,6 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { parseArguments } from '../examples/colbench/arguments.js';
 import {
   answerOf,
-  buildWall,
   converse,
   cutReply,
   dialoguePairs,
@@ -18,6 +17,7 @@ import {
   modelHuman,
   scriptedHuman,
 } from '../examples/colbench/index.js';
+import { namespaces } from './helpers/bubblewrap.ts';
 import { ROOT } from './helpers/processes.ts';
 import { Random } from './helpers/random.ts';
 
@@ -263,7 +263,6 @@ function command(args: string[], env: Record<string, string> = {}) {
   return { child, ended };
 }
 
-const walled = (await buildWall().catch(() => undefined)) !== undefined || Boolean(process.env.CI);
 const linesOf = (file: string) =>
   readFileSync(file, 'utf8')
     .trim()
@@ -308,7 +307,7 @@ describe('the command line', () => {
     expect(parseArguments([])).toBeUndefined();
   });
 
-  it.runIf(walled)('evaluates the sample, telling of lines that are none', async () => {
+  it.runIf(namespaces)('evaluates the sample, telling of lines that are none', async () => {
     const file = join(folder, 'answers.jsonl');
     writeFileSync(file, `${readFileSync(join(EXAMPLE, 'sample', 'dialogues.jsonl'), 'utf8')}{"task": 1}\n`);
     const out = join(folder, 'evaluated.jsonl');
@@ -348,7 +347,7 @@ describe('the command line', () => {
     expect(linesOf(out)).toEqual(new Array(4).fill({ input: 'p', chosen: 'b', rejected: 'a' }));
   });
 
-  it.runIf(walled)('converses with an endpoint, stops, and goes on where it stopped', async () => {
+  it.runIf(namespaces)('converses with an endpoint, stops, and goes on where it stopped', async () => {
     const tasks = linesOf(join(EXAMPLE, 'sample', 'tasks.jsonl')) as {
       problem_description: string;
       ground_truth: string;
