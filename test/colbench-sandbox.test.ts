@@ -1,4 +1,5 @@
 /** examples/colbench runs answers that nobody trusts: what they return is compared, what they try is reported. */
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
@@ -232,6 +233,28 @@ describe.runIf(namespaces).concurrent('equality', () => {
       ['1j', '1'],
     ];
     expect(await agree(different, setup)).toEqual(different.map(() => false));
+  });
+
+  const numpy = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import numpy']).status === 0);
+  it.runIf(numpy !== undefined)('of numpy’s arrays is that of their shapes and elements', async () => {
+    const pairs: [string, string][] = [
+      ['np.arange(6).reshape(2, 3)', 'np.array([[0, 1, 2], [3, 4.0, 5]])'],
+      ['np.float64(0.5)', '0.5'],
+      ['np.int64(3)', '3'],
+      ['np.bool_(True)', '1'],
+      ['np.arange(3)', '[0, 1, 2]'],
+      ['np.zeros((2, 3))', 'np.zeros((3, 2))'],
+      ['np.zeros(0)', 'np.zeros((0, 1))'],
+      ['np.array(["a"])', 'np.array(["b"])'],
+    ];
+    const own = await buildWall({ scratchBytes, python: numpy! });
+    const digests = async (side: 0 | 1) => {
+      const job = { program: 'import numpy as np', calls: pairs.map((pair) => pair[side]) };
+      const { outcomes } = await limiter.run(() => runProgram(own, job, { limits: patient }));
+      return outcomes.map((outcome) => (outcome.kind === 'value' ? outcome.digest : outcome.error));
+    };
+    const [ours, theirs] = [await digests(0), await digests(1)];
+    expect(ours.map((digest, i) => digest === theirs[i])).toEqual([true, true, true, true, false, false, false, false]);
   });
 
   it('holds for what depends on the order of sets, in whatever process', async () => {

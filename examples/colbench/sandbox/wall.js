@@ -102,7 +102,8 @@ async function wallArgs({ prefixes }, scratchBytes) {
     if (status?.isSymbolicLink()) args.push('--symlink', await readlink(path), path);
     else if (status?.isDirectory()) args.push('--ro-bind', path, path);
   }
-  args.push('--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache');
+  // Where the loader finds libraries; Debian's links to the chosen one of several, as BLAS, lead through the second.
+  for (const path of ['/etc/ld.so.cache', '/etc/alternatives']) args.push('--ro-bind-try', path, path);
   for (const prefix of new Set(prefixes)) {
     if (`${homedir()}/`.startsWith(prefix === '/' ? '/' : `${prefix}/`)) {
       throw new SandboxError(`A Python that is installed in ${prefix} cannot be put behind a wall with nothing else`);
