@@ -41,8 +41,9 @@ const HANDLE_BYTES = 64;
 const NO_CONTEXT = 201; // what CUDA answers to a handle of the process itself
 
 /**
- * Numbers in the memory of a CUDA device. Every operation over the vocabulary and every loss takes device buffers in place
- * of typed arrays, all or none, all of one device; its arrays come back as device buffers and its scalars as numbers.
+ * Numbers in the memory of a CUDA device. Every operation over the vocabulary and every preference loss on log-probs takes
+ * device buffers in place of typed arrays, all or none, all of one device; its arrays come back as device buffers and its
+ * scalars as numbers.
  *
  * The memory is freed by `dispose()`, by a `using` declaration or, as a last resort, when the collector finds the object.
  * Transfers go through pinned memory. A buffer belongs to the thread that made it.

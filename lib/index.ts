@@ -1,3 +1,11 @@
+export {
+  type BinaryValue,
+  type BinaryValueOptions,
+  binaryValueLoss,
+  type ValueAdvantagesOptions,
+  valueAdvantages,
+} from './binary-value.js';
+export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './bradley-terry.js';
 export type { Abortable } from './call.js';
 export {
   type CheckGradOptions,
@@ -19,6 +27,7 @@ export type {
 } from './device-memory.js';
 export type { DType, FloatArray, HalfArray } from './dtypes.js';
 export { CudaError, SweetError } from './errors.js';
+export { type FilteredNll, type FilteredNllOptions, filteredNll } from './filtered-nll.js';
 export type { LinearGradients, LinearHead, LogitsHead } from './head.js';
 export { IGNORE_INDEX, type Labels } from './labels.js';
 export {

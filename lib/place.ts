@@ -28,6 +28,12 @@ function followStreams(cuda: Cuda, arrays: readonly Named[]): void {
   }
 }
 
+/** An array of a call that runs on the host alone. */
+export function onHost<A extends { length: number } | undefined>(argument: string, array: A): A {
+  if (isOnDevice(array)) throw typeError('ERR_DEVICE', expected('an array in host memory', argument, array));
+  return array;
+}
+
 function checkPlace([name, array]: Named, first: string, device: number | undefined): void {
   if (array === undefined || (device === undefined && ArrayBuffer.isView(array))) return;
   if (!isOnDevice(array)) throw typeError('ERR_DEVICE', expected(`a DeviceBuffer, as ${first} is one,`, name, array));

@@ -13,8 +13,9 @@ export interface TrlMetrics {
 }
 
 type PairArray = 'chosenRewards' | 'rejectedRewards' | 'margins';
+type PairMetrics = Pick<PreferenceResult, PairArray | 'accuracy' | 'loss'>;
 
-function meanOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: PairArray): number {
+function meanOf(result: PairMetrics | OnDevice<PairMetrics>, name: PairArray): number {
   const given = float32(`result.${name}`, result[name]);
   if (lengthOf(given) === 0)
     throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', `result.${name}`, given));
@@ -22,7 +23,7 @@ function meanOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: Pai
   return array.reduce((sum, x) => sum + x, 0) / array.length;
 }
 
-function numberOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: 'accuracy' | 'loss'): number {
+function numberOf(result: PairMetrics | OnDevice<PairMetrics>, name: 'accuracy' | 'loss'): number {
   const value: unknown = result[name];
   if (typeof value !== 'number') throw typeError('ERR_ARG_TYPE', expected('a number', `result.${name}`, value));
   return value;
@@ -37,7 +38,7 @@ function numberOf(result: PreferenceResult | OnDevice<PreferenceResult>, name: '
  * @example
  * trlMetrics(result)['rewards/margins']; // the mean of result.margins
  */
-export function trlMetrics(result: PreferenceResult | OnDevice<PreferenceResult>): TrlMetrics {
+export function trlMetrics(result: PairMetrics | OnDevice<PairMetrics>): TrlMetrics {
   if (!isRecord(result)) {
     throw typeError('ERR_ARG_TYPE', expected("a preference loss's result", 'result', result));
   }

@@ -9,6 +9,7 @@ import { floats, hiddenOut, ints, SUBJECTS } from './helpers/calls.ts';
 import {
   type ErrorRow,
   emptyTurn,
+  notOnHost,
   type Options,
   thrownBy,
   unknownOption,
@@ -180,6 +181,23 @@ const hiddenUpdateRows: ErrorRow[] = [
   unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
 ];
 
+// ── baselines: 5 tokens in 3 turns in 2 trajectories
+
+/** What a device buffer looks like to the checks. */
+const hostRows = (standsFor: string, length: number, ...names: string[]): ErrorRow[] =>
+  names.map((name) => {
+    const buffer = { [Symbol.for('sweet-rl.standsFor')]: standsFor, device: 0, length, disposed: false };
+    return notOnHost(`${name} on a device`, { [name]: buffer }, new RegExp(name));
+  });
+
+const outcomeRows: ErrorRow[] = [
+  ...offsetsRows('trajectoryOffsets', 3),
+  wrongValue('an outcome of NaN', { outcomes: floats(1, NaN) }, /outcomes\[1\].*NaN/),
+  wrongValue('an outcome above 1', { outcomes: floats(0, 1.5) }, /outcomes\[1\].*1\.5/),
+  wrongValue('an outcome below 0', { outcomes: floats(-1, 0) }, /outcomes\[0\].*-1/),
+  ...hostRows('Float32Array', 2, 'outcomes'),
+];
+
 // ── candidates and rewards
 
 const stateRows: ErrorRow[] = [
@@ -214,7 +232,27 @@ const ROWS: Record<string, ErrorRow[]> = {
   'criticUpdate of hidden states against log-probs': [...trajectoryRows, ...hiddenUpdateRows],
   'policyUpdate of logits against log-probs': [...turnRows, ...logitsUpdateRows],
   'policyUpdate of hidden states against log-probs': [...turnRows, ...hiddenUpdateRows],
-  rankCandidates: stateRows,
+  filteredNll: [
+    ...offsetsRows('turnOffsets', 5),
+    ...offsetsRows('trajectoryOffsets', 3),
+    wrongValue('a reward of NaN', { rewards: floats(1, NaN) }, /rewards\[1\].*NaN/),
+    ...hostRows('Float32Array', 5, 'logps'),
+    ...hostRows('Uint8Array', 5, 'mask'),
+    ...hostRows('Int32Array', 4, 'turnOffsets', 'trajectoryOffsets'),
+    ...hostRows('Float32Array', 2, 'rewards'),
+  ],
+  binaryValueLoss: [
+    ...outcomeRows,
+    ...hostRows('Float32Array', 3, 'valueLogits'),
+    ...hostRows('Uint8Array', 3, 'mask'),
+  ],
+  valueAdvantages: [...outcomeRows, ...hostRows('Float32Array', 3, 'values')],
+  bradleyTerryLoss: [
+    unknownOption('the NLL of log-probs', { nllCoef: 0.01 }, /"nllCoef"/),
+    ...hostRows('Float32Array', 3, 'scores'),
+    ...hostRows('Int32Array', 2, 'chosen'),
+  ],
+  rankCandidates: [...stateRows, ...hostRows('Float32Array', 5, 'scores')],
   samplePairs: [
     ...stateRows,
     wrongValue('several pairs by best-worst', { rule: 'best-worst', numPairs: 2 }, /numPairs.* 2\b/),

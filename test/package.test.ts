@@ -11,10 +11,13 @@ const EXPORTS = [
   'IGNORE_INDEX',
   'SweetError',
   'backends',
+  'binaryValueLoss',
+  'bradleyTerryLoss',
   'checkGrad',
   'checkLogps',
   'criticUpdate',
   'criticUpdateAsync',
+  'filteredNll',
   'linearLogps',
   'linearLogpsAsync',
   'linearLogpsBackward',
@@ -37,6 +40,7 @@ const EXPORTS = [
   'turnAdvantagesBackward',
   'turnPreferenceLoss',
   'useBackend',
+  'valueAdvantages',
 ];
 
 const VOCABULARY_AND_LOSSES = [
@@ -48,6 +52,7 @@ const VOCABULARY_AND_LOSSES = [
   'critic-update',
   'policy-update',
 ];
+const BASELINES = ['filtered-nll', 'binary-value', 'bradley-terry'];
 const PAIRS = ['rank-candidates', 'sample-pairs', 'trajectory-pairs', 'pack-turns'];
 
 describe('exports', () => {
@@ -166,7 +171,7 @@ describe('the house', () => {
     expect(layers.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });
 
-  it.each(PAIRS)('has %s in every layer', (stem) => {
+  it.each([...BASELINES, ...PAIRS])('has %s in every layer', (stem) => {
     const layers = [`lib/${stem}.ts`, `test/${stem}.test.ts`, `test/reference/${stem}.ts`];
     expect(layers.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });

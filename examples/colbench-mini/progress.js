@@ -3,7 +3,7 @@
 const width = 24;
 const lineSeconds = 15;
 
-const duration = (seconds) =>
+const duration = (/** @type {number} */ seconds) =>
   seconds < 60 ? `${Math.ceil(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
 
 export class Progress {
@@ -12,7 +12,7 @@ export class Progress {
   #start = performance.now();
   #drawn = this.#start;
 
-  /** @param {string} title */
+  /** @param {string} title @param {NodeJS.WriteStream} stream */
   constructor(title, stream = process.stdout) {
     this.#title = title.padEnd(32);
     this.#stream = stream;
@@ -41,6 +41,7 @@ export class Progress {
     else this.#stream.write(`${line}\n`);
   }
 
+  /** @param {string} text */
   #redraw(text) {
     this.#stream.write(`\r\x1b[2K${text}`);
   }

@@ -275,6 +275,78 @@ function updates(call: (options: never) => unknown, units: () => Options, kinds:
   );
 }
 
+// ── the baselines' losses
+
+const outcomes = () => ({ trajectoryOffsets: ints(0, 2, 3), outcomes: floats(1, 0) });
+const outcomeKinds = {
+  trajectoryOffsets: array('Int32Array'),
+  outcomes: array('Float32Array Float64Array', fixed),
+};
+const { chosen, rejected, beta, lossType, labelSmoothing, pairWeights, pairDenominator } = pairOptions as Record<
+  'chosen' | 'rejected' | 'beta' | 'lossType' | 'labelSmoothing' | 'pairWeights' | 'pairDenominator',
+  Kind
+>;
+
+const baselines: Subject[] = [
+  subject(
+    sweetRl.filteredNll,
+    '',
+    () => ({
+      logps: floats(1, 2, 3, 4, 5),
+      ...turns(),
+      trajectoryOffsets: ints(0, 2, 3),
+      rewards: floats(1, 0),
+      out: { gradLogps: filled(5) },
+    }),
+    {
+      logps: array('Float32Array'),
+      mask: tokens.mask!,
+      turnOffsets: array('Int32Array'),
+      trajectoryOffsets: array('Int32Array'),
+      rewards: array('Float32Array Float64Array', fixed),
+      threshold: number((x) => !Number.isNaN(x)),
+      nllDenominator: positive,
+      out,
+    },
+  ),
+  subject(
+    sweetRl.binaryValueLoss,
+    '',
+    () => ({
+      valueLogits: floats(1, 2, 3),
+      mask: Uint8Array.of(1, 1, 1),
+      ...outcomes(),
+      out: { valueLosses: filled(3), values: filled(3), gradValueLogits: filled(3) },
+    }),
+    { valueLogits: array('Float32Array'), mask: tokens.mask!, ...outcomeKinds, valueDenominator: positive, out },
+  ),
+  subject(
+    sweetRl.valueAdvantages,
+    '',
+    () => ({ values: floats(1, 2, 3), ...outcomes(), out: { advantages: filled(3) } }),
+    { values: array('Float32Array'), ...outcomeKinds, out },
+  ),
+  subject(
+    sweetRl.bradleyTerryLoss,
+    '',
+    () => {
+      const { turnAdvantages: _, gradLogps: __, ...perPair } = preferenceOut();
+      return { scores: floats(3, 1, 2), ...pairs(), out: { ...perPair, gradScores: filled(3) } };
+    },
+    {
+      scores: array('Float32Array'),
+      chosen,
+      rejected,
+      beta,
+      lossType,
+      labelSmoothing,
+      pairWeights,
+      pairDenominator,
+      out,
+    },
+  ),
+];
+
 // ── candidates and rewards
 
 const states = () => ({ scores: floats(1, 3, 2, 5, 4), candidateOffsets: ints(0, 3, 5) });
@@ -340,6 +412,7 @@ const checks: Subject[] = [
 const OPERATIONS: Subject[] = [
   ...rows,
   ...losses,
+  ...baselines,
   ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),
   ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), { ...pairOptions, ...ofTurns }),
   ...selections,

@@ -34,3 +34,4 @@ export const wrongOffsets = rows(RangeError, 'ERR_OFFSETS');
 export const emptyTurn = rows(RangeError, 'ERR_EMPTY_TURN');
 export const wrongPair = rows(RangeError, 'ERR_PAIR');
 export const wrongWeight = rows(RangeError, 'ERR_PAIR_WEIGHT');
+export const notOnHost = rows(TypeError, 'ERR_DEVICE');

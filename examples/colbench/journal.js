@@ -1,0 +1,105 @@
+/** What is done is kept in a JSONL file, a line each, so that a run that was cut off is gone on with by the next. */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { checkedDialogue, lineOf, RecordError, readRecords } from './records.js';
+
+/** @typedef {import('./records.js').Dialogue} Dialogue */
+/** A dialogue in a journal: which one it is, and by which settings it came about. @typedef {Dialogue & { id: string, run: string }} Entry */
+
+/** A short name for a value, the same for the same value. @param {unknown} value */
+export const nameOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+
+/** @param {unknown} value @returns {Entry} */
+function checkedEntry(value) {
+  const dialogue = /** @type {Partial<Entry>} */ (checkedDialogue(value));
+  for (const name of /** @type {const} */ (['id', 'run'])) {
+    if (typeof dialogue[name] !== 'string') throw new RecordError(`Expected a string for ${name}, as a journal has it`);
+  }
+  return /** @type {Entry} */ (dialogue);
+}
+
+/**
+ * Takes away what stands behind the last end of a line: a run that was cut off wrote it.
+ * @param {string} file @param {import('node:fs/promises').FileHandle} handle
+ * @param {(fault: import('./records.js').Fault) => void} onFault
+ */
+async function dropUnfinished(file, handle, onFault) {
+  const { size } = await handle.stat();
+  const block = Buffer.alloc(2 ** 16);
+  let end = size;
+  while (end > 0) {
+    const length = Math.min(block.length, end);
+    await handle.read(block, 0, length, end - length);
+    const at = block.subarray(0, length).lastIndexOf(0x0a);
+    end = at < 0 ? end - length : end - length + at + 1;
+    if (at >= 0) break;
+  }
+  if (end === size) return;
+  await handle.truncate(end);
+  onFault({ file, line: 0, fault: `an unfinished line of ${size - end} bytes at the end was dropped` });
+}
+
+export class Journal {
+  #file;
+  #handle;
+  #run;
+  /** Writes, one after the other. @type {Promise<void>} */
+  #writing = Promise.resolve();
+
+  /** @param {string} file @param {import('node:fs/promises').FileHandle} handle @param {string} run @param {Set<string>} done */
+  constructor(file, handle, run, done) {
+    this.#file = file;
+    this.#handle = handle;
+    this.#run = run;
+    /** The ids of what is done. */
+    this.done = done;
+  }
+
+  /**
+   * A line that the last run did not finish is told to `onFault` and dropped: its dialogue is done anew.
+   * @param {string} file made where there is none
+   * @param {string} run names the settings; a journal of others is not gone on with
+   * @param {(fault: import('./records.js').Fault) => void} onFault
+   */
+  static async open(file, run, onFault) {
+    const handle = await open(file, 'a+');
+    try {
+      await dropUnfinished(file, handle, onFault);
+      const done = new Set();
+      for await (const { record, line } of readRecords(file, checkedEntry, { onFault })) {
+        if (record.run !== run) {
+          const what = `${file}, line ${line}: this dialogue came about by other settings (models, temperatures, limits)`;
+          const way = 'take another file, or the settings of before';
+          throw Object.assign(new Error(`${what}; ${way}`), { code: 'ERR_JOURNAL' });
+        }
+        done.add(record.id);
+      }
+      return new Journal(file, handle, run, done);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  /** Resolves when the dialogue is on the disk. @param {string} id @param {Dialogue} dialogue */
+  async add(id, dialogue) {
+    const line = lineOf(checkedEntry({ ...dialogue, id, run: this.#run }));
+    const written = this.#writing.then(async () => {
+      await this.#handle.appendFile(line);
+      await this.#handle.datasync();
+      this.done.add(id);
+    });
+    this.#writing = written.catch(() => {});
+    await written;
+  }
+
+  /** The dialogues so far. @param {(fault: import('./records.js').Fault) => void} onFault */
+  async *entries(onFault) {
+    for await (const { record } of readRecords(this.#file, checkedEntry, { onFault })) yield record;
+  }
+
+  async close() {
+    await this.#writing;
+    await this.#handle.close();
+  }
+}

@@ -1,0 +1,325 @@
+/** ColBench's records: read from and written to JSONL of any size, a line at a time, every fault told with its line. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip, createGzip } from 'node:zlib';
+import { duplicateKey } from './json.js';
+
+/**
+ * A task of backend programming. Fields beyond these are kept.
+ * @typedef {object} Task
+ * @property {string} problem_description what the human says at first
+ * @property {string} ground_truth the hidden function, in Python
+ * @property {string[]} test_cases calls of it, as Python expressions; ten in the benchmark
+ */
+
+/**
+ * One message. Those of the agent carry what it was given and what it said.
+ * @typedef {object} Message
+ * @property {string} role
+ * @property {string} content
+ * @property {string | { role: string, content: string }[]} [input] the agent's prompt
+ * @property {string} [output] the agent's own words
+ */
+
+/**
+ * A dialogue of the offline data. Fields beyond these are kept.
+ * @typedef {object} Dialogue
+ * @property {Task} task
+ * @property {Message[]} dialogue_history
+ * @property {string} answer
+ * @property {number} reward the share of the calls that agree, from 0 to 1
+ */
+
+/** @typedef {{ file: string, line: number, fault: string }} Fault */
+
+/**
+ * @typedef {object} ReadOptions
+ * @property {(fault: Fault) => void} onFault told of every line that holds no record; reading goes on
+ * @property {number} [maxLineBytes] longer lines are faults; 256 MiB by default
+ */
+
+export class RecordError extends TypeError {
+  /** @param {string} message */
+  constructor(message) {
+    super(message);
+    this.code = 'ERR_RECORD';
+  }
+}
+
+const newline = 0x0a;
+const blank = /^[ \t\r\n]*$/;
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+/** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: Task, line: number }>} */
+export const readTasks = (file, options) => readRecords(file, checkedTask, options);
+
+/** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: Dialogue, line: number }>} */
+export const readDialogues = (file, options) => readRecords(file, checkedDialogue, options);
+
+/** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: { task: Task, answer: string }, line: number }>} */
+export const readAnswers = (file, options) => readRecords(file, checkedAnswer, options);
+
+/**
+ * Every record of a file, in its order. A line that is none is told to `onFault`, and costs none of the others: invalid
+ * UTF-8 or JSON, a key that stands twice in an object, a missing field, a wrong type, a line too long, a gzip stream that
+ * breaks off. Blank lines, CRLF, byte order marks and a last line without its end are no faults. Names that end in .gz are
+ * unpacked.
+ * @template T
+ * @param {string} file
+ * @param {(value: unknown) => T} check gives the record, or throws a RecordError that tells what is wrong
+ * @param {ReadOptions} options
+ * @returns {AsyncGenerator<{ record: T, line: number }>}
+ */
+export async function* readRecords(file, check, { onFault, maxLineBytes = 256 * 2 ** 20 }) {
+  for await (const { bytes, line, length } of linesOf(file, maxLineBytes, onFault)) {
+    const fault = (/** @type {string} */ what) => onFault({ file, line, fault: what });
+    if (bytes === undefined) {
+      fault(`the line has ${length} bytes, more than ${maxLineBytes}`);
+      continue;
+    }
+    let text;
+    try {
+      text = utf8.decode(bytes);
+    } catch {
+      fault(`invalid UTF-8 at byte ${firstInvalid(bytes)} of the line`);
+      continue;
+    }
+    if (blank.test(text)) continue;
+    let record;
+    try {
+      const value = JSON.parse(text);
+      const twice = duplicateKey(text);
+      if (twice !== undefined) throw new RecordError(`the key ${JSON.stringify(twice)} stands twice in an object`);
+      record = check(value);
+    } catch (error) {
+      if (error instanceof RecordError) fault(error.message);
+      else if (error instanceof SyntaxError) fault(`invalid JSON: ${error.message}${hintFor(text)}`);
+      else throw error;
+      continue;
+    }
+    yield { record, line };
+  }
+}
+
+/** @param {string} text */
+const hintFor = (text) =>
+  /\b(NaN|Infinity)\b/.test(text) ? ' (NaN and Infinity, which Python writes, are not JSON)' : '';
+
+/**
+ * The lines of a file without their ends; `bytes` is undefined for a line that is too long to be kept.
+ * @param {string} file @param {number} most @param {(fault: Fault) => void} onFault
+ * @returns {AsyncGenerator<{ bytes: Uint8Array | undefined, line: number, length: number }>}
+ */
+async function* linesOf(file, most, onFault) {
+  const source = createReadStream(file, { highWaterMark: 2 ** 18 });
+  const unpacker = file.endsWith('.gz') ? createGunzip({ chunkSize: 2 ** 18 }) : undefined;
+  // A fault of the stream ends the file; what was unpacked before it is good.
+  const unpacking = unpacker && pipeline(source, unpacker).catch(() => {});
+  /** @type {Buffer[]} */
+  let parts = [];
+  let length = 0;
+  let line = 1;
+  const keep = (/** @type {Buffer} */ part) => {
+    length += part.length;
+    if (length <= most) parts.push(part);
+    else parts = [];
+  };
+  const take = () => {
+    const bytes = length <= most ? Buffer.concat(parts) : undefined;
+    const taken = { bytes, line, length };
+    parts = [];
+    length = 0;
+    line += 1;
+    return taken;
+  };
+  try {
+    for await (const chunk of /** @type {AsyncIterable<Buffer>} */ (unpacker ?? source)) {
+      let from = 0;
+      for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, from)) {
+        keep(chunk.subarray(from, at));
+        yield take();
+        from = at + 1;
+      }
+      keep(chunk.subarray(from));
+    }
+  } catch (error) {
+    const { code, message } = /** @type {{ code?: string, message: string }} */ (error);
+    if (unpacker === undefined || !/^Z_|^ERR_STREAM_PREMATURE_CLOSE$/.test(code ?? '')) throw error;
+    onFault({ file, line, fault: `the gzip stream breaks off: ${message}` });
+    return;
+  } finally {
+    source.destroy();
+    await unpacking;
+  }
+  if (length > 0) yield take();
+}
+
+/** The first byte that is part of no character. @param {Uint8Array} bytes */
+function firstInvalid(bytes) {
+  let good = 0;
+  let bad = bytes.length;
+  // A prefix is decoded as a stream: a character that its end cuts is no fault of it.
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    try {
+      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, middle), { stream: true });
+      good = middle;
+    } catch {
+      bad = middle;
+    }
+  }
+  return good;
+}
+
+/** @param {unknown} value @param {string} what @returns {asserts value is Record<string, unknown>} */
+function checkObject(value, what) {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new RecordError(`Expected an object for ${what} but received ${kindOf(value)}`);
+  }
+}
+
+/** @param {Record<string, unknown>} object @param {string} name @param {string} what */
+function checkString(object, name, what) {
+  if (typeof object[name] !== 'string') {
+    throw new RecordError(`Expected a string for ${what}${name} but received ${kindOf(object[name])}`);
+  }
+}
+
+/** @param {unknown} value */
+function kindOf(value) {
+  if (value === undefined) return 'none';
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+/** @param {unknown} value @param {string} [what] @returns {Task} */
+export function checkedTask(value, what = '') {
+  checkObject(value, what === '' ? 'a task' : what.slice(0, -1));
+  checkString(value, 'problem_description', what);
+  checkString(value, 'ground_truth', what);
+  return /** @type {Task} */ ({ ...value, test_cases: checkedCalls(value.test_cases, `${what}test_cases`) });
+}
+
+/** An array, or an object whose values are the calls in order. @param {unknown} value @param {string} what */
+function checkedCalls(value, what) {
+  const calls = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.values(value) : value;
+  if (!Array.isArray(calls) || calls.length === 0) {
+    throw new RecordError(`Expected at least one call for ${what} but received ${kindOf(value)}`);
+  }
+  calls.forEach((call, i) => {
+    if (typeof call === 'string' && call.trim() !== '') return;
+    throw new RecordError(`Expected a call as a string for ${what}[${i}] but received ${kindOf(call)}`);
+  });
+  return /** @type {string[]} */ (calls);
+}
+
+/**
+ * An answer to be evaluated: a dialogue, or just its task and answer.
+ * @param {unknown} value
+ * @returns {{ task: Task, answer: string }}
+ */
+export function checkedAnswer(value) {
+  checkObject(value, 'an answer');
+  const task = checkedTask(value.task, 'task.');
+  checkString(value, 'answer', '');
+  return /** @type {{ task: Task, answer: string }} */ ({ ...value, task });
+}
+
+/** @param {unknown} value @returns {Dialogue} */
+export function checkedDialogue(value) {
+  checkObject(value, 'a dialogue');
+  const { task } = checkedAnswer(value);
+  if (typeof value.reward !== 'number' || !(value.reward >= 0 && value.reward <= 1)) {
+    const received = typeof value.reward === 'number' ? value.reward : kindOf(value.reward);
+    throw new RecordError(`Expected a number from 0 to 1 for reward but received ${received}`);
+  }
+  if (!Array.isArray(value.dialogue_history)) {
+    throw new RecordError(`Expected an array for dialogue_history but received ${kindOf(value.dialogue_history)}`);
+  }
+  for (const [i, message] of value.dialogue_history.entries()) checkMessage(message, `dialogue_history[${i}]`);
+  return /** @type {Dialogue} */ ({ ...value, task });
+}
+
+/** @param {unknown} message @param {string} what */
+function checkMessage(message, what) {
+  checkObject(message, what);
+  checkString(message, 'role', `${what}.`);
+  checkString(message, 'content', `${what}.`);
+  const { input, output } = message;
+  if (output !== undefined && typeof output !== 'string') {
+    throw new RecordError(`Expected a string for ${what}.output but received ${kindOf(output)}`);
+  }
+  if (input !== undefined) checkPrompt(input, `${what}.input`);
+}
+
+/** A text or messages. @param {unknown} input @param {string} what */
+function checkPrompt(input, what) {
+  if (typeof input === 'string') return;
+  if (!Array.isArray(input)) {
+    throw new RecordError(`Expected a text or messages for ${what} but received ${kindOf(input)}`);
+  }
+  input.forEach((each, i) => {
+    checkObject(each, `${what}[${i}]`);
+    checkString(each, 'role', `${what}[${i}].`);
+    checkString(each, 'content', `${what}[${i}].`);
+  });
+}
+
+/**
+ * Candidates for the agent's next message with their scores.
+ * @param {unknown} value
+ * @returns {import('./pairs.js').Candidates}
+ */
+export function checkedCandidates(value) {
+  checkObject(value, 'candidates');
+  checkPrompt(value.input, 'input');
+  const { candidates, scores } = value;
+  if (!Array.isArray(candidates) || !candidates.every((text) => typeof text === 'string')) {
+    throw new RecordError(`Expected strings for candidates but received ${kindOf(candidates)}`);
+  }
+  if (!Array.isArray(scores) || !scores.every(Number.isFinite) || scores.length !== candidates.length) {
+    throw new RecordError(`Expected ${candidates.length} numbers for scores but received ${kindOf(scores)}`);
+  }
+  return /** @type {import('./pairs.js').Candidates} */ (/** @type {unknown} */ (value));
+}
+
+/** A record as its line. @param {unknown} record */
+export const lineOf = (record) => `${JSON.stringify(record)}\n`;
+
+/**
+ * Writes records, each checked before it is written. The file appears under its name when all of it is there; names that
+ * end in .gz are packed.
+ * @template T
+ * @param {string} file
+ * @param {AsyncIterable<T> | Iterable<T>} records
+ * @param {(value: unknown) => unknown} check throws a RecordError for what is no record
+ * @returns {Promise<number>} how many were written
+ */
+export async function writeRecords(file, records, check) {
+  const partial = `${file}.part`;
+  let count = 0;
+  async function* lines() {
+    for await (const record of records) {
+      try {
+        check(record);
+      } catch (error) {
+        if (error instanceof RecordError) error.message = `${error.message}, in record ${count}`;
+        throw error;
+      }
+      yield lineOf(record);
+      count += 1;
+    }
+  }
+  try {
+    const target = createWriteStream(partial);
+    if (file.endsWith('.gz')) await pipeline(lines, createGzip(), target);
+    else await pipeline(lines, target);
+    await rename(partial, file);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
+  return count;
+}

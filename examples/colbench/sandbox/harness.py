@@ -1,0 +1,169 @@
+"""Runs a program that nobody trusts on its calls, inside the walls, and tells what each call returned.
+
+A job comes on file descriptor 0: the program, the calls, the limits. Lines of JSON go to descriptor 3: `ready`, `loaded`, then
+one a call. A value is told by a digest under which equal values are the same: it is the parent that compares, with values
+of another process, which this one has never seen. So a program that takes this file apart can only lie about itself.
+"""
+
+import json
+import os
+import resource
+import sys
+
+CHANNEL = 3
+
+
+def digest_of(value):
+    import hashlib
+
+    return hashlib.sha256(encoding_of(value)).hexdigest()
+
+
+def encoding_of(value):
+    """The value as bytes, alike for values that == holds for, and for two NaNs."""
+    import collections
+    import datetime
+    import decimal
+    import fractions
+
+    def tagged(tag, payload):
+        return b"%s%d:%s" % (tag, len(payload), payload)
+
+    def group(tag, members):
+        return tagged(tag, b"".join(members))
+
+    def ratio(n, d):
+        return tagged(b"n", b"%x/%x" % (n, d))
+
+    def number(x):
+        if isinstance(x, complex):
+            x = complex(x)
+            return number(x.real) if x.imag == 0 else group(b"c", [number(x.real), number(x.imag)])
+        if isinstance(x, (float, decimal.Decimal)):
+            if x != x:
+                return tagged(b"n", b"nan")
+            if x in (float("inf"), float("-inf")):
+                return tagged(b"n", b"inf" if x > 0 else b"-inf")
+            if isinstance(x, decimal.Decimal) and abs(x.adjusted()) > 5000:
+                return tagged(b"D", str(x.normalize()).encode())
+        return ratio(*x.as_integer_ratio())
+
+    def encoded(x):
+        if x is None or x is Ellipsis or x is NotImplemented:
+            return tagged(b"o", repr(x).encode())
+        if isinstance(x, (int, float, complex, decimal.Decimal, fractions.Fraction)):
+            return number(x)
+        if isinstance(x, str):
+            return tagged(b"s", str.encode(x, "utf-8", "surrogatepass"))
+        if isinstance(x, (bytes, bytearray)):
+            return tagged(b"b", bytes(x))
+        if isinstance(x, list):
+            return group(b"l", [encoded(each) for each in x])
+        if isinstance(x, tuple):
+            return group(b"t", [encoded(each) for each in x])
+        if isinstance(x, collections.deque):
+            return group(b"q", [encoded(each) for each in x])
+        if isinstance(x, dict):
+            return group(b"m", sorted(encoded(key) + encoded(each) for key, each in x.items()))
+        if isinstance(x, (set, frozenset)):
+            return group(b"S", sorted(encoded(each) for each in x))
+        if isinstance(x, range):
+            return group(b"r", [encoded(each) for each in (len(x), x[0] if x else 0, x.step if len(x) > 1 else 0)])
+        if isinstance(x, datetime.datetime):
+            if x.utcoffset() is not None:
+                x = x.astimezone(datetime.timezone.utc)
+            return tagged(b"T", x.isoformat().encode())
+        if isinstance(x, (datetime.date, datetime.time)):
+            return tagged(b"d" if isinstance(x, datetime.date) else b"i", x.isoformat().encode())
+        if isinstance(x, datetime.timedelta):
+            return group(b"w", [encoded((x.days, x.seconds, x.microseconds))])
+        if type(x).__module__ == "numpy":
+            plain = x.tolist()
+            shape = getattr(x, "shape", ())
+            return group(b"a", [encoded(tuple(shape)), encoded(plain)]) if shape else encoded(plain)
+        raise TypeError("a result of class %s cannot be compared" % type(x).__name__)
+
+    return encoded(value)
+
+
+def shown(value):
+    import reprlib
+
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 120
+    return short.repr(value)[:200]
+
+
+def error_of(error):
+    text = "%s: %s" % (type(error).__name__, error)
+    return text[:200]
+
+
+def attempt(action):
+    """What the action gave, or the error as text: of any class, SystemExit included."""
+    try:
+        return action(), None
+    except BaseException as error:
+        try:
+            return None, error_of(error)
+        except BaseException:
+            return None, "an error that cannot be printed"
+
+
+def limit(name, value, hard=None):
+    _, most = resource.getrlimit(name)
+    soft, hard = (each if most == resource.RLIM_INFINITY else min(each, most) for each in (value, hard or value))
+    resource.setrlimit(name, (soft, hard))
+
+
+def read_job():
+    with os.fdopen(0, "rb", closefd=False) as job:
+        text = job.read()
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return json.loads(text)
+
+
+def tell(line):
+    data = json.dumps(line).encode() + b"\n"
+    while data:
+        data = data[os.write(CHANNEL, data) :]
+
+
+def main():
+    # What else was open where this was started is nobody's business here.
+    os.closerange(CHANNEL + 1, 2**20)
+    # Where this file lies is no place to import from.
+    del sys.path[0]
+    job = read_job()
+    limits = job["limits"]
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_MEMLOCK, 0)
+    limit(resource.RLIMIT_NOFILE, limits["files"])
+    limit(resource.RLIMIT_FSIZE, limits["fileBytes"])
+    # A signal that tells the reason, then one that cannot be ignored.
+    limit(resource.RLIMIT_CPU, limits["cpuSeconds"], limits["cpuSeconds"] + 1)
+    limit(resource.RLIMIT_AS, limits["memoryBytes"])
+
+    # Its own name, so that what stands under `if __name__ == '__main__'` does not run.
+    space = {"__name__": "answer", "__builtins__": __builtins__}
+    tell({"kind": "ready"})
+    _, error = attempt(lambda: exec(compile(job["program"], "<answer>", "exec"), space))
+    tell({"kind": "loaded"} if error is None else {"kind": "failed", "error": error})
+    if error is not None:
+        os._exit(0)
+    for call in job["calls"]:
+
+        def told():
+            value = eval(compile(call.strip(), "<call>", "eval"), space)
+            return {"kind": "value", "digest": digest_of(value), "shown": attempt(lambda: shown(value))[0]}
+
+        line, error = attempt(told)
+        tell(line if error is None else {"kind": "error", "error": error})
+    # Threads that go on and what was registered for the end must not hold this process up.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
