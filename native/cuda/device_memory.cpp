@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "cublaslt.h"
 #include "stream.h"
 
 namespace sweet {
@@ -118,7 +119,10 @@ Status finish_thread(int* device) {
   return found.ok() ? wait_for(*stream) : found;
 }
 
-void end_thread() { close_streams(); }
+void end_thread() {
+  close_cublaslt();
+  close_streams();
+}
 
 void end_copies() {
   const std::lock_guard<std::mutex> lock(staging_lock);

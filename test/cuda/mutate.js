@@ -11,6 +11,8 @@ const OUT = join(ROOT, 'build', 'emulator');
 const MUTANT = join(OUT, 'mutant');
 const BUILDS = ['plain', 'asan', 'races'];
 const SEEDS = [1, 2];
+// Linear heads are computed by kernels of ours: what stands in for cuBLASLt has no mutations.
+const SWEET_RL_CUBLASLT = 'none';
 
 /** file, what is broken, the line's right part, what becomes of it; the files that compile a header. */
 const MUTATIONS = [
@@ -116,10 +118,71 @@ const MUTATIONS = [
     '  if (threadIdx.x % kWarp != 0) return;\n  work.turn_ratios',
     '  work.turn_ratios',
   ],
+  ['linear_logps.cu', 'rows are counted a warp at a time', 'if (w < warp) at += counts[w];', ''],
+  [
+    'linear_logps.cu',
+    'no barrier before the next rows are counted',
+    '    __syncthreads();\n    if (own) kept[at] = i;',
+    '    if (own) kept[at] = i;',
+  ],
+  [
+    'linear_logps.cu',
+    'the gradient is written over logits that others still read',
+    '    __syncthreads();\n    T result',
+    '    T result',
+  ],
+  [
+    'linear_logps.cu',
+    'vectors past the end of a row of logits',
+    'if (words >= own) {\n        const',
+    'if (words > 0) {\n        const',
+  ],
+  [
+    'linear_logps.cu',
+    'rows are scattered to where the chunk has them',
+    'y = to + rows[blockIdx.x] * width',
+    'y = to + blockIdx.x * width',
+  ],
+  [
+    'linear_logps.cu',
+    'each chunk overwrites the gradient of the weight',
+    'out.accumulate || first > 0',
+    'out.accumulate',
+  ],
+  [
+    'linear_logps.cu',
+    'the second chunk has the rows of the first',
+    'kept_.rows + first, head_.width',
+    'kept_.rows, head_.width',
+  ],
+  [
+    'linear_logps.cu',
+    'the gradient stays scaled',
+    'grad, {head_.weight, width, false}, 1 / scale',
+    'grad, {head_.weight, width, false}, 1',
+  ],
+  ['linear_logps.cu', 'logits are thought to be there after they became a gradient', '  computed_ = -1;\n', ''],
+  [
+    'product.cu',
+    'no barrier before a tile is multiplied',
+    '    __syncthreads();\n    sums.add(a, b);',
+    '    sums.add(a, b);',
+  ],
+  ['product.cu', 'no barrier before the next tile', '    sums.add(a, b);\n    __syncthreads();', '    sums.add(a, b);'],
+  ['product.cu', 'past the end of the depth', '(i < count ? depth - d : 0)', '(i < count ? size : 0)'],
+  ['product.cu', 'past the last column', '|| column + j >= p.columns', ''],
+  [
+    'product.cu',
+    'fragments of the wrong half',
+    'rows[i][2] = two(a, row, k + pair + 8)',
+    'rows[i][2] = two(a, row, k + pair)',
+  ],
   ['layout.cu', 'offsets are looked at before they are known to be sound', '  if (unsound(outcome)) return;\n', ''],
   ['layout.cu', 'the first offset is read from before the array', 'i > 0 ? offsets[i - 1] : 0', 'offsets[i - 1]'],
 ];
-const USERS = { 'device.h': ['token_logps.cu', 'preference.cu', 'layout.cu', 'turn_advantages.cu'] };
+const USERS = {
+  'device.h': ['token_logps.cu', 'preference.cu', 'layout.cu', 'turn_advantages.cu', 'product.cu', 'linear_logps.cu'],
+};
 
 const commands = JSON.parse(readFileSync(join(OUT, 'compile_commands.json'), 'utf8'));
 
@@ -146,7 +209,7 @@ function link(objects, build) {
 /** What a check of the build says of the mutant; undefined if it finds nothing. */
 function findingOf(program) {
   for (const seed of SEEDS) {
-    const env = { ...process.env, ASAN_OPTIONS: 'detect_leaks=0' };
+    const env = { ...process.env, ASAN_OPTIONS: 'detect_leaks=0', SWEET_RL_CUBLASLT };
     const result = spawnSync(program, ['--small', `--seed=${seed}`], { encoding: 'utf8', timeout: 120_000, env });
     if (result.status === 0) continue;
     const lines = `${result.stdout}\n${result.stderr}`.split('\n');
