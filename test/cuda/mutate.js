@@ -158,8 +158,8 @@ const MUTATIONS = [
   [
     'linear_logps.cu',
     'the gradient stays scaled',
-    'grad, {head_.weight, width, false}, 1 / scale',
-    'grad, {head_.weight, width, false}, 1',
+    '{head_.weight, width, false},\n                    1 / scale',
+    '{head_.weight, width, false},\n                    1',
   ],
   ['linear_logps.cu', 'logits are thought to be there after they became a gradient', '  computed_ = -1;\n', ''],
   [
