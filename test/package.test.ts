@@ -20,6 +20,7 @@ const EXPORTS = [
   'linearLogpsBackward',
   'linearLogpsBackwardAsync',
   'packTurns',
+  'peakWorkingMemory',
   'policyUpdate',
   'policyUpdateAsync',
   'rankCandidates',
