@@ -282,13 +282,13 @@ const TAKING = `
     const own = (array) => { const copy = new array.constructor(new ArrayBuffer(array.byteLength)); copy.set(array); return copy; };
     for (const key of Object.keys(options)) if (ArrayBuffer.isView(options[key])) options[key] = own(options[key]);
     if (inOut) options.out = { [name]: own(inOut) };
-    const promise = sweetRl[call.name + 'Async'](options);
+    const outcome = sweetRl[call.name + 'Async'](options).then(hex, (error) => error.code + ' ' + error.message);
     (inOut ? options.out[name] : options[name]).buffer && takers[way]((inOut ? options.out[name] : options[name]).buffer);
     options = undefined;
     for (let i = 0; i < 3; i++) { gc(); overwrite(); await new Promise((resolve) => setImmediate(resolve)); }
     aborting.abort();
     await blocker;
-    return promise.then(hex, (error) => error.code + ' ' + error.message);
+    return outcome;
   }
 `;
 
