@@ -251,7 +251,11 @@ class Device {
     if (status_ != 0) return run.fail(status_of(status_, "cublasLtCreate")), true;
     const Plan& plan = plan_of(p);
     if (plan.status == kNotSupported) return false;
-    if (plan.status != 0) return run.fail(status_of(plan.status, "cublasLtMatmulAlgoGetHeuristic")), true;
+    if (plan.status != 0) {
+      run.fail(status_of(plan.status, "cublasLtMatmulAlgoGetHeuristic"));
+      forget();  // memory that is short now may be there next time
+      return true;
+    }
     if (p.bias && set_bias(plan.desc, p.bias) != 0) return false;
     const Run::Scope scope(run);
     const int64_t bytes = static_cast<int64_t>(plan.heuristic.workspace_bytes);
@@ -316,7 +320,7 @@ class Device {
       return lt_.heuristics(handle_, plan->desc, plan->b, plan->a, plan->out, plan->out, preference, 1,
                             &plan->heuristic, &found);
     });
-    if (status == 0 && found == 0) status = kNotSupported;
+    if (status == 0 && (found == 0 || plan->heuristic.state != 0)) status = kNotSupported;
     if (preference) lt_.preference_destroy(preference);
     return status;
   }
@@ -349,15 +353,17 @@ thread_local std::map<int, Device*> devices;
 
 }  // namespace
 
+void require_products(Run& run) {
+  const Library& found = library();
+  if (!found.refused) return;
+  Status status{Code::products};
+  status.device.meaning = found.text.c_str();
+  run.fail(status);
+}
+
 bool multiply_by_cublaslt(Run& run, const Product& product) {
   const Library& found = library();
-  if (!found.found) {
-    if (!found.refused) return false;
-    Status status{Code::products};
-    status.device.meaning = found.text.c_str();
-    run.fail(status);
-    return true;
-  }
+  if (!found.found) return false;
   int number = 0;
   cudaGetDevice(&number);
   Device*& device = devices[number];

@@ -222,6 +222,7 @@ float scale_of(Run& run, DType dtype, double temperature, const float* grad_logp
 }  // namespace
 
 KeptRows keep_rows(Run& run, const int32_t* labels, int64_t rows, bool skip_ignored) {
+  require_products(run);
   int64_t* const kept = run.scratch<int64_t>(rows);
   run.launch("keep_rows_kernel", keep_rows_kernel, 1, kThreads, labels, rows, skip_ignored, kept, run.outcome());
   const Outcome outcome = run.settle();

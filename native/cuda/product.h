@@ -26,6 +26,9 @@ struct Product {
   const float* bias;  // [columns] or null
 };
 
+/** Fails where SWEET_RL_CUBLASLT names what cannot be used; before anything is written. */
+void require_products(Run& run);
+
 void multiply(Run& run, const Product& product);
 
 /** By kernels of ours. */
