@@ -68,6 +68,7 @@ Head Args::linear_head() {
   head.vocab = static_cast<int64_t>(number());
   head.width = static_cast<int64_t>(number());
   head.temperature = number();
+  head.chunk_bytes = static_cast<int64_t>(number());
   require(hidden >= head.rows * head.width && weight >= head.vocab * head.width);
   require(head.bias == nullptr || bias >= head.vocab);
   return head;
@@ -189,6 +190,8 @@ const char* name_of(Code code) {
       return "zeroWeights";
     case Code::device:
       return "device";
+    case Code::products:
+      return "products";
     case Code::cancelled:
       return "cancelled";
   }
@@ -203,6 +206,7 @@ Napi::Value answer(Napi::Env env, const Status& status) {
   fault.Set("code", name_of(status.code));
   fault.Set("index", static_cast<double>(status.index));
   fault.Set("value", static_cast<double>(status.value));
+  if (status.code == Code::products) fault.Set("meaning", status.device.meaning);
   if (status.code != Code::device) return fault;
   fault.Set("operation", status.device.operation);
   fault.Set("name", status.device.name);

@@ -52,6 +52,7 @@ export function criticUpdate(options: Inputs & LinearUpdate): UpdateResult & Lin
 export function criticUpdate(
   options: OnDevice<Inputs & LogitsUpdate<FloatArray>>,
 ): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
+export function criticUpdate(options: OnDevice<Inputs & LinearUpdate>): OnDevice<UpdateResult & LinearGradients>;
 export function criticUpdate(
   given: CriticUpdateOptions | OnDevice<CriticUpdateOptions>,
 ): UpdateResult | OnDevice<UpdateResult> {
@@ -80,6 +81,9 @@ export function criticUpdateAsync(options: Inputs & LinearUpdate & Abortable): P
 export function criticUpdateAsync(
   options: OnDevice<Inputs & LogitsUpdate<FloatArray>> & Abortable,
 ): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
+export function criticUpdateAsync(
+  options: OnDevice<Inputs & LinearUpdate> & Abortable,
+): Promise<OnDevice<UpdateResult & LinearGradients>>;
 export function criticUpdateAsync(
   options: (CriticUpdateOptions | OnDevice<CriticUpdateOptions>) & Abortable,
 ): Promise<UpdateResult | OnDevice<UpdateResult>> {

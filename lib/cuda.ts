@@ -14,10 +14,14 @@ export interface Location {
 }
 
 /** The operations on device memory, and that memory, which belongs to an object of JavaScript. */
-export interface Cuda extends Omit<Native, `linearLogps${string}` | 'pin' | 'firstNotFinite' | keyof Machine> {
+export interface Cuda extends Omit<Native, 'pin' | 'firstNotFinite' | keyof Machine> {
   /** How many devices there are, or why there is none. */
   devices(): number | string;
   useDevice(device: number): Status;
+  /** What computes matrix products: cuBLASLt and its file, or kernels of ours and where it was looked for. */
+  products(): string;
+  /** The most bytes of working memory of one operation, of those since this was last asked. */
+  takePeakScratch(): number;
   allocate(owner: object, length: number, bytesPerElement: number, device: number): Status;
   /** Somebody else's memory. */
   view(owner: object, ptr: bigint, length: number, bytesPerElement: number, device: number): Status;
@@ -68,6 +72,11 @@ export function deviceCount(): number {
   const reason = whyNoCuda();
   if (reason !== undefined) throw new SweetError('ERR_BACKEND', `The backend 'cuda' cannot be used here: ${reason}`);
   return devices as number;
+}
+
+/** What computes the matrix products of linear heads, once whyNoCuda() has found no reason. */
+export function products(): string {
+  return (loaded as { addon: Cuda }).addon.products();
 }
 
 /** The addon, once deviceCount() has answered: its calls of this thread work on that device from here on. */

@@ -86,10 +86,11 @@ export interface Fault {
     | 'pairWeight'
     | 'zeroWeights'
     | 'device'
+    | 'products'
     | 'cancelled';
   index: number;
   value: number;
-  /** Of 'device', with the error's number as the value. */
+  /** Of 'device', with the error's number as the value; of 'products', the meaning alone. */
   operation?: string;
   name?: string;
   meaning?: string;
@@ -149,6 +150,8 @@ export function errorOf(fault: Fault): Error {
         'ERR_ARG_LENGTH',
         'Expected arrays that keep their length while a call begins, but one became shorter than it was when it was checked',
       );
+    case 'products':
+      return new SweetError('ERR_BACKEND', fault.meaning ?? '');
     case 'cancelled':
       return new SweetError('ERR_CANCELLED', 'This call was cancelled');
     case 'memory':

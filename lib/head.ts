@@ -1,7 +1,7 @@
 // The two heads that log-probs come from, logits or hidden states × weight, with the shapes that follow from the lengths.
 import { integer, isOnDevice, lengthOf, number } from './checks.js';
 import { alike, type DType, type FloatArray, freshLike, stored } from './dtypes.js';
-import { expected, rangeError, SweetError, typeError } from './errors.js';
+import { expected, rangeError, typeError } from './errors.js';
 import type { LinearHeadArgs, LogitsHeadArgs } from './native.js';
 import { type Inputs, type Out, own } from './out.js';
 
@@ -28,6 +28,11 @@ export interface LinearHead<H extends FloatArray = FloatArray> {
   /** [V], of the class of `hidden`. */
   bias?: H | undefined;
   dtype?: DType | undefined;
+  /**
+   * On a device alone: the most bytes of working memory for the rows that are computed at once, their float32 logits above
+   * all; 2^30 by default. One row is computed even where it takes more.
+   */
+  chunkBytes?: number | undefined;
 }
 
 export interface TemperatureOption {
@@ -36,7 +41,7 @@ export interface TemperatureOption {
 }
 
 export const LOGITS_HEAD = ['logits', 'dtype', 'rowStride', 'vocabSize', 'temperature'] as const;
-export const LINEAR_HEAD = ['hidden', 'weight', 'bias', 'dtype', 'temperature'] as const;
+export const LINEAR_HEAD = ['hidden', 'weight', 'bias', 'dtype', 'temperature', 'chunkBytes'] as const;
 
 export interface CheckedLogits<L extends FloatArray = FloatArray> {
   logits: L;
@@ -147,17 +152,16 @@ export function checkLinear<H extends FloatArray>(
 ): CheckedLinear<H> {
   const { array, code } = stored(names.hidden, head.hidden, names.dtype, head.dtype);
   const hidden = array as H;
-  if (isOnDevice(array)) {
-    throw new SweetError(
-      'ERR_DEVICE',
-      `Expected a typed array for ${names.hidden}: linear heads do not run on devices yet`,
-    );
-  }
   const weight = alike(names.weight, head.weight, hidden);
   const bias = head.bias === undefined ? undefined : alike(names.bias, head.bias, hidden);
   const shape = shapeOf(hidden, weight, bias, rows, names);
   if (words !== undefined && rows > 0 && shape.vocab !== words) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${words} rows of H = ${shape.width} elements`, names.weight, weight));
+  }
+  const chunkBytes = integer('chunkBytes', head.chunkBytes, 0, 1, Number.MAX_SAFE_INTEGER);
+  if (chunkBytes > 0 && !isOnDevice(array)) {
+    const reason = 'chunks are those of a device, the processor keeps tiles of its own size';
+    throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
   }
   return {
     hidden,
@@ -169,7 +173,7 @@ export function checkLinear<H extends FloatArray>(
       [names.weight, weight],
       [names.bias, bias],
     ],
-    args: [hidden, weight, bias, code, rows, shape.vocab, shape.width, temperature],
+    args: [hidden, weight, bias, code, rows, shape.vocab, shape.width, temperature, chunkBytes],
   };
 }
 

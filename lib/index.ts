@@ -38,7 +38,7 @@ export {
   linearLogpsBackward,
   linearLogpsBackwardAsync,
 } from './linear-logps.js';
-export { type Backend, backends, setThreads, threads, useBackend } from './machine.js';
+export { type Backend, backends, peakWorkingMemory, setThreads, threads, useBackend } from './machine.js';
 export { type PackedTurns, packTurns, type Trajectory, type Turn } from './pack-turns.js';
 export { type PolicyUpdateOptions, policyUpdate, policyUpdateAsync } from './policy-update.js';
 export type { LossType, Normalization, PreferenceResult } from './preference.js';

@@ -1,5 +1,6 @@
 import { type Abortable, type Call, callOf, runLater, runNow, type When } from './call.js';
 import { boolean, checkOptions, float32 } from './checks.js';
+import type { OnDevice } from './device.js';
 import type { FloatArray } from './dtypes.js';
 import {
   backwardNumbers,
@@ -101,6 +102,7 @@ function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGra
  * @param options.hidden [N, H] float32, bfloat16 or float16.
  * @param options.weight [V, H] of the class of `hidden`; `bias` [V] likewise.
  * @param options.labels [N] the tokens taken.
+ * @param options.chunkBytes on a device, the most bytes of logits at once; 2^30 by default.
  * @param options.entropy whether the entropy of each row is wanted too.
  * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
  * @returns logps, lse and, when asked for, entropy: [N] each, nats.
@@ -111,8 +113,10 @@ function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGra
  * const weight = new Float32Array([1, 0, 2, 0, 3, 0]); // V = 3
  * const { logps } = linearLogps({ hidden, weight, labels: new Int32Array([2]) }); // [-0.4076]
  */
-export function linearLogps(options: LinearLogpsOptions): Logps {
-  return runNow(forward(options, 'now'));
+export function linearLogps(options: LinearLogpsOptions): Logps;
+export function linearLogps(options: OnDevice<LinearLogpsOptions>): OnDevice<Logps>;
+export function linearLogps(given: LinearLogpsOptions | OnDevice<LinearLogpsOptions>): Logps | OnDevice<Logps> {
+  return runNow(forward(given as LinearLogpsOptions, 'now'));
 }
 
 /**
@@ -129,8 +133,12 @@ export function linearLogps(options: LinearLogpsOptions): Logps {
  * @example
  * const { logps } = await linearLogpsAsync({ hidden, weight, labels, signal: AbortSignal.timeout(1000) });
  */
-export function linearLogpsAsync(options: LinearLogpsOptions & Abortable): Promise<Logps> {
-  return runLater(options, forward);
+export function linearLogpsAsync(options: LinearLogpsOptions & Abortable): Promise<Logps>;
+export function linearLogpsAsync(options: OnDevice<LinearLogpsOptions> & Abortable): Promise<OnDevice<Logps>>;
+export function linearLogpsAsync(
+  options: (LinearLogpsOptions | OnDevice<LinearLogpsOptions>) & Abortable,
+): Promise<Logps | OnDevice<Logps>> {
+  return runLater(options as LinearLogpsOptions, forward);
 }
 
 /**
@@ -154,8 +162,12 @@ export function linearLogpsAsync(options: LinearLogpsOptions & Abortable): Promi
  * const { lse } = linearLogps({ ...head, labels });
  * linearLogpsBackward({ ...head, labels, lse, gradLogps: new Float32Array([1]) }).gradHidden; // [0.4248, 0]
  */
-export function linearLogpsBackward(options: LinearLogpsBackwardOptions): LinearGradients {
-  return runNow(backward(options, 'now'));
+export function linearLogpsBackward(options: LinearLogpsBackwardOptions): LinearGradients;
+export function linearLogpsBackward(options: OnDevice<LinearLogpsBackwardOptions>): OnDevice<LinearGradients>;
+export function linearLogpsBackward(
+  given: LinearLogpsBackwardOptions | OnDevice<LinearLogpsBackwardOptions>,
+): LinearGradients | OnDevice<LinearGradients> {
+  return runNow(backward(given as LinearLogpsBackwardOptions, 'now'));
 }
 
 /**
@@ -172,6 +184,12 @@ export function linearLogpsBackward(options: LinearLogpsBackwardOptions): Linear
  * @example
  * const { gradHidden, gradWeight } = await linearLogpsBackwardAsync({ hidden, weight, labels, lse, gradLogps });
  */
-export function linearLogpsBackwardAsync(options: LinearLogpsBackwardOptions & Abortable): Promise<LinearGradients> {
-  return runLater(options, backward);
+export function linearLogpsBackwardAsync(options: LinearLogpsBackwardOptions & Abortable): Promise<LinearGradients>;
+export function linearLogpsBackwardAsync(
+  options: OnDevice<LinearLogpsBackwardOptions> & Abortable,
+): Promise<OnDevice<LinearGradients>>;
+export function linearLogpsBackwardAsync(
+  options: (LinearLogpsBackwardOptions | OnDevice<LinearLogpsBackwardOptions>) & Abortable,
+): Promise<LinearGradients | OnDevice<LinearGradients>> {
+  return runLater(options as LinearLogpsBackwardOptions, backward);
 }

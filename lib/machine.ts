@@ -1,4 +1,5 @@
 // What the machine offers and what of it is used. All of this is for the whole process, worker threads included.
+import { cudaOn, deviceCount } from './cuda.js';
 import { type Backend, cudaBackend, native, switchBackend, threadCount } from './native.js';
 
 export type { Backend };
@@ -49,4 +50,20 @@ export function setThreads(n: number): void {
  */
 export function threads(): number {
   return native.threads();
+}
+
+/**
+ * The most working memory, in bytes, that one call on device buffers had at once, of all calls since this was last asked.
+ * Arrays and results of the calls are not counted. A linear head has about `chunkBytes` of it, every other operation a
+ * few numbers per row.
+ *
+ * @returns bytes; 0 where no call was made.
+ * @throws SweetError ERR_BACKEND where CUDA cannot be used, with the reason.
+ * @example
+ * linearLogps({ hidden, weight, labels, chunkBytes: 2 ** 28 });
+ * peakWorkingMemory(); // 268 million or less, and some
+ */
+export function peakWorkingMemory(): number {
+  deviceCount();
+  return cudaOn(0).takePeakScratch();
 }

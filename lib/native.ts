@@ -1,6 +1,6 @@
 // The native functions, typed. They take their arguments in a fixed order, in the groups below, which binding/args.cc
 // reads in the same order.
-import { whyNoCuda } from './cuda.js';
+import { products, whyNoCuda } from './cuda.js';
 import { expected, type Fault, rangeError, SweetError, typeError } from './errors.js';
 import { type Loaded, libc, load } from './load-native.cjs';
 
@@ -9,8 +9,8 @@ type View = ArrayBufferView | undefined;
 
 /** logits, dtype, rows, vocab, stride, temperature */
 export type LogitsHeadArgs = readonly [View, number, number, number, number, number];
-/** hidden, weight, bias, dtype, rows, vocab, width, temperature */
-export type LinearHeadArgs = readonly [View, View, View, number, number, number, number, number];
+/** hidden, weight, bias, dtype, rows, vocab, width, temperature, chunkBytes */
+export type LinearHeadArgs = readonly [View, View, View, number, number, number, number, number, number];
 /** whether it is linear, then the head */
 export type HeadArgs = readonly [false, ...LogitsHeadArgs] | readonly [true, ...LinearHeadArgs];
 /** labels, whether they are 64-bit, mask, ignoreIndex */
@@ -38,6 +38,8 @@ export interface Backend {
   available: boolean;
   active: boolean;
   reason?: string;
+  /** Of 'cuda', where it is available: what computes the matrix products of linear heads, and why not cuBLASLt. */
+  products?: string;
 }
 
 /** What the operations over the vocabulary take, each of which may run now or later. */
@@ -152,7 +154,8 @@ export function switchBackend(addon: Native, name: unknown, argument: string): v
 export function cudaBackend(): Backend {
   const reason = whyNoCuda();
   const state = { name: 'cuda', active: false } as const;
-  return reason === undefined ? { ...state, available: true } : { ...state, available: false, reason };
+  if (reason !== undefined) return { ...state, available: false, reason };
+  return { ...state, available: true, products: products() };
 }
 
 export function threadCount(argument: string, n: unknown): number {

@@ -52,6 +52,7 @@ export function policyUpdate(options: Inputs & LinearUpdate): UpdateResult & Lin
 export function policyUpdate(
   options: OnDevice<Inputs & LogitsUpdate<FloatArray>>,
 ): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
+export function policyUpdate(options: OnDevice<Inputs & LinearUpdate>): OnDevice<UpdateResult & LinearGradients>;
 export function policyUpdate(
   given: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>,
 ): UpdateResult | OnDevice<UpdateResult> {
@@ -80,6 +81,9 @@ export function policyUpdateAsync(options: Inputs & LinearUpdate & Abortable): P
 export function policyUpdateAsync(
   options: OnDevice<Inputs & LogitsUpdate<FloatArray>> & Abortable,
 ): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
+export function policyUpdateAsync(
+  options: OnDevice<Inputs & LinearUpdate> & Abortable,
+): Promise<OnDevice<UpdateResult & LinearGradients>>;
 export function policyUpdateAsync(
   options: (PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>) & Abortable,
 ): Promise<UpdateResult | OnDevice<UpdateResult>> {

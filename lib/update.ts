@@ -145,6 +145,7 @@ function checkReference(
     weight: options.refWeight,
     bias: options.refBias,
     dtype: refDtype,
+    chunkBytes: options.chunkBytes,
   } as LinearHead;
   const ref = checkLinear(given, rows, temperature, REF_NAMES, head.vocab);
   return { args: [undefined, true, ...ref.args], inputs: ref.inputs };

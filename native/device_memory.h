@@ -19,6 +19,9 @@ Status use(int device);
 Status allocate(int64_t bytes, void** memory);
 void release(void* memory);
 
+/** The most bytes of working memory that one operation had at once, of those since this was last asked. */
+int64_t take_peak_scratch();
+
 /** Before any operation that this thread starts on its device afterwards. */
 Status set_zero(void* memory, int64_t bytes);
 

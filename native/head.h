@@ -22,6 +22,9 @@ struct Head {
   const void* weight;  // [V, H]
   const void* bias;    // [V] or null
   int64_t width;       // H
+
+  // On a device: the most bytes that a chunk of rows of a linear head may take there; 0 leaves it to the device.
+  int64_t chunk_bytes;
 };
 
 /** entropy may be null. */

@@ -21,6 +21,7 @@ enum class Code : int32_t {
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
   device,              // a call of the device's driver failed; value: its error's number
+  products,            // what was named to compute matrix products on a device cannot be used; see products.h
   cancelled,           // see cancel.h; results hold anything
 };
 

@@ -4,6 +4,7 @@
  */
 import {
   criticUpdate,
+  type LinearLogpsBackwardOptions,
   linearLogps,
   linearLogpsBackward,
   policyUpdate,
@@ -98,9 +99,7 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
       rejected,
       ...given,
     });
-    const gradients = linearLogpsBackward({ ...head, lse, gradLogps: result.gradLogps } as Parameters<
-      typeof linearLogpsBackward
-    >[0]);
+    const gradients = linearLogpsBackward({ ...head, lse, gradLogps: result.gradLogps } as LinearLogpsBackwardOptions);
     return { ...result, logps, gradients: gradients as Gradients };
   }
 

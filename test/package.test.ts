@@ -23,6 +23,7 @@ const EXPORTS = [
   'linearLogpsBackward',
   'linearLogpsBackwardAsync',
   'packTurns',
+  'peakWorkingMemory',
   'policyUpdate',
   'policyUpdateAsync',
   'rankCandidates',

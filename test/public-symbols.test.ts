@@ -34,6 +34,7 @@ const UNMEASURED: Record<string, string> = {
   useBackend: 'sets one variable',
   setThreads: 'sets one variable',
   threads: 'reads one variable',
+  peakWorkingMemory: 'reads one variable',
   policyUpdate: 'the code of criticUpdate over other units',
   tokenLogpsAsync: 'tokenLogps on another thread',
   tokenLogpsBackwardAsync: 'tokenLogpsBackward on another thread',

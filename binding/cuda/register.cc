@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "../../native/device_memory.h"
+#include "../../native/products.h"
 #include "../addon.h"
 #include "../later.h"
 #include "device_buffer.h"
@@ -11,6 +12,12 @@ namespace sweet {
 namespace {
 
 std::atomic<int> environments{0};
+
+Napi::Value bind_products(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device::products()); }
+
+Napi::Value bind_take_peak_scratch(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(device::take_peak_scratch()));
+}
 
 void end_of_environment() {
   device::end_thread();
@@ -25,6 +32,8 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   };
   add_operation(exports, "tokenLogps", bind_token_logps);
   add_operation(exports, "tokenLogpsBackward", bind_token_logps_backward);
+  add_operation(exports, "linearLogps", bind_linear_logps);
+  add_operation(exports, "linearLogpsBackward", bind_linear_logps_backward);
   add("turnAdvantages", bind_turn_advantages);
   add("turnAdvantagesBackward", bind_turn_advantages_backward);
   add("trajectoryPreference", bind_trajectory_preference);
@@ -35,6 +44,8 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   add("hold", bind_hold);
   add("letGo", bind_let_go);
   add("devices", bind_devices);
+  add("products", bind_products);
+  add("takePeakScratch", bind_take_peak_scratch);
   add("useDevice", bind_use_device);
   add("allocate", bind_allocate);
   add("view", bind_view);

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "cublaslt.h"
 #include "stream.h"
 
 namespace sweet {
@@ -173,7 +174,10 @@ Status finish_thread(int* device) {
   return found.ok() ? wait_for(*stream) : found;
 }
 
-void end_thread() { close_streams(); }
+void end_thread() {
+  close_cublaslt();
+  close_streams();
+}
 
 void end_process() {
   close_gates();

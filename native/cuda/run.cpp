@@ -1,7 +1,22 @@
 #include "run.h"
 
+#include <atomic>
+
+#include "../device_memory.h"
+
 namespace sweet {
 namespace cuda {
+namespace {
+
+std::atomic<int64_t> peak{0};
+
+void note_peak(int64_t bytes) {
+  int64_t known = peak.load();
+  while (bytes > known && !peak.compare_exchange_weak(known, bytes)) {
+  }
+}
+
+}  // namespace
 
 Run::Run() {
   status_ = stream_of_thread(&stream_);
@@ -11,33 +26,56 @@ Run::Run() {
   if (status_.ok()) note(cudaMemsetAsync(outcome_, 0xff, sizeof(Outcome), stream_->handle), "cudaMemsetAsync");
 }
 
-Run::~Run() {
-  for (int i = 0; i < scratch_count_; i++) cudaFreeAsync(scratch_[i], stream_->handle);
+Run::~Run() { free_from(0); }
+
+void Run::free_from(int first) {
+  while (scratch_count_ > first) {
+    const Room& room = scratch_[--scratch_count_];
+    scratch_bytes_ -= room.bytes;
+    cudaFreeAsync(room.memory, stream_->handle);
+  }
 }
 
 void* Run::scratch_bytes(int64_t bytes) {
   if (!status_.ok() || bytes == 0) return nullptr;
   void* memory = nullptr;
   note(cudaMallocAsync(&memory, static_cast<size_t>(bytes), stream_->handle), "cudaMallocAsync");
-  if (status_.ok()) scratch_[scratch_count_++] = memory;
+  if (!status_.ok()) return nullptr;
+  scratch_[scratch_count_++] = {memory, bytes};
+  scratch_bytes_ += bytes;
+  note_peak(scratch_bytes_);
   return memory;
+}
+
+void Run::set_zero(void* memory, int64_t bytes) {
+  if (!status_.ok() || bytes == 0) return;
+  note(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_->handle), "cudaMemsetAsync");
+}
+
+void Run::fail(const Status& status) {
+  if (status_.ok()) status_ = status;
 }
 
 void Run::note(cudaError_t error, const char* operation) {
   if (status_.ok()) status_ = status_of(error, operation);
 }
 
-Status Run::finish(double* scalars) {
-  if (!status_.ok()) return status_;
+Outcome Run::settle() {
+  if (!status_.ok()) return {};
   note(cudaMemcpyAsync(stream_->page, outcome_, sizeof(Outcome), cudaMemcpyDeviceToHost, stream_->handle),
        "cudaMemcpyAsync");
   if (status_.ok()) note(cudaStreamSynchronize(stream_->handle), "cudaStreamSynchronize");
-  if (!status_.ok()) return status_;
+  if (!status_.ok()) return {};
   const Outcome outcome = *static_cast<const Outcome*>(stream_->page);
-  if (outcome.fault != kNoFault) return report(outcome.fault);
-  if (outcome.empty_fault != kNoFault) return report(outcome.empty_fault);
-  for (int i = 0; scalars && i < 4; i++) scalars[i] = outcome.scalars[i];
-  return {};
+  const unsigned long long fault = outcome.fault != kNoFault ? outcome.fault : outcome.empty_fault;
+  if (fault != kNoFault) status_ = report(fault);
+  return outcome;
+}
+
+Status Run::finish(double* scalars) {
+  const Outcome outcome = settle();
+  for (int i = 0; scalars && status_.ok() && i < 4; i++) scalars[i] = outcome.scalars[i];
+  return status_;
 }
 
 namespace {
@@ -87,4 +125,7 @@ Status Run::report(unsigned long long fault) {
 }
 
 }  // namespace cuda
+
+int64_t device::take_peak_scratch() { return cuda::peak.exchange(0); }
+
 }  // namespace sweet

@@ -1,6 +1,6 @@
 // One operation on the device, from its first launch to its status. Everything goes to one stream in order; the host
-// waits once, in finish(). After a failed call nothing more is launched; after a broken rule of the input every kernel
-// leaves at once, so that nothing is written.
+// waits once, in finish(), or before that where it must know a number, in settle(). After a failed call nothing more is
+// launched; after a broken rule of the input every kernel leaves at once, so that nothing is written.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,6 +19,8 @@ struct Outcome {
   // The least of the faults found, as fault_of() counts them: of what stands in the arrays, and of turns and
   // trajectories without a token, which can be looked for only where the arrays are sound.
   unsigned long long fault, empty_fault;
+  int64_t kept;      // of keep_rows()
+  unsigned largest;  // the bits of the largest |gradient| of a log-prob, where one was asked for
 };
 
 constexpr unsigned long long kNoFault = ~0ull;
@@ -69,8 +71,31 @@ class Run {
     note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
   }
 
+  /** Memory that was taken in between goes back at its end, in the stream's order. */
+  class Scope {
+   public:
+    explicit Scope(Run& run) : run_(run), first_(run.scratch_count_) {}
+    ~Scope() { run_.free_from(first_); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Run& run_;
+    const int first_;
+  };
+
+  void set_zero(void* memory, int64_t bytes);
+
+  bool ok() const { return status_.ok(); }
+  cudaStream_t stream() const { return stream_->handle; }
+  /** Nothing more is launched, and finish() answers this. */
+  void fail(const Status& status);
+
   /** In device memory. Kernels ask it whether the input was refused. */
   Outcome* outcome() const { return outcome_; }
+
+  /** Waits for what the kernels left so far; of no meaning unless ok() afterwards. */
+  Outcome settle();
 
   /** Waits. scalars (may be null) gets what the kernels left in the outcome. */
   Status finish(double* scalars);
@@ -82,12 +107,18 @@ class Run {
   void* scratch_bytes(int64_t bytes);
   void note(cudaError_t error, const char* operation);
   Status report(unsigned long long fault);
+  void free_from(int first);
 
-  static constexpr int kMostScratch = 32;
+  struct Room {
+    void* memory;
+    int64_t bytes;
+  };
+  static constexpr int kMostScratch = 64;
   Stream* stream_ = nullptr;
   Status status_;
   Outcome* outcome_ = nullptr;
-  void* scratch_[kMostScratch];
+  Room scratch_[kMostScratch];
+  int64_t scratch_bytes_ = 0;
   int scratch_count_ = 0;
 };
 

@@ -3,6 +3,8 @@
 set(cuda_kernels
   native/cuda/layout.cu
   native/cuda/token_logps.cu
+  native/cuda/product.cu
+  native/cuda/linear_logps.cu
   native/cuda/turn_advantages.cu
   native/cuda/preference.cu
   native/cuda/trajectory_preference.cu
@@ -12,12 +14,14 @@ set(cuda_kernels
   native/cuda/policy_update.cu)
 set(cuda_host
   native/cuda/run.cpp
+  native/cuda/cublaslt.cpp
   native/cuda/device_memory.cpp
   native/cuda/stream.cpp)
 set(cuda_binding
   binding/args.cc
   binding/later.cc
   binding/token_logps.cc
+  binding/linear_logps.cc
   binding/turn_advantages.cc
   binding/trajectory_preference.cc
   binding/turn_preference.cc
@@ -28,6 +32,7 @@ set(cuda_binding
 set(cuda_check
   bench/cuda/main.cpp
   bench/cuda/check_rows.cpp
+  bench/cuda/check_linear.cpp
   bench/cuda/check_preference.cpp
   bench/cuda/timing.cpp)
 
@@ -57,7 +62,7 @@ if(with_cuda)
   target_compile_options(sweet_cuda PRIVATE
     "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo;-Xcompiler=-Wall,-Wextra>"
     $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${SWEET_WERROR}>>:-Werror=all-warnings>)
-  target_link_libraries(sweet_cuda PUBLIC CUDA::cudart_static)
+  target_link_libraries(sweet_cuda PUBLIC CUDA::cudart_static ${CMAKE_DL_LIBS})
 
   add_library(sweet_rl_cuda MODULE binding/cuda/addon.cc ${cuda_binding} ${CMAKE_JS_SRC})
   finish_addon(sweet_rl_cuda)
@@ -77,7 +82,7 @@ if(SWEET_CUDA_EMULATOR)
   find_library(BOOST_CONTEXT NAMES libboost_context.a boost_context REQUIRED)
   set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
   set(emulator test/cuda/emulator)
-  set_source_files_properties(${cuda_kernels} ${emulator}/emulator_test.cu PROPERTIES LANGUAGE CXX)
+  set_source_files_properties(${cuda_kernels} ${emulator}/emulator_test.cu ${emulator}/cublaslt.cu PROPERTIES LANGUAGE CXX)
   add_custom_target(sweet_emulated)
 
   function(of_emulator target)
@@ -100,7 +105,8 @@ if(SWEET_CUDA_EMULATOR)
   function(add_emulated variant flags kernel_flags more)
     separate_arguments(flags)
     separate_arguments(kernel_flags)
-    add_library(emulator_${variant} STATIC ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${more})
+    # Shared with the library that stands in for cuBLASLt: one device for both.
+    add_library(emulator_${variant} SHARED ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${more})
     target_link_libraries(emulator_${variant} PUBLIC ${BOOST_CONTEXT} ${CMAKE_DL_LIBS} Threads::Threads)
     add_library(kernels_${variant} STATIC ${cuda_kernels} ${cuda_host})
     target_link_libraries(kernels_${variant} PUBLIC emulator_${variant})
@@ -112,11 +118,16 @@ if(SWEET_CUDA_EMULATOR)
     finish_addon(addon_${variant})
     target_link_libraries(addon_${variant} PRIVATE kernels_${variant})
 
-    foreach(target kernels_${variant} emulator_test_${variant})
+    add_library(cublaslt_${variant} MODULE ${emulator}/cublaslt.cu)
+    target_link_libraries(cublaslt_${variant} PRIVATE emulator_${variant})
+
+    set_target_properties(emulator_${variant} cublaslt_${variant} PROPERTIES CXX_VISIBILITY_PRESET default)
+
+    foreach(target kernels_${variant} emulator_test_${variant} cublaslt_${variant})
       target_compile_options(${target} PRIVATE ${kernel_flags} -fno-strict-aliasing -Wno-unknown-pragmas
         "SHELL:-x c++ -include ${CMAKE_SOURCE_DIR}/${emulator}/cuda_emulator.h")
     endforeach()
-    set(programs check_${variant} emulator_test_${variant} addon_${variant})
+    set(programs check_${variant} emulator_test_${variant} addon_${variant} cublaslt_${variant})
     foreach(target emulator_${variant} kernels_${variant} ${programs})
       of_emulator(${target} ${flags})
       target_link_options(${target} PRIVATE ${flags})
@@ -127,7 +138,7 @@ if(SWEET_CUDA_EMULATOR)
     string(REPLACE ";" " " link_flags "${flags}")
     file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/check_${variant}.link CONTENT
 "${CMAKE_CXX_COMPILER} ${link_flags} @OBJECTS@ $<JOIN:$<TARGET_OBJECTS:emulated_check>, > \
-$<TARGET_FILE:kernels_${variant}> $<TARGET_FILE:emulator_${variant}> ${BOOST_CONTEXT} -ldl -pthread -o @PROGRAM@")
+$<TARGET_FILE:kernels_${variant}> $<TARGET_FILE:emulator_${variant}> -Wl,-rpath,${CMAKE_BINARY_DIR}/bin ${BOOST_CONTEXT} -ldl -pthread -o @PROGRAM@")
   endfunction()
 
   add_emulated(plain "-O2" "" "")

@@ -9,7 +9,12 @@ import { join } from 'node:path';
 
 const FOLDER = join(import.meta.dirname, '..', '..', 'native', 'cuda');
 const ARCHITECTURES = [80, 90, 100];
-const ROW_KERNELS = { sum_segments_kernel: ['load'], grad_segments_kernel: ['load', 'store'] };
+const ROW_KERNELS = {
+  sum_segments_kernel: ['load'],
+  grad_segments_kernel: ['load', 'store'],
+  grad_tokens_kernel: ['load', 'store'],
+  product_kernel: ['load'],
+};
 
 const failures = [];
 const fail = (text) => {

@@ -12,9 +12,6 @@ type View = Float32Array | Uint16Array | Int32Array | Uint8Array | BigInt64Array
 type Options = Record<string, unknown>;
 type Call = (options: Options) => unknown;
 
-// Linear heads do not run on devices yet.
-const ON_HOST = ['hidden', 'refHidden'];
-
 const isView = (value: unknown): value is View => ArrayBuffer.isView(value);
 
 /** The caller's views of one call on the device; the same memory is one buffer. */
@@ -66,7 +63,6 @@ class Uploads {
 function onDevice(call: Call): Call {
   const run = runOnDevice(call);
   return (options) => {
-    if (ON_HOST.some((name) => options[name] !== undefined)) return call(options);
     let result: unknown;
     // A call that writes into the caller's arrays may have changed its own inputs.
     for (const seed of options.out === undefined ? seeds : seeds.slice(0, 1)) {
@@ -86,7 +82,7 @@ function expectSame(result: unknown, before: unknown, seed: number): void {
 function runOnDevice(call: Call): Call {
   return (options) => {
     const uploads = new Uploads();
-    const dtypeOf = (name: string) => (name === 'refLogits' ? (options.refDtype ?? options.dtype) : options.dtype);
+    const dtypeOf = (name: string) => (/^ref/.test(name) ? (options.refDtype ?? options.dtype) : options.dtype);
     const given = (value: unknown, name: string): unknown =>
       isView(value) ? uploads.upload(value, dtypeOf(name)) : value;
     const all = (values: Options): Options =>
@@ -115,6 +111,8 @@ const seeds = (process.env.SWEET_EMULATOR_SEEDS ?? '1').split(' ').map(Number);
 
 export const tokenLogps = onDevice(sweetRl.tokenLogps as never);
 export const tokenLogpsBackward = onDevice(sweetRl.tokenLogpsBackward as never);
+export const linearLogps = onDevice(sweetRl.linearLogps as never);
+export const linearLogpsBackward = onDevice(sweetRl.linearLogpsBackward as never);
 export const turnAdvantages = onDevice(sweetRl.turnAdvantages as never);
 export const turnAdvantagesBackward = onDevice(sweetRl.turnAdvantagesBackward as never);
 export const trajectoryPreferenceLoss = onDevice(sweetRl.trajectoryPreferenceLoss as never);

@@ -1,8 +1,10 @@
 /** What the operations do with device buffers beyond what they do with arrays: places, results, repeated runs. */
 import {
+  backends,
   criticUpdate,
   DeviceBuffer,
   linearLogps,
+  peakWorkingMemory,
   policyUpdate,
   tokenLogps,
   tokenLogpsBackward,
@@ -15,6 +17,7 @@ import { afterEach, describe, expect, expectTypeOf, it } from 'vitest';
 import { randomPairs, randomStructure } from '../helpers/batches.ts';
 import { expectClose, specified } from '../helpers/compare.ts';
 import { thrownBy } from '../helpers/errors.ts';
+import { resultOf } from '../helpers/processes.ts';
 import { Random } from '../helpers/random.ts';
 import { report, reset, setSeed } from './emulated.ts';
 
@@ -35,6 +38,10 @@ const host = {
 };
 
 type OnDevice<T> = { [K in keyof T]: DeviceBuffer };
+
+function ofTurns<T extends { trajectoryOffsets: unknown }>({ trajectoryOffsets: _, ...others }: T) {
+  return others;
+}
 
 function uploaded<T extends Record<string, Parameters<typeof DeviceBuffer.from>[0]>>(
   arrays: T,
@@ -109,6 +116,81 @@ describe('results', () => {
   });
 });
 
+describe('linear heads', () => {
+  const H = 9;
+  const { logits: _, ...batch } = host;
+  const head = {
+    hidden: Float32Array.from(random.normals(N * H)),
+    weight: Float32Array.from(random.normals(V * H)),
+    bias: Float32Array.from(random.normals(V)),
+  };
+  const toHost = (result: object) =>
+    Object.fromEntries(
+      Object.entries(result).map(([name, value]) => [name, value instanceof DeviceBuffer ? value.toArray() : value]),
+    );
+
+  it('take chunks of rows within the bytes asked for, to the same numbers', () => {
+    const on = uploaded({ ...batch, ...head });
+    peakWorkingMemory();
+    const whole = toHost(criticUpdate(on));
+    const most = peakWorkingMemory();
+    expect(most).toBeGreaterThan(host.mask.filter((kept) => kept === 1).length * 4 * 64);
+    for (const rows of [1, 3, 7]) {
+      // Float32 logits in rows of 64, the hidden state and its gradient.
+      const chunkBytes = rows * (4 * 64 + 8 * H);
+      const chunked = toHost(criticUpdate({ ...on, chunkBytes }));
+      expect(peakWorkingMemory()).toBeLessThan(most);
+      for (const name of ['logps', 'gradHidden', 'gradWeight', 'gradBias']) {
+        expectClose(name, chunked[name] as Float32Array, whole[name] as Float32Array, (x) => 1e-7 + 2e-6 * Math.abs(x));
+      }
+    }
+    expect(peakWorkingMemory()).toBe(0);
+  });
+
+  it('have the numbers of the processor', () => {
+    const ours = toHost(policyUpdate(uploaded({ ...ofTurns(batch), ...head })));
+    const expected = policyUpdate({ ...ofTurns(batch), ...head });
+    expect(ours.loss).toBeCloseTo(expected.loss, 5);
+    for (const name of ['logps', 'gradHidden', 'gradWeight', 'gradBias'] as const) {
+      expectClose(name, ours[name] as Float32Array, expected[name] as Float32Array, (x) => 2e-6 + 4e-6 * Math.abs(x));
+    }
+  });
+
+  it('write nothing where a pair is wrong', () => {
+    using chosen = DeviceBuffer.from(Int32Array.of(0, 9, 1, 1, 1, 1, 1));
+    using gradWeight = DeviceBuffer.from(new Float32Array(V * H).fill(7));
+    const on = uploaded({ ...batch, ...head });
+    const call = () => criticUpdate({ ...on, chosen, out: { gradWeight } });
+    expect(thrownBy(call)).toMatchObject({ code: 'ERR_PAIR' });
+    expect(gradWeight.toArray()).toEqual(new Float32Array(V * H).fill(7));
+  });
+
+  it('say what computes their products', () => {
+    const { products } = backends().find(({ name }) => name === 'cuda')!;
+    expect(products).toMatch(process.env.SWEET_RL_CUBLASLT === 'none' ? /^kernels of sweet-rl/ : /^cuBLASLt \d+\.\d+/);
+    const program = `
+      import { backends, DeviceBuffer, linearLogps } from 'sweet-rl';
+      const { products } = backends().find(({ name }) => name === 'cuda');
+      const [hidden, weight] = [new Float32Array(2), new Float32Array(6)].map((array) => DeviceBuffer.from(array));
+      const result = { products };
+      try {
+        result.logp = linearLogps({ hidden, weight, labels: DeviceBuffer.from(Int32Array.of(1)) }).logps.toArray()[0];
+      } catch ({ code, message }) {
+        Object.assign(result, { code, message });
+      }
+      console.log(JSON.stringify(result));`;
+    const run = (env: Record<string, string>) => resultOf<Record<string, unknown>>(program, { env });
+    const without = run({ SWEET_RL_CUBLASLT: '', CUDA_HOME: '/nowhere', VIRTUAL_ENV: '' });
+    if (!String(without.products).startsWith('cuBLASLt')) {
+      expect(without.products).toMatch(/pip install nvidia-cublas/);
+      expect(without.products).toContain('/nowhere/lib64/libcublasLt.so.13');
+    }
+    expect(without.logp).toBeCloseTo(-Math.log(3), 6);
+    const wrong = run({ SWEET_RL_CUBLASLT: '/nowhere/libcublasLt.so' });
+    expect(wrong).toMatchObject({ code: 'ERR_BACKEND', message: expect.stringContaining('/nowhere/libcublasLt.so') });
+  });
+});
+
 describe('refuses', () => {
   const on = uploaded(host);
 
@@ -179,12 +261,18 @@ describe('refuses', () => {
     });
   });
 
-  it('linear heads, for now', () => {
-    using hidden = DeviceBuffer.allocate('float32', N * 4);
-    using weight = DeviceBuffer.allocate('float32', V * 4);
-    expect(thrownBy(() => linearLogps({ hidden, weight, labels: on.labels } as never))).toMatchObject({
-      code: 'ERR_DEVICE',
-      message: expect.stringContaining('linear heads do not run on devices yet'),
+  it('chunkBytes beside typed arrays, and what is no number of bytes', () => {
+    const [hidden, weight] = [new Float32Array(N * 4), new Float32Array(V * 4)];
+    expect(thrownBy(() => linearLogps({ hidden, weight, labels: host.labels, chunkBytes: 1000 }))).toMatchObject({
+      code: 'ERR_UNKNOWN_OPTION',
+      message: expect.stringContaining('chunkBytes'),
+    });
+    using onDevice = DeviceBuffer.from(hidden);
+    using weightOnDevice = DeviceBuffer.from(weight);
+    const call = { hidden: onDevice, weight: weightOnDevice, labels: on.labels };
+    expect(thrownBy(() => linearLogps({ ...call, chunkBytes: 0 }))).toMatchObject({ code: 'ERR_ARG_VALUE' });
+    expect(thrownBy(() => criticUpdate({ ...on, chunkBytes: 1000 } as never))).toMatchObject({
+      code: 'ERR_UNKNOWN_OPTION',
     });
   });
 });

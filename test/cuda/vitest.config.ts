@@ -5,6 +5,8 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 const OPERATIONS = [
   'token-logps',
+  'linear-logps',
+  'linear-error',
   'turn-advantages',
   'trajectory-preference',
   'turn-preference',
@@ -17,9 +19,9 @@ export default defineConfig({
   root: here('../..'),
   test: {
     testTimeout: 120_000,
-    // Linear heads do not run on devices yet; threads of the host are none of theirs; and gradients are compared with the
-    // oracle's, whose finite differences are checked elsewhere.
-    testNamePattern: /^(?!.*(hidden|number of threads|finite differences))/,
+    // Threads of the host are none of theirs; and gradients are compared with the oracle's, whose finite differences are
+    // checked elsewhere.
+    testNamePattern: /^(?!.*(number of threads|finite differences))/,
     projects: [
       {
         extends: true,

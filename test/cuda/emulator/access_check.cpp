@@ -209,4 +209,14 @@ void __tsan_vptr_read(void**) {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_init() {}
+
+// Atomics of the host's side, which no kernel touches.
+char __tsan_atomic8_load(const volatile char* at, int) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
+int64_t __tsan_atomic64_load(const volatile int64_t* at, int) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
+int64_t __tsan_atomic64_exchange(volatile int64_t* at, int64_t value, int) {
+  return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);
+}
+int __tsan_atomic64_compare_exchange_weak(volatile int64_t* at, int64_t* expected, int64_t value, int, int) {
+  return __atomic_compare_exchange_n(at, expected, value, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 }

@@ -1,0 +1,250 @@
+// The linear head: log-probs, entropy and the three gradients against float64, with rows dropped, in one chunk and in
+// many, at sizes around the tiles' edges, with what breaks softmaxes, and what is refused. Run once with cuBLASLt (or
+// what stands in for it) and once without, this compares both with the same numbers.
+#include <algorithm>
+#include <cstring>
+
+#include "../../native/device_memory.h"
+#include "../../native/linear_logps.h"
+#include "../../native/products.h"
+#include "checks.h"
+#include "device_array.h"
+
+using namespace sweet;
+
+namespace {
+
+struct Shape {
+  int64_t rows, width, vocab;
+  DType dtype;
+  bool bias;
+  double temperature;
+  int64_t chunk_bytes;
+  int64_t shift;  // numbers by which hidden states and weight are off an aligned address
+};
+
+size_t size(int64_t n) { return static_cast<size_t>(n); }
+
+/** Relative error of a number that is stored once in the type. */
+double rounding(DType dtype) { return dtype == DType::float32 ? 0 : dtype == DType::bfloat16 ? 0x1p-8 : 0x1p-11; }
+
+class LinearCheck {
+ public:
+  LinearCheck(Checks& checks, const Shape& shape)
+      : checks_(checks),
+        shape_(shape),
+        hidden_(shape.dtype, random(shape.shift + shape.rows * shape.width, 1)),
+        weight_(shape.dtype, random(shape.shift + shape.vocab * shape.width, 2 / std::sqrt(shape.width))),
+        bias_(shape.dtype, random(shape.vocab, 1)),
+        name_("linear " + std::to_string(shape.rows) + " x " + std::to_string(shape.width) + " x " +
+              std::to_string(shape.vocab) + " " + name_of(shape.dtype) + (shape.bias ? " with bias" : "") + " in " +
+              std::to_string(shape.chunk_bytes) + " bytes") {
+    for (int64_t i = 0; i < shape.rows; i++) {
+      const bool ignored = shape.rows > 2 && i % 5 == 3, masked = shape.rows > 2 && i % 5 == 1;
+      labels_.push_back(ignored ? -100 : masked ? shape.vocab + 7 : checks.integer(0, shape.vocab));
+      mask_.push_back(!masked);
+      grad_logps_.push_back(static_cast<float>(checks.normal(0.01)));
+    }
+    compute_expected();
+  }
+
+  void run() {
+    const size_t n = size(shape_.rows);
+    // A dropped row is never read: what stands there is NaN on the device.
+    std::vector<double> spoilt = hidden_.values;
+    for (int64_t i = 0; i < shape_.rows; i++) {
+      if (mask_[size(i)]) continue;
+      for (int64_t h = 0; h < shape_.width; h++) spoilt[size(shape_.shift + i * shape_.width + h)] = NAN;
+    }
+    const Stored given_hidden(shape_.dtype, spoilt);
+    const DeviceArray<unsigned char> hidden(given_hidden.bytes), weight(weight_.bytes), bias(bias_.bytes);
+    const DeviceArray<int64_t> labels(labels_);
+    const DeviceArray<uint8_t> mask(mask_);
+    const DeviceArray<float> logps(n), lse(n), entropy(n), grad_logps(grad_logps_);
+    Head head{};
+    head.dtype = shape_.dtype;
+    head.rows = shape_.rows;
+    head.vocab = shape_.vocab;
+    head.temperature = shape_.temperature;
+    head.hidden = hidden.get() + shape_.shift * bytes_of(shape_.dtype);
+    head.weight = weight.get() + shape_.shift * bytes_of(shape_.dtype);
+    head.bias = shape_.bias ? bias.get() : nullptr;
+    head.width = shape_.width;
+    head.chunk_bytes = shape_.chunk_bytes;
+    const Labels given{labels.get(), true, mask.get(), -100};
+    checks_.ok(linear_logps(head, given, {logps.get(), lse.get(), entropy.get()}), name_);
+    check_forward(logps.values(), lse.values(), entropy.values());
+
+    std::vector<float> nan(size(shape_.rows * shape_.width), NAN);
+    const DeviceArray<float> grad_hidden(nan), grad_weight(size(shape_.vocab * shape_.width)),
+        grad_bias(size(shape_.vocab));
+    LogpsBackward backward{lse.get(), grad_logps.get(), {}};
+    backward.out = {nullptr, grad_hidden.get(), grad_weight.get(), shape_.bias ? grad_bias.get() : nullptr, false};
+    checks_.ok(linear_logps_backward(head, given, backward), name_);
+    const std::vector<float> first = grad_weight.values();
+    check_gradients(grad_hidden.values(), first, grad_bias.values(), 1);
+    // Twice into the same memory; and the same bits again.
+    backward.out.accumulate = true;
+    checks_.ok(linear_logps_backward(head, given, backward), name_);
+    check_gradients(grad_hidden.values(), grad_weight.values(), grad_bias.values(), 2);
+    backward.out.accumulate = false;
+    checks_.ok(linear_logps_backward(head, given, backward), name_);
+    checks_.same(grad_weight.values() == first, name_ + ": other bits on another run");
+  }
+
+ private:
+  std::vector<double> random(int64_t count, double scale) {
+    std::vector<double> numbers(size(count));
+    for (double& x : numbers) x = checks_.normal(scale);
+    return numbers;
+  }
+
+  double hidden(int64_t i, int64_t h) const { return hidden_.values[size(shape_.shift + i * shape_.width + h)]; }
+  double weight(int64_t v, int64_t h) const { return weight_.values[size(shape_.shift + v * shape_.width + h)]; }
+  bool kept(int64_t i) const { return mask_[size(i)] && labels_[size(i)] >= 0; }
+
+  void compute_expected() {
+    const int64_t H = shape_.width, V = shape_.vocab;
+    grad_hidden_.assign(size(shape_.rows * H), 0);
+    grad_weight_.assign(size(V * H), 0);
+    grad_bias_.assign(size(V), 0);
+    // By how much each may be off: the rounding of every gradient of a logit, at the size of what it is multiplied by.
+    off_hidden_ = grad_hidden_;
+    off_weight_ = grad_weight_;
+    off_bias_ = grad_bias_;
+    std::vector<double> z(size(V));
+    for (int64_t i = 0; i < shape_.rows; i++) {
+      double largest = -INFINITY, sum = 0, entropy = 0;
+      for (int64_t v = 0; v < V; v++) {
+        double x = shape_.bias ? bias_.values[size(v)] : 0;
+        for (int64_t h = 0; h < H; h++) x += hidden(i, h) * weight(v, h);
+        z[size(v)] = x / shape_.temperature;
+        largest = std::max(largest, z[size(v)]);
+      }
+      for (const double x : z) sum += std::exp(x - largest);
+      const double lse = largest + std::log(sum);
+      for (const double x : z) entropy += std::exp(x - lse) * (lse - x);
+      lse_.push_back(lse);
+      entropy_.push_back(entropy);
+      logps_.push_back(kept(i) ? z[size(labels_[size(i)])] - lse : 0);
+      if (!kept(i)) continue;
+      const double g = grad_logps_[size(i)] / shape_.temperature;
+      for (int64_t v = 0; v < V; v++) {
+        const double p = std::exp(z[size(v)] - lse), d = g * ((v == labels_[size(i)]) - p);
+        const double off = std::fabs(d) * (rounding(shape_.dtype) + 1e-5) + std::fabs(g) * p * 1e-5 +
+                           (shape_.dtype == DType::float16 ? 0x1p-38 : 0);
+        grad_bias_[size(v)] += d;
+        off_bias_[size(v)] += off;
+        for (int64_t h = 0; h < H; h++) {
+          grad_hidden_[size(i * H + h)] += d * weight(v, h);
+          grad_weight_[size(v * H + h)] += d * hidden(i, h);
+          off_hidden_[size(i * H + h)] += off * std::fabs(weight(v, h));
+          off_weight_[size(v * H + h)] += off * std::fabs(hidden(i, h));
+        }
+      }
+    }
+  }
+
+  void check_forward(const std::vector<float>& logps, const std::vector<float>& lse,
+                     const std::vector<float>& entropy) {
+    for (size_t i = 0; i < logps.size(); i++) {
+      const std::string where = name_ + " row " + std::to_string(i);
+      if (!mask_[i]) {
+        checks_.same(logps[i] == 0 && lse[i] == 0 && entropy[i] == 0, where + " is masked");
+        continue;
+      }
+      checks_.close(logps[i], logps_[i], 5e-6 + 2e-6 * std::fabs(logps_[i]), where + " logp");
+      checks_.close(lse[i], lse_[i], 5e-6 + 2e-6 * std::fabs(lse_[i]), where + " lse");
+      checks_.close(entropy[i], entropy_[i], 2e-5 + 1e-5 * std::fabs(entropy_[i]), where + " entropy");
+    }
+  }
+
+  void check_gradients(const std::vector<float>& hidden, const std::vector<float>& weight,
+                       const std::vector<float>& bias, double times) {
+    const auto each = [&](const std::vector<float>& ours, const std::vector<double>& expected,
+                          const std::vector<double>& off, const char* what) {
+      for (size_t i = 0; i < expected.size(); i++) {
+        checks_.close(ours[i], times * expected[i], times * off[i] + 1e-10, name_ + " " + what + std::to_string(i));
+      }
+    };
+    each(hidden, grad_hidden_, off_hidden_, "gradient of hidden ");
+    each(weight, grad_weight_, off_weight_, "gradient of weight ");
+    if (shape_.bias) each(bias, grad_bias_, off_bias_, "gradient of bias ");
+  }
+
+  Checks& checks_;
+  const Shape shape_;
+  const Stored hidden_, weight_, bias_;
+  const std::string name_;
+  std::vector<int64_t> labels_;
+  std::vector<uint8_t> mask_;
+  std::vector<float> grad_logps_;
+  std::vector<double> logps_, lse_, entropy_, grad_hidden_, grad_weight_, grad_bias_;
+  std::vector<double> off_hidden_, off_weight_, off_bias_;
+};
+
+/** A label that is no word, found before anything is written. */
+void check_refused(Checks& checks) {
+  const DeviceArray<float> hidden(std::vector<float>(6 * 4, 1.0f)), weight(std::vector<float>(9 * 4, 1.0f));
+  const std::vector<float> before(36, 42.0f);
+  const DeviceArray<float> out(before), rows(std::vector<float>(6, 1.0f));
+  const DeviceArray<int32_t> labels(std::vector<int32_t>{3, 8, -100, 9, 2, -5});
+  Head head{};
+  head.dtype = DType::float32;
+  head.rows = 6;
+  head.vocab = 9;
+  head.width = 4;
+  head.temperature = 1;
+  head.hidden = hidden.get();
+  head.weight = weight.get();
+  const Labels given{labels.get(), false, nullptr, -100};
+  checks.fault(linear_logps(head, given, {out.get(), out.get() + 6, nullptr}), Code::label, 3, 9, "a label, linear");
+  LogpsBackward backward{rows.get(), rows.get(), {}};
+  backward.out = {nullptr, out.get(), out.get(), nullptr, false};
+  checks.fault(linear_logps_backward(head, given, backward), Code::label, 3, 9, "a label, linear backward");
+  checks.same(out.values() == before, "a refused call of the linear head writes");
+}
+
+/** Working memory stays within what was asked for, but for what does not grow with the rows. */
+void check_memory(Checks& checks) {
+  const int64_t rows = 1000, width = 8, vocab = 500;
+  const DeviceArray<float> hidden(std::vector<float>(size(rows * width), 0.5f));
+  const DeviceArray<float> weight(std::vector<float>(size(vocab * width), 0.25f)), out(size(rows)), lse(size(rows));
+  const DeviceArray<int32_t> labels(std::vector<int32_t>(size(rows), 7));
+  Head head{};
+  head.dtype = DType::float32;
+  head.rows = rows;
+  head.vocab = vocab;
+  head.width = width;
+  head.temperature = 1;
+  head.hidden = hidden.get();
+  head.weight = weight.get();
+  const Labels given{labels.get(), false, nullptr, -100};
+  const auto peak = [&](int64_t bytes) {
+    head.chunk_bytes = bytes;
+    sweet::device::take_peak_scratch();
+    checks.ok(linear_logps(head, given, {out.get(), lse.get(), nullptr}), "memory of the linear head");
+    return sweet::device::take_peak_scratch();
+  };
+  const int64_t small = peak(1), medium = peak(200000), whole = peak(0);
+  checks.same(small < 30000 && medium > 150000 && medium < 260000 && whole > 4 * rows * vocab,
+              "working memory of the linear head: " + std::to_string(small) + ", " + std::to_string(medium) + ", " +
+                  std::to_string(whole));
+}
+
+}  // namespace
+
+void check_linear(Checks& checks, bool small) {
+  printf("%s\n", device::products().substr(0, device::products().find('\n')).c_str());
+  check_refused(checks);
+  check_memory(checks);
+  for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
+    LinearCheck(checks, {1, 1, 1, dtype, false, 1, 0, 0}).run();
+    LinearCheck(checks, {7, 5, 3, dtype, true, 1, 1, 0}).run();
+    LinearCheck(checks, {9, 33, 65, dtype, true, 0.7, 2000, 1}).run();
+    LinearCheck(checks, {67, 24, 130, dtype, false, 1.9, 30000, 0}).run();
+    if (small) continue;
+    LinearCheck(checks, {3, 8, 4101, dtype, false, 1, 0, 3}).run();
+    LinearCheck(checks, {300, 16, 200, dtype, true, 1, 150000, 8}).run();
+  }
+}
