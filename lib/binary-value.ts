@@ -79,13 +79,13 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
  * });
  * // loss = 0.5044, values = [0.5, 0.8808, 0.5]
  */
-export function binaryValueLoss(given: BinaryValueOptions): BinaryValue {
-  const options = checkOptions('binaryValueLoss', given, LOSS_OPTIONS, 'now', OUT_NAMES);
-  const logits = plainView(onHost('valueLogits', float32('valueLogits', options.valueLogits)));
-  const counts = onHost('mask', mask(options.mask, logits.length));
-  const { trajectories, outcomes } = checkOutcomes(options, logits.length);
-  const wanted = positive('valueDenominator', options.valueDenominator, 0);
-  const out = new Out(options.out, logits);
+export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
+  const given = checkOptions('binaryValueLoss', options, LOSS_OPTIONS, 'now', OUT_NAMES);
+  const logits = plainView(onHost('valueLogits', float32('valueLogits', given.valueLogits)));
+  const counts = onHost('mask', mask(given.mask, logits.length));
+  const { trajectories, outcomes } = checkOutcomes(given, logits.length);
+  const wanted = positive('valueDenominator', given.valueDenominator, 0);
+  const out = new Out(given.out, logits);
   const [valueLosses, values, gradValueLogits] = OUT.map((name) => out.float32(name, logits.length)) as [
     Float32Array,
     Float32Array,
@@ -94,7 +94,7 @@ export function binaryValueLoss(given: BinaryValueOptions): BinaryValue {
   out.settle([
     ['valueLogits', logits],
     ['mask', counts],
-    ['trajectoryOffsets', options.trajectoryOffsets],
+    ['trajectoryOffsets', given.trajectoryOffsets],
     ['outcomes', outcomes],
   ]);
 
@@ -146,15 +146,15 @@ export function binaryValueLoss(given: BinaryValueOptions): BinaryValue {
  *   outcomes: new Float32Array([1, 0]),
  * }); // [0.25, 0.25, -0.5]
  */
-export function valueAdvantages(given: ValueAdvantagesOptions): Float32Array {
-  const options = checkOptions('valueAdvantages', given, ADVANTAGE_OPTIONS, 'now', ADVANTAGE_OUT);
-  const values = plainView(onHost('values', float32('values', options.values)));
-  const { trajectories, outcomes } = checkOutcomes(options, values.length);
-  const out = new Out(options.out, values);
+export function valueAdvantages(options: ValueAdvantagesOptions): Float32Array {
+  const given = checkOptions('valueAdvantages', options, ADVANTAGE_OPTIONS, 'now', ADVANTAGE_OUT);
+  const values = plainView(onHost('values', float32('values', given.values)));
+  const { trajectories, outcomes } = checkOutcomes(given, values.length);
+  const out = new Out(given.out, values);
   const advantages = out.float32('advantages', values.length);
   out.settle([
     ['values', values],
-    ['trajectoryOffsets', options.trajectoryOffsets],
+    ['trajectoryOffsets', given.trajectoryOffsets],
     ['outcomes', outcomes],
   ]);
 

@@ -62,15 +62,15 @@ const OPTIONS = new Set([
  * });
  * // loss = 0.2201, gradScores = [-0.1941, 0.1345, 0.0596]
  */
-export function bradleyTerryLoss(given: BradleyTerryOptions): BradleyTerryResult {
-  const options = checkOptions('bradleyTerryLoss', given, OPTIONS, 'now', OUT_NAMES);
-  const scores = plainView(onHost('scores', float32('scores', options.scores)));
+export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResult {
+  const given = checkOptions('bradleyTerryLoss', options, OPTIONS, 'now', OUT_NAMES);
+  const scores = plainView(onHost('scores', float32('scores', given.scores)));
   // Scores are turns of one token each, whose references are 0.
   const n = scores.length;
   const turnOffsets = Int32Array.from({ length: n + 1 }, (_, i) => i);
-  const batch = checkBatch({ ...options, turnOffsets }, n, undefined, false);
-  const args = preferenceArgs({ ...options, beta: options.beta === undefined ? 1 : options.beta }, 'sum', 0);
-  const out = new Out(options.out, scores);
+  const batch = checkBatch({ ...given, turnOffsets }, n, undefined, false);
+  const args = preferenceArgs({ ...given, beta: given.beta === undefined ? 1 : given.beta }, 'sum', 0);
+  const out = new Out(given.out, scores);
   const perPair = PER_PAIR.map((name) => out.float32(name, batch.pairs));
   const gradScores = out.float32('gradScores', n);
   const native = out.settle([['scores', scores], ...batch.inputs]);

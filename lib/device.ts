@@ -110,16 +110,16 @@ export class DeviceBuffer {
    * const view = DeviceBuffer.view({ ptr, byteLength: 4 * N * V, dtype: 'float32' }, { stream });
    * criticUpdate({ ...batch, logits: view, out: { gradLogits: view } });
    */
-  static view(given: ForeignMemory, options: ViewOptions = {}): DeviceBuffer {
-    const memory = checkOptions('DeviceBuffer.view', given, FOREIGN_MEMORY);
+  static view(memory: ForeignMemory, options: ViewOptions = {}): DeviceBuffer {
+    const given = checkOptions('DeviceBuffer.view', memory, FOREIGN_MEMORY);
     const { stream } = checkOptions('the options of DeviceBuffer.view', options, VIEW_OPTIONS);
-    const shape = shapeOf(memory);
-    const ptr = address('ptr', memory.ptr, 1n);
+    const shape = shapeOf(given);
+    const ptr = address('ptr', given.ptr, 1n);
     const bytes = STORAGE[shape.dtype][1];
     if (ptr % BigInt(bytes) !== 0n) throw rangeError('ERR_ARG_VALUE', expected(multipleOf(shape), 'ptr', ptr));
     if (stream !== undefined) address('stream', stream, 0n);
     const settle = (cuda: Cuda, buffer: DeviceBuffer) => {
-      checkMemory(cuda, ptr, memory.byteLength, shape.device);
+      checkMemory(cuda, ptr, given.byteLength, shape.device);
       return cuda.view(buffer, ptr, shape.length, bytes, shape.device);
     };
     return new DeviceBuffer(shape, settle, { stream });
@@ -141,13 +141,13 @@ export class DeviceBuffer {
    * @example
    * const weight = DeviceBuffer.fromIpc({ handle, byteLength: 2 * V * H, dtype: 'bfloat16', byteOffset: 512 });
    */
-  static fromIpc(given: IpcMemory): DeviceBuffer {
-    const memory = checkOptions('DeviceBuffer.fromIpc', given, IPC_MEMORY);
-    if (isOnDevice(memory.handle)) throw typeError('ERR_ARG_TYPE', expected('Uint8Array', 'handle', memory.handle));
-    const handle = typedArray('handle', memory.handle, ['Uint8Array'], HANDLE_BYTES);
-    const shape = shapeOf(memory);
+  static fromIpc(memory: IpcMemory): DeviceBuffer {
+    const given = checkOptions('DeviceBuffer.fromIpc', memory, IPC_MEMORY);
+    if (isOnDevice(given.handle)) throw typeError('ERR_ARG_TYPE', expected('Uint8Array', 'handle', given.handle));
+    const handle = typedArray('handle', given.handle, ['Uint8Array'], HANDLE_BYTES);
+    const shape = shapeOf(given);
     const bytes = STORAGE[shape.dtype][1];
-    const byteOffset = integer('byteOffset', memory.byteOffset, 0, 0, MOST_BYTES);
+    const byteOffset = integer('byteOffset', given.byteOffset, 0, 0, MOST_BYTES);
     if (byteOffset % bytes !== 0) {
       throw rangeError('ERR_ARG_VALUE', expected(multipleOf(shape), 'byteOffset', byteOffset));
     }

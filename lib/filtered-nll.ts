@@ -72,22 +72,22 @@ const OUT_NAMES = new Set(['gradLogps']);
  * });
  * // loss = 1.5, gradLogps = [-0.5, -0.5, 0]
  */
-export function filteredNll(given: FilteredNllOptions): FilteredNll {
-  const options = checkOptions('filteredNll', given, OPTIONS, 'now', OUT_NAMES);
-  const logps = plainView(onHost('logps', float32('logps', options.logps)));
-  const counts = onHost('mask', mask(options.mask, logps.length));
-  const turns = groups('turnOffsets', options.turnOffsets, logps.length);
-  const trajectories = groups('trajectoryOffsets', options.trajectoryOffsets, turns.length);
-  const rewards = comparable('rewards', options.rewards, trajectories.length);
-  const threshold = number('threshold', options.threshold, 1, 'a number', (x) => !Number.isNaN(x));
-  const denominator = positive('nllDenominator', options.nllDenominator, 0);
-  const out = new Out(options.out, logps);
+export function filteredNll(options: FilteredNllOptions): FilteredNll {
+  const given = checkOptions('filteredNll', options, OPTIONS, 'now', OUT_NAMES);
+  const logps = plainView(onHost('logps', float32('logps', given.logps)));
+  const counts = onHost('mask', mask(given.mask, logps.length));
+  const turns = groups('turnOffsets', given.turnOffsets, logps.length);
+  const trajectories = groups('trajectoryOffsets', given.trajectoryOffsets, turns.length);
+  const rewards = comparable('rewards', given.rewards, trajectories.length);
+  const threshold = number('threshold', given.threshold, 1, 'a number', (x) => !Number.isNaN(x));
+  const denominator = positive('nllDenominator', given.nllDenominator, 0);
+  const out = new Out(given.out, logps);
   const gradLogps = out.float32('gradLogps', logps.length);
   out.settle([
     ['logps', logps],
     ['mask', counts],
-    ['turnOffsets', options.turnOffsets],
-    ['trajectoryOffsets', options.trajectoryOffsets],
+    ['turnOffsets', given.turnOffsets],
+    ['trajectoryOffsets', given.trajectoryOffsets],
     ['rewards', rewards],
   ]);
 
