@@ -158,11 +158,11 @@ export function checkLinear<H extends FloatArray>(
   if (words !== undefined && rows > 0 && shape.vocab !== words) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${words} rows of H = ${shape.width} elements`, names.weight, weight));
   }
-  const chunkBytes = integer('chunkBytes', head.chunkBytes, 0, 1, Number.MAX_SAFE_INTEGER);
-  if (chunkBytes > 0 && !isOnDevice(array)) {
+  if (head.chunkBytes !== undefined && !isOnDevice(array)) {
     const reason = 'chunks are those of a device, the processor keeps tiles of its own size';
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
   }
+  const chunkBytes = integer('chunkBytes', head.chunkBytes, 0, 1, Number.MAX_SAFE_INTEGER);
   return {
     hidden,
     weight,
