@@ -40,6 +40,8 @@ export interface ValueAdvantagesOptions extends OutcomeOptions {
   out?: { advantages?: Float32Array | undefined } | undefined;
 }
 
+type Three = [Float32Array, Float32Array, Float32Array];
+
 const OUT = ['valueLosses', 'values', 'gradValueLogits'] as const;
 const OUT_NAMES = new Set<string>(OUT);
 const LOSS_OPTIONS = new Set(['valueLogits', 'mask', 'trajectoryOffsets', 'outcomes', 'valueDenominator', 'out']);
@@ -82,15 +84,12 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
 export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   const given = checkOptions('binaryValueLoss', options, LOSS_OPTIONS, 'now', OUT_NAMES);
   const logits = plainView(onHost('valueLogits', float32('valueLogits', given.valueLogits)));
-  const counts = onHost('mask', mask(given.mask, logits.length));
+  const turnMask = onHost('mask', mask(given.mask, logits.length));
+  const counts = turnMask && plainView(turnMask);
   const { trajectories, outcomes } = checkOutcomes(given, logits.length);
   const wanted = positive('valueDenominator', given.valueDenominator, 0);
   const out = new Out(given.out, logits);
-  const [valueLosses, values, gradValueLogits] = OUT.map((name) => out.float32(name, logits.length)) as [
-    Float32Array,
-    Float32Array,
-    Float32Array,
-  ];
+  const results = OUT.map((name) => out.float32(name, logits.length)) as Three;
   out.settle([
     ['valueLogits', logits],
     ['mask', counts],
@@ -100,6 +99,7 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
 
   const counted = counts === undefined ? logits.length : counts.reduce((n, m) => (m === 0 ? n : n + 1), 0);
   const denominator = wanted > 0 ? wanted : counted;
+  const [valueLosses, values, gradValueLogits] = results.map(plainView) as Three;
   for (const array of [valueLosses, values, gradValueLogits]) array.fill(0);
   let sum = 0;
   for (const [k, [from, to]] of trajectories.entries()) {
@@ -118,9 +118,9 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   }
   return {
     loss: counted === 0 ? 0 : sum / denominator,
-    valueLosses: own(valueLosses),
-    values: own(values),
-    gradValueLogits: own(gradValueLogits),
+    valueLosses: own(results[0]),
+    values: own(results[1]),
+    gradValueLogits: own(results[2]),
   };
 }
 

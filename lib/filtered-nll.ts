@@ -75,7 +75,8 @@ const OUT_NAMES = new Set(['gradLogps']);
 export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const given = checkOptions('filteredNll', options, OPTIONS, 'now', OUT_NAMES);
   const logps = plainView(onHost('logps', float32('logps', given.logps)));
-  const counts = onHost('mask', mask(given.mask, logps.length));
+  const tokenMask = onHost('mask', mask(given.mask, logps.length));
+  const counts = tokenMask && plainView(tokenMask);
   const turns = groups('turnOffsets', given.turnOffsets, logps.length);
   const trajectories = groups('trajectoryOffsets', given.trajectoryOffsets, turns.length);
   const rewards = comparable('rewards', given.rewards, trajectories.length);
@@ -105,8 +106,9 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
     }
   }
   const count = denominator > 0 ? denominator : tokens.length;
-  gradLogps.fill(0);
-  for (const i of tokens) gradLogps[i] = -1 / count;
+  const gradient = plainView(gradLogps);
+  gradient.fill(0);
+  for (const i of tokens) gradient[i] = -1 / count;
   return {
     loss: tokens.length === 0 ? 0 : sum / count,
     keptTrajectories: kept.length,
