@@ -6,20 +6,18 @@
 // warp. Shuffles order nothing, nor does anything order two blocks. Of the readers since the last write two are
 // remembered.
 #include <dlfcn.h>
+#include <link.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "cuda_emulator.h"
 #include "scheduler.h"
-
-// The variables of the program or library that this is linked into: those of kernels are __shared__.
-extern char __bss_start __attribute__((visibility("hidden")));
-extern char _end __attribute__((visibility("hidden")));
 
 namespace emulator {
 namespace {
@@ -105,10 +103,25 @@ void check(Byte& byte, bool writes, bool atomic, const void* code) {
   byte.reads[0] = byte.reads[1] = Access{};
 }
 
+// Where the program and each library, loaded at whatever time, keep variables that start as 0: those of kernels are
+// __shared__.
+std::vector<std::pair<uintptr_t, uintptr_t>> variables;
+
+int add_variables(dl_phdr_info* info, size_t, void*) {
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const auto& segment = info->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0 || segment.p_memsz == segment.p_filesz) continue;
+    const uintptr_t begin = info->dlpi_addr + segment.p_vaddr;
+    variables.emplace_back(begin + segment.p_filesz, begin + segment.p_memsz);
+  }
+  return 0;
+}
+
 bool is_shared(uintptr_t address) {
-  const auto begin = reinterpret_cast<uintptr_t>(&__bss_start), end = reinterpret_cast<uintptr_t>(&_end);
   const auto builtin = reinterpret_cast<uintptr_t>(&emulated_thread);
-  return address >= begin && address < end && address - builtin >= sizeof(EmulatedThread);
+  if (address - builtin < sizeof(EmulatedThread)) return false;
+  return std::any_of(variables.begin(), variables.end(),
+                     [&](const auto& each) { return address >= each.first && address < each.second; });
 }
 
 void access(const void* memory, size_t bytes, bool writes, bool atomic, const void* code) {
@@ -150,7 +163,11 @@ class AccessCheck : public Listener {
     }
   }
 
-  void launch_began() override { launch++; }
+  void launch_began() override {
+    launch++;
+    variables.clear();
+    dl_iterate_phdr(add_variables, nullptr);
+  }
 
   void block_began() override {
     block++;
