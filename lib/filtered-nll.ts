@@ -1,10 +1,11 @@
 import { comparable, groups } from './candidates.js';
 import { checkOptions, classOf, float32, mask, number, plainView, positive } from './checks.js';
+import { checkDebug, type DebugOption, lookedThrough, lookThrough } from './finite.js';
 import { Out, own } from './out.js';
 import { onHost } from './place.js';
 
 /** What `filteredNll` takes. */
-export interface FilteredNllOptions {
+export interface FilteredNllOptions extends DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
   /** [N]; 0 drops a token. */
@@ -41,6 +42,7 @@ const OPTIONS = new Set([
   'rewards',
   'threshold',
   'nllDenominator',
+  'debug',
   'out',
 ]);
 const OUT_NAMES = new Set(['gradLogps']);
@@ -82,6 +84,7 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const rewards = comparable('rewards', given.rewards, trajectories.length);
   const threshold = number('threshold', given.threshold, 1, 'a number', (x) => !Number.isNaN(x));
   const denominator = positive('nllDenominator', given.nllDenominator, 0);
+  const debug = checkDebug(given);
   const out = new Out(given.out, logps);
   const gradLogps = out.float32('gradLogps', logps.length);
   out.settle([
@@ -105,14 +108,19 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
       }
     }
   }
+  if (debug) {
+    const read = new Uint8Array(logps.length);
+    for (const i of tokens) read[i] = 1;
+    lookThrough([{ name: 'logps', array: logps, unit: 'row', mask: read }]);
+  }
   const count = denominator > 0 ? denominator : tokens.length;
   const gradient = plainView(gradLogps);
   gradient.fill(0);
   for (const i of tokens) gradient[i] = -1 / count;
-  return {
+  return lookedThrough(debug, () => ({
     loss: tokens.length === 0 ? 0 : sum / count,
     keptTrajectories: kept.length,
     keptTokens: tokens.length,
     gradLogps: own(gradLogps),
-  };
+  }))();
 }

@@ -82,6 +82,26 @@ it('never reads a token that does not count', () => {
   expect(filteredNll({ ...batch, logps: spoiled })).toEqual(filteredNll(batch));
 });
 
+it("looks with debug: 'finite' at tokens that count, at those alone, and at what it made of them", () => {
+  const kept = Array.from(batch.logps.keys()).filter((i) => oracle(batch).gradLogps[i] !== 0);
+  const spoiled = batch.logps.map((x, i) => (kept.includes(i) ? x : NaN));
+  const debug = 'finite';
+  expect(filteredNll({ ...batch, logps: spoiled, debug })).toEqual(filteredNll(batch));
+  const gradLogps = new Float32Array(spoiled.length).fill(7);
+  for (const [place, value] of [
+    [kept[0]!, NaN],
+    [kept.at(-1)!, -Infinity],
+  ] as const) {
+    expect(() => filteredNll({ ...batch, logps: spoiled.with(place, value), out: { gradLogps }, debug })).toThrow(
+      `for logps but received ${value} at row ${place}`,
+    );
+  }
+  expect(gradLogps.every((g) => g === 7)).toBe(true);
+  expect(() => filteredNll({ ...batch, nllDenominator: 1e-320, debug })).toThrow(/for loss but received -?Infinity$/);
+  const whole = { ...oneTrajectory(0), rewards: Float32Array.of(1), nllDenominator: 1e-40, debug } as const;
+  expect(() => filteredNll(whole)).toThrow('for gradLogps but received -Infinity at row 0');
+});
+
 it('shows a NaN and an infinity where they count', () => {
   expect(filteredNll({ ...oneTrajectory(-1, NaN), rewards: Float32Array.of(1) }).loss).toBeNaN();
   expect(filteredNll({ ...oneTrajectory(-1, -Infinity), rewards: Float32Array.of(1) }).loss).toBe(Infinity);

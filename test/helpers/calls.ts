@@ -295,7 +295,7 @@ const baselines: Subject[] = [
       logps: floats(1, 2, 3, 4, 5),
       ...turns(),
       trajectoryOffsets: ints(0, 2, 3),
-      rewards: floats(1, 0),
+      rewards: floats(1, 1),
       out: { gradLogps: filled(5) },
     }),
     {
@@ -306,6 +306,7 @@ const baselines: Subject[] = [
       rewards: array('Float32Array Float64Array', fixed),
       threshold: number((x) => !Number.isNaN(x)),
       nllDenominator: positive,
+      debug,
       out,
     },
   ),
