@@ -28,6 +28,7 @@ export async function derivative(
     for (let k = 1; k <= level; k++) {
       const [last, before] = [fine[k - 1] as number, coarse[k - 1] as number];
       const value = last + (last - before) / (4 ** k - 1);
+      fine.push(value);
       // A difference of two values is off by √2 noise, divided by 2h; four deviations are as good as never passed.
       const uncertainty = Math.max(Math.abs(value - last), Math.abs(value - before)) + (4 * noise) / h;
       if (uncertainty < best.uncertainty) best = { value, uncertainty, step: h };

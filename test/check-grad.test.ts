@@ -2,6 +2,7 @@
 import { type CheckGradOptions, checkGrad, criticUpdate, type GradReport, policyUpdate, tokenLogps } from 'sweet-rl';
 import type { CriticBatch, PolicyBatch } from 'sweet-rl/jax';
 import { describe, expect, it } from 'vitest';
+import { derivative } from '../dist/derivative.js';
 import { randomPairs, randomStructure } from './helpers/batches.ts';
 import { Random } from './helpers/random.ts';
 import { gradientOf, logitsOf, type Model, randomModel, type Sizes } from './helpers/small-model.ts';
@@ -260,6 +261,13 @@ describe('checkGrad of a loss alone', () => {
     });
     expect(parameters).toEqual(kept);
   });
+});
+
+// Each extrapolation rids the central differences of one more even power of the step: of x + x³ + x⁵ the second leaves nothing.
+it('a derivative is exact where the powers of the step end', async () => {
+  const { value, uncertainty } = await derivative(async (h) => 1 + h ** 2 + h ** 4, 1, 0);
+  expect(Math.abs(value - 1)).toBeLessThan(1e-14);
+  expect(uncertainty).toBeLessThan(1e-14);
 });
 
 /** labels[i + by] in row i. */
