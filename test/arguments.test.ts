@@ -110,6 +110,8 @@ describe.each(SUBJECTS)('$name', (subject) => {
         expect([name, wrong, written(bytes)]).toEqual([name, '', false]);
       }
     }
+    const heir = Object.assign(Object.create({ colour: 1 }), valid());
+    expect(await thrownBy(() => call(heir as never))).toMatchObject({ code: 'ERR_UNKNOWN_OPTION' });
   });
 
   it('knows the options that are described and no others, and reads each once', async () => {

@@ -1,5 +1,5 @@
 /** Files against the independent reader of the tests and files that PyTorch's library wrote; every way to be no such file. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SweetError } from 'sweet-rl';
@@ -140,13 +140,22 @@ describe('writing', () => {
     }
   });
 
+  it.each([0, 1, 2, 3, 4, 5, 6, 7])('begins its data at a multiple of 8: a name longer by %s', (more) => {
+    const file = serializeSafetensors({ tensors: { [`a${'b'.repeat(more)}`]: Float64Array.of(1) } });
+    expect(new DataView(file.buffer).getBigUint64(0, true) % 8n).toBe(0n);
+  });
+
   it('leaves the file that was there, and nothing else, where it cannot write', () => {
     writeSafetensors(path, { tensors: { a: Float32Array.of(4) } });
     const before = readFileSync(path);
     expect(() => writeSafetensors(path, { tensors: { a: new Uint16Array(1) } })).toThrow(TypeError);
     expect(() => writeSafetensors(join(folder, 'no', 'folder'), { tensors: {} })).toThrow(/ENOENT/);
+    const taken = join(folder, 'folder');
+    mkdirSync(taken);
+    expect(() => writeSafetensors(taken, { tensors: { a: Float32Array.of(4) } })).toThrow(/EISDIR|EPERM/);
     expect(readFileSync(path).equals(before)).toBe(true);
-    expect(readdirSync(folder)).toEqual(['file.safetensors']);
+    expect(readdirSync(folder).sort()).toEqual(['file.safetensors', 'folder']);
+    rmdirSync(taken);
   });
 
   it.each<[string, unknown, RegExp]>([

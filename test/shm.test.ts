@@ -175,6 +175,7 @@ describe('arguments', () => {
     const mapping = created(16);
     expect(() => mapping.float32(2, 1)).toThrow(/a multiple of 4 for byteOffset.* 2/);
     expect(() => mapping.float64(0, 3)).toThrow(/from 0 to 2 for length.* 3/);
+    expect(() => mapping.float32(8, 3)).toThrow(/from 0 to 2 for length.* 3/);
     expect(() => mapping.uint8(17, 0)).toThrow(/from 0 to 16 for byteOffset.* 17/);
     expect(() => mapping.uint8(-1, 1)).toThrow(RangeError);
     expect(() => mapping.uint8(0, undefined as never)).toThrow(TypeError);

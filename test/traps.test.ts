@@ -243,6 +243,15 @@ forEachBackend(() => {
     }
   });
 
+  it.each([1, 3, 16, 17])('results of %s numbers that the next call of their size overwrites', (n) => {
+    const [first, second] = [randomRows(n, 5, 'float32'), randomRows(n, 7, 'float32')];
+    const { logps, lse } = tokenLogps(inputsOf(first));
+    const kept = { logps: logps.slice(), lse: lse.slice() };
+    tokenLogps(inputsOf(second));
+    expectSameBits('logps', logps, kept.logps);
+    expectSameBits('lse', lse, kept.lse);
+  });
+
   it('32-bit offsets: rows that start beyond 2³¹ elements', () => {
     // Each row's distance fits 31 bits, that of the last one does not. Only the pages of the rows are ever touched.
     const [N, V, rowStride] = [5, 64, 2 ** 29 + 7];
