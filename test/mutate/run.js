@@ -122,6 +122,8 @@ for (const place of places) {
     await expectBuilt(place, ['npx', 'cmake-js', 'configure', '--CDSWEET_CUDA=OFF', '--log-level', 'error']);
   }
   await build(place, 'native/');
+  // Whole: the compiler takes what an interrupted run left there for its own.
+  for (const folder of ['dist', 'dist-cjs']) rmSync(join(place, folder), { recursive: true, force: true });
   await expectBuilt(place, ['npm', 'run', 'build:types']);
 }
 
