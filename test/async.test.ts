@@ -180,8 +180,12 @@ describe('results', () => {
     });
     const labels = Int32Array.from({ length: 64 }, (_, i) => i);
     const expected = sweetRl.tokenLogps({ logits: logits.slice(), labels });
+    const aborting = new AbortController();
+    const blocker = rejection(later(largeCall('linearLogps'), { signal: aborting.signal }));
     const promise = sweetRl.tokenLogpsAsync({ logits, labels });
     (logits.buffer as ArrayBuffer & { resize(n: number): void }).resize(16);
+    aborting.abort();
+    await blocker;
     expectSame((await promise) as never, expected as never);
 
     const logps = new Float32Array(

@@ -11,6 +11,7 @@ import {
   turnPreferenceLoss,
 } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
+import { native } from '../dist/native.js';
 import { thrownBy } from './helpers/errors.ts';
 
 const floats = (length: number) => new Float32Array(length).fill(1);
@@ -137,5 +138,40 @@ describe('a shared buffer that grows', () => {
       },
     });
     expect(thrownBy(() => turnPreferenceLoss(given)).code).toBe('ERR_ARG_LENGTH');
+  });
+});
+
+// What lib/ has checked may have changed when the native code looks at it: that does not trust the shapes it is told.
+describe('arrays that are shorter than a native call says', () => {
+  it('of logits', () => {
+    const [N, V] = [2, 8];
+    const of = (elements: number, ...results: number[]) =>
+      native.tokenLogps(
+        ...([floats(4 * N * V).subarray(0, elements), 0, N, V, V, 1] as const),
+        ...([ints(1, 2), false, undefined, -100] as const),
+        ...(results.map(floats) as [Float32Array, Float32Array, Float32Array]),
+      );
+    expect(of(N * V, N, N, N)).toBe(undefined);
+    for (const [elements, ...results] of [
+      [N * V - 1, N, N, N],
+      [N * V, N - 1, N, N],
+      [N * V, N, N - 1, N],
+      [N * V, N, N, N - 1],
+    ] as const) {
+      expect(of(elements, ...results)).toMatchObject({ code: 'shape' });
+    }
+  });
+
+  it('of a loss', () => {
+    const of = (turnOffsets: Int32Array, rejected: Int32Array) =>
+      native.turnPreference(
+        ...([2, undefined, turnOffsets, ints(0), ints(0), rejected, undefined] as const),
+        ...([0, false, 0, 0.1, 0, 0, 0, 0] as const),
+        ...([floats(2), floats(2), new Float64Array(4)] as const),
+        ...([floats(1), floats(1), floats(1), floats(1), floats(2), floats(2)] as const),
+      );
+    expect(of(ints(0, 1, 2), ints(1))).toBe(undefined);
+    expect(of(ints(), ints(1))).toMatchObject({ code: 'shape' });
+    expect(of(ints(0, 1, 2), ints())).toMatchObject({ code: 'shape' });
   });
 });

@@ -265,9 +265,10 @@ describe('checkGrad of a loss alone', () => {
 
 // Each extrapolation rids the central differences of one more even power of the step: of x + x³ + x⁵ the second leaves nothing.
 it('a derivative is exact where the powers of the step end', async () => {
-  const { value, uncertainty } = await derivative(async (h) => 1 + h ** 2 + h ** 4, 1, 0);
+  const { value, uncertainty, step } = await derivative(async (h) => 1 + h ** 2 + h ** 4, 1, 0);
   expect(Math.abs(value - 1)).toBeLessThan(1e-14);
   expect(uncertainty).toBeLessThan(1e-14);
+  expect(step).toBe(1 / 8); // the fourth, which finds nothing more to gain
 });
 
 /** labels[i + by] in row i. */

@@ -230,6 +230,17 @@ forEachBackend(() => {
     });
   });
 
+  it.each(['float16', 'bfloat16'] as const)("a reference's dtype that is taken for the model's: %s", (refDtype) => {
+    const rows = randomRows(4, 70, refDtype === 'float16' ? 'bfloat16' : 'float16');
+    const ref = randomRows(4, 70, refDtype);
+    const { logps: refLogps } = tokenLogps({ ...inputsOf(ref), labels: rows.labels });
+    const turns = { turnOffsets: ints(0, 2, 4), chosen: ints(0), rejected: ints(1), allowEmptyTurns: true };
+    const expected = policyUpdate({ ...inputsOf(rows), ...turns, refLogps });
+    const ours = policyUpdate({ ...inputsOf(rows), ...turns, refLogits: ref.logits, refDtype });
+    expectSameBits('margins', ours.margins, expected.margins);
+    expectSameBits('gradLogits', ours.gradLogits as Stored, expected.gradLogits as Stored);
+  });
+
   it('a backward pass that overwrites what the caller still needs', () => {
     for (const dtype of DTYPES) {
       const rows = randomRows(4, 70, dtype);

@@ -365,10 +365,15 @@ export const MUTATIONS = [
     'logits that became shorter meanwhile are read to where they ended',
     'require(length >= elements_of_logits(head));',
     'require(length >= 0);',
-    'arguments',
-    'takes the memory of all arrays',
+    'changing-arrays',
   ],
-  ['binding/args.cc', 'offsets that became empty meanwhile are read', 'require(batch.turns >= 0);', '', 'objects'],
+  [
+    'binding/args.cc',
+    'offsets that became empty meanwhile are read',
+    'require(batch.turns >= 0);',
+    '',
+    'changing-arrays',
+  ],
   [
     'binding/later.cc',
     'a call that runs does not know that it was cancelled',
@@ -486,7 +491,7 @@ export const MUTATIONS = [
     'options.refDtype === undefined ? options.dtype : options.refDtype',
     'options.dtype',
     'traps',
-    'accepted and ignored',
+    'a reference',
   ],
   [
     'lib/preference.ts',
