@@ -14,6 +14,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   sweet::add_operation(exports, "tokenLogpsBackward", sweet::bind_token_logps_backward);
   sweet::add_operation(exports, "linearLogps", sweet::bind_linear_logps);
   sweet::add_operation(exports, "linearLogpsBackward", sweet::bind_linear_logps_backward);
+  sweet::add_operation(exports, "partials", sweet::bind_partials);
+  add("mergePartials", sweet::bind_merge_partials);
   add("turnAdvantages", sweet::bind_turn_advantages);
   add("turnAdvantagesBackward", sweet::bind_turn_advantages_backward);
   add("trajectoryPreference", sweet::bind_trajectory_preference);

@@ -9,6 +9,8 @@ Napi::Value bind_token_logps(const Napi::CallbackInfo& info);
 Napi::Value bind_token_logps_backward(const Napi::CallbackInfo& info);
 Napi::Value bind_linear_logps(const Napi::CallbackInfo& info);
 Napi::Value bind_linear_logps_backward(const Napi::CallbackInfo& info);
+Napi::Value bind_partials(const Napi::CallbackInfo& info);
+Napi::Value bind_merge_partials(const Napi::CallbackInfo& info);
 Napi::Value bind_turn_advantages(const Napi::CallbackInfo& info);
 Napi::Value bind_turn_advantages_backward(const Napi::CallbackInfo& info);
 Napi::Value bind_trajectory_preference(const Napi::CallbackInfo& info);

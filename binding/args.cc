@@ -128,6 +128,11 @@ PreferenceOut Args::preference_out(const PreferenceBatch& batch) {
 
 void* Args::grad_logits(const Head& head) { return array<void>(elements_of_logits(head)); }
 
+void Args::shard(Head* head) {
+  head->first_word = static_cast<int64_t>(number());
+  head->all_words = static_cast<int64_t>(number());
+}
+
 HeadGradients Args::linear_gradients(const Head& head) {
   HeadGradients out{};
   out.hidden = array<float>(head.rows * head.width);
@@ -188,6 +193,14 @@ const char* name_of(Code code) {
       return "pairWeight";
     case Code::zero_weights:
       return "zeroWeights";
+    case Code::partial_rows:
+      return "partialRows";
+    case Code::partial_shard:
+      return "partialShard";
+    case Code::partial_entropy:
+      return "partialEntropy";
+    case Code::partial_words:
+      return "partialWords";
     case Code::device:
       return "device";
     case Code::products:

@@ -57,6 +57,7 @@ class Args {
   Head logits_head();
   Head linear_head();
   Head head();
+  void shard(Head* head);
   Labels labels(int64_t rows);
   PreferenceBatch batch();
   PreferenceOptions preference_options();

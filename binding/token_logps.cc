@@ -18,7 +18,8 @@ Napi::Value bind_token_logps(const Napi::CallbackInfo& info) {
 
 Napi::Value bind_token_logps_backward(const Napi::CallbackInfo& info) {
   Args args(info);
-  const Head head = args.logits_head();
+  Head head = args.logits_head();
+  args.shard(&head);
   const Labels labels = args.labels(head.rows);
   LogpsBackward backward{};
   backward.lse = args.array<const float>(head.rows);

@@ -6,11 +6,11 @@ import type { DType, FloatArray } from './dtypes.js';
 import { check, errorOf, expected, rangeError, typeError } from './errors.js';
 import type { Labels } from './labels.js';
 
-/** What a device buffer's elements are: numbers of a head, or labels, offsets, pairs and masks. */
-export type DeviceDType = DType | 'int32' | 'int64' | 'uint8';
+/** What a device buffer's elements are: numbers of a head, partials in float64, or labels, offsets, pairs and masks. */
+export type DeviceDType = DType | 'float64' | 'int32' | 'int64' | 'uint8';
 
 /** What a buffer's numbers are on the host: 16-bit floats keep their bits, in a Uint16Array. */
-export type HostArray = FloatArray | Labels | Uint8Array;
+export type HostArray = FloatArray | Float64Array | Labels | Uint8Array;
 
 export interface DeviceOption {
   /** Which CUDA device; 0 by default. */
@@ -51,6 +51,7 @@ export const STORAGE = {
   float32: [Float32Array, 4],
   bfloat16: [Uint16Array, 2],
   float16: [Uint16Array, 2],
+  float64: [Float64Array, 8],
   int32: [Int32Array, 4],
   int64: [BigInt64Array, 8],
   uint8: [Uint8Array, 1],

@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'ERR_EMPTY_TURN'
   | 'ERR_PAIR'
   | 'ERR_PAIR_WEIGHT'
+  | 'ERR_PARTIALS'
   | 'ERR_DEVICE'
   | 'ERR_DISPOSED'
   | 'ERR_DETACHED';
@@ -85,6 +86,10 @@ export interface Fault {
     | 'samePair'
     | 'pairWeight'
     | 'zeroWeights'
+    | 'partialRows'
+    | 'partialShard'
+    | 'partialEntropy'
+    | 'partialWords'
     | 'device'
     | 'products'
     | 'cancelled';
@@ -141,6 +146,26 @@ export function errorOf(fault: Fault): Error {
       return rangeError('ERR_PAIR_WEIGHT', `Expected a finite weight ≥ 0 for pairWeights[${index}], of pair ${index}`);
     case 'zeroWeights':
       return rangeError('ERR_PAIR_WEIGHT', 'Expected a weight above 0 for pairWeights but all are 0, from pair 0 on');
+    case 'partialRows':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected partials of as many rows as there are labels for shard ${index} of partials but received those of others`,
+      );
+    case 'partialShard':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected shards of one vocabulary under one temperature for partials but shard ${index} is none of shard 0's`,
+      );
+    case 'partialEntropy':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected partials that were made with entropy: true for shard ${index} of partials but received some without`,
+      );
+    case 'partialWords':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected every word of the vocabulary in one shard of partials but word ${value} is in none or in several`,
+      );
     case 'device': {
       const { operation = '', name = '', sticky = false, meaning = '' } = fault;
       return new CudaError(operation, name, value, sticky, meaning);

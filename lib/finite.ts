@@ -40,9 +40,7 @@ export function lookThrough(all: readonly Numbers[]): void {
   for (const { name, array, unit, width, code = 0, mask, maskedWords = false, ...rest } of all) {
     if (array === undefined) continue;
     const view = array as Float32Array;
-    if (isOnDevice(array)) {
-      throw typeError('ERR_DEVICE', `Expected a typed array for ${name}: debug: 'finite' does not look into devices`);
-    }
+    checkLookable(name, array);
     const { rows = lengthOf(view), stride = width ?? 1 } = rest;
     const at = native.firstNotFinite(view, code, rows, width ?? 1, stride, mask, maskedWords);
     if (at < 0) continue;
@@ -51,6 +49,11 @@ export function lookThrough(all: readonly Numbers[]): void {
     const value = numberOf(view[row * stride + column] as number, view, code);
     fail(name, value, `${unit} ${row}${width === undefined ? '' : `, column ${column}`}`);
   }
+}
+
+export function checkLookable(name: string, array: ArrayBufferView): void {
+  if (!isOnDevice(array)) return;
+  throw typeError('ERR_DEVICE', `Expected a typed array for ${name}: debug: 'finite' does not look into devices`);
 }
 
 function fail(name: string, value: number, where?: string): never {

@@ -40,10 +40,19 @@ export {
 } from './linear-logps.js';
 export { type Backend, backends, peakWorkingMemory, setThreads, threads, useBackend } from './machine.js';
 export { type PackedTurns, packTurns, type Trajectory, type Turn } from './pack-turns.js';
+export {
+  type MergePartialsOptions,
+  mergePartials,
+  type Partials,
+  type PartialsOptions,
+  partials,
+  partialsAsync,
+} from './partials.js';
 export { type PolicyUpdateOptions, policyUpdate, policyUpdateAsync } from './policy-update.js';
 export type { LossType, Normalization, PreferenceResult } from './preference.js';
 export { rankCandidates } from './rank-candidates.js';
 export { type SampledPairs, type SamplePairsOptions, samplePairs } from './sample-pairs.js';
+export type { ShardOptions } from './shard.js';
 export {
   type Logps,
   type TokenLogpsBackwardOptions,

@@ -24,6 +24,7 @@ import {
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
 import { Out } from './out.js';
+import { checkShard, SHARD_OPTIONS, type ShardOptions } from './shard.js';
 import { FORWARD_OUT, type Logps, type LogpsOut, logpsOf, ownLogps } from './token-logps.js';
 
 /** What `linearLogps` takes. */
@@ -33,7 +34,12 @@ export interface LinearLogpsOptions extends LinearHead, TemperatureOption, Label
 }
 
 /** What `linearLogpsBackward` takes. */
-export interface LinearLogpsBackwardOptions extends LinearHead, TemperatureOption, LabelOptions, DebugOption {
+export interface LinearLogpsBackwardOptions
+  extends LinearHead,
+    TemperatureOption,
+    ShardOptions,
+    LabelOptions,
+    DebugOption {
   /** [N], of the forward pass over the same head. */
   lse: Float32Array;
   /** [N], the gradient of the loss at each log-prob. */
@@ -45,7 +51,7 @@ export interface LinearLogpsBackwardOptions extends LinearHead, TemperatureOptio
 
 const HEAD_OPTIONS = [...LINEAR_HEAD, ...LABEL_OPTIONS, 'debug'];
 const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy', 'out']);
-const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'lse', 'gradLogps', 'accumulate', 'out']);
+const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, 'lse', 'gradLogps', 'accumulate', 'out']);
 const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 
 function forward(given: LinearLogpsOptions, when: When): Call<Logps> {
@@ -72,6 +78,7 @@ function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGra
   const options = checkOptions('linearLogpsBackward', given, BACKWARD_OPTIONS, when, BACKWARD_OUT);
   const labels = checkLabels(options);
   const head = checkLinear<FloatArray>(options, labels.count, checkTemperature(options));
+  const shard = checkShard(options, head.vocab);
   const lse = float32('lse', options.lse, labels.count);
   const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
   const accumulate = boolean('accumulate', options.accumulate, false);
@@ -87,7 +94,17 @@ function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGra
   ]);
   if (debug) lookThrough([...linearNumbers(head.args, rowsRead(labels, false)), ...backwardNumbers(labels, options)]);
   const { gradHidden, gradWeight, gradBias } = grads;
-  const args = [...head.args, ...labels.args, lse, gradLogps, gradHidden, gradWeight, gradBias, accumulate] as const;
+  const args = [
+    ...head.args,
+    ...shard,
+    ...labels.args,
+    lse,
+    gradLogps,
+    gradHidden,
+    gradWeight,
+    gradBias,
+    accumulate,
+  ] as const;
   const finish = lookedThrough(debug, () => ownGradients(grads), [true, ...head.args]);
   return callOf(native, 'linearLogpsBackward', args, out, finish);
 }
@@ -149,7 +166,8 @@ export function linearLogpsAsync(
  *
  * Logits are formed again, a tile at a time. Everything is summed in float32, whatever the storage type, in a fixed order.
  *
- * @param options.lse [N] from `linearLogps` over the same head, with the same temperature.
+ * @param options.lse [N] from `linearLogps` over the same head, with the same temperature, or of a shard of the weight from
+ * `mergePartials`; then `vocabOffset` and `totalVocab` tell which words these are, and gradHidden is what they add to it.
  * @param options.gradLogps [N] the gradient of the loss at each log-prob.
  * @param options.accumulate add into `out` (gradient accumulation over micro-batches); then all of its buffers must be given.
  * @param options.out `gradHidden` [N, H], `gradWeight` [V, H], `gradBias` [V], float32.

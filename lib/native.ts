@@ -15,6 +15,8 @@ export type LinearHeadArgs = readonly [View, View, View, number, number, number,
 export type HeadArgs = readonly [false, ...LogitsHeadArgs] | readonly [true, ...LinearHeadArgs];
 /** labels, whether they are 64-bit, mask, ignoreIndex */
 export type LabelArgs = readonly [View, boolean, View, number];
+/** vocabOffset, totalVocab */
+export type ShardArgs = readonly [number, number];
 /** gradHidden, gradWeight, gradBias, accumulate */
 export type LinearGradientArgs = readonly [View, View, View, boolean];
 /** gradLogits, or undefined and the gradients of a linear head */
@@ -47,10 +49,12 @@ export interface OperationArgs {
   /** …, logps, lse, entropy */
   tokenLogps: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View];
   /** …, lse, gradLogps, gradLogits */
-  tokenLogpsBackward: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View];
+  tokenLogpsBackward: readonly [...LogitsHeadArgs, ...ShardArgs, ...LabelArgs, View, View, View];
   linearLogps: readonly [...LinearHeadArgs, ...LabelArgs, View, View, View];
   /** …, lse, gradLogps, the gradients */
-  linearLogpsBackward: readonly [...LinearHeadArgs, ...LabelArgs, View, View, ...LinearGradientArgs];
+  linearLogpsBackward: readonly [...LinearHeadArgs, ...ShardArgs, ...LabelArgs, View, View, ...LinearGradientArgs];
+  /** …, entropy, partials */
+  partials: readonly [...HeadArgs, ...ShardArgs, ...LabelArgs, boolean, View];
   criticUpdate: UpdateArgs;
   policyUpdate: UpdateArgs;
 }
@@ -65,6 +69,8 @@ type Operations = {
 type Done = (status: Status) => void;
 
 export interface Native extends Operations {
+  /** rows, shards, partials, …, logps, lse, entropy */
+  mergePartials(...args: readonly [number, number, View, ...LabelArgs, View, View, View]): Status;
   /** …, logps, refLogps, advantages */
   turnAdvantages(...args: readonly [...TurnArgs, View, View, View]): Status;
   /** …, gradAdvantages, gradLogps */

@@ -21,6 +21,7 @@ import {
 } from './head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from './labels.js';
 import { Out, own } from './out.js';
+import { checkShard, SHARD_OPTIONS, type ShardOptions } from './shard.js';
 
 export interface LogpsOut {
   logps?: Float32Array | undefined;
@@ -48,6 +49,7 @@ export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, LabelO
 export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray>
   extends LogitsHead<L>,
     TemperatureOption,
+    ShardOptions,
     LabelOptions,
     DebugOption {
   /** [N], of the forward pass over the same logits. */
@@ -59,7 +61,7 @@ export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray>
 
 const HEAD_OPTIONS = [...LOGITS_HEAD, ...LABEL_OPTIONS, 'debug'];
 const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy', 'out']);
-const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'lse', 'gradLogps', 'out']);
+const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, 'lse', 'gradLogps', 'out']);
 export const FORWARD_OUT = new Set(['logps', 'lse', 'entropy']);
 const BACKWARD_OUT = new Set(['gradLogits']);
 
@@ -101,6 +103,7 @@ function backward(given: TokenLogpsBackwardOptions, when: When): Call<{ gradLogi
   const options = checkOptions('tokenLogpsBackward', given, BACKWARD_OPTIONS, when, BACKWARD_OUT);
   const labels = checkLabels(options);
   const head = checkLogits(options, labels.count, checkTemperature(options));
+  const shard = checkShard(options, head.vocab);
   const lse = float32('lse', options.lse, labels.count);
   const gradLogps = float32('gradLogps', options.gradLogps, labels.count);
   const debug = checkDebug(options);
@@ -115,7 +118,7 @@ function backward(given: TokenLogpsBackwardOptions, when: When): Call<{ gradLogi
   ] as const;
   const native = out.settle(inputs, ['gradLogits', 'logits']);
   if (debug) lookThrough([...logitsNumbers(head.args, rowsRead(labels, false)), ...backwardNumbers(labels, options)]);
-  const args = [...head.args, ...labels.args, lse, gradLogps, gradLogits] as const;
+  const args = [...head.args, ...shard, ...labels.args, lse, gradLogps, gradLogits] as const;
   const finish = lookedThrough(debug, () => ({ gradLogits }), [false, ...head.args]);
   return callOf(native, 'tokenLogpsBackward', args, out, finish);
 }
@@ -175,7 +178,8 @@ export function tokenLogpsAsync(
  *
  * One read and one write. Dropped rows become 0. In place only when asked: `out.gradLogits` may be `logits` itself.
  *
- * @param options.lse [N] from `tokenLogps` over the same logits, with the same temperature.
+ * @param options.lse [N] from `tokenLogps` over the same logits, with the same temperature, or of a shard's logits from
+ * `mergePartials`; then `vocabOffset` and `totalVocab` tell which words these are.
  * @param options.gradLogps [N] the gradient of the loss at each log-prob.
  * @param options.out `gradLogits`, of the class and length of `logits`.
  * @returns gradLogits: [N, V] in the type and with the row stride of `logits`, rounded once.

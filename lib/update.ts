@@ -1,8 +1,8 @@
 // The one path of both updates: head → log-probs → loss → gradient at the head, in one native call.
+import { alternatives, choose } from './alternatives.js';
 import { type Call, callOf, type When } from './call.js';
 import { boolean, float32 } from './checks.js';
 import type { DType, FloatArray } from './dtypes.js';
-import { typeError } from './errors.js';
 import {
   checkDebug,
   type DebugOption,
@@ -77,46 +77,12 @@ export const UPDATE_OUT = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRAD
 type Given = Partial<Record<(typeof UPDATE_OPTIONS)[number], unknown>>;
 type AnyUpdate = UpdateInputs & { trajectoryOffsets?: Int32Array | undefined };
 
-/** One way to say something, by the option that tells it, and the options that belong to the other ways. */
-interface Alternative {
-  name: keyof Given;
-  foreign: readonly (keyof Given)[];
-}
-
-/** Each list of options starts with the one that tells its way. */
-function alternatives(lists: readonly (readonly (keyof Given)[])[]): Alternative[] {
-  return lists.map((own) => ({
-    name: own[0] as keyof Given,
-    foreign: lists.flat().filter((option) => !own.includes(option)),
-  }));
-}
-
 const OWN_HEADS = alternatives([LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']]);
 const REFERENCES = alternatives([
   ['refLogps'],
   ['refLogits', 'refDtype'],
   ['refHidden', 'refWeight', 'refBias', 'refDtype'],
 ]);
-
-/** The one alternative that is given; none of the options that belong to another may be. */
-function choose(options: Given, ways: readonly Alternative[], what: string): keyof Given {
-  let chosen: Alternative | undefined;
-  for (const way of ways) {
-    if (options[way.name] === undefined) continue;
-    if (chosen !== undefined) throw typeError('ERR_ARG_TYPE', oneOfRule(ways, what, `${chosen.name} and ${way.name}`));
-    chosen = way;
-  }
-  if (chosen === undefined) throw typeError('ERR_ARG_TYPE', oneOfRule(ways, what, 'none'));
-  for (const option of chosen.foreign) {
-    if (options[option] !== undefined) {
-      throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} beside ${chosen.name} but received one`);
-    }
-  }
-  return chosen.name;
-}
-
-const oneOfRule = (ways: readonly Alternative[], what: string, came: string): string =>
-  `Expected one of ${ways.map(({ name }) => name).join(', ')} for ${what} but received ${came}`;
 
 interface CheckedReference {
   args: ReferenceArgs;

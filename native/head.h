@@ -15,6 +15,9 @@ struct Head {
   int64_t rows, vocab;
   double temperature;
 
+  // Of a shard, whose words are first_word … first_word + vocab − 1 of all_words; all_words 0: there are no others.
+  int64_t first_word, all_words;
+
   const void* logits;  // [N, V], rows `stride` numbers apart; null for a linear head
   int64_t stride;
 
@@ -26,6 +29,10 @@ struct Head {
   // On a device: the most bytes that a chunk of rows of a linear head may take there; 0 leaves it to the device.
   int64_t chunk_bytes;
 };
+
+inline Words words_of(const Head& head) {
+  return head.all_words > 0 ? Words{head.first_word, head.vocab, head.all_words} : Words{0, head.vocab, head.vocab};
+}
 
 /** entropy may be null. */
 struct LogpsOut {

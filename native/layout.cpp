@@ -2,10 +2,10 @@
 
 namespace sweet {
 
-Status check_labels(const Labels& labels, int64_t rows, int64_t vocab, int32_t* checked) {
+Status check_labels(const Labels& labels, int64_t rows, const Words& words, int32_t* checked) {
   for (int64_t i = 0; i < rows; i++) {
     int64_t label = 0;
-    if (!checked_label(labels, i, vocab, &checked[i], &label)) return {Code::label, i, label};
+    if (!checked_label(labels, i, words, &checked[i], &label)) return {Code::label, i, label};
   }
   return {};
 }

@@ -34,6 +34,13 @@ struct Labels {
 // What stands for a dropped row in the checked copy of the labels.
 constexpr int32_t kIgnored = -1;  // by its label: no log-prob, but its lse is still that of a real row
 constexpr int32_t kMasked = -2;   // by the mask: never read
+// And for a label that is none of the words at hand but one of another shard: above every word.
+constexpr int32_t kElsewhere = INT32_MAX;
+
+/** The words at hand, `first` … `first` + `count` − 1 of `all`. */
+struct Words {
+  int64_t first, count, all;
+};
 
 /** Whether the forward pass needs a row's logits; with skip_ignored, those of ignored rows are not needed. */
 SWEET_HOST_DEVICE inline bool is_read(int32_t checked_label, bool skip_ignored) {
@@ -45,8 +52,11 @@ SWEET_HOST_DEVICE inline int64_t label_at(const Labels& labels, int64_t i) {
                      : read_once(static_cast<const int32_t*>(labels.data)[i]);
 }
 
-/** The label of row i as the checked copy has it; false if it, `label`, is neither a word nor the ignored index. */
-SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, int64_t vocab, int32_t* checked,
+/**
+ * The label of row i as the checked copy has it, counted from the first word at hand; false if it, `read`, is neither a
+ * word nor the ignored index.
+ */
+SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, const Words& words, int32_t* checked,
                                             int64_t* read = nullptr) {
   if (labels.mask && read_once(labels.mask[i]) == 0) {
     *checked = kMasked;
@@ -54,8 +64,13 @@ SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, int
   }
   const int64_t label = label_at(labels, i);
   if (read) *read = label;
-  *checked = label == labels.ignore_index ? kIgnored : static_cast<int32_t>(label);
-  return label == labels.ignore_index || (label >= 0 && label < vocab);
+  if (label == labels.ignore_index) {
+    *checked = kIgnored;
+    return true;
+  }
+  const bool here = label >= words.first && label - words.first < words.count;
+  *checked = here ? static_cast<int32_t>(label - words.first) : kElsewhere;
+  return label >= 0 && label < words.all;
 }
 
 /** Whether offset i may follow `last`, the one before it (0 for the first). */
@@ -63,7 +78,7 @@ SWEET_HOST_DEVICE inline bool offset_fits(int32_t offset, int32_t last, int64_t 
   return offset >= last && offset <= total && (i > 0 || offset == 0) && (i < groups || offset == total);
 }
 
-Status check_labels(const Labels& labels, int64_t rows, int64_t vocab, int32_t* checked);
+Status check_labels(const Labels& labels, int64_t rows, const Words& words, int32_t* checked);
 
 /** keeps[i]: whether the mask (may be null) lets token i count. */
 void copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps);

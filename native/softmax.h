@@ -20,31 +20,37 @@ struct RowEnd {
   float entropy;  // of meaning only if the sums were weighted
 };
 
-/**
- * Joins the segments of a row in their order. A segment has pivot, sum = Σ 2^t and weighted = Σ t · 2^t with
- * t = (x − pivot) · slope. label_logit counts only where the label does.
- */
-template <class Sums>
-SWEET_HOST_DEVICE inline RowEnd end_of_row(const Sums* segments, int64_t count, int32_t label, float label_logit,
-                                           double temperature) {
-  double pivot = -INFINITY;
+/** What words, all of a row or some, come down to: sum = Σ 2^t, weighted = Σ t · 2^t with t = (x − pivot) · slope. */
+struct Sums64 {
+  double pivot, sum, weighted;
+};
+
+/** Joins parts of a row, which have the same three, in the order in which part(s) gives them. */
+template <class Part>
+SWEET_HOST_DEVICE inline Sums64 join(int64_t count, double temperature, Part part) {
+  Sums64 all{-INFINITY, 0, 0};
   for (int64_t s = 0; s < count; s++) {
-    if (segments[s].pivot > pivot) pivot = segments[s].pivot;
+    if (part(s).pivot > all.pivot) all.pivot = part(s).pivot;
   }
   const double slope = slope_of(temperature);
-  double sum = 0, weighted = 0;
   for (int64_t s = 0; s < count; s++) {
-    const Sums& part = segments[s];
-    if (part.sum == 0) continue;  // masked words alone: their pivot may be −∞
-    const double d = (part.pivot - pivot) * slope, factor = exp2(d);
-    sum += part.sum * factor;
-    weighted += (part.weighted + part.sum * d) * factor;
+    const auto& own = part(s);
+    if (own.sum == 0) continue;  // masked words alone: their pivot may be −∞
+    const double d = (own.pivot - all.pivot) * slope, factor = exp2(d);
+    all.sum += own.sum * factor;
+    all.weighted += (own.weighted + own.sum * d) * factor;
   }
+  return all;
+}
+
+/** The results of a row of which these are all words; label_logit counts only where the label does. */
+SWEET_HOST_DEVICE inline RowEnd end_of_row(const Sums64& all, int32_t label, float label_logit, double temperature) {
   // A row of −∞ alone has no distribution, nor has one with +∞: −∞ − −∞ makes the lse NaN, as the formula does.
-  const double log_sum = pivot == INFINITY || pivot == -INFINITY ? static_cast<double>(NAN) : log(sum);
-  return {pivot / temperature + log_sum,
-          label >= 0 ? static_cast<float>((label_logit - pivot) / temperature - log_sum) : 0.0f,
-          static_cast<float>(log_sum - weighted / sum * 0.6931471805599453)};
+  const bool none = all.pivot == INFINITY || all.pivot == -INFINITY;
+  const double log_sum = none ? static_cast<double>(NAN) : log(all.sum);
+  return {all.pivot / temperature + log_sum,
+          label >= 0 ? static_cast<float>((label_logit - all.pivot) / temperature - log_sum) : 0.0f,
+          static_cast<float>(log_sum - all.weighted / all.sum * 0.6931471805599453)};
 }
 
 /**

@@ -20,6 +20,10 @@ enum class Code : int32_t {
   same_pair,           // index: pair, value: the index both name
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
+  partial_rows,        // index: shard; it has other rows
+  partial_shard,       // index: shard; it is none, or of another vocabulary or temperature than the first one
+  partial_entropy,     // index: shard; it has no sums for the entropy
+  partial_words,       // index: shard, value: a word that no shard has, or several
   device,              // a call of the device's driver failed; value: its error's number
   products,            // what was named to compute matrix products on a device cannot be used; see products.h
   cancelled,           // see cancel.h; results hold anything

@@ -44,7 +44,7 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
         const int64_t word = labels[rows[r]] - v;
         if (word >= 0 && word < tile.words) label_logits_[r] = tile.x[word * tile.row + r];
       }
-      tiles.kernels().sum_tile(tile, sums, slope, out.entropy != nullptr);
+      tiles.kernels().sum_tile(tile, sums, slope, out.with_entropy());
     }
     for (int64_t r = 0; r < count; r++) parts_[r * items_ + item] = sums[r];
   });

@@ -4,25 +4,36 @@
 #include <cstdint>
 
 #include "../head.h"
-#include "../softmax.h"
+#include "../partials.h"
 #include "kernels.h"
 
 namespace sweet {
 
 /**
  * Results of the forward pass, [N] each. lse is kept in float64 for a backward pass in the same call. entropy may be
- * null. With skip_ignored, rows dropped by their label are not read either and their lse is left 0.
+ * null. With skip_ignored, rows dropped by their label are not read either and their lse is left 0. With partials,
+ * these take the place of all other results, and `weighted` says whether the entropy will be asked for.
  */
 struct RowsOut {
   float* logps;
   double* lse;
   float* entropy;
   bool skip_ignored;
+  Partial* partials;
+  bool weighted;
+
+  bool with_entropy() const { return entropy != nullptr || weighted; }
 };
 
-/** Joins the segments of row i in their order and writes its results; label_logit counts only where the label does. */
+/**
+ * Joins the segments of row i in their order and writes its results; label_logit counts only where the label does and
+ * is one of the head's words.
+ */
 void finish_row(const RowSums* segments, int64_t count, int32_t label, float label_logit, double temperature,
                 const RowsOut& out, int64_t i);
+
+/** Writes the results of a row that is not read. */
+void drop_row(const RowsOut& out, int64_t i);
 
 Status logits_forward(const Head& head, const int32_t* labels, const RowsOut& out);
 Status logits_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,

@@ -71,26 +71,21 @@ Status logits_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   const float slope = slope_of(head.temperature);
   const auto sum_segment = [&](int64_t item) {
     RowSums segment = kNothingSeen;
-    kernels.sum_words(&segment, logits + cut.byte_offset(item), head.dtype, cut.words(item), slope,
-                      out.entropy != nullptr);
+    kernels.sum_words(&segment, logits + cut.byte_offset(item), head.dtype, cut.words(item), slope, out.with_entropy());
     sums[item] = segment;
   };
   const auto finish = [&](int64_t i) {
     const int32_t label = labels[i];
-    const float label_logit = label >= 0 ? logit_at(head.logits, head.dtype, i * head.stride + label) : 0.0f;
+    const bool here = label >= 0 && label != kElsewhere;
+    const float label_logit = here ? logit_at(head.logits, head.dtype, i * head.stride + label) : 0.0f;
     finish_row(sums.get() + i * cut.per_row, cut.per_row, label, label_logit, head.temperature, out, i);
-  };
-  const auto drop = [&](int64_t i) {
-    out.logps[i] = 0;
-    out.lse[i] = 0;
-    if (out.entropy) out.entropy[i] = 0;
   };
 
   // Rows enough to share out whole are finished where they were read, while the label's logit is at hand.
   const int64_t work = head.rows * head.vocab;
   if (head.rows >= kManyRows * threads()) {
     parallel_for(threads(), head.rows, work, [&](int64_t i, int) {
-      if (!is_read(labels[i], out.skip_ignored)) return drop(i);
+      if (!is_read(labels[i], out.skip_ignored)) return drop_row(out, i);
       for (int64_t s = 0; s < cut.per_row && !cancelled(); s++) sum_segment(i * cut.per_row + s);
       finish(i);
     });
@@ -100,7 +95,7 @@ Status logits_forward(const Head& head, const int32_t* labels, const RowsOut& ou
     if (is_read(labels[cut.row(item)], out.skip_ignored)) sum_segment(item);
   });
   if (cancelled()) return ended();
-  for (int64_t i = 0; i < head.rows; i++) is_read(labels[i], out.skip_ignored) ? finish(i) : drop(i);
+  for (int64_t i = 0; i < head.rows; i++) is_read(labels[i], out.skip_ignored) ? finish(i) : drop_row(out, i);
   return ended();
 }
 
