@@ -53,7 +53,7 @@ inline Status check_shards(const PartialsHead* heads, int64_t shards, int64_t ro
     const PartialsHead& head = heads[s];
     if (!(head.rows == static_cast<double>(rows))) return {Code::partial_rows, s};
     const bool whole = head.first_word >= 0 && head.words >= 0 && head.all_words <= INT32_MAX &&
-                       head.first_word + head.words <= head.all_words;
+                       head.first_word + head.words <= head.all_words && floor(head.words) == head.words;
     const bool alike = head.all_words == heads[0].all_words && head.temperature == heads[0].temperature;
     if (!whole || !alike || !(head.temperature > 0)) return {Code::partial_shard, s};
     if (entropy && head.entropy != 1) return {Code::partial_entropy, s};

@@ -22,7 +22,10 @@ const EXPORTS = [
   'linearLogpsAsync',
   'linearLogpsBackward',
   'linearLogpsBackwardAsync',
+  'mergePartials',
   'packTurns',
+  'partials',
+  'partialsAsync',
   'peakWorkingMemory',
   'policyUpdate',
   'policyUpdateAsync',
@@ -47,6 +50,7 @@ const EXPORTS = [
 const VOCABULARY_AND_LOSSES = [
   'token-logps',
   'linear-logps',
+  'partials',
   'turn-advantages',
   'trajectory-preference',
   'turn-preference',

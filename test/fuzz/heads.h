@@ -62,7 +62,7 @@ class HeadCase {
     put(Numbers(reader, of_hidden, 1, n * width), hidden, 0, n * width, hidden_.data());
     const Pattern of_weight = pick_pattern(reader, wild);
     put(Numbers(reader, of_weight, scale / std::sqrt(width), words * width), weight, 0, words * width, weight_.data());
-    at_random_ = !repeats(of_hidden) || !repeats(of_weight);
+    hidden_at_random_ = !repeats(of_hidden), weight_at_random_ = !repeats(of_weight);
     oracle::Array<double> bias(static_cast<size_t>(words));
     if (reader.one_in(2)) {
       void* const stored = memory.take(words, bytes());
@@ -73,14 +73,15 @@ class HeadCase {
     for (int64_t i = 0; i < n; i++) {
       for (int64_t v = 0; v < words; v++) x[static_cast<size_t>(i * words + v)] = bias[static_cast<size_t>(v)];
     }
+    const bool at_random = hidden_at_random_ || weight_at_random_;
     oracle::project(
         n, words, width, [&](int64_t i, int64_t k) { return hidden_[static_cast<size_t>(i * width + k)]; },
         [&](int64_t k, int64_t v) { return weight_[static_cast<size_t>(v * width + k)]; },
-        [](int64_t, int64_t) { return 0.0; }, at_random_, x.data(), errors.data());
+        [](int64_t, int64_t) { return 0.0; }, at_random, x.data(), errors.data());
     for (size_t at = 0; at < x.size(); at++) {
       // A bias is one more term. What an input makes infinite or NaN is so exactly, unless float32 overflows before.
       const double own = bias[at % static_cast<size_t>(words)];
-      if (std::isfinite(own)) errors[at] += oracle::sum_error(width + 2, at_random_) * std::fabs(own);
+      if (std::isfinite(own)) errors[at] += oracle::sum_error(width + 2, at_random) * std::fabs(own);
       if (!std::isfinite(x[at]) && errors[at] < oracle::kInfinite) errors[at] = 0;
     }
   }
@@ -139,12 +140,16 @@ class HeadCase {
     const auto hidden_at = [&](int64_t i, int64_t k) {
       return labels[i] < 0 ? 0 : hidden_[static_cast<size_t>(i * width + k)];
     };
-    judge("gradHidden", ours.hidden, ours.accumulate, n, width, words, d_at, weight_at, bound_at, labels);
+    // The gradients of logits may all be alike, whatever the inputs: under a high temperature, with one upstream
+    // gradient.
+    judge("gradHidden", ours.hidden, ours.accumulate, n, width, words, weight_at_random_, d_at, weight_at, bound_at,
+          labels);
     const auto turned = [](const auto& f) { return [&f](int64_t a, int64_t b) { return f(b, a); }; };
-    judge("gradWeight", ours.weight, ours.accumulate, words, width, n, turned(d_at), hidden_at, turned(bound_at));
+    judge("gradWeight", ours.weight, ours.accumulate, words, width, n, hidden_at_random_, turned(d_at), hidden_at,
+          turned(bound_at));
     if (!head.bias) return;
     judge(
-        "gradBias", ours.bias, ours.accumulate, words, 1, n, turned(d_at), [](int64_t, int64_t) { return 1.0; },
+        "gradBias", ours.bias, ours.accumulate, words, 1, n, false, turned(d_at), [](int64_t, int64_t) { return 1.0; },
         turned(bound_at));
   }
 
@@ -187,12 +192,12 @@ class HeadCase {
   }
 
   template <class A, class B, class Bound>
-  void judge(const char* name, const float* ours, bool accumulate, int64_t rows, int64_t columns, int64_t depth, A a,
-             B b, Bound bound, const int32_t* labels = nullptr) const {
+  void judge(const char* name, const float* ours, bool accumulate, int64_t rows, int64_t columns, int64_t depth,
+             bool at_random, A a, B b, Bound bound, const int32_t* labels = nullptr) const {
     const size_t size = static_cast<size_t>(rows * columns);
     oracle::Array<double> expected(size), bounds(size);
     const float* const before = static_cast<const float*>(memory_.before(ours));
-    oracle::project(rows, columns, depth, a, b, bound, at_random_, expected.data(), bounds.data());
+    oracle::project(rows, columns, depth, a, b, bound, at_random, expected.data(), bounds.data());
     for (size_t at = 0; at < size; at++) {
       if (labels && labels[static_cast<int64_t>(at) / columns] < 0) expected[at] = bounds[at] = 0;
       if (accumulate) expected[at] += static_cast<double>(before[at]);
@@ -207,7 +212,7 @@ class HeadCase {
 
   Memory& memory_;
   oracle::Array<double> hidden_, weight_;
-  bool at_random_ = true;
+  bool hidden_at_random_ = true, weight_at_random_ = true;
 };
 
 /** Labels of which few are not sound; a broken one in `fault` of the cases. */

@@ -98,6 +98,10 @@ const labels: Record<string, Kind> = {
   mask: array('Uint8Array', both),
   ignoreIndex: integer(-(2 ** 31), 2 ** 31 - 1),
 };
+const shard: Record<string, Kind> = {
+  vocabOffset: integer(0, 6),
+  totalVocab: { ...integer(4, 2 ** 31 - 1), values: [3, 4, 5, 6, 7, 2 ** 31, 1.5] },
+};
 const backward: Record<string, Kind> = { lse: array('Float32Array', fixed), gradLogps: array('Float32Array', fixed) };
 
 export const logitsHead = () => ({
@@ -113,6 +117,13 @@ export const linearHead = () => ({
   mask: Uint8Array.of(1, 1, 1),
 });
 const given = () => ({ lse: floats(1, 1, 1), gradLogps: floats(1, 1, 1) });
+const partialsOut = () => ({ partials: new Float64Array(20).fill(7) });
+const strangersTo = (own: Record<string, Kind>, others: Record<string, Kind>) =>
+  Object.fromEntries(
+    Object.keys(others)
+      .filter((name) => !(name in own))
+      .map((name) => [name, foreign]),
+  );
 const logpsOut = () => ({ logps: filled(3), lse: filled(3), entropy: filled(3) });
 
 const rows: Subject[] = [
@@ -126,7 +137,7 @@ const rows: Subject[] = [
     sweetRl.tokenLogpsBackward as (options: never) => unknown,
     '',
     () => ({ ...logitsHead(), ...given(), out: { gradLogits: filled(12) } }),
-    { ...logits, ...labels, ...backward, out },
+    { ...logits, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, out },
     ['gradLogits', 'logits'],
   ),
   subject(sweetRl.linearLogps, '', () => ({ ...linearHead(), entropy: true, out: logpsOut() }), {
@@ -143,7 +154,31 @@ const rows: Subject[] = [
       ...given(),
       out: { gradHidden: filled(6), gradWeight: filled(8), gradBias: filled(4) },
     }),
-    { ...linear, ...labels, ...backward, accumulate: boolean, out },
+    { ...linear, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, accumulate: boolean, out },
+  ),
+  subject(
+    sweetRl.partials as (options: never) => unknown,
+    'of logits',
+    () => ({ ...logitsHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: partialsOut() }),
+    { ...strangersTo(logits, linear), ...logits, ...shard, ...labels, entropy: boolean, out },
+  ),
+  subject(
+    sweetRl.partials as (options: never) => unknown,
+    'of hidden states',
+    () => ({ ...linearHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: partialsOut() }),
+    { ...strangersTo(linear, logits), ...linear, ...shard, ...labels, entropy: boolean, out },
+  ),
+  subject(
+    sweetRl.mergePartials,
+    '',
+    () => ({
+      partials: sweetRl.partials({ ...logitsHead(), entropy: true }).partials,
+      labels: ints(0, 1, 2),
+      mask: Uint8Array.of(1, 1, 1),
+      entropy: true,
+      out: logpsOut(),
+    }),
+    { partials: array('Float64Array', fixed), ...labels, entropy: boolean, out },
   ),
 ];
 

@@ -47,6 +47,8 @@ const CALLS = [
   ['tokenLogpsBackward', 'logits'],
   ['linearLogps', 'hidden'],
   ['linearLogpsBackward', 'hidden'],
+  ['partials', 'logits'],
+  ['partials', 'hidden'],
   ['criticUpdate', 'logits'],
   ['criticUpdate', 'hidden'],
   ['policyUpdate', 'logits'],

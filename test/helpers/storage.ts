@@ -38,7 +38,7 @@ export function unpadRows(padded: Stored, N: number, V: number, rowStride: numbe
   return rows;
 }
 
-type View = Float32Array | Uint16Array | Int32Array | Uint8Array;
+type View = Float32Array | Float64Array | Uint16Array | Int32Array | Uint8Array;
 type ViewClass<T> = new (buffer: ArrayBufferLike, byteOffset: number, length: number) => T;
 
 /** The same values as a view that starts `offset` elements into a larger buffer. */
