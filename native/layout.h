@@ -42,6 +42,11 @@ struct Words {
   int64_t first, count, all;
 };
 
+/** Whether a checked label is one of the words at hand. */
+SWEET_HOST_DEVICE inline bool is_here(int32_t checked_label) {
+  return checked_label >= 0 && checked_label != kElsewhere;
+}
+
 /** Whether the forward pass needs a row's logits; with skip_ignored, those of ignored rows are not needed. */
 SWEET_HOST_DEVICE inline bool is_read(int32_t checked_label, bool skip_ignored) {
   return checked_label >= 0 || (checked_label == kIgnored && !skip_ignored);

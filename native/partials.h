@@ -23,7 +23,8 @@ struct Partial {
   double label_logit;  // 0 where the label is no word of the shard
 };
 
-constexpr Partial kNoPartial = {{-INFINITY, 0, 0}, 0};
+/** Of a row that is not read. */
+SWEET_HOST_DEVICE inline Partial no_partial() { return {{-INFINITY, 0, 0}, 0}; }
 
 constexpr int64_t kPartialsHead = sizeof(PartialsHead) / sizeof(double);
 constexpr int64_t kPartial = sizeof(Partial) / sizeof(double);

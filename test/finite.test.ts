@@ -1,8 +1,8 @@
 /** debug: 'finite' names the first number that is not, of every argument and result, in every storage type. */
-import { criticUpdate, setThreads, threads, tokenLogps } from 'sweet-rl';
+import { criticUpdate, mergePartials, partials, setThreads, threads, tokenLogps } from 'sweet-rl';
 import { afterEach, describe, expect, it } from 'vitest';
-import { at, bytesIn, changed, type Options } from './helpers/arguments.ts';
-import { SUBJECTS } from './helpers/calls.ts';
+import { at, bytesIn, changed, type Options, tagOf } from './helpers/arguments.ts';
+import { floats, ints, SUBJECTS } from './helpers/calls.ts';
 import { Random } from './helpers/random.ts';
 import { type DType, encode } from './helpers/storage.ts';
 
@@ -91,7 +91,7 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
   });
 
   // The forward passes have an lse of such rows; whatever has a gradient does not read them.
-  it.runIf('labels' in valid() && !/^(token|linear)Logps( |$)/.test(name))(
+  it.runIf('labels' in valid() && !/^((token|linear)Logps|partials)( |$)/.test(name))(
     'does not look at rows of an ignored label',
     () => {
       const options = valid();
@@ -110,8 +110,9 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
   });
 
   it('refuses devices', () => {
-    const [name] = inputs as [string];
-    const device = { [Symbol.for('sweet-rl.standsFor')]: 'Float32Array', dtype: 'float32', device: 0, length: 0 };
+    const name = inputs[0] ?? 'partials';
+    const standsFor = tagOf(valid()[name]);
+    const device = { [Symbol.for('sweet-rl.standsFor')]: standsFor, dtype: 'float32', device: 0, length: 0 };
     const options = changed(valid(), [name], { ...device, length: lengthOf(at(valid(), [name])) });
     expect(thrownBy(() => debug(options))).toMatchObject({ code: expect.stringMatching(/^ERR_(DEVICE|BACKEND)$/) });
   });
@@ -119,7 +120,7 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
 
 const twins = operations.filter(({ name }) => name.endsWith(', later'));
 
-describe.runIf(twins.length > 0).each(twins)('$name', ({ call, valid }) => {
+describe.runIf(twins.length > 0).each(twins)('$name', ({ name, call, valid }) => {
   const debug = (options: Options) => call({ ...options, debug: 'finite' } as never) as Promise<unknown>;
 
   it('looks through inputs before it runs and through results after it', async () => {
@@ -132,7 +133,8 @@ describe.runIf(twins.length > 0).each(twins)('$name', ({ call, valid }) => {
       message: message(head, NaN, 'row 0, column 1'),
     });
     expect(bytes.every(([now, before]) => now.every((byte, k) => byte === before[k]))).toBe(true);
-    if (head === 'hidden' || valid().lse !== undefined) return;
+    // That all words of one shard are masked is no fault.
+    if (head === 'hidden' || valid().lse !== undefined || name.startsWith('partials')) return;
     const masked = (valid().logits as Float32Array).fill(-Infinity, 0, 2);
     const found = debug({ ...valid(), logits: masked.fill(-Infinity) });
     await expect(found).rejects.toMatchObject({
@@ -140,6 +142,16 @@ describe.runIf(twins.length > 0).each(twins)('$name', ({ call, valid }) => {
       message: expect.stringMatching(/for (?!logits)/),
     });
   });
+});
+
+it('names the row of merged partials that a NaN in one of their shards made', () => {
+  const [labels, shard] = [ints(1, 2), { vocabOffset: 2, totalVocab: 4 }];
+  const given = [
+    partials({ logits: floats(1, 2, 3, 4), labels, totalVocab: 4 }),
+    partials({ logits: floats(1, 2, 3, NaN), labels, ...shard }),
+  ];
+  const all = Float64Array.from(given.flatMap((each) => [...each.partials]));
+  expect(() => mergePartials({ partials: all, labels, debug: 'finite' })).toThrow(message('lse', NaN, 'row 1'));
 });
 
 it('is an option of every operation over numbers', () => {

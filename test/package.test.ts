@@ -166,8 +166,7 @@ describe('the house', () => {
     const layers = [
       `native/${snake(stem)}.h`,
       `native/cpu/${snake(stem)}.cpp`,
-      // The linear head on the device is to come.
-      ...(stem === 'linear-logps' ? [] : [`native/cuda/${snake(stem)}.cu`]),
+      `native/cuda/${snake(stem)}.cu`,
       `binding/${snake(stem)}.cc`,
       `lib/${stem}.ts`,
       `test/${stem}.test.ts`,

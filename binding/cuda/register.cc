@@ -34,6 +34,8 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   add_operation(exports, "tokenLogpsBackward", bind_token_logps_backward);
   add_operation(exports, "linearLogps", bind_linear_logps);
   add_operation(exports, "linearLogpsBackward", bind_linear_logps_backward);
+  add_operation(exports, "partials", bind_partials);
+  add("mergePartials", bind_merge_partials);
   add("turnAdvantages", bind_turn_advantages);
   add("turnAdvantagesBackward", bind_turn_advantages_backward);
   add("trajectoryPreference", bind_trajectory_preference);

@@ -9,7 +9,7 @@ void finish_row(const RowSums* segments, int64_t count, int32_t label, float lab
   const auto segment = [&](int64_t s) -> const RowSums& { return segments[s]; };
   const Sums64 all = join(count, temperature, segment);
   if (out.partials) {
-    out.partials[i] = {all, label >= 0 && label != kElsewhere ? label_logit : 0.0};
+    out.partials[i] = {all, is_here(label) ? label_logit : 0.0};
     return;
   }
   const RowEnd end = end_of_row(all, label, label_logit, temperature);
@@ -20,7 +20,7 @@ void finish_row(const RowSums* segments, int64_t count, int32_t label, float lab
 
 void drop_row(const RowsOut& out, int64_t i) {
   if (out.partials) {
-    out.partials[i] = kNoPartial;
+    out.partials[i] = no_partial();
     return;
   }
   out.logps[i] = 0;

@@ -76,8 +76,7 @@ Status logits_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   };
   const auto finish = [&](int64_t i) {
     const int32_t label = labels[i];
-    const bool here = label >= 0 && label != kElsewhere;
-    const float label_logit = here ? logit_at(head.logits, head.dtype, i * head.stride + label) : 0.0f;
+    const float label_logit = is_here(label) ? logit_at(head.logits, head.dtype, i * head.stride + label) : 0.0f;
     finish_row(sums.get() + i * cut.per_row, cut.per_row, label, label_logit, head.temperature, out, i);
   };
 

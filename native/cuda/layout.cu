@@ -8,9 +8,9 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void __launch_bounds__(kThreads)
-    check_labels_kernel(Labels labels, int64_t rows, int64_t vocab, int32_t* checked, Outcome* outcome) {
+    check_labels_kernel(Labels labels, int64_t rows, Words words, int32_t* checked, Outcome* outcome) {
   const int64_t i = global_thread();
-  if (i < rows && !checked_label(labels, i, vocab, &checked[i])) refuse(&outcome->fault, Rule::label, i);
+  if (i < rows && !checked_label(labels, i, words, &checked[i])) refuse(&outcome->fault, Rule::label, i);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -52,10 +52,10 @@ __global__ void __launch_bounds__(kTurnThreads)
 
 }  // namespace
 
-const int32_t* check_labels(Run& run, const Labels& labels, int64_t rows, int64_t vocab) {
+const int32_t* check_labels(Run& run, const Labels& labels, int64_t rows, const Words& words) {
   run.sources.labels = labels;
   int32_t* const checked = run.scratch<int32_t>(rows);
-  run.launch("check_labels_kernel", check_labels_kernel, blocks_for(rows, kThreads), kThreads, labels, rows, vocab,
+  run.launch("check_labels_kernel", check_labels_kernel, blocks_for(rows, kThreads), kThreads, labels, rows, words,
              checked, run.outcome());
   return checked;
 }

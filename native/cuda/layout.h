@@ -8,7 +8,7 @@ namespace sweet {
 namespace cuda {
 
 /** The checked copy, until the run ends. */
-const int32_t* check_labels(Run& run, const Labels& labels, int64_t rows, int64_t vocab);
+const int32_t* check_labels(Run& run, const Labels& labels, int64_t rows, const Words& words);
 
 void check_turn_offsets(Run& run, const int32_t* offsets, int64_t turns, int64_t tokens);
 void check_trajectory_offsets(Run& run, const int32_t* offsets, int64_t trajectories, int64_t turns);

@@ -25,7 +25,7 @@ class LinearPass {
  public:
   LinearPass(Run& run, const Head& head, const int32_t* labels, const KeptRows& kept);
 
-  /** Rows that are not kept get 0. */
+  /** Rows that are not kept get 0; partials of theirs are left alone. */
   void forward(const RowsOut& out);
 
   /** lse or, if that is null, lse32, [N]. After forward() the logits of a single chunk are still there. */

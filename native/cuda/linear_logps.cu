@@ -92,6 +92,10 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t i = global_thread();
   if (refused(outcome) || i >= count) return;
   const int64_t row = rows[i];
+  if (to.partials) {
+    to.partials[row] = from.partials[i];
+    return;
+  }
   to.logps[row] = from.logps[i];
   if (to.lse) to.lse[row] = from.lse[i];
   if (to.lse32) to.lse32[row] = static_cast<float>(from.lse[i]);
@@ -134,7 +138,8 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t label = labels[row];
   const double g = grad_logps[row] / temperature * scale, row_lse = lse ? lse[row] : lse32[row];
   const Softmax softmax(row_lse, temperature, -g);
-  const float of_label = static_cast<float>(label_gradient(logits[i * stride + label], row_lse, temperature, g));
+  const float label_logit = is_here(label) ? logits[i * stride + label] : 0.0f;
+  const float of_label = static_cast<float>(label_gradient(label_logit, row_lse, temperature, g));
   gradients[i] = {softmax.pivot, softmax.factor, of_label, label};
 }
 
@@ -277,14 +282,19 @@ void LinearPass::compute_logits(int64_t first, int64_t count) {
 
 void LinearPass::forward(const RowsOut& out) {
   const int64_t n = head_.rows;
-  run_.set_zero(out.logps, 4 * n);
+  if (out.logps) run_.set_zero(out.logps, 4 * n);
   if (out.lse) run_.set_zero(out.lse, 8 * n);
   if (out.lse32) run_.set_zero(out.lse32, 4 * n);
   if (out.entropy) run_.set_zero(out.entropy, 4 * n);
   const Run::Scope scope(run_);
   int32_t* const labels = run_.scratch<int32_t>(chunk_);
-  const RowsOut own{run_.scratch<float>(chunk_), run_.scratch<double>(chunk_), nullptr,
-                    out.entropy ? run_.scratch<float>(chunk_) : nullptr, false};
+  const RowsOut own{run_.scratch<float>(chunk_),
+                    run_.scratch<double>(chunk_),
+                    nullptr,
+                    out.entropy ? run_.scratch<float>(chunk_) : nullptr,
+                    false,
+                    out.partials ? run_.scratch<Partial>(chunk_) : nullptr,
+                    out.weighted};
   each_chunk([&](int64_t first, int64_t count) {
     const Run::Scope of_chunk(run_);
     const int64_t* const rows = kept_.rows + first;
@@ -369,15 +379,15 @@ void LinearPass::backward(const double* lse, const float* lse32, const float* gr
 
 Status linear_logps(const Head& head, const Labels& labels, const LogpsOut& out) {
   cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, head.vocab);
+  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
   const cuda::KeptRows kept = cuda::keep_rows(run, checked, head.rows, false);
-  cuda::LinearPass(run, head, checked, kept).forward({out.logps, nullptr, out.lse, out.entropy, false});
+  cuda::LinearPass(run, head, checked, kept).forward({out.logps, nullptr, out.lse, out.entropy, false, nullptr, false});
   return run.finish(nullptr);
 }
 
 Status linear_logps_backward(const Head& head, const Labels& labels, const LogpsBackward& backward) {
   cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, head.vocab);
+  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
   const cuda::KeptRows kept = cuda::keep_rows(run, checked, head.rows, true);
   cuda::LinearPass(run, head, checked, kept).backward(nullptr, backward.lse, backward.grad_logps, backward.out);
   return run.finish(nullptr);

@@ -52,6 +52,11 @@ void Run::set_zero(void* memory, int64_t bytes) {
   note(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_->handle), "cudaMemsetAsync");
 }
 
+void Run::copy(void* to, const void* from, int64_t bytes) {
+  if (!status_.ok() || bytes == 0) return;
+  note(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_->handle), "cudaMemcpyAsync");
+}
+
 void Run::fail(const Status& status) {
   if (status_.ok()) status_ = status;
 }

@@ -85,6 +85,8 @@ class Run {
   };
 
   void set_zero(void* memory, int64_t bytes);
+  /** Between host and device; on the host it is there after settle(). */
+  void copy(void* to, const void* from, int64_t bytes);
 
   bool ok() const { return status_.ok(); }
   cudaStream_t stream() const { return stream_->handle; }

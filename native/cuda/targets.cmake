@@ -5,6 +5,7 @@ set(cuda_kernels
   native/cuda/token_logps.cu
   native/cuda/product.cu
   native/cuda/linear_logps.cu
+  native/cuda/partials.cu
   native/cuda/turn_advantages.cu
   native/cuda/preference.cu
   native/cuda/trajectory_preference.cu
@@ -22,6 +23,7 @@ set(cuda_binding
   binding/later.cc
   binding/token_logps.cc
   binding/linear_logps.cc
+  binding/partials.cc
   binding/turn_advantages.cc
   binding/trajectory_preference.cc
   binding/turn_preference.cc

@@ -177,11 +177,16 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t i = global_thread();
   if (refused(outcome) || i >= rows) return;
   const int32_t label = labels[i];
-  RowEnd end{0, 0, 0};
-  if (is_read(label, out.skip_ignored)) {
-    const float label_logit = label >= 0 ? to_float(logits[i * cut.stride + label]) : 0.0f;
-    end = end_of_row(sums + i * cut.per_row, cut.per_row, label, label_logit, temperature);
+  const bool read = is_read(label, out.skip_ignored);
+  const float label_logit = read && is_here(label) ? to_float(logits[i * cut.stride + label]) : 0.0f;
+  const RowSums* const own = sums + i * cut.per_row;
+  const auto segment = [own](int64_t s) -> const RowSums& { return own[s]; };
+  if (out.partials) {
+    out.partials[i] = read ? Partial{join(cut.per_row, temperature, segment), label_logit} : no_partial();
+    return;
   }
+  RowEnd end{0, 0, 0};
+  if (read) end = end_of_row(join(cut.per_row, temperature, segment), label, label_logit, temperature);
   out.logps[i] = end.logp;
   if (out.lse) out.lse[i] = end.lse;
   if (out.lse32) out.lse32[i] = static_cast<float>(end.lse);
@@ -206,7 +211,7 @@ __global__ void __launch_bounds__(kThreads)
   if (label >= 0) {
     const double g = grad_logps[i] / temperature, row_lse = lse ? lse[i] : lse32[i];
     const Softmax softmax(row_lse, temperature, -g);
-    const float label_logit = to_float(logits[i * stride + label]);
+    const float label_logit = is_here(label) ? to_float(logits[i * stride + label]) : 0.0f;
     gradient.pivot = softmax.pivot;
     gradient.factor = softmax.factor;
     gradient.of_label = static_cast<float>(label_gradient(label_logit, row_lse, temperature, g));
@@ -286,7 +291,7 @@ void forward_rows(Run& run, const Head& head, const int32_t* labels, const RowsO
   with_type(head.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* const logits = static_cast<const T*>(head.logits);
-    run.launch("sum_segments_kernel", out.entropy ? sum_segments_kernel<T, true> : sum_segments_kernel<T, false>,
+    run.launch("sum_segments_kernel", out.with_entropy() ? sum_segments_kernel<T, true> : sum_segments_kernel<T, false>,
                blocks, kThreads, logits, cut, labels, out.skip_ignored, slope_of(head.temperature), sums,
                run.outcome());
     run.launch("end_rows_kernel", end_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows, cut, labels,
@@ -313,14 +318,14 @@ void backward_rows(Run& run, const Head& head, const int32_t* labels, const doub
 
 Status token_logps(const Head& head, const Labels& labels, const LogpsOut& out) {
   cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, head.vocab);
-  cuda::forward_rows(run, head, checked, {out.logps, nullptr, out.lse, out.entropy, false});
+  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
+  cuda::forward_rows(run, head, checked, {out.logps, nullptr, out.lse, out.entropy, false, nullptr, false});
   return run.finish(nullptr);
 }
 
 Status token_logps_backward(const Head& head, const Labels& labels, const LogpsBackward& backward) {
   cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, head.vocab);
+  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
   cuda::backward_rows(run, head, checked, nullptr, backward.lse, backward.grad_logps, backward.out.logits);
   return run.finish(nullptr);
 }

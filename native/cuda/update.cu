@@ -10,7 +10,7 @@ namespace cuda {
 Status run_update(const Update& update, Units units, const UpdateOut& out) {
   const int64_t n = update.head.rows;
   Run run;
-  const int32_t* const labels = check_labels(run, update.labels, n, update.head.vocab);
+  const int32_t* const labels = check_labels(run, update.labels, n, words_of(update.head));
   const PreferenceUnits in = check_preference(run, update.batch, update.options, units, labels);
 
   // Waits where rows must be counted: then nothing of what follows is refused any more.
@@ -21,7 +21,7 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
   const float* ref_logps = update.ref_logps;
   if (!ref_logps) {
     float* const room = run.scratch<float>(n);
-    const RowsOut of_reference{room, nullptr, nullptr, nullptr, true};
+    const RowsOut of_reference{room, nullptr, nullptr, nullptr, true, nullptr, false};
     const Run::Scope scope(run);
     if (linear_reference) {
       LinearPass(run, update.reference, labels, kept).forward(of_reference);
@@ -31,7 +31,7 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
     ref_logps = room;
   }
   double* const lse = run.scratch<double>(n);
-  const RowsOut of_head{out.logps, lse, nullptr, nullptr, true};
+  const RowsOut of_head{out.logps, lse, nullptr, nullptr, true, nullptr, false};
   if (linear) {
     LinearPass pass(run, update.head, labels, kept);
     pass.forward(of_head);

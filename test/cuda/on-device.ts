@@ -8,7 +8,7 @@ import { setSeed } from './emulated.ts';
 
 export * from '../../dist/index.js';
 
-type View = Float32Array | Uint16Array | Int32Array | Uint8Array | BigInt64Array;
+type View = Float32Array | Float64Array | Uint16Array | Int32Array | Uint8Array | BigInt64Array;
 type Options = Record<string, unknown>;
 type Call = (options: Options) => unknown;
 
@@ -113,6 +113,8 @@ export const tokenLogps = onDevice(sweetRl.tokenLogps as never);
 export const tokenLogpsBackward = onDevice(sweetRl.tokenLogpsBackward as never);
 export const linearLogps = onDevice(sweetRl.linearLogps as never);
 export const linearLogpsBackward = onDevice(sweetRl.linearLogpsBackward as never);
+export const partials = onDevice(sweetRl.partials as never);
+export const mergePartials = onDevice(sweetRl.mergePartials as never);
 export const turnAdvantages = onDevice(sweetRl.turnAdvantages as never);
 export const turnAdvantagesBackward = onDevice(sweetRl.turnAdvantagesBackward as never);
 export const trajectoryPreferenceLoss = onDevice(sweetRl.trajectoryPreferenceLoss as never);

@@ -7,6 +7,7 @@ const OPERATIONS = [
   'token-logps',
   'linear-logps',
   'linear-error',
+  'partials',
   'turn-advantages',
   'trajectory-preference',
   'turn-preference',
