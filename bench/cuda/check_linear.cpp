@@ -9,6 +9,7 @@
 #include "../../native/products.h"
 #include "checks.h"
 #include "device_array.h"
+#include "shards.h"
 
 using namespace sweet;
 
@@ -90,6 +91,19 @@ class LinearCheck {
     backward.out.accumulate = false;
     checks_.ok(linear_logps_backward(head, given, backward), name_);
     checks_.same(grad_weight.values() == first, name_ + ": other bits on another run");
+
+    // Each shard overwrites its own words' gradients and adds to that of the hidden states.
+    merge_shards(checks_, shards_of(head), given, {logps.get(), lse.get(), entropy.get()}, name_ + " merged");
+    check_forward(logps.values(), lse.values(), entropy.values());
+    std::vector<float> sum(size(shape_.rows * shape_.width));
+    for (const Head& shard : shards_of(head)) {
+      backward.out.weight = grad_weight.get() + shard.first_word * shape_.width;
+      backward.out.bias = shape_.bias ? grad_bias.get() + shard.first_word : nullptr;
+      checks_.ok(linear_logps_backward(shard, given, backward), name_);
+      const std::vector<float> own = grad_hidden.values();
+      for (size_t i = 0; i < sum.size(); i++) sum[i] += own[i];
+    }
+    check_gradients(sum, grad_weight.values(), grad_bias.values(), 1);
   }
 
  private:
