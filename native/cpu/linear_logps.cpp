@@ -31,9 +31,9 @@ Status linear_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   ForwardPass forward(head, chunk, slots);
   if (!tiles.ok() || !forward.ok()) return {Code::memory};
 
-  std::fill_n(out.logps, head.rows, 0.0f);
-  std::fill_n(out.lse, head.rows, 0.0);
-  if (out.entropy) std::fill_n(out.entropy, head.rows, 0.0f);
+  clear(slots, out.logps, head.rows);
+  clear(slots, out.lse, head.rows);
+  if (out.entropy) clear(slots, out.entropy, head.rows);
   each_chunk(tokens, chunk, [&](const int64_t* rows, int64_t count) {
     tiles.take(rows, count);
     forward.run(tiles, rows, count, labels, out, kNotStored);
