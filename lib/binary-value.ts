@@ -2,7 +2,7 @@ import { comparable, groups } from './candidates.js';
 import { checkOptions, float32, mask, plainView, positive } from './checks.js';
 import { expected, rangeError } from './errors.js';
 import { Out, own } from './out.js';
-import { onHost } from './place.js';
+import { hostView } from './place.js';
 
 interface OutcomeOptions {
   /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] … trajectoryOffsets[k + 1] − 1. */
@@ -83,9 +83,8 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
  */
 export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   const given = checkOptions('binaryValueLoss', options, LOSS_OPTIONS, 'now', OUT_NAMES);
-  const logits = plainView(onHost('valueLogits', float32('valueLogits', given.valueLogits)));
-  const turnMask = onHost('mask', mask(given.mask, logits.length));
-  const counts = turnMask && plainView(turnMask);
+  const logits = hostView('valueLogits', float32('valueLogits', given.valueLogits));
+  const counts = hostView('mask', mask(given.mask, logits.length));
   const { trajectories, outcomes } = checkOutcomes(given, logits.length);
   const wanted = positive('valueDenominator', given.valueDenominator, 0);
   const out = new Out(given.out, logits);
@@ -148,7 +147,7 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
  */
 export function valueAdvantages(options: ValueAdvantagesOptions): Float32Array {
   const given = checkOptions('valueAdvantages', options, ADVANTAGE_OPTIONS, 'now', ADVANTAGE_OUT);
-  const values = plainView(onHost('values', float32('values', given.values)));
+  const values = hostView('values', float32('values', given.values));
   const { trajectories, outcomes } = checkOutcomes(given, values.length);
   const out = new Out(given.out, values);
   const advantages = out.float32('advantages', values.length);

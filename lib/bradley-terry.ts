@@ -1,8 +1,8 @@
-import { checkOptions, float32, plainView } from './checks.js';
+import { checkOptions, float32 } from './checks.js';
 import { check } from './errors.js';
 import type { PreferenceOutArgs } from './native.js';
 import { Out, own } from './out.js';
-import { onHost } from './place.js';
+import { hostView } from './place.js';
 import { checkBatch, type PairOptions, type PreferenceResult, preferenceArgs } from './preference.js';
 
 /** What `bradleyTerryLoss` takes. */
@@ -64,7 +64,7 @@ const OPTIONS = new Set([
  */
 export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResult {
   const given = checkOptions('bradleyTerryLoss', options, OPTIONS, 'now', OUT_NAMES);
-  const scores = plainView(onHost('scores', float32('scores', given.scores)));
+  const scores = hostView('scores', float32('scores', given.scores));
   // Scores are turns of one token each, whose references are 0.
   const n = scores.length;
   const turnOffsets = Int32Array.from({ length: n + 1 }, (_, i) => i);

@@ -1,7 +1,7 @@
 // Scores of the candidates of many states, one after the other, and their order within each state.
-import { offsets, plainView, typedArray } from './checks.js';
+import { offsets, typedArray } from './checks.js';
 import { expected, rangeError } from './errors.js';
-import { onHost } from './place.js';
+import { hostView } from './place.js';
 
 export interface CandidateOptions {
   /** The score of every candidate of every state. */
@@ -14,7 +14,7 @@ export const CANDIDATE_OPTIONS = ['scores', 'candidateOffsets'] as const;
 
 /** [from, to) of each group of `total` elements; refuses offsets that fall, do not start at 0 or do not end at the total. */
 export function groups(argument: string, value: unknown, total: number): (readonly [from: number, to: number])[] {
-  const array = plainView(onHost(argument, offsets(argument, value)));
+  const array = hostView(argument, offsets(argument, value));
   const ranges: (readonly [number, number])[] = [];
   let last = 0;
   for (const [i, offset] of array.entries()) {
@@ -30,7 +30,7 @@ export function groups(argument: string, value: unknown, total: number): (readon
 
 /** Numbers that can be compared: no NaN. */
 export function comparable(argument: string, value: unknown, length?: number): Float32Array | Float64Array {
-  const array = plainView(onHost(argument, typedArray(argument, value, ['Float32Array', 'Float64Array'], length)));
+  const array = hostView(argument, typedArray(argument, value, ['Float32Array', 'Float64Array'], length));
   const at = array.findIndex(Number.isNaN);
   if (at >= 0) throw rangeError('ERR_ARG_VALUE', expected('a number', `${argument}[${at}]`, NaN));
   return array;

@@ -1,11 +1,12 @@
 // Finds out by finite differences whether a training step's gradient is that of its loss and, where it is not, why.
 import type { CriticBatch, PolicyBatch } from './adapter.js';
 import { checkLogps, distance, type LogpsSuspicion, rounded } from './check-logps.js';
-import { checkOptions, float32, int32, integer, lengthOf, positive } from './checks.js';
+import { checkAttached, checkOptions, classOf, float32, int32, integer, isRecord, positive } from './checks.js';
 import { derivative, noiseOf } from './derivative.js';
 import { expected, rangeError, typeError } from './errors.js';
 import { type Batch, explainGradient, explainLoss, explainZeros, updateLoss } from './explain-grad.js';
 import { IGNORE_INDEX } from './labels.js';
+import { hostView } from './place.js';
 import {
   checkParameters,
   largest,
@@ -110,8 +111,21 @@ interface Ways {
 
 const NEED_A_BATCH = ['logits', 'logps', 'refLogits', 'inputIds'] as const;
 
+/** The batch with plain arrays; what they hold is the update's to check. */
+function plainBatch(given: Batch | undefined): Batch | undefined {
+  if (given === undefined) return undefined;
+  if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', given));
+  const plain = ([name, value]: [string, unknown]) => {
+    if (classOf(value) === undefined) return [name, value];
+    checkAttached(name, value as Float32Array);
+    return [name, hostView(name, value as Float32Array)];
+  };
+  return Object.fromEntries(Object.entries(given).map(plain)) as Batch;
+}
+
 function checkWays(options: CheckGradOptions<never>): Ways {
-  const { loss, forward, batch } = options;
+  const { loss, forward } = options;
+  const batch = plainBatch(options.batch);
   for (const [name, f] of [['loss', loss] as const, ['forward', forward] as const]) {
     if (f !== undefined && typeof f !== 'function') throw typeError('ERR_ARG_TYPE', expected('a function', name, f));
   }
@@ -128,7 +142,11 @@ function checkWays(options: CheckGradOptions<never>): Ways {
     }
   }
   const logitsAt =
-    forward && (async (parameters: Parameters) => float32('the result of forward', await forward(parameters as never)));
+    forward &&
+    (async (parameters: Parameters) => {
+      const name = 'the result of forward';
+      return hostView(name, float32(name, await forward(parameters as never)));
+    });
   const valueAt = async (parameters: Parameters) =>
     loss === undefined
       ? updateLoss(batch as Batch, await (logitsAt as NonNullable<typeof logitsAt>)(parameters))
@@ -148,7 +166,7 @@ async function consistency(options: CheckGradOptions, ways: Ways, logits: Float3
   const { labels, mask, ignoreIndex, temperature } = batch;
   const head = { labels, mask, ignoreIndex, temperature };
   if (options.logits !== undefined) {
-    const given = float32('logits', options.logits, logits.length);
+    const given = hostView('logits', float32('logits', options.logits, logits.length));
     const at = given.findIndex((x, i) => !(distance(x, logits[i] as number, 1e-3) <= 1));
     if (at >= 0) {
       const what = `logits[${at}] is ${rounded(given[at] as number)} and forward gives ${rounded(logits[at] as number)}`;
@@ -156,15 +174,18 @@ async function consistency(options: CheckGradOptions, ways: Ways, logits: Float3
       return ['stale-logits', why] as const;
     }
   }
-  const shift = options.inputIds && shiftOf(batch, int32('inputIds', options.inputIds, labels.length));
-  if (shift !== undefined) return ['labels-shifted', shift] as const;
+  if (options.inputIds !== undefined) {
+    const shift = shiftOf(batch, hostView('inputIds', int32('inputIds', options.inputIds, labels.length)));
+    if (shift !== undefined) return ['labels-shifted', shift] as const;
+  }
   if (options.logps !== undefined) {
     const { suspicion, message } = checkLogps({ ...head, logits, logps: options.logps });
     if (suspicion !== undefined) return [suspicion, `logps: ${message}`] as const;
   }
   if (options.refLogits !== undefined) {
     if (!('refLogps' in batch)) throw typeError('ERR_UNKNOWN_OPTION', 'Expected no refLogits without batch.refLogps');
-    const reference = { ...head, logits: options.refLogits, logps: batch.refLogps };
+    const refLogits = hostView('refLogits', float32('refLogits', options.refLogits, logits.length));
+    const reference = { ...head, logits: refLogits, logps: batch.refLogps };
     const { suspicion, message } = checkLogps(reference);
     if (suspicion !== undefined) return [suspicion, `batch.refLogps: ${message}`] as const;
   }
@@ -216,7 +237,7 @@ export async function checkGrad<P extends Parameters>(options: CheckGradOptions<
   const epsilon = positive('epsilon', given.epsilon, 2 ** -5);
   const tolerance = positive('tolerance', given.tolerance, 0.01);
   const { arrays, gradients, names, form } = checked;
-  if (arrays.every((array) => lengthOf(array) === 0)) {
+  if (arrays.every(({ length }) => length === 0)) {
     throw rangeError('ERR_ARG_LENGTH', 'Expected at least 1 element for parameters but received none');
   }
 
@@ -224,6 +245,7 @@ export async function checkGrad<P extends Parameters>(options: CheckGradOptions<
   const loss = await valueAt(form(arrays));
   const again = await valueAt(form(arrays));
   const logits = forward && Float32Array.from(await forward(form(arrays)));
+  if (batch && logits) updateLoss(batch, logits); // which says what is wrong with a batch that `loss` does not see
   const largestGradient = Math.max(...gradients.map(largest));
   const still = unmoved(checked);
   const moving = [...names.keys()].filter((k) => !still.includes(k));

@@ -1,7 +1,8 @@
-import { checkOptions, float32, positive } from './checks.js';
+import { checkOptions, float32, plainView, positive } from './checks.js';
 import { type FloatArray, freshLike } from './dtypes.js';
 import { checkLogits, checkTemperature, LOGITS_HEAD, type LogitsHead, type TemperatureOption } from './head.js';
 import { checkLabels, IGNORE_INDEX, LABEL_OPTIONS, type LabelOptions, type Labels } from './labels.js';
+import { hostView } from './place.js';
 import { tokenLogps } from './token-logps.js';
 
 /** What log-probs that are not those of the logits look like. */
@@ -45,7 +46,7 @@ export const rounded = (x: number): string => String(Number(x.toPrecision(3)));
 /** labels[i + by] in row i: what a shift that is missing or done twice makes of labels. */
 export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: number): L {
   const none = typeof labels[0] === 'bigint' ? BigInt(ignoreIndex) : ignoreIndex;
-  return labels.map(((_: never, i: number) => labels[i + by] ?? none) as never) as L;
+  return plainView(labels).map(((_: never, i: number) => labels[i + by] ?? none) as never) as L;
 }
 
 /**
@@ -69,15 +70,19 @@ export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: nu
  */
 export function checkLogps(options: CheckLogpsOptions): LogpsReport {
   const given = checkOptions('checkLogps', options, OPTIONS);
-  const { labels, mask, ignoreIndex, logits, dtype, rowStride, vocabSize } = given;
-  const { count } = checkLabels({ labels, mask, ignoreIndex });
-  const head = checkLogits({ logits, dtype, rowStride, vocabSize }, count, checkTemperature(given));
-  const received = float32('logps', given.logps, count);
+  const checked = checkLabels(given);
+  const { count } = checked;
+  const labels = hostView('labels', checked.labels);
+  const mask = hostView('mask', checked.mask);
+  const head = checkLogits(given, count, checkTemperature(given));
+  const logits = hostView('logits', head.logits);
+  const received = hostView('logps', float32('logps', given.logps, count));
   const tolerance = positive('tolerance', given.tolerance, 1e-3);
-  const { logps: _, tolerance: __, ...call } = given;
+  const { logps: _, tolerance: __, ...rest } = given;
+  const call = { ...rest, logits, labels, mask };
   const ours = tokenLogps(call).logps;
 
-  const ignored = ignoreIndex ?? IGNORE_INDEX;
+  const ignored = given.ignoreIndex ?? IGNORE_INDEX;
   const counts = (i: number) => mask?.[i] !== 0 && Number(labels[i]) !== ignored;
   const rows = Array.from({ length: count }, (_, i) => i).filter(counts);
   const off = (i: number) => distance(ours[i] as number, received[i] as number, tolerance);

@@ -133,9 +133,9 @@ export function lengthOf(array: { readonly length: number }): number {
 }
 
 /** The same memory as an array without a subclass and of this realm, for loops in JavaScript. */
-export function plainView<T extends Float32Array | Float64Array | Int32Array | Uint8Array>(array: T): T {
+export function plainView<T extends ArrayBufferView & { length: number }>(array: T): T {
   const { buffer, from } = bytesOf(array);
-  const Class = { Float32Array, Float64Array, Int32Array, Uint8Array }[classOf(array) as 'Int32Array'];
+  const Class = globalThis[classOf(array) as 'Uint8Array'];
   return new Class(buffer as ArrayBuffer, from, lengthOf(array)) as unknown as T;
 }
 

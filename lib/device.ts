@@ -81,14 +81,14 @@ export class DeviceBuffer {
   /** A copy of a typed array. A Uint16Array needs its `dtype`. */
   static from(array: HostArray, options: FromOptions = {}): DeviceBuffer {
     const buffer = DeviceBuffer.#like('DeviceBuffer.from', array, options);
-    if (array.length > 0) check(cudaOn(buffer.device).write(buffer, array));
+    if (buffer.length > 0) check(cudaOn(buffer.device).write(buffer, array));
     return buffer;
   }
 
   /** The same; the array is copied before this returns and goes to the device on another thread. */
   static async fromAsync(array: HostArray, options: FromOptions = {}): Promise<DeviceBuffer> {
     const buffer = DeviceBuffer.#like('DeviceBuffer.fromAsync', array, options);
-    if (array.length > 0) check(await cudaOn(buffer.device).writeAsync(buffer, array));
+    if (buffer.length > 0) check(await cudaOn(buffer.device).writeAsync(buffer, array));
     return buffer;
   }
 

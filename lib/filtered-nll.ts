@@ -2,7 +2,7 @@ import { comparable, groups } from './candidates.js';
 import { checkOptions, classOf, float32, mask, number, plainView, positive } from './checks.js';
 import { checkDebug, type DebugOption, lookedThrough, lookThrough } from './finite.js';
 import { Out, own } from './out.js';
-import { onHost } from './place.js';
+import { hostView } from './place.js';
 
 /** What `filteredNll` takes. */
 export interface FilteredNllOptions extends DebugOption {
@@ -76,9 +76,8 @@ const OUT_NAMES = new Set(['gradLogps']);
  */
 export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const given = checkOptions('filteredNll', options, OPTIONS, 'now', OUT_NAMES);
-  const logps = plainView(onHost('logps', float32('logps', given.logps)));
-  const tokenMask = onHost('mask', mask(given.mask, logps.length));
-  const counts = tokenMask && plainView(tokenMask);
+  const logps = hostView('logps', float32('logps', given.logps));
+  const counts = hostView('mask', mask(given.mask, logps.length));
   const turns = groups('turnOffsets', given.turnOffsets, logps.length);
   const trajectories = groups('trajectoryOffsets', given.trajectoryOffsets, turns.length);
   const rewards = comparable('rewards', given.rewards, trajectories.length);

@@ -35,7 +35,7 @@ export function freshFloat32(like: { length: number }, length: number): Float32A
 /** A result once the native code has written it: the caller's own array. */
 export function own(view: Float32Array): Float32Array {
   const length = lengthOf(view);
-  if (length > SLOT_LENGTH || view.buffer !== room.buffer) return view;
+  if (length > SLOT_LENGTH || bytesOf(view).buffer !== room.buffer) return view;
   const copy = new Float32Array(length);
   for (let i = 0; i < length; i++) copy[i] = view[i] as number;
   return copy;

@@ -1,5 +1,5 @@
 // Where the arrays of a call are, all on the host or all on one device, and the native code that works there.
-import { isOnDevice } from './checks.js';
+import { isOnDevice, plainView } from './checks.js';
 import { type Cuda, cudaOn } from './cuda.js';
 import { check, expected, rangeError, typeError } from './errors.js';
 import { type Native, native } from './native.js';
@@ -32,6 +32,12 @@ function followStreams(cuda: Cuda, arrays: readonly Named[]): void {
 export function onHost<A extends { length: number } | undefined>(argument: string, array: A): A {
   if (isOnDevice(array)) throw typeError('ERR_DEVICE', expected('an array in host memory', argument, array));
   return array;
+}
+
+/** Likewise, for loops in JavaScript: nothing of a subclass runs in them. */
+export function hostView<A extends (ArrayBufferView & { length: number }) | undefined>(argument: string, array: A): A {
+  const there = onHost(argument, array);
+  return there && plainView(there);
 }
 
 function checkPlace([name, array]: Named, first: string, device: number | undefined): void {

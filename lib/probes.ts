@@ -1,6 +1,7 @@
 // The ways in which checkGrad moves parameters: one of them, or many at once.
-import { classOf, isRecord, lengthOf, typedArray } from './checks.js';
+import { classOf, isRecord, typedArray } from './checks.js';
 import { expected, typeError } from './errors.js';
+import { hostView } from './place.js';
 import { generator } from './random.js';
 
 type Floats = Float32Array | Float64Array;
@@ -37,25 +38,33 @@ interface Checked {
 
 const RULE = 'Float32Array, Float64Array or an object of them';
 
-const floats = (argument: string, value: unknown, length?: number): Floats =>
-  typedArray(argument, value, ['Float32Array', 'Float64Array'], length);
+type Takes = (argument: string, value: unknown, length?: number) => Floats;
 
 export function checkParameters(parameters: unknown, gradient: unknown): Checked {
+  // What is not moved goes to the caller's functions as he has it.
+  const given = new Map<Floats, Floats>();
+  const own = (array: Floats) => given.get(array) ?? array;
+  const floats: Takes = (argument, value, length) => {
+    const array = typedArray(argument, value, ['Float32Array', 'Float64Array'], length);
+    const plain = hostView(argument, array);
+    given.set(plain, array);
+    return plain;
+  };
   if (classOf(parameters) !== undefined) {
     const array = floats('parameters', parameters);
-    const form = ([only]: Floats[]) => only as Floats;
-    return { names: [''], arrays: [array], gradients: [floats('gradient', gradient, lengthOf(array))], form };
+    const form = ([only]: Floats[]) => own(only as Floats);
+    return { names: [''], arrays: [array], gradients: [floats('gradient', gradient, array.length)], form };
   }
   if (!isRecord(parameters)) throw typeError('ERR_ARG_TYPE', expected(RULE, 'parameters', parameters));
   if (!isRecord(gradient)) throw typeError('ERR_ARG_TYPE', expected('an object of arrays', 'gradient', gradient));
-  const given = new Map(Object.entries(gradient));
+  const left = new Map(Object.entries(gradient));
   const entries = Object.entries(parameters).map(([name, value]) => {
     const array = floats(`parameters.${name}`, value);
-    const arrayGradient = floats(`gradient.${name}`, given.get(name), lengthOf(array));
-    given.delete(name);
+    const arrayGradient = floats(`gradient.${name}`, left.get(name), array.length);
+    left.delete(name);
     return { name, array, arrayGradient };
   });
-  for (const name of given.keys()) {
+  for (const name of left.keys()) {
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no gradient.${name} but received one: parameters has none`);
   }
   const names = entries.map(({ name }) => name);
@@ -63,7 +72,7 @@ export function checkParameters(parameters: unknown, gradient: unknown): Checked
     names,
     arrays: entries.map(({ array }) => array),
     gradients: entries.map(({ arrayGradient }) => arrayGradient),
-    form: (list) => Object.fromEntries(names.map((name, k) => [name, list[k] as Floats])),
+    form: (list) => Object.fromEntries(names.map((name, k) => [name, own(list[k] as Floats)])),
   };
 }
 
@@ -88,14 +97,14 @@ export function largest(array: Numbers): number {
 /** Half of the parameters at random, half those of the largest gradient among some, in one array after the other. */
 export function singles({ names, arrays, gradients, form }: Checked, count: number, seed: number): Probe[] {
   const draw = generator(seed);
-  const filled = names.map((_, k) => k).filter((k) => lengthOf(arrays[k] as Floats) > 0);
+  const filled = names.map((_, k) => k).filter((k) => (arrays[k] as Floats).length > 0);
   const taken = new Set<string>();
   const probes: Probe[] = [];
   // Small arrays have fewer parameters than are asked for.
   for (let i = 0; probes.length < count && i < 8 * count; i++) {
     const k = filled[i % filled.length] as number;
     const [array, gradient] = [arrays[k] as Floats, gradients[k] as Floats];
-    const tries = Array.from({ length: Math.floor(i / filled.length) % 2 === 0 ? 64 : 1 }, () => draw(lengthOf(array)));
+    const tries = Array.from({ length: Math.floor(i / filled.length) % 2 === 0 ? 64 : 1 }, () => draw(array.length));
     const index = tries.reduce((best, at) =>
       Math.abs(gradient[at] as number) > Math.abs(gradient[best] as number) ? at : best,
     );
@@ -115,7 +124,7 @@ export function singles({ names, arrays, gradients, form }: Checked, count: numb
 
 /** The arrays whose gradient is 0 everywhere. */
 export function unmoved({ arrays, gradients }: Checked): number[] {
-  return [...arrays.keys()].filter((k) => lengthOf(arrays[k] as Floats) > 0 && largest(gradients[k] as Floats) === 0);
+  return [...arrays.keys()].filter((k) => (arrays[k] as Floats).length > 0 && largest(gradients[k] as Floats) === 0);
 }
 
 /** All parameters of the arrays in `which` at once: along their gradient or, where that is 0, some to and some fro. */

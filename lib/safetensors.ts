@@ -1,6 +1,16 @@
 // Reads and writes .safetensors: how reference log-probs travel between programs. The bytes of each array are kept.
 import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { bytesOf, checkAttached, checkOptions, classOf, isArray, isRecord, lengthOf, typedArray } from './checks.js';
+import {
+  bytesOf,
+  checkAttached,
+  checkOptions,
+  classOf,
+  isArray,
+  isRecord,
+  lengthOf,
+  plainView,
+  typedArray,
+} from './checks.js';
 import { expected, rangeError, SweetError, typeError } from './errors.js';
 import {
   type Entry,
@@ -324,13 +334,13 @@ export function toFloat32(tensor: Tensor | undefined): Float32Array {
     case 'float32':
       return of('Float32Array');
     case 'float64':
-      return Float32Array.from(of('Float64Array'));
+      return Float32Array.from(plainView(of('Float64Array')));
     case 'bfloat16': {
-      const bits = Uint32Array.from(of('Uint16Array'), (word) => word << 16);
+      const bits = Uint32Array.from(plainView(of('Uint16Array')), (word) => word << 16);
       return new Float32Array(bits.buffer);
     }
     case 'float16':
-      return Float32Array.from(of('Uint16Array'), halfToNumber);
+      return Float32Array.from(plainView(of('Uint16Array')), halfToNumber);
     default:
       throw typeError('ERR_ARG_TYPE', expected('a tensor of floating-point numbers', 'tensor', dtype ?? tensor));
   }

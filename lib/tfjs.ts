@@ -1,8 +1,9 @@
 // SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes his `tf`: four packages bring it,
 // and tensors of one copy are strangers to another.
 import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, policyInPlace } from './adapter.js';
-import { isArray, isRecord } from './checks.js';
+import { float32, isArray, isRecord } from './checks.js';
 import { expected, rangeError, typeError } from './errors.js';
+import { hostView } from './place.js';
 import type { UpdateResult } from './update.js';
 
 export type { CriticBatch, PolicyBatch };
@@ -30,6 +31,8 @@ export interface TensorFlow<S> {
 type CustomOp<S> = (logits: TensorLike, save: (tensors: unknown[]) => void) => { value: S; gradFunc: Gradient };
 type Gradient = (upstream: unknown, saved: unknown[]) => unknown;
 
+const READ = 'the result of logits.dataSync';
+
 function lossOf<S, Batch>(
   tf: TensorFlow<S>,
   logits: TensorLike,
@@ -50,8 +53,10 @@ function lossOf<S, Batch>(
   }
   if (shape.length < 2) throw rangeError('ERR_ARG_VALUE', expected('a tensor [N, V]', 'logits', shape));
   const op: CustomOp<S> = (input, save) => {
+    const given = input.dataSync();
+    const numbers = isArray(given) ? (given as number[]) : hostView(READ, float32(READ, given));
     // A copy: the tensor's own memory must not become its gradient.
-    const values = Float32Array.from(input.dataSync() as Float32Array);
+    const values = Float32Array.from(numbers);
     const result = update(batch, values);
     onResult?.(result);
     // Saved, not captured: what a gradient captures TensorFlow.js differentiates again, or frees.

@@ -1,4 +1,4 @@
-import { float32, isOnDevice, isRecord, lengthOf } from './checks.js';
+import { float32, isOnDevice, isRecord, lengthOf, plainView } from './checks.js';
 import type { DeviceBuffer, OnDevice } from './device.js';
 import { expected, rangeError, typeError } from './errors.js';
 import type { PreferenceResult } from './preference.js';
@@ -19,7 +19,7 @@ function meanOf(result: PairMetrics | OnDevice<PairMetrics>, name: PairArray): n
   const given = float32(`result.${name}`, result[name]);
   if (lengthOf(given) === 0)
     throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', `result.${name}`, given));
-  const array = isOnDevice(given) ? ((given as unknown as DeviceBuffer).toArray() as Float32Array) : given;
+  const array = isOnDevice(given) ? ((given as unknown as DeviceBuffer).toArray() as Float32Array) : plainView(given);
   return array.reduce((sum, x) => sum + x, 0) / array.length;
 }
 

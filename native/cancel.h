@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 
 #include "status.h"
@@ -12,6 +13,9 @@ namespace sweet {
 inline thread_local const std::atomic<bool>* cancel_flag = nullptr;
 
 inline bool cancelled() { return cancel_flag && cancel_flag->load(std::memory_order_relaxed); }
+
+/** The same in row i of a loop that does little in each: it asks in every so many rows, from the first one on. */
+inline bool cancelled_at(int64_t i) { return (i & 0xffff) == 0 && cancelled(); }
 
 /** What a call answers that came to its end. */
 inline Status ended() { return cancelled() ? Status{Code::cancelled} : Status{}; }

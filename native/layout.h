@@ -1,5 +1,6 @@
 // The layout of a batch, checked: labels, offsets and pairs. Each check copies what it accepts, and everything after
-// works on the copy: memory that the caller shares with other threads may change at any time.
+// works on the copy: memory that the caller shares with other threads may change at any time. A copy of a call that was
+// cancelled is not whole and must not be used.
 #pragma once
 
 #include <cfloat>
@@ -86,7 +87,7 @@ SWEET_HOST_DEVICE inline bool offset_fits(int32_t offset, int32_t last, int64_t 
 Status check_labels(const Labels& labels, int64_t rows, const Words& words, int32_t* checked);
 
 /** keeps[i]: whether the mask (may be null) lets token i count. */
-void copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps);
+Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps);
 
 /** offsets[0 … groups] must start at 0, never fall and end at `total`; a fault is reported under `code`. */
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked);

@@ -76,7 +76,8 @@ async function failures({ call, valid }: Subject, { path, name, kind }: Argument
 
 /** Results as numbers, wherever the arrays lie. */
 function plain(result: unknown): unknown {
-  if (ArrayBuffer.isView(result)) return Array.prototype.slice.call(result, 0, lengthOf.call(result));
+  if (ArrayBuffer.isView(result))
+    return Array.from({ length: lengthOf.call(result) }, (_, i) => (result as Numbers)[i]);
   if (typeof result !== 'object' || result === null) return result;
   return Object.fromEntries(Object.entries(result).map(([name, value]) => [name, plain(value)]));
 }
@@ -240,9 +241,45 @@ describe.each(SUBJECTS)('$name', (subject) => {
 
 describe.each(POSITIONAL)('$name', ({ call, valid, arguments: all }) => {
   const spread = { call: (args: never[]) => call(...args), valid } as unknown as Subject;
+  const arrays = all.filter(({ path }) => ArrayBuffer.isView(at(valid(), path)));
 
   it.each(all)('refuses what $name cannot be', async (argument) => {
     expect((await failures(spread, argument)).join('\n')).toBe('');
+  });
+
+  it.runIf(arrays.length > 0).each(arrays)('takes $name in any form', async ({ path }) => {
+    const run = async (args: unknown[]) => plain(await call(...(args as never[])));
+    const expected = await run(valid());
+    for (const [what, form] of formsOf(at(valid(), path) as Numbers)) {
+      expect([what, await run(changed(valid(), path, form))]).toEqual([what, expected]);
+    }
+  });
+});
+
+describe('what the caller’s functions give', () => {
+  it.each(POSITIONAL.filter(({ name }) => name === 'criticLoss' || name === 'policyLoss'))(
+    'is taken in any form by $name',
+    async ({ call, valid }) => {
+      const run = (numbers: unknown) => call(...(changed(valid(), [1, 'dataSync'], () => numbers) as never[]));
+      const numbers = (at(valid(), [1, 'dataSync']) as () => Numbers)();
+      const expected = run(numbers);
+      for (const [what, form] of [...formsOf(numbers), ['an Array', Array.from(numbers)]]) {
+        expect([what, run(form)]).toEqual([what, expected]);
+      }
+      for (const wrong of [undefined, null, 3, new Float64Array(10), new Float32Array(3)]) {
+        expect(await thrownBy(() => run(wrong))).toMatchObject({ code: expect.stringMatching(/^ERR_ARG_/) });
+      }
+    },
+  );
+
+  it('is taken in any form by checkGrad', async () => {
+    const { call, valid } = SUBJECTS.find(({ name }) => name === 'checkGrad of a forward pass') as Subject;
+    const expected = await call(valid() as never);
+    const { forward } = valid() as { forward: (parameters: Numbers) => Numbers };
+    for (const at of formsOf(forward(valid().parameters as Numbers)).keys()) {
+      const formed = (parameters: Numbers) => formsOf(forward(parameters))[at]![1];
+      expect(await call({ ...valid(), forward: formed } as never)).toEqual(expected);
+    }
   });
 });
 

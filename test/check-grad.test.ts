@@ -248,6 +248,25 @@ describe('checkGrad of a loss alone', () => {
     expect((await checkGrad({ ...unused, loss: () => 3 })).ok).toBe(true);
   });
 
+  it('says what is wrong with a batch that the loss does not look at', async () => {
+    const step = randomStep(1);
+    const labels = step.batch.labels.slice();
+    labels[step.batch.mask!.indexOf(1)] = -7;
+    const wrong: [object, string][] = [
+      [{ labels }, 'ERR_LABEL'],
+      [{ labels: undefined }, 'ERR_ARG_TYPE'],
+      [{ chosen: [0] }, 'ERR_ARG_TYPE'],
+      [{ colour: 1 }, 'ERR_UNKNOWN_OPTION'],
+    ];
+    for (const [change, code] of wrong) {
+      const batch = { ...step.batch, ...change } as never;
+      const whole = updateOf(step.batch, step.forward(step.model)).loss;
+      await expect(check(step, gradient(step, step.batch), { loss: () => whole, batch })).rejects.toMatchObject({
+        code,
+      });
+    }
+  });
+
   it('gives copies to the loss and leaves the parameters as they are', async () => {
     const kept = parameters.slice();
     await checkGrad({

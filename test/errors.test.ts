@@ -186,7 +186,13 @@ const hiddenUpdateRows: ErrorRow[] = [
 /** What a device buffer looks like to the checks. */
 const hostRows = (standsFor: string, length: number, ...names: string[]): ErrorRow[] =>
   names.map((name) => {
-    const buffer = { [Symbol.for('sweet-rl.standsFor')]: standsFor, device: 0, length, disposed: false };
+    const buffer = {
+      [Symbol.for('sweet-rl.standsFor')]: standsFor,
+      dtype: 'float32',
+      device: 0,
+      length,
+      disposed: false,
+    };
     return notOnHost(`${name} on a device`, { [name]: buffer }, new RegExp(name));
   });
 
@@ -267,6 +273,13 @@ const ROWS: Record<string, ErrorRow[]> = {
     unknownOption('the NLL of log-probs', { nllCoef: 0.01 }, /"nllCoef"/),
     ...hostRows('Float32Array', 3, 'scores'),
     ...hostRows('Int32Array', 2, 'chosen'),
+  ],
+  // No operation over the vocabulary, though it takes the same names.
+  checkLogps: [
+    ...hostRows('Float32Array', 12, 'logits'),
+    ...hostRows('Int32Array', 3, 'labels'),
+    ...hostRows('Uint8Array', 3, 'mask'),
+    ...hostRows('Float32Array', 3, 'logps'),
   ],
   rankCandidates: [...stateRows, ...hostRows('Float32Array', 5, 'scores')],
   samplePairs: [

@@ -20,7 +20,7 @@ constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; 
 }  // namespace
 
 Tokens::Tokens(const Head& head, const int32_t* labels, bool skip_ignored) : rows_(head.rows) {
-  for (int64_t i = 0; rows_.ok() && i < head.rows; i++) {
+  for (int64_t i = 0; rows_.ok() && i < head.rows && !cancelled_at(i); i++) {
     if (is_read(labels[i], skip_ignored)) rows_[count_++] = i;
   }
 }

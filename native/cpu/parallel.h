@@ -28,10 +28,11 @@ void parallel_for(int slots, int64_t items, int64_t work, F&& item) {
 }
 
 /** to[0 … n−1] = 0. */
-inline void clear(int slots, float* to, int64_t n) {
+template <class T>
+void clear(int slots, T* to, int64_t n) {
   constexpr int64_t kRange = 1 << 18;
   parallel_for(slots, (n + kRange - 1) / kRange, n,
-               [&](int64_t item, int) { std::fill(to + item * kRange, to + std::min(n, (item + 1) * kRange), 0.0f); });
+               [&](int64_t item, int) { std::fill(to + item * kRange, to + std::min(n, (item + 1) * kRange), T{0}); });
 }
 
 }  // namespace sweet

@@ -1,6 +1,6 @@
 #include "preference.h"
 
-#include <algorithm>
+#include "parallel.h"
 
 namespace sweet {
 
@@ -37,29 +37,33 @@ Status Preference::check(const int32_t* labels) {
         check_offsets(batch_.trajectory_offsets, units_, batch_.turns, Code::trajectory_offsets, unit_offsets_.get());
     if (!status.ok()) return status;
   } else {
-    for (int64_t k = 0; k <= units_; k++) unit_offsets_[k] = static_cast<int32_t>(k);
+    for (int64_t k = 0; k <= units_ && !cancelled_at(k); k++) unit_offsets_[k] = static_cast<int32_t>(k);
   }
   status = check_pairs(batch_.pairs, units_, chosen_.get(), rejected_.get(), weights_.get());
   if (!status.ok()) return status;
 
-  std::fill_n(unit_pairs_.get(), units_, 0);
+  clear(1, unit_pairs_.get(), units_);
   denominator_ = options_.pair_denominator;
-  for (int64_t p = 0; p < pairs(); p++) {
+  for (int64_t p = 0; p < pairs() && !cancelled_at(p); p++) {
+    if (unit_pairs_[chosen_[p]] > 0 || unit_pairs_[rejected_[p]] > 0) shared_ = true;
     unit_pairs_[chosen_[p]]++;
     unit_pairs_[rejected_[p]]++;
     if (options_.pair_denominator == 0) denominator_ += weights_[p];
   }
 
   if (labels) {
-    for (int64_t i = 0; i < batch_.tokens; i++) keeps_[i] = labels[i] >= 0;
+    for (int64_t i = 0; i < batch_.tokens && !cancelled_at(i); i++) keeps_[i] = labels[i] >= 0;
   } else {
-    copy_mask(batch_.mask, batch_.tokens, keeps_.get());
+    status = copy_mask(batch_.mask, batch_.tokens, keeps_.get());
   }
-  for (int64_t k = 0; k < units_; k++) {
+  if (cancelled()) return ended();
+  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
     unit_lengths_[k] = 0;
     for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
       turn_lengths_[t] = 0;
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) turn_lengths_[t] += keeps_[i];
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++)
+        turn_lengths_[t] += keeps_[i];
+      if (cancelled()) return ended();
       if (turn_lengths_[t] == 0 && options_.normalization == Normalization::turn_mean && !options_.allow_empty_turns) {
         return {Code::empty_turn, t, 0};
       }
@@ -69,7 +73,7 @@ Status Preference::check(const int32_t* labels) {
       return {Code::empty_trajectory, k, 0};
     }
   }
-  return {};
+  return ended();
 }
 
 double Preference::coefficient(int64_t t, int64_t k) const {
@@ -78,23 +82,20 @@ double Preference::coefficient(int64_t t, int64_t k) const {
 
 double Preference::log_ratios(int64_t t, const float* logps, const float* ref_logps) const {
   double sum = 0;
-  for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+  for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
     if (keeps_[i]) sum += static_cast<double>(logps[i]) - ref_logps[i];
   }
   return sum;
 }
 
-bool Preference::separable() const {
-  const int32_t* const counts = unit_pairs_.get();
-  return options_.nll_coef == 0 && std::all_of(counts, counts + units_, [](int32_t count) { return count <= 1; });
-}
+bool Preference::separable() const { return options_.nll_coef == 0 && !shared_; }
 
 int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) const {
   int64_t n = 0;
   const auto add = [&](int64_t k, double sign) {
-    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1] && !cancelled(); t++) {
       const float count = static_cast<float>(sign * coefficient(t, k));
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
         if (keeps_[i]) rows[n++] = i, counts[i] = count;
       }
     }
@@ -104,7 +105,7 @@ int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) cons
     add(rejected_[p], -1);
     return n;
   }
-  for (int64_t k = 0; k < units_; k++) {
+  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
     if (unit_pairs_[k] == 0) add(k, 0);
   }
   return n;
@@ -113,7 +114,7 @@ int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) cons
 double Preference::pair_slope(int64_t p, const float* logps, const float* ref_logps) const {
   const auto score = [&](int64_t k) {
     double sum = 0;
-    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1] && !cancelled(); t++) {
       sum += log_ratios(t, logps, ref_logps) * coefficient(t, k);
     }
     return sum;
@@ -124,10 +125,10 @@ double Preference::pair_slope(int64_t p, const float* logps, const float* ref_lo
 }
 
 void Preference::compute(const float* logps, const float* ref_logps, const PreferenceOut& out) {
-  for (int64_t k = 0; k < units_; k++) {
+  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
     unit_scores_[k] = unit_slopes_[k] = unit_logps_[k] = unit_nll_[k] = 0;
-    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1] && !cancelled(); t++) {
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
         if (keeps_[i]) unit_logps_[k] += logps[i];
       }
       const double ratios = log_ratios(t, logps, ref_logps), score = ratios * coefficient(t, k);
@@ -138,10 +139,11 @@ void Preference::compute(const float* logps, const float* ref_logps, const Prefe
 
   const double beta = options_.pair_loss.beta;
   double chosen_tokens = 0, wins = 0;
-  for (int64_t p = 0; p < pairs(); p++) chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
+  for (int64_t p = 0; p < pairs() && !cancelled_at(p); p++)
+    chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
 
   double preference_loss = 0, nll = 0;
-  for (int64_t p = 0; p < pairs(); p++) {
+  for (int64_t p = 0; p < pairs() && !cancelled_at(p); p++) {
     const int32_t chosen = chosen_[p], rejected = rejected_[p];
     const double delta = unit_scores_[chosen] - unit_scores_[rejected];
     const PairTerm term = pair_term(options_.pair_loss, delta);
@@ -163,10 +165,10 @@ void Preference::compute(const float* logps, const float* ref_logps, const Prefe
   const double nll_loss = nll_tokens > 0 ? nll / nll_tokens : 0;
   const double nll_slope = options_.nll_coef > 0 && nll_tokens > 0 ? options_.nll_coef / nll_tokens : 0;
 
-  for (int64_t k = 0; k < units_; k++) {
-    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
+  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
+    for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1] && !cancelled(); t++) {
       const double grad = unit_slopes_[k] * coefficient(t, k) - unit_nll_[k] * nll_slope;
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1]; i++) {
+      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
         out.grad_logps[i] = keeps_[i] ? static_cast<float>(grad) : 0.0f;
       }
     }
@@ -182,7 +184,7 @@ Status preference_of(const PreferenceBatch& batch, const PreferenceOptions& opti
   Preference preference(batch, options, units);
   if (const Status status = preference.check(nullptr); !status.ok()) return status;
   preference.compute(logps, ref_logps, out);
-  return {};
+  return ended();
 }
 
 }  // namespace sweet

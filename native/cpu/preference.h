@@ -52,6 +52,7 @@ class Preference {
   Scratch<float> weights_;                                             // [P]
   Scratch<int32_t> unit_pairs_;                                        // in how many pairs a unit is
   Scratch<double> unit_scores_, unit_slopes_, unit_logps_, unit_nll_;  // S, ∂loss/∂S, Σ logp, times chosen
+  bool shared_ = false;                                                // whether some unit is in several pairs
   double denominator_ = 0;                                             // of the pairs' losses
 };
 

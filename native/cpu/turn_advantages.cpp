@@ -14,10 +14,10 @@ struct Turns {
 
   Status check(const TurnBatch& batch) {
     if (!offsets.ok() || !lengths.ok() || !keeps.ok()) return {Code::memory};
-    const Status status =
-        check_offsets(batch.turn_offsets, batch.turns, batch.tokens, Code::turn_offsets, offsets.get());
+    Status status = check_offsets(batch.turn_offsets, batch.turns, batch.tokens, Code::turn_offsets, offsets.get());
     if (!status.ok()) return status;
-    copy_mask(batch.mask, batch.tokens, keeps.get());
+    status = copy_mask(batch.mask, batch.tokens, keeps.get());
+    if (!status.ok()) return status;
     for (int64_t t = 0; t < batch.turns; t++) {
       lengths[t] = 0;
       for (int64_t i = offsets[t]; i < offsets[t + 1]; i++) lengths[t] += keeps[i];

@@ -28,7 +28,10 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
   // Where its memory cannot be had, the two passes below still do.
   if (one_pass_pays(update, preference)) {
     status = one_pass(update, preference, labels.get(), ref_logps, out);
-    if (status.ok()) preference.compute(out.logps, ref_logps, out.preference);
+    if (status.ok()) {
+      preference.compute(out.logps, ref_logps, out.preference);
+      return ended();
+    }
     if (status.code != Code::memory) return status;
   }
   status = forward_of(update.head, labels.get(), {out.logps, lse.get(), nullptr, true, nullptr, false});

@@ -229,10 +229,17 @@ export function formsOf(view: Numbers): [what: string, form: Numbers][] {
   class Sub extends Class {}
   class Liar extends Class {}
   for (const [name, value] of Object.entries(lies)) Object.defineProperty(Liar.prototype, name, { get: () => value });
-  for (const name of ['fill', 'reduce', 'findIndex', 'entries', 'subarray'])
-    Object.defineProperty(Liar.prototype, name, { value: () => 5 });
   const liar = new Liar(length) as unknown as Numbers;
   Class.prototype.set.call(liar, view);
+  class Thrower extends Class {}
+  for (const name of [...Reflect.ownKeys(TypedArray), ...Reflect.ownKeys(Class.prototype)]) {
+    const get = () => {
+      throw new Error(`${String(name)} of a subclass was read`);
+    };
+    Object.defineProperty(Thrower.prototype, name, { get });
+  }
+  const thrower = new Thrower(length) as unknown as Numbers;
+  Class.prototype.set.call(thrower, view);
   const own = Object.defineProperty(filled(new Class(length)), 'length', { value: 10 ** 6 });
   return [
     ['at an offset', filled(new Class(new ArrayBuffer(bytes + 5 * size), 3 * size, length))],
@@ -243,6 +250,7 @@ export function formsOf(view: Numbers): [what: string, form: Numbers][] {
     ['of another realm', filled(new foreignClass(length))],
     ['of a subclass', filled(new Sub(length) as unknown as Numbers)],
     ['of a subclass that lies', liar],
+    ['of a subclass of which nothing may be read', thrower],
     ['with a length of its own', own],
   ];
 }

@@ -415,7 +415,7 @@ const isFunction = (value: unknown) => typeof value === 'function';
 const model = () => ({
   parameters: floats(1, 2),
   gradient: floats(2, 4),
-  loss: ([x, y]: Float32Array) => x! * x! + y! * y!,
+  loss: (x: Float32Array) => x[0]! * x[0]! + x[1]! * x[1]!,
 });
 const beside = ofType((value) => value === undefined, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION');
 
@@ -444,6 +444,48 @@ const checks: Subject[] = [
     tolerance: positive,
   }),
 ];
+
+const argument = (path: Argument['path'], name: string, kind: Kind): Argument => ({ path, name, kind });
+
+const adapterBatch = () => ({ ...updateRows(), refLogps: new Float32Array(5), ...trajectories() });
+
+/** Logits that are the parameters themselves. */
+const wired = () => {
+  const { trajectoryOffsets: _, ...batch } = adapterBatch();
+  const parameters = Float32Array.from({ length: 10 }, (_, i) => Math.sin(i));
+  const { logps, gradLogits } = sweetRl.policyUpdate({ ...batch, logits: parameters } as never) as unknown as Options;
+  return {
+    parameters,
+    gradient: gradLogits,
+    forward: (logits: Float32Array) => Float32Array.from({ length: 10 }, (_, i) => logits[i]!),
+    batch,
+    logits: parameters.slice(),
+    logps,
+    refLogits: new Float32Array(10),
+    inputIds: ints(0, 0, 1, 0, 1),
+  };
+};
+
+const ofForward: Subject = subject(sweetRl.checkGrad as (options: never) => unknown, 'of a forward pass', wired, {
+  ...Object.fromEntries(checks.at(-1)!.arguments.map(({ name, kind }) => [name, kind])),
+  loss: ofType((value) => value === undefined || isFunction(value)),
+  forward: ofType(isFunction, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION'),
+  batch: ofType(isObject, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION'),
+  logits: array('Float32Array', both),
+  logps: array('Float32Array', both),
+  refLogits: array('Float32Array', both),
+  inputIds: array('Int32Array', both),
+});
+
+checks.push({
+  ...ofForward,
+  arguments: [
+    ...ofForward.arguments,
+    ...Object.entries({ ...labels, ...pairOptions, ...ofTurns }).map(([name, kind]) =>
+      argument(['batch', name], name, kind),
+    ),
+  ],
+});
 
 const OPERATIONS: Subject[] = [
   ...rows,
@@ -477,7 +519,6 @@ export interface Positional {
   arguments: Argument[];
 }
 
-const argument = (path: Argument['path'], name: string, kind: Kind): Argument => ({ path, name, kind });
 const text = (rule: (value: string) => boolean = () => true): Kind => ({
   values: ['', '.', '..', 'a/b', 'a\0b', 'é'.repeat(126), 'x'.repeat(251)],
   verdict(value) {
@@ -526,7 +567,6 @@ const tensorflow = () => ({
   mul: () => {},
 });
 const tensor = () => ({ dtype: 'float32', shape: [5, 2], dataSync: () => ones(10) });
-const adapterBatch = () => ({ ...updateRows(), refLogps: new Float32Array(5), ...trajectories() });
 
 /** The functions of the adapters to frameworks, without the frameworks. */
 const ADAPTERS: Positional[] = [
@@ -719,17 +759,17 @@ export const POSITIONAL: Positional[] = [
       ),
     ],
   },
-  {
+  ...[floats(1, 2), Float64Array.of(1, 2), Uint16Array.of(1, 2)].map((data, i) => ({
     name: 'toFloat32',
     call: safetensors.toFloat32 as never,
-    valid: () => [{ dtype: 'float32', shape: [2], data: floats(1, 2) }],
+    valid: () => [{ dtype: ['float32', 'float64', 'bfloat16'][i], shape: [2], data: data.slice() }],
     arguments: [
       argument(
         [0],
         'tensor',
         ofType(() => false),
       ),
-      argument([0, 'data'], 'tensor.data', array('Float32Array')),
+      argument([0, 'data'], 'tensor.data', array(data.constructor.name)),
     ],
-  },
+  })),
 ];

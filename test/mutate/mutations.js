@@ -512,7 +512,7 @@ export const MUTATIONS = [
   [
     'lib/out.ts',
     'small results share their memory with the next call',
-    'if (length > SLOT_LENGTH || view.buffer !== room.buffer) return view;',
+    'if (length > SLOT_LENGTH || bytesOf(view).buffer !== room.buffer) return view;',
     'return view;',
     'traps',
     'results of',

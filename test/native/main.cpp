@@ -38,6 +38,7 @@ int run(uint64_t seed, bool small, const std::vector<std::string>& filters) {
     checked++;
     failures += checks.failures;
   };
+  check("cancelled", [&](Checks& checks) { check_cancelled(checks, small); });
   check("pool", [&](Checks& checks) { check_pool(checks, small); });
   for (int i = 0; i < sweet::kBackends; i++) {
     const sweet::Backend each = sweet::backend(i);

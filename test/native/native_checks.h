@@ -18,6 +18,9 @@ inline void at_once(Checks& checks, int callers, const std::function<void(Checks
   for (const Checks& each : own) checks.comparisons += each.comparisons, checks.failures += each.failures;
 }
 
+/** Calls that are cancelled from the start: every pass leaves at once, and nothing is written. */
+void check_cancelled(Checks& checks, bool small);
+
 void check_linear(Checks& checks);
 void check_pool(Checks& checks, bool small);
 

@@ -1,6 +1,7 @@
 # What drives the operations without Node, for test/sanitize. Included by the CMakeLists.txt above.
 add_executable(sweet_check EXCLUDE_FROM_ALL
   test/native/main.cpp
+  test/native/check_cancelled.cpp
   test/native/check_linear.cpp
   test/native/check_pool.cpp
   test/native/check_together.cpp

@@ -50,7 +50,12 @@ async function asan() {
   await build(folder('asan'), ['SWEET_CUDA=OFF', 'SWEET_SANITIZE=address,undefined'], 'sweet_sanitized');
   const env = { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_leaks=1' };
   say('The native checks under AddressSanitizer');
-  await native('asan', [join(folder('asan'), 'sweet_check')], ['pool', 'float64', 'together', 'scribbled'], env);
+  await native(
+    'asan',
+    [join(folder('asan'), 'sweet_check')],
+    ['cancelled', 'pool', 'float64', 'together', 'scribbled'],
+    env,
+  );
 
   say('The addon under Node and AddressSanitizer');
   // Leaks of Node's own would be reported as well; what we leave behind is seen above, and by growth.
@@ -95,7 +100,9 @@ async function tsan() {
   // Where the system places memory more at random than ThreadSanitizer can follow.
   const still = spawnSync(check[0], ['--small', 'pool']).status === 0 ? [] : ['setarch', '-R'];
   say('The native checks under ThreadSanitizer');
-  const filters = short ? ['pool', 'together', 'scribbled'] : ['pool', 'float64', 'together', 'scribbled'];
+  const filters = short
+    ? ['cancelled', 'pool', 'together', 'scribbled']
+    : ['cancelled', 'pool', 'float64', 'together', 'scribbled'];
   await native('tsan', [...still, ...check], filters, { TSAN_OPTIONS: 'halt_on_error=1' });
 
   say('The addon under Node and ThreadSanitizer');
@@ -125,7 +132,7 @@ async function valgrind() {
   say('The native checks under memcheck');
   const options = ['-q', '--leak-check=full', '--error-exitcode=9', `--suppressions=${join(HERE, 'valgrind.supp')}`];
   // As slow as it is, the short form leaves out the bits of many callers, which the other checkers see.
-  const filters = short ? ['pool', 'float64'] : ['pool', 'float64', 'together', 'scribbled'];
+  const filters = short ? ['cancelled', 'pool', 'float64'] : ['cancelled', 'pool', 'float64', 'together', 'scribbled'];
   await native('valgrind', ['valgrind', ...options, join(ROOT, 'build', 'sweet_check')], filters, {});
 }
 
