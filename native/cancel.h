@@ -14,8 +14,24 @@ inline thread_local const std::atomic<bool>* cancel_flag = nullptr;
 
 inline bool cancelled() { return cancel_flag && cancel_flag->load(std::memory_order_relaxed); }
 
-/** The same in row i of a loop that does little in each: it asks in every so many rows, from the first one on. */
-inline bool cancelled_at(int64_t i) { return (i & 0xffff) == 0 && cancelled(); }
+/**
+ * The rows first … last − 1 of a loop that does little in each, block by block, until its call is cancelled:
+ *
+ *     for (Blocks block(0, n); block.next();) for (int64_t i = block.begin; i < block.end; i++) …
+ */
+struct Blocks {
+  int64_t begin, end;
+  const int64_t last;
+
+  Blocks(int64_t first, int64_t end_of_all) : begin(first), end(first), last(end_of_all) {}
+
+  bool next() {
+    constexpr int64_t kBlock = 1 << 16;
+    begin = end;
+    end = begin + kBlock < last ? begin + kBlock : last;
+    return begin < last && !cancelled();
+  }
+};
 
 /** What a call answers that came to its end. */
 inline Status ended() { return cancelled() ? Status{Code::cancelled} : Status{}; }

@@ -5,31 +5,34 @@
 namespace sweet {
 
 Status check_labels(const Labels& labels, int64_t rows, const Words& words, int32_t* checked) {
-  for (int64_t i = 0; i < rows && !cancelled_at(i); i++) {
-    int64_t label = 0;
-    if (!checked_label(labels, i, words, &checked[i], &label)) return {Code::label, i, label};
-  }
+  for (Blocks block(0, rows); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) {
+      int64_t label = 0;
+      if (!checked_label(labels, i, words, &checked[i], &label)) return {Code::label, i, label};
+    }
   return ended();
 }
 
 Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps) {
-  for (int64_t i = 0; i < tokens && !cancelled_at(i); i++) keeps[i] = !mask || read_once(mask[i]) != 0;
+  for (Blocks block(0, tokens); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) keeps[i] = !mask || read_once(mask[i]) != 0;
   return ended();
 }
 
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked) {
   int32_t last = 0;
-  for (int64_t i = 0; i <= groups && !cancelled_at(i); i++) {
-    const int32_t offset = read_once(offsets[i]);
-    if (!offset_fits(offset, last, i, groups, total)) return {code, i, offset};
-    checked[i] = last = offset;
-  }
+  for (Blocks block(0, groups + 1); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) {
+      const int32_t offset = read_once(offsets[i]);
+      if (!offset_fits(offset, last, i, groups, total)) return {code, i, offset};
+      checked[i] = last = offset;
+    }
   return ended();
 }
 
 Status check_pairs(const Pairs& pairs, int64_t units, int32_t* chosen, int32_t* rejected, float* weights) {
   double sum = 0;
-  for (int64_t p = 0; p < pairs.count && !cancelled_at(p); p++) {
+  for (int64_t p = 0; p < pairs.count && !cancelled(); p++) {
     chosen[p] = read_once(pairs.chosen[p]);
     rejected[p] = read_once(pairs.rejected[p]);
     weights[p] = pairs.weights ? read_once(pairs.weights[p]) : 1.0f;

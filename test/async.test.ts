@@ -58,7 +58,7 @@ describe('results', () => {
     const expected = sync(call);
     const out = Object.fromEntries(
       Object.entries(expected).flatMap(([name, value]) =>
-        typeof value === 'number' ? [] : [[name, new Float32Array(value.length).fill(7)]],
+        typeof value === 'number' ? [] : [[name, value.slice().fill(7)]],
       ),
     );
     const ours = await later(call, { out });
@@ -99,12 +99,13 @@ describe('results', () => {
     native.pin = () => undefined;
     try {
       const expected = sync(call);
-      const [name] = Object.keys(expected).filter((key) => expected[key] instanceof Float32Array) as [string];
-      const out = { [name]: new Float32Array((expected[name] as Float32Array).length) };
+      const [name] = Object.keys(expected).filter((key) => typeof expected[key] !== 'number') as [string];
+      const fresh = () => (expected[name] as Float32Array).slice().fill(7);
+      const out = { [name]: fresh() };
       const ours = await later(call, { out });
       expectSame(ours, expected);
       expect(ours[name]).toBe(out[name]);
-      const gone = { [name]: new Float32Array((expected[name] as Float32Array).length) };
+      const gone = { [name]: fresh() };
       const promise = later(call, { out: gone });
       structuredClone(gone, { transfer: [gone[name]!.buffer] });
       expect(await rejection(promise)).toMatchObject({ code: 'ERR_DETACHED' });

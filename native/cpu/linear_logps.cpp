@@ -31,7 +31,8 @@ Status linear_forward(const Head& head, const int32_t* labels, const RowsOut& ou
   ForwardPass forward(head, chunk, slots);
   if (!tiles.ok() || !forward.ok()) return {Code::memory};
 
-  for (int64_t i = 0; i < head.rows && !cancelled_at(i); i++) drop_row(out, i);
+  for (Blocks block(0, head.rows); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) drop_row(out, i);
   each_chunk(tokens, chunk, [&](const int64_t* rows, int64_t count) {
     tiles.take(rows, count);
     forward.run(tiles, rows, count, labels, out, kNotStored);

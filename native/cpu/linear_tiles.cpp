@@ -20,9 +20,10 @@ constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; 
 }  // namespace
 
 Tokens::Tokens(const Head& head, const int32_t* labels, bool skip_ignored) : rows_(head.rows) {
-  for (int64_t i = 0; rows_.ok() && i < head.rows && !cancelled_at(i); i++) {
-    if (is_read(labels[i], skip_ignored)) rows_[count_++] = i;
-  }
+  for (Blocks block(0, rows_.ok() ? head.rows : 0); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) {
+      if (is_read(labels[i], skip_ignored)) rows_[count_++] = i;
+    }
 }
 
 Tiles::Tiles(const Head& head, int64_t tokens, int slots, bool backward)

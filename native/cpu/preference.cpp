@@ -37,14 +37,14 @@ Status Preference::check(const int32_t* labels) {
         check_offsets(batch_.trajectory_offsets, units_, batch_.turns, Code::trajectory_offsets, unit_offsets_.get());
     if (!status.ok()) return status;
   } else {
-    for (int64_t k = 0; k <= units_ && !cancelled_at(k); k++) unit_offsets_[k] = static_cast<int32_t>(k);
+    for (int64_t k = 0; k <= units_ && !cancelled(); k++) unit_offsets_[k] = static_cast<int32_t>(k);
   }
   status = check_pairs(batch_.pairs, units_, chosen_.get(), rejected_.get(), weights_.get());
   if (!status.ok()) return status;
 
   clear(1, unit_pairs_.get(), units_);
   denominator_ = options_.pair_denominator;
-  for (int64_t p = 0; p < pairs() && !cancelled_at(p); p++) {
+  for (int64_t p = 0; p < pairs() && !cancelled(); p++) {
     if (unit_pairs_[chosen_[p]] > 0 || unit_pairs_[rejected_[p]] > 0) shared_ = true;
     unit_pairs_[chosen_[p]]++;
     unit_pairs_[rejected_[p]]++;
@@ -52,17 +52,18 @@ Status Preference::check(const int32_t* labels) {
   }
 
   if (labels) {
-    for (int64_t i = 0; i < batch_.tokens && !cancelled_at(i); i++) keeps_[i] = labels[i] >= 0;
+    for (Blocks block(0, batch_.tokens); block.next();)
+      for (int64_t i = block.begin; i < block.end; i++) keeps_[i] = labels[i] >= 0;
   } else {
     status = copy_mask(batch_.mask, batch_.tokens, keeps_.get());
   }
   if (cancelled()) return ended();
-  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
+  for (int64_t k = 0; k < units_ && !cancelled(); k++) {
     unit_lengths_[k] = 0;
     for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1]; t++) {
       turn_lengths_[t] = 0;
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++)
-        turn_lengths_[t] += keeps_[i];
+      for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
+        for (int64_t i = block.begin; i < block.end; i++) turn_lengths_[t] += keeps_[i];
       if (cancelled()) return ended();
       if (turn_lengths_[t] == 0 && options_.normalization == Normalization::turn_mean && !options_.allow_empty_turns) {
         return {Code::empty_turn, t, 0};
@@ -82,9 +83,10 @@ double Preference::coefficient(int64_t t, int64_t k) const {
 
 double Preference::log_ratios(int64_t t, const float* logps, const float* ref_logps) const {
   double sum = 0;
-  for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
-    if (keeps_[i]) sum += static_cast<double>(logps[i]) - ref_logps[i];
-  }
+  for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) {
+      if (keeps_[i]) sum += static_cast<double>(logps[i]) - ref_logps[i];
+    }
   return sum;
 }
 
@@ -95,9 +97,10 @@ int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) cons
   const auto add = [&](int64_t k, double sign) {
     for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1] && !cancelled(); t++) {
       const float count = static_cast<float>(sign * coefficient(t, k));
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
-        if (keeps_[i]) rows[n++] = i, counts[i] = count;
-      }
+      for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
+        for (int64_t i = block.begin; i < block.end; i++) {
+          if (keeps_[i]) rows[n++] = i, counts[i] = count;
+        }
     }
   };
   if (p >= 0) {
@@ -105,7 +108,7 @@ int64_t Preference::tokens_of_pair(int64_t p, int64_t* rows, float* counts) cons
     add(rejected_[p], -1);
     return n;
   }
-  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
+  for (int64_t k = 0; k < units_ && !cancelled(); k++) {
     if (unit_pairs_[k] == 0) add(k, 0);
   }
   return n;
@@ -125,12 +128,13 @@ double Preference::pair_slope(int64_t p, const float* logps, const float* ref_lo
 }
 
 void Preference::compute(const float* logps, const float* ref_logps, const PreferenceOut& out) {
-  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
+  for (int64_t k = 0; k < units_ && !cancelled(); k++) {
     unit_scores_[k] = unit_slopes_[k] = unit_logps_[k] = unit_nll_[k] = 0;
     for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1] && !cancelled(); t++) {
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
-        if (keeps_[i]) unit_logps_[k] += logps[i];
-      }
+      for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
+        for (int64_t i = block.begin; i < block.end; i++) {
+          if (keeps_[i]) unit_logps_[k] += logps[i];
+        }
       const double ratios = log_ratios(t, logps, ref_logps), score = ratios * coefficient(t, k);
       unit_scores_[k] += score;
       out.turn_advantages[t] = static_cast<float>(options_.normalization == Normalization::turn_mean ? score : ratios);
@@ -139,11 +143,10 @@ void Preference::compute(const float* logps, const float* ref_logps, const Prefe
 
   const double beta = options_.pair_loss.beta;
   double chosen_tokens = 0, wins = 0;
-  for (int64_t p = 0; p < pairs() && !cancelled_at(p); p++)
-    chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
+  for (int64_t p = 0; p < pairs() && !cancelled(); p++) chosen_tokens += static_cast<double>(unit_lengths_[chosen_[p]]);
 
   double preference_loss = 0, nll = 0;
-  for (int64_t p = 0; p < pairs() && !cancelled_at(p); p++) {
+  for (int64_t p = 0; p < pairs() && !cancelled(); p++) {
     const int32_t chosen = chosen_[p], rejected = rejected_[p];
     const double delta = unit_scores_[chosen] - unit_scores_[rejected];
     const PairTerm term = pair_term(options_.pair_loss, delta);
@@ -165,12 +168,13 @@ void Preference::compute(const float* logps, const float* ref_logps, const Prefe
   const double nll_loss = nll_tokens > 0 ? nll / nll_tokens : 0;
   const double nll_slope = options_.nll_coef > 0 && nll_tokens > 0 ? options_.nll_coef / nll_tokens : 0;
 
-  for (int64_t k = 0; k < units_ && !cancelled_at(k); k++) {
+  for (int64_t k = 0; k < units_ && !cancelled(); k++) {
     for (int64_t t = unit_offsets_[k]; t < unit_offsets_[k + 1] && !cancelled(); t++) {
       const double grad = unit_slopes_[k] * coefficient(t, k) - unit_nll_[k] * nll_slope;
-      for (int64_t i = turn_offsets_[t]; i < turn_offsets_[t + 1] && !cancelled_at(i); i++) {
-        out.grad_logps[i] = keeps_[i] ? static_cast<float>(grad) : 0.0f;
-      }
+      for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
+        for (int64_t i = block.begin; i < block.end; i++) {
+          out.grad_logps[i] = keeps_[i] ? static_cast<float>(grad) : 0.0f;
+        }
     }
   }
   out.scalars[0] = options_.nll_coef > 0 ? preference_loss + options_.nll_coef * nll_loss : preference_loss;

@@ -36,7 +36,8 @@ Status logps_of(const Head& head, const Labels& labels, const LogpsOut& out) {
 
   const Status status = forward_of(head, checked.get(), {out.logps, lse.get(), out.entropy, false, nullptr, false});
   if (!status.ok()) return status;
-  for (int64_t i = 0; i < head.rows && !cancelled_at(i); i++) out.lse[i] = static_cast<float>(lse[i]);
+  for (Blocks block(0, head.rows); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) out.lse[i] = static_cast<float>(lse[i]);
   return ended();
 }
 
@@ -46,7 +47,8 @@ Status logps_backward_of(const Head& head, const Labels& labels, const LogpsBack
   if (!checked.ok() || !lse.ok()) return {Code::memory};
   if (const Status status = check_labels(labels, head.rows, words_of(head), checked.get()); !status.ok()) return status;
 
-  for (int64_t i = 0; i < head.rows && !cancelled_at(i); i++) lse[i] = backward.lse[i];
+  for (Blocks block(0, head.rows); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) lse[i] = backward.lse[i];
   return backward_of(head, checked.get(), lse.get(), backward.grad_logps, backward.out);
 }
 
