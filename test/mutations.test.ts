@@ -25,7 +25,7 @@ describe('every mutation', () => {
     expect(broken(source, mutation)).not.toBe(source);
   });
 
-  it('that the table tells of is in the list, and was found by a test', () => {
+  it('is in the table, which tells the test that found it', () => {
     const lines = read('test', 'mutations.md').split('\n').slice(6).filter(Boolean);
     const starts = MUTATIONS.map(([file, what]) => `| \`${file}\` | ${what} | test/`);
     for (const line of lines)
@@ -33,6 +33,7 @@ describe('every mutation', () => {
         starts.filter((start) => line.startsWith(start)),
         line,
       ).toHaveLength(1);
+    expect(lines).toHaveLength(MUTATIONS.length);
   });
 });
 

@@ -77,9 +77,22 @@ export const MUTATIONS = [
   [
     'token_logps.cu',
     'refused calls write',
-    'if (refused(outcome) || i >= rows) return;\n  const int32_t label = labels[i];\n  RowEnd',
-    'if (i >= rows) return;\n  const int32_t label = labels[i];\n  RowEnd',
+    'if (refused(outcome) || i >= rows) return;\n  const int32_t label = labels[i];\n  const bool read',
+    'if (i >= rows) return;\n  const int32_t label = labels[i];\n  const bool read',
   ],
+  [
+    'token_logps.cu',
+    "another shard's label is read",
+    'const float label_logit = is_here(label) ? to_float(logits[i * stride + label]) : 0.0f;',
+    'const float label_logit = to_float(logits[i * stride + label]);',
+  ],
+  [
+    'partials.cu',
+    'shards are read as they lie, the first as if it were the last',
+    'own + order[s] * size',
+    'own + order[shards - 1] * size',
+  ],
+  ['partials.cu', 'a row too many', '|| i >= rows) return;', '|| i > rows) return;'],
   [
     'preference.cu',
     'no barrier before the pairs of a tile are read',
