@@ -25,7 +25,7 @@ void check_passes(Checks& checks) {
   uint8_t keeps = 42;
   float weight = 42;
   const auto leaves = [&](Status status, const char* pass) { checks.same(status.code == Code::cancelled, pass); };
-  leaves(check_labels({&bad, false, nullptr, -100}, 1, 1, &checked), "check_labels");
+  leaves(check_labels({&bad, false, nullptr, -100}, 1, {0, 1, 1}, &checked), "check_labels");
   leaves(check_offsets(&bad, 0, 1, Code::turn_offsets, &checked), "check_offsets");
   leaves(check_pairs({&bad, &bad, nullptr, 1}, 1, &checked, &other, &weight), "check_pairs");
   leaves(copy_mask(nullptr, 1, &keeps), "copy_mask");
@@ -58,10 +58,11 @@ void check_compute(Checks& checks, std::atomic<bool>& flag) {
 }  // namespace
 
 void check_cancelled(Checks& checks, bool small) {
+  std::vector<Inputs> all = hard_inputs(checks.random(), small);
   std::atomic<bool> flag{true};
   const Cancellable cancellable(&flag);
   check_passes(checks);
-  for (Inputs& in : hard_inputs(checks.random(), small)) {
+  for (Inputs& in : all) {
     for (const bool faulty : {false, true}) {
       if (faulty) spoil(in);
       for (const Operation& operation : operations()) {

@@ -194,6 +194,8 @@ Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool 
   std::vector<float> ignored(size(n));
   token_logps(logits_head(*this, logits), narrow(*this), {ignored.data(), lse.data(), nullptr});
   linear_logps(linear_head(*this), narrow(*this), {ignored.data(), linear_lse.data(), nullptr});
+  partials.resize(size(kPartialsHead + n * kPartial));
+  sweet::partials(linear_head(*this), narrow(*this), true, partials.data());
 }
 
 std::string Inputs::name() const {
@@ -210,7 +212,8 @@ Outputs::Outputs(const Inputs& in)
       grad_hidden(size(in.rows * in.width), kNotWritten),
       grad_weight(size(in.vocab * in.width), kNotWritten),
       grad_bias(size(in.vocab), kNotWritten),
-      grad_logits(in.logits.bytes.size(), 42) {
+      grad_logits(in.logits.bytes.size(), 42),
+      partials(in.partials.size(), kNotWritten) {
   for (auto& each : pairs) each.assign(in.chosen.size(), kNotWritten);
   for (auto& each : turn_pairs) each.assign(in.chosen_turns.size(), kNotWritten);
 }
@@ -226,7 +229,8 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
 }  // namespace
 
 bool Outputs::operator==(const Outputs& other) const {
-  bool same = memcmp(scalars, other.scalars, sizeof(scalars)) == 0 && same_bits(grad_logits, other.grad_logits);
+  bool same = memcmp(scalars, other.scalars, sizeof(scalars)) == 0 && same_bits(grad_logits, other.grad_logits) &&
+              same_bits(partials, other.partials);
   for (int i = 0; i < 4; i++) {
     same = same && same_bits(pairs[i], other.pairs[i]) && same_bits(turn_pairs[i], other.turn_pairs[i]);
   }
@@ -253,6 +257,18 @@ const std::vector<Operation>& operations() {
        [](const Inputs& in, Outputs& out) {
          const LogpsBackward backward{in.linear_lse.data(), in.grad_logps.data(), gradients_of(out)};
          return linear_logps_backward(linear_head(in), wide(in), backward);
+       }},
+      {"partials of logits",
+       [](const Inputs& in, Outputs& out) {
+         Head head = logits_head(in, in.logits);
+         head.first_word = 3, head.all_words = in.vocab + 5;
+         return partials(head, wide(in), true, out.partials.data());
+       }},
+      {"partials of hidden states",
+       [](const Inputs& in, Outputs& out) { return partials(linear_head(in), narrow(in), true, out.partials.data()); }},
+      {"mergePartials",
+       [](const Inputs& in, Outputs& out) {
+         return merge_partials(in.partials.data(), 1, in.rows, wide(in), logps_of(out));
        }},
       {"turnAdvantages",
        [](const Inputs& in, Outputs& out) {

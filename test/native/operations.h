@@ -8,6 +8,7 @@
 #include "../../bench/cuda/device_array.h"
 #include "../../native/critic_update.h"
 #include "../../native/linear_logps.h"
+#include "../../native/partials.h"
 #include "../../native/policy_update.h"
 #include "../../native/token_logps.h"
 #include "../../native/trajectory_preference.h"
@@ -25,6 +26,7 @@ struct Inputs {
   std::vector<int32_t> turn_offsets, trajectory_offsets;
   std::vector<int32_t> chosen, rejected, chosen_turns, rejected_turns;
   std::vector<float> weights, turn_weights, logps, ref_logps, lse, linear_lse, grad_logps, grad_advantages;
+  std::vector<double> partials;  // of the whole linear head
   double nll_coef;
 
   /** With few_pairs no unit is in two pairs and there is no NLL, as the one-pass update asks for. */
@@ -40,6 +42,7 @@ struct Outputs {
   std::vector<float> logps, lse, entropy, grad_logps, turn_advantages, of_turns, pairs[4], turn_pairs[4];
   std::vector<float> grad_hidden, grad_weight, grad_bias;
   std::vector<unsigned char> grad_logits;
+  std::vector<double> partials;
   double scalars[4] = {kNotWritten, kNotWritten, kNotWritten, kNotWritten};
 
   explicit Outputs(const Inputs& inputs);

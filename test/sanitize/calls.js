@@ -34,6 +34,8 @@ export function optionsOf({ N, V, H, TURNS }) {
     tokenLogpsBackward: { ...rows, ...upstream, lse: operations.tokenLogps(rows).lse },
     linearLogps: { ...head, entropy: true },
     linearLogpsBackward: { ...head, ...upstream, lse: operations.linearLogps(head).lse },
+    partials: { ...rows, entropy: true, vocabOffset: 5, totalVocab: V + 9 },
+    mergePartials: { ...operations.partials({ ...head, entropy: true }), labels, mask, entropy: true },
     turnAdvantages: { ...turns, logps, refLogps },
     turnAdvantagesBackward: { ...turns, gradAdvantages: floats(TURNS, 9) },
     trajectoryPreferenceLoss: { ...trajectories, logps, refLogps },

@@ -31,7 +31,7 @@ function shared(array) {
 
 /** All arrays that steer a call, once each. */
 function share(options) {
-  const NAMES = ['labels', 'mask', 'turnOffsets', 'trajectoryOffsets', 'chosen', 'rejected', 'pairWeights'];
+  const NAMES = ['labels', 'mask', 'turnOffsets', 'trajectoryOffsets', 'chosen', 'rejected', 'pairWeights', 'partials'];
   const copies = new Map();
   const arrays = [];
   const all = Object.entries(options).map(([name, given]) => {
@@ -67,7 +67,7 @@ function main() {
           results++;
         } catch (error) {
           // A length, where another array's length is checked against the last offset.
-          if (!/^ERR_(LABEL|OFFSETS|PAIR|PAIR_WEIGHT|EMPTY_TURN|ARG_LENGTH)$/.test(error.code)) throw error;
+          if (!/^ERR_(LABEL|OFFSETS|PAIR|PAIR_WEIGHT|EMPTY_TURN|PARTIALS|ARG_LENGTH)$/.test(error.code)) throw error;
           codes[error.code] = (codes[error.code] ?? 0) + 1;
         }
       }
