@@ -32,16 +32,14 @@ import { FORWARD_OUT, type Logps, type LogpsOut, logpsOf, ownLogps } from './tok
 const START = 8;
 const OF_ROW = 4;
 
+interface Inputs extends TemperatureOption, ShardOptions, LabelOptions, DebugOption {
+  /** Whether `mergePartials` will be asked for the entropy; false by default. */
+  entropy?: boolean | undefined;
+  out?: { partials?: Float64Array | undefined } | undefined;
+}
+
 /** What `partials` takes: logits or a linear head, of a shard of the vocabulary. */
-export type PartialsOptions = (LogitsHead | LinearHead) &
-  TemperatureOption &
-  ShardOptions &
-  LabelOptions &
-  DebugOption & {
-    /** Whether `mergePartials` will be asked for the entropy; false by default. */
-    entropy?: boolean | undefined;
-    out?: { partials?: Float64Array | undefined } | undefined;
-  };
+export type PartialsOptions = Inputs & (LogitsHead | LinearHead);
 
 /** What a shard's words come down to. */
 export interface Partials {
@@ -124,6 +122,7 @@ function ofShard(given: PartialsOptions, when: When): Call<Partials> {
  * const second = partials({ logits: new Float32Array([3, 4]), labels, vocabOffset: 2, totalVocab: 4 }).partials;
  * const { logps } = mergePartials({ partials: new Float64Array([...first, ...second]), labels }); // [-0.4402]
  */
+export function partials(options: Inputs & LogitsHead): Partials;
 export function partials(options: PartialsOptions): Partials;
 export function partials(options: OnDevice<PartialsOptions>): OnDevice<Partials>;
 export function partials(given: PartialsOptions | OnDevice<PartialsOptions>): Partials | OnDevice<Partials> {
@@ -144,6 +143,7 @@ export function partials(given: PartialsOptions | OnDevice<PartialsOptions>): Pa
  * @example
  * const { partials: own } = await partialsAsync({ hidden, weight: rowsOfTheShard, labels, vocabOffset, totalVocab });
  */
+export function partialsAsync(options: Inputs & LogitsHead & Abortable): Promise<Partials>;
 export function partialsAsync(options: PartialsOptions & Abortable): Promise<Partials>;
 export function partialsAsync(options: OnDevice<PartialsOptions> & Abortable): Promise<OnDevice<Partials>>;
 export function partialsAsync(

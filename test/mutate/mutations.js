@@ -338,9 +338,9 @@ export const MUTATIONS = [
   ['native/cpu/rows.cpp', "a partial has no label's logit", 'is_here(label) ? label_logit : 0.0', '0.0', 'partials'],
   [
     'native/cpu/partials.cpp',
-    'labels are looked for in the first shard',
+    'the number of words is a label of the merge',
     '{0, all, all}',
-    '{0, static_cast<int64_t>(heads[0].words), all}',
+    '{0, all, all + 1}',
     'partials',
   ],
   [
