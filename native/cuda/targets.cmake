@@ -34,6 +34,7 @@ set(cuda_check
   bench/cuda/check_rows.cpp
   bench/cuda/check_linear.cpp
   bench/cuda/check_preference.cpp
+  bench/cuda/check_products.cpp
   bench/cuda/timing.cpp)
 
 file(READ packages/cuda/package.json cuda_package)
