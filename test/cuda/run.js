@@ -61,7 +61,16 @@ async function testKernels() {
     console.log(`  ${build.padEnd(6)} ${result.text.trim().split('\n').at(-1)}`);
   };
   await each(BUILDS.flatMap((build) => SEEDS.map((seed) => task(build, seed))));
-  expectOk('times', await run(program('check', 'plain'), ['--time', '--quick']));
+  const times = await run(program('check', 'plain'), ['--time', '--quick'], {
+    SWEET_RL_CUBLASLT: products('plain'),
+  });
+  if (!expectOk('times', times)) return;
+  const { tokenLogps, linearLogps } = JSON.parse(times.text);
+  const incomplete = (times, names) =>
+    times.length === 0 || times.some((each) => names.some((name) => !(each[name] >= 0)));
+  if (incomplete(tokenLogps, ['copyMs', 'forwardMs', 'backwardMs'])) fail('times of rows');
+  const linear = ['forward', 'forwardBackward', 'criticUpdate'].flatMap((name) => [`${name}Ms`, `${name}PeakBytes`]);
+  if (incomplete(linearLogps, ['gemmMs', ...linear])) fail('times of linear heads');
 }
 
 /** The JavaScript tests; with seeds, those that the filter names, under each of them. */
