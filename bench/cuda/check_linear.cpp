@@ -9,6 +9,7 @@
 #include "../../native/products.h"
 #include "checks.h"
 #include "device_array.h"
+#include "linear_oracle.h"
 #include "shards.h"
 
 using namespace sweet;
@@ -26,9 +27,6 @@ struct Shape {
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
-/** Relative error of a number that is stored once in the type. */
-double rounding(DType dtype) { return dtype == DType::float32 ? 0 : dtype == DType::bfloat16 ? 0x1p-8 : 0x1p-11; }
-
 class LinearCheck {
  public:
   LinearCheck(Checks& checks, const Shape& shape)
@@ -37,6 +35,8 @@ class LinearCheck {
         hidden_(shape.dtype, random(shape.shift + shape.rows * shape.width, 1)),
         weight_(shape.dtype, random(shape.shift + shape.vocab * shape.width, 2 / std::sqrt(shape.width))),
         bias_(shape.dtype, random(shape.vocab, 1)),
+        oracle_(shape.width, shape.temperature, unshifted(hidden_), unshifted(weight_),
+                shape.bias ? bias_.values : std::vector<double>()),
         name_("linear " + std::to_string(shape.rows) + " x " + std::to_string(shape.width) + " x " +
               std::to_string(shape.vocab) + " " + name_of(shape.dtype) + (shape.bias ? " with bias" : "") + " in " +
               std::to_string(shape.chunk_bytes) + " bytes") {
@@ -46,7 +46,9 @@ class LinearCheck {
       mask_.push_back(!masked);
       grad_logps_.push_back(static_cast<float>(checks.normal(0.01)));
     }
-    compute_expected();
+    std::vector<int64_t> counted = labels_;
+    for (size_t i = 0; i < counted.size(); i++) counted[i] = mask_[i] ? labels_[i] : -1;
+    expected_ = oracle_.gradients(counted, {grad_logps_.begin(), grad_logps_.end()}, 0, shape.dtype);
   }
 
   void run() {
@@ -113,50 +115,8 @@ class LinearCheck {
     return numbers;
   }
 
-  double hidden(int64_t i, int64_t h) const { return hidden_.values[size(shape_.shift + i * shape_.width + h)]; }
-  double weight(int64_t v, int64_t h) const { return weight_.values[size(shape_.shift + v * shape_.width + h)]; }
-  bool kept(int64_t i) const { return mask_[size(i)] && labels_[size(i)] >= 0; }
-
-  void compute_expected() {
-    const int64_t H = shape_.width, V = shape_.vocab;
-    grad_hidden_.assign(size(shape_.rows * H), 0);
-    grad_weight_.assign(size(V * H), 0);
-    grad_bias_.assign(size(V), 0);
-    // By how much each may be off: the rounding of every gradient of a logit, at the size of what it is multiplied by.
-    off_hidden_ = grad_hidden_;
-    off_weight_ = grad_weight_;
-    off_bias_ = grad_bias_;
-    std::vector<double> z(size(V));
-    for (int64_t i = 0; i < shape_.rows; i++) {
-      double largest = -INFINITY, sum = 0, entropy = 0;
-      for (int64_t v = 0; v < V; v++) {
-        double x = shape_.bias ? bias_.values[size(v)] : 0;
-        for (int64_t h = 0; h < H; h++) x += hidden(i, h) * weight(v, h);
-        z[size(v)] = x / shape_.temperature;
-        largest = std::max(largest, z[size(v)]);
-      }
-      for (const double x : z) sum += std::exp(x - largest);
-      const double lse = largest + std::log(sum);
-      for (const double x : z) entropy += std::exp(x - lse) * (lse - x);
-      lse_.push_back(lse);
-      entropy_.push_back(entropy);
-      logps_.push_back(kept(i) ? z[size(labels_[size(i)])] - lse : 0);
-      if (!kept(i)) continue;
-      const double g = grad_logps_[size(i)] / shape_.temperature;
-      for (int64_t v = 0; v < V; v++) {
-        const double p = std::exp(z[size(v)] - lse), d = g * ((v == labels_[size(i)]) - p);
-        const double off = std::fabs(d) * (rounding(shape_.dtype) + 1e-5) + std::fabs(g) * p * 1e-5 +
-                           (shape_.dtype == DType::float16 ? 0x1p-38 : 0);
-        grad_bias_[size(v)] += d;
-        off_bias_[size(v)] += off;
-        for (int64_t h = 0; h < H; h++) {
-          grad_hidden_[size(i * H + h)] += d * weight(v, h);
-          grad_weight_[size(v * H + h)] += d * hidden(i, h);
-          off_hidden_[size(i * H + h)] += off * std::fabs(weight(v, h));
-          off_weight_[size(v * H + h)] += off * std::fabs(hidden(i, h));
-        }
-      }
-    }
+  std::vector<double> unshifted(const Stored& stored) const {
+    return std::vector<double>(stored.values.begin() + shape_.shift, stored.values.end());
   }
 
   void check_forward(const std::vector<float>& logps, const std::vector<float>& lse,
@@ -167,34 +127,35 @@ class LinearCheck {
         checks_.same(logps[i] == 0 && lse[i] == 0 && entropy[i] == 0, where + " is masked");
         continue;
       }
-      checks_.close(logps[i], logps_[i], 5e-6 + 2e-6 * std::fabs(logps_[i]), where + " logp");
-      checks_.close(lse[i], lse_[i], 5e-6 + 2e-6 * std::fabs(lse_[i]), where + " lse");
-      checks_.close(entropy[i], entropy_[i], 2e-5 + 1e-5 * std::fabs(entropy_[i]), where + " entropy");
+      const double logp = labels_[i] < 0 ? 0 : oracle_.logp(i, labels_[i]);
+      checks_.close(logps[i], logp, 5e-6 + 2e-6 * std::fabs(logp), where + " logp");
+      checks_.close(lse[i], oracle_.lse[i], 5e-6 + 2e-6 * std::fabs(oracle_.lse[i]), where + " lse");
+      checks_.close(entropy[i], oracle_.entropy[i], 2e-5 + 1e-5 * std::fabs(oracle_.entropy[i]), where + " entropy");
     }
   }
 
   void check_gradients(const std::vector<float>& hidden, const std::vector<float>& weight,
                        const std::vector<float>& bias, double times) {
-    const auto each = [&](const std::vector<float>& ours, const std::vector<double>& expected,
-                          const std::vector<double>& off, const char* what) {
+    const auto each = [&](const std::vector<float>& ours, const std::vector<BoundedSum>& expected, const char* what) {
       for (size_t i = 0; i < expected.size(); i++) {
-        checks_.close(ours[i], times * expected[i], times * off[i] + 1e-10, name_ + " " + what + std::to_string(i));
+        checks_.close(ours[i], times * expected[i].value, times * expected[i].off + 1e-10,
+                      name_ + " " + what + std::to_string(i));
       }
     };
-    each(hidden, grad_hidden_, off_hidden_, "gradient of hidden ");
-    each(weight, grad_weight_, off_weight_, "gradient of weight ");
-    if (shape_.bias) each(bias, grad_bias_, off_bias_, "gradient of bias ");
+    each(hidden, expected_.hidden, "gradient of hidden ");
+    each(weight, expected_.weight, "gradient of weight ");
+    if (shape_.bias) each(bias, expected_.bias, "gradient of bias ");
   }
 
   Checks& checks_;
   const Shape shape_;
   const Stored hidden_, weight_, bias_;
+  const LinearOracle oracle_;
   const std::string name_;
   std::vector<int64_t> labels_;
   std::vector<uint8_t> mask_;
   std::vector<float> grad_logps_;
-  std::vector<double> logps_, lse_, entropy_, grad_hidden_, grad_weight_, grad_bias_;
-  std::vector<double> off_hidden_, off_weight_, off_bias_;
+  LinearOracle::Gradients expected_;
 };
 
 /** A label that is no word, found before anything is written. */

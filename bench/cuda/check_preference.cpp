@@ -9,6 +9,7 @@
 #include "../../native/turn_preference.h"
 #include "checks.h"
 #include "device_array.h"
+#include "linear_oracle.h"
 #include "oracle.h"
 
 using namespace sweet;
@@ -294,6 +295,179 @@ void check_update(Checks& checks, DType dtype, bool of_turns, bool ref_logits) {
   }
 }
 
+/** Where the log-probs of a reference come from. */
+enum class RefFrom { logps, logits, hidden };
+
+/** An update from hidden states: every result against float64, in chunks of a few rows where `chunk_bytes` is small. */
+class LinearUpdateCheck {
+ public:
+  LinearUpdateCheck(Checks& checks, DType dtype, bool of_turns, RefFrom ref_from, bool bias, int64_t chunk_bytes)
+      : checks_(checks),
+        dtype_(dtype),
+        of_turns_(of_turns),
+        ref_from_(ref_from),
+        bias_(bias),
+        chunk_bytes_(chunk_bytes),
+        batch_(random_batch(checks, 5, 3, 7, 9, of_turns)),
+        n_(batch_.keeps.size()),
+        device_(batch_),
+        hidden_(dtype, random(n_ * size(kWidth), 1)),
+        weight_(dtype, random(size(kVocab * kWidth), 2 / std::sqrt(kWidth))),
+        bias_values_(dtype, random(size(kVocab), 1)),
+        ref_hidden_(DType::bfloat16, random(n_ * size(kRefWidth), 1)),
+        ref_weight_(DType::bfloat16, random(size(kVocab * kRefWidth), 0.5)),
+        ref_logits_(DType::float16, random(n_ * size(kVocab), 2)),
+        name_(std::string(of_turns ? "policy update" : "critic update") + " from hidden states " + name_of(dtype) +
+              (bias ? " with bias" : "") + " in " + std::to_string(chunk_bytes) + " bytes") {
+    options_.of_turns = of_turns;
+    options_.normalization = of_turns ? "sum" : "turn-mean";
+    options_.nll_coef = 0.1;
+    // Dropped by the mask, with a label that is no word, or by the label; the first token of a turn is not.
+    std::vector<bool> first(n_);
+    for (const int32_t offset : batch_.turn_offsets) {
+      if (size(offset) < n_) first[size(offset)] = true;
+    }
+    for (size_t i = 0; i < n_; i++) {
+      const bool ignored = batch_.keeps[i] && !first[i] && i % 3 == 1;
+      labels_.push_back(ignored ? -100 : batch_.keeps[i] ? checks.integer(0, kVocab) : kVocab + 7);
+      if (ignored) batch_.keeps[i] = 0;
+    }
+  }
+
+  void run() {
+    const LinearOracle oracle(kWidth, kTemperature, hidden_.values, weight_.values,
+                              bias_ ? bias_values_.values : std::vector<double>());
+    std::vector<double> logps(n_);
+    for (size_t i = 0; i < n_; i++) logps[i] = batch_.keeps[i] ? oracle.logp(i, labels_[i]) : 0;
+    const std::vector<double> ref_logps = expected_ref_logps();
+    const Loss expected = preference_oracle(batch_, options_, logps, ref_logps);
+    std::vector<int64_t> counted = labels_;
+    double largest = 0;
+    for (size_t i = 0; i < n_; i++) {
+      if (!batch_.keeps[i]) counted[i] = -1;
+      largest = std::max(largest, std::fabs(expected.grad_logps[i]));
+    }
+    const auto gradients = oracle.gradients(counted, expected.grad_logps, 1e-5 * largest, dtype_);
+
+    // A dropped row is never read: what stands there is NaN on the device.
+    const Stored spoilt(dtype_, spoil(hidden_, kWidth)), ref_spoilt(DType::bfloat16, spoil(ref_hidden_, kRefWidth));
+    const DeviceArray<unsigned char> hidden(spoilt.bytes), weight(weight_.bytes), bias(bias_values_.bytes);
+    const DeviceArray<unsigned char> ref_hidden(ref_spoilt.bytes), ref_weight(ref_weight_.bytes);
+    const DeviceArray<unsigned char> ref_logits(ref_logits_.bytes);
+    const DeviceArray<int64_t> labels(labels_);
+    const DeviceArray<float> given_ref_logps(floats(ref_logps)), own_logps(n_);
+    DeviceResults ours(device_.given);
+    Update update{};
+    update.head.dtype = dtype_;
+    update.head.rows = static_cast<int64_t>(n_);
+    update.head.vocab = kVocab;
+    update.head.temperature = kTemperature;
+    update.head.chunk_bytes = chunk_bytes_;
+    update.reference = update.head;
+    update.head.hidden = hidden.get();
+    update.head.weight = weight.get();
+    update.head.bias = bias_ ? bias.get() : nullptr;
+    update.head.width = kWidth;
+    update.labels = {labels.get(), true, device_.mask.get(), -100};
+    if (ref_from_ == RefFrom::logps) {
+      update.ref_logps = given_ref_logps.get();
+    } else if (ref_from_ == RefFrom::logits) {
+      update.reference.dtype = DType::float16;
+      update.reference.logits = ref_logits.get();
+      update.reference.stride = kVocab;
+    } else {
+      update.reference.dtype = DType::bfloat16;
+      update.reference.hidden = ref_hidden.get();
+      update.reference.weight = ref_weight.get();
+      update.reference.width = kRefWidth;
+    }
+    update.batch = device_.given;
+    update.options = options_of(options_);
+    const DeviceArray<float> grad_hidden(std::vector<float>(n_ * size(kWidth), NAN));
+    const DeviceArray<float> grad_weight(std::vector<float>(size(kVocab * kWidth), NAN));
+    const DeviceArray<float> grad_bias(std::vector<float>(size(kVocab), NAN));
+    UpdateOut out{};
+    out.logps = own_logps.get();
+    out.preference = ours.out;
+    out.gradients.hidden = grad_hidden.get();
+    out.gradients.weight = grad_weight.get();
+    out.gradients.bias = bias_ ? grad_bias.get() : nullptr;
+    const auto compare_all = [&](double times) {
+      checks_.ok((of_turns_ ? policy_update : critic_update)(update, out), name_);
+      compare(checks_, ours, expected, 1e-5, name_);
+      const std::vector<float> got = own_logps.values();
+      for (size_t i = 0; i < n_; i++) {
+        checks_.close(got[i], logps[i], 5e-6 + 2e-6 * std::fabs(logps[i]), name_ + " logp " + std::to_string(i));
+      }
+      compare_sums(grad_hidden.values(), gradients.hidden, times, "gradient of hidden ");
+      compare_sums(grad_weight.values(), gradients.weight, times, "gradient of weight ");
+      if (bias_) compare_sums(grad_bias.values(), gradients.bias, times, "gradient of bias ");
+    };
+    compare_all(1);
+    const std::vector<float> first = grad_weight.values();
+    // Twice into the same memory; and the same bits again.
+    out.gradients.accumulate = true;
+    compare_all(2);
+    out.gradients.accumulate = false;
+    compare_all(1);
+    checks_.same(grad_weight.values() == first, name_ + ": other bits on another run");
+  }
+
+ private:
+  static constexpr int64_t kVocab = 131, kWidth = 19, kRefWidth = 8;
+  static constexpr double kTemperature = 0.8;
+
+  std::vector<double> random(size_t count, double scale) {
+    std::vector<double> numbers(count);
+    for (double& x : numbers) x = checks_.normal(scale);
+    return numbers;
+  }
+
+  std::vector<double> spoil(const Stored& stored, int64_t width) const {
+    std::vector<double> spoilt = stored.values;
+    for (size_t at = 0; at < spoilt.size(); at++) {
+      if (!batch_.keeps[at / size(width)]) spoilt[at] = NAN;
+    }
+    return spoilt;
+  }
+
+  std::vector<double> expected_ref_logps() {
+    if (ref_from_ == RefFrom::logps) return random_logps(checks_, n_);
+    // Logits are hidden states of V numbers, each of which is a word's.
+    const bool of_logits = ref_from_ == RefFrom::logits;
+    std::vector<double> unit(of_logits ? size(kVocab * kVocab) : 0);
+    for (size_t v = 0; of_logits && v < size(kVocab); v++) unit[v * size(kVocab) + v] = 1;
+    const LinearOracle oracle(of_logits ? kVocab : kRefWidth, kTemperature,
+                              of_logits ? ref_logits_.values : ref_hidden_.values,
+                              of_logits ? unit : ref_weight_.values, {});
+    std::vector<double> logps(n_);
+    for (size_t i = 0; i < n_; i++) logps[i] = batch_.keeps[i] ? oracle.logp(i, labels_[i]) : 0;
+    return logps;
+  }
+
+  void compare_sums(const std::vector<float>& ours, const std::vector<BoundedSum>& expected, double times,
+                    const char* what) {
+    for (size_t i = 0; i < expected.size(); i++) {
+      checks_.close(ours[i], times * expected[i].value, times * expected[i].off + 1e-9,
+                    name_ + " " + what + std::to_string(i));
+    }
+  }
+
+  Checks& checks_;
+  const DType dtype_;
+  const bool of_turns_;
+  const RefFrom ref_from_;
+  const bool bias_;
+  const int64_t chunk_bytes_;
+  Batch batch_;
+  const size_t n_;
+  const DeviceBatch device_;  // its mask is the batch's before labels drop anything
+  const Stored hidden_, weight_, bias_values_, ref_hidden_, ref_weight_, ref_logits_;
+  const std::string name_;
+  LossOptions options_;
+  std::vector<int64_t> labels_;
+};
+
 }  // namespace
 
 void check_turns(Checks& checks) {
@@ -341,5 +515,10 @@ void check_updates(Checks& checks) {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
     check_update(checks, dtype, false, false);
     check_update(checks, dtype, true, true);
+    // One chunk, whose logits are kept for the way back; chunks of a few rows; one row each.
+    LinearUpdateCheck(checks, dtype, false, RefFrom::logps, true, 0).run();
+    LinearUpdateCheck(checks, dtype, false, RefFrom::logits, false, 5000).run();
+    LinearUpdateCheck(checks, dtype, true, RefFrom::hidden, true, 5000).run();
+    LinearUpdateCheck(checks, dtype, true, RefFrom::logps, false, 1).run();
   }
 }

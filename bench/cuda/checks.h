@@ -56,6 +56,7 @@ class Checks {
 
 void check_rows(Checks& checks, bool small);
 void check_linear(Checks& checks, bool small);
+void check_products(Checks& checks, bool small);
 void check_turns(Checks& checks);
 void check_preference(Checks& checks);
 void check_updates(Checks& checks);

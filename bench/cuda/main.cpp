@@ -28,6 +28,7 @@ int run_checks(uint64_t seed, bool small) {
   check_preference(checks);
   check_updates(checks);
   check_rows(checks, small);
+  check_products(checks, small);
   check_linear(checks, small);
   sweet::device::end_thread();
 #ifdef SWEET_EMULATOR

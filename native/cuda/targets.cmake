@@ -36,7 +36,9 @@ set(cuda_check
   bench/cuda/check_rows.cpp
   bench/cuda/check_linear.cpp
   bench/cuda/check_preference.cpp
-  bench/cuda/timing.cpp)
+  bench/cuda/check_products.cpp
+  bench/cuda/timing.cpp
+  bench/cuda/timing_linear.cpp)
 
 file(READ packages/cuda/package.json cuda_package)
 string(JSON cuda_version GET "${cuda_package}" version)

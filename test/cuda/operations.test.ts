@@ -1,4 +1,7 @@
 /** What the operations do with device buffers beyond what they do with arrays: places, results, repeated runs. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import {
   backends,
   criticUpdate,
@@ -180,14 +183,53 @@ describe('linear heads', () => {
       }
       console.log(JSON.stringify(result));`;
     const run = (env: Record<string, string>) => resultOf<Record<string, unknown>>(program, { env });
-    const without = run({ SWEET_RL_CUBLASLT: '', CUDA_HOME: '/nowhere', VIRTUAL_ENV: '' });
+    const nowhere = { CUDA_HOME: '/nowhere/a', CUDA_PATH: '/nowhere/b', CONDA_PREFIX: '/nowhere/c', VIRTUAL_ENV: '' };
+    const without = run({ SWEET_RL_CUBLASLT: '', ...nowhere });
     if (!String(without.products).startsWith('cuBLASLt')) {
       expect(without.products).toMatch(/pip install nvidia-cublas/);
-      expect(without.products).toContain('/nowhere/lib64/libcublasLt.so.13');
+      const places = ['', '/nowhere/a/lib64/', '/nowhere/b/lib64/', '/nowhere/c/lib/', '/usr/local/cuda/lib64/'];
+      const files = places.flatMap((place) => [13, 12].map((version) => `${place}libcublasLt.so.${version}`));
+      const tried = String(without.products).split('\n').slice(1);
+      expect(tried.map((line) => line.trim().split(':')[0])).toEqual(files);
     }
     expect(without.logp).toBeCloseTo(-Math.log(3), 6);
-    const wrong = run({ SWEET_RL_CUBLASLT: '/nowhere/libcublasLt.so' });
-    expect(wrong).toMatchObject({ code: 'ERR_BACKEND', message: expect.stringContaining('/nowhere/libcublasLt.so') });
+    const reason = /SWEET_RL_CUBLASLT names no cuBLASLt that can be used:\n {2}/;
+    for (const [file, fault] of [
+      ['/nowhere/libcublasLt.so', '/nowhere/libcublasLt.so: cannot open shared object file'],
+      [process.env.SWEET_RL_CUDA!, `${process.env.SWEET_RL_CUDA} has no cublasLtGetVersion`],
+    ] as const) {
+      const wrong = run({ SWEET_RL_CUBLASLT: file });
+      expect(wrong).toMatchObject({ code: 'ERR_BACKEND', message: expect.stringMatching(reason) });
+      expect(wrong.message).toContain(fault);
+      expect(wrong.products).toMatch(reason);
+    }
+  });
+
+  // As pip leaves it in a virtual environment, the newer version first.
+  it.runIf(process.env.SWEET_RL_CUBLASLT?.startsWith('/'))('find cuBLASLt among the packages of VIRTUAL_ENV', () => {
+    const environment = mkdtempSync(join(tmpdir(), 'sweet-rl-'));
+    try {
+      const packages = join(environment, 'lib', 'python3.12', 'site-packages', 'nvidia');
+      const files = [
+        join(packages, 'cu13', 'lib', 'libcublasLt.so.13'),
+        join(packages, 'cublas', 'lib', 'libcublasLt.so.12'),
+      ];
+      const program = `
+        import { backends } from 'sweet-rl';
+        console.log(JSON.stringify(backends().find(({ name }) => name === 'cuda').products));`;
+      const nowhere = { CUDA_HOME: '', CUDA_PATH: '', CONDA_PREFIX: '', LD_LIBRARY_PATH: '' };
+      for (const file of files.toReversed()) {
+        mkdirSync(dirname(file), { recursive: true });
+        symlinkSync(process.env.SWEET_RL_CUBLASLT!, file);
+        const env = { SWEET_RL_CUBLASLT: '', VIRTUAL_ENV: environment, ...nowhere };
+        const products = resultOf<string>(program, { env });
+        // On a machine with a cuBLASLt of its own that one comes first.
+        if (!products.includes(environment)) expect(products).toMatch(/\((libcublasLt|\/usr\/local\/)/);
+        else expect(products).toMatch(new RegExp(`^cuBLASLt \\d+\\.\\d+\\.\\d+ \\(${file}\\)$`));
+      }
+    } finally {
+      rmSync(environment, { recursive: true });
+    }
   });
 });
 

@@ -3,7 +3,8 @@
 // Three builds of the same sources: plain; with AddressSanitizer and UBSan; with the check of accesses. In each, for every
 // seed: the emulator's own cases (faults must be found by at least one build under at least one seed, races by the check
 // of accesses under every seed) and the oracle's grid. Then the JavaScript tests on device buffers: all of them in the
-// plain build, the shared vectors in every build under every seed.
+// plain build, those of linear heads once more with products by kernels of ours, the shared vectors in every build under
+// every seed.
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { build, each, end, expectOk, fail, libraryOf, ROOT, run, say } from '../helpers/programs.js';
@@ -12,6 +13,9 @@ const OUT = join(ROOT, 'build', 'emulator');
 const BUILDS = ['plain', 'asan', 'races'];
 const count = Number(process.argv.find((argument) => argument.startsWith('--seeds='))?.slice(8) ?? 5);
 const SEEDS = Array.from({ length: count }, (_, i) => i + 1);
+
+/** The test files that compute linear heads. */
+const LINEAR = ['linear-logps', 'linear-error', 'critic-update', 'policy-update', 'cuda/operations'];
 
 const program = (name, build) => join(OUT, 'bin', `${name}_${build}`);
 /** What stands in for cuBLASLt. */
@@ -57,16 +61,26 @@ async function testKernels() {
     console.log(`  ${build.padEnd(6)} ${result.text.trim().split('\n').at(-1)}`);
   };
   await each(BUILDS.flatMap((build) => SEEDS.map((seed) => task(build, seed))));
-  expectOk('times', await run(program('check', 'plain'), ['--time', '--quick']));
+  const times = await run(program('check', 'plain'), ['--time', '--quick'], {
+    SWEET_RL_CUBLASLT: products('plain'),
+  });
+  if (!expectOk('times', times)) return;
+  const { tokenLogps, linearLogps } = JSON.parse(times.text);
+  const incomplete = (times, names) =>
+    times.length === 0 || times.some((each) => names.some((name) => !(each[name] >= 0)));
+  if (incomplete(tokenLogps, ['copyMs', 'forwardMs', 'backwardMs'])) fail('times of rows');
+  const linear = ['forward', 'forwardBackward', 'criticUpdate'].flatMap((name) => [`${name}Ms`, `${name}PeakBytes`]);
+  if (incomplete(linearLogps, ['gemmMs', ...linear])) fail('times of linear heads');
 }
 
 /** The JavaScript tests; with seeds, those that the filter names, under each of them. */
-async function testScripts(build, seeds, filter = []) {
-  const env = { ...environment(build), SWEET_EMULATOR_SEEDS: seeds?.join(' ') ?? '1' };
+async function testScripts(build, seeds, filter = [], more = {}) {
+  const env = { ...environment(build), SWEET_EMULATOR_SEEDS: seeds?.join(' ') ?? '1', ...more };
   const result = await run('npx', ['vitest', 'run', '--config', 'test/cuda/vitest.config.ts', ...filter], env);
-  expectOk(`JavaScript, ${build}`, result);
+  const by = more.SWEET_RL_CUBLASLT === 'none' ? ', products by kernels of ours' : '';
+  expectOk(`JavaScript, ${build}${by}`, result);
   const summary = result.text.split('\n').filter((line) => /^ +Tests /.test(line));
-  console.log(`  ${build.padEnd(6)} ${summary.join(' ').trim()}`);
+  console.log(`  ${build.padEnd(6)} ${summary.join(' ').trim()}${by}`);
 }
 
 say('Building the kernels for the emulator, three times');
@@ -78,6 +92,7 @@ await testKernels();
 say('The operations on device buffers: all tests; in every build the vectors, and memory of others');
 await each([
   () => testScripts('plain'),
+  () => testScripts('plain', [1], LINEAR, { SWEET_RL_CUBLASLT: 'none' }),
   ...BUILDS.map((build) => () => testScripts(build, SEEDS, ['-t', 'meets the vector'])),
   ...['asan', 'races'].map((build) => () => testScripts(build, [1], ['foreign-memory'])),
 ]);

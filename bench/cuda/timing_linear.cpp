@@ -1,0 +1,170 @@
+// Times of the linear head. FLOPs are those of its products: 2 N H V forward; 8 N H V forward and backward, of which 2
+// are the logits' second computation, and the same for an update, which saves it where one chunk holds all rows. One
+// plain product [N, H] · [V, H]ᵀ into float32, timed beside them, is the limit. Bytes are working memory at its peak.
+#include <algorithm>
+
+#include "../../native/critic_update.h"
+#include "../../native/cuda/product.h"
+#include "../../native/device_memory.h"
+#include "../../native/linear_logps.h"
+#include "../../native/products.h"
+#include "timing.h"
+
+using namespace sweet;
+
+namespace {
+
+constexpr DType kType = DType::bfloat16;
+constexpr int kTrajectories = 8, kTurns = 4;  // turns of each
+
+size_t size(int64_t n) { return static_cast<size_t>(n); }
+
+void must(const Status& status) {
+  if (status.ok()) return;
+  printf("a call failed: %s %s\n", status.device.operation ? status.device.operation : "refused",
+         status.device.name ? status.device.name : "");
+  exit(2);
+}
+
+struct Shape {
+  int64_t rows, width, vocab;
+};
+
+class LinearTiming {
+ public:
+  LinearTiming(const Shape& shape, int runs)
+      : shape_(shape),
+        runs_(runs),
+        hidden_(2 * size(shape.rows * shape.width)),
+        weight_(2 * size(shape.vocab * shape.width)),
+        labels_(std::vector<int32_t>(size(shape.rows), 7)),
+        logps_(size(shape.rows)),
+        lse_(size(shape.rows)),
+        grad_logps_(std::vector<float>(size(shape.rows), 1.0f)),
+        ref_logps_(std::vector<float>(size(shape.rows), -9.0f)),
+        grad_hidden_(size(shape.rows * shape.width)),
+        grad_weight_(size(shape.vocab * shape.width)) {
+    fill(hidden_, 2 * size(shape.rows * shape.width), kType, 1);
+    fill(weight_, 2 * size(shape.vocab * shape.width), kType, 2 / std::sqrt(static_cast<double>(shape.width)));
+    head_.dtype = kType;
+    head_.rows = shape.rows;
+    head_.vocab = shape.vocab;
+    head_.width = shape.width;
+    head_.temperature = 1;
+    head_.hidden = hidden_.get();
+    head_.weight = weight_.get();
+  }
+
+  void run() {
+    gemm_ms_ = time_product();
+    printf("\"gemmMs\": %.4f, \"gemmTflops\": %.2f", gemm_ms_, tflops(2, gemm_ms_));
+    const Labels labels{labels_.get(), false, nullptr, -100};
+    HeadGradients gradients{};
+    gradients.hidden = grad_hidden_.get();
+    gradients.weight = grad_weight_.get();
+    const auto forward = [&] { must(linear_logps(head_, labels, {logps_.get(), lse_.get(), nullptr})); };
+    time("forward", 2, forward);
+    time("forwardBackward", 8, [&] {
+      forward();
+      must(linear_logps_backward(head_, labels, {lse_.get(), grad_logps_.get(), gradients}));
+    });
+    time_update(labels, gradients);
+  }
+
+ private:
+  double tflops(double products, double ms) const {
+    return products * static_cast<double>(shape_.rows) * static_cast<double>(shape_.width) *
+           static_cast<double>(shape_.vocab) / ms * 1e-9;
+  }
+
+  double time_product() {
+    const DeviceArray<float> logits(size(shape_.rows * shape_.vocab));
+    return median_ms(runs_, [&] {
+      cuda::Run run;
+      cuda::multiply(run, {kType,
+                           shape_.rows,
+                           shape_.vocab,
+                           shape_.width,
+                           {hidden_.get(), shape_.width, false},
+                           {weight_.get(), shape_.width, true},
+                           1,
+                           false,
+                           logits.get(),
+                           shape_.vocab,
+                           nullptr});
+      must(run.finish(nullptr));
+    });
+  }
+
+  template <class Operation>
+  void time(const char* name, double products, Operation operation) {
+    device::take_peak_scratch();
+    const double ms = median_ms(runs_, operation);
+    printf(",\n     \"%sMs\": %.4f, \"%sTflops\": %.2f, \"%sShareOfGemm\": %.3f, \"%sPeakBytes\": %lld", name, ms, name,
+           tflops(products, ms), name, tflops(products, ms) / tflops(2, gemm_ms_), name,
+           static_cast<long long>(device::take_peak_scratch()));
+  }
+
+  /** Trajectories of one length, each chosen against the next. */
+  void time_update(const Labels& labels, const HeadGradients& gradients) {
+    const int64_t turns = kTrajectories * kTurns;
+    std::vector<int32_t> turn_ends, trajectory_ends, first, second;
+    for (int64_t t = 0; t <= turns; t++) turn_ends.push_back(static_cast<int32_t>(shape_.rows * t / turns));
+    for (int32_t k = 0; k <= kTrajectories; k++) trajectory_ends.push_back(k * kTurns);
+    for (int32_t k = 0; k < kTrajectories; k += 2) first.push_back(k), second.push_back(k + 1);
+    const DeviceArray<int32_t> turn_offsets(turn_ends), trajectory_offsets(trajectory_ends), chosen(first),
+        rejected(second);
+    const size_t pairs = first.size();
+    const DeviceArray<float> of_pairs(4 * pairs), advantages(size(turns)), grad_logps(size(shape_.rows));
+    double scalars[4];
+    Update update{};
+    update.head = head_;
+    update.labels = labels;
+    update.ref_logps = ref_logps_.get();
+    update.batch.tokens = shape_.rows;
+    update.batch.turn_offsets = turn_offsets.get();
+    update.batch.turns = turns;
+    update.batch.trajectory_offsets = trajectory_offsets.get();
+    update.batch.trajectories = kTrajectories;
+    update.batch.pairs = {chosen.get(), rejected.get(), nullptr, static_cast<int64_t>(pairs)};
+    update.options.normalization = Normalization::turn_mean;
+    update.options.pair_loss = {LossType::sigmoid, 0.1, 0};
+    UpdateOut out{};
+    out.logps = logps_.get();
+    float* const rooms = of_pairs.get();
+    out.preference = {scalars,          rooms,           rooms + pairs, rooms + 2 * pairs, rooms + 3 * pairs,
+                      advantages.get(), grad_logps.get()};
+    out.gradients = gradients;
+    time("criticUpdate", 8, [&] { must(critic_update(update, out)); });
+  }
+
+  const Shape shape_;
+  const int runs_;
+  const DeviceArray<unsigned char> hidden_, weight_;
+  const DeviceArray<int32_t> labels_;
+  const DeviceArray<float> logps_, lse_, grad_logps_, ref_logps_, grad_hidden_, grad_weight_;
+  Head head_{};
+  double gemm_ms_ = 0;
+};
+
+}  // namespace
+
+void time_linear_heads(bool quick) {
+  std::vector<Shape> shapes = {{8192, 4096, 128256}, {8192, 896, 151936}, {8192, 2304, 256000}, {2048, 4096, 131072}};
+  if (quick) shapes = {{64, 32, 200}, {33, 24, 130}};
+  const std::string& found = device::products();
+  printf("  \"products\": \"%s\",\n  \"linearLogps\": [\n", found.substr(0, found.find('\n')).c_str());
+  for (size_t i = 0; i < shapes.size(); i++) {
+    const Shape& shape = shapes[i];
+    const std::string numbers =
+        std::to_string(shape.rows) + " " + std::to_string(shape.width) + " " + std::to_string(shape.vocab);
+    printf("    {\"rows\": %lld, \"width\": %lld, \"vocab\": %lld, \"dtype\": \"%s\",\n     ",
+           static_cast<long long>(shape.rows), static_cast<long long>(shape.width), static_cast<long long>(shape.vocab),
+           name_of(kType));
+    LinearTiming(shape, quick ? 1 : 11).run();
+    const std::string torch = python("torch_linear.py " + numbers + " " + name_of(kType));
+    printf(",\n     \"pytorch\": %s}%s\n", torch.c_str(), i + 1 == shapes.size() ? "" : ",");
+    fflush(stdout);
+  }
+  printf("  ]");
+}
