@@ -124,14 +124,17 @@ if(SWEET_CUDA_EMULATOR)
 
     add_library(cublaslt_${variant} MODULE ${emulator}/cublaslt.cu)
     target_link_libraries(cublaslt_${variant} PRIVATE emulator_${variant})
+    add_library(nccl_${variant} MODULE ${emulator}/nccl.cpp)
+    target_link_libraries(nccl_${variant} PRIVATE emulator_${variant})
 
-    set_target_properties(emulator_${variant} cublaslt_${variant} PROPERTIES CXX_VISIBILITY_PRESET default)
+    set_target_properties(emulator_${variant} cublaslt_${variant} nccl_${variant} PROPERTIES
+      CXX_VISIBILITY_PRESET default)
 
     foreach(target kernels_${variant} emulator_test_${variant} cublaslt_${variant})
       target_compile_options(${target} PRIVATE ${kernel_flags} -fno-strict-aliasing -Wno-unknown-pragmas
         "SHELL:-x c++ -include ${CMAKE_SOURCE_DIR}/${emulator}/cuda_emulator.h")
     endforeach()
-    set(programs check_${variant} emulator_test_${variant} addon_${variant} cublaslt_${variant})
+    set(programs check_${variant} emulator_test_${variant} addon_${variant} cublaslt_${variant} nccl_${variant})
     foreach(target emulator_${variant} kernels_${variant} ${programs})
       of_emulator(${target} ${flags})
       target_link_options(${target} PRIVATE ${flags})
