@@ -30,7 +30,8 @@ export interface LinearHead<H extends FloatArray = FloatArray> {
   dtype?: DType | undefined;
   /**
    * On a device alone: the most bytes of working memory for the rows that are computed at once, their float32 logits above
-   * all; 2^30 by default. One row is computed even where it takes more.
+   * all; 2^30 by default. One row is computed even where it takes more. The workspace of cuBLASLt, up to 32 MiB, comes on
+   * top.
    */
   chunkBytes?: number | undefined;
 }

@@ -15,12 +15,13 @@ constexpr int kThreads = 128;
 constexpr int kTile = 64;   // rows and columns of a block's part of the result
 constexpr int kDepth = 32;  // of a step
 
-// Numbers from one row of a tile in shared memory to the next, so that no two lanes ask one bank.
+// Numbers from one row of a tile in shared memory to the next, so that no two lanes ask one bank; of 16 bits, whole
+// vectors.
 template <class T>
 constexpr int kPitch = sizeof(T) == 2 ? kDepth + 8 : kDepth + 1;
 
 template <class T>
-struct Tile {
+struct alignas(16) Tile {
   T at[kTile * kPitch<T>];
 };
 
@@ -52,9 +53,13 @@ __device__ inline void load_tile(const Matrix& matrix, int64_t first, int64_t co
         }
       }
     }
+    if constexpr (kAlong && kPitch<T> % size == 0) {
+      store(vector, &tile.at[row * kPitch<T> + k]);
+    } else {
 #pragma unroll
-    for (int j = 0; j < size; j++) {
-      tile.at[kAlong ? row * kPitch<T> + k + j : (row + j) * kPitch<T> + k] = vector.at[j];
+      for (int j = 0; j < size; j++) {
+        tile.at[kAlong ? row * kPitch<T> + k + j : (row + j) * kPitch<T> + k] = vector.at[j];
+      }
     }
   }
 }

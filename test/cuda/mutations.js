@@ -159,12 +159,6 @@ export const MUTATIONS = [
   ],
   [
     'linear_logps.cu',
-    'the gradient is made of the logits of another chunk',
-    'if (computed_ == first) return;',
-    'if (computed_ >= 0) return;',
-  ],
-  [
-    'linear_logps.cu',
     'the gradient stays scaled',
     '{head_.weight, width, false},\n                    1 / scale',
     '{head_.weight, width, false},\n                    1',
@@ -183,18 +177,6 @@ export const MUTATIONS = [
     'fragments of the wrong half',
     'rows[i][2] = two(a, row, k + pair + 8)',
     'rows[i][2] = two(a, row, k + pair)',
-  ],
-  [
-    'update.cu',
-    'rows that their label drops are computed',
-    'keep_rows(run, labels, n, true)',
-    'keep_rows(run, labels, n, false)',
-  ],
-  [
-    'update.cu',
-    'the reference is computed from the head',
-    'run, update.reference, labels, kept',
-    'run, update.head, labels, kept',
   ],
   ['layout.cu', 'offsets are looked at before they are known to be sound', '  if (unsound(outcome)) return;\n', ''],
   ['layout.cu', 'the first offset is read from before the array', 'i > 0 ? offsets[i - 1] : 0', 'offsets[i - 1]'],
