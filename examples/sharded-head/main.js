@@ -10,6 +10,9 @@ import { batch, cutsOf, numbers, pairs, ROWS, toBfloat16, VOCAB, WIDTH } from '.
 import { devices, processors } from './ranks.js';
 
 const RATE = 20;
+// Of the largest gradient. A matrix library on a device sums thousands of words in one float32, in the order that it likes;
+// the processor's kernels add up tiles.
+const ALLOWED = { mpi: 1e-6, nccl: 1e-5 };
 
 const { values: options } = parseArgs({
   options: {
@@ -137,6 +140,8 @@ function check(ranks, cuts, last, hidden, labels, loss) {
     const largest = theirs.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     const off = theirs.reduce((most, x, i) => Math.max(most, Math.abs(x - ours[i])), 0) / largest;
     console.log(`  ${name} differs by ${off.toExponential(1)} of its largest`);
-    if (!(off <= 1e-6)) throw new Error(`Expected ${name} within 1e-6 of one process but it is off by ${off}`);
+    if (!(off <= ALLOWED[transport])) {
+      throw new Error(`Expected ${name} within ${ALLOWED[transport]} of one process but it is off by ${off}`);
+    }
   }
 }

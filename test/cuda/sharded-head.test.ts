@@ -15,7 +15,10 @@ describe.runIf(mpi)('ranks of NCCL', () => {
     expect(first.losses[0]).toBe(Number(Math.LN2.toFixed(6)));
     expect(first.losses[1]!).toBeLessThan(first.losses[0]!);
     expect(first.differences).toHaveLength(4);
-    for (const difference of first.differences) expect(difference).toBeLessThanOrEqual(1e-6);
+    const [loss, ofHidden, ofWeight, ofBias] = first.differences;
+    // Only the hidden states' gradient is summed over the words of all ranks.
+    expect(Math.max(loss!, ofWeight!, ofBias!)).toBeLessThanOrEqual(1e-6);
+    expect(ofHidden).toBeLessThanOrEqual(1e-5);
     expect(trained(3, options, env)).toEqual(first);
   });
 });
