@@ -1,17 +1,18 @@
-// Builds what executes the CUDA kernels without a GPU and runs all of it:  npm run test:cuda  [-- --seeds=5]
+// Builds what executes the CUDA kernels without a GPU and runs all of it:  npm run test:cuda  [-- --seeds=5] [--short]
 //
 // Three builds of the same sources: plain; with AddressSanitizer and UBSan; with the check of accesses. In each, for every
 // seed: the emulator's own cases (faults must be found by at least one build under at least one seed, races by the check
 // of accesses under every seed) and the oracle's grid. Then the JavaScript tests on device buffers: all of them in the
 // plain build, those of linear heads once more with products by kernels of ours, the shared vectors in every build under
-// every seed.
+// every seed. --short is what .ci/run does: two seeds, and the oracle's grid whole in the plain build alone.
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { build, each, end, expectOk, fail, libraryOf, ROOT, run, say } from '../helpers/programs.js';
 
 const OUT = join(ROOT, 'build', 'emulator');
 const BUILDS = ['plain', 'asan', 'races'];
-const count = Number(process.argv.find((argument) => argument.startsWith('--seeds='))?.slice(8) ?? 5);
+const short = process.argv.includes('--short');
+const count = short ? 2 : Number(process.argv.find((argument) => argument.startsWith('--seeds='))?.slice(8) ?? 5);
 const SEEDS = Array.from({ length: count }, (_, i) => i + 1);
 
 /** The test files that compute linear heads. */
@@ -56,7 +57,8 @@ async function testKernels() {
     // Linear heads by the stand-in for cuBLASLt and by kernels of ours, in turns.
     const SWEET_RL_CUBLASLT = seed % 2 === 1 ? products(build) : 'none';
     const env = { ASAN_OPTIONS: 'detect_leaks=0', SWEET_RL_CUBLASLT };
-    const result = await run(program('check', build), [`--seed=${seed}`], env);
+    const small = short && build !== 'plain' ? ['--small'] : [];
+    const result = await run(program('check', build), [`--seed=${seed}`, ...small], env);
     expectOk(`kernels, ${build}, seed ${seed}`, result);
     console.log(`  ${build.padEnd(6)} ${result.text.trim().split('\n').at(-1)}`);
   };
