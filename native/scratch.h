@@ -29,7 +29,7 @@ class Scratch {
  private:
   static void* allocate(size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
-    void* exact = nullptr;  // AddressSanitizer sees one byte too far, not 64
+    void* exact = nullptr;                             // AddressSanitizer sees one byte too far, not 64
     if (bytes < sizeof(void*)) bytes = sizeof(void*);  // what leave_behind() needs
     return posix_memalign(&exact, 64, bytes) == 0 ? exact : nullptr;
 #else
