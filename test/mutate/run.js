@@ -1,4 +1,4 @@
-// Breaks native/ and lib/ one line at a time and asks the tests:  npm run mutate  [-- --only=text]
+// Breaks native/ and lib/ one line at a time and asks the tests:  npm run mutate  [-- --only=text …]
 //
 // Each mutation is made in a copy of the tree, where what is stale is built again. The test file that should find it runs
 // first; if it finds nothing, all of them do. test/mutations.md says what found what; --only tries those whose file or
@@ -13,8 +13,10 @@ import { MUTATIONS } from './mutations.js';
 const OUT = join(ROOT, 'build', 'mutate');
 const SECONDS = { build: 900, file: 300, all: 1800 };
 
-const only = process.argv.find((argument) => argument.startsWith('--only='))?.slice(7) ?? '';
-const mutations = MUTATIONS.filter(([file, what]) => `${file} ${what}`.includes(only));
+const only = process.argv.filter((argument) => argument.startsWith('--only=')).map((argument) => argument.slice(7));
+const mutations = MUTATIONS.filter(
+  ([file, what]) => only.length === 0 || only.some((text) => `${file} ${what}`.includes(text)),
+);
 
 const places = ['a', 'b'].map((name) => join(OUT, name));
 
