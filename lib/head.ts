@@ -5,7 +5,7 @@ import { expected, rangeError, typeError } from './errors.js';
 import type { LinearHeadArgs, LogitsHeadArgs } from './native.js';
 import { type Inputs, type Out, own } from './out.js';
 
-const MOST_WORDS = 2 ** 31 - 1;
+export const MOST_WORDS = 2 ** 31 - 1;
 
 /** A head that the model computed: the scores of all words, row by row. */
 export interface LogitsHead<L extends FloatArray = FloatArray> {

@@ -111,6 +111,7 @@ function ofShard(given: PartialsOptions, when: When): Call<Partials> {
  * @param options.labels [N] words of the whole vocabulary, the same for every shard, as are `mask` and `ignoreIndex`.
  * @param options.vocabOffset the shard's first word; 0 by default. `totalVocab`: all words; those of the head by default.
  * @param options.entropy whether the third number is wanted, for the entropy.
+ * @param options.debug 'finite' looks through the head; through results, that of `mergePartials` does.
  * @param options.out `partials`, a Float64Array.
  * @returns partials: [8 + 4 · N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, whether entropy was asked
  * for, 0, 0; then a row's four numbers after the other's, −∞, 0, 0, 0 for a masked row.
@@ -157,8 +158,8 @@ export function partialsAsync(
  *
  *     lse_i = log Σ_v exp(z_iv),  logp_i = z_i,label − lse_i,  H_i = lse_i − Σ_v p_iv z_iv  over the words of all shards
  *
- * Shards are joined in float64 in the order of their words: the same partials give the same bits wherever they are merged
- * and in whatever order they came. With one shard these are the bits of `tokenLogps` and `linearLogps`.
+ * Shards are joined in float64 in the order of their words: the same partials give the same bits on every processor or device
+ * of one kind, in whatever order they came. With one shard these are the bits of `tokenLogps` and `linearLogps`.
  *
  * @param options.partials [S, 8 + 4 · N] float64, what `partials` gave for each of the S shards, one after the other.
  * @param options.labels [N] as `partials` had them, with the same `mask` and `ignoreIndex`.

@@ -1,9 +1,8 @@
 // A vocabulary whose words are cut into shards, one after the other: which of them a head has.
 import { integer } from './checks.js';
 import { expected, rangeError } from './errors.js';
+import { MOST_WORDS } from './head.js';
 import type { ShardArgs } from './native.js';
-
-const MOST_WORDS = 2 ** 31 - 1;
 
 /** Of a head that has some words of the vocabulary: labels stay those of the whole. */
 export interface ShardOptions {

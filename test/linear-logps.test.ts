@@ -3,7 +3,14 @@ import { linearLogps, linearLogpsBackward, tokenLogps } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { expectClose, expectSameBits } from './helpers/compare.ts';
 import { centralDifferences, weightedSum } from './helpers/differences.ts';
-import { expectedOf, expectLinearGradients, inputsOf, type LinearCase, randomHead } from './helpers/linear.ts';
+import {
+  expectedOf,
+  expectLinearGradients,
+  headsWithDroppedRows,
+  inputsOf,
+  type LinearCase,
+  randomHead,
+} from './helpers/linear.ts';
 import { forEachBackend, underThreadCounts } from './helpers/machine.ts';
 import { DTYPES, type DType, sharedView, shifted } from './helpers/storage.ts';
 import { type VectorCase, vectorCases } from './helpers/vectors.ts';
@@ -22,13 +29,6 @@ const INPUTS = [
 
 /** Odd sizes around the tiles' edges, single rows, columns and words, every option. */
 function casesOf(dtype: DType): LinearCase[] {
-  const someMasked = randomHead({ N: 9, H: 12, V: 40, dtype }, { mask: Uint8Array.of(1, 0, 1, 1, 0, 0, 1, 0, 1) });
-  // A masked row is never read: NaN in its hidden state and a label that is no word must not matter.
-  someMasked.hidden.fill(dtype === 'float32' ? NaN : 0x7fff, 12, 24);
-  someMasked.values.hidden.fill(NaN, 12, 24);
-  someMasked.labels[4] = 999;
-  const ignored = randomHead({ N: 6, H: 8, V: 33, dtype, withBias: true });
-  ignored.labels.set([-100, -100], 2);
   return [
     randomHead({ N: 1, H: 1, V: 1, dtype }),
     randomHead({ N: 1, H: 7, V: 2, dtype, withBias: true }),
@@ -41,13 +41,7 @@ function casesOf(dtype: DType): LinearCase[] {
     // More rows and words than one block of either pass holds.
     randomHead({ N: 1101, H: 3, V: 5, dtype }),
     randomHead({ N: 530, H: 6, V: 1050, dtype, withBias: true }),
-    { ...someMasked, name: `masked rows, ${dtype}` },
-    { ...ignored, name: `ignored rows, ${dtype}` },
-    {
-      ...randomHead({ N: 6, H: 8, V: 33, dtype }, { ignoreIndex: 4 }),
-      name: `a word as ignoreIndex, ${dtype}`,
-      labels: Int32Array.of(4, 1, 4, 2, 3, 4),
-    },
+    ...headsWithDroppedRows(dtype),
     {
       ...randomHead({ N: 3, H: 9, V: 21, dtype, withBias: true }, { mask: new Uint8Array(3) }),
       name: `everything masked, ${dtype}`,

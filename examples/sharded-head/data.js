@@ -35,6 +35,9 @@ export function cutsOf(size) {
   return cuts;
 }
 
+/** How many words each rank has. */
+export const wordsOf = (cuts) => cuts.slice(1).map((cut, rank) => cut - cuts[rank]);
+
 /** The bits of bfloat16, rounded to the nearest even. */
 export function toBfloat16(array) {
   const bits = new Uint32Array(array.buffer, array.byteOffset, array.length);

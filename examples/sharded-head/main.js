@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { linearLogps, linearLogpsBackward, mergePartials, partials, trajectoryPreferenceLoss } from 'sweet-rl';
-import { batch, cutsOf, numbers, pairs, ROWS, toBfloat16, VOCAB, WIDTH } from './data.js';
+import { batch, cutsOf, numbers, pairs, ROWS, toBfloat16, VOCAB, WIDTH, wordsOf } from './data.js';
 import { devices, processors } from './ranks.js';
 
 const RATE = 20;
@@ -67,13 +67,7 @@ function train(ranks) {
     totalVocab: VOCAB,
   });
   const forward = () => mergePartials({ partials: ranks.allGather(partials(head()).partials), ...labels });
-  if (rank === 0)
-    console.log(
-      `${size} ranks with ${cuts
-        .slice(1)
-        .map((cut, r) => cut - cuts[r])
-        .join(', ')} words`,
-    );
+  if (rank === 0) console.log(`words of each rank: ${wordsOf(cuts).join(', ')}`);
 
   const { logps: refLogps } = forward(); // the reference: the model before its training
   let last;
@@ -112,13 +106,14 @@ function digest(ranks, { gradHidden, gradWeight, gradBias }) {
 
 /** Rows of all ranks one after the other; a rank that has fewer than another fills up. */
 function gathered(ranks, cuts, own, width) {
-  const most = Math.max(...cuts.slice(1).map((cut, r) => cut - cuts[r]));
+  const words = wordsOf(cuts);
+  const most = Math.max(...words);
   const padded = new Float32Array(most * width);
   padded.set(own);
   const all = ranks.host(ranks.allGather(ranks.place(padded)));
   const whole = new Float32Array(VOCAB * width);
   for (let r = 0; r < ranks.size; r++) {
-    const rows = all.subarray(r * most * width, r * most * width + (cuts[r + 1] - cuts[r]) * width);
+    const rows = all.subarray(r * most * width, (r * most + words[r]) * width);
     whole.set(rows, cuts[r] * width);
   }
   return whole;

@@ -36,6 +36,7 @@ export function processors() {
 
 /** Every rank has a device of its own: device number `rank` of the machine, or what CUDA_VISIBLE_DEVICES shows it. */
 export function devices() {
+  const owners = new WeakMap(); // of the memory that a view looks at
   const { rank, size, allGather, finalize, abort } = processors();
   const nccl = addon('nccl');
   nccl.load([process.env.SWEET_RL_NCCL ?? 'libnccl.so.2']);
@@ -53,7 +54,10 @@ export function devices() {
       const all = DeviceBuffer.allocate(own.dtype, own.length * size, { device });
       nccl.allGather(own.ptr, all.ptr, own.byteLength);
       // What NCCL was given is on the default stream: whoever reads the view comes after it.
-      return DeviceBuffer.view({ ptr: all.ptr, byteLength: all.byteLength, dtype: all.dtype, device }, { stream: 0n });
+      const { ptr, byteLength, dtype } = all;
+      const view = DeviceBuffer.view({ ptr, byteLength, dtype, device }, { stream: 0n });
+      owners.set(view, all);
+      return view;
     },
     finalize() {
       nccl.destroy();

@@ -74,7 +74,7 @@ Status one_pass(const Update& update, const Preference& preference, const int32_
   }
 
   const StoredLogits stored = {logits.get(), tiles.tile_size()};
-  const RowsOut results = {out.logps, lse.get(), nullptr, true, nullptr, false};
+  const RowsOut results = {out.logps, lse.get(), nullptr, true};
   clear(slots, out.logps, head.rows);
   if (!out.gradients.accumulate) clear(threads(), out.gradients.hidden, head.rows * width);
 

@@ -34,7 +34,7 @@ Status logps_of(const Head& head, const Labels& labels, const LogpsOut& out) {
   if (!checked.ok() || !lse.ok()) return {Code::memory};
   if (const Status status = check_labels(labels, head.rows, words_of(head), checked.get()); !status.ok()) return status;
 
-  const Status status = forward_of(head, checked.get(), {out.logps, lse.get(), out.entropy, false, nullptr, false});
+  const Status status = forward_of(head, checked.get(), {out.logps, lse.get(), out.entropy, false});
   if (!status.ok()) return status;
   for (Blocks block(0, head.rows); block.next();)
     for (int64_t i = block.begin; i < block.end; i++) out.lse[i] = static_cast<float>(lse[i]);

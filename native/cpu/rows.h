@@ -19,8 +19,8 @@ struct RowsOut {
   double* lse;
   float* entropy;
   bool skip_ignored;
-  Partial* partials;
-  bool weighted;
+  Partial* partials = nullptr;
+  bool weighted = false;
 
   bool with_entropy() const { return entropy != nullptr || weighted; }
 };

@@ -21,7 +21,7 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
   // Reference first: gradLogits may be the logits, and nothing of the caller's is written until all inputs are read.
   const float* ref_logps = update.ref_logps;
   if (!ref_logps) {
-    status = forward_of(update.reference, labels.get(), {ref_room.get(), ref_lse.get(), nullptr, true, nullptr, false});
+    status = forward_of(update.reference, labels.get(), {ref_room.get(), ref_lse.get(), nullptr, true});
     if (!status.ok()) return status;
     ref_logps = ref_room.get();
   }
@@ -34,7 +34,7 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
     }
     if (status.code != Code::memory) return status;
   }
-  status = forward_of(update.head, labels.get(), {out.logps, lse.get(), nullptr, true, nullptr, false});
+  status = forward_of(update.head, labels.get(), {out.logps, lse.get(), nullptr, true});
   if (!status.ok()) return status;
   preference.compute(out.logps, ref_logps, out.preference);
   return backward_of(update.head, labels.get(), lse.get(), out.preference.grad_logps, out.gradients);

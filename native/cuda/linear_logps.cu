@@ -381,7 +381,7 @@ Status linear_logps(const Head& head, const Labels& labels, const LogpsOut& out)
   cuda::Run run;
   const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
   const cuda::KeptRows kept = cuda::keep_rows(run, checked, head.rows, false);
-  cuda::LinearPass(run, head, checked, kept).forward({out.logps, nullptr, out.lse, out.entropy, false, nullptr, false});
+  cuda::LinearPass(run, head, checked, kept).forward({out.logps, nullptr, out.lse, out.entropy, false});
   return run.finish(nullptr);
 }
 

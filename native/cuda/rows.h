@@ -16,8 +16,8 @@ struct RowsOut {
   double* lse;
   float *lse32, *entropy;
   bool skip_ignored;  // rows dropped by their label are not read either and their lse is left 0
-  Partial* partials;
-  bool weighted;  // partials for the entropy too
+  Partial* partials = nullptr;
+  bool weighted = false;  // partials for the entropy too
 
   bool with_entropy() const { return entropy != nullptr || weighted; }
 };

@@ -124,17 +124,14 @@ if(SWEET_CUDA_EMULATOR)
 
     add_library(cublaslt_${variant} MODULE ${emulator}/cublaslt.cu)
     target_link_libraries(cublaslt_${variant} PRIVATE emulator_${variant})
-    add_library(nccl_${variant} MODULE ${emulator}/nccl.cpp)
-    target_link_libraries(nccl_${variant} PRIVATE emulator_${variant})
 
-    set_target_properties(emulator_${variant} cublaslt_${variant} nccl_${variant} PROPERTIES
-      CXX_VISIBILITY_PRESET default)
+    set_target_properties(emulator_${variant} cublaslt_${variant} PROPERTIES CXX_VISIBILITY_PRESET default)
 
     foreach(target kernels_${variant} emulator_test_${variant} cublaslt_${variant})
       target_compile_options(${target} PRIVATE ${kernel_flags} -fno-strict-aliasing -Wno-unknown-pragmas
         "SHELL:-x c++ -include ${CMAKE_SOURCE_DIR}/${emulator}/cuda_emulator.h")
     endforeach()
-    set(programs check_${variant} emulator_test_${variant} addon_${variant} cublaslt_${variant} nccl_${variant})
+    set(programs check_${variant} emulator_test_${variant} addon_${variant} cublaslt_${variant})
     foreach(target emulator_${variant} kernels_${variant} ${programs})
       of_emulator(${target} ${flags})
       target_link_options(${target} PRIVATE ${flags})
@@ -149,6 +146,11 @@ $<TARGET_FILE:kernels_${variant}> $<TARGET_FILE:emulator_${variant}> -Wl,-rpath,
   endfunction()
 
   add_emulated(plain "-O2" "" "")
+  add_library(nccl_plain MODULE ${emulator}/nccl.cpp)
+  target_link_libraries(nccl_plain PRIVATE emulator_plain)
+  set_target_properties(nccl_plain PROPERTIES CXX_VISIBILITY_PRESET default)
+  of_emulator(nccl_plain)
+  add_dependencies(sweet_emulated nccl_plain)
   add_emulated(asan "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" "" "")
   add_emulated(races "-O1" "-fsanitize=thread" ${emulator}/access_check.cpp)
 endif()

@@ -181,12 +181,14 @@ __global__ void __launch_bounds__(kThreads)
   const float label_logit = read && is_here(label) ? to_float(logits[i * cut.stride + label]) : 0.0f;
   const RowSums* const own = sums + i * cut.per_row;
   const auto segment = [own](int64_t s) -> const RowSums& { return own[s]; };
+  Partial row = no_partial();
+  if (read) row = {join(cut.per_row, temperature, segment), label_logit};
   if (out.partials) {
-    out.partials[i] = read ? Partial{join(cut.per_row, temperature, segment), label_logit} : no_partial();
+    out.partials[i] = row;
     return;
   }
   RowEnd end{0, 0, 0};
-  if (read) end = end_of_row(join(cut.per_row, temperature, segment), label, label_logit, temperature);
+  if (read) end = end_of_row(row.sums, label, label_logit, temperature);
   out.logps[i] = end.logp;
   if (out.lse) out.lse[i] = end.lse;
   if (out.lse32) out.lse32[i] = static_cast<float>(end.lse);
@@ -319,7 +321,7 @@ void backward_rows(Run& run, const Head& head, const int32_t* labels, const doub
 Status token_logps(const Head& head, const Labels& labels, const LogpsOut& out) {
   cuda::Run run;
   const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
-  cuda::forward_rows(run, head, checked, {out.logps, nullptr, out.lse, out.entropy, false, nullptr, false});
+  cuda::forward_rows(run, head, checked, {out.logps, nullptr, out.lse, out.entropy, false});
   return run.finish(nullptr);
 }
 

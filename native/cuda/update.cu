@@ -21,7 +21,7 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
   const float* ref_logps = update.ref_logps;
   if (!ref_logps) {
     float* const room = run.scratch<float>(n);
-    const RowsOut of_reference{room, nullptr, nullptr, nullptr, true, nullptr, false};
+    const RowsOut of_reference{room, nullptr, nullptr, nullptr, true};
     const Run::Scope scope(run);
     if (linear_reference) {
       LinearPass(run, update.reference, labels, kept).forward(of_reference);
@@ -31,7 +31,7 @@ Status run_update(const Update& update, Units units, const UpdateOut& out) {
     ref_logps = room;
   }
   double* const lse = run.scratch<double>(n);
-  const RowsOut of_head{out.logps, lse, nullptr, nullptr, true, nullptr, false};
+  const RowsOut of_head{out.logps, lse, nullptr, nullptr, true};
   if (linear) {
     LinearPass pass(run, update.head, labels, kept);
     pass.forward(of_head);

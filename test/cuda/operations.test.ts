@@ -7,6 +7,8 @@ import {
   criticUpdate,
   DeviceBuffer,
   linearLogps,
+  mergePartials,
+  partials,
   peakWorkingMemory,
   policyUpdate,
   tokenLogps,
@@ -54,6 +56,33 @@ function uploaded<T extends Record<string, Parameters<typeof DeviceBuffer.from>[
     Object.entries(arrays).map(([name, array]) => [name, DeviceBuffer.from(array, { device })]),
   ) as OnDevice<T>;
 }
+
+describe('shards of a vocabulary', () => {
+  it('may be on a device and on the host, and be merged on either', () => {
+    const { labels, mask } = host;
+    const half = (vocabOffset: number, vocabSize: number) => {
+      const logits = Float32Array.from({ length: N * vocabSize }, (_, at) => {
+        return host.logits[Math.floor(at / vocabSize) * V + vocabOffset + (at % vocabSize)]!;
+      });
+      return [
+        { logits, labels, mask },
+        { vocabOffset, totalVocab: V, entropy: true },
+      ] as const;
+    };
+    const [first, firstShard] = half(0, 20);
+    const [second, secondShard] = half(20, V - 20);
+    const onDevice = partials({ ...uploaded(first), ...firstShard }).partials.toArray() as Float64Array;
+    const onHost = partials({ ...second, ...secondShard }).partials;
+    const all = Float64Array.of(...onHost, ...onDevice);
+    const expected = tokenLogps({ logits: host.logits, labels, mask, entropy: true });
+    const merged = mergePartials({ partials: all, labels, mask, entropy: true });
+    const there = mergePartials({ ...uploaded({ partials: all, labels, mask }), entropy: true });
+    for (const name of ['logps', 'lse', 'entropy'] as const) {
+      expectClose(name, merged[name]!, expected[name]!, specified);
+      expectClose(name, there[name]!.toArray() as Float32Array, expected[name]!, specified);
+    }
+  });
+});
 
 describe('results', () => {
   it('are device buffers of the same device, scalars are numbers', () => {

@@ -49,6 +49,26 @@ export function randomHead({ N, H, V, dtype, withBias = false }: Shape, options:
   };
 }
 
+/** Rows dropped by the mask, which are never read, and by their label. */
+export function headsWithDroppedRows(dtype: DType): LinearCase[] {
+  const masked = randomHead({ N: 9, H: 12, V: 40, dtype }, { mask: Uint8Array.of(1, 0, 1, 1, 0, 0, 1, 0, 1) });
+  // NaN in a masked hidden state and a label that is no word must not matter.
+  masked.hidden.fill(dtype === 'float32' ? NaN : 0x7fff, 12, 24);
+  masked.values.hidden.fill(NaN, 12, 24);
+  masked.labels[4] = 999;
+  const ignored = randomHead({ N: 6, H: 8, V: 33, dtype, withBias: true });
+  ignored.labels.set([-100, -100], 2);
+  return [
+    { ...masked, name: `masked rows, ${dtype}` },
+    { ...ignored, name: `ignored rows, ${dtype}` },
+    {
+      ...randomHead({ N: 6, H: 8, V: 33, dtype }, { ignoreIndex: 4 }),
+      name: `a word as ignoreIndex, ${dtype}`,
+      labels: Int32Array.of(4, 1, 4, 2, 3, 4),
+    },
+  ];
+}
+
 /** The options of a call of linearLogps. */
 export function inputsOf({ hidden, weight, bias, dtype, labels, options }: LinearCase) {
   return { hidden, weight, ...(bias && { bias }), dtype, labels, ...options };
