@@ -2,38 +2,77 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { methods, oracles } from './methods.js';
 import { settings } from './settings.js';
+
+const known = ['zero-shot', ...Object.keys(methods), ...Object.keys(oracles)];
 
 export const help = `SWEET-RL in miniature: an agent learns to ask the right questions before it writes a program.
 
-  npm run demo -- [options]
+  npm run demo -- [options]           one method, SWEET-RL, beside the agent it started from
+  npm run demo -- --full [options]    the comparison of methods, some 20 minutes a seed
 
-  --seed N    seed of tasks, dialogues and training (default 1)
-  --tasks N   training tasks of the offline dialogues (default ${settings.offline.tasks})
-  --base      train the base agent anew and replace base.bin; some five minutes more
-  --fresh     compute every stage, whatever earlier runs have left in .cache
-  --out DIR   where report.json and curves.svg go (default examples/colbench-mini/out)
-  --help      this text`;
+  --seed N      seed of tasks, dialogues and training (default 1)
+  --tasks N     training tasks of the offline dialogues (default ${settings.offline.tasks})
+  --base        train the base agent anew and replace base.bin; some five minutes more
+  --resume      take up the stages that an earlier run has finished
+  --out DIR     where the report and its pictures go (default examples/colbench-mini/out)
+  --help        this text
 
-/** @typedef {{ seed: number, tasks: number, base: boolean, fresh: boolean, out: string, help: boolean }} Options */
+With --full, in place of --seed and --base (every seed trains a base agent of its own):
+  --seeds A,B   seeds (default 1)
+  --method A,B  of ${known.join(', ')} (default all; zero-shot is always there)`;
+
+/**
+ * @typedef {object} Options
+ * @property {boolean} full
+ * @property {number[]} seeds
+ * @property {string[]} method
+ * @property {number} tasks
+ * @property {boolean} base
+ * @property {boolean} resume
+ * @property {string} out
+ * @property {boolean} help
+ */
 
 /** @param {string[]} args @returns {Options} */
 export function parseArguments(args) {
   const { values } = parseArgs({
     args,
     options: {
-      seed: { type: 'string', default: '1' },
+      full: { type: 'boolean', default: false },
+      seed: { type: 'string' },
+      seeds: { type: 'string' },
+      method: { type: 'string' },
       tasks: { type: 'string', default: String(settings.offline.tasks) },
       base: { type: 'boolean', default: false },
-      fresh: { type: 'boolean', default: false },
+      resume: { type: 'boolean', default: false },
       out: { type: 'string', default: fileURLToPath(new URL('./out', import.meta.url)) },
       help: { type: 'boolean', default: false },
     },
   });
-  const whole = (name, low, high) => {
-    const number = Number(values[name]);
-    if (Number.isInteger(number) && number >= low && number <= high) return number;
-    throw new RangeError(`Expected a whole number from ${low} to ${high} for --${name} but received ${values[name]}`);
+  const whole = (name, text, low, high) => {
+    const number = Number(text);
+    if (text !== '' && Number.isInteger(number) && number >= low && number <= high) return number;
+    throw new RangeError(`Expected a whole number from ${low} to ${high} for --${name} but received ${text}`);
   };
-  return { ...values, seed: whole('seed', 0, 1e6), tasks: whole('tasks', 400, 1e5), out: resolve(values.out) };
+  const only = (wanted, names) => {
+    const foreign = names.find((name) => values[name] !== undefined && values[name] !== false);
+    if (foreign) throw new TypeError(`Expected --${foreign} only ${wanted} --full`);
+  };
+  only(values.full ? 'without' : 'with', values.full ? ['seed', 'base'] : ['seeds', 'method']);
+  const seeds = (values.full ? (values.seeds ?? '1') : (values.seed ?? '1')).split(',');
+  const method = values.method?.split(',') ?? known;
+  for (const name of method) {
+    if (!known.includes(name)) {
+      throw new RangeError(`Expected names out of ${known.join(', ')} for --method but received ${name}`);
+    }
+  }
+  return {
+    ...values,
+    seeds: [...new Set(seeds.map((seed) => whole(values.full ? 'seeds' : 'seed', seed, 0, 1e6)))],
+    method: known.filter((name) => name === 'zero-shot' || method.includes(name)),
+    tasks: whole('tasks', values.tasks, 400, 1e5),
+    out: resolve(values.out),
+  };
 }

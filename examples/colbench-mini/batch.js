@@ -58,30 +58,59 @@ export function batchIndices(lengths, size, rand, window = 16) {
 }
 
 /**
- * Log-probs of the agent's tokens under frozen parameters, one array per dialogue, over the rows that have a label.
+ * Runs dialogues through frozen parameters, those of like length together.
  * @param {import('./model.js').Params} params
  * @param {Messages[]} dialogues
- * @param {(done: number) => void} onProgress
- * @returns {Float32Array[]}
+ * @param {(logits: Float32Array, batch: Batch, part: number[]) => void} onBatch part: the dialogues' indices; a last batch
+ *   is filled up with copies
  */
-export function logpsOf(params, dialogues, onProgress, size = 32) {
+function forward(params, dialogues, onBatch, size = 32) {
   const arrays = toArrays(params);
   const order = dialogues.map((_, i) => i).sort((a, b) => tokenCount(dialogues[a]) - tokenCount(dialogues[b]));
-  const result = new Array(dialogues.length);
   for (let start = 0; start < order.length; start += size) {
     const part = order.slice(start, start + size);
     const filled = Array.from({ length: size }, (_, b) => dialogues[part[Math.min(b, part.length - 1)]]);
     const batch = padBatch(filled);
     const logits = forwardPass(size, batch.length)(share(arrays), oneHot(batch.inputIds)).dataSync();
-    const { logps } = native.tokenLogps({ logits, labels: batch.labels });
-    part.forEach((index, b) => {
-      const rows = logps.subarray(b * batch.length, (b + 1) * batch.length);
-      result[index] = rows.filter((_, row) => batch.labels[b * batch.length + row] !== IGNORE_INDEX);
-    });
-    onProgress(start + part.length);
+    onBatch(logits, batch, part);
   }
   dispose(arrays);
+}
+
+/**
+ * Log-probs of the agent's tokens, one array per dialogue, over the rows that have a label.
+ * @param {import('./model.js').Params} params
+ * @param {Messages[]} dialogues
+ * @param {(done: number) => void} onProgress
+ * @returns {Float32Array[]}
+ */
+export function logpsOf(params, dialogues, onProgress) {
+  const result = new Array(dialogues.length);
+  let done = 0;
+  forward(params, dialogues, (logits, { labels, length }, part) => {
+    const { logps } = native.tokenLogps({ logits, labels });
+    part.forEach((index, b) => {
+      const rows = logps.subarray(b * length, (b + 1) * length);
+      result[index] = rows.filter((_, row) => labels[b * length + row] !== IGNORE_INDEX);
+    });
+    done += part.length;
+    onProgress(done);
+  });
   return result;
+}
+
+/** Mean entropy of the distributions that the agent's tokens were drawn from, nats. */
+export function entropyOf(params, dialogues) {
+  let [sum, count] = [0, 0];
+  forward(params, dialogues, (logits, { labels, length }, part) => {
+    const { entropy } = native.tokenLogps({ logits, labels, entropy: true });
+    for (let row = 0; row < part.length * length; row++) {
+      if (labels[row] === IGNORE_INDEX) continue;
+      sum += entropy[row];
+      count++;
+    }
+  });
+  return sum / count;
 }
 
 /** Log-probs of dialogues (as logpsOf returns them) on the rows of a batch; 0 on rows without a label. */

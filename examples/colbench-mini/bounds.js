@@ -11,7 +11,8 @@ const demonstrators = {
   'as cloned by the base agent': habits,
   'no small talk': { ...habits, smallTalk: never },
   'no repeated questions': { ...habits, repeat: never },
-  neither: { smallTalk: never, repeat: never },
+  neither: { ...habits, smallTalk: never, repeat: never },
+  'neither, topics of the domain first': { smallTalk: never, repeat: never, usual: 1e6 },
 };
 
 console.log(`Success of demonstrators that answer exactly what they were told, ${count} test tasks each`);
@@ -26,5 +27,5 @@ for (const [name, itsHabits] of Object.entries(demonstrators)) {
   const { allKnown, repeated, smallTalk } = behaviour(tasks, episodes);
   const cells = { success: allKnown, repeated, 'small talk': smallTalk };
   const text = Object.entries(cells).map(([cell, share]) => `${cell} ${(100 * share).toFixed(1).padStart(4)} %`);
-  console.log(`${name.padEnd(30)}${text.join('   ')}`);
+  console.log(`${name.padEnd(40)}${text.join('   ')}`);
 }

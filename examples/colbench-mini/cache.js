@@ -22,23 +22,28 @@ export const hash = (...parts) => {
   return sum.digest('hex').slice(0, 20);
 };
 
-/** Stands for the code of the example and the version of sweet-rl: a result of other code is not taken up. */
+/** Code that no result depends on. */
+const presentation =
+  /^(arguments|bounds|chart|comparison|comparison-[a-z]+|demonstration|main|portable|progress|report|svg|tune|tuned)\.js$/;
+
+/** Stands for the code of the example, and the version and backend of sweet-rl: a result of others is not taken up. */
 function codeVersion() {
   const here = new URL('./', import.meta.url);
   const files = readdirSync(here, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /^(stages\/)?[a-z-]+\.js$/.test(name.replaceAll('\\', '/')))
+    .filter((name) => /^(stages\/)?[a-z-]+\.js$/.test(name.replaceAll('\\', '/')) && !presentation.test(name))
     .sort();
   const { version } = createRequire(import.meta.url)('sweet-rl/package.json');
-  return hash(version, ...files.flatMap((name) => [name, readFileSync(new URL(name, here))]));
+  const backend = process.env.SWEET_RL_BACKEND ?? '';
+  return hash(version, backend, ...files.flatMap((name) => [name, readFileSync(new URL(name, here))]));
 }
 
 export class Cache {
   #version = codeVersion();
-  #fresh;
+  #resume;
 
-  /** @param {{ fresh: boolean }} options fresh: compute everything anew, and keep that */
-  constructor({ fresh }) {
-    this.#fresh = fresh;
+  /** @param {{ resume: boolean }} options resume: take up what earlier runs have kept; new results are kept in any case */
+  constructor({ resume }) {
+    this.#resume = resume;
     mkdirSync(folder, { recursive: true });
   }
 
@@ -56,7 +61,7 @@ export class Cache {
    */
   async get(key, compute) {
     const path = new URL(key, folder);
-    if (!this.#fresh) {
+    if (this.#resume) {
       try {
         return deserialize(readFileSync(path));
       } catch {

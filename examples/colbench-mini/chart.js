@@ -1,26 +1,10 @@
 /** curves.svg: success with intervals on the left, the two training curves on the right. */
+import { box, colours, ink, line, picture, polyline, text } from './svg.js';
 
 const width = 880;
 const height = 360;
 const top = 64;
 const bottom = 300;
-const ink = '#1f2933';
-const faint = '#d9dee4';
-const colours = ['#8a94a0', '#1768ac', '#d1495b', '#3a7d44', '#8d6a9f'];
-
-const escaped = (text) => text.replace(/[&<>]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[sign]);
-const at = (number) => number.toFixed(1);
-const line = (x1, y1, x2, y2, colour = faint, strokeWidth = 1) =>
-  `<path d="M${at(x1)} ${at(y1)}L${at(x2)} ${at(y2)}" stroke="${colour}" stroke-width="${strokeWidth}"/>`;
-const text = (x, y, words, { anchor = 'start', size = 12, weight = 400 } = {}) => {
-  const font = `font-size="${size}" font-weight="${weight}"`;
-  return `<text x="${at(x)}" y="${at(y)}" text-anchor="${anchor}" ${font}>${escaped(words)}</text>`;
-};
-const box = (x, y, boxWidth, boxHeight, colour) => {
-  const size = `width="${at(boxWidth)}" height="${at(boxHeight)}"`;
-  return `<rect x="${at(x)}" y="${at(y)}" ${size} rx="2" fill="${colour}"/>`;
-};
-
 /** Horizontal lines with percentages from `low` to `high` (shares), and where a share lies. */
 function axis(left, right, low, high, step) {
   const y = (share) => bottom - ((share - low) / (high - low)) * (bottom - top);
@@ -79,12 +63,11 @@ function curves(byMethod) {
   Object.values(byMethod).forEach((stages, m) => {
     for (const [stage, curve] of Object.entries(stages)) {
       const values = smooth(curve.map(({ accuracy }) => accuracy));
-      const points = values.map((value, i) => {
-        const x = left + (i / (values.length - 1)) * (right - left);
-        return `${at(x)},${at(y(Math.max(0.4, value)))}`;
-      });
-      const stroke = `stroke="${colours[m + 1]}" stroke-width="2" stroke-dasharray="${dashes[stage]}"`;
-      parts.push(`<polyline points="${points.join(' ')}" fill="none" ${stroke}/>`);
+      const points = values.map((value, i) => [
+        left + (i / (values.length - 1)) * (right - left),
+        y(Math.max(0.4, value)),
+      ]);
+      parts.push(polyline(points, colours[m + 1], dashes[stage]));
     }
   });
   parts.push(text(left - 40, 32, 'Pairs in the right order while training', { size: 14, weight: 600 }));
@@ -98,11 +81,5 @@ function curves(byMethod) {
 }
 
 /** @returns {string} */
-export function drawChart({ scores, curves: byMethod }) {
-  const look = `viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="${ink}"`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" ${look}>
-<rect width="${width}" height="${height}" fill="#ffffff"/>
-${[...bars(scores), ...curves(byMethod)].join('\n')}
-</svg>
-`;
-}
+export const drawChart = ({ scores, curves: byMethod }) =>
+  picture(width, height, [...bars(scores), ...curves(byMethod)]);

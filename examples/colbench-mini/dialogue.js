@@ -13,9 +13,8 @@ import {
   withNotes,
 } from './language.js';
 
-/** The human's patience: after this many turns or tokens of questions comes the order to answer. */
-const maxQuestions = maxTurns - 1;
-const patience = 23;
+/** The human's patience: after this many questions comes the order to answer. */
+export const maxQuestions = maxTurns - 1;
 export const maxQuestionTokens = 8;
 export const maxAnswerTokens = 12;
 
@@ -30,8 +29,7 @@ export const maxAnswerTokens = 12;
 export const topicOf = (action) => topics.get(action[action.length - 1]);
 
 /** Whether the environment asks for the answer now (it writes ANSWER, the agent goes on with the program). */
-export const mustAnswer = (turns) =>
-  turns.length >= maxQuestions || turns.reduce((sum, turn) => sum + turn.action.length, 0) >= patience;
+export const mustAnswer = (turns) => turns.length >= maxQuestions;
 
 /** Attributes that have been asked about or were given away by the statement. */
 export function settledTopics(task, turns) {
@@ -63,7 +61,7 @@ export function messagesOf(task, turns, withHidden) {
   let prompt = [...(withHidden ? [token.hidden, ...task.program] : []), ...task.statement];
   turns.forEach(({ action, reply = [] }, i) => {
     const before = turns.slice(0, i);
-    prompt.push(withNotes(token.agent[i], settledTopics(task, before)));
+    prompt.push(withNotes(token.agent[i], settledTopics(task, before), task.domain));
     if (mustAnswer(before)) prompt.push(token.answer);
     messages.push({ tokens: prompt, agent: false }, { tokens: action, agent: true });
     prompt = [...reply];
@@ -77,18 +75,21 @@ export function promptOf(task, turns, withHidden) {
   return upToHere.flatMap((message) => message.tokens);
 }
 
-/** Share of small talk and of repeated questions by turn. The peaks are habits, and the greedy agent has them too. */
+/**
+ * Share of small talk and of repeated questions by turn, and how much likelier a topic that is usual in the domain is
+ * asked about. The peaks are habits, and the greedy agent has them too.
+ */
 export const habits = {
-  smallTalk: [0.5, 0.1, 0.1, 0.45, 0.1, 0.1, 0.4, 0.1],
-  repeat: [0, 0.1, 0.45, 0.1, 0.5, 0.15, 0.1, 0.4],
+  smallTalk: [0.5, 0.25, 0.25, 0.5, 0.25],
+  repeat: [0, 0.05, 0.05, 0.05, 0.05],
+  usual: 1,
 };
-const usualPreference = 1.5;
 
 /**
  * A demonstrator: wastes turns by habit, otherwise asks what is open, and answers exactly what it was told.
  * @returns {Turn[]}
  */
-export function demonstrate(task, rand, { smallTalk: talk, repeat } = habits) {
+export function demonstrate(task, rand, { smallTalk: talk, repeat, usual } = habits) {
   /** @type {Turn[]} */
   const turns = [];
   while (!mustAnswer(turns)) {
@@ -101,7 +102,7 @@ export function demonstrate(task, rand, { smallTalk: talk, repeat } = habits) {
       action = [...rand.pick(smallTalkOpenings), rand.pick(smallTalk)];
     } else {
       const again = asked.length > 0 && (chance < repeat[turns.length] || open.length === 0);
-      const weights = open.map((index) => (task.usual.includes(index) ? usualPreference : 1));
+      const weights = open.map((index) => (task.usual.includes(index) ? usual : 1));
       const topic = again
         ? rand.next() < 0.6
           ? asked[asked.length - 1]
@@ -118,28 +119,42 @@ export function demonstrate(task, rand, { smallTalk: talk, repeat } = habits) {
   return turns;
 }
 
-/** How episodes went, as shares of their questions, and how faithfully the answers use what was told. */
+/**
+ * What a question does in its state: it settles an attribute of the function (`useful`) or one that the function lacks
+ * (`absent`), asks what is settled (`repeated`), is small talk, or names no topic (`unclear`).
+ * @typedef {'useful' | 'absent' | 'repeated' | 'smallTalk' | 'unclear'} Kind
+ */
+/** @type {Kind[]} */
+export const kinds = ['useful', 'absent', 'repeated', 'smallTalk', 'unclear'];
+
+/** @returns {Kind} */
+export function kindOf(task, turns, action) {
+  const topic = topicOf(action);
+  if (topic === undefined) return 'unclear';
+  if (topic < 0) return 'smallTalk';
+  if (settledTopics(task, turns).has(topic)) return 'repeated';
+  return task.spec[topic] >= 0 ? 'useful' : 'absent';
+}
+
+/**
+ * How episodes went: their questions by kind, as shares; the share of the attributes that had to be asked about and
+ * were; how faithfully the answers use what was told.
+ */
 export function behaviour(tasks, episodes) {
-  const count = { useful: 0, absent: 0, repeated: 0, smallTalk: 0 };
+  const count = Object.fromEntries(kinds.map((kind) => [kind, 0]));
   let questions = 0;
+  let needed = 0;
   let known = 0;
   let knownAndRight = 0;
   episodes.forEach(({ turns, reward }, i) => {
     const task = tasks[i];
-    turns.slice(0, -1).forEach(({ action }, t) => {
-      const topic = topicOf(action);
-      const kind =
-        topic === undefined || topic < 0
-          ? 'smallTalk'
-          : settledTopics(task, turns.slice(0, t)).has(topic)
-            ? 'repeated'
-            : task.spec[topic] >= 0
-              ? 'useful'
-              : 'absent';
-      count[kind]++;
+    const asked = turns.slice(0, -1);
+    asked.forEach(({ action }, t) => {
+      count[kindOf(task, turns.slice(0, t), action)]++;
       questions++;
     });
-    if (knowsAll(task, turns.slice(0, -1))) {
+    needed += task.spec.filter((option, index) => option >= 0 && index !== task.hint).length;
+    if (knowsAll(task, asked)) {
       known++;
       knownAndRight += Number(reward === 1);
     }
@@ -147,10 +162,8 @@ export function behaviour(tasks, episodes) {
   const share = (n) => n / Math.max(1, questions);
   return {
     questions: questions / episodes.length,
-    useful: share(count.useful),
-    absent: share(count.absent),
-    repeated: share(count.repeated),
-    smallTalk: share(count.smallTalk),
+    ...Object.fromEntries(kinds.map((kind) => [kind, share(count[kind])])),
+    coverage: count.useful / Math.max(1, needed),
     allKnown: known / episodes.length,
     rightWhenAllKnown: knownAndRight / Math.max(1, known),
   };

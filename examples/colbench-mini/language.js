@@ -31,14 +31,24 @@ export const attributes = [
   attribute('output', '.show(', { dollars: '"$")', percent: '"%")', kilos: '"kg")', text: '"")' }),
 ];
 
-/** Where the function is used, and the topics that matter there more often than elsewhere. */
+/** Where the function is used, and the topics that matter there more often than elsewhere: six domains a topic. */
 export const domains = {
-  orders: ['filter', 'result', 'rounding', 'output'],
-  grades: ['range', 'result', 'limit', 'empty'],
-  sensors: ['filter', 'change', 'limit', 'empty'],
-  bills: ['change', 'result', 'rounding', 'output'],
-  trips: ['filter', 'range', 'rounding', 'empty'],
-  shifts: ['change', 'range', 'limit', 'output'],
+  orders: ['change', 'rounding', 'output'],
+  grades: ['filter', 'range', 'result'],
+  sensors: ['change', 'limit', 'empty'],
+  bills: ['filter', 'limit', 'output'],
+  trips: ['range', 'rounding', 'empty'],
+  shifts: ['filter', 'result', 'limit'],
+  rents: ['result', 'rounding', 'empty'],
+  votes: ['change', 'range', 'output'],
+  loans: ['result', 'empty', 'output'],
+  fares: ['filter', 'range', 'rounding'],
+  yields: ['change', 'result', 'limit'],
+  steps: ['filter', 'change', 'empty'],
+  sales: ['rounding', 'limit', 'output'],
+  goals: ['range', 'result', 'limit'],
+  tides: ['filter', 'change', 'rounding'],
+  wages: ['range', 'empty', 'output'],
 };
 
 export const smallTalk = ['weather', 'football', 'lunch', 'music'];
@@ -62,7 +72,8 @@ export const replies = {
   smallTalk: [['irrelevant'], ['hm']],
 };
 
-export const maxTurns = 9;
+/** Five questions and the answer. */
+export const maxTurns = 6;
 
 const words = new Set([
   '<pad>',
@@ -71,6 +82,7 @@ const words = new Set([
   '<end>',
   ...Array.from({ length: maxTurns }, (_, turn) => `<agent${turn + 1}>`),
   'ANSWER',
+  '<value>',
   'xs',
   'code',
   'for',
@@ -113,20 +125,23 @@ export const token = {
   end: tokenOf('<end>'),
   agent: Array.from({ length: maxTurns }, (_, turn) => tokenOf(`<agent${turn + 1}>`)),
   answer: tokenOf('ANSWER'),
+  value: tokenOf('<value>'),
   xs: tokenOf('xs'),
 };
 
 /**
- * What the network reads is a word and, in the bits above it, notes: topics that are settled. Each note adds an
- * embedding of its own to the word's. The environment puts notes on the token that opens the agent's turn; no word of
- * a speaker has any.
+ * What the network reads is a word and, in the bits above it, notes: topics that are settled, and the task's domain. Each note
+ * adds an embedding to the word's. The environment puts notes on the token that opens the agent's turn; no word of a
+ * speaker has any.
  */
 const wordBits = 8;
+const domainBits = wordBits + attributes.length;
 const firstNote = tokenOf(`<settled ${attributes[0].topic}>`);
+const firstDomain = tokenOf(Object.keys(domains)[0]);
 
-/** @param {number} id @param {Iterable<number>} topics indices of attributes */
-export function withNotes(id, topics) {
-  let code = id;
+/** @param {number} id @param {Iterable<number>} topics indices of attributes @param {number} domain its token */
+export function withNotes(id, topics, domain) {
+  let code = id | ((domain - firstDomain + 1) << domainBits);
   for (const topic of topics) code |= 1 << (wordBits + topic);
   return code;
 }
@@ -136,7 +151,11 @@ export const wordOf = (code) => code & ((1 << wordBits) - 1);
 /** The vocabulary's entries that embed a token: its word and its notes. */
 export function embeddedIds(code) {
   const ids = [wordOf(code)];
-  for (let notes = code >> wordBits, id = firstNote; notes; notes >>= 1, id++) if (notes & 1) ids.push(id);
+  attributes.forEach((_, topic) => {
+    if ((code >> (wordBits + topic)) & 1) ids.push(firstNote + topic);
+  });
+  const domain = code >> domainBits;
+  if (domain > 0) ids.push(firstDomain + domain - 1);
   return ids;
 }
 

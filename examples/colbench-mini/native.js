@@ -20,6 +20,8 @@ function timed(call) {
 export const native = {
   tokenLogps: timed(sweet.tokenLogps),
   tokenLogpsBackward: timed(sweet.tokenLogpsBackward),
+  filteredNll: timed(sweet.filteredNll),
+  binaryValueLoss: timed(sweet.binaryValueLoss),
   turnAdvantages: timed(sweet.turnAdvantages),
   criticUpdate: timed(sweet.criticUpdate),
   policyUpdate: timed(sweet.policyUpdate),

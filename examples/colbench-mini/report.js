@@ -44,13 +44,14 @@ function behaviourTable(scores) {
     'attribute absent',
     'repeated',
     'small talk',
+    'unclear',
     'all known',
     'then right',
   ];
   const rows = Object.entries(scores).flatMap(([name, score]) =>
     ['sampled', 'greedy'].map((way) => {
-      const { useful, absent, repeated, smallTalk, allKnown, rightWhenAllKnown } = score[way].behaviour;
-      const shares = [useful, absent, repeated, smallTalk, allKnown, rightWhenAllKnown];
+      const { useful, absent, repeated, smallTalk, unclear, allKnown, rightWhenAllKnown } = score[way].behaviour;
+      const shares = [useful, absent, repeated, smallTalk, unclear, allKnown, rightWhenAllKnown];
       return [`${name}, ${way}`, ...shares.map((share) => percent(share).padStart(5))];
     }),
   );
@@ -81,10 +82,11 @@ function sumTimings(timings) {
  * @param {object} run
  * @param {number} run.seed
  * @param {object} run.settings
- * @param {object} run.methods
+ * @param {import('./methods.js').Method} run.method
  * @param {Record<string, Record<'sampled' | 'greedy', import('./stages/evaluate.js').Score>>} run.scores
  * @param {Record<string, Record<'critic' | 'policy', { loss: number, accuracy: number }[]>>} run.curves
  * @param {Record<string, { program: string, dialogue: string[], ranked: [string, number][] }>} run.examples
+ * @param {Record<string, import('./stages/ranking.js').Diagnosis>} run.diagnoses
  * @param {import('./pipeline.js').Timing[]} run.timings
  */
 export function writeReport(folder, run) {

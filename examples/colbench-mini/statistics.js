@@ -21,3 +21,18 @@ export function mean(values) {
   const half = z * Math.sqrt(variance / count);
   return { mean: average, low: average - half, high: average + half, count };
 }
+
+/** Two-sided 95 % quantiles of Student's t for 1, 2, … degrees of freedom. */
+const student = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145];
+
+/**
+ * The mean of one value a seed. Seeds differ in everything that is drawn, so the interval holds the noise of training as well
+ * as that of the tasks.
+ * @param {number[]} values at least two
+ * @returns {Estimate}
+ */
+export function meanOverSeeds(values) {
+  const { mean: average, high, count } = mean(values);
+  const half = ((high - average) * (student[count - 2] ?? z)) / z;
+  return { mean: average, low: average - half, high: average + half, count };
+}

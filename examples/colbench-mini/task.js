@@ -6,6 +6,7 @@ import { random } from './random.js';
  * @typedef {object} Task
  * @property {import('./language.js').Spec} spec the hidden function
  * @property {number} hint index of the attribute that the statement gives away, or −1
+ * @property {number} domain the domain's token
  * @property {number[]} usual indices of the attributes that are frequent in the statement's domain
  * @property {number[]} statement tokens
  * @property {number[]} program tokens of the hidden function: the hidden information c
@@ -13,8 +14,8 @@ import { random } from './random.js';
  * @property {(string | null)[]} expected what the hidden function returns for them, as JSON
  */
 
-const attributeCounts = [0, 0, 0.2, 0.5, 0.3];
-const usualWeight = 3;
+const attributeCounts = [0, 0, 0.4, 0.6];
+const usualWeight = 8;
 const hintShare = 0.5;
 const domainNames = Object.keys(domains);
 
@@ -34,7 +35,7 @@ export function drawTask(rand) {
   const hint = rand.next() < hintShare ? rand.pick(present) : -1;
   const said = hint >= 0 ? ['with', attributes[hint].options[spec[hint]].word] : [];
   const statement = [token.task, ...tokensOf(['code', 'for']), tokenOf(domain), ...tokensOf(said)];
-  return { spec, hint, usual, statement, program: programTokens(spec) };
+  return { spec, hint, usual, domain: tokenOf(domain), statement, program: programTokens(spec) };
 }
 
 /** Functions are dealt to the splits by a hash, so that no function is in two of them. */
@@ -45,7 +46,7 @@ export function splitOf(spec) {
   return bucket < 7 ? 'train' : bucket < 8 ? 'validation' : 'test';
 }
 
-/** Draws tasks of one split for ever. */
+/** Draws tasks of one split for ever. @returns {Generator<ReturnType<typeof drawTask>, never>} */
 export function* drawTasks(split, rand) {
   for (;;) {
     const task = drawTask(rand);

@@ -1,9 +1,8 @@
 /** The base agent: cloned from demonstrators that waste turns but use what they are told. */
-import { IGNORE_INDEX } from 'sweet-rl';
 import { padBatch, tokenCount } from '../batch.js';
 import { demonstrate, messagesOf } from '../dialogue.js';
 import { initialParams } from '../model.js';
-import { native } from '../native.js';
+import { negativeLogLikelihood } from '../nll.js';
 import { random } from '../random.js';
 import { drawTasks } from '../task.js';
 import { schedule, Trainer } from '../trainer.js';
@@ -41,20 +40,11 @@ export function trainBase({ seed, steps, batch: size, rate }, onProgress) {
     const batch = batches.next().value;
     const { loss } = trainer.step(
       batch,
-      (logits) => negativeLogLikelihood(logits, batch.labels),
+      (logits) => negativeLogLikelihood(logits, batch),
       schedule(i, steps, rate, 100),
     );
     curve.push(loss);
     onProgress(i + 1, steps);
   }
   return { params: trainer.finish(), curve };
-}
-
-/** Mean −log p over the rows that have a label, and its gradient at the logits. */
-function negativeLogLikelihood(logits, labels) {
-  const { logps, lse } = native.tokenLogps({ logits, labels });
-  const count = labels.reduce((n, label) => n + Number(label !== IGNORE_INDEX), 0);
-  const gradLogps = new Float32Array(labels.length).fill(-1 / count);
-  const { gradLogits } = native.tokenLogpsBackward({ logits, labels, lse, gradLogps });
-  return { loss: -logps.reduce((sum, logp) => sum + logp, 0) / count, gradLogits };
 }

@@ -1,7 +1,7 @@
-/** Candidate actions at the turns of the offline data, their scores by the critic, and pairs of them. */
+/** Candidate actions at the turns of the offline data, and what critics read in them. */
 import { promptOf } from '../dialogue.js';
 import { act } from '../episodes.js';
-import { programSource, textOf } from '../language.js';
+import { token } from '../language.js';
 import { shape } from '../model.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
@@ -15,9 +15,6 @@ import { Sampler } from '../sampler.js';
  * @property {Int32Array} turnOffsets tokens of each action
  * @property {Float32Array} logps of the tokens under the agent that chose them
  */
-
-/** The turn of the state that the report shows. */
-const exampleTurn = 4;
 
 /** Gathers rows of logits and turns them into log-probs in large calls. */
 class LogpGatherer {
@@ -45,14 +42,15 @@ class LogpGatherer {
   }
 }
 
-/** The questions of one dialogue a task, task after task in random order, until there are enough states. */
+/** One turn each of different tasks, as many as wanted; where there are more than tasks, every task once more. */
 function pickStates({ tasks, trajectories }, count, rand) {
   const perTask = trajectories.length / tasks.length;
   const states = [];
-  for (const index of rand.shuffle(tasks.map((_, i) => i))) {
-    const { turns } = trajectories[index * perTask + rand.int(perTask)];
-    for (let t = 0; t < turns.length - 1; t++) states.push({ task: tasks[index], turns: turns.slice(0, t) });
-    if (states.length >= count) break;
+  while (states.length < count) {
+    for (const index of rand.shuffle(tasks.map((_, i) => i))) {
+      const { turns } = trajectories[index * perTask + rand.int(perTask)];
+      states.push({ task: tasks[index], turns: turns.slice(0, rand.int(turns.length - 1)) });
+    }
   }
   return states.slice(0, count);
 }
@@ -81,9 +79,9 @@ function continueStates(params, states, withHidden, continuations, onProgress) {
 }
 
 /** @returns {Candidates} */
-export function sampleCandidates(base, offline, { statesPerTask, perState }, seed, onProgress) {
+export function sampleCandidates(base, offline, { states: count, perState }, seed, onProgress) {
   const rand = random(seed, 41);
-  const states = pickStates(offline, statesPerTask * offline.tasks.length, rand);
+  const states = pickStates(offline, count, rand);
   const actions = new Array(states.length * perState);
   const parts = Array.from(actions, () => []);
   const gatherer = new LogpGatherer();
@@ -104,19 +102,18 @@ export function sampleCandidates(base, offline, { statesPerTask, perState }, see
   return { states, actions, candidateOffsets, turnOffsets, logps: Float32Array.from(parts.flat()) };
 }
 
-/** Log-probs of all candidates' tokens under some parameters, with or without the hidden function in sight. */
-export function candidateLogps(params, candidates, withHidden, onProgress) {
-  const { states, actions, candidateOffsets, turnOffsets } = candidates;
-  const logps = new Float32Array(turnOffsets[actions.length]);
-  const gatherer = new LogpGatherer();
-  function* score(action, offset, logits) {
+/**
+ * Reads every candidate after its state, alike candidates once, and returns which are copies of which.
+ * @param {(row: Float32Array, index: number, position: number) => boolean} onRow gets the logits before the candidate's
+ *   token `position`, and those after its last one; whether to read on
+ */
+function readCandidates(params, { states, actions, candidateOffsets }, withHidden, onRow, onProgress) {
+  function* read(index, logits) {
+    const action = actions[index];
     let row = logits;
-    for (let i = 0; ; i++) {
-      gatherer.add(row, action[i], { logps, index: offset + i });
-      if (i === action.length - 1) return;
-      ({ logits: row } = yield action[i]);
-    }
+    for (let i = 0; onRow(row, index, i); i++) ({ logits: row } = yield action[i]);
   }
+  /** @type {[number, number][]} */
   const copies = [];
   const continuations = (state, logits) => {
     const first = new Map();
@@ -127,32 +124,39 @@ export function candidateLogps(params, candidates, withHidden, onProgress) {
         copies.push([first.get(text), i]);
       } else {
         first.set(text, i);
-        sequences.push(score(actions[i], turnOffsets[i], logits));
+        sequences.push(read(i, logits));
       }
     }
     return sequences;
   };
   continueStates(params, states, withHidden, continuations, onProgress);
+  return copies;
+}
+
+/** Log-probs of all candidates' tokens under some parameters, with or without the hidden function in sight. */
+export function candidateLogps(params, candidates, withHidden, onProgress) {
+  const { actions, turnOffsets } = candidates;
+  const logps = new Float32Array(turnOffsets[actions.length]);
+  const gatherer = new LogpGatherer();
+  const onRow = (row, index, i) => {
+    gatherer.add(row, actions[index][i], { logps, index: turnOffsets[index] + i });
+    return i < actions[index].length - 1;
+  };
+  const copies = readCandidates(params, candidates, withHidden, onRow, onProgress);
   gatherer.flush();
   for (const [from, to] of copies) logps.copyWithin(turnOffsets[to], turnOffsets[from], turnOffsets[from + 1]);
   return logps;
 }
 
-/**
- * The critic's advantage of every candidate, pairs that prefer the upper half of a state's candidates to the lower,
- * and how one state's candidates rank.
- */
-export function pairCandidates(candidates, criticLogps, refLogps, method, { pairsPerState }, seed) {
-  const { states, actions, candidateOffsets, turnOffsets } = candidates;
-  const { reduction } = method;
-  const scores = native.turnAdvantages({ logps: criticLogps, refLogps, turnOffsets, reduction });
-  const pairs = native.samplePairs({ scores, candidateOffsets, numPairs: pairsPerState, seed });
-
-  const shown = states.findIndex(({ turns }) => turns.length === exampleTurn);
-  const ranking = native.rankCandidates({ scores, candidateOffsets });
-  const [from, to] = [candidateOffsets[shown], candidateOffsets[shown + 1]];
-  const ranked = new Map(Array.from(ranking.subarray(from, to), (index) => [textOf(actions[index]), scores[index]]));
-  const { task, turns } = states[shown];
-  const dialogue = turns.map(({ action, reply }) => `${textOf(action)}? ${textOf(reply)}.`);
-  return { ...pairs, example: { program: programSource(task.program), dialogue, ranked: [...ranked] } };
+/** What a critic with a value head expects after each candidate: the probability of success. */
+export function candidateValues(params, candidates, onProgress) {
+  const { actions } = candidates;
+  const values = new Float32Array(actions.length);
+  const onRow = (row, index, i) => {
+    if (i < actions[index].length) return true;
+    values[index] = 1 / (1 + Math.exp(-row[token.value]));
+    return false;
+  };
+  for (const [from, to] of readCandidates(params, candidates, true, onRow, onProgress)) values[to] = values[from];
+  return values;
 }

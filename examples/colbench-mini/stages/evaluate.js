@@ -1,8 +1,12 @@
 /** Evaluation on tasks whose functions are in no training set, with sampled and with greedy tokens. */
-import { behaviour } from '../dialogue.js';
+import { entropyOf } from '../batch.js';
+import { behaviour, messagesOf } from '../dialogue.js';
 import { playEpisodes } from '../episodes.js';
 import { mean, share } from '../statistics.js';
 import { makeTasks } from '../task.js';
+
+/** Dialogues that the entropy is averaged over. */
+const entropyDialogues = 320;
 
 /**
  * @typedef {object} Score
@@ -12,26 +16,35 @@ import { makeTasks } from '../task.js';
  */
 
 /**
- * One episode a task, so that episodes are independent of each other; all agents get the same tasks.
- * @returns {Promise<{ sampled: Score, greedy: Score }>}
+ * One episode a task, so that episodes are independent of each other; all agents get the same tasks, and the same
+ * random numbers for each.
+ * @param {'validation' | 'test'} split
+ * @returns {Promise<{ sampled: Score & { entropy: number }, greedy: Score }>} entropy: of the tokens of sampled questions, nats
  */
-export async function evaluate(params, executor, { sampled, greedy }, seed, onProgress) {
+export async function evaluate(params, executor, split, { sampled, greedy }, seed, onProgress) {
   const total = sampled + greedy;
-  const tasks = await makeTasks(executor, 'test', Math.max(sampled, greedy), seed);
-  const play = async (count, isGreedy, before) => {
-    const chosen = tasks.slice(0, count);
-    const episodes = await playEpisodes(params, executor, chosen, {
+  const tasks = await makeTasks(executor, split, Math.max(sampled, greedy), seed);
+  const play = (count, isGreedy, before) =>
+    playEpisodes(params, executor, tasks.slice(0, count), {
       perTask: 1,
       greedy: isGreedy,
       seed: seed + 1000003,
       onProgress: (done) => onProgress(before + done, total),
     });
+  const scoreOf = (episodes) => {
     const rewards = episodes.map(({ reward }) => reward);
     return {
-      success: share(rewards.filter((reward) => reward === 1).length, count),
+      success: share(rewards.filter((reward) => reward === 1).length, rewards.length),
       tests: mean(rewards),
-      behaviour: behaviour(chosen, episodes),
+      behaviour: behaviour(tasks, episodes),
     };
   };
-  return { sampled: await play(sampled, false, 0), greedy: await play(greedy, true, sampled) };
+  const dialogues = await play(sampled, false, 0);
+  const questions = dialogues
+    .slice(0, entropyDialogues)
+    .map(({ turns }, i) => messagesOf(tasks[i], turns, false).slice(0, -2));
+  return {
+    sampled: { ...scoreOf(dialogues), entropy: entropyOf(params, questions) },
+    greedy: scoreOf(await play(greedy, true, sampled)),
+  };
 }

@@ -4,16 +4,18 @@ import { promptOf } from '../dialogue.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
+import { Anchor } from './anchor.js';
 
 /**
  * The likelihood term weighs far more than the paper's 0.01: so small a network, pushed away from the rejected
  * questions, would otherwise drift into words that are no questions at all.
  * @param {import('../model.js').Params} base
+ * @param {import('./offline.js').Offline} offline
  * @param {import('./candidates.js').Candidates} candidates
  * @param {{ chosen: Int32Array, rejected: Int32Array }} pairs of candidates
  * @param {{ pairsPerBatch: number, epochs: number, rate: number, beta: number, nllCoef: number }} settings
  */
-export function trainPolicy(base, candidates, { chosen, rejected }, settings, seed, onProgress) {
+export function trainPolicy(base, offline, candidates, { chosen, rejected }, settings, seed, onProgress) {
   const rand = random(seed, 51);
   const { states, actions, turnOffsets, logps } = candidates;
   const perState = actions.length / states.length;
@@ -31,6 +33,7 @@ export function trainPolicy(base, candidates, { chosen, rejected }, settings, se
   }
 
   const trainer = new Trainer(base);
+  const anchor = new Anchor(offline, rand);
   const curve = batches.map((pairs, i) => {
     const members = [...pairs.map((p) => chosen[p]), ...pairs.map((p) => rejected[p])];
     const batch = padBatch(members.map(dialogueOf));
@@ -38,6 +41,7 @@ export function trainPolicy(base, candidates, { chosen, rejected }, settings, se
       batch,
       members.map((index) => logps.subarray(turnOffsets[index], turnOffsets[index + 1])),
     );
+    const rate = schedule(i, batches.length, settings.rate);
     const { accuracy, preferenceLoss } = trainer.step(
       batch,
       (logits) =>
@@ -51,8 +55,9 @@ export function trainPolicy(base, candidates, { chosen, rejected }, settings, se
           beta: settings.beta,
           nllCoef: settings.nllCoef,
         }),
-      schedule(i, batches.length, settings.rate),
+      rate,
     );
+    anchor.step(trainer, rate);
     onProgress(i + 1, batches.length);
     return { loss: preferenceLoss, accuracy };
   });

@@ -1,16 +1,17 @@
 /**
- * The critic: the base agent's network, shown the hidden function, trained on pairs of trajectories so that its
- * log-prob ratio to the base becomes the advantage of a turn.
+ * Training on pairs of trajectories. SWEET-RL's critic: the base agent's network, shown the hidden function, whose
+ * log-prob ratio to the base becomes the advantage of a turn. Multi-turn DPO: the same on the policy itself.
  */
 import { batchIndices, logpsOf, padBatch, spreadLogps, tokenCount } from '../batch.js';
 import { messagesOf } from '../dialogue.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
+import { Anchor } from './anchor.js';
 
 /**
- * Only the questions are scored. The answer is forced, and beside the hidden function it would give the outcome away:
- * the critic would compare programs instead of giving credit to what was asked.
+ * Only the questions are compared, by every method. The answer is forced; beside the hidden function it would give
+ * the outcome away, and a policy pushed away from the wrong answers to incomplete questions forgets how to answer.
  */
 function questionsOf(task, turns, withHidden) {
   const messages = messagesOf(task, turns, withHidden);
@@ -18,12 +19,22 @@ function questionsOf(task, turns, withHidden) {
 }
 
 /**
+ * @typedef {object} PairSettings
+ * @property {number} pairsPerBatch
+ * @property {number} epochs
+ * @property {number} rate
+ * @property {number} beta
+ * @property {number} nllCoef
+ */
+
+/**
  * @param {import('../model.js').Params} base
  * @param {import('./offline.js').Offline} offline
- * @param {import('../settings.js').Method} method
- * @param {{ pairsPerBatch: number, epochs: number, rate: number, beta: number, nllCoef: number }} settings
+ * @param {import('../methods.js').Method} method by trajectories: what is trained is the policy, and has to answer
+ * @param {PairSettings} settings
  */
-export function trainCritic(base, { tasks, trajectories, chosen, rejected }, method, settings, seed, onProgress) {
+export function trainOnTrajectories(base, offline, method, settings, seed, onProgress) {
+  const { tasks, trajectories, chosen, rejected } = offline;
   const rand = random(seed, 31);
   const perTask = trajectories.length / tasks.length;
   const dialogues = Array.from(chosen).flatMap((_, pair) =>
@@ -43,6 +54,7 @@ export function trainCritic(base, { tasks, trajectories, chosen, rejected }, met
   const refLogps = logpsOf(base, dialogues, (done) => onProgress(done / 4, total));
 
   const trainer = new Trainer(base);
+  const anchor = method.by === 'trajectories' ? new Anchor(offline, rand) : undefined;
   const curve = batches.map((pairs, i) => {
     const members = [...pairs.map((p) => 2 * p), ...pairs.map((p) => 2 * p + 1)];
     const batch = padBatch(members.map((m) => dialogues[m]));
@@ -50,6 +62,7 @@ export function trainCritic(base, { tasks, trajectories, chosen, rejected }, met
       batch,
       members.map((m) => refLogps[m]),
     );
+    const rate = schedule(i, batches.length, settings.rate);
     const { accuracy, preferenceLoss } = trainer.step(
       batch,
       (logits) =>
@@ -65,8 +78,9 @@ export function trainCritic(base, { tasks, trajectories, chosen, rejected }, met
           normalization: method.normalization,
           nllCoef: settings.nllCoef,
         }),
-      schedule(i, batches.length, settings.rate),
+      rate,
     );
+    anchor?.step(trainer, rate);
     onProgress(dialogues.length / 4 + (i + 1) * settings.pairsPerBatch, total);
     return { loss: preferenceLoss, accuracy };
   });

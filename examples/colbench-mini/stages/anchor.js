@@ -1,0 +1,36 @@
+/**
+ * What keeps a policy able to answer. Its pairs compare questions only, but one network asks and answers: trained on
+ * pairs alone, it forgets to write what it was told. So every second step on pairs is followed by one on answers that the
+ * base agent gave itself, right or wrong.
+ */
+import { padBatch, tokenCount } from '../batch.js';
+import { messagesOf } from '../dialogue.js';
+import { negativeLogLikelihood } from '../nll.js';
+
+const size = 8;
+
+export class Anchor {
+  #batches = [];
+  #next = 0;
+  #steps = 0;
+
+  /** @param {import('./offline.js').Offline} offline @param {import('../random.js').Random} rand */
+  constructor({ tasks, trajectories }, rand) {
+    const perTask = trajectories.length / tasks.length;
+    const dialogues = trajectories.map(({ turns }, i) => {
+      const messages = messagesOf(tasks[Math.floor(i / perTask)], turns, false);
+      const prompt = messages.slice(0, -1).flatMap(({ tokens }) => tokens);
+      return [{ tokens: prompt, agent: false }, messages[messages.length - 1]];
+    });
+    dialogues.sort((a, b) => tokenCount(a) - tokenCount(b));
+    for (let i = 0; i + size <= dialogues.length; i += size) this.#batches.push(dialogues.slice(i, i + size));
+    rand.shuffle(this.#batches);
+  }
+
+  /** After a step on pairs. @param {import('../trainer.js').Trainer} trainer @param {number} rate */
+  step(trainer, rate) {
+    if (this.#steps++ % 2 === 0) return;
+    const batch = padBatch(this.#batches[this.#next++ % this.#batches.length]);
+    trainer.step(batch, (logits) => negativeLogLikelihood(logits, batch), rate);
+  }
+}

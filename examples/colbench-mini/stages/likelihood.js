@@ -1,0 +1,36 @@
+/** Rejection fine-tuning: the base agent goes on learning from its own dialogues that ended in success. */
+import { batchIndices, padBatch, tokenCount } from '../batch.js';
+import { messagesOf } from '../dialogue.js';
+import { negativeLogLikelihood } from '../nll.js';
+import { random } from '../random.js';
+import { schedule, Trainer } from '../trainer.js';
+
+/**
+ * All tokens of the agent are learned, the answer's too.
+ * @param {import('../model.js').Params} base
+ * @param {import('./offline.js').Offline} offline
+ * @param {{ batch: number, epochs: number, rate: number }} settings
+ */
+export function trainOnSuccesses(base, { tasks, trajectories }, settings, seed, onProgress) {
+  const rand = random(seed, 61);
+  const perTask = trajectories.length / tasks.length;
+  const dialogues = trajectories.flatMap(({ turns, reward }, i) =>
+    reward === 1 ? [messagesOf(tasks[Math.floor(i / perTask)], turns, false)] : [],
+  );
+  const lengths = dialogues.map(tokenCount);
+  const batches = [];
+  for (let epoch = 0; epoch < settings.epochs; epoch++) batches.push(...batchIndices(lengths, settings.batch, rand));
+
+  const trainer = new Trainer(base);
+  const curve = batches.map((members, i) => {
+    const batch = padBatch(members.map((m) => dialogues[m]));
+    const { loss } = trainer.step(
+      batch,
+      (logits) => negativeLogLikelihood(logits, batch),
+      schedule(i, batches.length, settings.rate),
+    );
+    onProgress(i + 1, batches.length);
+    return { loss };
+  });
+  return { params: trainer.finish(), curve, dialogues: dialogues.length };
+}

@@ -1,0 +1,121 @@
+/** From the scores of candidates to pairs of them, and what the scores are worth beside an oracle's. */
+import { kindOf, kinds, maxQuestions } from '../dialogue.js';
+import { programSource, textOf } from '../language.js';
+import { native } from '../native.js';
+
+/** The turn of the state that the report shows. */
+const exampleTurn = 2;
+
+/** What each candidate does in its state. @returns {import('../dialogue.js').Kind[]} */
+function candidateKinds({ states, actions, candidateOffsets }) {
+  return states.flatMap(({ task, turns }, s) =>
+    actions.slice(candidateOffsets[s], candidateOffsets[s + 1]).map((action) => kindOf(task, turns, action)),
+  );
+}
+
+/** An oracle's scores, by kinds of questions. */
+export const oracleScores = (candidates, worth) =>
+  Float32Array.from(candidateKinds(candidates), (kind) => worth[kind] ?? 0);
+
+/**
+ * Pairs of a state's candidates by the ranks of their scores, and a diagnosis.
+ * @param {import('./candidates.js').Candidates} candidates
+ * @param {Float32Array} scores
+ * @param {{ rule: 'halves' | 'best-worst', numPairs?: number }} settings
+ * @param {number} seed
+ */
+export function pairCandidates(candidates, scores, settings, seed) {
+  const { candidateOffsets } = candidates;
+  const pairs = native.samplePairs({ scores, candidateOffsets, ...settings, seed });
+  return { ...pairs, diagnosis: diagnose(candidates, scores, pairs), example: exampleOf(candidates, scores) };
+}
+
+/**
+ * How much a question is worth to who sees the function: only those on its attributes bring a dialogue nearer to success.
+ * Who does not see it had better ask what is open, too.
+ */
+const openKinds = new Set(['useful', 'absent']);
+
+/**
+ * Shares of a state's pairs of candidates that the scores put in an oracle's order; equal scores count one half.
+ * @typedef {object} Diagnosis
+ * @property {number} agreement questions on attributes of the function before all others
+ * @property {number[]} agreementByTurn
+ * @property {number} usefulOverAbsent … before those on attributes that it lacks
+ * @property {number} usefulOverWasted … before repeated ones, small talk and those that name no topic
+ * @property {number} absentOverWasted what an oracle that does not see the function knows as well
+ * @property {number} pairsInOrder share of the sampled pairs with one useful question in which it is the chosen one
+ * @property {Record<string, { mean: number, deviation: number, count: number }>} advantages by kind of question: score above
+ *   the mean of its state, in standard deviations over all states
+ */
+
+/** @returns {Diagnosis} */
+function diagnose(candidates, scores, { chosen, rejected }) {
+  const { states, candidateOffsets } = candidates;
+  const kindsOf = candidateKinds(candidates);
+  const [all, usefulOverAbsent, usefulOverWasted, absentOverWasted, pairs] = Array.from({ length: 5 }, tally);
+  const byTurn = Array.from({ length: maxQuestions }, tally);
+  const centred = new Float64Array(scores.length);
+  states.forEach(({ turns }, s) => {
+    const [from, to] = [candidateOffsets[s], candidateOffsets[s + 1]];
+    const average = scores.subarray(from, to).reduce((sum, score) => sum + score, 0) / (to - from);
+    for (let i = from; i < to; i++) {
+      centred[i] = scores[i] - average;
+      if (!openKinds.has(kindsOf[i])) continue;
+      for (let j = from; j < to; j++) {
+        const hit = scores[i] > scores[j] ? 1 : scores[i] === scores[j] ? 0.5 : 0;
+        if (kindsOf[i] === 'absent') {
+          if (!openKinds.has(kindsOf[j])) absentOverWasted.add(hit);
+        } else if (kindsOf[j] !== 'useful') {
+          const over = kindsOf[j] === 'absent' ? usefulOverAbsent : usefulOverWasted;
+          for (const each of [all, byTurn[turns.length], over]) each.add(hit);
+        }
+      }
+    }
+  });
+  chosen.forEach((better, p) => {
+    const useful = [better, rejected[p]].map((index) => kindsOf[index] === 'useful');
+    if (useful[0] !== useful[1]) pairs.add(Number(useful[0]));
+  });
+  const deviation = Math.sqrt(centred.reduce((sum, score) => sum + score ** 2, 0) / centred.length) || 1;
+  const advantages = kinds.map((kind) => {
+    const values = Array.from(
+      centred.filter((_, i) => kindsOf[i] === kind),
+      (score) => score / deviation,
+    );
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+    return [kind, { mean, deviation: Math.sqrt(variance), count: values.length }];
+  });
+  return {
+    agreement: all.share(),
+    agreementByTurn: byTurn.map((turn) => turn.share()),
+    usefulOverAbsent: usefulOverAbsent.share(),
+    usefulOverWasted: usefulOverWasted.share(),
+    absentOverWasted: absentOverWasted.share(),
+    pairsInOrder: pairs.share(),
+    advantages: Object.fromEntries(advantages.filter(([, { count }]) => count > 0)),
+  };
+}
+
+function tally() {
+  let [hits, count] = [0, 0];
+  return {
+    add: (hit) => {
+      hits += hit;
+      count++;
+    },
+    share: () => hits / count,
+  };
+}
+
+/** How one state's candidates rank. */
+function exampleOf({ states, actions, candidateOffsets }, scores) {
+  const shown = states.findIndex(({ turns }) => turns.length === exampleTurn);
+  const ranking = native.rankCandidates({ scores, candidateOffsets });
+  const [from, to] = [candidateOffsets[shown], candidateOffsets[shown + 1]];
+  const ranked = new Map(Array.from(ranking.subarray(from, to), (index) => [textOf(actions[index]), scores[index]]));
+  const { task, turns } = states[shown];
+  const dialogue = turns.map(({ action, reply }) => `${textOf(action)}? ${textOf(reply)}.`);
+  return { program: programSource(task.program), dialogue, ranked: [...ranked] };
+}

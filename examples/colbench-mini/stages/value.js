@@ -1,0 +1,85 @@
+/**
+ * The critic with a value head: the base agent's network, shown the hidden function, predicts after each question
+ * whether the dialogue will end in success.
+ */
+import { IGNORE_INDEX } from 'sweet-rl';
+import { batchIndices, padBatch, tokenCount } from '../batch.js';
+import { messagesOf } from '../dialogue.js';
+import { token } from '../language.js';
+import { shape } from '../model.js';
+import { native } from '../native.js';
+import { random } from '../random.js';
+import { schedule, Trainer } from '../trainer.js';
+
+/**
+ * The head is the output column of a word that nobody says, set to 0: a linear function of what the network makes of
+ * the dialogue up to the question's last token.
+ * @param {import('../model.js').Params} params
+ */
+function withValueHead(params) {
+  const data = params.head.data.slice();
+  for (let i = token.value; i < data.length; i += shape.vocab) data[i] = 0;
+  return { ...params, head: { ...params.head, data } };
+}
+
+/** The rows that have read the last token of a question. */
+function questionEnds({ labels, length, trajectoryOffsets }) {
+  const rows = [];
+  labels.forEach((label, row) => {
+    const last = (row + 1) % length === 0 || labels[row + 1] === IGNORE_INDEX;
+    if (label !== IGNORE_INDEX && last) rows.push(row + 1);
+  });
+  if (rows.length !== trajectoryOffsets[trajectoryOffsets.length - 1]) {
+    throw new Error('Expected a row after every question');
+  }
+  return rows;
+}
+
+/**
+ * @param {import('../model.js').Params} base
+ * @param {import('./offline.js').Offline} offline
+ * @param {{ batch: number, epochs: number, rate: number }} settings
+ */
+export function trainValueCritic(base, { tasks, trajectories }, settings, seed, onProgress) {
+  const rand = random(seed, 71);
+  const perTask = trajectories.length / tasks.length;
+  // the order to answer stays, so that the last question has a token after it
+  const dialogues = trajectories.map(({ turns }, i) =>
+    messagesOf(tasks[Math.floor(i / perTask)], turns, true).slice(0, -1),
+  );
+  const lengths = dialogues.map(tokenCount);
+  const batches = [];
+  for (let epoch = 0; epoch < settings.epochs; epoch++) batches.push(...batchIndices(lengths, settings.batch, rand));
+
+  const trainer = new Trainer(withValueHead(base));
+  const curve = batches.map((members, i) => {
+    const batch = padBatch(members.map((m) => dialogues[m]));
+    const outcomes = Float32Array.from(members, (m) => Number(trajectories[m].reward === 1));
+    const { loss, accuracy } = trainer.step(
+      batch,
+      (logits) => outcomeLoss(logits, batch, outcomes),
+      schedule(i, batches.length, settings.rate),
+    );
+    onProgress(i + 1, batches.length);
+    return { loss, accuracy };
+  });
+  return { params: trainer.finish(), curve };
+}
+
+/** The loss, its gradient at the logits, and the share of turns whose value is on the outcome's side of one half. */
+function outcomeLoss(logits, batch, outcomes) {
+  const columns = questionEnds(batch).map((row) => row * shape.vocab + token.value);
+  const { trajectoryOffsets } = batch;
+  const valueLogits = Float32Array.from(columns, (i) => logits[i]);
+  const { loss, values, gradValueLogits } = native.binaryValueLoss({ valueLogits, trajectoryOffsets, outcomes });
+  const gradLogits = new Float32Array(logits.length);
+  columns.forEach((i, turn) => {
+    gradLogits[i] = gradValueLogits[turn];
+  });
+  let right = 0;
+  outcomes.forEach((outcome, k) => {
+    for (let t = trajectoryOffsets[k]; t < trajectoryOffsets[k + 1]; t++)
+      right += Number(values[t] > 0.5 === outcome > 0.5);
+  });
+  return { loss, gradLogits, accuracy: right / values.length };
+}
