@@ -1,0 +1,216 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parseArguments } from '../examples/colbench-mini/arguments.js';
+import { writeComparison } from '../examples/colbench-mini/comparison-report.js';
+import { behaviour, humanReply, kindOf, maxQuestions, promptOf } from '../examples/colbench-mini/dialogue.js';
+import {
+  attributes,
+  domains,
+  embeddedIds,
+  programTokens,
+  textOf,
+  token,
+  tokenOf,
+  tokensOf,
+  vocabulary,
+} from '../examples/colbench-mini/language.js';
+import { methods, oracles } from '../examples/colbench-mini/methods.js';
+import { random } from '../examples/colbench-mini/random.js';
+import { oracleScores, pairCandidates } from '../examples/colbench-mini/stages/ranking.js';
+import { meanOverSeeds } from '../examples/colbench-mini/statistics.js';
+import { drawTasks, splitOf } from '../examples/colbench-mini/task.js';
+import { tried, tunedFor } from '../examples/colbench-mini/tuned.js';
+
+const topicNames = attributes.map(({ topic }) => topic);
+
+/** A function with a filter and a limit; its output was given away. */
+const task = {
+  spec: attributes.map(({ topic }) => (['filter', 'limit', 'output'].includes(topic) ? 0 : -1)),
+  hint: topicNames.indexOf('output'),
+  usual: [],
+  domain: tokenOf('bills'),
+  statement: [token.task, ...tokensOf(['code', 'for', 'bills', 'with', 'dollars'])],
+  program: [] as number[],
+  calls: [],
+  expected: [],
+};
+task.program = programTokens(task.spec);
+const ask = (...words: string[]) => ({ action: tokensOf(words), reply: tokensOf(['hm']) });
+
+describe('the miniature', () => {
+  it('gives every topic to six domains, and no two domains the same topics', () => {
+    const sets = Object.values(domains);
+    for (const topic of topicNames) expect(sets.filter((set) => set.includes(topic))).toHaveLength(6);
+    expect(new Set(sets.map((set) => set.join()))).toHaveProperty('size', sets.length);
+  });
+
+  it('deals each function to one split', () => {
+    const rand = random(7);
+    const specs = ['train', 'validation', 'test'].map((split) => {
+      const tasks = drawTasks(split, rand);
+      return Array.from({ length: 300 }, () => tasks.next().value.spec);
+    });
+    const seen = specs.map((all) => new Set(all.map((spec) => spec.join())));
+    for (const spec of specs[0] ?? []) expect(splitOf(spec)).toBe('train');
+    for (const key of seen[0] ?? []) expect(seen[1]?.has(key) || seen[2]?.has(key)).toBe(false);
+  });
+
+  it('notes settled topics and the domain on the token that opens a turn, and on no other', () => {
+    const prompt = promptOf(task, [ask('filter'), ask('and', 'limit')], false);
+    const noted = prompt.map((code) => embeddedIds(code).map((id) => vocabulary[id]));
+    expect(noted.filter((ids) => ids.length > 1)).toEqual([
+      ['<agent1>', '<settled output>', 'bills'],
+      ['<agent2>', '<settled filter>', '<settled output>', 'bills'],
+      ['<agent3>', '<settled filter>', '<settled limit>', '<settled output>', 'bills'],
+    ]);
+    expect(textOf(prompt)).toContain('<agent3>');
+  });
+
+  it('tells kinds of questions apart, as the human does', () => {
+    const before = [ask('filter')];
+    const kinds = [['limit'], ['please', 'range'], ['filter'], ['output'], ['and', 'lunch'], ['what', 'about']];
+    expect(kinds.map((words) => kindOf(task, before, tokensOf(words)))).toEqual([
+      'useful',
+      'absent',
+      'repeated',
+      'repeated',
+      'smallTalk',
+      'unclear',
+    ]);
+    const replies = kinds.slice(0, 4).map((words) => textOf(humanReply(task, before, tokensOf(words), random(1))));
+    expect(replies[0]).toMatch(/ceiling$/);
+    expect(['unsure', 'whatever']).toContain(replies[1]);
+    expect(replies.slice(2)).toEqual(['again', 'again']);
+  });
+
+  it('describes dialogues by their questions', () => {
+    const turns = [ask('filter'), ask('filter'), ask('range'), ask('lunch'), ask('limit')];
+    const told = { turns: [...turns, { action: [token.end] }], reward: 1 };
+    const untold = { turns: [...turns.slice(0, 4), ask('what'), { action: [token.end] }], reward: 0.5 };
+    const described = behaviour([task, task], [told, untold]);
+    expect(described).toEqual({
+      questions: maxQuestions,
+      useful: 0.3,
+      absent: 0.2,
+      repeated: 0.2,
+      smallTalk: 0.2,
+      unclear: 0.1,
+      coverage: 0.75,
+      allKnown: 0.5,
+      rightWhenAllKnown: 1,
+    });
+  });
+});
+
+describe('the ranking of candidates', () => {
+  const words = [['filter'], ['limit'], ['range'], ['and', 'range'], ['output'], ['lunch'], ['what']];
+  const actions = [...words, ...words].map(tokensOf);
+  const candidates = {
+    states: [
+      { task, turns: [] },
+      { task, turns: [ask('filter'), ask('lunch')] },
+    ],
+    actions,
+    candidateOffsets: Int32Array.of(0, words.length, 2 * words.length),
+    turnOffsets: new Int32Array(actions.length + 1),
+    logps: new Float32Array(0),
+  };
+  const diagnose = (scores: Float32Array) =>
+    pairCandidates(candidates, scores, { rule: 'halves', numPairs: 4 }, 1).diagnosis;
+  const oracle = oracleScores(candidates, { useful: 1 });
+
+  it('agrees with the oracle where it is the oracle, not at all where it is reversed, by half where all is the same', () => {
+    expect(Array.from(oracle)).toEqual([1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    const right = diagnose(oracle);
+    expect(right).toMatchObject({ agreement: 1, usefulOverAbsent: 1, usefulOverWasted: 1, pairsInOrder: 1 });
+    expect(right.absentOverWasted).toBe(0.5);
+    expect(diagnose(oracle.map((score) => -score))).toMatchObject({ agreement: 0, pairsInOrder: 0 });
+    expect(diagnose(oracle.map(() => 0.25)).agreement).toBe(0.5);
+  });
+
+  it('counts by turn and by kind', () => {
+    // the second state's only useful question comes after one of its absent ones and before everything else
+    const scores = Float32Array.of(5, 4, 3, 3, 2, 1, 0, 0, 5, 6, 4, 0, 0, 0);
+    const { agreementByTurn, usefulOverAbsent, usefulOverWasted, absentOverWasted, advantages } = diagnose(scores);
+    expect(agreementByTurn).toEqual([1, Number.NaN, 5 / 6, Number.NaN, Number.NaN]);
+    expect(usefulOverAbsent).toBe(5 / 6);
+    expect(usefulOverWasted).toBe(1);
+    expect(absentOverWasted).toBe(1);
+    const total = Object.values(advantages).reduce((sum, { mean, count }) => sum + mean * count, 0);
+    expect(total).toBeCloseTo(0, 12);
+    expect(Object.values(advantages).reduce((sum, { count }) => sum + count, 0)).toBe(actions.length);
+  });
+});
+
+describe('the report', () => {
+  it("takes Student's t over seeds", () => {
+    const { mean, low, high, count } = meanOverSeeds([1, 2, 3]);
+    expect([mean, count]).toEqual([2, 3]);
+    expect(high - 2).toBeCloseTo(4.303 / Math.sqrt(3), 2);
+    expect(2 - low).toBeCloseTo(high - 2, 12);
+  });
+
+  it('was made from what is committed beside it', () => {
+    const folder = new URL('../examples/colbench-mini/report/', import.meta.url);
+    const report = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));
+    expect(report.runs.length).toBeGreaterThanOrEqual(3);
+    const out = mkdtempSync(join(tmpdir(), 'comparison-'));
+    const { summary, ...comparison } = report;
+    writeComparison(out, comparison);
+    for (const name of ['report.json', 'report.md', 'success.svg', 'curves.svg', 'advantages.svg']) {
+      expect(readFileSync(`${out}/${name}`, 'utf8') === readFileSync(new URL(name, folder), 'utf8'), name).toBe(true);
+    }
+    rmSync(out, { recursive: true });
+    const ahead = report.runs.map(
+      ({ scores }: { scores: Record<string, { sampled: { success: { mean: number } } }> }) =>
+        (scores['SWEET-RL']?.sampled.success.mean ?? 0) - (scores['zero-shot']?.sampled.success.mean ?? 0),
+    );
+    const average = ahead.reduce((sum: number, each: number) => sum + each, 0) / ahead.length;
+    expect(summary['zero-shot'].sampled.sweetAhead.mean).toBeCloseTo(average, 12);
+  });
+
+  it('is what the guide and the example show', () => {
+    const root = new URL('../', import.meta.url);
+    const report = readFileSync(new URL('examples/colbench-mini/report/report.md', root), 'utf8');
+    const table = report.split('\n').filter((line, i, all) => line.startsWith('|') && i < all.indexOf('## Seeds'));
+    expect(table.length).toBe(2 + Object.keys(methods).length + Object.keys(oracles).length + 1);
+    expect(readFileSync(new URL('docs/guide/comparison.md', root), 'utf8')).toContain(table.join('\n'));
+  });
+
+  it('has settings for every method, the best of those tried', () => {
+    for (const name of Object.keys({ ...methods, ...oracles })) {
+      const all = tried[name] as { average: number; critic?: object; policy: object }[];
+      const best = all.reduce((a, b) => (b.average > a.average ? b : a));
+      const { critic, policy } = best;
+      expect(tunedFor(name)).toEqual(critic ? { critic, policy } : { policy });
+    }
+  });
+});
+
+describe('the command line', () => {
+  it('reads seeds and methods', () => {
+    const options = parseArguments(['--full', '--seeds', '3,5,3', '--method', 'sum,SWEET-RL', '--resume']);
+    expect(options).toMatchObject({
+      full: true,
+      seeds: [3, 5],
+      method: ['zero-shot', 'SWEET-RL', 'sum'],
+      resume: true,
+    });
+    expect(parseArguments([])).toMatchObject({ full: false, seeds: [1], resume: false });
+  });
+
+  it.each([
+    [['--seeds', '1'], /Expected --seeds only with --full/],
+    [['--method', 'sum'], /Expected --method only with --full/],
+    [['--full', '--seed', '1'], /Expected --seed only without --full/],
+    [['--full', '--base'], /Expected --base only without --full/],
+    [['--full', '--method', 'summ'], /--method but received summ/],
+    [['--full', '--seeds', '1,,2'], /--seeds but received $/],
+    [['--full', '--seeds', '1.5'], /--seeds but received 1.5/],
+    [['--tasks', '5'], /from 400 to 100000 for --tasks but received 5/],
+  ])('refuses %j', (args, message) => {
+    expect(() => parseArguments(args)).toThrow(message);
+  });
+});
