@@ -82,4 +82,7 @@ function curves(byMethod) {
 
 /** @returns {string} */
 export const drawChart = ({ scores, curves: byMethod }) =>
-  picture(width, height, [...bars(scores), ...curves(byMethod)]);
+  picture(width, height, 'Success, and pairs in the right order while training', [
+    ...bars(scores),
+    ...curves(byMethod),
+  ]);

@@ -72,7 +72,7 @@ export function successChart(names, runs) {
     dot(left + 180, legend, 2.2, ink, { opacity: 0.55 }),
     text(left + 190, legend + 4, 'one seed'),
   );
-  return picture(width, legend + 20, parts);
+  return picture(width, legend + 20, 'Success by method', parts);
 }
 
 /** Pairs in the right order while training, critics on the left and policies on the right, means over seeds. */
@@ -103,7 +103,12 @@ export function curvesChart(names, runs) {
     const [x, y] = [64 + (i % 5) * 160, bottom + 48 + 20 * Math.floor(i / 5)];
     parts.push(line(x, y, x + 20, y, colour, 2), text(x + 26, y + 4, name));
   });
-  return picture(width, bottom + 76 + 20 * Math.floor((drawn.length - 1) / 5), parts);
+  return picture(
+    width,
+    bottom + 76 + 20 * Math.floor((drawn.length - 1) / 5),
+    'Pairs in the right order while training',
+    parts,
+  );
 }
 
 /** A mean over seeds and over neighbouring points. */
@@ -151,5 +156,5 @@ export function advantagesChart(names, runs) {
     const place = left - 60 + [0, 210, 370, 470, 570][k];
     parts.push(dot(place, bottom + 40, 4, colours[k + 1]), text(place + 10, bottom + 44, kindNames[kind]));
   });
-  return picture(width, bottom + 64, parts);
+  return picture(width, bottom + 64, 'Advantages of useful and useless questions', parts);
 }

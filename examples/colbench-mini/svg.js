@@ -36,10 +36,11 @@ export const polyline = (points, colour, dashes = '') => {
   return `<polyline points="${points.map(([x, y]) => `${at(x)},${at(y)}`).join(' ')}" fill="none" ${stroke}/>`;
 };
 
-/** @param {string[]} parts */
-export function picture(width, height, parts) {
+/** @param {number} width @param {number} height @param {string} title @param {string[]} parts */
+export function picture(width, height, title, parts) {
   const look = `viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" fill="${ink}"`;
   return `<svg xmlns="http://www.w3.org/2000/svg" ${look}>
+<title>${escaped(title)}</title>
 <rect width="${width}" height="${height}" fill="#ffffff"/>
 ${parts.join('\n')}
 </svg>
