@@ -10,7 +10,7 @@ const known = ['zero-shot', ...Object.keys(methods), ...Object.keys(oracles)];
 export const help = `SWEET-RL in miniature: an agent learns to ask the right questions before it writes a program.
 
   npm run demo -- [options]           one method, SWEET-RL, beside the agent it started from
-  npm run demo -- --full [options]    the comparison of methods, some 20 minutes a seed
+  npm run demo -- --full [options]    the comparison of methods, half an hour a seed
 
   --seed N      seed of tasks, dialogues and training (default 1)
   --tasks N     training tasks of the offline dialogues (default ${settings.offline.tasks})
