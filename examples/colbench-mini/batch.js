@@ -44,17 +44,19 @@ export function padBatch(dialogues) {
 }
 
 /**
- * Batches of indices 0 … n − 1 in random order. Within a window of batches the indices are sorted by length, so that
- * little is padded. What is left over does not fill a batch and is dropped.
+ * Batches of indices 0 … n − 1 in random order, for each epoch anew. Within a window of batches the indices are sorted by length,
+ * so that little is padded. What is left over does not fill a batch and is dropped.
  */
-export function batchIndices(lengths, size, rand, window = 16) {
-  const order = rand.shuffle(lengths.map((_, i) => i));
-  const batches = [];
-  for (let start = 0; start < order.length; start += size * window) {
-    const part = order.slice(start, start + size * window).sort((a, b) => lengths[a] - lengths[b]);
-    for (let i = 0; i < part.length; i += size) batches.push(part.slice(i, i + size));
-  }
-  return rand.shuffle(batches.filter((batch) => batch.length === size));
+export function batchIndices(lengths, size, epochs, rand, window = 16) {
+  return Array.from({ length: epochs }, () => {
+    const order = rand.shuffle(lengths.map((_, i) => i));
+    const batches = [];
+    for (let start = 0; start < order.length; start += size * window) {
+      const part = order.slice(start, start + size * window).sort((a, b) => lengths[a] - lengths[b]);
+      for (let i = 0; i < part.length; i += size) batches.push(part.slice(i, i + size));
+    }
+    return rand.shuffle(batches.filter((batch) => batch.length === size));
+  }).flat();
 }
 
 /**

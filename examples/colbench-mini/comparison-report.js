@@ -221,7 +221,7 @@ ${behaviourTable(names, runs, 'greedy')}
 
 Two settings for each critic, three where the score is a mean over tokens, and six for each method without one, on two validation seeds (success sampled / greedy, %, on
 validation tasks); the best mean was taken. The settings of the last stage, one for all methods that rank candidates, were chosen
-with an oracle's ranking.
+with an oracle's ranking, the rule of its pairs and the critics' two passes with SWEET-RL's critic in view.
 
 ${tuningTables(names)}`;
 }

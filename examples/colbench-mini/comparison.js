@@ -5,8 +5,7 @@ import { writeComparison } from './comparison-report.js';
 import { methods, oracles } from './methods.js';
 import { Pipeline } from './pipeline.js';
 import { settings } from './settings.js';
-import { trainBase } from './stages/base.js';
-import { dataStages, prepare, score, stagesOf, train } from './train.js';
+import { cloneBase, dataStages, prepare, score, stagesOf, train } from './train.js';
 import { tunedFor } from './tuned.js';
 
 const all = { ...methods, ...oracles };
@@ -42,13 +41,7 @@ export async function compare(options, cache, executor) {
 
 async function runSeed(pipeline, chosen, used, executor, seed) {
   const how = { executor, split: /** @type {const} */ ('test'), evaluation: used.evaluation };
-  const base = await pipeline.stage(
-    'base agent',
-    { ...used.base, seed },
-    [],
-    (onProgress) => trainBase({ ...used.base, seed }, onProgress).params,
-    () => 'cloned from demonstrators',
-  );
+  const base = await cloneBase(pipeline, used, seed);
   const scores = { 'zero-shot': await score(pipeline, 'zero-shot', base, how, seed) };
   const data = await prepare(pipeline, base, executor, used, seed);
   const curves = {};

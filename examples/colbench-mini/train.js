@@ -1,6 +1,7 @@
 /** The stages that make an agent by one method, and the data that the methods share. */
 
 import { native } from './native.js';
+import { trainBase } from './stages/base.js';
 import { candidateLogps, candidateValues, sampleCandidates } from './stages/candidates.js';
 import { evaluate } from './stages/evaluate.js';
 import { trainOnSuccesses } from './stages/likelihood.js';
@@ -25,6 +26,16 @@ const describeScore = ({ sampled, greedy }) =>
   `success ${percent(sampled.success.mean)} sampled, ${percent(greedy.success.mean)} greedy`;
 const describeRanking = ({ chosen, droppedTies, diagnosis }) =>
   `${chosen.length} pairs, ${droppedTies} ties dropped, ${percent(diagnosis.agreement)} as an oracle ranks`;
+
+/** A base agent of the seed's own. @returns {Promise<import('./pipeline.js').Stage<import('./model.js').Params>>} */
+export const cloneBase = (pipeline, settings, seed) =>
+  pipeline.stage(
+    'base agent',
+    { ...settings.base, seed },
+    [],
+    (onProgress) => trainBase({ ...settings.base, seed }, onProgress).params,
+    () => 'cloned from demonstrators',
+  );
 
 /** Stages of `prepare`. */
 export const dataStages = 3;

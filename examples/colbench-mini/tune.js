@@ -16,8 +16,7 @@ import { Executor } from './execute.js';
 import { methods, oracles } from './methods.js';
 import { Pipeline } from './pipeline.js';
 import { settings } from './settings.js';
-import { trainBase } from './stages/base.js';
-import { dataStages, prepare, score, stagesOf, train } from './train.js';
+import { cloneBase, dataStages, prepare, score, stagesOf, train } from './train.js';
 
 const seeds = [101, 102];
 const evaluation = { sampled: 600, greedy: 400 };
@@ -25,8 +24,8 @@ const evaluation = { sampled: 600, greedy: 400 };
 const pairs = { pairsPerBatch: 8 };
 const critic = { ...pairs, nllCoef: 0.01 };
 /**
- * The last stage is one for all methods that rank candidates. Its settings were chosen with the ranking of an oracle, so that no
- * critic had a part in the choice.
+ * The last stage is one for all methods that rank candidates. Its settings here were chosen with the ranking of an oracle, so
+ * that no critic had a part in the choice.
  */
 const policy = { ...pairs, epochs: 1, nllCoef: 1, rate: 1e-3, beta: 0.3 };
 
@@ -59,13 +58,7 @@ async function tryAll(seed) {
   const executor = new Executor();
   const how = { executor, split: 'validation', evaluation };
   try {
-    const base = await pipeline.stage(
-      'base agent',
-      { ...settings.base, seed },
-      [],
-      (onProgress) => trainBase({ ...settings.base, seed }, onProgress).params,
-      () => 'cloned from demonstrators',
-    );
+    const base = await cloneBase(pipeline, settings, seed);
     const scores = { base: await score(pipeline, 'base agent', base, how, seed) };
     const data = await prepare(pipeline, base, executor, settings, seed);
     for (const [name, method] of all) {

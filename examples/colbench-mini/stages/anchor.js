@@ -6,6 +6,7 @@
 import { padBatch, tokenCount } from '../batch.js';
 import { messagesOf } from '../dialogue.js';
 import { negativeLogLikelihood } from '../nll.js';
+import { taskOf } from './offline.js';
 
 const size = 8;
 
@@ -15,10 +16,9 @@ export class Anchor {
   #steps = 0;
 
   /** @param {import('./offline.js').Offline} offline @param {import('../random.js').Random} rand */
-  constructor({ tasks, trajectories }, rand) {
-    const perTask = trajectories.length / tasks.length;
-    const dialogues = trajectories.map(({ turns }, i) => {
-      const messages = messagesOf(tasks[Math.floor(i / perTask)], turns, false);
+  constructor(offline, rand) {
+    const dialogues = offline.trajectories.map(({ turns }, i) => {
+      const messages = messagesOf(taskOf(offline, i), turns, false);
       const prompt = messages.slice(0, -1).flatMap(({ tokens }) => tokens);
       return [{ tokens: prompt, agent: false }, messages[messages.length - 1]];
     });

@@ -4,6 +4,7 @@ import { messagesOf } from '../dialogue.js';
 import { negativeLogLikelihood } from '../nll.js';
 import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
+import { taskOf } from './offline.js';
 
 /**
  * All tokens of the agent are learned, the answer's too.
@@ -11,15 +12,14 @@ import { schedule, Trainer } from '../trainer.js';
  * @param {import('./offline.js').Offline} offline
  * @param {{ batch: number, epochs: number, rate: number }} settings
  */
-export function trainOnSuccesses(base, { tasks, trajectories }, settings, seed, onProgress) {
+export function trainOnSuccesses(base, offline, settings, seed, onProgress) {
   const rand = random(seed, 61);
-  const perTask = trajectories.length / tasks.length;
+  const { trajectories } = offline;
   const dialogues = trajectories.flatMap(({ turns, reward }, i) =>
-    reward === 1 ? [messagesOf(tasks[Math.floor(i / perTask)], turns, false)] : [],
+    reward === 1 ? [messagesOf(taskOf(offline, i), turns, false)] : [],
   );
   const lengths = dialogues.map(tokenCount);
-  const batches = [];
-  for (let epoch = 0; epoch < settings.epochs; epoch++) batches.push(...batchIndices(lengths, settings.batch, rand));
+  const batches = batchIndices(lengths, settings.batch, settings.epochs, rand);
 
   const trainer = new Trainer(base);
   const curve = batches.map((members, i) => {
@@ -32,5 +32,5 @@ export function trainOnSuccesses(base, { tasks, trajectories }, settings, seed, 
     onProgress(i + 1, batches.length);
     return { loss };
   });
-  return { params: trainer.finish(), curve, dialogues: dialogues.length };
+  return { params: trainer.finish(), curve };
 }

@@ -14,6 +14,10 @@ import { makeTasks } from '../task.js';
  * @property {Int32Array} rejected … and worse ones of the same task
  */
 
+/** Whose a trajectory is. @param {Offline} offline @param {number} index of the trajectory */
+export const taskOf = ({ tasks, trajectories }, index) =>
+  tasks[Math.floor((index * tasks.length) / trajectories.length)];
+
 /** @returns {Promise<Offline>} */
 export async function collectOffline(base, executor, { tasks: count, perTask }, seed, onProgress) {
   const tasks = await makeTasks(executor, 'train', count, seed);

@@ -27,10 +27,7 @@ export function trainPolicy(base, offline, candidates, { chosen, rejected }, set
   const lengths = Array.from(chosen, (index, p) =>
     Math.max(tokenCount(dialogueOf(index)), tokenCount(dialogueOf(rejected[p]))),
   );
-  const batches = [];
-  for (let epoch = 0; epoch < settings.epochs; epoch++) {
-    batches.push(...batchIndices(lengths, settings.pairsPerBatch, rand));
-  }
+  const batches = batchIndices(lengths, settings.pairsPerBatch, settings.epochs, rand);
 
   const trainer = new Trainer(base);
   const anchor = new Anchor(offline, rand);

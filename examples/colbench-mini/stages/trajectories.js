@@ -8,6 +8,7 @@ import { native } from '../native.js';
 import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
 import { Anchor } from './anchor.js';
+import { taskOf } from './offline.js';
 
 /**
  * Only the questions are compared, by every method. The answer is forced; beside the hidden function it would give
@@ -34,21 +35,17 @@ function questionsOf(task, turns, withHidden) {
  * @param {PairSettings} settings
  */
 export function trainOnTrajectories(base, offline, method, settings, seed, onProgress) {
-  const { tasks, trajectories, chosen, rejected } = offline;
+  const { trajectories, chosen, rejected } = offline;
   const rand = random(seed, 31);
-  const perTask = trajectories.length / tasks.length;
   const dialogues = Array.from(chosen).flatMap((_, pair) =>
     [chosen[pair], rejected[pair]].map((index) =>
-      questionsOf(tasks[Math.floor(index / perTask)], trajectories[index].turns, method.withHidden),
+      questionsOf(taskOf(offline, index), trajectories[index].turns, method.withHidden),
     ),
   );
   const lengths = Array.from(chosen, (_, p) =>
     Math.max(tokenCount(dialogues[2 * p]), tokenCount(dialogues[2 * p + 1])),
   );
-  const batches = [];
-  for (let epoch = 0; epoch < settings.epochs; epoch++) {
-    batches.push(...batchIndices(lengths, settings.pairsPerBatch, rand));
-  }
+  const batches = batchIndices(lengths, settings.pairsPerBatch, settings.epochs, rand);
   // a reference log-prob costs about a quarter of a training step
   const total = dialogues.length / 4 + batches.length * settings.pairsPerBatch;
   const refLogps = logpsOf(base, dialogues, (done) => onProgress(done / 4, total));

@@ -10,6 +10,7 @@ import { shape } from '../model.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
+import { taskOf } from './offline.js';
 
 /**
  * The head is the output column of a word that nobody says, set to 0: a linear function of what the network makes of
@@ -40,16 +41,13 @@ function questionEnds({ labels, length, trajectoryOffsets }) {
  * @param {import('./offline.js').Offline} offline
  * @param {{ batch: number, epochs: number, rate: number }} settings
  */
-export function trainValueCritic(base, { tasks, trajectories }, settings, seed, onProgress) {
+export function trainValueCritic(base, offline, settings, seed, onProgress) {
   const rand = random(seed, 71);
-  const perTask = trajectories.length / tasks.length;
+  const { trajectories } = offline;
   // the order to answer stays, so that the last question has a token after it
-  const dialogues = trajectories.map(({ turns }, i) =>
-    messagesOf(tasks[Math.floor(i / perTask)], turns, true).slice(0, -1),
-  );
+  const dialogues = trajectories.map(({ turns }, i) => messagesOf(taskOf(offline, i), turns, true).slice(0, -1));
   const lengths = dialogues.map(tokenCount);
-  const batches = [];
-  for (let epoch = 0; epoch < settings.epochs; epoch++) batches.push(...batchIndices(lengths, settings.batch, rand));
+  const batches = batchIndices(lengths, settings.batch, settings.epochs, rand);
 
   const trainer = new Trainer(withValueHead(base));
   const curve = batches.map((members, i) => {
