@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseArguments } from '../examples/colbench-mini/arguments.js';
+import { logpsOf } from '../examples/colbench-mini/batch.js';
 import { writeComparison } from '../examples/colbench-mini/comparison-report.js';
 import { behaviour, humanReply, kindOf, maxQuestions, promptOf } from '../examples/colbench-mini/dialogue.js';
+import { Executor } from '../examples/colbench-mini/execute.js';
 import {
   attributes,
   domains,
@@ -17,7 +19,10 @@ import {
   vocabulary,
 } from '../examples/colbench-mini/language.js';
 import { methods, oracles } from '../examples/colbench-mini/methods.js';
+import { initialParams } from '../examples/colbench-mini/model.js';
 import { random } from '../examples/colbench-mini/random.js';
+import { candidateLogps, sampleCandidates } from '../examples/colbench-mini/stages/candidates.js';
+import { collectOffline } from '../examples/colbench-mini/stages/offline.js';
 import { oracleScores, pairCandidates } from '../examples/colbench-mini/stages/ranking.js';
 import { meanOverSeeds } from '../examples/colbench-mini/statistics.js';
 import { drawTasks, splitOf } from '../examples/colbench-mini/task.js';
@@ -104,6 +109,54 @@ describe('the miniature', () => {
   });
 });
 
+describe('agents of any width', () => {
+  const collect = async (noise: number) => {
+    const executor = new Executor();
+    try {
+      return await collectOffline(initialParams(5, 32), executor, { tasks: 12, perTask: 2, noise }, 5, () => undefined);
+    } finally {
+      await executor.close();
+    }
+  };
+
+  it('read a candidate alike one token at a time and in a batch', async () => {
+    const params = initialParams(5, 32);
+    const offline = await collect(0);
+    const candidates = sampleCandidates(params, offline, { states: 12, perState: 16 }, 5, () => undefined);
+    const read = candidateLogps(params, candidates, false, () => undefined);
+    const inBatches = logpsOf(
+      params,
+      candidates.actions.map((action, i) => {
+        const { task, turns } = candidates.states[Math.floor(i / 16)] as (typeof candidates.states)[number];
+        return [
+          { tokens: promptOf(task, turns, false), agent: false },
+          { tokens: action, agent: true },
+        ];
+      }),
+      () => undefined,
+    ).flatMap((part) => Array.from(part));
+    expect(read.length).toBe(inBatches.length);
+    read.forEach((logp, i) => {
+      expect(logp).toBeCloseTo(candidates.logps[i] as number, 5);
+      expect(logp).toBeCloseTo(inBatches[i] as number, 5);
+    });
+  });
+
+  it('are judged the wrong way round as often as noise says', async () => {
+    const [right, some, wrong] = await Promise.all([0, 0.5, 1].map(collect));
+    const rewards = right?.trajectories.map(({ reward }) => reward) ?? [];
+    const flipped = rewards.map((reward) => Number(reward < 1));
+    expect(wrong?.trajectories.map(({ reward }) => reward)).toEqual(flipped);
+    expect(right?.chosen).toHaveLength(0);
+    const differ = some?.trajectories.filter(({ reward }, i) => reward !== rewards[i]).length ?? 0;
+    expect(differ).toBeGreaterThan(4);
+    expect(differ).toBeLessThan(20);
+    some?.trajectories.forEach(({ reward }, i) => {
+      expect([rewards[i], flipped[i]]).toContain(reward);
+    });
+  });
+});
+
 describe('the ranking of candidates', () => {
   const words = [['filter'], ['limit'], ['range'], ['and', 'range'], ['output'], ['lunch'], ['what']];
   const actions = [...words, ...words].map(tokensOf);
@@ -128,6 +181,26 @@ describe('the ranking of candidates', () => {
     expect(right.absentOverWasted).toBe(0.5);
     expect(diagnose(oracle.map((score) => -score))).toMatchObject({ agreement: 0, pairsInOrder: 0 });
     expect(diagnose(oracle.map(() => 0.25)).agreement).toBe(0.5);
+  });
+
+  it('pairs what lies far enough apart, any of it', () => {
+    const scores = Float32Array.of(6, 5, 4, 3, 2, 1, 0, 2, 2, 2, 2, 2, 2, 2);
+    const draw = (ofRange: number, numPairs: number, seed: number) => {
+      const { chosen, rejected } = pairCandidates(candidates, scores, { rule: 'apart', ofRange, numPairs }, seed);
+      return Array.from(chosen, (better, p) => [better, rejected[p]]);
+    };
+    const pairs = words.flatMap((_, i) => words.map((_, j) => ({ pair: [i, j], apart: j - i })));
+    for (const least of [1, 3, 5, 6]) {
+      const expected = pairs.filter(({ apart }) => apart >= least).map(({ pair }) => pair.join());
+      const drawn = draw(least / 6, 100, 1).map((pair) => pair.join());
+      expect(drawn.sort()).toEqual(expected);
+    }
+    const two = draw(0.5, 2, 1);
+    expect(two).toHaveLength(2);
+    expect(two[0]).not.toEqual(two[1]);
+    expect(draw(0.5, 2, 1)).toEqual(two);
+    const seen = new Set(Array.from({ length: 60 }, (_, seed) => draw(0.5, 1, seed).join()));
+    expect(seen.size).toBe(pairs.filter(({ apart }) => apart >= 3).length);
   });
 
   it('counts by turn and by kind', () => {

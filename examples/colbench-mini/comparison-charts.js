@@ -29,10 +29,11 @@ export function successChart(names, runs) {
   const rowHeight = 34;
   const [left, right, top] = [labelWidth, width - 24, 56];
   const bottom = top + rowHeight * names.length;
+  const valuesOf = (name, way) => runs.map(({ scores }) => scores[name][way].success.mean);
   const most = Math.max(
-    ...runs.flatMap(({ scores }) =>
-      names.flatMap((name) => [scores[name].sampled.success.mean, scores[name].greedy.success.mean]),
-    ),
+    ...names
+      .flatMap((name) => ['sampled', 'greedy'].map((way) => valuesOf(name, way)))
+      .map((values) => (values.length > 1 ? meanOverSeeds(values).high : values[0])),
   );
   const { x, parts } = scale(
     left,
@@ -53,7 +54,7 @@ export function successChart(names, runs) {
     parts.push(text(left - 12, middle + 4, name, { anchor: 'end', weight: name === 'SWEET-RL' ? 600 : 400 }));
     ['sampled', 'greedy'].forEach((way, w) => {
       const y = middle + (w === 0 ? -6 : 7);
-      const values = runs.map(({ scores }) => scores[name][way].success.mean);
+      const values = valuesOf(name, way);
       for (const value of values) parts.push(dot(x(value), y, 2.2, colour, { opacity: 0.55 }));
       if (values.length > 1) {
         const { mean, low, high } = meanOverSeeds(values);
@@ -157,4 +158,51 @@ export function advantagesChart(names, runs) {
     parts.push(dot(place, bottom + 40, 4, colours[k + 1]), text(place + 10, bottom + 44, kindNames[kind]));
   });
   return picture(width, bottom + 64, 'Advantages of useful and useless questions', parts);
+}
+
+/** Success while one thing is varied: a panel each, a line per method, solid for sampled and dashed for greedy. */
+export function sweepChart(names, sweep) {
+  const [top, bottom, gap] = [72, 300, 72];
+  const parts = [text(16, 28, 'Success on validation tasks while one thing is varied', { size: 14, weight: 600 })];
+  const panel = (width - 24 - gap * sweep.length) / sweep.length;
+  const y = (share) => bottom - (share / 0.8) * (bottom - top);
+  const drawn = coloured(names).filter(({ name }) => sweep.some(({ values }) => values[0].outcomes[name]));
+  sweep.forEach(({ title, values }, v) => {
+    const left = gap * (v + 1) + panel * v;
+    const x = (i) => left + (i / (values.length - 1)) * panel;
+    for (const share of steps(0, 0.8, 0.2)) {
+      parts.push(line(left, y(share), left + panel, y(share)));
+      parts.push(text(left - 8, y(share) + 4, percentLabel(share), { anchor: 'end', size: 11 }));
+    }
+    parts.push(text(left - 32, top - 14, title, { weight: 600 }));
+    parts.push(...values.map(({ label }, i) => text(x(i), bottom + 18, label, { anchor: 'middle', size: 11 })));
+    for (const { name, colour } of drawn.filter(({ name }) => values[0].outcomes[name])) {
+      ['sampled', 'greedy'].forEach((way, w) => {
+        const points = values.map(({ outcomes }, i) => {
+          const seeds = outcomes[name];
+          return [x(i), y(seeds.reduce((sum, seed) => sum + seed[way], 0) / seeds.length)];
+        });
+        parts.push(polyline(points, colour, w === 0 ? '' : '5 4'));
+        for (const [at, height] of points) parts.push(dot(at, height, 3.5, colour, { hollow: w === 1 }));
+      });
+    }
+  });
+  const legend = bottom + 48;
+  drawn.forEach(({ name, colour }, i) => {
+    parts.push(dot(gap + 160 * i, legend, 4.5, colour), text(gap + 160 * i + 10, legend + 4, name));
+  });
+  const right = gap + 160 * drawn.length;
+  parts.push(line(right, legend, right + 24, legend, ink, 2), text(right + 30, legend + 4, 'sampled'));
+  parts.push(
+    polyline(
+      [
+        [right + 96, legend],
+        [right + 120, legend],
+      ],
+      ink,
+      '5 4',
+    ),
+    text(right + 126, legend + 4, 'greedy'),
+  );
+  return picture(width, legend + 24, 'Success while one thing is varied', parts);
 }

@@ -2,9 +2,10 @@
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { writeAtomically } from './cache.js';
-import { advantagesChart, curvesChart, successChart } from './comparison-charts.js';
+import { advantagesChart, curvesChart, successChart, sweepChart } from './comparison-charts.js';
+import { methods, oracles } from './methods.js';
 import { meanOverSeeds } from './statistics.js';
-import { tried } from './tuned.js';
+import { sweep, tried } from './tuned.js';
 
 /** Table 2 of the paper, ColBench's backend programming with 8B: success in %. */
 const paper = {
@@ -177,6 +178,21 @@ function tuningTables(names) {
     .join('\n');
 }
 
+/** What the picture shows, and the ranking's agreement with an oracle. */
+const sweepTables = () =>
+  sweep
+    .map(({ title, values }) => {
+      const over = (seeds, key) => percent(average(seeds.map((seed) => seed[key])));
+      const cell = (seeds) =>
+        ways.map((way) => over(seeds, way)).join(' / ') +
+        (seeds[0].agreement === undefined ? '' : ` (${over(seeds, 'agreement')})`);
+      return table(
+        [title, ...values.map(({ label }) => label)],
+        Object.keys(values[0].outcomes).map((name) => [name, ...values.map(({ outcomes }) => cell(outcomes[name]))]),
+      );
+    })
+    .join('\n\n');
+
 function markdown(names, { runs, node, machine, backend }) {
   const seeds = runs.map(({ seed }) => seed).join(',');
   return `# Credit for turns: the paper's comparison in miniature
@@ -219,11 +235,22 @@ ${behaviourTable(names, runs, 'greedy')}
 
 ## Tuning
 
-Two settings for each critic, three where the score is a mean over tokens, and six for each method without one, on two validation seeds (success sampled / greedy, %, on
-validation tasks); the best mean was taken. The settings of the last stage, one for all methods that rank candidates, were chosen
-with an oracle's ranking, the rule of its pairs and the critics' two passes with SWEET-RL's critic in view.
+Six trainings for every method: three critics and the policies that learn from them, or six policies where there is no critic; one
+critic more where the score is a mean over tokens. On two validation seeds (success sampled / greedy, %, on validation tasks); the
+best mean was taken. The settings of the last stage, one for all methods that rank candidates, were chosen with an oracle's ranking. All
+were tried with pairs of the best candidate against the worst; the rule of the pairs was chosen after them, with an oracle's ranking and
+SWEET-RL's critic in view.
 
-${tuningTables(names)}`;
+${tuningTables(names)}
+## What it depends on
+
+One thing varied at a time, all settings as tuned, on the two validation seeds: success sampled / greedy, %, and in brackets how often the
+critic ranks two candidates as an oracle does.
+
+![Success while one thing is varied](sweep.svg)
+
+${sweepTables()}
+`;
 }
 
 /**
@@ -248,6 +275,7 @@ export function writeComparison(folder, comparison) {
     'success.svg': successChart(names, runs),
     'curves.svg': curvesChart(names, runs),
     'advantages.svg': advantagesChart(names, runs),
+    'sweep.svg': sweepChart(Object.keys({ 'zero-shot': {}, ...methods, ...oracles }), sweep),
   };
   for (const [name, content] of Object.entries(files)) writeAtomically(join(folder, name), content);
   const place = relative(process.cwd(), folder) || '.';

@@ -6,9 +6,13 @@ import { jit, nn, numpy as np } from '@jax-js/jax';
 import { embeddedIds, vocabulary } from './language.js';
 import { random } from './random.js';
 
-export const shape = { vocab: vocabulary.length, context: 80, width: 64, heads: 2, hidden: 256, layers: 2 };
+/** What every network has in common. */
+export const shape = { vocab: vocabulary.length, context: 80, heads: 2, layers: 2 };
 
 /** @typedef {Record<string, { shape: number[], data: Float32Array }>} Params */
+
+/** Values per token. @param {Params} params */
+export const widthOf = (params) => params.tokens.shape[1];
 
 /** Sequences are padded to the next of these lengths, all multiples of 8 for the sake of jax-js's matrix products. */
 const lengths = [32, 48, 64, 80];
@@ -20,10 +24,11 @@ export function paddedLength(rows) {
   return length;
 }
 
-/** @param {number} seed @returns {Params} */
-export function initialParams(seed) {
+/** @param {number} seed @param {number} width a multiple of 16 @returns {Params} */
+export function initialParams(seed, width) {
   const rand = random(seed, 11);
-  const { vocab, context, width, hidden, layers } = shape;
+  const { vocab, context, layers } = shape;
+  const hidden = 4 * width;
   /** @type {Params} */
   const params = {};
   const add = (name, dims, fill) => {
@@ -88,8 +93,7 @@ export function oneHot(ids) {
 }
 
 function compileForward(batch, length) {
-  const { context, width, heads, layers } = shape;
-  const headWidth = width / heads;
+  const { context, heads, layers } = shape;
   const future = new Float32Array(length * length);
   for (let i = 0; i < length; i++) future.fill(-1e9, i * length + i + 1, (i + 1) * length);
   const causal = np.array(future).reshape([length, length]);
@@ -98,6 +102,8 @@ function compileForward(batch, length) {
   const selection = np.array(firstRows).reshape([length, context]);
 
   return jit(function forward(p, tokens) {
+    const width = p.tokens.shape[1];
+    const headWidth = width / heads;
     const embedded = np.matmul(tokens, p.tokens).reshape([batch, length, width]);
     let x = embedded.add(np.matmul(selection.ref, p.positions)).reshape([batch * length, width]);
     for (let l = 0; l < layers; l++) {

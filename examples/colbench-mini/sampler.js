@@ -6,7 +6,7 @@
  */
 import { jit, numpy as np } from '@jax-js/jax';
 import { embeddedIds } from './language.js';
-import { afterAttention, dispose, layerNorm, shape, share, toArrays } from './model.js';
+import { afterAttention, dispose, layerNorm, shape, share, toArrays, widthOf } from './model.js';
 
 /**
  * @typedef {object} Prediction
@@ -16,8 +16,7 @@ import { afterAttention, dispose, layerNorm, shape, share, toArrays } from './mo
 /** @typedef {Generator<number, void, Prediction>} Sequence */
 /** @typedef {{ length: number, keys: Float32Array[], values: Float32Array[] }} Past */
 
-const { vocab, context, width, heads, layers } = shape;
-const headWidth = width / heads;
+const { vocab, context, heads, layers } = shape;
 
 const firstProjection = jit((p, x) => np.matmul(layerNorm(x, p.scale, p.shift), p.weight));
 const layerStep = jit((p, x, y) => {
@@ -27,6 +26,7 @@ const layerStep = jit((p, x, y) => {
 
 export class Sampler {
   #params;
+  #width;
   #arrays;
   #first;
   #steps;
@@ -39,7 +39,9 @@ export class Sampler {
 
   /** @param {import('./model.js').Params} params */
   constructor(params, rows = 256) {
+    const width = widthOf(params);
     this.#params = params;
+    this.#width = width;
     this.#rows = rows;
     this.#arrays = toArrays(params);
     const projection = (l) => {
@@ -111,6 +113,7 @@ export class Sampler {
 
   /** What a row has read so far. */
   past(row) {
+    const width = this.#width;
     const length = this.#positions[row] + 1;
     const start = row * context * width;
     const copy = (store) => store.map((layer) => layer.slice(start, start + length * width));
@@ -122,15 +125,17 @@ export class Sampler {
   }
 
   #restore(row, { length, keys, values }) {
+    const start = row * context * this.#width;
     for (let l = 0; l < layers; l++) {
-      this.#keys[l].set(keys[l], row * context * width);
-      this.#values[l].set(values[l], row * context * width);
+      this.#keys[l].set(keys[l], start);
+      this.#values[l].set(values[l], start);
     }
     return length;
   }
 
   #step(active) {
     const rows = this.#rows;
+    const width = this.#width;
     const embedded = new Float32Array(rows * width);
     const { tokens, positions } = this.#params;
     for (const row of active) {
@@ -155,6 +160,8 @@ export class Sampler {
     const keys = this.#keys[l];
     const values = this.#values[l];
     const weights = this.#weights;
+    const width = this.#width;
+    const headWidth = width / heads;
     const y = new Float32Array(this.#rows * width);
     const scale = 1 / Math.sqrt(headWidth);
     for (const row of active) {

@@ -11,7 +11,7 @@ import { oracleScores, pairCandidates } from './stages/ranking.js';
 import { trainOnTrajectories } from './stages/trajectories.js';
 import { trainValueCritic } from './stages/value.js';
 
-/** @typedef {Record<'base' | 'offline' | 'candidates' | 'reference', import('./pipeline.js').Stage<any>>} Data */
+/** @typedef {Record<'base' | 'criticBase' | 'offline' | 'candidates' | 'reference', import('./pipeline.js').Stage<any>>} Data */
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const lastQuarter = (curve, name) => {
@@ -24,8 +24,8 @@ const describeCurve = ({ curve }) =>
     : `${curve.length} steps, loss at the end ${lastQuarter(curve, 'loss').toFixed(3)}`;
 const describeScore = ({ sampled, greedy }) =>
   `success ${percent(sampled.success.mean)} sampled, ${percent(greedy.success.mean)} greedy`;
-const describeRanking = ({ chosen, droppedTies, diagnosis }) =>
-  `${chosen.length} pairs, ${droppedTies} ties dropped, ${percent(diagnosis.agreement)} as an oracle ranks`;
+const describeRanking = ({ chosen, diagnosis }) =>
+  `${chosen.length} pairs, ${percent(diagnosis.agreement)} as an oracle ranks`;
 
 /** A base agent of the seed's own. @returns {Promise<import('./pipeline.js').Stage<import('./model.js').Params>>} */
 export const cloneBase = (pipeline, settings, seed) =>
@@ -41,14 +41,17 @@ export const cloneBase = (pipeline, settings, seed) =>
 export const dataStages = 3;
 
 /**
- * The base agent's dialogues, candidates at their turns, and what the base with the hidden function in sight makes of
- * them.
+ * The base agent's dialogues, candidates at their turns, and what the network that critics start from makes of them with the
+ * hidden function in sight.
  * @param {import('./pipeline.js').Pipeline} pipeline
  * @param {import('./pipeline.js').Stage<import('./model.js').Params>} base
  * @param {import('./execute.js').Executor} executor
+ * @param {{ offline: object, candidates: object }} settings
+ * @param {number} seed
+ * @param {import('./pipeline.js').Stage<import('./model.js').Params>} criticBase of another width, where it is not the base agent
  * @returns {Promise<Data>}
  */
-export async function prepare(pipeline, base, executor, settings, seed) {
+export async function prepare(pipeline, base, executor, settings, seed, criticBase = base) {
   const offline = await pipeline.stage(
     'offline dialogues',
     { seed, ...settings.offline },
@@ -66,11 +69,11 @@ export async function prepare(pipeline, base, executor, settings, seed) {
   const reference = await pipeline.stage(
     'reference log-probs',
     {},
-    [base, candidates],
-    (onProgress) => candidateLogps(base.value, candidates.value, true, onProgress),
+    [criticBase, candidates],
+    (onProgress) => candidateLogps(criticBase.value, candidates.value, true, onProgress),
     (logps) => `${logps.length} tokens, the hidden function in sight`,
   );
-  return { base, offline, candidates, reference };
+  return { base, criticBase, offline, candidates, reference };
 }
 
 /** Scores of all candidates by a trained critic. */
@@ -99,7 +102,7 @@ export const stagesOf = (method) => (byCritic(method) ? 3 : method.by === 'oracl
  * @param {number} seed
  */
 export async function train(pipeline, name, method, tuned, data, settings, seed) {
-  const { base, offline, candidates, reference } = data;
+  const { base, criticBase, offline, candidates, reference } = data;
   const stage = (title, own, inputs, compute, describe) =>
     pipeline.stage(`${name}: ${title}`, { seed, method, ...own }, inputs, compute, describe);
 
@@ -122,11 +125,11 @@ export async function train(pipeline, name, method, tuned, data, settings, seed)
     (await stage(
       'critic',
       tuned.critic,
-      [base, offline],
+      [criticBase, offline],
       (onProgress) =>
         method.by === 'value'
-          ? trainValueCritic(base.value, offline.value, tuned.critic, seed, onProgress)
-          : trainOnTrajectories(base.value, offline.value, method, tuned.critic, seed, onProgress),
+          ? trainValueCritic(criticBase.value, offline.value, tuned.critic, seed, onProgress)
+          : trainOnTrajectories(criticBase.value, offline.value, method, tuned.critic, seed, onProgress),
       describeCurve,
     ));
   const ranking = await stage(

@@ -29,11 +29,11 @@ function* demonstrationBatches(seed, size, window = 16) {
 }
 
 /**
- * @param {{ seed: number, steps: number, batch: number, rate: number }} settings
+ * @param {{ seed: number, steps: number, batch: number, rate: number, width: number }} settings
  * @param {(done: number, total: number) => void} onProgress
  */
-export function trainBase({ seed, steps, batch: size, rate }, onProgress) {
-  const trainer = new Trainer(initialParams(seed));
+export function trainBase({ seed, steps, batch: size, rate, width }, onProgress) {
+  const trainer = new Trainer(initialParams(seed, width));
   const batches = demonstrationBatches(seed, size);
   const curve = [];
   for (let i = 0; i < steps; i++) {

@@ -4,6 +4,7 @@
  */
 import { playEpisodes } from '../episodes.js';
 import { native } from '../native.js';
+import { random } from '../random.js';
 import { makeTasks } from '../task.js';
 
 /**
@@ -18,10 +19,20 @@ import { makeTasks } from '../task.js';
 export const taskOf = ({ tasks, trajectories }, index) =>
   tasks[Math.floor((index * tasks.length) / trajectories.length)];
 
-/** @returns {Promise<Offline>} */
-export async function collectOffline(base, executor, { tasks: count, perTask }, seed, onProgress) {
+/**
+ * @param {import('../model.js').Params} base
+ * @param {import('../execute.js').Executor} executor
+ * @param {{ tasks: number, perTask: number, noise: number }} settings noise: share of the trajectories whose judge takes success
+ *   for failure, and failure for success
+ * @returns {Promise<Offline>}
+ */
+export async function collectOffline(base, executor, { tasks: count, perTask, noise }, seed, onProgress) {
   const tasks = await makeTasks(executor, 'train', count, seed);
   const trajectories = await playEpisodes(base, executor, tasks, { perTask, seed, onProgress });
+  const judge = random(seed, 35);
+  for (const trajectory of trajectories) {
+    if (judge.next() < noise) trajectory.reward = Number(trajectory.reward < 1);
+  }
   const rewards = Float64Array.from(trajectories, ({ reward }) => reward);
   const taskOffsets = Int32Array.from({ length: count + 1 }, (_, i) => i * perTask);
   const { chosen, rejected } = native.trajectoryPairs({ rewards, taskOffsets, rule: 'best-vs-worse' });

@@ -2,6 +2,7 @@
 import { kindOf, kinds, maxQuestions } from '../dialogue.js';
 import { programSource, textOf } from '../language.js';
 import { native } from '../native.js';
+import { random } from '../random.js';
 
 /** The turn of the state that the report shows. */
 const exampleTurn = 2;
@@ -18,16 +19,49 @@ export const oracleScores = (candidates, worth) =>
   Float32Array.from(candidateKinds(candidates), (kind) => worth[kind] ?? 0);
 
 /**
- * Pairs of a state's candidates by the ranks of their scores, and a diagnosis.
+ * How pairs are drawn from a state's candidates: by their ranks, as samplePairs does, or from all whose scores lie a share of the
+ * state's range apart.
+ * @typedef {{ rule: 'halves' | 'best-worst', numPairs?: number } | { rule: 'apart', ofRange: number, numPairs: number }} PairRule
+ */
+
+/**
  * @param {import('./candidates.js').Candidates} candidates
  * @param {Float32Array} scores
- * @param {{ rule: 'halves' | 'best-worst', numPairs?: number }} settings
+ * @param {PairRule} settings
  * @param {number} seed
  */
 export function pairCandidates(candidates, scores, settings, seed) {
   const { candidateOffsets } = candidates;
-  const pairs = native.samplePairs({ scores, candidateOffsets, ...settings, seed });
+  const pairs =
+    settings.rule === 'apart'
+      ? pairsApart(scores, candidateOffsets, settings, random(seed, 45))
+      : native.samplePairs({ scores, candidateOffsets, ...settings, seed });
   return { ...pairs, diagnosis: diagnose(candidates, scores, pairs), example: exampleOf(candidates, scores) };
+}
+
+/**
+ * Halves would compare what is equally useless, for of 16 candidates some three are useful. The best against the worst is always
+ * the critic's favourite against small talk: the policy learns to ask its favourites again and again, and nothing tells it what else
+ * to leave.
+ */
+function pairsApart(scores, candidateOffsets, { ofRange, numPairs }, rand) {
+  const pairs = [];
+  for (let s = 0; s + 1 < candidateOffsets.length; s++) {
+    const [from, to] = [candidateOffsets[s], candidateOffsets[s + 1]];
+    const state = Array.from({ length: to - from }, (_, i) => from + i);
+    const own = scores.subarray(from, to);
+    const distance = ofRange * (Math.max(...own) - Math.min(...own));
+    const apart = state.flatMap((better) =>
+      state
+        .filter((worse) => scores[better] > scores[worse] && scores[better] - scores[worse] >= distance)
+        .map((worse) => [better, worse]),
+    );
+    pairs.push(...rand.shuffle(apart).slice(0, numPairs));
+  }
+  return {
+    chosen: Int32Array.from(pairs, ([better]) => better),
+    rejected: Int32Array.from(pairs, ([, worse]) => worse),
+  };
 }
 
 /**
