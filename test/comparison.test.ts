@@ -225,14 +225,14 @@ describe('the report', () => {
     expect(2 - low).toBeCloseTo(high - 2, 12);
   });
 
-  it('was made from what is committed beside it', () => {
-    const folder = new URL('../examples/colbench-mini/report/', import.meta.url);
+  it.each(['report', 'report-4000-tasks'])('in %s was made from what is committed beside it', (name) => {
+    const folder = new URL(`../examples/colbench-mini/${name}/`, import.meta.url);
     const report = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));
     expect(report.runs.length).toBeGreaterThanOrEqual(3);
     const out = mkdtempSync(join(tmpdir(), 'comparison-'));
     const { summary, ...comparison } = report;
     writeComparison(out, comparison);
-    for (const name of ['report.json', 'report.md', 'success.svg', 'curves.svg', 'advantages.svg']) {
+    for (const name of ['report.json', 'report.md', 'success.svg', 'curves.svg', 'advantages.svg', 'sweep.svg']) {
       expect(readFileSync(`${out}/${name}`, 'utf8') === readFileSync(new URL(name, folder), 'utf8'), name).toBe(true);
     }
     rmSync(out, { recursive: true });
@@ -244,12 +244,32 @@ describe('the report', () => {
     expect(summary['zero-shot'].sampled.sweetAhead.mean).toBeCloseTo(average, 12);
   });
 
-  it('is what the guide and the example show', () => {
+  it('is what the guide shows', () => {
     const root = new URL('../', import.meta.url);
-    const report = readFileSync(new URL('examples/colbench-mini/report/report.md', root), 'utf8');
-    const table = report.split('\n').filter((line, i, all) => line.startsWith('|') && i < all.indexOf('## Seeds'));
-    expect(table.length).toBe(2 + Object.keys(methods).length + Object.keys(oracles).length + 1);
-    expect(readFileSync(new URL('docs/guide/comparison.md', root), 'utf8')).toContain(table.join('\n'));
+    const guide = readFileSync(new URL('docs/guide/comparison.md', root), 'utf8');
+    const all = Object.keys({ ...methods, ...oracles }).length;
+    for (const [name, rows] of [
+      ['report', all + 1],
+      ['report-4000-tasks', 4],
+    ] as const) {
+      const report = readFileSync(new URL(`examples/colbench-mini/${name}/report.md`, root), 'utf8');
+      const table = report
+        .split('\n')
+        .filter((line, i, lines) => line.startsWith('|') && i < lines.indexOf('## Seeds'));
+      expect(table.length).toBe(2 + rows);
+      expect(guide).toContain(table.join('\n'));
+    }
+  });
+
+  it('names the command that makes it', () => {
+    const folder = new URL('../examples/colbench-mini/report-4000-tasks/', import.meta.url);
+    const [, , first = ''] = readFileSync(new URL('report.md', folder), 'utf8').split('\n');
+    const [, seeds, tasks, method] = /--seeds (\S+) --tasks (\d+) --method "([^"]+)"/.exec(first) ?? [];
+    const { runs, settings } = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));
+    const options = parseArguments(['--full', '--seeds', `${seeds}`, '--tasks', `${tasks}`, '--method', `${method}`]);
+    expect(options.seeds).toEqual(runs.map(({ seed }: { seed: number }) => seed));
+    expect(options.tasks).toBe(settings.offline.tasks);
+    expect(options.method).toEqual(Object.keys(runs[0].scores));
   });
 
   it('has settings for every method, the best of those tried', () => {

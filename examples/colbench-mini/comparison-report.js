@@ -4,6 +4,7 @@ import { join, relative } from 'node:path';
 import { writeAtomically } from './cache.js';
 import { advantagesChart, curvesChart, successChart, sweepChart } from './comparison-charts.js';
 import { methods, oracles } from './methods.js';
+import { settings } from './settings.js';
 import { meanOverSeeds } from './statistics.js';
 import { sweep, tried } from './tuned.js';
 
@@ -193,12 +194,24 @@ const sweepTables = () =>
     })
     .join('\n\n');
 
-function markdown(names, { runs, node, machine, backend }) {
-  const seeds = runs.map(({ seed }) => seed).join(',');
+/** The command that makes a report like this one. */
+function commandOf(names, { runs, settings: { offline } }) {
+  const known = Object.keys({ ...methods, ...oracles });
+  const own = names.filter((name) => known.includes(name));
+  return [
+    `npm run demo -- --full --seeds ${runs.map(({ seed }) => seed).join(',')}`,
+    ...(offline.tasks === settings.offline.tasks ? [] : [`--tasks ${offline.tasks}`]),
+    ...(own.length === known.length ? [] : [`--method "${own.join(',')}"`]),
+  ].join(' ');
+}
+
+function markdown(names, comparison) {
+  const { runs, node, machine, backend } = comparison;
+  const { tasks, perTask } = comparison.settings.offline;
   return `# Credit for turns: the paper's comparison in miniature
 
-\`npm run demo -- --full --seeds ${seeds}\`, with Node ${node} and the kernels of the ${backend} backend (${machine}).
-Every seed has a base agent, tasks, dialogues and training of its own. Intervals are 95 % ones of the mean over seeds (Student's t);
+\`${commandOf(names, comparison)}\`, with Node ${node} and the kernels of the ${backend} backend (${machine}).
+Every seed has a base agent, tasks, dialogues (${perTask} on each of ${tasks} tasks) and training of its own. Intervals are 95 % ones of the mean over seeds (Student's t);
 differences are taken seed by seed, on the same tasks. The paper's column is ColBench's backend programming with an 8B model: another
 task, for the order only.
 

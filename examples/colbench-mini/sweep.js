@@ -76,5 +76,5 @@ await command(total, tryAll, (bySeed) => {
       outcomes: Object.fromEntries(methods.map((name, m) => [name, bySeed.map((outcomes) => outcomes[v][i][m])])),
     })),
   }));
-  writeAtomically(new URL('./sweep.json', import.meta.url), `${JSON.stringify(sweep, null, 1)}\n`);
+  writeAtomically(new URL('./sweep.json', import.meta.url), `${JSON.stringify(sweep, null, 2)}\n`);
 });
