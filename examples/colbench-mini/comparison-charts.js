@@ -1,6 +1,6 @@
 /** The comparison's pictures. */
 import { kinds } from './dialogue.js';
-import { meanOverSeeds } from './statistics.js';
+import { average, meanOverSeeds } from './statistics.js';
 import { colours, dot, ink, line, picture, polyline, text } from './svg.js';
 
 const width = 880;
@@ -114,8 +114,7 @@ export function curvesChart(names, runs) {
 
 /** A mean over seeds and over neighbouring points. */
 function smooth(curves, i, reach = 3) {
-  const near = curves.flatMap((curve) => curve.slice(Math.max(0, i - reach), i + reach + 1));
-  return near.reduce((sum, value) => sum + value, 0) / near.length;
+  return average(curves.flatMap((curve) => curve.slice(Math.max(0, i - reach), i + reach + 1)));
 }
 
 const kindNames = {
@@ -146,8 +145,7 @@ export function advantagesChart(names, runs) {
     kinds.forEach((kind, k) => {
       const found = runs.map(({ diagnoses }) => diagnoses[name]?.advantages[kind]).filter((each) => each !== undefined);
       if (found.length === 0) return;
-      const average = (key) => found.reduce((sum, each) => sum + each[key], 0) / found.length;
-      const [mean, deviation] = [average('mean'), average('deviation')];
+      const [mean, deviation] = ['mean', 'deviation'].map((key) => average(found.map((each) => each[key])));
       const y = middle + (k - (kinds.length - 1) / 2) * 14;
       const colour = colours[k + 1];
       parts.push(line(x(mean - deviation), y, x(mean + deviation), y, colour, 2), dot(x(mean), y, 4, colour));
@@ -178,10 +176,7 @@ export function sweepChart(names, sweep) {
     parts.push(...values.map(({ label }, i) => text(x(i), bottom + 18, label, { anchor: 'middle', size: 11 })));
     for (const { name, colour } of drawn.filter(({ name }) => values[0].outcomes[name])) {
       ['sampled', 'greedy'].forEach((way, w) => {
-        const points = values.map(({ outcomes }, i) => {
-          const seeds = outcomes[name];
-          return [x(i), y(seeds.reduce((sum, seed) => sum + seed[way], 0) / seeds.length)];
-        });
+        const points = values.map(({ outcomes }, i) => [x(i), y(average(outcomes[name].map((seed) => seed[way])))]);
         parts.push(polyline(points, colour, w === 0 ? '' : '5 4'));
         for (const [at, height] of points) parts.push(dot(at, height, 3.5, colour, { hollow: w === 1 }));
       });

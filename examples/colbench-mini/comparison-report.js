@@ -1,11 +1,11 @@
-/** What `--full` leaves behind: report.json, report.md and three pictures, and the main table on the terminal. */
+/** What `--full` leaves behind: report.json, report.md and four pictures, and the main table on the terminal. */
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { writeAtomically } from './cache.js';
 import { advantagesChart, curvesChart, successChart, sweepChart } from './comparison-charts.js';
 import { methods, oracles } from './methods.js';
 import { settings } from './settings.js';
-import { meanOverSeeds } from './statistics.js';
+import { average, meanOverSeeds } from './statistics.js';
 import { sweep, tried } from './tuned.js';
 
 /** Table 2 of the paper, ColBench's backend programming with 8B: success in %. */
@@ -34,12 +34,17 @@ function estimate(values, show) {
   const { mean, low, high } = meanOverSeeds(values);
   return `${show(mean)} [${show(low)}, ${show(high)}]`;
 }
-const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Success of a method in each run. */
 const successes = (runs, name, way) => runs.map(({ scores }) => scores[name][way].success.mean);
 
-/** Success and, where SWEET-RL is there, by how much SWEET-RL is above, run by run on the same tasks. */
+/** By how much SWEET-RL is above a method, run by run on the same tasks. */
+function leads(runs, name, way) {
+  const values = successes(runs, name, way);
+  return successes(runs, reference, way).map((value, i) => value - values[i]);
+}
+
+/** Success and, where SWEET-RL is there, its lead. */
 export function summarize(names, runs) {
   return Object.fromEntries(
     names.map((name) => [
@@ -47,10 +52,7 @@ export function summarize(names, runs) {
       Object.fromEntries(
         ways.map((way) => {
           const values = successes(runs, name, way);
-          const ahead =
-            names.includes(reference) && name !== reference
-              ? successes(runs, reference, way).map((value, i) => value - values[i])
-              : undefined;
+          const ahead = names.includes(reference) && name !== reference ? leads(runs, name, way) : undefined;
           const several = runs.length > 1;
           return [
             way,
@@ -78,16 +80,7 @@ function mainTable(names, runs) {
     names.map((name) => [
       name === reference ? `**${name}**` : name,
       ...ways.map((way) => estimate(successes(runs, name, way), percent)),
-      ...(ahead
-        ? ways.map((way) => {
-            if (name === reference) return '';
-            const own = successes(runs, reference, way);
-            return estimate(
-              successes(runs, name, way).map((value, i) => own[i] - value),
-              signed,
-            );
-          })
-        : []),
+      ...(ahead ? ways.map((way) => (name === reference ? '' : estimate(leads(runs, name, way), signed))) : []),
       percent(average(runs.map(({ scores }) => scores[name].sampled.tests.mean))),
       paper[name]?.toFixed(1) ?? '',
     ]),

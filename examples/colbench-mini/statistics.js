@@ -13,13 +13,16 @@ export function share(hits, count) {
   return { mean: p, low: Math.max(0, centre - half), high: Math.min(1, centre + half), count };
 }
 
+/** @param {number[]} values */
+export const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
 /** @param {number[]} values @returns {Estimate} */
 export function mean(values) {
   const count = values.length;
-  const average = values.reduce((sum, value) => sum + value, 0) / count;
-  const variance = values.reduce((sum, value) => sum + (value - average) ** 2, 0) / (count - 1);
+  const centre = average(values);
+  const variance = values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (count - 1);
   const half = z * Math.sqrt(variance / count);
-  return { mean: average, low: average - half, high: average + half, count };
+  return { mean: centre, low: centre - half, high: centre + half, count };
 }
 
 /** Two-sided 95 % quantiles of Student's t for 1, 2, … degrees of freedom. */
@@ -32,7 +35,7 @@ const student = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262,
  * @returns {Estimate}
  */
 export function meanOverSeeds(values) {
-  const { mean: average, high, count } = mean(values);
-  const half = ((high - average) * (student[count - 2] ?? z)) / z;
-  return { mean: average, low: average - half, high: average + half, count };
+  const { mean: centre, high, count } = mean(values);
+  const half = ((high - centre) * (student[count - 2] ?? z)) / z;
+  return { mean: centre, low: centre - half, high: centre + half, count };
 }

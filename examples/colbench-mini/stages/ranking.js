@@ -40,9 +40,8 @@ export function pairCandidates(candidates, scores, settings, seed) {
 }
 
 /**
- * Halves would compare what is equally useless, for of 16 candidates some three are useful. The best against the worst is always
- * the critic's favourite against small talk: the policy learns to ask its favourites again and again, and nothing tells it what else
- * to leave.
+ * Halves would mostly compare what is equally useless, for of 16 candidates some three are useful; the best against the worst gives one pair
+ * a state. A share of each state's own range gives critics on any scale as many pairs as each other.
  */
 function pairsApart(scores, candidateOffsets, { ofRange, numPairs }, rand) {
   const pairs = [];
