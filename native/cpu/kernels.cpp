@@ -257,34 +257,51 @@ void grad_singly(const T* x, T* out, int64_t n, const Gradient<kShifted, T>& gra
   }
 }
 
-/** kStream: past the caches, out aligned for it. */
+/** What load2 would load, a whole register at a time. */
+template <class T>
+void copy2(const T* from, T* to) {
+  for (int i = 0; i < 2 * kLanes; i += sizeof(V) / sizeof(T)) {
+    V words;
+    memcpy(&words, from + i, sizeof(V));
+    memcpy(to + i, &words, sizeof(V));
+  }
+}
+
+/**
+ * kStream: past the caches, out aligned for it. The gradient is a copy, for through a reference its numbers would be
+ * read again after every store.
+ */
 template <bool kStream, bool kShifted, class T>
-int64_t grad_strips(const T* x, T* out, int64_t n, const Gradient<kShifted, T>& gradient) {
+int64_t grad_strips(const T* x, T* out, int64_t n, const Gradient<kShifted, T> gradient) {
   constexpr int kPair = 2 * kLanes;
-  const auto put = [](T* p, V a, V b) { kStream ? stream2(p, a, b) : store2(p, a, b); };
+  constexpr int kLoads = kRegisters / 16;  // pairs loaded before the first of them is stored
   int64_t i = 0;
   for (; i + kStrip * kPair <= n; i += kStrip * kPair) {
     // out may be x: the words are kept for the case that some of them strayed.
-    float kept[kPowersAreEndless ? 1 : kStrip * kPair];
+    T kept[kPowersAreEndless ? 1 : kStrip * kPair];
     Seen seen;
-    for (int k = 0; k < kStrip * kPair; k += 2 * kPair) {
-      V a, b, c, d;
-      if (kShifted) fetch2(x + i + k), fetch2(x + i + k + kPair);
-      load2(x + i + k, a, b);
-      load2(x + i + k + kPair, c, d);
-      if (!kPowersAreEndless) {
-        store(kept + k, a), store(kept + k + kLanes, b);
-        store(kept + k + kPair, c), store(kept + k + kPair + kLanes, d);
+    for (int k = 0; k < kStrip * kPair; k += kLoads * kPair) {
+      V a[kLoads], b[kLoads];
+      for (int j = 0; j < kLoads; j++) {
+        const T* const p = x + i + k + j * kPair;
+        if (kShifted) fetch2(p);
+        load2(p, a[j], b[j]);
+        if (!kPowersAreEndless) copy2(p, kept + k + j * kPair);
       }
-      const V da = gradient.template of<false>(a, seen), db = gradient.template of<false>(b, seen);
-      const V dc = gradient.template of<false>(c, seen), dd = gradient.template of<false>(d, seen);
-      put(out + i + k, da, db);
-      put(out + i + k + kPair, dc, dd);
+      for (int j = 0; j < kLoads; j++) {
+        a[j] = gradient.template of<false>(a[j], seen);
+        b[j] = gradient.template of<false>(b[j], seen);
+      }
+      for (int j = 0; j < kLoads; j++) {
+        T* const p = out + i + k + j * kPair;
+        kStream ? stream2(p, a[j], b[j]) : store2(p, a[j], b[j]);
+      }
     }
     if (!seen.strayed()) continue;
     if (kStream) end_stream();
     for (int k = 0; k < kStrip * kPair; k += kPair) {
-      const V a = load(kept + k), b = load(kept + k + kLanes);
+      V a, b;
+      load2(kept + k, a, b);
       store2(out + i + k, gradient.template of<true>(a, seen), gradient.template of<true>(b, seen));
     }
   }
