@@ -13,12 +13,11 @@ napi_value Args::next() { return info_[at_++]; }
 
 void* Args::pointer(int64_t* length) {
   const napi_value value = next();
-  napi_typedarray_type type;
   size_t count = 0;
   int64_t elements = 0;
   void* data = nullptr;
   // Unlike the wrapper classes this also serves views of a SharedArrayBuffer.
-  if (napi_get_typedarray_info(env_, value, &type, &count, &data, nullptr, nullptr) != napi_ok) {
+  if (napi_get_typedarray_info(env_, value, nullptr, &count, &data, nullptr, nullptr) != napi_ok) {
     data = handle_memory(env_, value, &elements);
   } else {
     static char empty;

@@ -79,8 +79,9 @@ export class Out {
 
   /** The caller's buffer if `checked` lets it pass, else a fresh one. */
   take<T extends View>(name: string, checked: (argument: string, value: unknown) => T, fresh: () => T): T {
-    if (!this.has(name)) return fresh();
-    const view = checked(`out.${name}`, this.given[name]);
+    const value = this.given[name];
+    if (value === undefined) return fresh();
+    const view = checked(`out.${name}`, value);
     this.taken.push([`out.${name}`, view]);
     return view;
   }
@@ -96,17 +97,19 @@ export class Out {
     this.inputs = inputs;
     const native = nativeFor(inputs, taken);
     if (taken.length === 0) return native;
-    const places = [...inputs, ...taken].map(([name, view]) => ({ name, ...(view && bytesOf(view)) }));
+    const named: readonly Named[] = [...inputs, ...taken];
+    const places = named.map(([, view]) => view && bytesOf(view));
     for (let i = inputs.length; i < places.length; i++) {
-      const { name, buffer, from = 0, to = 0 } = places[i] as Partial<Bytes> & { name: string };
+      const { buffer, from, to } = places[i] as Bytes;
       for (let j = 0; j < i; j++) {
-        const other = places[j] as Partial<Bytes> & { name: string };
-        if (other.buffer !== buffer || from >= (other.to ?? 0) || (other.from ?? 0) >= to) continue;
-        const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && other.name === inPlace[1];
+        const other = places[j];
+        if (other?.buffer !== buffer || from >= other.to || other.from >= to) continue;
+        const [[name], [otherName]] = [named[i], named[j]] as [Named, Named];
+        const allowed = inPlace !== undefined && name === `out.${inPlace[0]}` && otherName === inPlace[1];
         if (allowed && other.from === from && other.to === to) continue;
         throw rangeError(
           'ERR_OVERLAP',
-          `Expected memory of its own for ${name} but received one that overlaps ${other.name}`,
+          `Expected memory of its own for ${name} but received one that overlaps ${otherName}`,
         );
       }
     }

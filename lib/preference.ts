@@ -215,13 +215,13 @@ export class PreferenceResults {
 
   /** After the native call. */
   result(): PreferenceResult {
-    const [loss, preferenceLoss, nllLoss, accuracy] = this.scalars as unknown as [number, number, number, number];
+    const scalars = this.scalars as unknown as readonly [number, number, number, number];
     const { pairLosses, margins, chosenRewards, rejectedRewards, turnAdvantages, gradLogps } = this.arrays;
     return {
-      loss,
-      preferenceLoss,
-      nllLoss,
-      accuracy,
+      loss: scalars[0],
+      preferenceLoss: scalars[1],
+      nllLoss: scalars[2],
+      accuracy: scalars[3],
       pairLosses: own(pairLosses),
       margins: own(margins),
       chosenRewards: own(chosenRewards),

@@ -114,8 +114,19 @@ class Chains {
     add1(b, 1);
   }
 
-  void add1(V word, int k) {
-    const V y = exponent_.template offset<kClamped>(word);
+  void add1(V word, int k) { take<kClamped>(word, k); }
+
+  /** Fewer than kLanes words; the masked ones that fill up the lanes are nothing to be seen. */
+  void add_rest(const T* p, int n) { take<true>(load_n(p, n, -INFINITY), 0); }
+
+  bool strayed() const { return seen_.strayed(); }
+  V sum() const { return add(sum_[0], sum_[1]); }
+  V weighted() const { return add(weighted_[0], weighted_[1]); }
+
+ private:
+  template <bool kHere>
+  void take(V word, int k) {
+    const V y = exponent_.template offset<kHere>(word);
     const Power power2 = power(y, exponent_.line, seen_);
     const V p = polynomial_(power2.r);
     sum_[k] = fma(power2.scale, p, sum_[k]);
@@ -125,11 +136,6 @@ class Chains {
     weighted_[k] = fma(mul(power2.scale, t), p, weighted_[k]);
   }
 
-  bool strayed() const { return seen_.strayed(); }
-  V sum() const { return add(sum_[0], sum_[1]); }
-  V weighted() const { return add(weighted_[0], weighted_[1]); }
-
- private:
   const Exponent<kShifted> exponent_;
   const Polynomial<kTerm<T>> polynomial_;
   V sum_[2], weighted_[2];
@@ -164,8 +170,8 @@ Sums sum_pass(const T* x, int64_t n, const Exponent<kShifted>& exponent) {
   }
   Chains<kEntropy, kClamped, kShifted, T> chains(exponent);
   for (i = 2 * half; i + kPair <= n; i += kPair) chains.add2(x + i);
-  for (; i < n; i += kLanes)
-    chains.add1(n - i < kLanes ? load_n(x + i, static_cast<int>(n - i), -INFINITY) : load(x + i), 0);
+  for (; i + kLanes <= n; i += kLanes) chains.add1(load(x + i), 0);
+  if (i < n) chains.add_rest(x + i, static_cast<int>(n - i));
   join(chains);
   if (!kClamped && strayed) return {NAN, NAN};
   const double total = sum_lanes(sum), total_weighted = kEntropy ? sum_lanes(weighted) : 0.0;

@@ -5,8 +5,15 @@ export const MUTATIONS = [
   [
     'native/cpu/kernels.cpp',
     'the last words of a row are left out',
-    'for (; i < n; i += kLanes)',
-    'for (; i + kLanes <= n; i += kLanes)',
+    'if (i < n) chains.add_rest(x + i, static_cast<int>(n - i));',
+    '',
+    'token-logps',
+  ],
+  [
+    'native/cpu/kernels.cpp',
+    'the last words of a row are filled up with others',
+    'take<true>(load_n(p, n, -INFINITY), 0)',
+    'take<true>(load_n(p, n, 0.0f), 0)',
     'token-logps',
   ],
   [
@@ -28,6 +35,13 @@ export const MUTATIONS = [
     'strips of a gradient with words that strayed are not done again',
     'if (!seen.strayed()) continue;',
     'continue;',
+    'token-logps',
+  ],
+  [
+    'native/cpu/kernels.cpp',
+    'strips of a gradient are done again from other words than there were',
+    'copy2(p, kept + k + j * kPair);',
+    'copy2(p, kept);',
     'token-logps',
   ],
   [
