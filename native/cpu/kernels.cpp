@@ -280,25 +280,24 @@ void copy2(const T* from, T* to) {
 template <bool kStream, bool kShifted, class T>
 int64_t grad_strips(const T* x, T* out, int64_t n, const Gradient<kShifted, T> gradient) {
   constexpr int kPair = 2 * kLanes;
-  constexpr int kLoads = kRegisters / 16;  // pairs loaded before the first of them is stored
   int64_t i = 0;
   for (; i + kStrip * kPair <= n; i += kStrip * kPair) {
     // out may be x: the words are kept for the case that some of them strayed.
     T kept[kPowersAreEndless ? 1 : kStrip * kPair];
     Seen seen;
-    for (int k = 0; k < kStrip * kPair; k += kLoads * kPair) {
-      V a[kLoads], b[kLoads];
-      for (int j = 0; j < kLoads; j++) {
+    for (int k = 0; k < kStrip * kPair; k += kPairsAtOnce * kPair) {
+      V a[kPairsAtOnce], b[kPairsAtOnce];
+      for (int j = 0; j < kPairsAtOnce; j++) {
         const T* const p = x + i + k + j * kPair;
         if (kShifted) fetch2(p);
         load2(p, a[j], b[j]);
         if (!kPowersAreEndless) copy2(p, kept + k + j * kPair);
       }
-      for (int j = 0; j < kLoads; j++) {
+      for (int j = 0; j < kPairsAtOnce; j++) {
         a[j] = gradient.template of<false>(a[j], seen);
         b[j] = gradient.template of<false>(b[j], seen);
       }
-      for (int j = 0; j < kLoads; j++) {
+      for (int j = 0; j < kPairsAtOnce; j++) {
         T* const p = out + i + k + j * kPair;
         kStream ? stream2(p, a[j], b[j]) : store2(p, a[j], b[j]);
       }

@@ -14,8 +14,8 @@
 //   power(y, line, seen)             2^t in two factors, t = y · slope + shift. Where −127 ≤ t < 128 does not hold, what comes
 //                                    out means nothing and seen.strayed() says so from then on; never if kPowersAreEndless.
 //   kWord32  kWord16  kBf16Gradient  2^r for power's r: as good as float32 takes, sums of 16-bit words, bfloat16 gradients
-//   kRegisters                       how many V the processor holds
 //   kTileRows  kTileVectors          the register tile of the matrix product
+//   kPairsAtOnce                     so many times load2 before the first gradient is stored, as was quickest
 // clang-format on
 #pragma once
 

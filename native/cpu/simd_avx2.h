@@ -6,7 +6,7 @@
 namespace sweet::avx2 {
 namespace {
 
-constexpr int kLanes = 8, kRegisters = 16, kTileRows = 6, kTileVectors = 2;
+constexpr int kLanes = 8, kTileRows = 6, kTileVectors = 2, kPairsAtOnce = 1;
 constexpr bool kFused = true;
 
 using V = __m256;

@@ -6,7 +6,7 @@
 namespace sweet::avx512 {
 namespace {
 
-constexpr int kLanes = 16, kRegisters = 32, kTileRows = 6, kTileVectors = 4;
+constexpr int kLanes = 16, kTileRows = 6, kTileVectors = 4, kPairsAtOnce = 2;
 constexpr bool kFused = true;
 
 using V = __m512;

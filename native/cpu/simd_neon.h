@@ -6,7 +6,7 @@
 namespace sweet::neon {
 namespace {
 
-constexpr int kLanes = 4, kRegisters = 32, kTileRows = 6, kTileVectors = 4;
+constexpr int kLanes = 4, kTileRows = 6, kTileVectors = 4, kPairsAtOnce = 2;
 constexpr bool kFused = true;
 
 using V = float32x4_t;

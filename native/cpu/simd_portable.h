@@ -4,7 +4,7 @@
 namespace sweet::portable {
 namespace {
 
-constexpr int kLanes = 4, kRegisters = 16, kTileRows = 4, kTileVectors = 2;
+constexpr int kLanes = 4, kTileRows = 4, kTileVectors = 2, kPairsAtOnce = 2;
 constexpr bool kFused = false;
 
 typedef float V __attribute__((vector_size(16)));
