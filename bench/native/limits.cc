@@ -1,5 +1,5 @@
-// What this machine can do at most, measured with the plainest loops there are: streaming reads, in-place updates, copies,
-// multiply-adds. The benchmarks divide by these. Compiled for the machine that it runs on.
+// What this machine can do at most, measured with the plainest loops there are: streaming reads, in-place updates,
+// copies, multiply-adds. The benchmarks divide by these. Compiled for the machine that it runs on.
 #include <napi.h>
 
 #include <algorithm>
@@ -13,8 +13,6 @@
 #endif
 
 namespace {
-
-constexpr size_t kLanes = 16;
 
 /** Calls part(t) on `count` threads at once and returns the seconds until the last is done. */
 template <class Part>
@@ -43,20 +41,30 @@ Span share(const Napi::CallbackInfo& info, size_t argument, int t, int count) {
 }
 
 #if defined(__GNUC__)
-typedef float Vector __attribute__((vector_size(64), aligned(4)));
+// A register of this processor: wider ones would live on the stack.
+#if defined(__AVX512F__)
+constexpr size_t kBytes = 64;
+#elif defined(__AVX__)
+constexpr size_t kBytes = 32;
+#else
+constexpr size_t kBytes = 16;
+#endif
+typedef float Vector __attribute__((vector_size(kBytes), aligned(4)));
+constexpr size_t kLanes = kBytes / sizeof(float);
+
+constexpr size_t kLine = 16;  // numbers of a cache line
 
 void read(Span span) {
-  Vector a{}, b{}, c{}, d{};
-  for (size_t i = 0; i < span.size; i += 4 * kLanes) {
+  Vector sums[4]{};
+  for (size_t i = 0; i < span.size; i += 4 * kLine) {
     const Vector* p = reinterpret_cast<const Vector*>(span.data + i);
-    __builtin_prefetch(span.data + i + 1024);
-    __builtin_prefetch(span.data + i + 1040);
-    __builtin_prefetch(span.data + i + 1056);
-    __builtin_prefetch(span.data + i + 1072);
-    a += p[0], b += p[1], c += p[2], d += p[3];
+#pragma GCC unroll 4
+    for (size_t line = 0; line < 4; line++) __builtin_prefetch(span.data + i + 1024 + line * kLine);
+#pragma GCC unroll 16
+    for (size_t k = 0; k < 4 * kLine / kLanes; k++) sums[k % 4] += p[k];
   }
-  a += b + c + d;
-  sink = a[0];
+  sums[0] += sums[1] + sums[2] + sums[3];
+  sink = sums[0][0];
 }
 
 void update(Span span) {
@@ -140,7 +148,7 @@ Napi::Value rate_multiply_add_bf16(const Napi::CallbackInfo& info) {
     for (int i = 0; i < kChains; i++) sum = _mm512_add_ps(sum, chain[i]);
     sink = _mm512_cvtss_f32(sum);
   });
-  rate = 4.0 * kLanes * kChains * kRounds * count / time;
+  rate = 4.0 * 16 * kChains * kRounds * count / time;
 #endif
   return Napi::Number::New(info.Env(), rate);
 }
