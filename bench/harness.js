@@ -49,7 +49,9 @@ export function summarize(times, work, limit) {
   const ms = median(times);
   const spread = (Math.max(...times) - Math.min(...times)) / ms;
   const row = { ms, spread, rate: work.amount / ms / 1e6, unit: work.unit };
-  return limit === undefined ? row : { ...row, share: median(times.map((time, round) => (limit[round] ?? limit[0]) / time)) };
+  return limit === undefined
+    ? row
+    : { ...row, share: median(times.map((time, round) => (limit[round] ?? limit[0]) / time)) };
 }
 
 export function format({ ms, spread, rate, unit, share }) {
