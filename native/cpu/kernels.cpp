@@ -24,9 +24,7 @@ constexpr double kLargestSum = 0x1p64;
 constexpr float kFarthestShift = 0x1p16f;
 
 template <class T>
-constexpr Exp2 kTerm = sizeof(T) == 4 ? kWord32 : kWord16;
-template <class T>
-constexpr Exp2 kGradient = kTerm<T>;
+constexpr Exp2 kGradient = kPower;
 template <>
 constexpr Exp2 kGradient<bf16> = kBf16Gradient;
 
@@ -137,7 +135,7 @@ class Chains {
   }
 
   const Exponent<kShifted> exponent_;
-  const Polynomial<kTerm<T>> polynomial_;
+  const Polynomial<kPower> polynomial_;
   V sum_[2], weighted_[2];
   Seen seen_;
 };

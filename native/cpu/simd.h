@@ -13,7 +13,7 @@
 //   max_lanes(x)                     the largest lane
 //   power(y, line, seen)             2^t in two factors, t = y · slope + shift. Where −127 ≤ t < 128 does not hold, what comes
 //                                    out means nothing and seen.strayed() says so from then on; never if kPowersAreEndless.
-//   kWord32  kWord16  kBf16Gradient  2^r for power's r: as good as float32 takes, sums of 16-bit words, bfloat16 gradients
+//   kPower  kBf16Gradient            2^r for power's r: as good as float32 takes; for bfloat16 gradients
 //   kTileRows  kTileVectors          the register tile of the matrix product
 //   kPairsAtOnce                     so many times load2 before the first gradient is stored, as was quickest
 // clang-format on
@@ -39,11 +39,9 @@ struct Exp2 {
   float c[6];
 };
 
-// For −1/2 ≤ r ≤ 1/2, of sets without a table: to 28, 23 and 18 bits.
+// For −1/2 ≤ r ≤ 1/2, of sets without a table: to 28 and 18 bits.
 constexpr Exp2 kNearest6 = {
     6, {6.9314720286e-1f, 2.4022647914e-1f, 5.5503324703e-2f, 9.6184373571e-3f, 1.3398874755e-3f, 1.5353362886e-4f}};
-constexpr Exp2 kNearest5 = {5,
-                            {6.9314697760e-1f, 2.4022242079e-1f, 5.5507337442e-2f, 9.6715130475e-3f, 1.3264728378e-3f}};
 constexpr Exp2 kNearest4 = {4, {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
 
 }  // namespace

@@ -112,9 +112,8 @@ alignas(64) constexpr float kSteps[32] = {
     1.68179283f, 1.7186193f,  1.75625216f, 1.79470908f, 1.83400809f, 1.87416763f, 1.91520656f, 1.95714412f};
 
 // 0 ≤ r < 1/32
-constexpr Exp2 kWord32 = {3, {6.9314723461e-1f, 2.4021599464e-1f, 5.6084225333e-2f}};  // to 33 bits
-constexpr Exp2 kWord16 = {2, {6.9312373179e-1f, 2.4265268570e-1f}};                    // to 23 bits
-constexpr Exp2 kBf16Gradient = kWord16;
+constexpr Exp2 kPower = {3, {6.9314723461e-1f, 2.4021599464e-1f, 5.6084225333e-2f}};  // to 33 bits
+constexpr Exp2 kBf16Gradient = {2, {6.9312373179e-1f, 2.4265268570e-1f}};             // to 23 bits
 constexpr bool kPowersAreEndless = true;
 
 // The table's index comes to lie in the lowest bits when 1.5 · 2^18 is added. What t is above 2^17 or below −2^17,

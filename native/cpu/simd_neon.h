@@ -95,7 +95,7 @@ inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 inline V min(V a, V b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
 
-constexpr Exp2 kWord32 = kNearest6, kWord16 = kNearest5, kBf16Gradient = kNearest4;
+constexpr Exp2 kPower = kNearest6, kBf16Gradient = kNearest4;
 constexpr bool kPowersAreEndless = false;
 
 // Added to 1.5 · 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change

@@ -125,7 +125,7 @@ inline float max_lanes(V x) {
   return m;
 }
 
-constexpr Exp2 kWord32 = kNearest6, kWord16 = kNearest5, kBf16Gradient = kNearest4;
+constexpr Exp2 kPower = kNearest6, kBf16Gradient = kNearest4;
 constexpr bool kPowersAreEndless = false;
 
 // Added to 1.5 · 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
