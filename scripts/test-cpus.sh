@@ -11,6 +11,10 @@ if [[ ${1:-} == --only=* ]]; then
   only=${1#--only=}
   shift
 fi
+case $only in
+  '' | x86-64 | avx512 | arm64) ;;
+  *) echo "Expected x86-64, avx512 or arm64 for --only but received $only" >&2 && exit 2 ;;
+esac
 wanted() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 
 tests=("$@")

@@ -148,7 +148,7 @@ Napi::Value rate_multiply_add_bf16(const Napi::CallbackInfo& info) {
     for (int i = 0; i < kChains; i++) sum = _mm512_add_ps(sum, chain[i]);
     sink = _mm512_cvtss_f32(sum);
   });
-  rate = 4.0 * 16 * kChains * kRounds * count / time;
+  rate = 4.0 * kLanes * kChains * kRounds * count / time;
 #endif
   return Napi::Number::New(info.Env(), rate);
 }

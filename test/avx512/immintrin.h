@@ -103,7 +103,6 @@ inline __m512i mask_mov_epi16(__m512i x, __mmask32 mask, __m512i y) {
 
 inline __m512 set1_ps(float x) { return bits<__m512>(F{} + x); }
 inline __m512i set1_epi32(int x) { return bits<__m512i>(U{} + static_cast<uint32_t>(x)); }
-inline __m512 setzero_ps() { return set1_ps(0); }
 
 inline __m512 add_ps(__m512 a, __m512 b) { return a + b; }
 inline __m512 sub_ps(__m512 a, __m512 b) { return a - b; }
@@ -251,7 +250,6 @@ inline __m512 dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
 #define _mm512_scalef_ps sweet::emulated::scalef_ps
 #define _mm512_set1_epi32 sweet::emulated::set1_epi32
 #define _mm512_set1_ps sweet::emulated::set1_ps
-#define _mm512_setzero_ps sweet::emulated::setzero_ps
 #define _mm512_slli_epi32 sweet::emulated::slli_epi32
 #define _mm512_srli_epi32 sweet::emulated::srli_epi32
 #define _mm512_storeu_ps sweet::emulated::store
