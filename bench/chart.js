@@ -38,11 +38,11 @@ export function chart({ machine, results }) {
     y += 26;
   };
 
-  const times = results.filter(({ op }) => op === 'logits → gradient').toSorted((a, b) => a.ms - b.ms);
+  const times = results.filter(({ op }) => op === 'logits -> gradient').toSorted((a, b) => a.ms - b.ms);
   const [{ rows, vocab, threads }] = times;
   heading(
     'From logits to their gradient',
-    `${rows} × ${vocab} float32, ${threads} threads, milliseconds: less is better`,
+    `${rows} x ${vocab} float32, ${threads} threads, milliseconds: less is better`,
   );
   // One who takes many times as long as most would leave nothing to be seen of the others.
   const usual = times[times.length >> 1].ms;

@@ -1,6 +1,6 @@
 // Inputs of the size that users have, the same in every run.
 
-/** Numbers spread evenly over −6 … 6. */
+/** Numbers spread evenly over -6 ... 6. */
 export function logitsOf(count) {
   const logits = new Float32Array(count);
   for (let i = 0; i < count; i++) logits[i] = ((Math.imul(i, 0x9e3779b1) >>> 8) / 2 ** 24) * 12 - 6;
@@ -15,7 +15,7 @@ export function toBfloat16(numbers) {
 
 export const labelsOf = (rows, vocab) => Int32Array.from({ length: rows }, (_, i) => (i * 997) % vocab);
 
-/** Hidden states and a weight whose logits spread over about −6 … 6. */
+/** Hidden states and a weight whose logits spread over about -6 ... 6. */
 export function linearHeadOf(rows, width, vocab, dtype) {
   const stored = (count) => {
     const numbers = logitsOf(count);

@@ -55,8 +55,8 @@ export function summarize(times, work, limit) {
 }
 
 export function format({ ms, spread, rate, unit, share }) {
-  const time = ms < 0.1 ? `${(ms * 1e3).toFixed(2)} µs` : `${ms.toFixed(2)} ms`;
-  const columns = [time.padStart(11), `±${(spread * 50).toFixed(0)} %`.padStart(7)];
+  const time = ms < 0.1 ? `${(ms * 1e3).toFixed(2)} us` : `${ms.toFixed(2)} ms`;
+  const columns = [time.padStart(11), `+-${(spread * 50).toFixed(0)} %`.padStart(7)];
   columns.push((unit ? `${rate.toFixed(1)} ${unit}` : '').padStart(15));
   columns.push(share === undefined ? '' : `${share.toFixed(2)} of the limit`);
   return columns.join(' ');

@@ -29,7 +29,7 @@ export async function* cases({ quick, backend, threadCounts, report }) {
   if (!quick) yield* memoryCases({ rows: 8192, width: 896, vocab: 151_936, backend, threads });
 }
 
-/** 2·N·H·V operations forward, 8·N·H·V with the backward pass, where the logits are formed again. */
+/** 2*N*H*V operations forward, 8*N*H*V with the backward pass, where the logits are formed again. */
 async function* headCases({ rows, width, vocab, dtype, backend, threads, peers, report }) {
   const shape = { rows, width, vocab, dtype, backend, threads };
   const input = { ...linearHeadOf(rows, width, vocab, dtype), labels: labelsOf(rows, vocab) };

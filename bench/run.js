@@ -39,7 +39,7 @@ const context = {
 const describe = ({ op, rows, width, vocab, dtype, backend, threads }) =>
   [
     op,
-    rows && [rows, width, vocab].filter(Boolean).join(' × '),
+    rows && [rows, width, vocab].filter(Boolean).join(' x '),
     dtype,
     backend,
     `${threads} thread${threads > 1 ? 's' : ''}`,
@@ -75,6 +75,6 @@ for (const [i, file] of files.entries()) {
 
 mkdirSync(options.out, { recursive: true });
 writeFileSync(`${options.out}/results.json`, `${JSON.stringify({ machine, results }, null, 1)}\n`);
-const peers = results.filter(({ op }) => op === 'logits → gradient');
+const peers = results.filter(({ op }) => op === 'logits -> gradient');
 if (peers.length > 0) writeFileSync(`${options.out}/benchmark.svg`, chart({ machine, results }));
 console.log(`\nWritten to ${options.out}`);

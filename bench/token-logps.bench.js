@@ -93,13 +93,13 @@ async function* peerCases({ backend, threads, peers }) {
   const forward = running.flatMap(({ name, forward }) => (forward ? [[name, forward]] : []));
   const shape = { rows, vocab, dtype: 'float32', backend, threads };
   yield {
-    op: 'logits → log-probs',
+    op: 'logits -> log-probs',
     ...shape,
     work: gigabytes(logits.byteLength),
     contenders: { 'sweet-rl': () => tokenLogps({ logits, labels }), ...Object.fromEntries(forward) },
   };
   yield {
-    op: 'logits → gradient',
+    op: 'logits -> gradient',
     ...shape,
     work: gigabytes(3 * logits.byteLength),
     contenders: { 'sweet-rl': ours, ...Object.fromEntries(both) },

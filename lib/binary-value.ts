@@ -5,7 +5,7 @@ import { Out, own } from './out.js';
 import { hostView } from './place.js';
 
 interface OutcomeOptions {
-  /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] … trajectoryOffsets[k + 1] − 1. */
+  /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
   trajectoryOffsets: Int32Array;
   /** [K] in [0, 1], how each trajectory ended: 1 for success, 0 for none, or the share of tests that passed. */
   outcomes: Float32Array | Float64Array;
@@ -27,7 +27,7 @@ export interface BinaryValue {
   loss: number;
   /** [T], the loss of each turn; 0 where the mask drops it. */
   valueLosses: Float32Array;
-  /** [T], σ(v): the probability of success; 0 where the mask drops the turn. */
+  /** [T], sigma(v): the probability of success; 0 where the mask drops the turn. */
   values: Float32Array;
   /** [T], the gradient of the loss; 0 where the mask drops the turn. */
   gradValueLogits: Float32Array;
@@ -59,8 +59,8 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
 /**
  * The loss of a value head that predicts how the dialogue ends: binary cross-entropy, averaged over turns.
  *
- *     ℓ_t = −y_k log σ(v_t) − (1 − y_k) log(1 − σ(v_t)),  y_k the outcome of the trajectory k of turn t
- *     loss = Σ_t m_t ℓ_t / Σ_t m_t;   ∂loss/∂v_t = m_t (σ(v_t) − y_k) / Σ_t m_t
+ *     l_t = -y_k log sigma(v_t) - (1 - y_k) log(1 - sigma(v_t)),  y_k the outcome of the trajectory k of turn t
+ *     loss = sum_t m_t l_t / sum_t m_t;   dloss/dv_t = m_t (sigma(v_t) - y_k) / sum_t m_t
  *
  * Finite for any finite v; no logarithm of a rounded probability is taken.
  *
@@ -69,7 +69,7 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
  * @param options.outcomes [K] in [0, 1].
  * @param options.valueDenominator for micro-batches: the number of turns of the whole batch that count.
  * @param options.out buffers for any of the result's arrays, by their names.
- * @returns loss, `valueLosses` [T], `values` [T] = σ(v), `gradValueLogits` [T].
+ * @returns loss, `valueLosses` [T], `values` [T] = sigma(v), `gradValueLogits` [T].
  * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE for
  *   device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (the value head as the critic).
@@ -106,12 +106,12 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
     for (let t = from; t < to; t++) {
       if (counts?.[t] === 0) continue;
       const v = logits[t] as number;
-      // At v = ±∞ one logarithm is infinite; its weight 0 must silence it.
+      // At v = +-inf one logarithm is infinite; its weight 0 must silence it.
       const loss = (y > 0 ? y * softplus(-v) : 0) + (y < 1 ? (1 - y) * softplus(v) : 0);
       sum += loss;
       valueLosses[t] = loss;
       values[t] = sigmoid(v);
-      // σ(v) − y without the cancellation where v is large and right.
+      // sigma(v) - y without the cancellation where v is large and right.
       gradValueLogits[t] = ((1 - y) * sigmoid(v) - y * sigmoid(-v)) / denominator;
     }
   }
@@ -126,10 +126,10 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
 /**
  * The advantage of each turn under a value head: by how much the value rises, the outcome standing in for the last.
  *
- *     A_t = v_{t+1} − v_t within a trajectory;  A_t = y_k − v_t for its last turn
+ *     A_t = v_{t+1} - v_t within a trajectory;  A_t = y_k - v_t for its last turn
  *
- * The advantages of a trajectory add up to y_k − v of its first turn. Values and outcomes are on one scale: give the
- * probabilities σ(v), `values` of `binaryValueLoss`, and not the logits.
+ * The advantages of a trajectory add up to y_k - v of its first turn. Values and outcomes are on one scale: give the
+ * probabilities sigma(v), `values` of `binaryValueLoss`, and not the logits.
  *
  * @param options.values [T], the value of the state before each turn.
  * @param options.trajectoryOffsets [K + 1] into turns; `outcomes` [K] in [0, 1].

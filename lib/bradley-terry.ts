@@ -37,11 +37,11 @@ const OPTIONS = new Set([
 ]);
 
 /**
- * The pairwise loss on scores that are given: Bradley–Terry, hinge or IPO, with its gradient at the scores.
+ * The pairwise loss on scores that are given: Bradley-Terry, hinge or IPO, with its gradient at the scores.
  *
- *     Δ_p = s_chosen − s_rejected,  u_p = β Δ_p;  pair losses ℓ_p as in `trajectoryPreferenceLoss`
- *     loss = Σ_p w_p ℓ_p / D,  D = Σ_p w_p unless given
- *     accuracy = share of pairs with Δ_p > 0
+ *     delta_p = s_chosen - s_rejected,  u_p = beta delta_p;  pair losses l_p as in `trajectoryPreferenceLoss`
+ *     loss = sum_p w_p l_p / D,  D = sum_p w_p unless given
+ *     accuracy = share of pairs with delta_p > 0
  *
  * A score may stand in several pairs: its gradients add up. `trlMetrics` takes the result.
  *
@@ -53,7 +53,7 @@ const OPTIONS = new Set([
  * @returns loss, metrics and `gradScores` [n].
  * @throws RangeError ERR_PAIR, ERR_PAIR_WEIGHT naming the pair; TypeError ERR_DEVICE for device buffers: scores come from
  *   the host.
- * @see arXiv 2503.15478, Section 4 (Equation 1: Bradley–Terry on trajectories).
+ * @see arXiv 2503.15478, Section 4 (Equation 1: Bradley-Terry on trajectories).
  * @example
  * const { loss, gradScores } = bradleyTerryLoss({
  *   scores: new Float32Array([2, 1, 0]),

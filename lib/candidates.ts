@@ -6,7 +6,7 @@ import { hostView } from './place.js';
 export interface CandidateOptions {
   /** The score of every candidate of every state. */
   scores: Float32Array | Float64Array;
-  /** [states + 1], the candidates of state s are candidateOffsets[s] … candidateOffsets[s + 1] − 1. */
+  /** [states + 1], the candidates of state s are candidateOffsets[s] ... candidateOffsets[s + 1] - 1. */
   candidateOffsets: Int32Array;
 }
 

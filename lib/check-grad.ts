@@ -68,7 +68,7 @@ export interface CheckGradOptions<P extends Parameters = Parameters> {
 export interface GradComparison {
   analytic: number;
   numeric: number;
-  /** |analytic − numeric|. */
+  /** |analytic - numeric|. */
   error: number;
   /** How far `numeric` itself may be off. */
   uncertainty: number;
@@ -211,7 +211,7 @@ const NOISE_POINTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
 /**
  * Checks a training step's gradient against finite differences of its loss, and names the mistake that it looks like.
  *
- *     gradient_i  against  (loss(parameters + h e_i) − loss(parameters − h e_i)) / 2h,   h → 0 by Ridders' method
+ *     gradient_i  against  (loss(parameters + h e_i) - loss(parameters - h e_i)) / 2h,   h -> 0 by Ridders' method
  *
  * Single parameters are tried, and the direction of the whole gradient, which shows what is too small in each of them. What
  * rounding does to the loss is measured and allowed for. Give `loss`, or `forward` and `batch`: with these the mistakes that
@@ -219,7 +219,7 @@ const NOISE_POINTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
  * there. It takes some dozens of forward passes: check a small batch.
  *
  * @param options.parameters Float32Array or Float64Array, or an object of them; `gradient` in the same shape.
- * @param options.loss parameters → the loss; or `forward`, parameters → logits [N, V], and `batch`, the update's other options.
+ * @param options.loss parameters -> the loss; or `forward`, parameters -> logits [N, V], and `batch`, the update's other options.
  * @returns whether all agrees, what was compared, and the mistake that would explain the difference.
  * @throws TypeError or RangeError naming a wrong argument; what `loss` or `forward` throw.
  * @see Ridders, Accurate computation of F'(x) and F'(x) F''(x), 1982; docs/guide/checking.md
@@ -298,7 +298,7 @@ export async function checkGrad<P extends Parameters>(options: CheckGradOptions<
   }
   const blind = largestGradient > 0 && !(direction.uncertainty <= 0.25 * Math.abs(direction.analytic));
   if (blind) {
-    const why = `The loss moves too little to tell: by ${rounded(direction.numeric)} ± ${rounded(direction.uncertainty)} along the gradient.`;
+    const why = `The loss moves too little to tell: by ${rounded(direction.numeric)} +- ${rounded(direction.uncertainty)} along the gradient.`;
     return reportOf(tried, direction, ['inconclusive', why]);
   }
   return reportOf(tried, direction);

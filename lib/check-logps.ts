@@ -25,7 +25,7 @@ export interface CheckLogpsOptions extends LogitsHead, TemperatureOption, LabelO
 /** Whether log-probs are those of the logits and, if not, what they look like. */
 export interface LogpsReport {
   ok: boolean;
-  /** The row that is furthest off, its log-prob from the logits and the one that came; −1 where no row counts. */
+  /** The row that is furthest off, its log-prob from the logits and the one that came; -1 where no row counts. */
   worst: { row: number; expected: number; received: number };
   suspicion?: LogpsSuspicion;
   /** All of it in a sentence. */
@@ -52,7 +52,7 @@ export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: nu
 /**
  * Checks log-probs from elsewhere against logits, and says which of the common mistakes a difference looks like.
  *
- *     |tokenLogps(logits, labels).logps_i − logps_i| ≤ tolerance · max(1, |logp_i|)   in every row that counts
+ *     |tokenLogps(logits, labels).logps_i - logps_i| <= tolerance * max(1, |logp_i|)   in every row that counts
  *
  * Log-probs of a sampler, of a file or of another framework are of these logits, or they are of labels shifted by one, of
  * another temperature, of masked rows, with the sign of a loss, not normalized, or of another model.
@@ -152,7 +152,7 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
     ) {
       return [
         'labels-shifted',
-        `They are those of labels[i ${by < 0 ? '−' : '+'} 1] in row i: labels are shifted by one.`,
+        `They are those of labels[i ${by < 0 ? '-' : '+'} 1] in row i: labels are shifted by one.`,
       ];
     }
     if (
@@ -163,7 +163,7 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
     ) {
       return [
         'labels-shifted',
-        `They are those of row i ${by < 0 ? '−' : '+'} 1 in row i: the rows are shifted by one.`,
+        `They are those of row i ${by < 0 ? '-' : '+'} 1 in row i: the rows are shifted by one.`,
       ];
     }
   }
@@ -180,7 +180,7 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
   }
   const { lse } = tokenLogps({ ...compact, labels: own });
   if (agree((row, at) => (ours[row] as number) + (lse[at] as number))) {
-    return ['not-normalized', 'They are the logits of the labels: log Σ exp of the row was not subtracted.'];
+    return ['not-normalized', 'They are the logits of the labels: log sum exp of the row was not subtracted.'];
   }
   return [
     'another-model',

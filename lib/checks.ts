@@ -235,7 +235,7 @@ export function positive(argument: string, value: unknown, fallback: number): nu
 }
 
 export function notNegative(argument: string, value: unknown, fallback: number): number {
-  return number(argument, value, fallback, 'a finite number ≥ 0', (x) => Number.isFinite(x) && x >= 0);
+  return number(argument, value, fallback, 'a finite number >= 0', (x) => Number.isFinite(x) && x >= 0);
 }
 
 export function integer(argument: string, value: unknown, fallback: number, least: number, most: number): number {

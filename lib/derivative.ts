@@ -14,7 +14,7 @@ const GOOD = 1e-3;
 /**
  * Ridders' method: central differences at steps that halve, extrapolated to 0, until rounding outweighs what is gained.
  *
- * `slope(h)` is (f(h) − f(−h)) / 2h, and `noise` the deviation of one value of f, in float32 far more than the last bit.
+ * `slope(h)` is (f(h) - f(-h)) / 2h, and `noise` the deviation of one value of f, in float32 far more than the last bit.
  */
 export async function derivative(
   slope: (h: number) => Promise<number>,
@@ -29,7 +29,7 @@ export async function derivative(
       const [last, before] = [fine[k - 1] as number, coarse[k - 1] as number];
       const value = last + (last - before) / (4 ** k - 1);
       fine.push(value);
-      // A difference of two values is off by √2 noise, divided by 2h; four deviations are as good as never passed.
+      // A difference of two values is off by sqrt2 noise, divided by 2h; four deviations are as good as never passed.
       const uncertainty = Math.max(Math.abs(value - last), Math.abs(value - before)) + (4 * noise) / h;
       if (uncertainty < best.uncertainty) best = { value, uncertainty, step: h };
     }
@@ -41,7 +41,7 @@ export async function derivative(
 
 /**
  * The deviation of values that should lie on a smooth curve, from fourth differences of values near each other: a polynomial
- * of degree 3 has none, and those of independent errors have √70 times their deviation.
+ * of degree 3 has none, and those of independent errors have sqrt70 times their deviation.
  */
 export function noiseOf(values: readonly number[]): number {
   let differences = values;

@@ -143,7 +143,7 @@ export function errorOf(fault: Fault): Error {
         `Expected two different indices in pair ${index} but chosen and rejected are both ${value}`,
       );
     case 'pairWeight':
-      return rangeError('ERR_PAIR_WEIGHT', `Expected a finite weight ≥ 0 for pairWeights[${index}], of pair ${index}`);
+      return rangeError('ERR_PAIR_WEIGHT', `Expected a finite weight >= 0 for pairWeights[${index}], of pair ${index}`);
     case 'zeroWeights':
       return rangeError('ERR_PAIR_WEIGHT', 'Expected a weight above 0 for pairWeights but all are 0, from pair 0 on');
     case 'partialRows':

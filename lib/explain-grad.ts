@@ -44,10 +44,10 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
     guesses.push({ suspicion, what, batch: { ...batch, ...change } as Batch });
   for (const by of [-1, 1]) {
     const change = { labels: shifted(batch.labels, by, ignored), allowEmptyTurns: true };
-    guess('labels-shifted', `with labels[i ${by < 0 ? '−' : '+'} 1] in row i: labels are shifted by one`, change);
+    guess('labels-shifted', `with labels[i ${by < 0 ? '-' : '+'} 1] in row i: labels are shifted by one`, change);
   }
   if (batch.mask) guess('mask-forgotten', 'without the mask', { mask: undefined });
-  guess('pairs-swapped', 'with chosen and rejected in each other’s place', {
+  guess('pairs-swapped', "with chosen and rejected in each other's place", {
     chosen: batch.rejected,
     rejected: batch.chosen,
   });
@@ -155,11 +155,11 @@ export async function explainGradient({
     .filter(([x]) => is(x) && x !== 1)
     .map(([, what]) => what);
   const alias = names.length > 0 ? `, or multiplied by ${names.join(' or ')}` : '';
-  if (is(-1)) return ['sign-flipped', 'It is the negative of the loss’s gradient.'];
-  if (is(2)) return ['accumulated-twice', `It is twice the loss’s gradient: added up twice, not cleared${alias}.`];
+  if (is(-1)) return ['sign-flipped', "It is the negative of the loss's gradient."];
+  if (is(2)) return ['accumulated-twice', `It is twice the loss's gradient: added up twice, not cleared${alias}.`];
   const wrongScale: Explanation = [
     'wrong-denominator',
-    `It is ${rounded(factor)} times the loss’s gradient: divided by a wrong denominator${alias}.`,
+    `It is ${rounded(factor)} times the loss's gradient: divided by a wrong denominator${alias}.`,
   ];
   if (names.length > 0) return wrongScale;
   if (batch !== undefined && forward !== undefined && logits !== undefined) {

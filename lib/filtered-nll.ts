@@ -10,7 +10,7 @@ export interface FilteredNllOptions extends DebugOption {
   logps: Float32Array;
   /** [N]; 0 drops a token. */
   mask?: Uint8Array | undefined;
-  /** [T + 1], the tokens of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
+  /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   /** [K + 1], the turns of trajectory k, likewise. */
   trajectoryOffsets: Int32Array;
@@ -50,8 +50,8 @@ const OUT_NAMES = new Set(['gradLogps']);
 /**
  * The loss of rejection fine-tuning: the mean NLL over the tokens of the trajectories that ended well enough.
  *
- *     kept = { k : R_k ≥ threshold },  n = Σ_{k kept} Σ_{i in k} m_i
- *     loss = −Σ_{k kept} Σ_{i in k} m_i logp_i / n;   ∂loss/∂logp_i = −m_i / n in kept trajectories, else 0
+ *     kept = { k : R_k >= threshold },  n = sum_{k kept} sum_{i in k} m_i
+ *     loss = -sum_{k kept} sum_{i in k} m_i logp_i / n;   dloss/dlogp_i = -m_i / n in kept trajectories, else 0
  *
  * The threshold is rounded as the rewards are, so that 0.7 in float32 reaches 0.7. Where nothing is kept, the loss and the
  * gradient are 0. Tokens that do not count are never read; a row whose label was ignored has logp 0 and counts unless the

@@ -1,4 +1,4 @@
-// debug: 'finite' — a look through the numbers that an operation reads, before it writes anything, and through what it wrote.
+// debug: 'finite' - a look through the numbers that an operation reads, before it writes anything, and through what it wrote.
 import { classOf, isOnDevice, lengthOf, oneOf } from './checks.js';
 import { rangeError, typeError } from './errors.js';
 import type { LinearNames } from './head.js';
@@ -7,7 +7,7 @@ import { type HeadArgs, type LinearHeadArgs, type LogitsHeadArgs, native, type R
 
 export interface DebugOption {
   /**
-   * 'finite' names the first number, read or written, that is NaN or infinite, by a RangeError ERR_NOT_FINITE. −∞ stands for
+   * 'finite' names the first number, read or written, that is NaN or infinite, by a RangeError ERR_NOT_FINITE. -inf stands for
    * a masked word in logits and biases and is allowed there. Rows that the call does not read are not looked at. What was
    * wrong with a result is told after it was written. Typed arrays only.
    */
@@ -31,7 +31,7 @@ export interface Numbers {
   code?: number;
   /** 0 leaves a row out. */
   mask?: Uint8Array | undefined;
-  /** −∞ is allowed. */
+  /** -inf is allowed. */
   maskedWords?: boolean;
 }
 

@@ -1,4 +1,4 @@
-// The two heads that log-probs come from, logits or hidden states × weight, with the shapes that follow from the lengths.
+// The two heads that log-probs come from, logits or hidden states x weight, with the shapes that follow from the lengths.
 import { integer, isOnDevice, lengthOf, number } from './checks.js';
 import { alike, type DType, type FloatArray, freshLike, stored } from './dtypes.js';
 import { expected, rangeError, typeError } from './errors.js';
@@ -19,7 +19,7 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
   vocabSize?: number | undefined;
 }
 
-/** A head that is not computed yet: logits_i = hidden_i · weightᵀ + bias; [N, V] is never stored. */
+/** A head that is not computed yet: logits_i = hidden_i * weight^T + bias; [N, V] is never stored. */
 export interface LinearHead<H extends FloatArray = FloatArray> {
   /** [N, H]. */
   hidden: H;

@@ -53,13 +53,13 @@ function valueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], 
 /**
  * The critic's loss of a jax-js model, with the gradient of its parameters.
  *
- *     logits = forward(params, …inputs),  result = criticUpdate({ logits, …batch }),  gradients = result.gradLogits · ∂logits/∂params
+ *     logits = forward(params, ...inputs),  result = criticUpdate({ logits, ...batch }),  gradients = result.gradLogits * dlogits/dparams
  *
  * Arrays are used up, as everywhere in jax-js: pass `tree.ref(params)` to keep them. `forward` may be compiled by `jit`.
  *
  * @param jax the module that made the arrays.
- * @param forward (params, …inputs) → logits [N, V], float32; row i predicts labels[i].
- * @returns (params, batch, …inputs) → [result of `criticUpdate` without gradLogits, gradients in the shape of params].
+ * @param forward (params, ...inputs) -> logits [N, V], float32; row i predicts labels[i].
+ * @returns (params, batch, ...inputs) -> [result of `criticUpdate` without gradLogits, gradients in the shape of params].
  * @throws as `criticUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 2; jax.value_and_grad.
  * @example
@@ -76,11 +76,11 @@ export function criticValueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<
 /**
  * The policy's loss of a jax-js model, with the gradient of its parameters.
  *
- *     logits = forward(params, …inputs),  result = policyUpdate({ logits, …batch }),  gradients = result.gradLogits · ∂logits/∂params
+ *     logits = forward(params, ...inputs),  result = policyUpdate({ logits, ...batch }),  gradients = result.gradLogits * dlogits/dparams
  *
  * @param jax the module that made the arrays.
- * @param forward (params, …inputs) → logits [N, V], float32; row i predicts labels[i].
- * @returns (params, batch, …inputs) → [result of `policyUpdate` without gradLogits, gradients in the shape of params].
+ * @param forward (params, ...inputs) -> logits [N, V], float32; row i predicts labels[i].
+ * @returns (params, batch, ...inputs) -> [result of `policyUpdate` without gradLogits, gradients in the shape of params].
  * @throws as `policyUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 4; jax.value_and_grad.
  * @example

@@ -13,7 +13,7 @@ export interface LabelOptions {
   labels: Labels;
   /** [N]; 0 drops a row: it is never read. */
   mask?: Uint8Array | undefined;
-  /** The label that drops a row; −100 by default. */
+  /** The label that drops a row; -100 by default. */
   ignoreIndex?: number | undefined;
 }
 

@@ -112,7 +112,7 @@ function backward(given: LinearLogpsBackwardOptions, when: When): Call<LinearGra
 /**
  * Log-probabilities of tokens from hidden states; the [N, V] logits are never stored.
  *
- *     logits_i = hidden_i · weightᵀ (+ bias), then as in `tokenLogps`
+ *     logits_i = hidden_i * weight^T (+ bias), then as in `tokenLogps`
  *
  * Rows masked by 0 cost nothing. Sums in float32, in an order that does not depend on the number of threads.
  *
@@ -139,7 +139,7 @@ export function linearLogps(given: LinearLogpsOptions | OnDevice<LinearLogpsOpti
 /**
  * `linearLogps` on another thread.
  *
- *     logits_i = hidden_i · weightᵀ (+ bias), then as in `tokenLogps`
+ *     logits_i = hidden_i * weight^T (+ bias), then as in `tokenLogps`
  *
  * @param options as `linearLogps` takes them, of which nothing may be written to until the promise settles.
  * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
@@ -161,8 +161,8 @@ export function linearLogpsAsync(
 /**
  * The gradients of token log-probs at hidden states, weight and bias.
  *
- *     d_iv = gradLogps_i · (1[v = label_i] − p_iv) / temperature
- *     gradHidden_i = Σ_v d_iv weight_v,  gradWeight_v = Σ_i d_iv hidden_i,  gradBias_v = Σ_i d_iv
+ *     d_iv = gradLogps_i * (1[v = label_i] - p_iv) / temperature
+ *     gradHidden_i = sum_v d_iv weight_v,  gradWeight_v = sum_i d_iv hidden_i,  gradBias_v = sum_i d_iv
  *
  * Logits are formed again, a tile at a time. Everything is summed in float32, whatever the storage type, in a fixed order.
  *
@@ -191,7 +191,7 @@ export function linearLogpsBackward(
 /**
  * `linearLogpsBackward` on another thread.
  *
- *     gradHidden_i = Σ_v d_iv weight_v,  gradWeight_v = Σ_i d_iv hidden_i,  gradBias_v = Σ_i d_iv
+ *     gradHidden_i = sum_v d_iv weight_v,  gradWeight_v = sum_i d_iv hidden_i,  gradBias_v = sum_i d_iv
  *
  * @param options as `linearLogpsBackward` takes them, of which nothing may be written to until the promise settles.
  * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.

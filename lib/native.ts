@@ -46,14 +46,14 @@ export interface Backend {
 
 /** What the operations over the vocabulary take, each of which may run now or later. */
 export interface OperationArgs {
-  /** …, logps, lse, entropy */
+  /** ..., logps, lse, entropy */
   tokenLogps: readonly [...LogitsHeadArgs, ...LabelArgs, View, View, View];
-  /** …, lse, gradLogps, gradLogits */
+  /** ..., lse, gradLogps, gradLogits */
   tokenLogpsBackward: readonly [...LogitsHeadArgs, ...ShardArgs, ...LabelArgs, View, View, View];
   linearLogps: readonly [...LinearHeadArgs, ...LabelArgs, View, View, View];
-  /** …, lse, gradLogps, the gradients */
+  /** ..., lse, gradLogps, the gradients */
   linearLogpsBackward: readonly [...LinearHeadArgs, ...ShardArgs, ...LabelArgs, View, View, ...LinearGradientArgs];
-  /** …, entropy, partials */
+  /** ..., entropy, partials */
   partials: readonly [...HeadArgs, ...ShardArgs, ...LabelArgs, boolean, View];
   criticUpdate: UpdateArgs;
   policyUpdate: UpdateArgs;
@@ -69,15 +69,15 @@ type Operations = {
 type Done = (status: Status) => void;
 
 export interface Native extends Operations {
-  /** rows, shards, partials, …, logps, lse, entropy */
+  /** rows, shards, partials, ..., logps, lse, entropy */
   mergePartials(...args: readonly [number, number, View, ...LabelArgs, View, View, View]): Status;
-  /** …, logps, refLogps, advantages */
+  /** ..., logps, refLogps, advantages */
   turnAdvantages(...args: readonly [...TurnArgs, View, View, View]): Status;
-  /** …, gradAdvantages, gradLogps */
+  /** ..., gradAdvantages, gradLogps */
   turnAdvantagesBackward(...args: readonly [...TurnArgs, View, View]): Status;
   trajectoryPreference: PreferenceLoss;
   turnPreference: PreferenceLoss;
-  /** data, dtype, rows, width, stride, mask, whether −∞ is as good as finite; −1 or row · width + column */
+  /** data, dtype, rows, width, stride, mask, whether -inf is as good as finite; -1 or row * width + column */
   firstNotFinite(...args: readonly [View, number, number, number, number, View, boolean]): number;
   /** Ends a call that runs later or waits for it, soon; its status is then 'cancelled'. */
   cancel(number: number): void;
@@ -101,12 +101,12 @@ export interface ShmFault {
   bytes: number;
 }
 
-/** …, logps, refLogps, the results */
+/** ..., logps, refLogps, the results */
 type PreferenceLoss = (
   ...args: readonly [...BatchArgs, ...PreferenceOptionArgs, View, View, ...PreferenceOutArgs]
 ) => Status;
 
-/** …, logps, the results, the gradients */
+/** ..., logps, the results, the gradients */
 type UpdateArgs = readonly [
   ...HeadArgs,
   ...LabelArgs,

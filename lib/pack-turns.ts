@@ -35,15 +35,15 @@ const OPTIONS = new Set(['ignoreIndex']);
 /**
  * Packs dialogues of token lists into one batch, with the shift by one done.
  *
- * The tokens s_0 … s_{n−1} of a trajectory become n − 1 rows: row i reads s_i and predicts s_{i+1}. The label counts where
+ * The tokens s_0 ... s_{n-1} of a trajectory become n - 1 rows: row i reads s_i and predicts s_{i+1}. The label counts where
  * s_{i+1} is the agent's. A turn is one agent message together with the rows before it that predict others' tokens (they
  * are masked); rows after the last agent message belong to its turn.
  *
  * @param trajectories one list of turns each, in the order in which they were said.
- * @param options.ignoreIndex the label of rows that do not count; −100 by default.
+ * @param options.ignoreIndex the label of rows that do not count; -100 by default.
  * @returns inputIds, labels, mask, turnOffsets, trajectoryOffsets, sequenceOffsets, as the losses and updates take them.
  * @throws RangeError ERR_EMPTY_TURN for a trajectory without an agent's turn or an agent's turn none of whose tokens is
- *   predicted; ERR_ARG_VALUE for a token that is not an integer from 0 to 2³¹ − 1.
+ *   predicted; ERR_ARG_VALUE for a token that is not an integer from 0 to 2^31 - 1.
  * @see arXiv 2503.15478, Section 4: the advantage of a turn is over the tokens of the agent's action.
  * @example
  * packTurns([{ turns: [{ tokens: [5, 6], agent: false }, { tokens: [7, 8], agent: true }] }]);
@@ -128,7 +128,7 @@ function turnOf(turn: Turn, name: string): { tokens: number[]; agent: boolean } 
   const read = Array.from({ length }, (_, i) => {
     const token = given[i];
     if (!Number.isInteger(token) || (token as number) < 0 || (token as number) >= 2 ** 31) {
-      throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2³¹ − 1', `${name}.tokens[${i}]`, token));
+      throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2^31 - 1', `${name}.tokens[${i}]`, token));
     }
     return token as number;
   });

@@ -43,13 +43,13 @@ export type PartialsOptions = Inputs & (LogitsHead | LinearHead);
 
 /** What a shard's words come down to. */
 export interface Partials {
-  /** [8 + 4 · N]: what these are of, then four numbers a row. */
+  /** [8 + 4 * N]: what these are of, then four numbers a row. */
   partials: Float64Array;
 }
 
 /** What `mergePartials` takes. */
 export interface MergePartialsOptions extends LabelOptions, DebugOption {
-  /** [S, 8 + 4 · N]: of all S shards of a vocabulary, one after the other in whatever order. */
+  /** [S, 8 + 4 * N]: of all S shards of a vocabulary, one after the other in whatever order. */
   partials: Float64Array;
   /** Whether the entropy is wanted too; false by default. */
   entropy?: boolean | undefined;
@@ -99,11 +99,11 @@ function ofShard(given: PartialsOptions, when: When): Call<Partials> {
  * What a shard of the vocabulary comes down to in each row: the first half of `tokenLogps` or `linearLogps` over a head that is
  * cut over devices or machines.
  *
- *     pivot_i near max_v x_iv,  t_iv = log2(e) · (x_iv − pivot_i) / temperature,  [pivot_i, Σ_v 2^t_iv, Σ_v t_iv 2^t_iv, x_i,label]
+ *     pivot_i near max_v x_iv,  t_iv = log2(e) * (x_iv - pivot_i) / temperature,  [pivot_i, sum_v 2^t_iv, sum_v t_iv 2^t_iv, x_i,label]
  *
- * Each holder of a shard calls it, all exchange the results (8 + 4 · N numbers, whatever the vocabulary's size), and
+ * Each holder of a shard calls it, all exchange the results (8 + 4 * N numbers, whatever the vocabulary's size), and
  * `mergePartials` makes of them what the whole head would have given. An all-gather does it; so does a sum over buffers
- * [S, 8 + 4 · N] in which everyone fills his own part and leaves the others 0. The gradient needs no further exchange of
+ * [S, 8 + 4 * N] in which everyone fills his own part and leaves the others 0. The gradient needs no further exchange of
  * words: `tokenLogpsBackward` and `linearLogpsBackward` take the merged lse and the shard's `vocabOffset` and `totalVocab`.
  *
  * @param options.logits [N, V of the shard], or `hidden` [N, H] and `weight` [V of the shard, H], as in `tokenLogps` and
@@ -113,8 +113,8 @@ function ofShard(given: PartialsOptions, when: When): Call<Partials> {
  * @param options.entropy whether the third number is wanted, for the entropy.
  * @param options.debug 'finite' looks through the head; through results, that of `mergePartials` does.
  * @param options.out `partials`, a Float64Array.
- * @returns partials: [8 + 4 · N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, whether entropy was asked
- * for, 0, 0; then a row's four numbers after the other's, −∞, 0, 0, 0 for a masked row.
+ * @returns partials: [8 + 4 * N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, whether entropy was asked
+ * for, 0, 0; then a row's four numbers after the other's, -inf, 0, 0, 0 for a masked row.
  * @throws RangeError ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
  * @see arXiv 1909.08053 (Megatron-LM), Section 3, of a cross entropy whose words are cut over devices.
  * @example
@@ -133,7 +133,7 @@ export function partials(given: PartialsOptions | OnDevice<PartialsOptions>): Pa
 /**
  * `partials` on another thread.
  *
- *     pivot_i near max_v x_iv,  t_iv = log2(e) · (x_iv − pivot_i) / temperature,  [pivot_i, Σ_v 2^t_iv, Σ_v t_iv 2^t_iv, x_i,label]
+ *     pivot_i near max_v x_iv,  t_iv = log2(e) * (x_iv - pivot_i) / temperature,  [pivot_i, sum_v 2^t_iv, sum_v t_iv 2^t_iv, x_i,label]
  *
  * @param options as `partials` takes them, of which nothing may be written to until the promise settles.
  * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
@@ -156,12 +156,12 @@ export function partialsAsync(
 /**
  * The log-probs of tokens, from the partials of all shards of the vocabulary.
  *
- *     lse_i = log Σ_v exp(z_iv),  logp_i = z_i,label − lse_i,  H_i = lse_i − Σ_v p_iv z_iv  over the words of all shards
+ *     lse_i = log sum_v exp(z_iv),  logp_i = z_i,label - lse_i,  H_i = lse_i - sum_v p_iv z_iv  over the words of all shards
  *
  * Shards are joined in float64 in the order of their words: the same partials give the same bits on every processor or device
  * of one kind, in whatever order they came. With one shard these are the bits of `tokenLogps` and `linearLogps`.
  *
- * @param options.partials [S, 8 + 4 · N] float64, what `partials` gave for each of the S shards, one after the other.
+ * @param options.partials [S, 8 + 4 * N] float64, what `partials` gave for each of the S shards, one after the other.
  * @param options.labels [N] as `partials` had them, with the same `mask` and `ignoreIndex`.
  * @param options.entropy whether the entropy of each row is wanted too; every shard must have been asked for it.
  * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
@@ -183,7 +183,7 @@ export function mergePartials(given: MergePartialsOptions | OnDevice<MergePartia
   const all = typedArray('partials', options.partials, FLOAT64);
   const shards = lengthOf(all) / (START + OF_ROW * count);
   if (!Number.isInteger(shards) || shards === 0) {
-    const rule = `${START} + 4 · N = ${START + OF_ROW * count} elements for each shard`;
+    const rule = `${START} + 4 * N = ${START + OF_ROW * count} elements for each shard`;
     throw rangeError('ERR_ARG_LENGTH', expected(rule, 'partials', all));
   }
   const entropy = boolean('entropy', options.entropy, false);

@@ -30,7 +30,7 @@ function prepare(given: PolicyUpdateOptions, when: When): Call<UpdateResult> {
 /**
  * One update of the policy: log-probs of the tokens, the turn preference loss, its gradient at the head.
  *
- *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps · ∂logps/∂head
+ *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps * dlogps/dhead
  *
  * The same numbers as the three calls, without their passes over dropped rows: a row that is masked or ignored is never
  * read. Nothing of size [N, V] is stored beside the gradient of logits, and with hidden states not even that.
@@ -62,7 +62,7 @@ export function policyUpdate(
 /**
  * `policyUpdate` on another thread.
  *
- *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps · ∂logps/∂head
+ *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps * dlogps/dhead
  *
  * @param options as `policyUpdate` takes them, of which nothing may be written to until the promise settles.
  * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.

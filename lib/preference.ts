@@ -17,7 +17,7 @@ import { checkDebug, type DebugOption, logpsNumbers, lookedThrough, lookThrough 
 import type { BatchArgs, PreferenceOptionArgs, PreferenceOutArgs } from './native.js';
 import { type Inputs, Out, own } from './out.js';
 
-/** The loss of a pair: Bradley–Terry ('sigmoid'), 'hinge' or 'ipo'. */
+/** The loss of a pair: Bradley-Terry ('sigmoid'), 'hinge' or 'ipo'. */
 export type LossType = 'sigmoid' | 'hinge' | 'ipo';
 
 export interface PairOptions {
@@ -25,13 +25,13 @@ export interface PairOptions {
   chosen: Int32Array;
   /** [P], indices of the worse units. */
   rejected: Int32Array;
-  /** The sharpness of the preference, β > 0; 0.1 by default. */
+  /** The sharpness of the preference, beta > 0; 0.1 by default. */
   beta?: number | undefined;
   /** 'sigmoid' by default. */
   lossType?: LossType | undefined;
-  /** ε in [0, 0.5) of the sigmoid loss; 0 by default. */
+  /** epsilon in [0, 0.5) of the sigmoid loss; 0 by default. */
   labelSmoothing?: number | undefined;
-  /** [P], ≥ 0, not all 0; 1 each by default. */
+  /** [P], >= 0, not all 0; 1 each by default. */
   pairWeights?: Float32Array | undefined;
   /** D; the sum of the weights of this call by default. Micro-batches give that of the whole batch. */
   pairDenominator?: number | undefined;
@@ -45,7 +45,7 @@ export interface PairOptions {
 
 /** The loss of all pairs, metrics, and the gradient at the log-probs. */
 export interface PreferenceResult {
-  /** preferenceLoss + nllCoef · nllLoss. */
+  /** preferenceLoss + nllCoef * nllLoss. */
   loss: number;
   preferenceLoss: number;
   nllLoss: number;
@@ -53,11 +53,11 @@ export interface PreferenceResult {
   accuracy: number;
   /** [P], the loss of each pair. */
   pairLosses: Float32Array;
-  /** [P], β (S_chosen − S_rejected). */
+  /** [P], beta (S_chosen - S_rejected). */
   margins: Float32Array;
-  /** [P], β S_chosen. */
+  /** [P], beta S_chosen. */
   chosenRewards: Float32Array;
-  /** [P], β S_rejected. */
+  /** [P], beta S_rejected. */
   rejectedRewards: Float32Array;
   /** [T], the mean log-ratio of each turn where turns are averaged, else its sum. */
   turnAdvantages: Float32Array;
@@ -80,7 +80,7 @@ export interface LogpsPair extends DebugOption {
   refLogps: Float32Array;
   /** [N]; 0 drops a token. */
   mask?: Uint8Array | undefined;
-  /** [T + 1], the tokens of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
+  /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   out?: PreferenceOut | undefined;
 }

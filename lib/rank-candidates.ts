@@ -8,7 +8,7 @@ const OPTIONS = new Set<string>(CANDIDATE_OPTIONS);
  *
  * @param options.scores the score of every candidate, one state after the other.
  * @param options.candidateOffsets [states + 1] into `scores`.
- * @returns indices into `scores`: those of state s, best first, at candidateOffsets[s] … candidateOffsets[s + 1] − 1.
+ * @returns indices into `scores`: those of state s, best first, at candidateOffsets[s] ... candidateOffsets[s + 1] - 1.
  * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE naming a score that is NaN.
  * @see arXiv 2503.15478, Section 4.2.
  * @example

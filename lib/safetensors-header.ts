@@ -111,7 +111,7 @@ function entryOf(source: string, name: string, value: unknown): Entry {
   const { dtype: stored, shape, data_offsets: offsets, ...others } = value;
   if (typeof stored !== 'string') throw fault(source, `${what} must have a dtype`);
   if (!Array.isArray(shape) || !shape.every(isCount)) {
-    throw fault(source, `${what} must have a shape of integers ≥ 0`);
+    throw fault(source, `${what} must have a shape of integers >= 0`);
   }
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
     throw fault(source, `${what} must have data_offsets [begin, end]`);

@@ -212,7 +212,7 @@ function headerOf(json: string): Uint8Array {
 
 function storedOf(name: string, input: TensorInput): Stored {
   if (name === '__metadata__') {
-    throw rangeError('ERR_ARG_VALUE', expected('another name, since this one is the format’s own,', 'tensors', name));
+    throw rangeError('ERR_ARG_VALUE', expected("another name, since this one is the format's own,", 'tensors', name));
   }
   const { data, dtype, shape } = ArrayBuffer.isView(input) ? { data: input } : fieldsOf(name, input);
   const argument = `tensors.${name}`;
@@ -224,7 +224,7 @@ function storedOf(name: string, input: TensorInput): Stored {
   const dimensions: number[] = shape === undefined ? [length] : [...shape];
   const at = dimensions.findIndex((n) => !Number.isSafeInteger(n) || n < 0);
   if (at >= 0) {
-    throw rangeError('ERR_ARG_VALUE', expected('an integer ≥ 0', `${argument}.shape[${at}]`, dimensions[at]));
+    throw rangeError('ERR_ARG_VALUE', expected('an integer >= 0', `${argument}.shape[${at}]`, dimensions[at]));
   }
   if (dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
     throw rangeError(

@@ -9,7 +9,7 @@ export interface SamplePairsOptions extends CandidateOptions {
   numPairs?: number | undefined;
   /** 'halves' by default, as in the paper. */
   rule?: 'halves' | 'best-worst' | undefined;
-  /** An integer from 0 to 2³² − 1: the same seed draws the same pairs. */
+  /** An integer from 0 to 2^32 - 1: the same seed draws the same pairs. */
   seed: number;
 }
 
@@ -27,7 +27,7 @@ const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed
 /**
  * Pairs of candidate actions of each state, by the ranks of their scores.
  *
- * 'halves': chosen from the first ⌊n/2⌋ ranks and rejected from the last ⌊n/2⌋, independently, `numPairs` times with
+ * 'halves': chosen from the first floor(n/2) ranks and rejected from the last floor(n/2), independently, `numPairs` times with
  * replacement. 'best-worst': the first against the last, once. A pair of equal scores is dropped and counted.
  *
  * @param options.scores the score of every candidate, one state after the other.

@@ -72,7 +72,7 @@ function lossOf<S, Batch>(
 /**
  * The critic's loss as an operation of TensorFlow.js, differentiable in the logits.
  *
- *     loss = criticUpdate({ logits, …batch }).loss,  ∂loss/∂logits = gradLogits
+ *     loss = criticUpdate({ logits, ...batch }).loss,  dloss/dlogits = gradLogits
  *
  * It reads the logits synchronously, so the backend must be cpu, wasm or node; webgpu has no such reads.
  *
@@ -98,7 +98,7 @@ export function criticLoss<S>(
 /**
  * The policy's loss as an operation of TensorFlow.js, differentiable in the logits.
  *
- *     loss = policyUpdate({ logits, …batch }).loss,  ∂loss/∂logits = gradLogits
+ *     loss = policyUpdate({ logits, ...batch }).loss,  dloss/dlogits = gradLogits
  *
  * @param tf the module that made the tensors.
  * @param logits float32 [N, V], or [..., V] with N rows in all; row i predicts labels[i].

@@ -33,7 +33,7 @@ export interface LogpsOut {
 export interface Logps {
   /** [N], log p(label); 0 where the row is dropped. */
   logps: Float32Array;
-  /** [N], log Σ exp of the row. */
+  /** [N], log sum exp of the row. */
   lse: Float32Array;
   /** [N], nats; only when asked for. */
   entropy?: Float32Array;
@@ -126,9 +126,9 @@ function backward(given: TokenLogpsBackwardOptions, when: When): Call<{ gradLogi
 /**
  * Log-probabilities of tokens under the softmax of their rows of logits.
  *
- *     z = logits / temperature,  lse_i = log Σ_v exp(z_iv),  logp_i = z_i,label − lse_i,  H_i = lse_i − Σ_v p_iv z_iv
+ *     z = logits / temperature,  lse_i = log sum_v exp(z_iv),  logp_i = z_i,label - lse_i,  H_i = lse_i - sum_v p_iv z_iv
  *
- * One pass over memory; sums in float32 lanes joined in float64, the same bits for any number of threads. −∞ logits are
+ * One pass over memory; sums in float32 lanes joined in float64, the same bits for any number of threads. -inf logits are
  * words of probability 0; a NaN stays visible. A row whose label is `ignoreIndex` has logp 0 and keeps its lse and
  * entropy; a row masked by 0 is never read and has 0 in all three.
  *
@@ -138,7 +138,7 @@ function backward(given: TokenLogpsBackwardOptions, when: When): Call<{ gradLogi
  * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
  * @returns logps, lse and, when asked for, entropy: [N] each, nats.
  * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
- * @see arXiv 2503.15478, Section 4: log π(a | o) token by token.
+ * @see arXiv 2503.15478, Section 4: log pi(a | o) token by token.
  * @example
  * const { logps } = tokenLogps({ logits: new Float32Array([1, 2, 3, 4]), labels: new Int32Array([1, 0]) });
  * // logps = [-0.3133, -1.3133]
@@ -152,14 +152,14 @@ export function tokenLogps(given: TokenLogpsOptions | OnDevice<TokenLogpsOptions
 /**
  * `tokenLogps` on another thread.
  *
- *     z = logits / temperature,  logp_i = z_i,label − log Σ_v exp(z_iv)
+ *     z = logits / temperature,  logp_i = z_i,label - log sum_v exp(z_iv)
  *
  * @param options as `tokenLogps` takes them, of which nothing may be written to until the promise settles.
  * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.
  * @returns a promise of what `tokenLogps` returns, the same bits.
  * @throws nothing; it rejects with what `tokenLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
  * a buffer of `out` was taken away meanwhile.
- * @see arXiv 2503.15478, Section 4: log π(a | o) token by token.
+ * @see arXiv 2503.15478, Section 4: log pi(a | o) token by token.
  * @example
  * const { logps } = await tokenLogpsAsync({ logits, labels, signal: AbortSignal.timeout(1000) });
  */
@@ -174,7 +174,7 @@ export function tokenLogpsAsync(
 /**
  * The gradient of token log-probs at the logits.
  *
- *     ∂loss/∂logits_iv = gradLogps_i · (1[v = label_i] − p_iv) / temperature,  p_iv = exp(z_iv − lse_i)
+ *     dloss/dlogits_iv = gradLogps_i * (1[v = label_i] - p_iv) / temperature,  p_iv = exp(z_iv - lse_i)
  *
  * One read and one write. Dropped rows become 0. In place only when asked: `out.gradLogits` may be `logits` itself.
  *
@@ -203,7 +203,7 @@ export function tokenLogpsBackward(given: TokenLogpsBackwardOptions | OnDevice<T
 /**
  * `tokenLogpsBackward` on another thread.
  *
- *     ∂loss/∂logits_iv = gradLogps_i · (1[v = label_i] − p_iv) / temperature,  p_iv = exp(z_iv − lse_i)
+ *     dloss/dlogits_iv = gradLogps_i * (1[v = label_i] - p_iv) / temperature,  p_iv = exp(z_iv - lse_i)
  *
  * @param options as `tokenLogpsBackward` takes them, of which nothing may be written to until the promise settles.
  * @param options.signal ends the call, be it running or waiting; buffers in `out` then hold anything.

@@ -6,7 +6,7 @@ import { typeError } from './errors.js';
 export interface TrajectoryPairsOptions {
   /** The reward of every trajectory of every task. */
   rewards: Float32Array | Float64Array;
-  /** [tasks + 1], the trajectories of task t are taskOffsets[t] … taskOffsets[t + 1] − 1. */
+  /** [tasks + 1], the trajectories of task t are taskOffsets[t] ... taskOffsets[t + 1] - 1. */
   taskOffsets: Int32Array;
   /** 'best-vs-worse' by default. */
   rule?: 'best-vs-worse' | 'threshold' | undefined;
@@ -16,7 +16,7 @@ export interface TrajectoryPairsOptions {
 
 const OPTIONS = new Set(['rewards', 'taskOffsets', 'rule', 'minDifference']);
 
-// 0.3 − 0.2 is a little less than 0.1 in binary; in float32 by up to 1e-7.
+// 0.3 - 0.2 is a little less than 0.1 in binary; in float32 by up to 1e-7.
 const ROUNDING = 1e-6;
 
 /**

@@ -15,7 +15,7 @@ import {
 
 /** Where the units of the pairs are trajectories. */
 export interface TrajectoryOptions {
-  /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] … trajectoryOffsets[k + 1] − 1. */
+  /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
   trajectoryOffsets: Int32Array;
   /** How token ratios become a trajectory's score; 'turn-mean' by default, as in the paper. */
   normalization?: Normalization | undefined;
@@ -31,15 +31,15 @@ export const trajectoryArgs = (options: PairOptions & TrajectoryOptions) =>
   preferenceArgs(options, checkNormalization(options.normalization), 0);
 
 /**
- * The critic's loss: Bradley–Terry on pairs of whole trajectories, with its gradient at the log-probs.
+ * The critic's loss: Bradley-Terry on pairs of whole trajectories, with its gradient at the log-probs.
  *
- *     ρ_i = logp_i − refLogp_i,  A_t = (1/L_t) Σ_{i in t} m_i ρ_i
- *     S_k = Σ_{t in k} A_t                          'turn-mean' (the paper)
- *     S_k = Σ_i m_i ρ_i / Σ_i m_i                   'token-mean' (the released code)
- *     S_k = Σ_i m_i ρ_i                             'sum' (multi-turn DPO)
- *     Δ_p = S_chosen − S_rejected,  u_p = β Δ_p
- *     ℓ_p = −(1−ε) log σ(u_p) − ε log σ(−u_p)       'sigmoid';  'hinge': max(0, 1 − u_p);  'ipo': (Δ_p − 1/(2β))²
- *     loss = Σ_p w_p ℓ_p / D + nllCoef · NLL of the tokens of the chosen trajectories
+ *     rho_i = logp_i - refLogp_i,  A_t = (1/L_t) sum_{i in t} m_i rho_i
+ *     S_k = sum_{t in k} A_t                          'turn-mean' (the paper)
+ *     S_k = sum_i m_i rho_i / sum_i m_i                   'token-mean' (the released code)
+ *     S_k = sum_i m_i rho_i                             'sum' (multi-turn DPO)
+ *     delta_p = S_chosen - S_rejected,  u_p = beta delta_p
+ *     l_p = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)       'sigmoid';  'hinge': max(0, 1 - u_p);  'ipo': (delta_p - 1/(2beta))^2
+ *     loss = sum_p w_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
  *
  * A trajectory may stand in several pairs. Gradient accumulation: give every micro-batch the whole batch's
  * `pairDenominator` and `nllDenominator`; losses and gradients then add up.

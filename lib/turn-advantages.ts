@@ -12,7 +12,7 @@ export type Reduction = 'mean' | 'sum';
 export interface TurnOptions extends DebugOption {
   /** [N]; 0 drops a token. */
   mask?: Uint8Array | undefined;
-  /** [T + 1], the tokens of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
+  /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   /** 'mean' by default, as in the paper. */
   reduction?: Reduction | undefined;
@@ -47,7 +47,7 @@ function turnArgs(options: TurnOptions, tokens: number, turnOffsets: Int32Array)
 /**
  * The advantage of each turn: the mean log-prob ratio of its tokens to the reference.
  *
- *     A_t = (1/L_t) Σ_{i in t} m_i (logp_i − refLogp_i),  L_t = Σ m_i;  reduction 'sum' drops 1/L_t
+ *     A_t = (1/L_t) sum_{i in t} m_i (logp_i - refLogp_i),  L_t = sum m_i;  reduction 'sum' drops 1/L_t
  *
  * @param options.logps [N] log-probs of the tokens, of all turns one after the other; `refLogps` [N] likewise.
  * @param options.turnOffsets [T + 1] from 0 to N, never falling.
@@ -87,7 +87,7 @@ export function turnAdvantages(
 /**
  * The gradient of turn advantages at the log-probs.
  *
- *     ∂A_t/∂logp_i = m_i / L_t;  reduction 'sum': m_i
+ *     dA_t/dlogp_i = m_i / L_t;  reduction 'sum': m_i
  *
  * @param options.gradAdvantages [T] the gradient of the loss at each advantage.
  * @param options.turnOffsets [T + 1] as in `turnAdvantages`; its last entry is N.

@@ -31,9 +31,9 @@ export const turnScoreArgs = (options: PairOptions & TurnScoreOptions) =>
 /**
  * The policy's loss: DPO on pairs of turns plus a small NLL term, with its gradient at the log-probs.
  *
- *     S_t = Σ_{i in t} m_i (logp_i − refLogp_i)     'sum' (the paper);  'mean' divides by L_t
- *     Δ_p = S_chosen − S_rejected, pair losses as in `trajectoryPreferenceLoss`
- *     loss = Σ_p w_p ℓ_p / D + nllCoef · NLL,  NLL = −Σ_p Σ_{i in chosen_p} m_i logp_i / Σ_p L_chosen_p
+ *     S_t = sum_{i in t} m_i (logp_i - refLogp_i)     'sum' (the paper);  'mean' divides by L_t
+ *     delta_p = S_chosen - S_rejected, pair losses as in `trajectoryPreferenceLoss`
+ *     loss = sum_p w_p l_p / D + nllCoef * NLL,  NLL = -sum_p sum_{i in chosen_p} m_i logp_i / sum_p L_chosen_p
  *
  * A turn may stand in several pairs.
  *

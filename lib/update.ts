@@ -1,4 +1,4 @@
-// The one path of both updates: head → log-probs → loss → gradient at the head, in one native call.
+// The one path of both updates: head -> log-probs -> loss -> gradient at the head, in one native call.
 import { alternatives, choose } from './alternatives.js';
 import { type Call, callOf, type When } from './call.js';
 import { boolean, float32 } from './checks.js';
@@ -51,7 +51,7 @@ export type Reference =
   | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined };
 
 export interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions, DebugOption {
-  /** [T + 1], the rows of turn t are turnOffsets[t] … turnOffsets[t + 1] − 1. */
+  /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
 }
 

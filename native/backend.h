@@ -11,7 +11,7 @@ struct Backend {
 
 constexpr int kBackends = 5;
 
-/** i in 0 … kBackends−1. */
+/** i in 0 ... kBackends-1. */
 Backend backend(int i);
 
 /** False if there is no such backend or it cannot be used here. */
@@ -21,6 +21,6 @@ constexpr int kMaxThreads = 256;
 
 /** Threads that a large call may use, the caller's own included; process-wide. Another thread may set them any time. */
 int threads();
-void set_threads(int n);  // 1 … kMaxThreads
+void set_threads(int n);  // 1 ... kMaxThreads
 
 }  // namespace sweet

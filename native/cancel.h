@@ -15,9 +15,9 @@ inline thread_local const std::atomic<bool>* cancel_flag = nullptr;
 inline bool cancelled() { return cancel_flag && cancel_flag->load(std::memory_order_relaxed); }
 
 /**
- * The rows first … last − 1 of a loop that does little in each, block by block, until its call is cancelled:
+ * The rows first ... last - 1 of a loop that does little in each, block by block, until its call is cancelled:
  *
- *     for (Blocks block(0, n); block.next();) for (int64_t i = block.begin; i < block.end; i++) …
+ *     for (Blocks block(0, n); block.next();) for (int64_t i = block.begin; i < block.end; i++) ...
  */
 struct Blocks {
   int64_t begin, end;

@@ -36,7 +36,7 @@ static inline float to_float(float x) { return x; }
 
 static inline float to_float(bf16 x) { return float_of(uint32_t{x.bits} << 16); }
 
-// A subnormal float16 is mantissa · 2^-24, exact in float32; the other cases move the exponent's bias from 15 to 127.
+// A subnormal float16 is mantissa * 2^-24, exact in float32; the other cases move the exponent's bias from 15 to 127.
 static inline float to_float(f16 x) {
   const uint32_t sign = (x.bits & 0x8000u) << 16, exponent = (x.bits >> 10) & 31u, mantissa = x.bits & 0x3ffu;
   if (exponent == 0) {

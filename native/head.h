@@ -1,6 +1,6 @@
 // Where log-probs come from: rows of logits, or hidden states times a weight matrix, of which no logits are stored.
 //
-//   N rows, V words, H hidden width;  z = (logits or hidden · weightᵀ + bias) / temperature
+//   N rows, V words, H hidden width;  z = (logits or hidden * weight^T + bias) / temperature
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ struct Head {
   int64_t rows, vocab;
   double temperature;
 
-  // Of a shard, whose words are first_word … first_word + vocab − 1 of all_words; all_words 0: there are no others.
+  // Of a shard, whose words are first_word ... first_word + vocab - 1 of all_words; all_words 0: there are no others.
   int64_t first_word, all_words;
 
   const void* logits;  // [N, V], rows `stride` numbers apart; null for a linear head
@@ -46,7 +46,7 @@ struct HeadGradients {
   bool accumulate;                // add to hidden, weight and bias instead of overwriting them
 };
 
-/** ∂/∂logps is given, lse comes from the forward pass. */
+/** d/dlogps is given, lse comes from the forward pass. */
 struct LogpsBackward {
   const float *lse, *grad_logps;  // [N]
   HeadGradients out;

@@ -38,7 +38,7 @@ constexpr int32_t kMasked = -2;   // by the mask: never read
 // And for a label that is none of the words at hand but one of another shard: above every word.
 constexpr int32_t kElsewhere = INT32_MAX;
 
-/** The words at hand, `first` … `first` + `count` − 1 of `all`. */
+/** The words at hand, `first` ... `first` + `count` - 1 of `all`. */
 struct Words {
   int64_t first, count, all;
 };
@@ -89,7 +89,7 @@ Status check_labels(const Labels& labels, int64_t rows, const Words& words, int3
 /** keeps[i]: whether the mask (may be null) lets token i count. */
 Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps);
 
-/** offsets[0 … groups] must start at 0, never fall and end at `total`; a fault is reported under `code`. */
+/** offsets[0 ... groups] must start at 0, never fall and end at `total`; a fault is reported under `code`. */
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked);
 
 /** Pairs of units; weights (may be null) must be finite, not negative and not all 0. */

@@ -13,15 +13,15 @@ enum class LossType : int32_t { sigmoid, hinge, ipo };
 struct PairLoss {
   LossType type;
   double beta;
-  double label_smoothing;  // ε, of the sigmoid loss only
+  double label_smoothing;  // epsilon, of the sigmoid loss only
 };
 
 struct PairTerm {
-  double loss;   // ℓ
-  double slope;  // ∂ℓ/∂Δ
+  double loss;   // l
+  double slope;  // dl/ddelta
 };
 
-/** log σ(u) without overflow or cancellation for any u. */
+/** log sigma(u) without overflow or cancellation for any u. */
 SWEET_HOST_DEVICE inline double log_sigmoid(double u) { return fmin(u, 0.0) - log1p(exp(-fabs(u))); }
 
 SWEET_HOST_DEVICE inline double sigmoid(double u) {
@@ -29,7 +29,7 @@ SWEET_HOST_DEVICE inline double sigmoid(double u) {
   return (u >= 0 ? 1.0 : e) / (1.0 + e);
 }
 
-/** ℓ and ∂ℓ/∂Δ at Δ = S_chosen − S_rejected. */
+/** l and dl/ddelta at delta = S_chosen - S_rejected. */
 SWEET_HOST_DEVICE inline PairTerm pair_term(const PairLoss& loss, double delta) {
   const double beta = loss.beta, eps = loss.label_smoothing, u = beta * delta;
   switch (loss.type) {
@@ -42,7 +42,7 @@ SWEET_HOST_DEVICE inline PairTerm pair_term(const PairLoss& loss, double delta) 
     case LossType::sigmoid:
       break;
   }
-  // With u = ±∞ one logarithm is infinite; its weight ε = 0 must silence it.
+  // With u = +-inf one logarithm is infinite; its weight epsilon = 0 must silence it.
   const double against = eps > 0 ? eps * log_sigmoid(-u) : 0.0;
   return {-(1 - eps) * log_sigmoid(u) - against, -beta * ((1 - eps) * sigmoid(-u) - eps * sigmoid(u))};
 }

@@ -1,9 +1,9 @@
 // A vocabulary cut into shards, of which each is looked at where it is: a shard's words of every row come down to a
 // partial, and the partials of all shards to the results of token_logps.h.
 //
-//   t_iv = log2(e) · (x_iv − pivot_i) / temperature,  Σ_v 2^t_iv,  Σ_v t_iv · 2^t_iv over the shard's words v
+//   t_iv = log2(e) * (x_iv - pivot_i) / temperature,  sum_v 2^t_iv,  sum_v t_iv * 2^t_iv over the shard's words v
 //
-// A shard's partials are kPartialsHead + N · kPartial numbers: what they are of, then row after row. Shards are joined
+// A shard's partials are kPartialsHead + N * kPartial numbers: what they are of, then row after row. Shards are joined
 // in the order of their words, wherever each of them lies among the others.
 #pragma once
 

@@ -9,7 +9,7 @@
 
 namespace sweet {
 
-/** x · slope = log2 e^(x / temperature). */
+/** x * slope = log2 e^(x / temperature). */
 SWEET_HOST_DEVICE inline float slope_of(double temperature) {
   return static_cast<float>(1.4426950408889634 / temperature);
 }
@@ -20,7 +20,8 @@ struct RowEnd {
   float entropy;  // of meaning only if the sums were weighted
 };
 
-/** What words, all of a row or some, come down to: sum = Σ 2^t, weighted = Σ t · 2^t with t = (x − pivot) · slope. */
+/** What words, all of a row or some, come down to: sum = sum 2^t, weighted = sum t * 2^t with t = (x - pivot) * slope.
+ */
 struct Sums64 {
   double pivot, sum, weighted;
 };
@@ -35,7 +36,7 @@ SWEET_HOST_DEVICE inline Sums64 join(int64_t count, double temperature, Part par
   const double slope = slope_of(temperature);
   for (int64_t s = 0; s < count; s++) {
     const auto& own = part(s);
-    if (own.sum == 0) continue;  // masked words alone: their pivot may be −∞
+    if (own.sum == 0) continue;  // masked words alone: their pivot may be -inf
     const double d = (own.pivot - all.pivot) * slope, factor = exp2(d);
     all.sum += own.sum * factor;
     all.weighted += (own.weighted + own.sum * d) * factor;
@@ -45,7 +46,7 @@ SWEET_HOST_DEVICE inline Sums64 join(int64_t count, double temperature, Part par
 
 /** The results of a row of which these are all words; label_logit counts only where the label does. */
 SWEET_HOST_DEVICE inline RowEnd end_of_row(const Sums64& all, int32_t label, float label_logit, double temperature) {
-  // A row of −∞ alone has no distribution, nor has one with +∞: −∞ − −∞ makes the lse NaN, as the formula does.
+  // A row of -inf alone has no distribution, nor has one with +inf: -inf - -inf makes the lse NaN, as the formula does.
   const bool none = all.pivot == INFINITY || all.pivot == -INFINITY;
   const double log_sum = none ? static_cast<double>(NAN) : log(all.sum);
   return {all.pivot / temperature + log_sum,
@@ -54,7 +55,7 @@ SWEET_HOST_DEVICE inline RowEnd end_of_row(const Sums64& all, int32_t label, flo
 }
 
 /**
- * g · p as the kernels take it: factor · 2^((x − pivot) · slope). Near the pivot, where p is large, x − pivot is exact;
+ * g * p as the kernels take it: factor * 2^((x - pivot) * slope). Near the pivot, where p is large, x - pivot is exact;
  * what the lse loses by becoming a float32 pivot goes into the factor.
  */
 struct Softmax {
@@ -68,7 +69,7 @@ struct Softmax {
   }
 };
 
-/** The label's entry of a gradient row, complete before it is rounded: g · (1 − p). */
+/** The label's entry of a gradient row, complete before it is rounded: g * (1 - p). */
 SWEET_HOST_DEVICE inline double label_gradient(float label_logit, double lse, double temperature, double g) {
   return -g * expm1(label_logit / temperature - lse);
 }

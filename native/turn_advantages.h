@@ -1,7 +1,7 @@
 // The advantage of a turn: the mean (or sum) over its tokens of the log-ratio to the reference (arXiv 2503.15478, Eq.
 // 3).
 //
-//   ρ_i = logp_i − refLogp_i,  A_t = (1/L_t) Σ_{i in t} m_i ρ_i,  L_t = Σ m_i;  the sum drops 1/L_t
+//   rho_i = logp_i - refLogp_i,  A_t = (1/L_t) sum_{i in t} m_i rho_i,  L_t = sum m_i;  the sum drops 1/L_t
 #pragma once
 
 #include "layout.h"

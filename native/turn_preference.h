@@ -1,8 +1,8 @@
 // The policy's loss: DPO on pairs of turns plus a small NLL term (arXiv 2503.15478, Eq. 4).
 //
-//   sum        S_t = Σ_{i in t} m_i ρ_i   (the paper)
+//   sum        S_t = sum_{i in t} m_i rho_i   (the paper)
 //   turn_mean  S_t = A_t
-//   loss = Σ_p w_p ℓ(S_chosen − S_rejected) / D + nll_coef · NLL of the chosen turns
+//   loss = sum_p w_p l(S_chosen - S_rejected) / D + nll_coef * NLL of the chosen turns
 #pragma once
 
 #include "preference.h"

@@ -1,4 +1,4 @@
-// What one update of the critic and one of the policy share: head → log-probs → loss → gradient at the head, in one
+// What one update of the critic and one of the policy share: head -> log-probs -> loss -> gradient at the head, in one
 // call.
 #pragma once
 

@@ -15,7 +15,7 @@ const cross = platform === 'linux' && !musl && host === 'x64';
 const given = process.argv.slice(2);
 
 for (const arch of given.length > 0 ? given : cross ? ['x64', 'arm64'] : [host]) {
-  console.log(`── ${platform}-${arch}`);
+  console.log(`-- ${platform}-${arch}`);
   if (arch !== host) requireCrossCompiler(arch);
   // prebuildify moves away what it finds under build/Release of its folder: not the folder that a clone runs from.
   const folder = join(root, 'build', 'prebuilds', `${platform}-${arch}`);

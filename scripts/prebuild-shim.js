@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// What prebuildify runs in place of node-gyp: `rebuild --target=… --devdir=… --arch=…`, in the folder that gets the build.
+// What prebuildify runs in place of node-gyp: `rebuild --target=... --devdir=... --arch=...`, in the folder that gets the build.
 // The addon speaks Node-API, so the target does not matter, and cmake-js downloads nothing.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -45,7 +45,7 @@ package() {
 if wanted x86-64; then
   node=$(command -v node)
   for cpu in Nehalem Haswell; do
-    printf '\n── x86-64, %s\n' "$cpu"
+    printf '\n-- x86-64, %s\n' "$cpu"
     qemu-x86_64-static -cpu "$cpu" "$node" -e \
       "console.log(require('./dist-cjs/index.js').backends().find((b) => b.active).name)"
     qemu-x86_64-static -cpu "$cpu" "$node" "${vitest[@]}"
@@ -54,14 +54,14 @@ fi
 
 if wanted avx512; then
   # qemu knows no AVX-512; test/avx512/immintrin.h does, on a processor with AVX2.
-  printf '\n── x86-64, AVX-512\n'
+  printf '\n-- x86-64, AVX-512\n'
   package avx512 -DSWEET_EMULATED_AVX512=ON
   ln -sfn "$PWD/node_modules" "$tree/node_modules"
   (cd "$tree" && node "${vitest[@]}" "${more[@]}")
 fi
 
 if wanted arm64; then
-  printf '\n── arm64\n'
+  printf '\n-- arm64\n'
   package arm64 -DCMAKE_TOOLCHAIN_FILE=scripts/aarch64-linux-gnu.cmake
   cd "$tree"
   npm ci --cpu=arm64 --os=linux --libc=glibc --ignore-scripts

@@ -256,7 +256,7 @@ describe.each(POSITIONAL)('$name', ({ call, valid, arguments: all }) => {
   });
 });
 
-describe('what the caller’s functions give', () => {
+describe("what the caller's functions give", () => {
   it.each(POSITIONAL.filter(({ name }) => name === 'criticLoss' || name === 'policyLoss'))(
     'is taken in any form by $name',
     async ({ call, valid }) => {

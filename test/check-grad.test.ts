@@ -168,7 +168,7 @@ describe('checkGrad', () => {
     ],
     [
       'mask-forgotten',
-      'a loss of one’s own without the mask',
+      "a loss of one's own without the mask",
       (step) => [
         right(step),
         { loss: (model) => updateOf({ ...step.batch, mask: undefined } as Batch, step.forward(model)) },
@@ -176,7 +176,7 @@ describe('checkGrad', () => {
     ],
     [
       'another-temperature',
-      'a loss of one’s own with another temperature',
+      "a loss of one's own with another temperature",
       (step) => [
         right(step),
         { loss: (model) => updateOf({ ...step.batch, temperature: 2 } as Batch, step.forward(model)).loss },
@@ -282,7 +282,7 @@ describe('checkGrad of a loss alone', () => {
   });
 });
 
-// Each extrapolation rids the central differences of one more even power of the step: of x + x³ + x⁵ the second leaves nothing.
+// Each extrapolation rids the central differences of one more even power of the step: of x + x^3 + x^5 the second leaves nothing.
 it('a derivative is exact where the powers of the step end', async () => {
   const { value, uncertainty, step } = await derivative(async (h) => 1 + h ** 2 + h ** 4, 1, 0);
   expect(Math.abs(value - 1)).toBeLessThan(1e-14);

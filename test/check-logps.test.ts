@@ -78,7 +78,7 @@ describe('checkLogps', () => {
     expect(checkLogps({ ...batch, logps: logps.with(row, worst.received) }).worst).toEqual(worst);
   });
 
-  it('agrees with −∞ where a masked word was said, and about nothing where no row counts', () => {
+  it('agrees with -inf where a masked word was said, and about nothing where no row counts', () => {
     const logits = Float32Array.of(-Infinity, 0, 1, 2);
     const labels = Int32Array.of(0, 1);
     const { logps } = tokenLogps({ logits, labels });

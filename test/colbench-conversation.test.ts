@@ -207,14 +207,14 @@ describe('pairs', () => {
   const shown = (pairs: { chosen: number; rejected: number }[]) =>
     pairs.map(({ chosen, rejected }) => `${chosen} over ${rejected}`).sort();
 
-  it('of dialogues: the paper’s, better against worse within a task', () => {
+  it("of dialogues: the paper's, better against worse within a task", () => {
     const expected = rewards.flatMap(([name, reward], i) =>
       rewards.flatMap(([other, less], j) => (name === other && reward > less ? [`${i} over ${j}`] : [])),
     );
     expect(shown(dialoguePairs(dialogues, 'paper'))).toEqual(expected.sort());
   });
 
-  it('of dialogues: the released code’s, the first best of three if it solved the task', () => {
+  it("of dialogues: the released code's, the first best of three if it solved the task", () => {
     expect(shown(dialoguePairs(dialogues, 'released'))).toEqual(['1 over 4', '2 over 0', '2 over 3']);
     expect(dialoguePairs([], 'released')).toEqual([]);
   });

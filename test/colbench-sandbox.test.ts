@@ -236,7 +236,7 @@ describe.runIf(namespaces).concurrent('equality', () => {
   });
 
   const numpy = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import numpy']).status === 0);
-  it.runIf(numpy !== undefined)('of numpy’s arrays is that of their shapes and elements', async () => {
+  it.runIf(numpy !== undefined)("of numpy's arrays is that of their shapes and elements", async () => {
     const pairs: [string, string][] = [
       ['np.arange(6).reshape(2, 3)', 'np.array([[0, 1, 2], [3, 4.0, 5]])'],
       ['np.float64(0.5)', '0.5'],

@@ -179,7 +179,7 @@ forEachBackend(() => {
     it.each([
       [23, 37, 203],
       [1100, 9, 130],
-    ])('a row of hidden states by itself, at any place and among any others: %d × %d × %d', (N, H, V) => {
+    ])('a row of hidden states by itself, at any place and among any others: %d x %d x %d', (N, H, V) => {
       const head = randomHead({ N, H, V, dtype, withBias: true });
       const whole = bothOfHead(head);
       const names = ['logps', 'lse', 'entropy', 'gradHidden'] as const;

@@ -23,12 +23,12 @@ import {
 } from './helpers/errors.ts';
 import { forEachBackend } from './helpers/machine.ts';
 
-// ── rows over the vocabulary: 3 rows of 4 words
+// -- rows over the vocabulary: 3 rows of 4 words
 
 const labelRows: ErrorRow[] = [
   wrongLabel('a label that is no word', { labels: ints(0, 4, 2) }, /\[1\].* 4\b/),
   wrongLabel('a negative label', { labels: ints(0, 1, -1) }, /\[2\].* -1\b/),
-  wrongLabel('−100 where another index is ignored', { labels: ints(-100, 1, 2), ignoreIndex: -1 }, /\[0\].* -100\b/),
+  wrongLabel('-100 where another index is ignored', { labels: ints(-100, 1, 2), ignoreIndex: -1 }, /\[0\].* -100\b/),
   wrongLabel('a label beyond 32 bits', { labels: BigInt64Array.of(0n, 2n ** 40n, 0n) }, /\[1\].* 1099511627776\b/),
   wrongLabel(
     'a label that 32 bits would take for 0',
@@ -72,7 +72,7 @@ const linearRows: ErrorRow[] = [
   ...dtypeRows('hidden', 'dtype', new Uint16Array(6)),
 ];
 
-// ── turns: 5 tokens in 3 turns in 2 trajectories
+// -- turns: 5 tokens in 3 turns in 2 trajectories
 
 function offsetsRows(name: string, total: number): ErrorRow[] {
   const at = (index: string) => new RegExp(`${name}.* index ${index}\\b`);
@@ -142,7 +142,7 @@ const turnRows: ErrorRow[] = [
   unknownOption('trajectoryOffsets', { trajectoryOffsets: ints(0, 3) }, /"trajectoryOffsets"/),
 ];
 
-// ── updates: 5 rows of 2 words
+// -- updates: 5 rows of 2 words
 
 const updateRows: ErrorRow[] = [
   wrongLabel('a label that is no word', { labels: ints(0, 1, 0, 2, 0) }, /\[3\].* 2\b/),
@@ -181,7 +181,7 @@ const hiddenUpdateRows: ErrorRow[] = [
   unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
 ];
 
-// ── baselines: 5 tokens in 3 turns in 2 trajectories
+// -- baselines: 5 tokens in 3 turns in 2 trajectories
 
 /** What a device buffer looks like to the checks. */
 const hostRows = (standsFor: string, length: number, ...names: string[]): ErrorRow[] =>
@@ -204,7 +204,7 @@ const outcomeRows: ErrorRow[] = [
   ...hostRows('Float32Array', 2, 'outcomes'),
 ];
 
-// ── candidates and rewards
+// -- candidates and rewards
 
 const stateRows: ErrorRow[] = [
   ...offsetsRows('candidateOffsets', 5),
@@ -367,7 +367,7 @@ describe('packTurns', () => {
       [[{ turns: [{ tokens: new Float32Array(2), agent: true }] }]],
       wrongType('', {}, /tokens.*Float32Array/),
     ],
-    ['a turn that is nobody’s', [[{ turns: [human, { tokens: [1] }] }]], wrongType('', {}, /\[0\]\.turns\[1\]\.agent/)],
+    ["a turn that is nobody's", [[{ turns: [human, { tokens: [1] }] }]], wrongType('', {}, /\[0\]\.turns\[1\]\.agent/)],
     ['no agent', [[fine, { turns: [human] }]], emptyTurn('', {}, /trajector.*\b1\b/)],
     ['no turns', [[{ turns: [] }]], emptyTurn('', {}, /trajector.*\b0\b/)],
     ['an empty message', [[{ turns: [human, { tokens: [], agent: true }, agent] }]], emptyTurn('', {}, /turns\[1\]/)],

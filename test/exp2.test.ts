@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { forEachBackend } from './helpers/machine.ts';
 import { decodeHalf, encodeHalf, type HalfType } from './reference/half.ts';
 
-// With temperature log2 e, lse 0 and this upstream gradient, the gradient of every word but the label is −2^logit as the
-// kernels compute it: slope 1, pivot 0, factor −1.
+// With temperature log2 e, lse 0 and this upstream gradient, the gradient of every word but the label is -2^logit as the
+// kernels compute it: slope 1, pivot 0, factor -1.
 const UPSTREAM = Math.fround(Math.LOG2E);
 
 function exp2(x: Float32Array): Float32Array {
@@ -44,7 +44,7 @@ function worst(x: Float32Array, y: Float32Array): number {
 }
 
 /**
- * The largest error of 2^x in sums of 16-bit words, for all of them from −2^−9 to −2^4: −log(1 + 2^x) is a log-prob, whose own
+ * The largest error of 2^x in sums of 16-bit words, for all of them from -2^-9 to -2^4: -log(1 + 2^x) is a log-prob, whose own
  * rounding does not count. The two words add up in float64, for they come to lie in lanes of their own.
  */
 function worstOfSums(dtype: HalfType): number {
@@ -67,7 +67,7 @@ function worstOfSums(dtype: HalfType): number {
 }
 
 describe('2^x in the kernels', () => {
-  const ranges = { '[1, 2)': binade(1), '[0.5, 1)': binade(0.5), '(−1, −0.5]': binade(-0.5), '[−151, 60)': whole };
+  const ranges = { '[1, 2)': binade(1), '[0.5, 1)': binade(0.5), '(-1, -0.5]': binade(-0.5), '[-151, 60)': whole };
   forEachBackend(() => {
     it.each(Object.entries(ranges))('is within 2 ulp of the truth over %s', (_, x) => {
       expect(worst(x, exp2(x))).toBeLessThanOrEqual(2);
@@ -77,7 +77,7 @@ describe('2^x in the kernels', () => {
       expect(worstOfSums(dtype)).toBeLessThanOrEqual(2);
     });
 
-    it('is exact at integers, 0 at −∞ and NaN at NaN', () => {
+    it('is exact at integers, 0 at -inf and NaN at NaN', () => {
       const x = Float32Array.from([0, 0, 1, -1, 10, -126, -149, Number.NEGATIVE_INFINITY, Number.NaN]);
       const exact = Array.from(x.subarray(1), (value) => 2 ** value);
       expect(Array.from(exp2(x).subarray(1), (value) => -value + 0)).toEqual(exact);

@@ -21,7 +21,7 @@ function largest(ours: Matrix, exact: Matrix): number {
   return most;
 }
 
-/** Σ_k a[i·aRow + k·aStep] · b[j·bRow + k·bStep], every product and every sum rounded to float32. */
+/** sum_k a[i*aRow + k*aStep] * b[j*bRow + k*bStep], every product and every sum rounded to float32. */
 function naiveProduct(a: Matrix, b: Matrix, [n, m, depth]: number[], [aRow, aStep, bRow, bStep]: number[]) {
   const out = new Float32Array(n! * m!);
   for (let i = 0; i < n!; i++) {
@@ -65,7 +65,7 @@ const shapes = [
 ];
 
 forEachBackend(() => {
-  it.each(shapes)('errs at most twice as much as plain float32: $N × $H × $V', ({ N, H, V }) => {
+  it.each(shapes)('errs at most twice as much as plain float32: $N x $H x $V', ({ N, H, V }) => {
     const head = randomHead({ N, H, V, dtype: 'float32' });
     const { hidden, weight } = head.values;
     const exact = oracleBackward({ ...head.values, labels: head.labels, gradLogps: head.gradLogps });

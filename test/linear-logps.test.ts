@@ -126,7 +126,7 @@ forEachBackend(() => {
         const { logps, lse, entropy } = linearLogps({ ...inputsOf(head), entropy: true });
         expectClose('logps', logps, expected.logps, expected.rowTolerance);
         expectClose('lse', lse, expected.lse, expected.rowTolerance);
-        // ∂H/∂z_v = −p_v (log p_v + H), whose magnitudes add up to 2 H at most.
+        // dH/dz_v = -p_v (log p_v + H), whose magnitudes add up to 2 H at most.
         expectClose('entropy', entropy!, expected.entropy, (x, i) => (1 + x) * expected.rowTolerance(x, i));
       });
 
@@ -214,7 +214,7 @@ forEachBackend(() => {
     expectSameResults({ ...runBoth(head), logps, ...gradients }, runBoth(head));
   });
 
-  it('gives −∞ and NaN as the logits would', () => {
+  it('gives -inf and NaN as the logits would', () => {
     const head = randomHead({ N: 3, H: 4, V: 50, dtype: 'float32', withBias: true });
     const bias = (head.bias as Float32Array).map((b, v) => (v % 3 === 0 ? -Infinity : b));
     const hidden = head.hidden.slice();

@@ -196,7 +196,7 @@ forEachBackend(() => {
           expect(label).toBe(at >= 0 && at < words ? x[at] : 0);
           const { lse, mean } = sumsOf(x.map((word) => word / 0.8));
           expectClose('lse', [pivot! / 0.8 + Math.log(sum!)], [lse], () => 2e-6);
-          // Σ_v 2^t t over Σ_v 2^t: the mean of t under the shard's own softmax.
+          // sum_v 2^t t over sum_v 2^t: the mean of t under the shard's own softmax.
           const ofT = (mean - pivot! / 0.8) / Math.LN2;
           expectClose('mean', [weighted! / sum!], [ofT], (m) => 4e-6 * (1 + Math.abs(m)));
         }
@@ -252,7 +252,7 @@ forEachBackend(() => {
       }
     });
 
-    it('keeps a NaN and a +∞ of one shard in their rows, and rows of −∞ alone NaN', () => {
+    it('keeps a NaN and a +inf of one shard in their rows, and rows of -inf alone NaN', () => {
       const values = new Float64Array(5 * 40).map((_, i) => (i % 7) / 4);
       values[1 * 40 + 30] = NaN;
       values[2 * 40 + 5] = Infinity;
@@ -263,7 +263,7 @@ forEachBackend(() => {
       expect(Array.from(logps, Number.isNaN)).toEqual([false, true, true, true, false]);
     });
 
-    it('gives −∞ for a masked word as the label, in a shard that has no other', () => {
+    it('gives -inf for a masked word as the label, in a shard that has no other', () => {
       const values = Float64Array.of(-Infinity, 1, 2, 3, -Infinity, 5);
       const two = rowCase('masked', Int32Array.of(0, 1), values, dtype);
       const cut = [0, 1, 2].map((vocabOffset) => ({ vocabOffset, totalVocab: 3, words: 1 }));
@@ -302,7 +302,7 @@ describe('arguments', () => {
     ['NaN in place of an offset', [first, with_(1, NaN)], 'ERR_PARTIALS', /shard 1 /],
     ['NaN in place of words', [first, with_(2, NaN)], 'ERR_PARTIALS', /shard 1 /],
     ['half a word', [first, with_(2, 5.5)], 'ERR_PARTIALS', /shard 1 /],
-    ['words of ∞', [first, with_(2, Infinity)], 'ERR_PARTIALS', /shard 1 /],
+    ['words of inf', [first, with_(2, Infinity)], 'ERR_PARTIALS', /shard 1 /],
     ['an offset below 0', [with_(1, -1), second], 'ERR_PARTIALS', /shard 0 /],
     ['zeros', [new Float64Array(20), second], 'ERR_PARTIALS', /shard 0 /],
     ['half a shard', [first, second.subarray(0, 7)], 'ERR_ARG_LENGTH', /partials.*\(27\)/],

@@ -15,7 +15,7 @@ import { forEachBackend } from './helpers/machine.ts';
 import { ARRAYS, expectSamePreference, SCALARS } from './helpers/preference.ts';
 import { decode, encode, padRows, unpadRows } from './helpers/storage.ts';
 
-// SWEET_RL_SEED=… runs the cases of a failure again.
+// SWEET_RL_SEED=... runs the cases of a failure again.
 const seed = process.env.SWEET_RL_SEED;
 const settings = { numRuns: 60, ...(seed === undefined ? {} : { seed: Number(seed) }) };
 
@@ -86,7 +86,7 @@ function callOf({ lengths, pairs, logps, refLogps, mask, options }: Batch) {
   };
 }
 
-/** Elements `order[0]`, `order[1]`, … */
+/** Elements `order[0]`, `order[1]`, ... */
 function picked<T extends Float32Array | Int32Array | Uint8Array>(array: T, order: number[]): T {
   return array.constructor.prototype.constructor.from(order, (i: number) => array[i]!);
 }

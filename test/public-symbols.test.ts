@@ -46,7 +46,7 @@ const UNMEASURED: Record<string, string> = {
   criticUpdateAsync: 'criticUpdate on another thread',
   policyUpdateAsync: 'policyUpdate on another thread',
   turnAdvantagesBackward: 'one multiplication a token',
-  checkGrad: 'dozens of the caller’s own forward passes',
+  checkGrad: "dozens of the caller's own forward passes",
   checkLogps: 'tokenLogps, and again where something is wrong',
   packTurns: 'one pass over tokens, small beside a forward pass',
   filteredNll: 'one pass over tokens, small beside a forward pass',

@@ -5,7 +5,7 @@ import { bestWorstPairs, halves } from './reference/sample-pairs.ts';
 
 const offsets = (...values: number[]) => Int32Array.from(values);
 
-/** Ragged states of 1 … 16 candidates with ties. */
+/** Ragged states of 1 ... 16 candidates with ties. */
 function raggedStates(seed: number, states: number) {
   const random = new Random(seed);
   const candidateOffsets = random.offsets(states, 16);
@@ -85,7 +85,7 @@ describe('halves', () => {
   });
 
   it('draws every pair about equally often', () => {
-    // 3 × 3 pairs, 9 000 draws: each count has a standard deviation of 30.
+    // 3 x 3 pairs, 9 000 draws: each count has a standard deviation of 30.
     const scores = Float32Array.of(6, 5, 4, 3, 2, 1);
     const { chosen, rejected } = samplePairs({ scores, candidateOffsets: offsets(0, 6), numPairs: 9000, seed: 11 });
     const counts = new Map<string, number>();

@@ -265,7 +265,7 @@ forEachBackend(() => {
     expectClose('gradLogits', decode(gradLogits, dtype), expectedOf(rows).gradLogits, half);
   });
 
-  it.each(DTYPES)('gives NaN for rows with a word of +∞ and for rows of −∞ alone: %s', (dtype) => {
+  it.each(DTYPES)('gives NaN for rows with a word of +inf and for rows of -inf alone: %s', (dtype) => {
     const [N, V] = [2, 33];
     const values = new Float64Array(N * V).map((_, i) => (i < V ? i / 8 : -Infinity));
     values[4] = Infinity;
@@ -311,7 +311,7 @@ forEachBackend(() => {
     }
   });
 
-  it('gives −∞ for a masked word as the label, NaN for a row without any word', () => {
+  it('gives -inf for a masked word as the label, NaN for a row without any word', () => {
     const logits = Float32Array.of(1, -Infinity, 2, -Infinity, -Infinity, -Infinity);
     const { logps } = tokenLogps({ logits, labels: Int32Array.of(1, 0) });
     expect(Array.from(logps)).toEqual([-Infinity, NaN]);
@@ -327,7 +327,7 @@ forEachBackend(() => {
     const differences = centralDifferences(logits, 2 ** -6, (moved) =>
       weightedSum(tokenLogps({ logits: Float32Array.from(moved), labels, ...options }).logps, gradLogps),
     );
-    // The step's own error is step²/6 of the third derivative, the float32 log-probs' a few 1e-7 over the step.
+    // The step's own error is step^2/6 of the third derivative, the float32 log-probs' a few 1e-7 over the step.
     expectClose('gradLogits', runBoth(rows).gradLogits as Stored, differences, () => 3e-4);
   });
 });

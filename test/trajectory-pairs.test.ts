@@ -44,7 +44,7 @@ describe.each([Float32Array, Float64Array])('%o', (Rewards) => {
     }
   });
 
-  it('takes 0.3 − 0.2 as 0.1', () => {
+  it('takes 0.3 - 0.2 as 0.1', () => {
     const rewards = Rewards.of(0.2, 0.3, 0.35);
     const pairs = pairsOf({ rewards, taskOffsets: offsets(0, 3), rule: 'threshold' });
     expect(pairs).toEqual(['1 over 0', '2 over 0']);

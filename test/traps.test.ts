@@ -50,7 +50,7 @@ forEachBackend(() => {
     });
   });
 
-  it('a running maximum that starts at 0 instead of −∞', () => {
+  it('a running maximum that starts at 0 instead of -inf', () => {
     for (const level of [-90, -1e4, -3e38]) {
       const { logps, lse } = tokenLogps({ logits: new Float32Array(2000).fill(level), labels: ints(3, 700) });
       expectClose('logps', logps, [-Math.log(1000), -Math.log(1000)], specified);
@@ -98,7 +98,7 @@ forEachBackend(() => {
   });
 
   it.each(['bfloat16', 'float16'] as const)("the label's gradient rounded before it is complete: %s", (dtype) => {
-    // p is 0.99966, which 16 bits round to 1 or nearly; 1 − p must keep its own digits.
+    // p is 0.99966, which 16 bits round to 1 or nearly; 1 - p must keep its own digits.
     const rows = rowCase('nearly sure', ints(0, 0, 1), Float64Array.of(8, 0, 7, -1, -6, 3), dtype);
     const { lse } = tokenLogps(inputsOf(rows));
     const { gradLogits } = tokenLogpsBackward({ ...inputsOf(rows), lse, gradLogps: rows.gradLogps });
@@ -108,7 +108,7 @@ forEachBackend(() => {
   });
 
   describe('NaN out of what is masked', () => {
-    it('−∞ · 0: masked words have gradient 0 and no part in the entropy', () => {
+    it('-inf * 0: masked words have gradient 0 and no part in the entropy', () => {
       const logits = floats(1, -Infinity, 2, -Infinity, 0, -Infinity, 3, -Infinity);
       const labels = ints(0, 3);
       const { lse, entropy, logps } = tokenLogps({ logits, labels, entropy: true });
@@ -160,7 +160,7 @@ forEachBackend(() => {
       expect(Math.abs(sumOf({ nllDenominator }) - whole)).toBeGreaterThan(0.1);
     });
 
-    it('dropped tokens do not count in a turn’s mean', () => {
+    it("dropped tokens do not count in a turn's mean", () => {
       const turns = { turnOffsets: ints(0, 4), mask: Uint8Array.of(1, 0, 0, 1) };
       expect(turnAdvantages({ ...turns, logps: floats(2, 9, 9, 4), refLogps: new Float32Array(4) })[0]).toBe(3);
     });
@@ -263,7 +263,7 @@ forEachBackend(() => {
     expectSameBits('lse', lse, kept.lse);
   });
 
-  it('32-bit offsets: rows that start beyond 2³¹ elements', () => {
+  it('32-bit offsets: rows that start beyond 2^31 elements', () => {
     // Each row's distance fits 31 bits, that of the last one does not. Only the pages of the rows are ever touched.
     const [N, V, rowStride] = [5, 64, 2 ** 29 + 7];
     const rows = randomRows(N, V, 'bfloat16');

@@ -90,7 +90,7 @@ class ProductCheck {
     return b_.values[size(shape_.form == Form::logits ? j * b_stride_ + k : k * b_stride_ + j)];
   }
 
-  /** n roundings to float32 walk at random to √n of them; twice that. Tensor cores cut off what others round. */
+  /** n roundings to float32 walk at random to sqrtn of them; twice that. Tensor cores cut off what others round. */
   double allowed_of(double magnitude) const {
     const double unit = shape_.dtype == DType::float32 ? 0x1p-24 : 0x1p-23;
     return 2 * std::sqrt(static_cast<double>(shape_.depth) + 2) * unit * magnitude;

@@ -15,7 +15,7 @@ void time_linear_heads(bool quick);
 /** Milliseconds; every operation waits for its end by itself. */
 double median_ms(int runs, const std::function<void()>& operation);
 
-/** Numbers without a host that makes them all: a small pattern repeats, from −scale to scale. */
+/** Numbers without a host that makes them all: a small pattern repeats, from -scale to scale. */
 void fill(const DeviceArray<unsigned char>& memory, size_t bytes, sweet::DType dtype, double scale);
 
 /** What a program of bench/cuda in Python prints; "null" where that cannot be run. */

@@ -1,6 +1,6 @@
 // Times of the linear head. FLOPs are those of its products: 2 N H V forward; 8 N H V forward and backward, of which 2
 // are the logits' second computation, and the same for an update, which saves it where one chunk holds all rows. One
-// plain product [N, H] · [V, H]ᵀ into float32, timed beside them, is the limit. Bytes are working memory at its peak.
+// plain product [N, H] * [V, H]^T into float32, timed beside them, is the limit. Bytes are working memory at its peak.
 #include <algorithm>
 
 #include "../../native/critic_update.h"

@@ -1,6 +1,6 @@
 # The linear head and the critic's update in PyTorch, eager and compiled, where python3 has it:
 #
-#   python3 bench/cuda/torch_linear.py ROWS WIDTH VOCAB DTYPE [--device=cuda] [--runs=11]   →  JSON
+#   python3 bench/cuda/torch_linear.py ROWS WIDTH VOCAB DTYPE [--device=cuda] [--runs=11]   ->  JSON
 #
 # The names are those of timing_linear.cpp: milliseconds, TFLOP/s (2 N H V forward, 8 N H V with the gradients) and the
 # most memory at once beyond the inputs'. Logits are stored in DTYPE, as matmul leaves them, and then taken to float32.

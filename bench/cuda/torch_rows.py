@@ -1,6 +1,6 @@
 # The same passes in PyTorch, eager and compiled, where python3 has it:
 #
-#   python3 bench/cuda/torch_rows.py ROWS VOCAB DTYPE   →  JSON: milliseconds forward, and backward alone
+#   python3 bench/cuda/torch_rows.py ROWS VOCAB DTYPE   ->  JSON: milliseconds forward, and backward alone
 #
 # Forward is log_softmax's gather, written so that torch.compile can fuse it; backward is its gradient at the logits.
 import json

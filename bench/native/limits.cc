@@ -100,13 +100,13 @@ Napi::Value time_loop(const Napi::CallbackInfo& info, Loop loop) {
   return Napi::Number::New(info.Env(), seconds(count, [&](int t) { loop(spans[static_cast<size_t>(t)]); }));
 }
 
-/** read(array, threads) → seconds */
+/** read(array, threads) -> seconds */
 Napi::Value time_read(const Napi::CallbackInfo& info) { return time_loop(info, read); }
 
-/** update(array, threads) → seconds: every number read and written once, in place */
+/** update(array, threads) -> seconds: every number read and written once, in place */
 Napi::Value time_update(const Napi::CallbackInfo& info) { return time_loop(info, update); }
 
-/** copy(from, to, threads) → seconds */
+/** copy(from, to, threads) -> seconds */
 Napi::Value time_copy(const Napi::CallbackInfo& info) {
   const int count = info[2].As<Napi::Number>().Int32Value();
   std::vector<Span> from, to;
@@ -120,7 +120,7 @@ Napi::Value time_copy(const Napi::CallbackInfo& info) {
                            }));
 }
 
-/** multiplyAdd(threads) → float32 operations a second */
+/** multiplyAdd(threads) -> float32 operations a second */
 Napi::Value rate_multiply_add(const Napi::CallbackInfo& info) {
   const int count = info[0].As<Napi::Number>().Int32Value();
   constexpr int64_t kRounds = 4'000'000;
@@ -128,7 +128,7 @@ Napi::Value rate_multiply_add(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), 2.0 * kLanes * kChains * kRounds * count / time);
 }
 
-/** multiplyAddBf16(threads) → bfloat16 operations a second, 0 without the instruction */
+/** multiplyAddBf16(threads) -> bfloat16 operations a second, 0 without the instruction */
 Napi::Value rate_multiply_add_bf16(const Napi::CallbackInfo& info) {
   double rate = 0;
 #ifdef __AVX512BF16__

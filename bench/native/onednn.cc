@@ -13,7 +13,7 @@ namespace {
 
 using dnnl::memory;
 
-/** hidden [N, H] · weight [V, H]ᵀ → float32 or bfloat16 [N, V]. */
+/** hidden [N, H] * weight [V, H]^T -> float32 or bfloat16 [N, V]. */
 struct Product {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
@@ -45,7 +45,7 @@ void* data_of(const Napi::Value& value) {
   return static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
 }
 
-/** product(hidden, weight, n, h, v, bfloat16, threads) → seconds; the arrays must outlive their later calls. */
+/** product(hidden, weight, n, h, v, bfloat16, threads) -> seconds; the arrays must outlive their later calls. */
 Napi::Value time_product(const Napi::CallbackInfo& info) {
   static std::map<std::pair<void*, void*>, Product> products;
   const auto number = [&](size_t i) { return info[i].As<Napi::Number>().Int64Value(); };

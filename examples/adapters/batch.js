@@ -53,7 +53,7 @@ const normal = (deviation, ...shape) => ({
   }),
 });
 
-/** One layer: x = tokens + positions; x += attention(x); x += relu(x · up) · down; logits = x · head. */
+/** One layer: x = tokens + positions; x += attention(x); x += relu(x * up) * down; logits = x * head. */
 export const initialParams = {
   tokens: normal(0.5, VOCAB, WIDTH),
   positions: normal(0.5, LENGTH, WIDTH),
@@ -65,7 +65,7 @@ export const initialParams = {
   head: normal(0.2, WIDTH, VOCAB),
 };
 
-/** [SEQUENCES · LENGTH, VOCAB] rows of 0 and 1: an embedding by a matrix product, which every framework differentiates. */
+/** [SEQUENCES * LENGTH, VOCAB] rows of 0 and 1: an embedding by a matrix product, which every framework differentiates. */
 export function oneHot() {
   const rows = new Float32Array(inputIds.length * VOCAB);
   inputIds.forEach((id, i) => {

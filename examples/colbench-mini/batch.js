@@ -44,7 +44,7 @@ export function padBatch(dialogues) {
 }
 
 /**
- * Batches of indices 0 … n − 1 in random order, for each epoch anew. Within a window of batches the indices are sorted by length,
+ * Batches of indices 0 ... n - 1 in random order, for each epoch anew. Within a window of batches the indices are sorted by length,
  * so that little is padded. What is left over does not fill a batch and is dropped.
  */
 export function batchIndices(lengths, size, epochs, rand, window = 16) {

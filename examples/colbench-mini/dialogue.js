@@ -25,7 +25,7 @@ export const maxAnswerTokens = 12;
  */
 /** @typedef {{ turns: Turn[], reward: number }} Trajectory */
 
-/** The topic that a question names: an attribute's index, −1 for small talk, undefined for none. */
+/** The topic that a question names: an attribute's index, -1 for small talk, undefined for none. */
 export const topicOf = (action) => topics.get(action[action.length - 1]);
 
 /** Whether the environment asks for the answer now (it writes ANSWER, the agent goes on with the program). */

@@ -35,7 +35,7 @@ export class Executor {
     this.#worker = undefined;
   }
 
-  /** Outputs as far as they came, and the index of the job that killed the worker, or −1. */
+  /** Outputs as far as they came, and the index of the job that killed the worker, or -1. */
   #attempt(jobs) {
     const worker = this.#worker ?? this.#start();
     this.#worker = worker;

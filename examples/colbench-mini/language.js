@@ -159,14 +159,14 @@ export function embeddedIds(code) {
   return ids;
 }
 
-/** Topic token → index of its attribute, or −1 for small talk. */
+/** Topic token -> index of its attribute, or -1 for small talk. */
 export const topics = new Map([
   ...attributes.map((a, index) => /** @type {[number, number]} */ ([tokenOf(a.topic), index])),
   ...smallTalk.map((word) => /** @type {[number, number]} */ ([tokenOf(word), -1])),
 ]);
 
 /**
- * A function as data: for each attribute the index of its option, or −1 where the function lacks it.
+ * A function as data: for each attribute the index of its option, or -1 where the function lacks it.
  * @typedef {number[]} Spec
  */
 

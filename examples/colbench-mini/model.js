@@ -127,7 +127,7 @@ function compileForward(batch, length) {
 const compiled = new Map();
 
 /**
- * The forward pass for `batch` sequences of `length` tokens: (arrays, one-hot tokens) → logits [batch · length,
+ * The forward pass for `batch` sequences of `length` tokens: (arrays, one-hot tokens) -> logits [batch * length,
  * vocab].
  */
 export function forwardPass(batch, length) {

@@ -3,7 +3,7 @@
 /**
  * @typedef {object} Random
  * @property {() => number} next uniform in [0, 1)
- * @property {(n: number) => number} int uniform in 0 … n − 1
+ * @property {(n: number) => number} int uniform in 0 ... n - 1
  * @property {<T>(items: readonly T[]) => T} pick
  * @property {<T>(items: T[]) => T[]} shuffle in place
  * @property {(weights: readonly number[]) => number} weighted index drawn by weight

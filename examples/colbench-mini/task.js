@@ -5,7 +5,7 @@ import { random } from './random.js';
 /**
  * @typedef {object} Task
  * @property {import('./language.js').Spec} spec the hidden function
- * @property {number} hint index of the attribute that the statement gives away, or −1
+ * @property {number} hint index of the attribute that the statement gives away, or -1
  * @property {number} domain the domain's token
  * @property {number[]} usual indices of the attributes that are frequent in the statement's domain
  * @property {number[]} statement tokens

@@ -51,7 +51,7 @@ export class Trainer {
   }
 
   /**
-   * One step. `loss` gets the logits [batch · length, vocab] and returns an object with their gradient, which is
+   * One step. `loss` gets the logits [batch * length, vocab] and returns an object with their gradient, which is
    * handed on to the caller.
    * @template {{ gradLogits: Float32Array }} Result
    * @param {import('./batch.js').Batch} batch

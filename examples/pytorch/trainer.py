@@ -60,7 +60,7 @@ def last_hidden(p):
     return (h + (h @ p["up"]).relu() @ p["down"]).reshape(B * T, H)
 
 
-# ── the critic's loss by PyTorch alone, in float64: to check the gradients
+# -- the critic's loss by PyTorch alone, in float64: to check the gradients
 
 labels, mask = tensor(job["labels"], dtype=torch.long), tensor(job["mask"], dtype=torch.float64)
 chosen, rejected = tensor(job["chosen"], dtype=torch.long), tensor(job["rejected"], dtype=torch.long)

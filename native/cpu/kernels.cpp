@@ -28,7 +28,7 @@ constexpr Exp2 kGradient = kPower;
 template <>
 constexpr Exp2 kGradient<bf16> = kBf16Gradient;
 
-/** factor · 2^r */
+/** factor * 2^r */
 template <const Exp2& kExp2>
 class Polynomial {
  public:
@@ -47,7 +47,7 @@ class Polynomial {
 };
 
 /**
- * t = (x − pivot) · slope + raise, raise an integer. Near the pivot a subtraction makes it exact. Over long rows the
+ * t = (x - pivot) * slope + raise, raise an integer. Near the pivot a subtraction makes it exact. Over long rows the
  * pivot goes into the line's shift instead, of which only the integer counts; what that leaves out is known: 2^t lacks
  * a factor 2^lost, made good in whatever the powers are used for.
  */
@@ -129,7 +129,7 @@ class Chains {
     const V p = polynomial_(power2.r);
     sum_[k] = fma(power2.scale, p, sum_[k]);
     if (!kEntropy) return;
-    // A masked word's power is 0 and its t −∞; their product counts 0.
+    // A masked word's power is 0 and its t -inf; their product counts 0.
     const V t = max(set1(-127.0f), fma(y, set1(exponent_.line.slope), set1(exponent_.line.shift)));
     weighted_[k] = fma(mul(power2.scale, t), p, weighted_[k]);
   }
@@ -179,7 +179,7 @@ Sums sum_pass(const T* x, int64_t n, const Exponent<kShifted>& exponent) {
 }
 
 void move_pivot(RowSums* sums, float pivot, float slope) {
-  if (sums->sum != 0) {  // else both sums are 0 and the old pivot may be −∞
+  if (sums->sum != 0) {  // else both sums are 0 and the old pivot may be -inf
     const double d = (static_cast<double>(sums->pivot) - pivot) * slope, factor = ::exp2(d);
     sums->weighted = (sums->weighted + sums->sum * d) * factor;
     sums->sum *= factor;
@@ -195,7 +195,7 @@ float first_pivot(const T* x, int64_t n) {
 
 template <bool kEntropy, bool kClamped, class T>
 Sums sum_against(float pivot, const T* x, int64_t n, float slope) {
-  // Masked words alone leave the pivot at −∞; against 0 their terms are 0, and a NaN among them still shows.
+  // Masked words alone leave the pivot at -inf; against 0 their terms are 0, and a NaN among them still shows.
   return with_exponent(pivot == -INFINITY ? 0.0f : pivot, slope, 0, n,
                        [&](const auto& exponent) { return sum_pass<kEntropy, kClamped>(x, n, exponent); });
 }
@@ -329,7 +329,7 @@ void grad_words(const T* x, T* out, int64_t n, float factor, const Exponent<kShi
 
 template <class T>
 void grad_words_of(const void* from, void* to, int64_t n, float slope, float pivot, float factor, bool stream) {
-  // Powers that reach to 2^−127 only must still lead to the subnormal gradients: they are taken 2^64 too large and the
+  // Powers that reach to 2^-127 only must still lead to the subnormal gradients: they are taken 2^64 too large and the
   // factor so much smaller, the factor's own power of two counted with the exponent. Factors above 2^60 do without.
   int raise = 0;
   if (!kPowersAreEndless && factor - factor == 0) {

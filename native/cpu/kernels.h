@@ -11,9 +11,9 @@
 namespace sweet {
 
 /**
- * Part of a row, reduced in powers of two:  t = (x − pivot) · slope,  sum = Σ 2^t,  weighted = Σ t · 2^t.
+ * Part of a row, reduced in powers of two:  t = (x - pivot) * slope,  sum = sum 2^t,  weighted = sum t * 2^t.
  * The pivot is high enough that no term overflows, and is the largest x where the row is short: a confident token's own
- * term is then exactly 1. Nothing seen yet: pivot −∞.
+ * term is then exactly 1. Nothing seen yet: pivot -inf.
  */
 struct RowSums {
   float pivot;
@@ -27,8 +27,8 @@ constexpr RowSums kNothingSeen = {-INFINITY, 0, 0};
 constexpr int64_t kSegment = 16384;
 
 /**
- * c[rows, columns] = a · b, or += with `add`, in words of 32 bits: a number, or a pair of bfloat16 numbers that a and b
- * hold one after the other along the depth. a(i, k) = a[i·a_row + k·a_k]; b in panels of [depth][kernels.panel], the
+ * c[rows, columns] = a * b, or += with `add`, in words of 32 bits: a number, or a pair of bfloat16 numbers that a and b
+ * hold one after the other along the depth. a(i, k) = a[i*a_row + k*a_k]; b in panels of [depth][kernels.panel], the
  * last one filled up. Which numbers add up in which order depends on depth alone. Before each panel it asks `stop`
  * whether to leave.
  */
@@ -65,7 +65,7 @@ struct Kernels {
   /** Adds n words at x to the sums; `weighted` only with entropy. */
   void (*sum_words)(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy);
 
-  /** out = factor · 2^((x − pivot) · slope); out may be x, but not with `stream`: past the caches. */
+  /** out = factor * 2^((x - pivot) * slope); out may be x, but not with `stream`: past the caches. */
   void (*grad_words)(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor,
                      bool stream);
 

@@ -61,7 +61,7 @@ class Tiles {
    */
   Tile logits(const Rows& rows, int slot, float* to);
 
-  /** grad_hidden[count, H] (+)= tileᵀ · weight,  grad_weight[words, H] (+)= tile · hidden. */
+  /** grad_hidden[count, H] (+)= tile^T * weight,  grad_weight[words, H] (+)= tile * hidden. */
   void multiply(const Tile& tile, const Rows& rows, int slot, float* grad_hidden, bool add_hidden, float* grad_weight,
                 bool add_weight);
 
@@ -86,7 +86,7 @@ class Tiles {
   Scratch<Word> narrow_;                   // a slot: a tile in bfloat16, twice
 };
 
-/** D = g · (1[label] − p) / temperature for a chunk of tokens. */
+/** D = g * (1[label] - p) / temperature for a chunk of tokens. */
 class TokenGradients {
  public:
   explicit TokenGradients(int64_t tokens);
@@ -107,7 +107,7 @@ class TokenGradients {
   Scratch<float> label_logits_, pivots_, factors_;
 };
 
-/** to[v] (+)= Σ over the tokens of a tile. */
+/** to[v] (+)= sum over the tokens of a tile. */
 void add_columns(const Tile& tile, float* to, bool add);
 
 }  // namespace sweet

@@ -9,14 +9,14 @@
 namespace sweet {
 namespace {
 
-// Measured: forming a logit again costs 2·H operations, keeping it 8 bytes of traffic; scaling a pair's gradients costs
+// Measured: forming a logit again costs 2*H operations, keeping it 8 bytes of traffic; scaling a pair's gradients costs
 // 12 bytes for each number of the weight. Both are small from here on.
 constexpr int64_t kFewestTokens = 256;  // of a pair, on the average
 constexpr int64_t kNarrowest = 128;     // H
 
 constexpr int64_t kLogits = int64_t{1} << 24;  // 64 MB of logits are kept
 
-/** to += scale · from, or = . */
+/** to += scale * from, or = . */
 void scale_into(const float* from, int64_t n, float scale, float* to, bool add) {
   constexpr int64_t kRange = 1 << 14;
   parallel_for(threads(), (n + kRange - 1) / kRange, n, [&](int64_t item, int) {

@@ -1,6 +1,6 @@
 // An update from hidden states in one pass. The gradient of a token is one number, known when both scores of its pair
 // are, times what is known before: so the gradients are formed right after the logits, which need not be formed again,
-// and scaled when the pair is complete. 6·N·H·V operations instead of 8, for memory of the size of gradWeight.
+// and scaled when the pair is complete. 6*N*H*V operations instead of 8, for memory of the size of gradWeight.
 #pragma once
 
 #include "preference.h"

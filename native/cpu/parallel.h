@@ -11,8 +11,9 @@ namespace sweet {
 using RangeFn = void (*)(void* context, int64_t begin, int64_t end, int slot);
 
 /**
- * Calls fn on ranges that cover 0 … items−1 once, unless the call is cancelled. Up to `slots` threads do it when `work`
- * (numbers touched) is worth waking them; each has a slot of its own, 0 … slots−1, to find its scratch memory by.
+ * Calls fn on ranges that cover 0 ... items-1 once, unless the call is cancelled. Up to `slots` threads do it when
+ * `work` (numbers touched) is worth waking them; each has a slot of its own, 0 ... slots-1, to find its scratch memory
+ * by.
  */
 void parallel_ranges(int slots, int64_t items, int64_t work, RangeFn fn, void* context);
 
@@ -27,7 +28,7 @@ void parallel_for(int slots, int64_t items, int64_t work, F&& item) {
       &item);
 }
 
-/** to[0 … n−1] = 0. */
+/** to[0 ... n-1] = 0. */
 template <class T>
 void clear(int slots, T* to, int64_t n) {
   constexpr int64_t kRange = 1 << 18;

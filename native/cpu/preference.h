@@ -27,18 +27,18 @@ class Preference {
 
   /**
    * The kept tokens of pair p; counts[i] becomes what the log-prob of token i counts in the difference of the pair's
-   * scores. Room for all N in both; the number of tokens is returned. Pair −1: the units that are in no pair.
+   * scores. Room for all N in both; the number of tokens is returned. Pair -1: the units that are in no pair.
    */
   int64_t tokens_of_pair(int64_t p, int64_t* rows, float* counts) const;
 
-  /** ∂loss/∂(score of the chosen unit − score of the rejected one). */
+  /** dloss/d(score of the chosen unit - score of the rejected one). */
   double pair_slope(int64_t p, const float* logps, const float* ref_logps) const;
 
  private:
   /** What a log-ratio of turn t counts in the score of its unit k. */
   double coefficient(int64_t t, int64_t k) const;
 
-  /** Σ over the kept tokens of turn t of logp − ref logp. */
+  /** sum over the kept tokens of turn t of logp - ref logp. */
   double log_ratios(int64_t t, const float* logps, const float* ref_logps) const;
 
   const PreferenceBatch& batch_;
@@ -51,7 +51,7 @@ class Preference {
   Scratch<int32_t> chosen_, rejected_;                                 // [P]
   Scratch<float> weights_;                                             // [P]
   Scratch<int32_t> unit_pairs_;                                        // in how many pairs a unit is
-  Scratch<double> unit_scores_, unit_slopes_, unit_logps_, unit_nll_;  // S, ∂loss/∂S, Σ logp, times chosen
+  Scratch<double> unit_scores_, unit_slopes_, unit_logps_, unit_nll_;  // S, dloss/dS, sum logp, times chosen
   bool shared_ = false;                                                // whether some unit is in several pairs
   double denominator_ = 0;                                             // of the pairs' losses
 };

@@ -20,7 +20,7 @@ struct Numbers {
 };
 
 /**
- * kRows × kVectors registers of c. Step is a set of functions: `spread` makes a register of one word of a,
+ * kRows x kVectors registers of c. Step is a set of functions: `spread` makes a register of one word of a,
  * `multiply_add` adds the product with kLanes words of b. A chain of them over k for every number of c.
  */
 template <class Step, int kRows, int kVectors>

@@ -8,10 +8,10 @@
 //   stream2(p, a, b)  end_stream()   store2 past the caches where it can, p aligned to 64 bytes; after the last of them
 //   fetch2(p)                        asks for what load2 will need some way ahead of p
 //   set1  add  sub  mul
-//   fma(a, b, c)                     a·b + c, rounded once if kFused
+//   fma(a, b, c)                     a*b + c, rounded once if kFused
 //   max(a, b)  min(a, b)             b where either is a NaN
 //   max_lanes(x)                     the largest lane
-//   power(y, line, seen)             2^t in two factors, t = y · slope + shift. Where −127 ≤ t < 128 does not hold, what comes
+//   power(y, line, seen)             2^t in two factors, t = y * slope + shift. Where -127 <= t < 128 does not hold, what comes
 //                                    out means nothing and seen.strayed() says so from then on; never if kPowersAreEndless.
 //   kPower  kBf16Gradient            2^r for power's r: as good as float32 takes; for bfloat16 gradients
 //   kTileRows  kTileVectors          the register tile of the matrix product
@@ -28,18 +28,18 @@ constexpr int kFar = 65536, kNear = 4096;
 namespace sweet {
 namespace {
 
-/** t = y · slope + shift; shift is an integer. t is −127 at y = low and just under 128 at y = high. */
+/** t = y * slope + shift; shift is an integer. t is -127 at y = low and just under 128 at y = high. */
 struct Line {
   float slope, shift, low, high;
 };
 
-/** 2^r = 1 + c[0]·r + c[1]·r² + …, a minimax polynomial over the range that power() leaves. */
+/** 2^r = 1 + c[0]*r + c[1]*r^2 + ..., a minimax polynomial over the range that power() leaves. */
 struct Exp2 {
   int degree;
   float c[6];
 };
 
-// For −1/2 ≤ r ≤ 1/2, of sets without a table: to 28 and 18 bits.
+// For -1/2 <= r <= 1/2, of sets without a table: to 28 and 18 bits.
 constexpr Exp2 kNearest6 = {
     6, {6.9314720286e-1f, 2.4022647914e-1f, 5.5503324703e-2f, 9.6184373571e-3f, 1.3398874755e-3f, 1.5353362886e-4f}};
 constexpr Exp2 kNearest4 = {4, {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};

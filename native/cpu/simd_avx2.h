@@ -115,12 +115,12 @@ inline float max_lanes(V x) {
 alignas(32) constexpr float kSteps[8] = {1.0f,        1.09050773f, 1.18920712f, 1.29683955f,
                                          1.41421356f, 1.54221083f, 1.68179283f, 1.83400809f};
 
-// −1/16 ≤ r ≤ 1/16
+// -1/16 <= r <= 1/16
 constexpr Exp2 kPower = {3, {6.9314721428e-1f, 2.4025763005e-1f, 5.5496209696e-2f}};  // to 25 bits
 constexpr Exp2 kBf16Gradient = {2, {6.9330887646e-1f, 2.4022590492e-1f}};             // to 18 bits
 constexpr bool kPowersAreEndless = false;
 
-// Added to 1.5 · 2^20 + 127, t loses all but eighths: the table's index lies in the three lowest bits, the biased
+// Added to 1.5 * 2^20 + 127, t loses all but eighths: the table's index lies in the three lowest bits, the biased
 // exponent in the eight above; other bits change only where t strays. The table lacks what the index brings along when
 // both are shifted into place. r is exact before it is rounded.
 inline Power power(V y, const Line& line, Seen& seen) {

@@ -111,12 +111,12 @@ alignas(64) constexpr float kSteps[32] = {
     1.41421356f, 1.44518081f, 1.47682615f, 1.50916443f, 1.54221083f, 1.57598085f, 1.61049033f, 1.64575548f,
     1.68179283f, 1.7186193f,  1.75625216f, 1.79470908f, 1.83400809f, 1.87416763f, 1.91520656f, 1.95714412f};
 
-// 0 ≤ r < 1/32
+// 0 <= r < 1/32
 constexpr Exp2 kPower = {3, {6.9314723461e-1f, 2.4021599464e-1f, 5.6084225333e-2f}};  // to 33 bits
 constexpr Exp2 kBf16Gradient = {2, {6.9312373179e-1f, 2.4265268570e-1f}};             // to 23 bits
 constexpr bool kPowersAreEndless = true;
 
-// The table's index comes to lie in the lowest bits when 1.5 · 2^18 is added. What t is above 2^17 or below −2^17,
+// The table's index comes to lie in the lowest bits when 1.5 * 2^18 is added. What t is above 2^17 or below -2^17,
 // where the index is wrong, the scale makes infinite or 0.
 inline Power power(V y, const Line& line, Seen&) {
   const V t = fma(y, set1(line.slope), set1(line.shift));

@@ -98,7 +98,7 @@ inline float max_lanes(V x) { return vmaxvq_f32(x); }
 constexpr Exp2 kPower = kNearest6, kBf16Gradient = kNearest4;
 constexpr bool kPowersAreEndless = false;
 
-// Added to 1.5 · 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
+// Added to 1.5 * 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
 // only where t strays. r is exact before it is rounded.
 inline Power power(V y, const Line& line, Seen& seen) {
   const V magic = set1(kMagic + line.shift);

@@ -128,7 +128,7 @@ inline float max_lanes(V x) {
 constexpr Exp2 kPower = kNearest6, kBf16Gradient = kNearest4;
 constexpr bool kPowersAreEndless = false;
 
-// Added to 1.5 · 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
+// Added to 1.5 * 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
 // only where t strays.
 inline Power power(V y, const Line& line, Seen& seen) {
   const V product = y * line.slope, magic = set1(kMagic + line.shift), integer = product + magic;

@@ -16,14 +16,14 @@ namespace sweet {
 namespace cuda {
 namespace {
 
-// ── the part of cublasLt.h that is used here; its binary interface is the same in CUDA 11.4 to 13
+// -- the part of cublasLt.h that is used here; its binary interface is the same in CUDA 11.4 to 13
 
 constexpr int32_t kNoTranspose = 0, kTranspose = 1;             // CUBLAS_OP_N, CUBLAS_OP_T
 constexpr int kComputeFloat32 = 68;                             // CUBLAS_COMPUTE_32F: no TF32
-constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7;  // CUBLASLT_MATMUL_DESC_…
+constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7;  // CUBLASLT_MATMUL_DESC_...
 constexpr int kBiasPointer = 8;
 constexpr uint32_t kEpilogueBias = 4;                   // CUBLASLT_EPILOGUE_BIAS
-constexpr int kMostWorkspace = 1, kFirstAlignment = 5;  // CUBLASLT_MATMUL_PREF_…, of A; B, C and D follow
+constexpr int kMostWorkspace = 1, kFirstAlignment = 5;  // CUBLASLT_MATMUL_PREF_..., of A; B, C and D follow
 constexpr int kNotSupported = 15;                       // CUBLAS_STATUS_NOT_SUPPORTED
 
 struct Algorithm {  // cublasLtMatmulAlgo_t
@@ -82,7 +82,7 @@ const char* load_functions(void* file, Functions* functions) {
   return missing;
 }
 
-// ── where it is looked for
+// -- where it is looked for
 
 /** Where NVIDIA's installers, conda and pip put it. A bare name leaves the search to the loader. */
 std::vector<std::string> places() {
@@ -167,7 +167,7 @@ const Library& library() {
   return found;
 }
 
-// ── products
+// -- products
 
 const char* name_of(int status) {
   switch (status) {
@@ -236,7 +236,7 @@ Shape shape_of(const Product& p) {
 }
 
 /** One device's handle and the plans of the shapes it has seen. A row-major matrix is its transpose, column-major: so
- *  outᵀ = op(b)ᵀ op(a)ᵀ, the operands change places. */
+ *  out^T = op(b)^T op(a)^T, the operands change places. */
 class Device {
  public:
   explicit Device(const Functions& functions) : lt_(functions) { status_ = lt_.create(&handle_); }

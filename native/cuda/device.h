@@ -30,7 +30,7 @@ __device__ inline void refuse(unsigned long long* fault, Rule rule, int64_t inde
 
 __device__ inline int64_t global_thread() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
-// ── storage types
+// -- storage types
 
 __device__ inline float to_float(__half x) { return __half2float(x); }
 __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
@@ -106,7 +106,7 @@ __device__ inline Split split(const T* x, int n) {
   return {first, first + (n - first) / size * size};
 }
 
-// ── arithmetic
+// -- arithmetic
 
 /** 2^x to 2 ulp; below 2^-126 it may be 0. */
 __device__ inline float power_of_two(float x) {
@@ -119,7 +119,7 @@ __device__ inline float power_of_two(float x) {
 #endif
 }
 
-// ── reductions: every lane gets the result, in an order that is always the same
+// -- reductions: every lane gets the result, in an order that is always the same
 
 __device__ inline double warp_sum(double x) {
 #pragma unroll

@@ -12,10 +12,10 @@ constexpr int kWarps = kThreads / kWarp;
 
 /** Sums over turns and units, and what each gets back. */
 struct Work {
-  double *turn_ratios, *turn_logps;                            // [T] Σ log-ratio, Σ logp
-  double *unit_scores, *unit_logps, *unit_slopes, *unit_nlls;  // [U] S, Σ logp, ∂loss/∂S, times chosen
-  double* pair_slopes;                                         // [P] ∂loss/∂S_chosen
-  double* nll_slope;  // −∂loss/∂logp of a chosen token, for each time it is chosen
+  double *turn_ratios, *turn_logps;                            // [T] sum log-ratio, sum logp
+  double *unit_scores, *unit_logps, *unit_slopes, *unit_nlls;  // [U] S, sum logp, dloss/dS, times chosen
+  double* pair_slopes;                                         // [P] dloss/dS_chosen
+  double* nll_slope;  // -dloss/dlogp of a chosen token, for each time it is chosen
 };
 
 __device__ inline int64_t first_turn(const PreferenceUnits& in, int64_t k) {

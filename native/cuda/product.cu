@@ -64,7 +64,7 @@ __device__ inline void load_tile(const Matrix& matrix, int64_t first, int64_t co
   }
 }
 
-// ── the tensor cores' product of a warp: c [16, 8] += a [16, 16] · b [16, 8], in the fragments of PTX's m16n8k16
+// -- the tensor cores' product of a warp: c [16, 8] += a [16, 16] * b [16, 8], in the fragments of PTX's m16n8k16
 
 /** One of the two numbers of a register. */
 template <class T>
@@ -117,9 +117,9 @@ __device__ inline void multiply_fragments(float (&c)[4], const uint32_t (&a)[4],
 #endif
 }
 
-// ── a thread's sums of the tile, and where they belong
+// -- a thread's sums of the tile, and where they belong
 
-/** Four warps, each 32 × 32 of the result. */
+/** Four warps, each 32 x 32 of the result. */
 template <class T>
 struct Sums {
   float c[2][4][4] = {};
@@ -178,7 +178,7 @@ struct Sums {
   __device__ static int first_column() { return static_cast<int>(threadIdx.x) / kWarp % 2 * 32; }
 };
 
-/** 8 × 4 of the result each. */
+/** 8 x 4 of the result each. */
 template <>
 struct Sums<float> {
   float c[8][4] = {};

@@ -14,7 +14,7 @@ struct Matrix {
   bool transposed;  // before it is multiplied
 };
 
-/** out = alpha · op(a) · op(b) + bias or, to add, + out;  op(a) [rows, depth], op(b) [depth, columns]. */
+/** out = alpha * op(a) * op(b) + bias or, to add, + out;  op(a) [rows, depth], op(b) [depth, columns]. */
 struct Product {
   DType dtype;  // of a and b
   int64_t rows, columns, depth;

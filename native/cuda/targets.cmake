@@ -43,7 +43,7 @@ set(cuda_check
 file(READ packages/cuda/package.json cuda_package)
 string(JSON cuda_version GET "${cuda_package}" version)
 
-# ── with nvcc
+# -- with nvcc
 if(SWEET_CUDA STREQUAL "AUTO")
   include(CheckLanguage)
   check_language(CUDA)
@@ -80,7 +80,7 @@ if(with_cuda)
   target_link_libraries(sweet_cuda_check PRIVATE sweet_cuda)
 endif()
 
-# ── with the emulator: the same sources by the C++ compiler, three times
+# -- with the emulator: the same sources by the C++ compiler, three times
 if(SWEET_CUDA_EMULATOR)
   find_path(CUDA_INCLUDE cuda_runtime.h PATHS /usr/local/cuda/include $ENV{CUDA_HOME}/include REQUIRED)
   find_library(BOOST_CONTEXT NAMES libboost_context.a boost_context REQUIRED)

@@ -34,7 +34,7 @@ struct Sums {
   float pivot, ones, rest, weighted;
 };
 
-/** What −∞ is measured from: −∞ − −∞ would be NaN. */
+/** What -inf is measured from: -inf - -inf would be NaN. */
 __device__ inline float finite(float pivot) { return pivot == -INFINITY ? 0.0f : pivot; }
 
 template <bool kEntropy>
@@ -85,7 +85,7 @@ __device__ inline Vector<T> load_words(const T* x) {
   return kAligned ? load(x) : load_across(x);
 }
 
-/** The first n words from x on; past them stands −∞. */
+/** The first n words from x on; past them stands -inf. */
 template <class T>
 __device__ inline Vector<T> load_some(const T* x, int n) {
   Vector<T> vector;
@@ -128,7 +128,7 @@ __device__ inline RowSums join_block(const Sums& own, float slope) {
   __shared__ double room[kWarps];
   const float pivot = block_max(own.pivot, pivots);
   double sum = static_cast<double>(own.ones) + own.rest, weighted = 0;
-  if (sum != 0) {  // else masked words alone: their pivot may be −∞
+  if (sum != 0) {  // else masked words alone: their pivot may be -inf
     const float t = (own.pivot - pivot) * slope;
     const double factor = power_of_two(t);
     if (kEntropy) weighted = factor == 0 ? 0 : (own.weighted + sum * t) * factor;

@@ -141,7 +141,7 @@ inline __m512 reduce_32_ps(__m512 a) {
   };
   return lanes(rest, a);
 }
-/** a · 2^⌊b⌋ */
+/** a * 2^floor(b) */
 inline __m512 scalef_ps(__m512 a, __m512 b) {
   const auto scaled = [](float x, float y) {
     if (std::isnan(y)) return y;

@@ -23,7 +23,12 @@ export const MUTATIONS = [
     '*fault = fault_of(rule, index)',
   ],
   ['device.h', 'words shifted by the wrong half', 'bits[i] >> 16 | bits[i + 1] << 16', 'bits[i] >> 16 | bits[i + 1]'],
-  ['token_logps.cu', 'rows of −∞ are measured from −∞', 'return pivot == -INFINITY ? 0.0f : pivot;', 'return pivot;'],
+  [
+    'token_logps.cu',
+    'rows of -inf are measured from -inf',
+    'return pivot == -INFINITY ? 0.0f : pivot;',
+    'return pivot;',
+  ],
   ['token_logps.cu', 'the sum is not rescaled when the pivot moves', 'sums.rest = sum * factor;', 'sums.rest = sum;'],
   [
     'token_logps.cu',

@@ -31,7 +31,7 @@ struct BatchCase {
            memory.take<float>(batch.tokens)};
     char text[200];
     snprintf(
-        text, sizeof(text), "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, β %g, nll %g; ",
+        text, sizeof(text), "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, beta %g, nll %g; ",
         int(batch.tokens), int(batch.turns), int(batch.trajectories), int(pairs), of_turns ? "turns" : "trajectories",
         int(options.pair_loss.type), int(options.normalization), options.pair_loss.beta, options.nll_coef);
     about += text;
@@ -103,7 +103,7 @@ struct BatchCase {
     }
     const double wins = out.scalars[3] * static_cast<double>(batch.pairs.count);
     if (!(wins > known.fewest_wins - 1e-6 && wins < known.most_wins + 1e-6)) {
-      fail("accuracy %g, expected %g … %g of %d", out.scalars[3], known.fewest_wins, known.most_wins,
+      fail("accuracy %g, expected %g ... %g of %d", out.scalars[3], known.fewest_wins, known.most_wins,
            int(batch.pairs.count));
     }
     judge("pairLosses", out.pair_losses, known.pair_losses);

@@ -178,7 +178,7 @@ class HeadCase {
                           : std::isfinite(grad_logps[i]) ? oracle::is_close(own, expected, bounds[word] + ulp, largest)
                                                          : !std::isfinite(own);
         if (!fine) {
-          fail("gradLogits[%d, %d] %.9g, expected %.9g ± %g of logit %g, label %d, g %g", int(i), int(v), own, d[word],
+          fail("gradLogits[%d, %d] %.9g, expected %.9g +- %g of logit %g, label %d, g %g", int(i), int(v), own, d[word],
                bounds[word] + ulp, x[word], labels[i], static_cast<double>(grad_logps[i]));
         }
       }
@@ -206,7 +206,7 @@ class HeadCase {
       if (bounds[at] == oracle::kInfinite) continue;
       const bool fine =
           std::isfinite(expected[at]) ? oracle::is_close(ours[at], expected[at], bounds[at]) : !std::isfinite(ours[at]);
-      if (!fine) fail("%s[%d] %.9g, expected %.9g ± %g", name, int(at), ours[at], expected[at], bounds[at]);
+      if (!fine) fail("%s[%d] %.9g, expected %.9g +- %g", name, int(at), ours[at], expected[at], bounds[at]);
     }
   }
 
@@ -218,7 +218,7 @@ class HeadCase {
 /** Labels of which few are not sound; a broken one in `fault` of the cases. */
 struct LabelCase {
   sweet::Labels labels{};
-  oracle::Array<int32_t> checked;  // as the rules have it: the word, −1 ignored, −2 masked
+  oracle::Array<int32_t> checked;  // as the rules have it: the word, -1 ignored, -2 masked
   sweet::Status expected;
 
   LabelCase(Reader& reader, Memory& memory, int64_t rows, int64_t vocab, bool fault) {
@@ -261,7 +261,7 @@ struct LabelCase {
 inline void expect_close(const char* name, int64_t i, double ours, double expected, double bound,
                          double largest = oracle::kLargest) {
   if (oracle::is_close(ours, expected, bound, largest)) return;
-  fail("%s[%d] %.17g, expected %.17g ± %g, off %g", name, int(i), ours, expected, bound, std::fabs(ours - expected));
+  fail("%s[%d] %.17g, expected %.17g +- %g, off %g", name, int(i), ours, expected, bound, std::fabs(ours - expected));
 }
 
 }  // namespace fuzz

@@ -96,7 +96,7 @@ inline bool is_close(double ours, double expected, double bound, double largest 
 }
 
 /**
- * A sum of n rounded terms is off by n u of their magnitudes at most. Where roundings walk at random, 4 √n is never
+ * A sum of n rounded terms is off by n u of their magnitudes at most. Where roundings walk at random, 4 sqrtn is never
  * met; among terms that repeat, all may go one way.
  */
 inline double sum_error(int64_t n, bool at_random = true) {
@@ -104,7 +104,7 @@ inline double sum_error(int64_t n, bool at_random = true) {
   return at_random && walk < most ? walk : most;
 }
 
-// ── Rows. x are logits before the temperature, `errors` how far they may be off (null: not at all).
+// -- Rows. x are logits before the temperature, `errors` how far they may be off (null: not at all).
 
 struct Row {
   double lse, logp, entropy, lse_error, logp_error, entropy_error;
@@ -112,7 +112,7 @@ struct Row {
 
 /**
  * logp and lse as specified, 2e-6 + 2e-6 |x|. The powers' exponents are two or three roundings off, relative: the
- * entropy's terms p t by u (|t| + t²).
+ * entropy's terms p t by u (|t| + t^2).
  */
 inline Row row_of(const double* x, const double* errors, int64_t words, int64_t label, double temperature) {
   double most = -kInfinite, sum = 0, linear = 0, square = 0, moved = 0, bent = 0;
@@ -124,7 +124,7 @@ inline Row row_of(const double* x, const double* errors, int64_t words, int64_t 
   for (int64_t v = 0; v < words; v++) {
     if (errors && errors[v] == kInfinite) moved = kInfinite;
     const double t = t_of(v), p = std::exp(t) / sum;
-    if (p == 0) continue;  // 0 · (−∞) counts 0
+    if (p == 0) continue;  // 0 * (-inf) counts 0
     entropy += p * (log_sum - t);
     linear += p * std::fabs(t);
     square += p * t * t;
@@ -141,7 +141,7 @@ inline Row row_of(const double* x, const double* errors, int64_t words, int64_t 
 }
 
 /**
- * g (1[label] − p) / temperature for a row, and how far a float32 one may be off; lse is known to lse_error. An lse so
+ * g (1[label] - p) / temperature for a row, and how far a float32 one may be off; lse is known to lse_error. An lse so
  * large, over so small a temperature, that no float32 logit is near it says nothing of p; g over it may be infinite.
  */
 inline void gradient_of(const double* x, const double* errors, int64_t words, int64_t label, double temperature,
@@ -160,7 +160,7 @@ inline void gradient_of(const double* x, const double* errors, int64_t words, in
   }
 }
 
-/** out[rows, columns] (+)= a[rows, depth] · b[depth, columns], both given as functions; the same with magnitudes. */
+/** out[rows, columns] (+)= a[rows, depth] * b[depth, columns], both given as functions; the same with magnitudes. */
 template <class A, class B, class Bound>
 void project(int64_t rows, int64_t columns, int64_t depth, A a, B b, Bound bound_of_a, bool at_random, double* out,
              double* bounds) {
@@ -184,7 +184,7 @@ void project(int64_t rows, int64_t columns, int64_t depth, A a, B b, Bound bound
   }
 }
 
-// ── The preference losses.
+// -- The preference losses.
 
 struct Batch {
   Array<bool> keeps;                // [N]
@@ -217,7 +217,7 @@ struct Preference {
 
 inline double log_sigmoid(double u) { return u < 0 ? u - std::log1p(std::exp(u)) : -std::log1p(std::exp(-u)); }
 
-/** ℓ and ∂ℓ/∂Δ, and how far they are off where Δ is by d.error. */
+/** l and dl/ddelta, and how far they are off where delta is by d.error. */
 inline void pair_of(const Loss& options, Value d, Value* loss, Value* slope) {
   const double beta = options.beta, eps = options.smoothing, u = beta * d.x, off = beta * d.error;
   if (options.type == Loss::kHinge) {

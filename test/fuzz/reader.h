@@ -28,7 +28,7 @@ class Reader {
     return x ^ (x >> 31);
   }
 
-  /** A whole number in low … high. */
+  /** A whole number in low ... high. */
   int64_t pick(int64_t low, int64_t high) {
     const uint64_t range = static_cast<uint64_t>(high - low) + 1;
     uint64_t x = data_ < end_ ? *data_++ : random();
@@ -43,7 +43,7 @@ class Reader {
     return values[pick(0, kCount - 1)];
   }
 
-  /** In (−1, 1); twice of them summed are normal enough. */
+  /** In (-1, 1); twice of them summed are normal enough. */
   double uniform() { return static_cast<double>(static_cast<int64_t>(random()) >> 11) * 0x1p-52; }
 
  private:

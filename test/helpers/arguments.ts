@@ -110,7 +110,7 @@ export interface Argument {
   kind: Kind;
 }
 
-// ── wrong values
+// -- wrong values
 
 const CLASSES = [
   Int8Array,
@@ -212,7 +212,7 @@ export function valuesFor(kind: Kind, valid: unknown): [what: string, value: unk
   ];
 }
 
-// ── other forms of right values
+// -- other forms of right values
 
 const realm = createContext({});
 

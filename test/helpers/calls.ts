@@ -75,7 +75,7 @@ const dtype: Kind = {
   },
 };
 
-// ── rows over the vocabulary: 3 rows of 4 words
+// -- rows over the vocabulary: 3 rows of 4 words
 
 const logits: Record<string, Kind> = {
   logits: array(FLOATS),
@@ -182,7 +182,7 @@ const rows: Subject[] = [
   ),
 ];
 
-// ── turns: 5 tokens in 3 turns in 2 trajectories
+// -- turns: 5 tokens in 3 turns in 2 trajectories
 
 const tokens: Record<string, Kind> = {
   debug,
@@ -249,7 +249,7 @@ const losses: Subject[] = [
   }),
 ];
 
-// ── updates: 5 rows of 2 words
+// -- updates: 5 rows of 2 words
 
 const updateRows = () => ({ labels: ints(0, 1, 0, 1, 0) });
 const updateLogits = () => ({ logits: ones(10), ...updateRows() });
@@ -310,7 +310,7 @@ function updates(call: (options: never) => unknown, units: () => Options, kinds:
   );
 }
 
-// ── the baselines' losses
+// -- the baselines' losses
 
 const outcomes = () => ({ trajectoryOffsets: ints(0, 2, 3), outcomes: floats(1, 0) });
 const outcomeKinds = {
@@ -383,7 +383,7 @@ const baselines: Subject[] = [
   ),
 ];
 
-// ── candidates and rewards
+// -- candidates and rewards
 
 const states = () => ({ scores: floats(1, 3, 2, 5, 4), candidateOffsets: ints(0, 3, 5) });
 const stateKinds = { scores: array('Float32Array Float64Array'), candidateOffsets: array('Int32Array') };
@@ -409,7 +409,7 @@ const selections: Subject[] = [
   ),
 ];
 
-// ── checks of wiring
+// -- checks of wiring
 
 const isFunction = (value: unknown) => typeof value === 'function';
 const model = () => ({
@@ -510,7 +510,7 @@ function twinOf(subject: Subject): Subject[] {
 
 export const SUBJECTS: Subject[] = [...OPERATIONS, ...OPERATIONS.flatMap(twinOf)];
 
-// ── functions whose arguments stand one after the other: the root is the list of them
+// -- functions whose arguments stand one after the other: the root is the list of them
 
 export interface Positional {
   name: string;

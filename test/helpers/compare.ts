@@ -7,7 +7,7 @@ export type Tolerance = (expected: number, index: number) => number;
 
 const FLOAT32_ROUNDING = 2 ** -24;
 
-/** For log-probs and lse: the specification's 2e-6 + 2e-6·|expected|. */
+/** For log-probs and lse: the specification's 2e-6 + 2e-6*|expected|. */
 export const specified: Tolerance = (expected) => 2e-6 + 2e-6 * Math.abs(expected);
 
 /** For what is computed in float64 and stored once in float32; the oracle's own summation order is the last term. */
@@ -41,7 +41,7 @@ export function expectClose(
 }
 
 /**
- * Gradients in their storage type: float32 ones by the specified 2e-6·max(1, |g|) + 2e-6·|expected|, 16-bit ones within
+ * Gradients in their storage type: float32 ones by the specified 2e-6*max(1, |g|) + 2e-6*|expected|, 16-bit ones within
  * one unit in the last place of the rounded expectation. `slack` is what the inputs' own rounding adds.
  */
 export function expectGradient(

@@ -1,8 +1,8 @@
 /**
  * A SWEET loss as sums over whole matrices, for frameworks that differentiate it themselves:
  *
- *     logp = Σ_v oneHot · logSoftmax(logits),  Δ = differences · (logp − refLogps),  ℓ_p of u_p = β Δ_p
- *     loss = Σ_p pairWeights_p ℓ_p + nllCoef · Σ_i nll_i logp_i
+ *     logp = sum_v oneHot * logSoftmax(logits),  delta = differences * (logp - refLogps),  l_p of u_p = beta delta_p
+ *     loss = sum_p pairWeights_p l_p + nllCoef * sum_i nll_i logp_i
  */
 import { type Pairs, randomPairs, randomStructure, type Structure } from './batches.ts';
 import { Random } from './random.ts';
@@ -70,7 +70,7 @@ export function denseLoss(
   return result;
 }
 
-/** A model of two layers and a batch for it: logits = tanh(x · w1) · w2 + bias. */
+/** A model of two layers and a batch for it: logits = tanh(x * w1) * w2 + bias. */
 export function smallProblem(seed: number, ofTrajectories: boolean) {
   const random = new Random(seed);
   const structure = randomStructure(random);
@@ -116,7 +116,7 @@ export function optionsOf({ ofTrajectories, rule, beta, labelSmoothing, nllCoef 
   return { ...common, reduction: rule === 'sum' ? ('sum' as const) : ('mean' as const) };
 }
 
-/** max |a − b| / max |b| */
+/** max |a - b| / max |b| */
 export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [error, largest] = [0, 0];
   for (let i = 0; i < expected.length; i++) {

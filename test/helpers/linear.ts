@@ -35,7 +35,7 @@ export function randomHead({ N, H, V, dtype, withBias = false }: Shape, options:
   const weight = store(random.normals(V * H, 2 / Math.sqrt(H)), dtype);
   const bias = withBias ? store(random.normals(V), dtype) : undefined;
   return {
-    name: `${N} × ${H} × ${V}${withBias ? ' with bias' : ''}, ${dtype}`,
+    name: `${N} x ${H} x ${V}${withBias ? ' with bias' : ''}, ${dtype}`,
     H,
     V,
     dtype,
@@ -93,8 +93,8 @@ const TILE_ROUNDING = {
 };
 
 /**
- * A float32 sum of n products is off by 2^-24 of the sum of their magnitudes, times √n as roundings walk at random; twice
- * that is allowed. The error of the logits moves logp and lse by as much, and p = exp(z − lse) relatively, together with
+ * A float32 sum of n products is off by 2^-24 of the sum of their magnitudes, times sqrt(n) as roundings walk at random; twice
+ * that is allowed. The error of the logits moves logp and lse by as much, and p = exp(z - lse) relatively, together with
  * half an ulp of the stored lse. With 16-bit storage the gradients of the logits may be rounded once to that type.
  */
 function tolerancesOf({ values, H, V, dtype, labels, gradLogps, options }: LinearCase, lse: Float64Array) {

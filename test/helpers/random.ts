@@ -19,7 +19,7 @@ export class Random {
     return begin + Math.floor(this.uniform() * (end - begin));
   }
 
-  /** Standard normal, by Box–Muller. */
+  /** Standard normal, by Box-Muller. */
   normal(): number {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
   }
@@ -37,7 +37,7 @@ export class Random {
     return Uint8Array.from({ length }, () => (this.uniform() < zeros ? 0 : 1));
   }
 
-  /** Offsets of `count` ragged groups of 1 … most members each. */
+  /** Offsets of `count` ragged groups of 1 ... most members each. */
   offsets(count: number, most: number): Int32Array {
     const offsets = new Int32Array(count + 1);
     for (let k = 0; k < count; k++) offsets[k + 1] = offsets[k]! + this.integer(1, most + 1);

@@ -47,7 +47,7 @@ export function randomRows(N: number, V: number, dtype: DType, options: RowOptio
   const { scale = 4, ...rowOptions } = options;
   const random = new Random(1009 * N + V);
   const values = random.normals(N * V, scale);
-  return rowCase(`${N} × ${V}`, random.integers(N, 0, V), values, dtype, rowOptions);
+  return rowCase(`${N} x ${V}`, random.integers(N, 0, V), values, dtype, rowOptions);
 }
 
 const SMALL_VOCABULARIES = [1, 2, 7, 15, 16, 17, 31, 33, 63, 65];
@@ -73,13 +73,13 @@ export function hardRows(dtype: DType): RowCase[] {
     randomRows(4001, 3, dtype),
     randomRows(7, 130, dtype, { temperature: 0.7 }),
     randomRows(7, 130, dtype, { temperature: 3, scale: 20 }),
-    rows('±100', 3, 1023, spread),
-    rows('±100 at temperature 1.3', 3, 1023, spread, { temperature: 1.3 }),
+    rows('+-100', 3, 1023, spread),
+    rows('+-100 at temperature 1.3', 3, 1023, spread, { temperature: 1.3 }),
     rows('outliers', 4, 257, outliers),
     rows('outliers at temperature 0.9', 4, 257, outliers, { temperature: 0.9 }),
     rows('masked words', 5, 90, (v) => (v % 3 === 2 ? -Infinity : noise(3)), {}, [3, 8, 40, 5, 6]),
     // A block of 1 024 words without any finite one, before and after the words that count.
-    rows('a first block of −∞', 2, 2500, (v) => (v < 1400 ? -Infinity : noise(2)), {}, [2000, 1500]),
+    rows('a first block of -inf', 2, 2500, (v) => (v < 1400 ? -Infinity : noise(2)), {}, [2000, 1500]),
     rows('only the first word', 2, 2500, (v) => (v > 0 ? -Infinity : 5), {}, [0, 0]),
     rows('only the last word', 2, 2500, (v) => (v < 2499 ? -Infinity : -5), {}, [2499, 2499]),
     // Ever larger maxima: a running maximum or a pivot must move, block after block.
@@ -141,10 +141,10 @@ export function expectedOf(rows: RowCase) {
 }
 
 /**
- * Differences z − max are exact in float32 or negligible when exponentiated, so the specified tolerance holds for logits
+ * Differences z - max are exact in float32 or negligible when exponentiated, so the specified tolerance holds for logits
  * of any size; but dividing by a temperature rounds z itself: half an ulp for 1/T and for the product, at the label and at
- * the maximum, and no more than the specified tolerance as long as logits stay within ±100.
- * The gradient's p = exp(z − lse) takes lse as it was stored: half an ulp of lse, relative to p, comes on top.
+ * the maximum, and no more than the specified tolerance as long as logits stay within +-100.
+ * The gradient's p = exp(z - lse) takes lse as it was stored: half an ulp of lse, relative to p, comes on top.
  */
 function tolerancesOf({ values, V, labels, gradLogps, options }: RowCase, lse: Float64Array) {
   const { temperature = 1 } = options;
@@ -152,7 +152,7 @@ function tolerancesOf({ values, V, labels, gradLogps, options }: RowCase, lse: F
     const largest = largestFinite(values.subarray(i * V, (i + 1) * V)) / temperature;
     return temperature === 1 || largest <= 100 ? 0 : 2 ** -22 * largest;
   });
-  // Labels that meet no word leave the bare −g p / T of every word.
+  // Labels that meet no word leave the bare -g p / T of every word.
   const nowhere = new Int32Array(labels.length).fill(-1);
   const probabilities = oracleBackward({ logits: values, labels: nowhere, gradLogps, temperature });
   const rowTolerance: Tolerance = (expected, i) => specified(expected, i) + scaling[i]!;

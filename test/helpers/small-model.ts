@@ -1,4 +1,4 @@
-/** A model small enough for finite differences: logits = tanh(x · up) · head + bias, in float32 as frameworks have it. */
+/** A model small enough for finite differences: logits = tanh(x * up) * head + bias, in float32 as frameworks have it. */
 import type { Random } from './random.ts';
 
 export interface Sizes {

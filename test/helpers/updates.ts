@@ -1,4 +1,4 @@
-/** What must hold of both updates: head → log-probs → loss → gradient at the head, in one call. */
+/** What must hold of both updates: head -> log-probs -> loss -> gradient at the head, in one call. */
 import { linearLogps, linearLogpsBackward, type PreferenceResult, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import type { LinearGradients } from '../reference/linear-logps.ts';

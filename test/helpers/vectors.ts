@@ -61,7 +61,7 @@ function dtypeOf({ type }: Tensor): DType {
   return type === 'BF16' ? 'bfloat16' : 'float32';
 }
 
-/** expected.pair_losses → pairLosses; the scores of turns have two names in the vectors and one in the library. */
+/** expected.pair_losses -> pairLosses; the scores of turns have two names in the vectors and one in the library. */
 function resultName(tensor: string): string {
   const name = tensor.replace('expected.', '').replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   return name === 'turnScores' || name === 'advantages' ? 'turnAdvantages' : name;

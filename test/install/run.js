@@ -22,7 +22,7 @@ rmSync(home, { recursive: true, force: true }); // with every package manager's 
 mkdirSync(home);
 const rows = [];
 
-// ── package managers
+// -- package managers
 
 const file = `file:${tarball}`;
 const npm = { add: ['install', file], exec: ['exec', '--offline', '--'] };
@@ -41,7 +41,7 @@ manager('yarn', {
 });
 manager('bun', { command: 'bun', add: ['add', file], exec: ['x'], run: [] });
 
-// ── runtimes, all in the project that npm 11 made
+// -- runtimes, all in the project that npm 11 made
 
 const project = join(work, 'projects', 'npm-11');
 for (const version of ['node 20.0', 'node 20', 'node 22', 'node 24', 'node 26']) runtime(version, [tools[version]]);
@@ -50,7 +50,7 @@ runtime('deno', [tools.deno, 'run', '--allow-all', '--node-modules-dir=manual'])
 const qemu = ['qemu-aarch64-static', '-L', '/usr/aarch64-linux-gnu'];
 for (const version of ['node 20 arm64', 'node 24 arm64']) runtime(version, [...qemu, tools[version]]);
 
-// ── where there is no binary
+// -- where there is no binary
 
 row('no addon', 'musl', () => {
   const answer = run([tools['node 20'], 'esm.mjs'], { cwd: project, env: { LIBC: 'musl' }, fails: true });
@@ -148,7 +148,7 @@ function runtime(name, command) {
   for (const program of PROGRAMS) row(label, program, () => run([...command, program], { cwd: project }));
 }
 
-// ── rows
+// -- rows
 
 function row(who, what, action, always = false) {
   if (!always && !`${who} ${what}`.includes(filter)) return;
@@ -172,7 +172,7 @@ function print({ who, what, ok, detail, seconds }) {
 
 function report() {
   const failed = rows.filter(({ ok }) => !ok);
-  for (const { who, what, detail } of failed) console.error(`\n── ${who}, ${what}\n${detail}`);
+  for (const { who, what, detail } of failed) console.error(`\n-- ${who}, ${what}\n${detail}`);
   console.log(`\n${rows.length - failed.length} passed, ${failed.length} failed`);
   process.exitCode = failed.length > 0 || rows.length === 0 ? 1 : 0;
 }

@@ -374,7 +374,7 @@ export const MUTATIONS = [
   ['native/layout.cpp', 'weights of 0 alone pass', 'if (sum == 0) return {Code::zero_weights, 0, 0};', '', 'errors'],
   [
     'native/cpu/finite.cpp',
-    '+∞ is the float16 word that may be masked',
+    '+inf is the float16 word that may be masked',
     'kFloat16 = {0x7c00u, 0xfc00u}',
     'kFloat16 = {0x7c00u, 0x7c00u}',
     'finite',

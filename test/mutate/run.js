@@ -1,4 +1,4 @@
-// Breaks native/ and lib/ one line at a time and asks the tests:  npm run mutate  [-- --only=text …]
+// Breaks native/ and lib/ one line at a time and asks the tests:  npm run mutate  [-- --only=text ...]
 //
 // Each mutation is made in a copy of the tree, where what is stale is built again. The test file that should find it runs
 // first; if it finds nothing, all of them do. test/mutations.md says what found what; --only tries those whose file or

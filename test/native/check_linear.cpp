@@ -88,7 +88,7 @@ class LinearCheck {
     return values;
   }
 
-  // A float32 sum of n products is off by 2^-24 of its magnitudes, times √n as roundings walk at random; twice that.
+  // A float32 sum of n products is off by 2^-24 of its magnitudes, times sqrtn as roundings walk at random; twice that.
   static double of_sum(int64_t terms) { return 2 * std::sqrt(static_cast<double>(terms)) * 0x1p-24; }
 
   void check_row(int64_t row) {

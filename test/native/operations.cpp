@@ -27,7 +27,7 @@ std::vector<float> floats(Random& random, int64_t count) {
   return {values.begin(), values.end()};
 }
 
-/** Normal numbers, a row of −∞ but for one word, a row with a NaN, outliers. */
+/** Normal numbers, a row of -inf but for one word, a row with a NaN, outliers. */
 std::vector<double> hard_logits(Random& random, int64_t rows, int64_t vocab) {
   std::vector<double> values = normals(random, rows * vocab, 4);
   for (int64_t i = 0; i < rows; i++) {

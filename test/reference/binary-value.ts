@@ -1,4 +1,4 @@
-/** Binary cross-entropy of σ(v) with the outcome of the turn's trajectory; A_t = v_{t+1} − v_t, the outcome after the last. */
+/** Binary cross-entropy of sigma(v) with the outcome of the turn's trajectory; A_t = v_{t+1} - v_t, the outcome after the last. */
 import { logSigmoid } from './preference.ts';
 import { range } from './range.ts';
 

@@ -1,4 +1,4 @@
-/** −Σ m_i logp_i / n over the tokens of trajectories whose reward reaches the threshold. */
+/** -sum m_i logp_i / n over the tokens of trajectories whose reward reaches the threshold. */
 import { range } from './range.ts';
 
 export interface FilteredNllOptions {

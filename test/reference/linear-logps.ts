@@ -1,4 +1,4 @@
-/** logits = hidden · Wᵀ + bias, then the rows of token-logps; the oracle may store [N, V], which the library must not. */
+/** logits = hidden * W^T + bias, then the rows of token-logps; the oracle may store [N, V], which the library must not. */
 import { type RowResults, tokenLogps, tokenLogpsBackward } from './token-logps.ts';
 
 export interface LinearRows {
@@ -39,7 +39,7 @@ export function linearLogpsBackward(rows: LinearRows & { gradLogps: ArrayLike<nu
   return projectGradient(rows, tokenLogpsBackward({ ...rows, logits: linearLogits(rows) }));
 }
 
-/** From the gradient of the logits G [N, V]: G · W, Gᵀ · hidden and the column sums. */
+/** From the gradient of the logits G [N, V]: G * W, G^T * hidden and the column sums. */
 export function projectGradient(
   { hidden, weight, labels }: Pick<LinearRows, 'hidden' | 'weight' | 'labels'>,
   gradLogits: Float64Array,

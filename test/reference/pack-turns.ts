@@ -1,5 +1,5 @@
 /**
- * A dialogue of n tokens becomes n − 1 rows: row i is predicted from tokens 0 … i and its label is token i + 1,
+ * A dialogue of n tokens becomes n - 1 rows: row i is predicted from tokens 0 ... i and its label is token i + 1,
  * which counts only if an agent wrote it. A turn's rows end with its agent message; what follows the last one is its too.
  */
 export interface Dialogue {

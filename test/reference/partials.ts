@@ -1,6 +1,6 @@
 /**
- * A row's words cut into shards. Of each: its own log Σ_v e^z_v and the mean of z under its own softmax; of all:
- * lse = log Σ_s e^lse_s,  Σ_v p_v z_v = Σ_s e^(lse_s − lse) · mean_s,  H = lse − Σ_v p_v z_v.
+ * A row's words cut into shards. Of each: its own log sum_v e^z_v and the mean of z under its own softmax; of all:
+ * lse = log sum_s e^lse_s,  sum_v p_v z_v = sum_s e^(lse_s - lse) * mean_s,  H = lse - sum_v p_v z_v.
  */
 import { logSumExp } from './token-logps.ts';
 

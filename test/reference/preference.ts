@@ -13,7 +13,7 @@ export interface PairOptions {
   nllDenominator?: number | undefined;
 }
 
-/** A unit's score is Σ share · (logp − refLogp) over its tokens. */
+/** A unit's score is sum share * (logp - refLogp) over its tokens. */
 export interface Unit {
   tokens: number[];
   share: (token: number) => number;
@@ -74,7 +74,7 @@ export function preferenceOfUnits(
   };
 }
 
-/** ℓ and ∂ℓ/∂Δ of one pair. */
+/** l and dl/ddelta of one pair. */
 function pairLoss(delta: number, beta: number, lossType: LossType, smoothing: number): { loss: number; slope: number } {
   const u = beta * delta;
   switch (lossType) {

@@ -1,6 +1,6 @@
 /**
  * What the released SWEET-RL code trains its critic with (`--mean_log_prob`), by its formula: a trajectory's score is one
- * mean of log-prob ratios over all its agent tokens, whatever turn they stand in; then Bradley–Terry, mean over pairs.
+ * mean of log-prob ratios over all its agent tokens, whatever turn they stand in; then Bradley-Terry, mean over pairs.
  */
 import { logSigmoid } from './preference.ts';
 

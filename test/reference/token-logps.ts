@@ -1,6 +1,6 @@
 /**
- * z = logits / temperature, lse = max z + log Σ exp(z − max z), logp = z[label] − lse,
- * H = lse − Σ p z with p = exp(z − lse), and ∂logp/∂logits = (1[v = label] − p) / temperature.
+ * z = logits / temperature, lse = max z + log sum exp(z - max z), logp = z[label] - lse,
+ * H = lse - sum p z with p = exp(z - lse), and dlogp/dlogits = (1[v = label] - p) / temperature.
  */
 export interface Rows {
   /** N rows of V words, without padding. */

@@ -1,4 +1,4 @@
-/** A_t = (1/L_t) Σ m_i (logp_i − refLogp_i) over the tokens of turn t, L_t = Σ m_i; "sum" drops 1/L_t. */
+/** A_t = (1/L_t) sum m_i (logp_i - refLogp_i) over the tokens of turn t, L_t = sum m_i; "sum" drops 1/L_t. */
 import { range } from './range.ts';
 
 export type Reduction = 'mean' | 'sum';
@@ -24,7 +24,7 @@ export function turnAdvantagesBackward(turns: Turns & { gradAdvantages: ArrayLik
   return gradLogps;
 }
 
-/** The tokens of each turn that count, and ∂A_t/∂logp_i of each of them. */
+/** The tokens of each turn that count, and dA_t/dlogp_i of each of them. */
 export function tokensOfTurns({ mask, turnOffsets, reduction = 'mean' }: Turns): { tokens: number[]; share: number }[] {
   return Array.from({ length: turnOffsets.length - 1 }, (_, t) => {
     const tokens = range(turnOffsets[t]!, turnOffsets[t + 1]!).filter((i) => mask?.[i] !== 0);

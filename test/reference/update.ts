@@ -1,4 +1,4 @@
-/** An update by composition: head → log-probs → loss → gradient of the log-probs → gradient at the head. */
+/** An update by composition: head -> log-probs -> loss -> gradient of the log-probs -> gradient at the head. */
 import { type LinearGradients, linearLogits, projectGradient } from './linear-logps.ts';
 import type { Preference } from './preference.ts';
 import { tokenLogps, tokenLogpsBackward } from './token-logps.ts';

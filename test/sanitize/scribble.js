@@ -74,6 +74,6 @@ function main() {
     }
     Atomics.store(stop, 0, 1);
     worker.unref();
-    console.log(`${size.N} × ${size.V}: ${results} results, refused: ${JSON.stringify(codes)}`);
+    console.log(`${size.N} x ${size.V}: ${results} results, refused: ${JSON.stringify(codes)}`);
   }
 }

@@ -11,8 +11,8 @@ import { makeTasks } from '../task.js';
  * @typedef {object} Offline
  * @property {import('../task.js').Task[]} tasks
  * @property {import('../dialogue.js').Trajectory[]} trajectories `perTask` for each task, task by task
- * @property {Int32Array} chosen trajectories that succeeded …
- * @property {Int32Array} rejected … and worse ones of the same task
+ * @property {Int32Array} chosen trajectories that succeeded ...
+ * @property {Int32Array} rejected ... and worse ones of the same task
  */
 
 /** Whose a trajectory is. @param {Offline} offline @param {number} index of the trajectory */

@@ -74,8 +74,8 @@ const openKinds = new Set(['useful', 'absent']);
  * @typedef {object} Diagnosis
  * @property {number} agreement questions on attributes of the function before all others
  * @property {number[]} agreementByTurn
- * @property {number} usefulOverAbsent … before those on attributes that it lacks
- * @property {number} usefulOverWasted … before repeated ones, small talk and those that name no topic
+ * @property {number} usefulOverAbsent ... before those on attributes that it lacks
+ * @property {number} usefulOverWasted ... before repeated ones, small talk and those that name no topic
  * @property {number} absentOverWasted what an oracle that does not see the function knows as well
  * @property {number} pairsInOrder share of the sampled pairs with one useful question in which it is the chosen one
  * @property {Record<string, { mean: number, deviation: number, count: number }>} advantages by kind of question: score above

@@ -85,7 +85,7 @@ async function findPython(python) {
     return { executable, prefixes: [...prefixes, dirname(dirname(real))], version };
   } catch (cause) {
     const why = messageOf(cause);
-    throw new SandboxError(`Answers are run by Python ≥ 3.8, and "${python}" is none that starts: ${why}`, { cause });
+    throw new SandboxError(`Answers are run by Python >= 3.8, and "${python}" is none that starts: ${why}`, { cause });
   }
 }
 

@@ -32,7 +32,7 @@ Napi::Value live_objects(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(emulator::live_objects()));
 }
 
-// ── somebody else in this process, who has memory and streams of his own
+// -- somebody else in this process, who has memory and streams of his own
 
 void* pointer_of(const Napi::Value& value) {
   bool lossless = false;

@@ -73,7 +73,7 @@ uint64_t shape_of(const Desc& desc, const Operation& op, const Layout& a) {
 
 bool aligned(const void* pointer, uint64_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
 
-// ── the product
+// -- the product
 
 struct Operand {
   const void* data;

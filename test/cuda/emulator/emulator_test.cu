@@ -19,7 +19,7 @@ namespace {
 
 constexpr unsigned kAll = 0xffffffffu;
 
-// ── kernels; a template argument says whether the right line is there
+// -- kernels; a template argument says whether the right line is there
 
 __device__ float warp_sum(float x) {
   for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(kAll, x, i);
@@ -133,7 +133,7 @@ __global__ void shape_kernel(const float*, float* out) {
   atomicAdd(&out[block * blockDim.x * blockDim.y * blockDim.z + thread], 1.0f);
 }
 
-// ── running them
+// -- running them
 
 using Kernel = void (*)(const float*, float*);
 

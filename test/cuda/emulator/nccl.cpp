@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kSuccess = 0, kSystemError = 2, kInvalidArgument = 4, kInt8 = 0;
 constexpr size_t kSlot = 1 << 18;                                   // bytes that a rank passes on at a time
-constexpr int kMostRanks = 64, kWait = 50, kPatience = 60'000'000;  // µs
+constexpr int kMostRanks = 64, kWait = 50, kPatience = 60'000'000;  // us
 
 struct UniqueId {
   char bytes[128];

@@ -59,7 +59,7 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 int devices = kMostDevices;
 thread_local int current_device = 0;
 
-// ── errors
+// -- errors
 
 cudaError_t last_error = cudaSuccess;
 cudaError_t sticky_error = cudaSuccess;  // a launch went wrong: every later call returns it
@@ -74,7 +74,7 @@ cudaError_t answer(cudaError_t error) {
   return error;
 }
 
-// ── memory
+// -- memory
 
 /** What stands in a handle: a file of the process that shares its memory. */
 struct Shared {
@@ -198,7 +198,7 @@ class DeviceAtWork {
   }
 };
 
-// ── memory that processes share
+// -- memory that processes share
 
 uint64_t shared_so_far = 0;
 
@@ -247,7 +247,7 @@ bool copy_fits(const void* to, const void* from, size_t bytes, cudaMemcpyKind ki
   return of_device(to, bytes) == to_device && of_device(from, bytes) == from_device;
 }
 
-// ── streams
+// -- streams
 
 CUstream_st default_streams[kMostDevices] = {{0, true, {}}, {1, true, {}}};
 std::vector<CUstream_st*> streams = {&default_streams[0], &default_streams[1]};
@@ -301,7 +301,7 @@ bool legal(const dim3& grid, const dim3& threads) {
 
 }  // namespace
 
-// ── control.h and cuda_emulator.h
+// -- control.h and cuda_emulator.h
 
 void reset() {
   const Lock lock(driver);
@@ -345,7 +345,7 @@ cudaError_t submit(const cudaLaunchConfig_t& config, bool arguments_ok, std::fun
 
 using namespace emulator;
 
-// ── the runtime: errors and devices
+// -- the runtime: errors and devices
 
 cudaError_t cudaGetLastError() {
   const Lock lock(driver);
@@ -427,7 +427,7 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
   return answer(cudaSuccess);
 }
 
-// ── memory
+// -- memory
 
 static cudaError_t allocate_if_ok(void** out, size_t bytes, int device, bool by_pages) {
   const Lock lock(driver);
@@ -496,7 +496,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
 
 cudaError_t cudaMemset(void* memory, int value, size_t bytes) { return cudaMemsetAsync(memory, value, bytes, nullptr); }
 
-// ── where memory is, and other processes'
+// -- where memory is, and other processes'
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
   const Lock lock(driver);
@@ -574,7 +574,7 @@ cudaError_t cudaIpcCloseMemHandle(void* memory) {
   return answer(cudaSuccess);
 }
 
-// ── streams and events
+// -- streams and events
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   const Lock lock(driver);

@@ -35,7 +35,7 @@ constexpr int kVote = -1;  // asks for everybody's vote instead of one lane's va
 uint64_t random_state = 1;
 std::string first_report;
 
-// ── fibers
+// -- fibers
 
 #ifdef __SANITIZE_ADDRESS__
 constexpr size_t kStackBytes = 128 << 10;
@@ -93,7 +93,7 @@ void switch_to(Fiber& self, Fiber& next) {
   arrive(self, std::move(next.suspended).resume());
 }
 
-// ── the block that runs
+// -- the block that runs
 
 enum class State { ready, waiting, returned };
 
