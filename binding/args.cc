@@ -5,7 +5,7 @@ namespace sweet {
 namespace {
 
 /** From the first row's first word to the last row's last. */
-int64_t elements_of_logits(const Head& head) { return head.rows > 0 ? (head.rows - 1) * head.stride + head.vocab : 0; }
+int64_t elements_of_logits(const Head& head) { return head.rows > 0 ? (head.rows - 1) * head.row_stride + head.vocab_size : 0; }
 
 }  // namespace
 
@@ -49,8 +49,8 @@ Head Args::logits_head() {
   head.logits = array<const void>(&length);
   head.dtype = choice<DType>();
   head.rows = static_cast<int64_t>(number());
-  head.vocab = static_cast<int64_t>(number());
-  head.stride = static_cast<int64_t>(number());
+  head.vocab_size = static_cast<int64_t>(number());
+  head.row_stride = static_cast<int64_t>(number());
   head.temperature = number();
   require(length >= elements_of_logits(head));
   return head;
@@ -64,12 +64,12 @@ Head Args::linear_head() {
   head.bias = array<const void>(&bias);
   head.dtype = choice<DType>();
   head.rows = static_cast<int64_t>(number());
-  head.vocab = static_cast<int64_t>(number());
-  head.width = static_cast<int64_t>(number());
+  head.vocab_size = static_cast<int64_t>(number());
+  head.hidden_size = static_cast<int64_t>(number());
   head.temperature = number();
   head.chunk_bytes = static_cast<int64_t>(number());
-  require(hidden >= head.rows * head.width && weight >= head.vocab * head.width);
-  require(head.bias == nullptr || bias >= head.vocab);
+  require(hidden >= head.rows * head.hidden_size && weight >= head.vocab_size * head.hidden_size);
+  require(head.bias == nullptr || bias >= head.vocab_size);
   return head;
 }
 
@@ -129,14 +129,14 @@ void* Args::grad_logits(const Head& head) { return array<void>(elements_of_logit
 
 void Args::shard(Head* head) {
   head->first_word = static_cast<int64_t>(number());
-  head->all_words = static_cast<int64_t>(number());
+  head->total_vocab = static_cast<int64_t>(number());
 }
 
 HeadGradients Args::linear_gradients(const Head& head) {
   HeadGradients out{};
-  out.hidden = array<float>(head.rows * head.width);
-  out.weight = array<float>(head.vocab * head.width);
-  out.bias = array<float>(head.vocab);
+  out.hidden = array<float>(head.rows * head.hidden_size);
+  out.weight = array<float>(head.vocab_size * head.hidden_size);
+  out.bias = array<float>(head.vocab_size);
   out.accumulate = boolean();
   return out;
 }
@@ -192,17 +192,17 @@ const char* name_of(Code code) {
       return "pairWeight";
     case Code::zero_weights:
       return "zeroWeights";
-    case Code::partial_rows:
+    case Code::shard_rows:
       return "partialRows";
-    case Code::partial_shard:
+    case Code::shard_mismatch:
       return "partialShard";
-    case Code::partial_entropy:
+    case Code::shard_no_entropy:
       return "partialEntropy";
-    case Code::partial_words:
+    case Code::shard_coverage:
       return "partialWords";
     case Code::device:
       return "device";
-    case Code::products:
+    case Code::device_gemm:
       return "products";
     case Code::cancelled:
       return "cancelled";
@@ -218,7 +218,7 @@ Napi::Value answer(Napi::Env env, const Status& status) {
   fault.Set("code", name_of(status.code));
   fault.Set("index", static_cast<double>(status.index));
   fault.Set("value", static_cast<double>(status.value));
-  if (status.code == Code::products) fault.Set("meaning", status.device.meaning);
+  if (status.code == Code::device_gemm) fault.Set("meaning", status.device.meaning);
   if (status.code != Code::device) return fault;
   fault.Set("operation", status.device.operation);
   fault.Set("name", status.device.name);

@@ -12,9 +12,9 @@ Napi::Value bind_backends(const Napi::CallbackInfo& info) {
     const Backend entry = backend(static_cast<int>(i));
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("name", entry.name);
-    out.Set("available", entry.missing == nullptr);
+    out.Set("available", entry.unavailable == nullptr);
     out.Set("active", entry.active);
-    if (entry.missing) out.Set("reason", entry.missing);
+    if (entry.unavailable) out.Set("reason", entry.unavailable);
     list.Set(i, out);
   }
   return list;

@@ -11,14 +11,14 @@ Napi::Value bind_partials(const Napi::CallbackInfo& info) {
   args.shard(&head);
   const Labels labels = args.labels(head.rows);
   const bool entropy = args.boolean();
-  double* const out = args.array<double>(kPartialsHead + head.rows * kPartial);
+  double* const out = args.array<double>(kShardHeaderSize + head.rows * kShardStatsSize);
   return args.perform([=] { return partials(head, labels, entropy, out); });
 }
 
 Napi::Value bind_merge_partials(const Napi::CallbackInfo& info) {
   Args args(info);
   const int64_t rows = static_cast<int64_t>(args.number()), shards = static_cast<int64_t>(args.number());
-  const double* const given = args.array<const double>(shards * (kPartialsHead + rows * kPartial));
+  const double* const given = args.array<const double>(shards * (kShardHeaderSize + rows * kShardStatsSize));
   const Labels labels = args.labels(rows);
   LogpsOut out{};
   out.logps = args.array<float>(rows);

@@ -5,7 +5,7 @@ namespace sweet {
 
 struct Backend {
   const char* name;
-  const char* missing;  // why it cannot be used here; null when it can
+  const char* unavailable;  // why it cannot be used here; null when it can
   bool active;
 };
 

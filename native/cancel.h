@@ -37,13 +37,13 @@ struct Blocks {
 inline Status ended() { return cancelled() ? Status{Code::cancelled} : Status{}; }
 
 /** Blocks of malloc's that a call left, each of which starts with the address of the next one. */
-inline thread_local void* left_behind = nullptr;
+inline thread_local void* deferred_blocks = nullptr;
 
 /** Instead of free(): the system takes its time to take large blocks back, and somebody waits for the call to end. */
-inline void leave_behind(void* block) {
+inline void defer_free(void* block) {
   if (block == nullptr) return;
-  *static_cast<void**>(block) = left_behind;
-  left_behind = block;
+  *static_cast<void**>(block) = deferred_blocks;
+  deferred_blocks = block;
 }
 
 /** While it lives, the flag ends what this thread runs; then what that left behind is freed. */
@@ -52,10 +52,10 @@ class Cancellable {
   explicit Cancellable(const std::atomic<bool>* flag) : before_(cancel_flag) { cancel_flag = flag; }
   ~Cancellable() {
     cancel_flag = before_;
-    while (!before_ && left_behind) {
-      void* const next = *static_cast<void**>(left_behind);
-      free(left_behind);
-      left_behind = next;
+    while (!before_ && deferred_blocks) {
+      void* const next = *static_cast<void**>(deferred_blocks);
+      free(deferred_blocks);
+      deferred_blocks = next;
     }
   }
   Cancellable(const Cancellable&) = delete;

@@ -1,6 +1,8 @@
-// Where log-probs come from: rows of logits, or hidden states times a weight matrix, of which no logits are stored.
+// The head that log-probs come from: rows of logits, or hidden states and a weight matrix, whose logits are never
+// stored.
 //
-//   N rows, V words, H hidden width;  z = (logits or hidden * weight^T + bias) / temperature
+//   N rows, V vocabulary entries, H hidden size
+//   z = logits / temperature,  logits = hidden * weight^T + bias for a linear head
 #pragma once
 
 #include <cstdint>
@@ -12,44 +14,45 @@ namespace sweet {
 
 struct Head {
   DType dtype;
-  int64_t rows, vocab;
+  int64_t rows, vocab_size;
   double temperature;
 
-  // Of a shard, whose words are first_word ... first_word + vocab - 1 of all_words; all_words 0: there are no others.
-  int64_t first_word, all_words;
+  // Vocabulary-parallel: this head has the entries vocab_offset ... vocab_offset + vocab_size - 1 of total_vocab.
+  // total_vocab 0: the head has the whole vocabulary.
+  int64_t vocab_offset, total_vocab;
 
-  const void* logits;  // [N, V], rows `stride` numbers apart; null for a linear head
-  int64_t stride;
+  const void* logits;  // [N, V], rows `row_stride` elements apart; null for a linear head
+  int64_t row_stride;
 
   const void* hidden;  // [N, H]
   const void* weight;  // [V, H]
   const void* bias;    // [V] or null
-  int64_t width;       // H
+  int64_t hidden_size;
 
-  // On a device: the most bytes that a chunk of rows of a linear head may take there; 0 leaves it to the device.
+  // CUDA, linear head: the most bytes of device memory for one chunk of rows; 0 leaves the choice to the device.
   int64_t chunk_bytes;
 };
 
-inline Words words_of(const Head& head) {
-  return head.all_words > 0 ? Words{head.first_word, head.vocab, head.all_words} : Words{0, head.vocab, head.vocab};
+/** Elements from the first of the first row to the last of the last row. */
+inline int64_t logits_elements(const Head& head) {
+  return head.rows > 0 ? (head.rows - 1) * head.row_stride + head.vocab_size : 0;
 }
 
-/** entropy may be null. */
+inline VocabShard vocab_shard(const Head& head) {
+  return head.total_vocab > 0 ? VocabShard{head.vocab_offset, head.vocab_size, head.total_vocab}
+                              : VocabShard{0, head.vocab_size, head.vocab_size};
+}
+
 struct LogpsOut {
-  float *logps, *lse, *entropy;  // [N]
+  float *logps, *lse;  // [N]
+  float* entropy;      // [N] or null
 };
 
-/** Gradients at a head: logits in the head's dtype (may be the logits themselves), the others in float32. */
+/** Gradients at a head: of logits in the head's dtype (may be the logits themselves), the others in float32. */
 struct HeadGradients {
-  void* logits;                   // [N, V], rows as far apart as the logits'
+  void* logits;                   // [N, V], rows as far apart as those of the logits
   float *hidden, *weight, *bias;  // [N, H], [V, H], [V] or null
   bool accumulate;                // add to hidden, weight and bias instead of overwriting them
-};
-
-/** d/dlogps is given, lse comes from the forward pass. */
-struct LogpsBackward {
-  const float *lse, *grad_logps;  // [N]
-  HeadGradients out;
 };
 
 }  // namespace sweet

@@ -4,18 +4,18 @@
 
 namespace sweet {
 
-Status check_labels(const Labels& labels, int64_t rows, const Words& words, int32_t* checked) {
+Status check_labels(const Labels& labels, int64_t rows, const VocabShard& shard, int32_t* checked) {
   for (Blocks block(0, rows); block.next();)
     for (int64_t i = block.begin; i < block.end; i++) {
       int64_t label = 0;
-      if (!checked_label(labels, i, words, &checked[i], &label)) return {Code::label, i, label};
+      if (!checked_label(labels, i, shard, &checked[i], &label)) return {Code::label, i, label};
     }
   return ended();
 }
 
-Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps) {
+Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* unmasked) {
   for (Blocks block(0, tokens); block.next();)
-    for (int64_t i = block.begin; i < block.end; i++) keeps[i] = !mask || read_once(mask[i]) != 0;
+    for (int64_t i = block.begin; i < block.end; i++) unmasked[i] = !mask || read_once(mask[i]) != 0;
   return ended();
 }
 
@@ -30,13 +30,13 @@ Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code
   return ended();
 }
 
-Status check_pairs(const Pairs& pairs, int64_t units, int32_t* chosen, int32_t* rejected, float* weights) {
+Status check_pairs(const Pairs& pairs, int64_t items, int32_t* chosen, int32_t* rejected, float* weights) {
   double sum = 0;
   for (int64_t p = 0; p < pairs.count && !cancelled(); p++) {
     chosen[p] = read_once(pairs.chosen[p]);
     rejected[p] = read_once(pairs.rejected[p]);
     weights[p] = pairs.weights ? read_once(pairs.weights[p]) : 1.0f;
-    const Code fault = pair_fault(chosen[p], rejected[p], weights[p], units);
+    const Code fault = pair_fault(chosen[p], rejected[p], weights[p], items);
     if (fault != Code::ok) return {fault, p, fault == Code::rejected ? rejected[p] : chosen[p]};
     sum += weights[p];
   }

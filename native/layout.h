@@ -1,6 +1,6 @@
-// The layout of a batch, checked: labels, offsets and pairs. Each check copies what it accepts, and everything after
-// works on the copy: memory that the caller shares with other threads may change at any time. A copy of a call that was
-// cancelled is not whole and must not be used.
+// The layout of a batch: labels, mask, offsets and pairs, and their checks. A check copies what it accepts, and the
+// operation works on the copy, since memory shared with other threads may change during a call. The copy of a cancelled
+// call is incomplete.
 #pragma once
 
 #include <cfloat>
@@ -11,44 +11,44 @@
 
 namespace sweet {
 
-// The one read of an element that its owner may change meanwhile, a race by design of which ThreadSanitizer is told.
+// Memory of the caller may be overwritten concurrently. Each element is read once, a data race by design that
+// ThreadSanitizer is told of.
 #ifdef __SANITIZE_THREAD__
 #define SWEET_RACE_BY_DESIGN __attribute__((no_sanitize_thread))
 #else
 #define SWEET_RACE_BY_DESIGN
 #endif
 
-/** volatile: the compiler must not read it again, for what was checked is what is to be used. */
+/** volatile: the compiler must not read the element again, since the value that was checked must be the value used. */
 template <class T>
 SWEET_RACE_BY_DESIGN SWEET_HOST_DEVICE inline T read_once(const T& element) {
   return *static_cast<const volatile T*>(&element);
 }
 
-/** The token taken in each row. mask (may be null): 0 drops a row. */
+/** Token ids. A row is masked where its mask is 0 and ignored where its label is ignore_index. */
 struct Labels {
-  const void* data;  // int32, or int64 if wide
+  const void* data;  // [N] int32, or int64 if wide
   bool wide;
-  const uint8_t* mask;
+  const uint8_t* mask;  // [N] or null
   int64_t ignore_index;
 };
 
-// What stands for a dropped row in the checked copy of the labels.
-constexpr int32_t kIgnored = -1;  // by its label: no log-prob, but its lse is still that of a real row
-constexpr int32_t kMasked = -2;   // by the mask: never read
-// And for a label that is none of the words at hand but one of another shard: above every word.
-constexpr int32_t kElsewhere = INT32_MAX;
+// Values of the checked copy of the labels that are no token id of the shard.
+constexpr int32_t kIgnored = -1;            // no log-prob, but its lse is still computed
+constexpr int32_t kMasked = -2;             // its logits are never read
+constexpr int32_t kOtherShard = INT32_MAX;  // the token id belongs to another vocabulary shard
 
-/** The words at hand, `first` ... `first` + `count` - 1 of `all`. */
-struct Words {
-  int64_t first, count, all;
+/** The vocabulary entries of a head: offset ... offset + size - 1 of total. */
+struct VocabShard {
+  int64_t offset, size, total;
 };
 
-/** Whether a checked label is one of the words at hand. */
-SWEET_HOST_DEVICE inline bool is_here(int32_t checked_label) {
-  return checked_label >= 0 && checked_label != kElsewhere;
+/** Whether a checked label is an entry of the shard. */
+SWEET_HOST_DEVICE inline bool is_local(int32_t checked_label) {
+  return checked_label >= 0 && checked_label != kOtherShard;
 }
 
-/** Whether the forward pass needs a row's logits; with skip_ignored, those of ignored rows are not needed. */
+/** Whether the forward pass reads a row's logits; with skip_ignored, those of ignored rows are not read either. */
 SWEET_HOST_DEVICE inline bool is_read(int32_t checked_label, bool skip_ignored) {
   return checked_label >= 0 || (checked_label == kIgnored && !skip_ignored);
 }
@@ -59,10 +59,10 @@ SWEET_HOST_DEVICE inline int64_t label_at(const Labels& labels, int64_t i) {
 }
 
 /**
- * The label of row i as the checked copy has it, counted from the first word at hand; false if it, `read`, is neither a
- * word nor the ignored index.
+ * The label of row i as the checked copy has it, relative to the shard's first entry. False if the label, which `read`
+ * gets, is neither in [0, total) nor the ignored index.
  */
-SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, const Words& words, int32_t* checked,
+SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, const VocabShard& shard, int32_t* checked,
                                             int64_t* read = nullptr) {
   if (labels.mask && read_once(labels.mask[i]) == 0) {
     *checked = kMasked;
@@ -74,9 +74,9 @@ SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, con
     *checked = kIgnored;
     return true;
   }
-  const bool here = label >= words.first && label - words.first < words.count;
-  *checked = here ? static_cast<int32_t>(label - words.first) : kElsewhere;
-  return label >= 0 && label < words.all;
+  const bool local = label >= shard.offset && label - shard.offset < shard.size;
+  *checked = local ? static_cast<int32_t>(label - shard.offset) : kOtherShard;
+  return label >= 0 && label < shard.total;
 }
 
 /** Whether offset i may follow `last`, the one before it (0 for the first). */
@@ -84,15 +84,15 @@ SWEET_HOST_DEVICE inline bool offset_fits(int32_t offset, int32_t last, int64_t 
   return offset >= last && offset <= total && (i > 0 || offset == 0) && (i < groups || offset == total);
 }
 
-Status check_labels(const Labels& labels, int64_t rows, const Words& words, int32_t* checked);
+Status check_labels(const Labels& labels, int64_t rows, const VocabShard& shard, int32_t* checked);
 
-/** keeps[i]: whether the mask (may be null) lets token i count. */
-Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* keeps);
+/** unmasked[i] = 1 where the mask (may be null) is not 0. */
+Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* unmasked);
 
-/** offsets[0 ... groups] must start at 0, never fall and end at `total`; a fault is reported under `code`. */
+/** offsets[0 ... groups] must start at 0, not decrease and end at `total`; else the status has `code`. */
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked);
 
-/** Pairs of units; weights (may be null) must be finite, not negative and not all 0. */
+/** Pairs of items (turns or trajectories); weights (may be null) must be finite, not negative and not all 0. */
 struct Pairs {
   const int32_t* chosen;
   const int32_t* rejected;
@@ -100,15 +100,15 @@ struct Pairs {
   int64_t count;
 };
 
-/** Which rule a pair breaks, if any. */
-SWEET_HOST_DEVICE inline Code pair_fault(int32_t chosen, int32_t rejected, float weight, int64_t units) {
-  if (chosen < 0 || chosen >= units) return Code::chosen;
-  if (rejected < 0 || rejected >= units) return Code::rejected;
+/** The rule that a pair breaks, or Code::ok. */
+SWEET_HOST_DEVICE inline Code pair_fault(int32_t chosen, int32_t rejected, float weight, int64_t items) {
+  if (chosen < 0 || chosen >= items) return Code::chosen;
+  if (rejected < 0 || rejected >= items) return Code::rejected;
   if (chosen == rejected) return Code::same_pair;
   if (!(weight >= 0 && weight <= FLT_MAX)) return Code::pair_weight;
   return Code::ok;
 }
 
-Status check_pairs(const Pairs& pairs, int64_t units, int32_t* chosen, int32_t* rejected, float* weights);
+Status check_pairs(const Pairs& pairs, int64_t items, int32_t* chosen, int32_t* rejected, float* weights);
 
 }  // namespace sweet

@@ -1,4 +1,11 @@
-// The loss of one pair and its slope, for every backend: the CPU's and the GPU's kernels compile this header.
+// The loss of one pair and its derivative, compiled by the kernels of the CPU and of the GPU.
+//
+//   delta = S_chosen - S_rejected,  u = beta * delta
+//   sigmoid  l = -(1 - epsilon) log sigma(u) - epsilon log sigma(-u)     Bradley-Terry, DPO, conservative DPO
+//   hinge    l = max(0, 1 - u)                                           SLiC
+//   ipo      l = (delta - 1 / (2 beta))^2                                IPO
+//
+// A new loss type is one value of LossType (listed in binding/operations.js too), one case here, and its oracle.
 #pragma once
 
 #include <cmath>
@@ -13,12 +20,12 @@ enum class LossType : int32_t { sigmoid, hinge, ipo };
 struct PairLoss {
   LossType type;
   double beta;
-  double label_smoothing;  // epsilon, of the sigmoid loss only
+  double label_smoothing;  // epsilon, of the sigmoid loss alone
 };
 
 struct PairTerm {
-  double loss;   // l
-  double slope;  // dl/ddelta
+  double loss;  // l
+  double grad;  // dl/ddelta
 };
 
 /** log sigma(u) without overflow or cancellation for any u. */

@@ -16,7 +16,7 @@ class Scratch {
     const uintptr_t address = reinterpret_cast<uintptr_t>(base_);
     data_ = reinterpret_cast<T*>((address + 63) & ~uintptr_t{63});
   }
-  ~Scratch() { cancel_flag ? leave_behind(base_) : free(base_); }
+  ~Scratch() { cancel_flag ? defer_free(base_) : free(base_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
@@ -30,7 +30,7 @@ class Scratch {
   static void* allocate(size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
     void* exact = nullptr;                             // AddressSanitizer sees one byte too far, not 64
-    if (bytes < sizeof(void*)) bytes = sizeof(void*);  // what leave_behind() needs
+    if (bytes < sizeof(void*)) bytes = sizeof(void*);  // what defer_free() needs
     return posix_memalign(&exact, 64, bytes) == 0 ? exact : nullptr;
 #else
     return malloc(bytes + 64);

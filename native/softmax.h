@@ -1,5 +1,8 @@
-// What a row of logits comes down to, in the terms that the kernels of the CPU and of the GPU count in: powers of two
-// around a pivot.
+// The statistics of a row's softmax in the terms in which the kernels of the CPU and of the GPU count: powers of two.
+//
+//   scale_log2 = log2(e) / temperature,  t_v = (x_v - max) * scale_log2,  e^((x_v - max) / temperature) = 2^t_v
+//   sum_exp = sum_v 2^t_v,  sum_t_exp = sum_v t_v 2^t_v
+//   lse = max / temperature + log(sum_exp),  entropy = log(sum_exp) - ln(2) * sum_t_exp / sum_exp
 #pragma once
 
 #include <cmath>
@@ -9,67 +12,69 @@
 
 namespace sweet {
 
-/** x * slope = log2 e^(x / temperature). */
-SWEET_HOST_DEVICE inline float slope_of(double temperature) {
+/** x * log2_scale(temperature) = log2 e^(x / temperature). */
+SWEET_HOST_DEVICE inline float log2_scale(double temperature) {
   return static_cast<float>(1.4426950408889634 / temperature);
 }
 
-struct RowEnd {
-  double lse;
-  float logp;     // of the label; 0 where there is none
-  float entropy;  // of meaning only if the sums were weighted
+/** Statistics of some or all entries of a row, relative to `max`; of none, {-inf, 0, 0}. */
+struct SoftmaxStats {
+  double max, sum_exp, sum_t_exp;
 };
 
-/** What words, all of a row or some, come down to: sum = sum 2^t, weighted = sum t * 2^t with t = (x - pivot) * slope.
- */
-struct Sums64 {
-  double pivot, sum, weighted;
-};
-
-/** Joins parts of a row, which have the same three, in the order in which part(s) gives them. */
+/** Merges the statistics of `count` disjoint parts of a row, part(0) ... part(count - 1), in this order. */
 template <class Part>
-SWEET_HOST_DEVICE inline Sums64 join(int64_t count, double temperature, Part part) {
-  Sums64 all{-INFINITY, 0, 0};
+SWEET_HOST_DEVICE inline SoftmaxStats merge_stats(int64_t count, double temperature, Part part) {
+  SoftmaxStats all{-INFINITY, 0, 0};
   for (int64_t s = 0; s < count; s++) {
-    if (part(s).pivot > all.pivot) all.pivot = part(s).pivot;
+    if (part(s).max > all.max) all.max = part(s).max;
   }
-  const double slope = slope_of(temperature);
+  const double scale_log2 = log2_scale(temperature);
   for (int64_t s = 0; s < count; s++) {
-    const auto& own = part(s);
-    if (own.sum == 0) continue;  // masked words alone: their pivot may be -inf
-    const double d = (own.pivot - all.pivot) * slope, factor = exp2(d);
-    all.sum += own.sum * factor;
-    all.weighted += (own.weighted + own.sum * d) * factor;
+    const auto& stats = part(s);
+    if (stats.sum_exp == 0) continue;  // every entry is -inf: max may be -inf too
+    const double t = (stats.max - all.max) * scale_log2, factor = exp2(t);
+    all.sum_exp += stats.sum_exp * factor;
+    all.sum_t_exp += (stats.sum_t_exp + stats.sum_exp * t) * factor;
   }
   return all;
 }
 
-/** The results of a row of which these are all words; label_logit counts only where the label does. */
-SWEET_HOST_DEVICE inline RowEnd end_of_row(const Sums64& all, int32_t label, float label_logit, double temperature) {
-  // A row of -inf alone has no distribution, nor has one with +inf: -inf - -inf makes the lse NaN, as the formula does.
-  const bool none = all.pivot == INFINITY || all.pivot == -INFINITY;
-  const double log_sum = none ? static_cast<double>(NAN) : log(all.sum);
-  return {all.pivot / temperature + log_sum,
-          label >= 0 ? static_cast<float>((label_logit - all.pivot) / temperature - log_sum) : 0.0f,
-          static_cast<float>(log_sum - all.weighted / all.sum * 0.6931471805599453)};
+/** Results of the forward pass for one row. */
+struct RowResult {
+  double lse;
+  float logp;     // of the label; 0 where there is none
+  float entropy;  // only where sum_t_exp was computed
+};
+
+/** The results of a row from the statistics of all of its entries; label_logit counts only where label >= 0. */
+SWEET_HOST_DEVICE inline RowResult row_result(const SoftmaxStats& all, int32_t label, float label_logit,
+                                              double temperature) {
+  // A row of -inf alone and a row with +inf have no distribution: max - max is NaN there, as in the formula.
+  const bool none = all.max == INFINITY || all.max == -INFINITY;
+  const double log_sum = none ? static_cast<double>(NAN) : log(all.sum_exp);
+  return {all.max / temperature + log_sum,
+          label >= 0 ? static_cast<float>((label_logit - all.max) / temperature - log_sum) : 0.0f,
+          static_cast<float>(log_sum - all.sum_t_exp / all.sum_exp * 0.6931471805599453)};
 }
 
 /**
- * g * p as the kernels take it: factor * 2^((x - pivot) * slope). Near the pivot, where p is large, x - pivot is exact;
- * what the lse loses by becoming a float32 pivot goes into the factor.
+ * The gradient of a row as the kernels compute it: g * p_v = factor * 2^((x_v - max) * scale_log2), where max is
+ * lse * temperature rounded to float32. Where p_v is large, x_v is close to max and x_v - max is exact. What the
+ * rounding of max changes is made up for in the factor.
  */
-struct Softmax {
-  float slope, pivot, factor;
+struct SoftmaxGradient {
+  float scale_log2, max, factor;
 
-  SWEET_HOST_DEVICE Softmax(double lse, double temperature, double g)
-      : slope(slope_of(temperature)),
-        pivot(static_cast<float>(lse * temperature)),
-        factor(static_cast<float>(g * exp((pivot / temperature) - lse))) {
-    if (factor != factor) factor = NAN;  // whatever bits came with it: see the stores of cpu/simd.h
+  SWEET_HOST_DEVICE SoftmaxGradient(double lse, double temperature, double g)
+      : scale_log2(log2_scale(temperature)),
+        max(static_cast<float>(lse * temperature)),
+        factor(static_cast<float>(g * exp((max / temperature) - lse))) {
+    if (factor != factor) factor = NAN;  // one NaN, with a zero lower half: see the stores in cpu/isa/simd.h
   }
 };
 
-/** The label's entry of a gradient row, complete before it is rounded: g * (1 - p). */
+/** The label's entry of a gradient row, computed as g * (1 - p_label) before it is rounded once. */
 SWEET_HOST_DEVICE inline double label_gradient(float label_logit, double lse, double temperature, double g) {
   return -g * expm1(label_logit / temperature - lse);
 }

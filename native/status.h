@@ -1,4 +1,4 @@
-// What an operation answers: it worked, or which rule the input broke and where. Nothing is written when a rule is
+// What an operation returns: success, or the rule that the input breaks and where. Nothing is written when a rule is
 // broken.
 #pragma once
 
@@ -8,10 +8,10 @@ namespace sweet {
 
 enum class Code : int32_t {
   ok,
-  memory,              // scratch memory could not be had
+  memory,              // allocation of scratch memory failed
   shape,               // an array became shorter than the call's shapes ask for
   label,               // index: row, value: the label
-  turn_offsets,        // index: position in turnOffsets, value: what stands there
+  turn_offsets,        // index: position in turnOffsets, value: the offset
   trajectory_offsets,  // likewise
   empty_turn,          // index: turn
   empty_trajectory,    // index: trajectory
@@ -20,16 +20,16 @@ enum class Code : int32_t {
   same_pair,           // index: pair, value: the index both name
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
-  partial_rows,        // index: shard; it has other rows
-  partial_shard,       // index: shard; it is none, or of another vocabulary or temperature than the first one
-  partial_entropy,     // index: shard; it has no sums for the entropy
-  partial_words,       // index: shard, value: a word that no shard has, or several
-  device,              // a call of the device's driver failed; value: its error's number
-  products,            // what was named to compute matrix products on a device cannot be used; see products.h
-  cancelled,           // see cancel.h; results hold anything
+  shard_rows,          // index: shard; of another number of rows
+  shard_mismatch,      // index: shard; invalid, or of another vocabulary or temperature than the first
+  shard_no_entropy,    // index: shard; it has no sum_t_exp
+  shard_coverage,      // index: shard, value: a vocabulary entry that no shard or several shards have
+  device,              // a CUDA call failed; value: the error number
+  device_gemm,         // the named cuBLASLt cannot be used; see device_gemm.h
+  cancelled,           // see cancel.h; the contents of results are undefined
 };
 
-/** Of Code::device: which call failed, its error's name and meaning; sticky: every later call will fail as well. */
+/** Of Code::device: the call, the name and the message of its error; sticky: every later call of the process fails. */
 struct DeviceFault {
   const char* operation;
   const char* name;

@@ -1,7 +1,7 @@
-// The advantage of a turn: the mean (or sum) over its tokens of the log-ratio to the reference (arXiv 2503.15478, Eq.
-// 3).
+// The advantage of a turn: the mean (or sum) of the log-ratios of its tokens (arXiv 2503.15478, Eq. 3).
 //
-//   rho_i = logp_i - refLogp_i,  A_t = (1/L_t) sum_{i in t} m_i rho_i,  L_t = sum m_i;  the sum drops 1/L_t
+//   rho_i = logp_i - ref_logp_i,  A_t = (1 / L_t) sum_{i in t} m_i rho_i,  L_t = sum_{i in t} m_i;  the sum omits 1 /
+//   L_t
 #pragma once
 
 #include "layout.h"
@@ -9,15 +9,26 @@
 namespace sweet {
 
 struct TurnBatch {
-  int64_t tokens;
-  const uint8_t* mask;          // [N] or null
+  int64_t tokens, turns;        // N, T
+  const uint8_t* mask;          // [N] or null; m_i
   const int32_t* turn_offsets;  // [T+1]
-  int64_t turns;
-  bool mean;  // else the sum
+  bool mean;                    // else the sum
   bool allow_empty_turns;
 };
 
-Status turn_advantages(const TurnBatch& batch, const float* logps, const float* ref_logps, float* advantages);
-Status turn_advantages_backward(const TurnBatch& batch, const float* grad_advantages, float* grad_logps);
+struct TurnAdvantages {
+  TurnBatch batch;
+  const float *logps, *ref_logps;  // [N]
+  float* advantages;               // [T]
+};
+
+struct TurnAdvantagesBackward {
+  TurnBatch batch;
+  const float* grad_advantages;  // [T]
+  float* grad_logps;             // [N]
+};
+
+Status turn_advantages(const TurnAdvantages& call);
+Status turn_advantages_backward(const TurnAdvantagesBackward& call);
 
 }  // namespace sweet

@@ -67,12 +67,12 @@ class LinearCheck {
     Head head{};
     head.dtype = shape_.dtype;
     head.rows = shape_.rows;
-    head.vocab = shape_.vocab;
+    head.vocab_size = shape_.vocab;
     head.temperature = shape_.temperature;
     head.hidden = hidden.get() + shape_.shift * bytes_of(shape_.dtype);
     head.weight = weight.get() + shape_.shift * bytes_of(shape_.dtype);
     head.bias = shape_.bias ? bias.get() : nullptr;
-    head.width = shape_.width;
+    head.hidden_size = shape_.width;
     head.chunk_bytes = shape_.chunk_bytes;
     const Labels given{labels.get(), true, mask.get(), -100};
     checks_.ok(linear_logps(head, given, {logps.get(), lse.get(), entropy.get()}), name_);
@@ -167,8 +167,8 @@ void check_refused(Checks& checks) {
   Head head{};
   head.dtype = DType::float32;
   head.rows = 6;
-  head.vocab = 9;
-  head.width = 4;
+  head.vocab_size = 9;
+  head.hidden_size = 4;
   head.temperature = 1;
   head.hidden = hidden.get();
   head.weight = weight.get();
@@ -189,8 +189,8 @@ void check_memory(Checks& checks) {
   Head head{};
   head.dtype = DType::float32;
   head.rows = rows;
-  head.vocab = vocab;
-  head.width = width;
+  head.vocab_size = vocab;
+  head.hidden_size = width;
   head.temperature = 1;
   head.hidden = hidden.get();
   head.weight = weight.get();

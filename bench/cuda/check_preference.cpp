@@ -262,7 +262,7 @@ void check_update(Checks& checks, DType dtype, bool of_turns, bool ref_logits) {
   Update update{};
   update.head.dtype = dtype;
   update.head.rows = static_cast<int64_t>(n);
-  update.head.vocab = update.head.stride = vocab;
+  update.head.vocab_size = update.head.row_stride = vocab;
   update.head.temperature = 1;
   update.head.logits = logits.get();
   update.labels = {device_labels.get(), false, device.mask.get(), -100};
@@ -360,26 +360,26 @@ class LinearUpdateCheck {
     Update update{};
     update.head.dtype = dtype_;
     update.head.rows = static_cast<int64_t>(n_);
-    update.head.vocab = kVocab;
+    update.head.vocab_size = kVocab;
     update.head.temperature = kTemperature;
     update.head.chunk_bytes = chunk_bytes_;
     update.reference = update.head;
     update.head.hidden = hidden.get();
     update.head.weight = weight.get();
     update.head.bias = bias_ ? bias.get() : nullptr;
-    update.head.width = kWidth;
+    update.head.hidden_size = kWidth;
     update.labels = {labels.get(), true, device_.mask.get(), -100};
     if (ref_from_ == RefFrom::logps) {
       update.ref_logps = given_ref_logps.get();
     } else if (ref_from_ == RefFrom::logits) {
       update.reference.dtype = DType::float16;
       update.reference.logits = ref_logits.get();
-      update.reference.stride = kVocab;
+      update.reference.row_stride = kVocab;
     } else {
       update.reference.dtype = DType::bfloat16;
       update.reference.hidden = ref_hidden.get();
       update.reference.weight = ref_weight.get();
-      update.reference.width = kRefWidth;
+      update.reference.hidden_size = kRefWidth;
     }
     update.batch = device_.given;
     update.options = options_of(options_);

@@ -129,10 +129,10 @@ class RowCheck {
     Head head{};
     head.dtype = shape_.dtype;
     head.rows = shape_.rows;
-    head.vocab = shape_.vocab;
+    head.vocab_size = shape_.vocab;
     head.temperature = shape_.temperature;
     head.logits = first_row(logits_);
-    head.stride = stride();
+    head.row_stride = stride();
     return head;
   }
 
@@ -217,7 +217,7 @@ void check_refused_labels(Checks& checks) {
   Head head{};
   head.dtype = DType::float32;
   head.rows = 6;
-  head.vocab = head.stride = 9;
+  head.vocab_size = head.row_stride = 9;
   head.temperature = 1;
   head.logits = logits.get();
   for (const auto& [index, label] : {std::pair<int64_t, int64_t>{3, 9}, {5, -5}}) {

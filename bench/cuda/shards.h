@@ -11,7 +11,7 @@
 /** Up to three shards, the middle one a single word. */
 inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
   std::vector<sweet::Head> shards;
-  const int64_t cuts[] = {0, head.vocab / 3, head.vocab / 3 + 1, head.vocab};
+  const int64_t cuts[] = {0, head.vocab_size / 3, head.vocab_size / 3 + 1, head.vocab_size};
   for (int s = 0; s < 3; s++) {
     if (cuts[s] == cuts[s + 1]) continue;
     sweet::Head shard = head;
@@ -20,11 +20,11 @@ inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
       return data ? static_cast<const char*>(data) + numbers * bytes : nullptr;
     };
     shard.logits = from(head.logits, first);
-    shard.weight = from(head.weight, first * head.width);
+    shard.weight = from(head.weight, first * head.hidden_size);
     shard.bias = from(head.bias, first);
     shard.first_word = first;
     shard.vocab = cuts[s + 1] - first;
-    shard.all_words = head.vocab;
+    shard.total_vocab = head.vocab_size;
     shards.push_back(shard);
   }
   return shards;
@@ -33,7 +33,7 @@ inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
 /** Results of the whole head from its shards' partials, which lie the last one first. */
 inline void merge_shards(Checks& checks, const std::vector<sweet::Head>& shards, const sweet::Labels& labels,
                          const sweet::LogpsOut& out, const std::string& name) {
-  const int64_t rows = shards[0].rows, size = sweet::kPartialsHead + rows * sweet::kPartial;
+  const int64_t rows = shards[0].rows, size = sweet::kShardHeaderSize + rows * sweet::kShardStatsSize;
   const int64_t count = static_cast<int64_t>(shards.size());
   const DeviceArray<double> all(static_cast<size_t>(count * size));
   for (int64_t s = 0; s < count; s++) {

@@ -32,7 +32,7 @@ void time_rows(const Shape& shape, int runs, bool last) {
   Head head{};
   head.dtype = shape.dtype;
   head.rows = shape.rows;
-  head.vocab = head.stride = shape.vocab;
+  head.vocab_size = head.row_stride = shape.vocab;
   head.temperature = 1;
   head.logits = logits.get();
   const Labels given{labels.get(), false, nullptr, -100};

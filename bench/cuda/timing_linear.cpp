@@ -48,8 +48,8 @@ class LinearTiming {
     fill(weight_, 2 * size(shape.vocab * shape.width), kType, 2 / std::sqrt(static_cast<double>(shape.width)));
     head_.dtype = kType;
     head_.rows = shape.rows;
-    head_.vocab = shape.vocab;
-    head_.width = shape.width;
+    head_.vocab_size = shape.vocab;
+    head_.hidden_size = shape.width;
     head_.temperature = 1;
     head_.hidden = hidden_.get();
     head_.weight = weight_.get();

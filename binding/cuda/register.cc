@@ -13,7 +13,7 @@ namespace {
 
 std::atomic<int> environments{0};
 
-Napi::Value bind_products(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device::products()); }
+Napi::Value bind_products(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device::gemm_library()); }
 
 Napi::Value bind_take_peak_scratch(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(device::take_peak_scratch()));

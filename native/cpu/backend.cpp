@@ -73,7 +73,7 @@ bool has_avx512_bf16() { return has_avx512() && cpuid(7).a >= 1 && cpuid(7, 1).a
 
 struct Entry {
   const char* name;
-  const char* missing;  // why it cannot be used here
+  const char* unavailable;  // why it cannot be used here
   const Kernels* kernels;
 };
 
@@ -94,7 +94,7 @@ double best_seconds(float (*exercise)(int rounds)) {
  * A product of pairs does twice the work of one of numbers. Some processors take as long for it (Zen 4), some twice as
  * long, some four times (Emerald Rapids): those are quicker when bfloat16 is widened. Nothing is measured near 3.
  */
-bool pairs_pay() { return best_seconds(exercise_pairs_avx512bf16) < 3 * best_seconds(exercise_numbers_avx512bf16); }
+bool pairs_pay() { return best_seconds(exercise_bf16_pairs_avx512) < 3 * best_seconds(exercise_float32_avx512); }
 #endif
 
 Entry avx512bf16() {
@@ -102,7 +102,7 @@ Entry avx512bf16() {
   if (has_avx512_bf16()) {
     static Kernels kernels = *kernels_avx512();
     kernels.name = "avx512bf16";
-    kernels.pairs = pair_kernels_avx512bf16();
+    kernels.bf16_pairs = bf16_pair_kernels_avx512();
     return {"avx512bf16", nullptr, &kernels};
   }
   return {"avx512bf16", "this processor or operating system has no AVX512-BF16", nullptr};
@@ -148,9 +148,9 @@ const Entry* table() {
 const Kernels* best() {
   const Entry* entry = table();
 #ifdef SWEET_X64
-  if (!entry->missing && !pairs_pay()) entry++;
+  if (!entry->unavailable && !pairs_pay()) entry++;
 #endif
-  while (entry->missing) entry++;
+  while (entry->unavailable) entry++;
   return entry->kernels;
 }
 
@@ -165,13 +165,13 @@ const Kernels& active_kernels() { return *active().load(std::memory_order_relaxe
 
 Backend backend(int i) {
   const Entry& entry = table()[i];
-  return {entry.name, entry.missing, entry.kernels == &active_kernels()};
+  return {entry.name, entry.unavailable, entry.kernels == &active_kernels()};
 }
 
 bool use_backend(const char* name) {
   for (int i = 0; i < kBackends; i++) {
     const Entry& entry = table()[i];
-    if (strcmp(entry.name, name) != 0 || entry.missing) continue;
+    if (strcmp(entry.name, name) != 0 || entry.unavailable) continue;
     active().store(entry.kernels, std::memory_order_relaxed);
     return true;
   }

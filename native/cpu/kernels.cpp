@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-#include "product.h"
-#include "simd.h"
+#include "gemm/product.h"
+#include "isa/simd.h"
 
 namespace sweet {
 namespace SWEET_ISA {
@@ -178,13 +178,13 @@ Sums sum_pass(const T* x, int64_t n, const Exponent<kShifted>& exponent) {
   return {total * factor, (total_weighted + exponent.lost * total) * factor};
 }
 
-void move_pivot(RowSums* sums, float pivot, float slope) {
-  if (sums->sum != 0) {  // else both sums are 0 and the old pivot may be -inf
-    const double d = (static_cast<double>(sums->pivot) - pivot) * slope, factor = ::exp2(d);
-    sums->weighted = (sums->weighted + sums->sum * d) * factor;
-    sums->sum *= factor;
+void move_pivot(SegmentStats* stats, float pivot, float slope) {
+  if (stats->sum_exp != 0) {  // else both sums are 0 and the old pivot may be -inf
+    const double d = (static_cast<double>(stats->max) - pivot) * slope, factor = ::exp2(d);
+    stats->sum_t_exp = (stats->sum_t_exp + stats->sum_exp * d) * factor;
+    stats->sum_exp *= factor;
   }
-  sums->pivot = pivot;
+  stats->max = pivot;
 }
 
 template <class T>
@@ -201,32 +201,32 @@ Sums sum_against(float pivot, const T* x, int64_t n, float slope) {
 }
 
 template <bool kEntropy, class T>
-void sum_words(RowSums* sums, const T* x, int64_t n, float slope) {
-  if (sums->pivot == -INFINITY) move_pivot(sums, first_pivot(x, n), slope);
-  Sums here = sum_against<kEntropy, false>(sums->pivot, x, n, slope);
+void sum_words(SegmentStats* stats, const T* x, int64_t n, float slope) {
+  if (stats->max == -INFINITY) move_pivot(stats, first_pivot(x, n), slope);
+  Sums here = sum_against<kEntropy, false>(stats->max, x, n, slope);
   if (!(here.sum <= kLargestSum)) {  // a pivot too low, words too far below it, or a NaN
     const float largest = max_word(x, n);
-    if (largest > sums->pivot) move_pivot(sums, largest, slope);
-    here = sum_against<kEntropy, true>(sums->pivot, x, n, slope);
+    if (largest > stats->max) move_pivot(stats, largest, slope);
+    here = sum_against<kEntropy, true>(stats->max, x, n, slope);
   }
-  sums->sum += here.sum;
-  sums->weighted += here.weighted;
+  stats->sum_exp += here.sum;
+  stats->sum_t_exp += here.weighted;
 }
 
 template <class T>
-void sum_words_of(RowSums* sums, const void* x, int64_t n, float slope, bool entropy) {
+void sum_words_of(SegmentStats* stats, const void* x, int64_t n, float slope, bool entropy) {
   const T* words = static_cast<const T*>(x);
-  entropy ? sum_words<true>(sums, words, n, slope) : sum_words<false>(sums, words, n, slope);
+  entropy ? sum_words<true>(stats, words, n, slope) : sum_words<false>(stats, words, n, slope);
 }
 
-void sum_words_any(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy) {
+void sum_words_any(SegmentStats* stats, const void* x, DType dtype, int64_t n, float slope, bool entropy) {
   switch (dtype) {
     case DType::float32:
-      return sum_words_of<float>(sums, x, n, slope, entropy);
+      return sum_words_of<float>(stats, x, n, slope, entropy);
     case DType::bfloat16:
-      return sum_words_of<bf16>(sums, x, n, slope, entropy);
+      return sum_words_of<bf16>(stats, x, n, slope, entropy);
     case DType::float16:
-      return sum_words_of<f16>(sums, x, n, slope, entropy);
+      return sum_words_of<f16>(stats, x, n, slope, entropy);
   }
 }
 
@@ -374,37 +374,37 @@ void widen_any(const void* x, DType dtype, int64_t n, float* out) {
 
 /** Sums of a column of words under each lane; `tokens` of them count. */
 template <bool kEntropy>
-void sum_columns(const Tile& tile, int64_t first, int tokens, RowSums* sums, float slope) {
+void sum_columns(const Tile& tile, int64_t first, int tokens, SegmentStats* stats, float slope) {
   const float* const x = tile.x + first;
   V largest = set1(-INFINITY);
-  for (int64_t v = 0; v < tile.words; v++) largest = max(largest, load(x + v * tile.row));
+  for (int64_t v = 0; v < tile.entries; v++) largest = max(largest, load(x + v * tile.row_stride));
   float pivots[kLanes];
   store(pivots, largest);
   for (int i = 0; i < kLanes; i++) {
-    if (i < tokens && pivots[i] > sums[i].pivot) move_pivot(sums + i, pivots[i], slope);
-    pivots[i] = i < tokens && sums[i].pivot > -INFINITY ? sums[i].pivot : 0.0f;
+    if (i < tokens && pivots[i] > stats[i].max) move_pivot(stats + i, pivots[i], slope);
+    pivots[i] = i < tokens && stats[i].max > -INFINITY ? stats[i].max : 0.0f;
   }
 
   const V pivot = load(pivots);
   Chains<kEntropy, true, true, float> chains(Exponent<true>(0, slope, 0));
-  const auto add = [&](int64_t v, int chain) { chains.add1(sub(load(x + v * tile.row), pivot), chain); };
-  for (int64_t v = 0; v + 1 < tile.words; v += 2) add(v, 0), add(v + 1, 1);
-  if (tile.words % 2) add(tile.words - 1, 0);
+  const auto add = [&](int64_t v, int chain) { chains.add1(sub(load(x + v * tile.row_stride), pivot), chain); };
+  for (int64_t v = 0; v + 1 < tile.entries; v += 2) add(v, 0), add(v + 1, 1);
+  if (tile.entries % 2) add(tile.entries - 1, 0);
 
   float total[kLanes], total_weighted[kLanes];
   store(total, chains.sum());
   store(total_weighted, chains.weighted());
   for (int i = 0; i < tokens; i++) {
-    sums[i].sum += total[i];
-    sums[i].weighted += total_weighted[i];
+    stats[i].sum_exp += total[i];
+    stats[i].sum_t_exp += total_weighted[i];
   }
 }
 
-void sum_tile(const Tile& tile, RowSums* sums, float slope, bool entropy) {
+void sum_tile(const Tile& tile, SegmentStats* stats, float slope, bool entropy) {
   for (int64_t i = 0; i < tile.tokens; i += kLanes) {
     const int tokens = static_cast<int>(tile.tokens - i < kLanes ? tile.tokens - i : kLanes);
-    entropy ? sum_columns<true>(tile, i, tokens, sums + i, slope)
-            : sum_columns<false>(tile, i, tokens, sums + i, slope);
+    entropy ? sum_columns<true>(tile, i, tokens, stats + i, slope)
+            : sum_columns<false>(tile, i, tokens, stats + i, slope);
   }
 }
 
@@ -413,8 +413,8 @@ void grad_tile(const Tile& tile, const float* pivots, const float* factors, floa
   Seen seen;
   for (int64_t i = 0; i < tile.tokens; i += kLanes) {
     const V pivot = load(pivots + i), factor = load(factors + i);
-    for (int64_t v = 0; v < tile.words; v++) {
-      float* const x = tile.x + v * tile.row + i;
+    for (int64_t v = 0; v < tile.entries; v++) {
+      float* const x = tile.x + v * tile.row_stride + i;
       store(x, mul(gradient.of<true>(sub(load(x), pivot), seen), factor));
     }
   }

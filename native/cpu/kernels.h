@@ -1,5 +1,5 @@
-// The inner loops, one set per instruction set. Everything above them (threads, blocks, joining, the losses) is common
-// code.
+// The interface of the inner loops, which kernels.cpp implements once per instruction set. Threads, segments and losses
+// are common code above it.
 #pragma once
 
 #include <math.h>
@@ -11,26 +11,25 @@
 namespace sweet {
 
 /**
- * Part of a row, reduced in powers of two:  t = (x - pivot) * slope,  sum = sum 2^t,  weighted = sum t * 2^t.
- * The pivot is high enough that no term overflows, and is the largest x where the row is short: a confident token's own
- * term is then exactly 1. Nothing seen yet: pivot -inf.
+ * Softmax statistics of a segment of a row, as in softmax.h:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,
+ * sum_t_exp = sum t * 2^t. max is the largest x where the segment is short: the term of a confident token is then
+ * exactly 1. In a longer segment max is a lower bound of it, high enough that no term overflows.
  */
-struct RowSums {
-  float pivot;
-  double sum;
-  double weighted;
+struct SegmentStats {
+  float max;
+  double sum_exp;
+  double sum_t_exp;
 };
 
-constexpr RowSums kNothingSeen = {-INFINITY, 0, 0};
+constexpr SegmentStats kEmptyStats = {-INFINITY, 0, 0};
 
-// A row is cut here, always, so that neither the number of threads nor the alignment can change a result.
+// Rows are always split here: neither the number of threads nor the alignment may change a result.
 constexpr int64_t kSegment = 16384;
 
 /**
- * c[rows, columns] = a * b, or += with `add`, in words of 32 bits: a number, or a pair of bfloat16 numbers that a and b
- * hold one after the other along the depth. a(i, k) = a[i*a_row + k*a_k]; b in panels of [depth][kernels.panel], the
- * last one filled up. Which numbers add up in which order depends on depth alone. Before each panel it asks `stop`
- * whether to leave.
+ * c[rows, columns] = a * b, or += with `add`, over packed elements of 32 bits: a float32, or two bfloat16 that are
+ * neighbours along the depth. a(i, k) = a[i * a_row + k * a_k]; b in panels of [depth][kernels.panel], the last one
+ * padded. The order of the sums depends on depth alone. `stop` is called before each panel and ends the product.
  */
 struct Product {
   const void* a;
@@ -42,46 +41,47 @@ struct Product {
   bool (*stop)();
 };
 
-/** Logits of some words, a row each, for a number of tokens, a column each. There is room up to the next full panel. */
+/** Logits [entries][tokens] of some vocabulary entries; rows are padded to the next full panel of tokens. */
 struct Tile {
   float* x;
-  int64_t row, words, tokens;
+  int64_t row_stride, entries, tokens;
 };
 
-/** Products of pairs of bfloat16 numbers. */
-struct PairKernels {
+/** Products of pairs of bfloat16. */
+struct Bf16PairKernels {
   void (*multiply)(const Product& product);
 
   /**
-   * A tile of an even number of words in bfloat16, twice: pairs of words for every token, [words/2][row] pairs, and the
-   * words themselves, [words][row].
+   * Rounds a tile with an even number of entries to bfloat16 in two layouts: pairs of entries for every token,
+   * [entries/2][row_stride] pairs, and plain rows, [entries][row_stride].
    */
-  void (*narrow_tile)(const Tile& tile, uint32_t* pairs, bf16* words);
+  void (*narrow_tile)(const Tile& tile, uint32_t* pairs, bf16* rows);
 };
 
+/** The inner loops of one instruction set. */
 struct Kernels {
   const char* name;
 
-  /** Adds n words at x to the sums; `weighted` only with entropy. */
-  void (*sum_words)(RowSums* sums, const void* x, DType dtype, int64_t n, float slope, bool entropy);
+  /** Adds n elements at x to the statistics; sum_t_exp only with `entropy`. */
+  void (*softmax_stats)(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, bool entropy);
 
-  /** out = factor * 2^((x - pivot) * slope); out may be x, but not with `stream`: past the caches. */
-  void (*grad_words)(const void* x, void* out, DType dtype, int64_t n, float slope, float pivot, float factor,
-                     bool stream);
+  /** out = factor * 2^((x - max) * scale_log2); out may be x, but not with `stream`: non-temporal stores. */
+  void (*softmax_gradient)(const void* x, void* out, DType dtype, int64_t n, float scale_log2, float max, float factor,
+                           bool stream);
 
-  /** float32 copy of n numbers. */
+  /** float32 copy of n elements. */
   void (*widen)(const void* x, DType dtype, int64_t n, float* out);
 
-  /** sum_words for every column of a tile; the pivots are the columns' largest logits. */
-  void (*sum_tile)(const Tile& tile, RowSums* sums, float slope, bool entropy);
+  /** softmax_stats of every column of a tile; max is the column's largest logit. */
+  void (*tile_stats)(const Tile& tile, SegmentStats* stats, float scale_log2, bool entropy);
 
-  /** grad_words for every column in place, pivots and factors [room of the tokens]. */
-  void (*grad_tile)(const Tile& tile, const float* pivots, const float* factors, float slope);
+  /** softmax_gradient of every column in place; max and factor [tokens, padded as the tile]. */
+  void (*tile_gradient)(const Tile& tile, const float* max, const float* factor, float scale_log2);
 
   int panel;  // columns of a packed panel
   void (*multiply)(const Product& product);
 
-  const PairKernels* pairs;  // null where the processor has none
+  const Bf16PairKernels* bf16_pairs;  // null where the CPU has no AVX512-BF16
 };
 
 const Kernels* kernels_portable();
@@ -89,10 +89,10 @@ const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
 const Kernels* kernels_neon();
 
-const PairKernels* pair_kernels_avx512bf16();
+const Bf16PairKernels* bf16_pair_kernels_avx512();
 
-/** So many rounds of products of pairs, or of single numbers: to find out which are quicker here. */
-float exercise_pairs_avx512bf16(int rounds);
-float exercise_numbers_avx512bf16(int rounds);
+/** `rounds` rounds of products of bfloat16 pairs, or of float32: to time which are faster on this CPU. */
+float exercise_bf16_pairs_avx512(int rounds);
+float exercise_float32_avx512(int rounds);
 
 }  // namespace sweet

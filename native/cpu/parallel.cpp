@@ -20,17 +20,17 @@ constexpr int64_t kWorthWaking = 1 << 17;
 struct Job {
   RangeFn fn;
   void* context;
-  int64_t items, slots;
+  int64_t items, workers;
   const std::atomic<bool>* cancel_flag;
   std::atomic<int64_t> next{0};
 
   /** Long ranges first, which are good for reading ahead, single items last, so that all are done together. */
-  void run(int slot) {
+  void run(int worker) {
     const Cancellable as_the_caller(cancel_flag);
     for (int64_t begin = next.load(std::memory_order_relaxed); begin < items && !cancelled();) {
-      const int64_t end = begin + std::max<int64_t>(1, (items - begin) / (slots * 2));
+      const int64_t end = begin + std::max<int64_t>(1, (items - begin) / (workers * 2));
       if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
-      fn(context, begin, end, slot);
+      fn(context, begin, end, worker);
       begin = next.load(std::memory_order_relaxed);
     }
   }
@@ -75,11 +75,11 @@ class Pool {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       wake_.wait(lock, [this] { return seats_ > 0; });
-      const int slot = seats_--;  // the caller's is 0
+      const int worker = seats_--;  // the caller's is 0
       working_++;
       Job& job = *job_;
       lock.unlock();
-      job.run(slot);
+      job.run(worker);
       lock.lock();
       working_--;
       if (working_ == 0) left_.notify_one();
@@ -104,8 +104,8 @@ int threads() { return wanted_threads.load(std::memory_order_relaxed); }
 
 void set_threads(int n) { wanted_threads.store(n, std::memory_order_relaxed); }
 
-void parallel_ranges(int slots, int64_t items, int64_t work, RangeFn fn, void* context) {
-  const int64_t useful = std::min<int64_t>(slots, items);
+void parallel_ranges(int workers, int64_t items, int64_t work, RangeFn fn, void* context) {
+  const int64_t useful = std::min<int64_t>(workers, items);
   if (useful <= 1 || work < kWorthWaking) {
     if (items > 0) fn(context, 0, items, 0);
     return;

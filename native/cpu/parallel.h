@@ -8,31 +8,31 @@
 
 namespace sweet {
 
-using RangeFn = void (*)(void* context, int64_t begin, int64_t end, int slot);
+using RangeFn = void (*)(void* context, int64_t begin, int64_t end, int worker);
 
 /**
- * Calls fn on ranges that cover 0 ... items-1 once, unless the call is cancelled. Up to `slots` threads do it when
- * `work` (numbers touched) is worth waking them; each has a slot of its own, 0 ... slots-1, to find its scratch memory
- * by.
+ * Calls fn on ranges that cover 0 ... items-1 once, unless the call is cancelled. Up to `workers` threads do it when
+ * `work` (numbers touched) is worth waking them; each has a worker of its own, 0 ... workers-1, to find its scratch
+ * memory by.
  */
-void parallel_ranges(int slots, int64_t items, int64_t work, RangeFn fn, void* context);
+void parallel_ranges(int workers, int64_t items, int64_t work, RangeFn fn, void* context);
 
 template <class F>
-void parallel_for(int slots, int64_t items, int64_t work, F&& item) {
+void parallel_for(int workers, int64_t items, int64_t work, F&& item) {
   parallel_ranges(
-      slots, items, work,
-      [](void* context, int64_t begin, int64_t end, int slot) {
+      workers, items, work,
+      [](void* context, int64_t begin, int64_t end, int worker) {
         F& f = *static_cast<F*>(context);
-        for (int64_t i = begin; i < end && !cancelled(); i++) f(i, slot);
+        for (int64_t i = begin; i < end && !cancelled(); i++) f(i, worker);
       },
       &item);
 }
 
 /** to[0 ... n-1] = 0. */
 template <class T>
-void clear(int slots, T* to, int64_t n) {
+void clear(int workers, T* to, int64_t n) {
   constexpr int64_t kRange = 1 << 18;
-  parallel_for(slots, (n + kRange - 1) / kRange, n,
+  parallel_for(workers, (n + kRange - 1) / kRange, n,
                [&](int64_t item, int) { std::fill(to + item * kRange, to + std::min(n, (item + 1) * kRange), T{0}); });
 }
 

@@ -58,12 +58,12 @@ struct Functions {
                 const Algorithm* algorithm, void* workspace, size_t workspace_bytes, cudaStream_t stream);
 };
 
-/** The name of the first function that is missing, or null. */
+/** The name of the first function that is unavailable, or null. */
 const char* load_functions(void* file, Functions* functions) {
-  const char* missing = nullptr;
+  const char* unavailable = nullptr;
   const auto load = [&](auto& function, const char* name) {
     void* const symbol = dlsym(file, name);
-    if (!symbol && !missing) missing = name;
+    if (!symbol && !unavailable) unavailable = name;
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(symbol);
   };
   load(functions->version, "cublasLtGetVersion");
@@ -79,7 +79,7 @@ const char* load_functions(void* file, Functions* functions) {
   load(functions->preference_set, "cublasLtMatmulPreferenceSetAttribute");
   load(functions->heuristics, "cublasLtMatmulAlgoGetHeuristic");
   load(functions->matmul, "cublasLtMatmul");
-  return missing;
+  return unavailable;
 }
 
 // -- where it is looked for
@@ -115,7 +115,7 @@ std::vector<std::string> places() {
 struct Library {
   Functions functions{};
   bool found = false, refused = false;
-  std::string text;  // as device::products() gives it
+  std::string text;  // as device::gemm_library() gives it
 };
 
 /** Empty if the file can be used, else why not. */
@@ -123,7 +123,7 @@ std::string try_file(const std::string& file, Functions* functions) {
   // Never closed: other threads may use it. LOCAL: PyTorch may bring another version into the same process.
   void* const opened = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!opened) return dlerror();
-  if (const char* const missing = load_functions(opened, functions)) return file + " has no " + missing;
+  if (const char* const unavailable = load_functions(opened, functions)) return file + " has no " + unavailable;
   // A library that is too new for the driver says so here.
   void* handle = nullptr;
   const int status = functions->create(&handle);
@@ -356,7 +356,7 @@ thread_local std::map<int, Device*> devices;
 void require_products(Run& run) {
   const Library& found = library();
   if (!found.refused) return;
-  Status status{Code::products};
+  Status status{Code::device_gemm};
   status.device.meaning = found.text.c_str();
   run.fail(status);
 }
@@ -381,6 +381,6 @@ void close_cublaslt() {
 
 }  // namespace cuda
 
-const std::string& device::products() { return cuda::library().text; }
+const std::string& device::gemm_library() { return cuda::library().text; }
 
 }  // namespace sweet

@@ -32,7 +32,7 @@ class HeadCase {
     const DType dtypes[] = {DType::float32, DType::bfloat16, DType::float16};
     const double scales[] = {1, 4, 0.1, 20};
     head.dtype = reader.any_of(dtypes);
-    head.rows = shape.rows, head.vocab = shape.vocab, head.width = shape.width;
+    head.rows = shape.rows, head.vocab_size = shape.vocab, head.hidden_size = shape.width;
     head.temperature = pick_temperature(reader);
     const double scale = reader.any_of(scales);
     char text[160];
@@ -43,15 +43,15 @@ class HeadCase {
     const int64_t n = shape.rows, words = shape.vocab, width = shape.width;
     x.resize(static_cast<size_t>(n * words));
     if (width == 0) {
-      head.stride = words + (reader.one_in(4) ? reader.pick(1, 9) : 0);
-      const int64_t padded = n == 0 ? 0 : reader.one_in(2) ? n * head.stride : (n - 1) * head.stride + words;
+      head.row_stride = words + (reader.one_in(4) ? reader.pick(1, 9) : 0);
+      const int64_t padded = n == 0 ? 0 : reader.one_in(2) ? n * head.row_stride : (n - 1) * head.row_stride + words;
       void* const logits = memory.take(padded, bytes());
       head.logits = logits;
       const Pattern pattern = pick_pattern(reader, wild);
       for (int64_t i = 0; i < n; i++) {
         // Now and then one row alone is of the pattern.
         const Pattern own = pattern == Pattern::normal || i % 2 == 0 ? pattern : Pattern::normal;
-        put(Numbers(reader, own, scale, words), logits, i * head.stride, words, x.data() + i * words);
+        put(Numbers(reader, own, scale, words), logits, i * head.row_stride, words, x.data() + i * words);
       }
       return;
     }
@@ -87,18 +87,18 @@ class HeadCase {
   }
 
   int64_t bytes() const { return sweet::bytes_of(head.dtype); }
-  const double* row(int64_t i) const { return x.data() + i * head.vocab; }
-  const double* errors_of(int64_t i) const { return errors.empty() ? nullptr : errors.data() + i * head.vocab; }
+  const double* row(int64_t i) const { return x.data() + i * head.vocab_size; }
+  const double* errors_of(int64_t i) const { return errors.empty() ? nullptr : errors.data() + i * head.vocab_size; }
 
   /** Row i must not be read, nor what lies between the rows. */
   void hide(int64_t i) {
-    if (head.logits) memory_.hide(at(head.logits, i * head.stride), head.vocab * bytes());
-    if (head.hidden) memory_.hide(at(head.hidden, i * head.width), head.width * bytes());
+    if (head.logits) memory_.hide(at(head.logits, i * head.row_stride), head.vocab_size * bytes());
+    if (head.hidden) memory_.hide(at(head.hidden, i * head.hidden_size), head.hidden_size * bytes());
   }
   void hide_padding() {
     if (!head.logits) return;
     for (int64_t i = 0; i + 1 < head.rows; i++) {
-      memory_.hide(at(head.logits, i * head.stride + head.vocab), (head.stride - head.vocab) * bytes());
+      memory_.hide(at(head.logits, i * head.row_stride + head.vocab_size), (head.row_stride - head.vocab_size) * bytes());
     }
   }
 
@@ -106,21 +106,21 @@ class HeadCase {
   sweet::HeadGradients gradients(Reader& reader, bool in_place) {
     sweet::HeadGradients out{};
     if (head.logits) {
-      const int64_t padded = head.rows == 0 ? 0 : (head.rows - 1) * head.stride + head.vocab;
+      const int64_t padded = head.rows == 0 ? 0 : (head.rows - 1) * head.row_stride + head.vocab_size;
       out.logits = in_place ? const_cast<void*>(head.logits) : memory_.take(padded, bytes());
       return out;
     }
     out.accumulate = reader.one_in(3);
-    out.hidden = memory_.numbers(Pattern::normal, 3, head.rows * head.width);
-    out.weight = memory_.numbers(Pattern::normal, 3, head.vocab * head.width);
-    if (head.bias) out.bias = memory_.numbers(Pattern::normal, 3, head.vocab);
+    out.hidden = memory_.numbers(Pattern::normal, 3, head.rows * head.hidden_size);
+    out.weight = memory_.numbers(Pattern::normal, 3, head.vocab_size * head.hidden_size);
+    if (head.bias) out.bias = memory_.numbers(Pattern::normal, 3, head.vocab_size);
     return out;
   }
 
   /** labels[i] < 0: row i is dropped. lse is known to lse_error. */
   void judge_gradients(const sweet::HeadGradients& ours, const int32_t* labels, const float* grad_logps,
                        const double* lse, const double* lse_error) const {
-    const int64_t n = head.rows, words = head.vocab, width = head.width;
+    const int64_t n = head.rows, words = head.vocab_size, width = head.hidden_size;
     oracle::Array<double> d(x.size()), bounds(x.size());
     for (int64_t i = 0; i < n; i++) {
       if (labels[i] < 0) continue;
@@ -168,9 +168,9 @@ class HeadCase {
     const oracle::Half* const half = half_of(head.dtype);
     const double largest = half ? half->largest() : oracle::kLargest;
     for (int64_t i = 0; i < head.rows; i++) {
-      for (int64_t v = 0; v < head.vocab; v++) {
-        const size_t word = static_cast<size_t>(i * head.vocab + v);
-        const double own = oracle::number_at(half, ours, i * head.stride + v);
+      for (int64_t v = 0; v < head.vocab_size; v++) {
+        const size_t word = static_cast<size_t>(i * head.vocab_size + v);
+        const double own = oracle::number_at(half, ours, i * head.row_stride + v);
         const double rounded = half ? half->round(d[word]) : d[word];
         const double expected = std::isinf(rounded) ? d[word] : rounded;
         const double ulp = half && std::isfinite(d[word]) ? half->ulp(d[word]) : 0;
@@ -183,7 +183,7 @@ class HeadCase {
         }
       }
       if (i + 1 == head.rows) break;
-      const int64_t end = (i * head.stride + head.vocab) * bytes(), gap = (head.stride - head.vocab) * bytes();
+      const int64_t end = (i * head.row_stride + head.vocab_size) * bytes(), gap = (head.row_stride - head.vocab_size) * bytes();
       if (memcmp(static_cast<const char*>(ours) + end, static_cast<const char*>(memory_.before(ours)) + end,
                  static_cast<size_t>(gap)) != 0) {
         fail("what lies between two rows of gradLogits was written");

@@ -159,7 +159,7 @@ inline void pick_backend(Reader& reader) {
   static const std::vector<const char*> names = [] {
     std::vector<const char*> found;
     for (int i = 0; i < sweet::kBackends; i++) {
-      if (!sweet::backend(i).missing) found.push_back(sweet::backend(i).name);
+      if (!sweet::backend(i).unavailable) found.push_back(sweet::backend(i).name);
     }
     return found;
   }();

@@ -32,7 +32,7 @@ void judge_rows(const HeadCase& rows, const oracle::Array<int32_t>& labels, cons
     const int32_t label = labels[static_cast<size_t>(i)];
     oracle::Row row{};
     if (label != -2)
-      row = oracle::row_of(rows.row(i), rows.errors_of(i), rows.head.vocab, label, rows.head.temperature);
+      row = oracle::row_of(rows.row(i), rows.errors_of(i), rows.head.vocab_size, label, rows.head.temperature);
     expect_close("lse", i, ours.lse[i], row.lse, row.lse_error);
     expect_close("logps", i, ours.logps[i], label < 0 ? 0 : row.logp, row.logp_error);
     if (ours.entropy) expect_close("entropy", i, ours.entropy[i], row.entropy, row.entropy_error);
@@ -49,10 +49,10 @@ void run_far(Memory& memory, const HeadCase& packed, const LabelCase& labels) {
   static char* const far = static_cast<char*>(
       mmap(nullptr, kReserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   if (far == MAP_FAILED) fail("no addresses for rows far apart");
-  const int64_t n = packed.head.rows, words = packed.head.vocab, bytes = packed.bytes();
+  const int64_t n = packed.head.rows, words = packed.head.vocab_size, bytes = packed.bytes();
   if (n < 2 || words > 4096) return;
   sweet::Head head = packed.head;
-  head.stride = (static_cast<int64_t>(kReserve) / bytes - words) / (n - 1);
+  head.row_stride = (static_cast<int64_t>(kReserve) / bytes - words) / (n - 1);
   head.logits = far;
   const auto row_at = [&](void* base, int64_t i, const sweet::Head& of) {
     return static_cast<char*>(base) + i * of.stride * bytes;
@@ -68,7 +68,7 @@ void run_far(Memory& memory, const HeadCase& packed, const LabelCase& labels) {
   if (memcmp(logps, far_logps, size_t(n) * 4) != 0 || memcmp(lse, far_lse, size_t(n) * 4) != 0) fail("far rows differ");
   sweet::LogpsBackward backward{};
   backward.lse = lse, backward.grad_logps = memory.numbers(Pattern::normal, 1, n);
-  backward.out.logits = memory.take(n * packed.head.stride, bytes);
+  backward.out.logits = memory.take(n * packed.head.row_stride, bytes);
   token_logps_backward(packed.head, labels.labels, backward);
   void* const gradients = backward.out.logits;
   backward.out.logits = far;

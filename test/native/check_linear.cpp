@@ -48,8 +48,8 @@ class LinearCheck {
     Head head{};
     head.dtype = shape_.dtype;
     head.rows = shape_.rows;
-    head.vocab = shape_.vocab;
-    head.width = shape_.width;
+    head.vocab_size = shape_.vocab;
+    head.hidden_size = shape_.width;
     head.temperature = shape_.temperature;
     head.hidden = hidden.get();
     head.weight = weight.get();

@@ -89,7 +89,7 @@ void check_together(Checks& checks, bool small) {
   const char* before = nullptr;
   for (int i = 0; i < kBackends; i++) {
     const Backend each = backend(i);
-    if (!each.missing) names.push_back(each.name);
+    if (!each.unavailable) names.push_back(each.name);
     if (each.active) before = each.name;
   }
   disturbed([&](uint64_t round) { use_backend(names[round % names.size()]); },

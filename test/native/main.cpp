@@ -42,7 +42,7 @@ int run(uint64_t seed, bool small, const std::vector<std::string>& filters) {
   check("pool", [&](Checks& checks) { check_pool(checks, small); });
   for (int i = 0; i < sweet::kBackends; i++) {
     const sweet::Backend each = sweet::backend(i);
-    if (each.missing) continue;
+    if (each.unavailable) continue;
     sweet::use_backend(each.name);
     const std::string name = each.name;
     check(name + " against float64", [&](Checks& checks) { check_against_float64(checks, small); });

@@ -60,7 +60,7 @@ Head logits_head(const Inputs& in, const Stored& logits) {
   Head head{};
   head.dtype = logits.dtype;
   head.rows = in.rows;
-  head.vocab = head.stride = in.vocab;
+  head.vocab_size = head.row_stride = in.vocab;
   head.temperature = 0.9;
   head.logits = logits.bytes.data();
   return head;
@@ -70,8 +70,8 @@ Head linear_head(const Inputs& in) {
   Head head{};
   head.dtype = in.dtype;
   head.rows = in.rows;
-  head.vocab = in.vocab;
-  head.width = in.width;
+  head.vocab_size = in.vocab;
+  head.hidden_size = in.width;
   head.temperature = 1.1;
   head.hidden = in.hidden.bytes.data();
   head.weight = in.weight.bytes.data();
@@ -194,7 +194,7 @@ Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool 
   std::vector<float> ignored(size(n));
   token_logps(logits_head(*this, logits), narrow(*this), {ignored.data(), lse.data(), nullptr});
   linear_logps(linear_head(*this), narrow(*this), {ignored.data(), linear_lse.data(), nullptr});
-  partials.resize(size(kPartialsHead + n * kPartial));
+  partials.resize(size(kShardHeaderSize + n * kShardStatsSize));
   sweet::partials(linear_head(*this), narrow(*this), true, partials.data());
 }
 
@@ -261,7 +261,7 @@ const std::vector<Operation>& operations() {
       {"partials of logits",
        [](const Inputs& in, Outputs& out) {
          Head head = logits_head(in, in.logits);
-         head.first_word = 3, head.all_words = in.vocab + 5;
+         head.vocab_offset = 3, head.total_vocab = in.vocab + 5;
          return partials(head, wide(in), true, out.partials.data());
        }},
       {"partials of hidden states",

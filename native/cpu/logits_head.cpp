@@ -1,0 +1,133 @@
+// The head of logits: one read of memory forward; one read and one write backward. A row is split into segments, the
+// items of work, so that few long rows occupy every thread too.
+#include <algorithm>
+#include <cstring>
+
+#include "../backend.h"
+#include "../scratch.h"
+#include "active.h"
+#include "logps.h"
+#include "parallel.h"
+
+namespace sweet {
+namespace {
+
+float logit_at(const void* logits, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::float32:
+      return static_cast<const float*>(logits)[i];
+    case DType::bfloat16:
+      return to_float(static_cast<const bf16*>(logits)[i]);
+    case DType::float16:
+      break;
+  }
+  return to_float(static_cast<const f16*>(logits)[i]);
+}
+
+void set_grad_at(void* grad, DType dtype, int64_t i, double value) {
+  const float x = static_cast<float>(value);
+  switch (dtype) {
+    case DType::float32:
+      return from_float(x, static_cast<float*>(grad) + i);
+    case DType::bfloat16:
+      return from_float(x, static_cast<bf16*>(grad) + i);
+    case DType::float16:
+      return from_float(x, static_cast<f16*>(grad) + i);
+  }
+}
+
+constexpr int64_t kWholeRows = 8;  // rows a thread from which a row is one item of work
+
+// From this size on a gradient in memory of its own is written by non-temporal stores: it leaves the caches before it
+// is used, and its memory need not be read first.
+constexpr int64_t kStreamBytes = int64_t{1} << 25;
+
+/** The segments of all rows: item k is segment k % per_row of row k / per_row. */
+struct Segments {
+  int64_t per_row, bytes, vocab_size, row_stride;
+
+  explicit Segments(const Head& head)
+      : per_row((head.vocab_size + kSegment - 1) / kSegment),
+        bytes(bytes_of(head.dtype)),
+        vocab_size(head.vocab_size),
+        row_stride(head.row_stride) {}
+
+  int64_t row(int64_t item) const { return item / per_row; }
+  int64_t first(int64_t item) const { return item % per_row * kSegment; }
+  int64_t size(int64_t item) const { return std::min(kSegment, vocab_size - first(item)); }
+  int64_t byte_offset(int64_t item) const { return (row(item) * row_stride + first(item)) * bytes; }
+};
+
+}  // namespace
+
+Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
+  const Kernels& kernels = active_kernels();
+  const Segments segments(head);
+  Scratch<SegmentStats> stats(head.rows * segments.per_row);
+  if (!stats.ok()) return {Code::memory};
+
+  const char* const logits = static_cast<const char*>(head.logits);
+  const float scale_log2 = log2_scale(head.temperature);
+  const auto compute_segment = [&](int64_t item) {
+    SegmentStats segment = kEmptyStats;
+    kernels.softmax_stats(&segment, logits + segments.byte_offset(item), head.dtype, segments.size(item), scale_log2,
+                          out.with_entropy());
+    stats[item] = segment;
+  };
+  const auto finish = [&](int64_t i) {
+    const int32_t label = labels[i];
+    const float label_logit = is_local(label) ? logit_at(head.logits, head.dtype, i * head.row_stride + label) : 0.0f;
+    finish_row(stats.get() + i * segments.per_row, segments.per_row, label, label_logit, head.temperature, out, i);
+  };
+
+  // Many rows: one thread computes and finishes a row, while the label's logit is in its cache.
+  const int64_t work = head.rows * head.vocab_size;
+  if (head.rows >= kWholeRows * threads()) {
+    parallel_for(threads(), head.rows, work, [&](int64_t i, int) {
+      if (!is_read(labels[i], out.skip_ignored)) return skip_row(out, i);
+      for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) compute_segment(i * segments.per_row + s);
+      finish(i);
+    });
+    return ended();
+  }
+  parallel_for(threads(), head.rows * segments.per_row, work, [&](int64_t item, int) {
+    if (is_read(labels[segments.row(item)], out.skip_ignored)) compute_segment(item);
+  });
+  if (cancelled()) return ended();
+  for (int64_t i = 0; i < head.rows; i++) is_read(labels[i], out.skip_ignored) ? finish(i) : skip_row(out, i);
+  return ended();
+}
+
+Status logits_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
+                       const HeadGradients& gradients) {
+  const Kernels& kernels = active_kernels();
+  const Segments segments(head);
+  const char* const logits = static_cast<const char*>(head.logits);
+  char* const grad = static_cast<char*>(gradients.logits);
+  const bool stream = grad != logits && head.rows * head.vocab_size * segments.bytes >= kStreamBytes;
+
+  parallel_for(threads(), head.rows * segments.per_row, head.rows * head.vocab_size, [&](int64_t item, int) {
+    const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
+                  offset = segments.byte_offset(item);
+    const int64_t label = labels[i];
+    if (label < 0) {
+      memset(grad + offset, 0, static_cast<size_t>(n * segments.bytes));
+      return;
+    }
+    // In place, the segment's gradient overwrites the label's logit.
+    const bool has_label = label >= first && label < first + n;
+    const int64_t label_at = i * head.row_stride + label;
+    const float label_logit = has_label ? logit_at(head.logits, head.dtype, label_at) : 0.0f;
+
+    const double g = grad_logps[i] / head.temperature;
+    const SoftmaxGradient softmax(lse[i], head.temperature, -g);
+    kernels.softmax_gradient(logits + offset, grad + offset, head.dtype, n, softmax.scale_log2, softmax.max,
+                             softmax.factor, stream);
+    if (has_label) {
+      set_grad_at(grad, head.dtype, label_at, label_gradient(label_logit, lse[i], head.temperature, g));
+    }
+  });
+  return ended();
+}
+
+}  // namespace sweet

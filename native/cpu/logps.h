@@ -1,0 +1,54 @@
+// The forward and backward pass of a head of either kind, as logps, vocab_parallel_stats and preference_update use
+// them.
+#pragma once
+
+#include <cstdint>
+
+#include "../head.h"
+#include "../vocab_parallel.h"
+#include "kernels.h"
+
+namespace sweet {
+
+/**
+ * Results of the forward pass, [N] each. lse is kept in float64 for a backward pass of the same call. With
+ * shard_stats, these replace all other results.
+ */
+struct ForwardOut {
+  float* logps;
+  double* lse;
+  float* entropy;     // or null
+  bool skip_ignored;  // do not read the rows of ignored labels; their lse is 0 then
+  ShardStats* shard_stats = nullptr;
+  bool shard_entropy = false;  // shard_stats with sum_t_exp
+
+  bool with_entropy() const { return entropy != nullptr || shard_entropy; }
+};
+
+/** Merges the segments of row i in their order and writes its results; label_logit counts only where is_local(label).
+ */
+void finish_row(const SegmentStats* segments, int64_t count, int32_t label, float label_logit, double temperature,
+                const ForwardOut& out, int64_t i);
+
+/** Writes the results of a row that is not read. */
+void skip_row(const ForwardOut& out, int64_t i);
+
+Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out);
+Status logits_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
+                       const HeadGradients& gradients);
+
+Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut& out);
+Status linear_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
+                       const HeadGradients& gradients);
+
+inline Status head_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
+  return head.logits ? logits_forward(head, labels, out) : linear_forward(head, labels, out);
+}
+
+inline Status head_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
+                            const HeadGradients& gradients) {
+  return head.logits ? logits_backward(head, labels, lse, grad_logps, gradients)
+                     : linear_backward(head, labels, lse, grad_logps, gradients);
+}
+
+}  // namespace sweet

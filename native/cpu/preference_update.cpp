@@ -1,0 +1,45 @@
+#include "../preference_update.h"
+
+#include "logps.h"
+#include "one_pass_update.h"
+
+namespace sweet {
+
+Status preference_update(const PreferenceUpdate& call) {
+  const int64_t n = call.head.rows;
+  const bool has_ref_logps = call.reference.logps != nullptr;
+  Scratch<int32_t> labels(n);
+  Scratch<double> lse(n), ref_lse(has_ref_logps ? 0 : n);
+  Scratch<float> computed_ref_logps(has_ref_logps ? 0 : n);
+  if (!labels.ok() || !lse.ok() || !ref_lse.ok() || !computed_ref_logps.ok()) return {Code::memory};
+
+  Status status = check_labels(call.labels, n, vocab_shard(call.head), labels.get());
+  if (!status.ok()) return status;
+  PreferenceComputation preference(call.batch, call.options);
+  status = preference.check(labels.get());
+  if (!status.ok()) return status;
+
+  // The reference comes first: the gradient may overwrite the logits, and nothing of the caller's is written before all
+  // inputs are read.
+  const float* ref_logps = call.reference.logps;
+  if (!ref_logps) {
+    ref_logps = computed_ref_logps.get();
+    status = head_forward(call.reference.head, labels.get(), {computed_ref_logps.get(), ref_lse.get(), nullptr, true});
+    if (!status.ok()) return status;
+  }
+  // Where the memory of one pass cannot be allocated, the two passes below take its place.
+  if (one_pass_pays(call, preference)) {
+    status = one_pass_update(call, preference, labels.get(), ref_logps);
+    if (status.ok()) {
+      preference.compute(call.logps, ref_logps, call.out);
+      return ended();
+    }
+    if (status.code != Code::memory) return status;
+  }
+  status = head_forward(call.head, labels.get(), {call.logps, lse.get(), nullptr, true});
+  if (!status.ok()) return status;
+  preference.compute(call.logps, ref_logps, call.out);
+  return head_backward(call.head, labels.get(), lse.get(), call.out.grad_logps, call.gradients);
+}
+
+}  // namespace sweet

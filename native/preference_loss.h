@@ -1,0 +1,75 @@
+// The preference loss over pairs of trajectories (the critic: arXiv 2503.15478, Eq. 2) or of turns (the policy: Eq. 4).
+// A pair compares two items, both trajectories or both turns.
+//
+//   rho_i = logp_i - ref_logp_i,  m_i the mask,  A_t the mean of rho_i over turn t
+//   turn_mean   S_k = sum_{t in k} A_t                 (the paper's critic; of a turn, its mean)
+//   token_mean  S_k = sum_{i in k} m_i rho_i / sum_{i in k} m_i    (the released code)
+//   sum         S_k = sum_{i in k} m_i rho_i           (the paper's policy, multi-turn DPO)
+//   loss = sum_p w_p l(S_chosen - S_rejected) / D + nll_coef * NLL of the chosen items,  l of pair_loss.h
+//
+//   N tokens, T turns, K trajectories, P pairs
+#pragma once
+
+#include "layout.h"
+#include "pair_loss.h"
+
+namespace sweet {
+
+/** What a pair compares. */
+enum class PreferenceLevel : int32_t { turn, trajectory };
+
+/** How the log-ratios of an item's tokens become its score. */
+enum class Normalization : int32_t { turn_mean, token_mean, sum };
+
+struct PreferenceBatch {
+  PreferenceLevel level;
+  int64_t tokens, turns, trajectories;  // trajectories: 0 where turns are compared
+  const uint8_t* mask;                  // [N] or null; 0 masks a token
+  const int32_t* turn_offsets;          // [T+1] into tokens
+  const int32_t* trajectory_offsets;    // [K+1] into turns; null where turns are compared
+  Pairs pairs;                          // of items
+
+  bool of_trajectories() const { return level == PreferenceLevel::trajectory; }
+  int64_t items() const { return of_trajectories() ? trajectories : turns; }
+};
+
+struct PreferenceOptions {
+  Normalization normalization;
+  bool allow_empty_turns;
+  PairLoss pair_loss;
+  double pair_denominator;  // D; 0: the sum of the weights
+  double nll_coef;
+  double nll_denominator;  // 0: the number of tokens of the chosen items, each counted as often as it is chosen
+};
+
+/** dS/drho of a token: of a turn with so many unmasked tokens in an item with so many. */
+SWEET_HOST_DEVICE inline double score_coefficient(Normalization normalization, int32_t turn_length,
+                                                  int64_t item_length) {
+  switch (normalization) {
+    case Normalization::turn_mean:
+      return turn_length > 0 ? 1.0 / turn_length : 0.0;
+    case Normalization::token_mean:
+      return item_length > 0 ? 1.0 / static_cast<double>(item_length) : 0.0;
+    case Normalization::sum:
+      break;
+  }
+  return 1.0;
+}
+
+struct PreferenceOut {
+  double* scalars;                                                   // [4] loss, preference loss, NLL loss, accuracy
+  float *pair_losses, *margins, *chosen_rewards, *rejected_rewards;  // [P]
+  float* turn_advantages;                                            // [T]
+  float* grad_logps;                                                 // [N]
+};
+
+struct PreferenceLoss {
+  PreferenceBatch batch;
+  PreferenceOptions options;
+  const float *logps, *ref_logps;  // [N]
+  PreferenceOut out;
+};
+
+Status preference_loss(const PreferenceLoss& call);
+
+}  // namespace sweet
