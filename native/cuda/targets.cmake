@@ -32,11 +32,11 @@ set(cuda_binding
   binding/cuda/device_buffer.cc
   binding/cuda/register.cc)
 set(cuda_check
-  bench/cuda/main.cpp
-  bench/cuda/check_rows.cpp
-  bench/cuda/check_linear.cpp
-  bench/cuda/check_preference.cpp
-  bench/cuda/check_products.cpp
+  test/native/main.cpp
+  test/native/check_rows.cpp
+  test/native/check_linear.cpp
+  test/native/check_preference.cpp
+  test/native/check_device.cpp
   bench/cuda/timing.cpp
   bench/cuda/timing_linear.cpp)
 
