@@ -33,9 +33,10 @@ set(cuda_binding
   binding/cuda/register.cc)
 set(cuda_check
   test/native/main.cpp
-  test/native/check_rows.cpp
+  test/native/check_logits.cpp
   test/native/check_linear.cpp
   test/native/check_preference.cpp
+  test/native/check_updates.cpp
   test/native/check_device.cpp
   bench/cuda/timing.cpp
   bench/cuda/timing_linear.cpp)
