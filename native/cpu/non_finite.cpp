@@ -45,7 +45,7 @@ int64_t first_of(const Bits* x, int64_t n, Pattern<Bits> pattern, bool allow_neg
 }
 
 template <class Bits>
-int64_t search(const MatrixView& view, Pattern<Bits> pattern) {
+int64_t search(const FirstNonFinite& view, Pattern<Bits> pattern) {
   const Bits* const x = static_cast<const Bits*>(view.data);
   const int64_t none = view.rows * view.columns, per_row = (view.columns + kPiece - 1) / kPiece;
   std::atomic<int64_t> first{none};
@@ -66,7 +66,7 @@ int64_t search(const MatrixView& view, Pattern<Bits> pattern) {
 
 }  // namespace
 
-int64_t first_non_finite(const MatrixView& view) {
+int64_t first_non_finite(const FirstNonFinite& view) {
   switch (view.dtype) {
     case DType::float32:
       return search(view, kFloat32);
