@@ -66,7 +66,11 @@ export const groups = {
   },
   LogpsOut: {
     parameters: { rows: 'int64_t' },
-    fields: { logps: writes('float', 'rows'), lse: writes('float', 'rows'), entropy: optional(writes('float', 'rows')) },
+    fields: {
+      logps: writes('float', 'rows'),
+      lse: writes('float', 'rows'),
+      entropy: optional(writes('float', 'rows')),
+    },
   },
 
   LogitsGradients: {

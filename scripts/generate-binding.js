@@ -153,7 +153,11 @@ export type ${name} = keyof typeof ${constant(name)};\n`;
 
 function tsSource() {
   const names = Object.keys(operations);
-  const quoted = (condition) => names.filter((name) => condition(operations[name])).map((name) => `'${name}'`).join(' | ');
+  const quoted = (condition) =>
+    names
+      .filter((name) => condition(operations[name]))
+      .map((name) => `'${name}'`)
+      .join(' | ');
   return `${HEADER}
 
 /** A typed array, or the device buffer that takes its place. */

@@ -47,7 +47,19 @@ export interface LinearHead {
 }
 
 function pushLinearHead(to: unknown[], g: LinearHead): void {
-  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, g.hidden, g.weight, g.bias);
+  to.push(
+    DTYPE[g.dtype],
+    g.rows,
+    g.vocabSize,
+    g.temperature,
+    g.vocabOffset,
+    g.totalVocab,
+    g.hiddenSize,
+    g.chunkBytes,
+    g.hidden,
+    g.weight,
+    g.bias,
+  );
 }
 
 export type Head = LogitsHead | LinearHead;
@@ -376,7 +388,15 @@ export interface Operations {
 export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate';
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate';
+export type DeviceOperation =
+  | 'logps'
+  | 'logpsBackward'
+  | 'vocabParallelStats'
+  | 'mergeVocabParallelStats'
+  | 'turnAdvantages'
+  | 'turnAdvantagesBackward'
+  | 'preferenceLoss'
+  | 'preferenceUpdate';
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {
