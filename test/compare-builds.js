@@ -1,15 +1,15 @@
 // Whether two builds of the package give the same bits:
 //   node test/compare-builds.js OTHER [THIS]        folders of two built packages; THIS is this one by default
-// Runs every operation on every backend over the shared vectors (where ../shared/vectors is), hard rows, hard batches and
-// updates, in each build, and compares SHA-256 digests of all results. Exits with 1 where one differs.
+// Runs every operation on every backend over the reference cases of test/vectors, hard rows, hard
+// batches and updates, in each build, and compares SHA-256 digests of all results. Exits with 1 where one differs.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const VECTORS = join(ROOT, '..', 'shared', 'vectors');
+const VECTORS = join(ROOT, 'test', 'vectors');
 
 /** mulberry32 */
 function randomOf(seed) {
@@ -29,7 +29,9 @@ function bfloat16(values) {
 
 /** Random float16 bits of moderate size, with -inf where the float32 values have it. */
 const float16 = (values, random) =>
-  Uint16Array.from(values, (x) => (x === -Infinity ? 0xfc00 : (random() < 0.5 ? 0x8000 : 0) | (0x2c00 + random() * 0x2800)));
+  Uint16Array.from(values, (x) =>
+    x === -Infinity ? 0xfc00 : (random() < 0.5 ? 0x8000 : 0) | (0x2c00 + random() * 0x2800),
+  );
 
 function* headsOf(random) {
   const noise = (n, scale) => Float32Array.from({ length: n }, () => (random() - 0.5) * 2 * scale);
@@ -82,7 +84,9 @@ function* headsOf(random) {
 /** Ragged turns with single-token ones over N rows, two trajectories or more where they fit. */
 function batchOf(N) {
   const turnOffsets = [0];
-  for (let at = 0, length = 1; at < N; length = (length * 3) % 7 || 1) turnOffsets.push((at = Math.min(N, at + length)));
+  for (let length = 1; turnOffsets.at(-1) < N; length = (length * 3) % 7 || 1) {
+    turnOffsets.push(Math.min(N, turnOffsets.at(-1) + length));
+  }
   const T = turnOffsets.length - 1;
   const half = Math.max(1, T >> 1);
   return {
@@ -135,7 +139,9 @@ async function digests(folder, backend) {
     found[`${name} backward`] = digestOf(backward({ ...head, lse: result.lse, gradLogps }));
     const { partials } = api.partials({ ...head, entropy: true, totalVocab: 200000 });
     found[`${name} shard`] = digestOf(partials);
-    found[`${name} merged`] = digestOf(attempt(() => api.mergePartials({ ...api.partials(head), ...head, logits: undefined })));
+    found[`${name} merged`] = digestOf(
+      attempt(() => api.mergePartials({ ...api.partials(head), ...head, logits: undefined })),
+    );
     const { turnOffsets, trajectoryOffsets, turns, allowEmptyTurns } = batchOf(N);
     const refLogps = Float32Array.from({ length: N }, () => -3 * random());
     const common = { ...head, turnOffsets, allowEmptyTurns, chosen: Int32Array.of(0), rejected: Int32Array.of(1) };
@@ -153,33 +159,56 @@ async function digests(folder, backend) {
     const logps = { logps: result.logps, refLogps, mask: head.mask, turnOffsets, allowEmptyTurns };
     found[`${name} advantages`] = digestOf(attempt(() => api.turnAdvantages(logps)));
   }
-  for (const file of existsSync(VECTORS) ? readdirSync(VECTORS).filter((each) => each.endsWith('.safetensors')) : []) {
-    const { pathname } = new URL(api === undefined ? '' : await subpath(folder, 'safetensors'));
-    const { readSafetensors } = await import(pathname);
-    const { tensors } = readSafetensors(join(VECTORS, file));
-    found[`vector ${file}`] = digestOf(attempt(() => runVector(api, tensors)));
+  for (const folder of readdirSync(VECTORS)) {
+    for (const file of readdirSync(join(VECTORS, folder))) {
+      found[`${folder}/${file}`] = digestOf(VECTOR_CALLS[folder](api, vectorOf(join(VECTORS, folder, file))));
+    }
   }
   return found;
 }
 
-/** The file of a subpath of the package in this folder. */
-async function subpath(folder, name) {
-  const { exports } = JSON.parse((await import('node:fs')).readFileSync(join(folder, 'package.json'), 'utf8'));
-  return pathToFileURL(join(folder, exports[`./${name}`].import.default)).href;
+const CLASSES = {
+  F32: Float32Array,
+  F64: Float64Array,
+  I32: Int32Array,
+  U8: Uint8Array,
+  BF16: Uint16Array,
+  F16: Uint16Array,
+};
+const DTYPES = { BF16: { dtype: 'bfloat16' }, F16: { dtype: 'float16' } };
+
+/** The inputs of a reference case by the names of the options. */
+function vectorOf(path) {
+  const bytes = readFileSync(path);
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  const { __metadata__: metadata, ...tensors } = JSON.parse(bytes.subarray(8, start));
+  const options = { ...JSON.parse(metadata.case).options };
+  for (const [name, { dtype, data_offsets: offsets }] of Object.entries(tensors)) {
+    if (name.startsWith('expected.')) continue;
+    const raw = new Uint8Array(bytes.subarray(start + offsets[0], start + offsets[1])).buffer;
+    options[name.replace(/_(.)/g, (_, letter) => letter.toUpperCase())] = new CLASSES[dtype](raw);
+    if (name === 'logits' || name === 'hidden') Object.assign(options, DTYPES[dtype]);
+  }
+  return options;
 }
 
-/** The inputs of a reference case that are a head, through every function that takes one. */
-function runVector(api, tensors) {
-  const data = Object.fromEntries(Object.entries(tensors).map(([name, { data: values }]) => [name, values]));
-  const float = (name) => data[name] && Float32Array.from(data[name], Number);
-  const labels = data.labels && Int32Array.from(data.labels, Number);
-  const mask = data.mask && Uint8Array.from(data.mask, Number);
-  const head = data.logits
-    ? { logits: float('logits') }
-    : { hidden: float('hidden'), weight: float('weight'), ...(data.bias && { bias: float('bias') }) };
-  const forward = data.logits ? api.tokenLogps : api.linearLogps;
-  return forward({ ...head, labels, ...(mask && { mask }), entropy: true });
-}
+const forwardAndBackward =
+  (forward, backward) =>
+  ({ gradLogps, ...given }) => {
+    const result = forward({ ...given, entropy: true });
+    return { ...result, ...backward({ ...given, lse: result.lse, gradLogps }) };
+  };
+const VECTOR_CALLS = {
+  token_logps: (api, given) => forwardAndBackward(api.tokenLogps, api.tokenLogpsBackward)(given),
+  linear_logps: (api, given) => forwardAndBackward(api.linearLogps, api.linearLogpsBackward)(given),
+  turn_advantages: (api, { gradAdvantages, ...given }) => {
+    const { logps: _, refLogps: __, ...turns } = given;
+    return [api.turnAdvantages(given), api.turnAdvantagesBackward({ ...turns, gradAdvantages })];
+  },
+  trajectory_preference: (api, given) => api.trajectoryPreferenceLoss(given),
+  turn_preference: (api, given) => api.turnPreferenceLoss(given),
+  critic_update: (api, given) => api.criticUpdate(given),
+};
 
 if (process.argv[2] === '--digests') {
   console.log(JSON.stringify(await digests(process.argv[3], process.argv[4])));
