@@ -1,5 +1,6 @@
 // What others do on the same rows. Each peer is measured where it is installed and says so where it is not:
-//   ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix bench/peers, and PyTorch for a python3 that can import it.
+//   ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix bench/peers, PyTorch for a python3 that can import it, and oneDNN 2.x
+//   (Debian: libdnnl-dev).
 import { spawn, spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
@@ -33,8 +34,14 @@ async function start(peers, input, report) {
 }
 
 function oneDNN({ hidden, weight, rows, width, vocab, dtype, threads }) {
+  const folder = fileURLToPath(new URL('../build/bench', import.meta.url));
+  const build = spawnSync('cmake', ['--build', folder, '--target', 'sweet_onednn'], { encoding: 'utf8' });
+  if (build.status !== 0) {
+    const reason = /error: .*|cannot find .*/.exec(build.stderr)?.[0] ?? 'the build failed';
+    throw new Error(`${reason} (needs oneDNN 2.x and OpenMP; Debian: libdnnl-dev)`);
+  }
   process.env.OMP_WAIT_POLICY = 'PASSIVE';
-  const { product, version } = createRequire(import.meta.url)('../build/bench/sweet_onednn.node');
+  const { product, version } = createRequire(import.meta.url)(`${folder}/sweet_onednn.node`);
   const run = () => product(hidden, weight, rows, width, vocab, dtype === 'bfloat16', threads) * 1e3;
   run(); // throws where this processor lacks what the product needs
   return { name: `oneDNN ${version}, bare product`, product: Object.assign(run, { timesItself: true }) };
