@@ -25,7 +25,7 @@ async function start(peers, input, report) {
   const running = [];
   for (const [name, startPeer] of Object.entries(peers)) {
     try {
-      running.push(await startPeer(input));
+      running.push(await startPeer(input, report));
     } catch (error) {
       report(`${name} is left out: ${String(error.message).split('\n')[0]}`);
     }
@@ -47,8 +47,8 @@ function oneDNN({ hidden, weight, rows, width, vocab, dtype, threads }) {
   return { name: `oneDNN ${version}, bare product`, product: Object.assign(run, { timesItself: true }) };
 }
 
-function torchLinear({ rows, width, vocab, dtype, threads }) {
-  return torchProcess('torch_linear.py', [rows, width, vocab, dtype, threads]);
+function torchLinear({ rows, width, vocab, dtype, threads }, report) {
+  return torchProcess('torch_linear.py', [rows, width, vocab, dtype, threads], report);
 }
 
 function plain({ logits, labels, rows, vocab }) {
@@ -61,22 +61,31 @@ function plain({ logits, labels, rows, vocab }) {
   return { name: 'plain JavaScript, 1 thread', forward, both };
 }
 
-function torch({ rows, vocab, threads }) {
-  return torchProcess('torch_rows.py', [rows, vocab, threads]);
+function torch({ rows, vocab, threads }, report) {
+  return torchProcess('torch_rows.py', [rows, vocab, threads], report);
 }
 
-/** One Python process that waits for the word and answers with its own time. */
-async function torchProcess(file, args) {
+/** A Python process that runs what is written to its stdin and answers with its own time. */
+async function torchProcess(file, args, report) {
   const python = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import torch']).status === 0);
-  if (python === undefined) throw new Error('no python3 here can import torch');
+  if (python === undefined) {
+    throw new Error('no python3 here can import torch (Debian: python3-torch libopenblas0-openmp)');
+  }
   const script = fileURLToPath(new URL(`./peers/${file}`, import.meta.url));
-  // Threads that spin while they wait would take their time from whoever is measured next.
   const child = spawn(python, [script, ...args.map(String)], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, OMP_WAIT_POLICY: 'PASSIVE' },
+    env: {
+      ...process.env,
+      // Threads that spin while they wait would take time from what is measured next.
+      OMP_WAIT_POLICY: 'PASSIVE',
+      // OpenBLAS detects the CPU itself.
+      OPENBLAS_CORETYPE: undefined,
+      OPENBLAS_L2_SIZE: undefined,
+    },
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const version = (await lines.next()).value;
+  const { version, blas, warning } = JSON.parse((await lines.next()).value);
+  if (warning) report(`PyTorch uses ${blas}: ${warning}; install libopenblas0-openmp (Debian)`);
   const run = (what) =>
     Object.assign(
       async () => {
@@ -85,7 +94,12 @@ async function torchProcess(file, args) {
       },
       { timesItself: true },
     );
-  return { name: `PyTorch ${version}`, forward: run('forward'), both: run('both'), close: () => child.stdin.end() };
+  return {
+    name: [`PyTorch ${version}`, blas].filter(Boolean).join(', '),
+    forward: run('forward'),
+    both: run('both'),
+    close: () => child.stdin.end(),
+  };
 }
 
 async function jax({ logits, labels, rows, vocab }) {
