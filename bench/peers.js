@@ -1,6 +1,7 @@
-// What others do on the same rows. Each peer is measured where it is installed and says so where it is not:
-//   ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix bench/peers, PyTorch for a python3 that can import it, and oneDNN 2.x
-//   (Debian: libdnnl-dev).
+// Other libraries on the same input. A peer that cannot run is left out, with a message that says why. To install them:
+//   ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix bench/peers
+//   PyTorch for python3 (Debian: python3-torch libopenblas0-openmp)
+//   oneDNN 2.x (Debian: libdnnl-dev)
 import { spawn, spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
@@ -15,11 +16,15 @@ const PEERS = { 'plain JavaScript': plain, PyTorch: torch, 'jax-js': jax, 'tfjs 
 
 const LINEAR_PEERS = { oneDNN, PyTorch: torchLinear };
 
-/** The peers that are there, ready to run on this input: { name, forward?, both?, close? }. */
+/** The peers that run here, prepared for this input: { name, forward?, forwardBackward?, close? }. */
 export const startPeers = (input, report) => start(PEERS, input, report);
 
-/** The same for a linear head; a `product` is the bare matrix product alone. */
+/** The same for a linear head; `product` computes the logits only. */
 export const startLinearPeers = (input, report) => start(LINEAR_PEERS, input, report);
+
+/** The calls of one kind as { name: call }. */
+export const callsOf = (peers, kind) =>
+  Object.fromEntries(peers.flatMap((peer) => (peer[kind] ? [[peer.name, peer[kind]]] : [])));
 
 async function start(peers, input, report) {
   const running = [];
@@ -43,8 +48,8 @@ function oneDNN({ hidden, weight, rows, width, vocab, dtype, threads }) {
   process.env.OMP_WAIT_POLICY = 'PASSIVE';
   const { product, version } = createRequire(import.meta.url)(`${folder}/sweet_onednn.node`);
   const run = () => product(hidden, weight, rows, width, vocab, dtype === 'bfloat16', threads) * 1e3;
-  run(); // throws where this processor lacks what the product needs
-  return { name: `oneDNN ${version}, bare product`, product: Object.assign(run, { timesItself: true }) };
+  run(); // throws where the CPU lacks an instruction set that the product needs
+  return { name: `oneDNN ${version}, matrix product only`, product: Object.assign(run, { timesItself: true }) };
 }
 
 function torchLinear({ rows, width, vocab, dtype, threads }, report) {
@@ -54,11 +59,11 @@ function torchLinear({ rows, width, vocab, dtype, threads }, report) {
 function plain({ logits, labels, rows, vocab }) {
   const { forward, backward } = plainRows({ logits, labels }, vocab);
   const ones = new Float32Array(rows).fill(1);
-  const both = () => {
+  const forwardBackward = () => {
     forward();
     backward(ones);
   };
-  return { name: 'plain JavaScript, 1 thread', forward, both };
+  return { name: 'plain JavaScript, 1 thread', forward, forwardBackward };
 }
 
 function torch({ rows, vocab, threads }, report) {
@@ -97,7 +102,7 @@ async function torchProcess(file, args, report) {
   return {
     name: [`PyTorch ${version}`, blas].filter(Boolean).join(', '),
     forward: run('forward'),
-    both: run('both'),
+    forwardBackward: run('forwardBackward'),
     close: () => child.stdin.end(),
   };
 }
@@ -105,13 +110,13 @@ async function torchProcess(file, args, report) {
 async function jax({ logits, labels, rows, vocab }) {
   const { numpy: np, nn, vjp, jit, init } = await importPeer('@jax-js/jax');
   if (Number(process.versions.node.split('.')[0]) > 20) await init('wasm');
-  const picked = new Float32Array(rows * vocab);
-  for (let i = 0; i < rows; i++) picked[i * vocab + labels[i]] = 1;
-  const oneHot = np.array(picked).reshape([rows, vocab]);
+  const ones = new Float32Array(rows * vocab);
+  for (let i = 0; i < rows; i++) ones[i * vocab + labels[i]] = 1;
+  const oneHot = np.array(ones).reshape([rows, vocab]);
   const x = np.array(logits).reshape([rows, vocab]);
   const logps = jit((z, hot) => nn.logSoftmax(z, -1).mul(hot).sum(-1));
   const forward = () => logps(x.ref, oneHot.ref).dataSync();
-  const both = () => {
+  const forwardBackward = () => {
     const [value, pull] = vjp((z) => logps(z, oneHot.ref), [x.ref]);
     value.dispose();
     const [gradient] = pull(np.ones([rows]));
@@ -119,7 +124,7 @@ async function jax({ logits, labels, rows, vocab }) {
     return gradient.dataSync();
   };
   forward();
-  return { name: 'jax-js', forward, both };
+  return { name: 'jax-js', forward, forwardBackward };
 }
 
 async function tfjs({ logits, labels, rows, vocab }) {
@@ -134,7 +139,7 @@ async function tfjs({ logits, labels, rows, vocab }) {
   const logps = (z) => tf.sum(tf.mul(tf.logSoftmax(z), oneHot), -1);
   const gradient = tf.grad((z) => tf.sum(logps(z)));
   const tidy = (call) => () => tf.tidy(() => call(x).dataSync());
-  return { name: 'tfjs wasm', forward: tidy(logps), both: tidy(gradient) };
+  return { name: 'tfjs wasm', forward: tidy(logps), forwardBackward: tidy(gradient) };
 }
 
 async function onnx({ logits, rows, vocab, threads }) {

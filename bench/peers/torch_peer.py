@@ -1,4 +1,4 @@
-"""One PyTorch process for a benchmark: reads 'forward' or 'both' on stdin, answers with milliseconds."""
+"""One PyTorch process for a benchmark: reads 'forward' or 'forwardBackward' on stdin, answers with milliseconds."""
 
 import ctypes
 import json
@@ -33,11 +33,11 @@ def blas():
 
 
 def serve(forward, leaves, uses_blas):
-    """forward() gives log-probs; 'both' adds the gradient of their sum at the leaves."""
+    """forward() gives log-probs; 'forwardBackward' adds the gradient of their sum at the leaves."""
 
     def run(what):
         start = time.perf_counter()
-        if what == "both":
+        if what == "forwardBackward":
             for leaf in leaves:
                 leaf.grad = None
             forward().sum().backward()
