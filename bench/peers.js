@@ -90,7 +90,7 @@ async function torchProcess(file, args, report) {
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const { version, blas, warning } = JSON.parse((await lines.next()).value);
-  if (warning) report(`PyTorch uses ${blas}: ${warning}; install libopenblas0-openmp (Debian)`);
+  if (warning) report(`PyTorch uses ${blas}, ${warning}; install libopenblas0-openmp (Debian)`);
   const run = (what) =>
     Object.assign(
       async () => {

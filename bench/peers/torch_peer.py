@@ -15,8 +15,8 @@ def blas():
         library.openblas_get_config.restype = ctypes.c_char_p
         version = library.openblas_get_config().decode().split()[1]
         threading = ("sequential", "pthread", "OpenMP")[library.openblas_get_parallel()]
-        warning = None if threading == "OpenMP" else f"the {threading} build is slow beside PyTorch's own threads"
-        return f"OpenBLAS {version} {threading}", warning
+        warnings = {"sequential": "which uses one thread", "pthread": "whose threads compete with PyTorch's own"}
+        return f"OpenBLAS {version} {threading}", warnings.get(threading)
     if torch.backends.mkl.is_available():
         return "MKL", None
     path = "unknown BLAS"
@@ -28,7 +28,7 @@ def blas():
                 if start <= address < end:
                     path = line.split()[-1]
     if "/blas/libblas" in path:
-        return "reference BLAS", "the reference BLAS is slow"
+        return "reference BLAS", "whose products are slow"
     return path, None
 
 
