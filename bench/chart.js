@@ -1,7 +1,7 @@
 // The chart of a run: the time from logits to gradient, ours and the peers', and our share of the memory bandwidth.
 
-const WIDTH = 790;
-const BAR = { left: 270, width: 340, height: 22, gap: 10 };
+const WIDTH = 830;
+const BAR = { left: 310, width: 340, height: 22, gap: 10 };
 const COLORS = { ours: '#2563eb', peer: '#9ca3af', text: '#1f2937', faint: '#6b7280' };
 
 const escapeXml = (text) => String(text).replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
