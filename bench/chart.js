@@ -1,17 +1,17 @@
-// The picture of a run: time from logits to gradient, ours and the peers', and our share of what the machine can do.
+// The chart of a run: the time from logits to gradient, ours and the peers', and our share of the memory bandwidth.
 
-const WIDTH = 790;
-const BAR = { left: 270, width: 340, height: 22, gap: 10 };
-const COLORS = { ours: '#2563eb', peer: '#9ca3af', limit: '#e5e7eb', text: '#1f2937', faint: '#6b7280' };
+const WIDTH = 830;
+const BAR = { left: 310, width: 340, height: 22, gap: 10 };
+const COLORS = { ours: '#2563eb', peer: '#9ca3af', text: '#1f2937', faint: '#6b7280' };
 
-const plainText = (text) => String(text).replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
+const escapeXml = (text) => String(text).replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
 
 function text(x, y, content, { anchor = 'start', size = 13, color = COLORS.text, weight = 400 } = {}) {
-  return `<text x="${x}" y="${y}" text-anchor="${anchor}" font-size="${size}" fill="${color}" font-weight="${weight}">${plainText(content)}</text>`;
+  return `<text x="${x}" y="${y}" text-anchor="${anchor}" font-size="${size}" fill="${color}" font-weight="${weight}">${escapeXml(content)}</text>`;
 }
 
-function bar(y, { label, value, most, caption, color }) {
-  const width = Math.max(2, (value / most) * BAR.width);
+function bar(y, { label, value, max, caption, color }) {
+  const width = Math.max(2, (value / max) * BAR.width);
   const middle = y + BAR.height / 2 + 4.5;
   return [
     text(BAR.left - 10, middle, label, { anchor: 'end' }),
@@ -42,17 +42,17 @@ export function chart({ machine, results }) {
   const [{ rows, vocab, threads }] = times;
   heading(
     'From logits to their gradient',
-    `${rows} x ${vocab} float32, ${threads} threads, milliseconds: less is better`,
+    `${rows} \u00d7 ${vocab} float32, ${threads} threads, milliseconds (lower is better)`,
   );
-  // One who takes many times as long as most would leave nothing to be seen of the others.
-  const usual = times[times.length >> 1].ms;
-  const most = Math.max(...times.map(({ ms }) => ms).filter((ms) => ms < 10 * usual));
+  // Bars of outliers are cut off, or the other bars would be too short to read.
+  const median = times[times.length >> 1].ms;
+  const max = Math.max(...times.map(({ ms }) => ms).filter((ms) => ms < 10 * median));
   bars(
     times.map(({ name, ms }) => ({
       label: name,
-      value: Math.min(ms, most),
-      most,
-      caption: `${ms.toFixed(ms < 100 ? 1 : 0)} ms${ms > most ? ', off the scale' : ''}`,
+      value: Math.min(ms, max),
+      max,
+      caption: `${ms.toFixed(ms < 100 ? 1 : 0)} ms${ms > max ? ', off the scale' : ''}`,
       color: name === 'sweet-rl' ? COLORS.ours : COLORS.peer,
     })),
   );
@@ -61,26 +61,26 @@ export function chart({ machine, results }) {
     ({ share, name, vocab }) => share !== undefined && name === 'sweet-rl' && vocab === 128_256,
   );
   heading(
-    'Share of what the memory of this machine can do',
-    'measured in the same run: streaming reads, in-place updates',
+    'Share of the measured memory bandwidth',
+    'roofline from the same run: streaming reads (forward), in-place updates (backward)',
   );
   bars(
     shares.map(({ op, dtype, backend, threads, share }) => ({
       label: `${op.includes('Backward') ? 'backward' : 'forward'}, ${dtype}, ${backend}, ${threads} thread${threads > 1 ? 's' : ''}`,
       value: Math.min(share, 1),
-      most: 1,
+      max: 1,
       caption: share.toFixed(2),
       color: COLORS.ours,
     })),
   );
   parts.push(
-    text(24, y - 6, `${machine.processor}, ${machine.cores} cores, Node ${machine.node}, ${machine.date}`, {
+    text(24, y - 6, `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, ${machine.date}`, {
       size: 12,
       color: COLORS.faint,
     }),
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y + 12}" font-family="system-ui, sans-serif">
-<title>sweet-rl beside other libraries, and beside what the memory can do</title>
+<title>sweet-rl compared with other libraries and with the memory bandwidth</title>
 <rect width="100%" height="100%" fill="white"/>
 ${parts.join('\n')}
 </svg>
