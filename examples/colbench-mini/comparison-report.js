@@ -22,7 +22,7 @@ const reference = 'SWEET-RL';
 const ways = /** @type {const} */ (['sampled', 'greedy']);
 
 const percent = (share) => (100 * share).toFixed(1);
-const signed = (share) => `${share < 0 ? '-' : '+'}${percent(Math.abs(share))}`;
+const signed = (share) => `${share < 0 ? '\u2212' : '+'}${percent(Math.abs(share))}`;
 
 /** @param {string[]} head @param {string[][]} rows */
 const table = (head, rows) =>

@@ -6,7 +6,7 @@ import { writeAtomically } from './cache.js';
 import { drawChart } from './chart.js';
 
 const percent = (share) => (100 * share).toFixed(1);
-const interval = ({ mean, low, high }) => `${percent(mean).padStart(5)}  [${percent(low)}–${percent(high)}]`;
+const interval = ({ mean, low, high }) => `${percent(mean).padStart(5)}  [${percent(low)}\u2013${percent(high)}]`;
 
 function table(head, rows) {
   const lines = [head, ...rows];
@@ -16,7 +16,9 @@ function table(head, rows) {
       .map((cell, column) => cell.padEnd(widths[column]))
       .join('   ')
       .trimEnd();
-  return [text(head), '─'.repeat(widths.reduce((sum, width) => sum + width + 3, -3)), ...rows.map(text)].join('\n');
+  return [text(head), '\u2500'.repeat(widths.reduce((sum, width) => sum + width + 3, -3)), ...rows.map(text)].join(
+    '\n',
+  );
 }
 
 function scoreTable(scores) {
@@ -62,7 +64,7 @@ function behaviourTable(scores) {
 function exampleText(name, { program, dialogue, ranked }) {
   const shown = ranked.length > 6 ? [...ranked.slice(0, 3), ...ranked.slice(-3)] : ranked;
   const lines = shown.map(
-    ([action, score]) => `  ${`${score < 0 ? '−' : '+'}${Math.abs(score).toFixed(2)}`.padEnd(7)}${action}?`,
+    ([action, score]) => `  ${`${score < 0 ? '\u2212' : '+'}${Math.abs(score).toFixed(2)}`.padEnd(7)}${action}?`,
   );
   return `The critic of ${name} at one turn. Hidden function: ${program}
   So far: ${dialogue.join(' ')}

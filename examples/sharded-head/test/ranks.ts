@@ -1,7 +1,7 @@
 /** examples/sharded-head: its addons built, its ranks started by mpirun. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { ROOT } from './processes.ts';
+import { ROOT } from '../../../test/helpers/processes.ts';
 
 const EXAMPLE = join(ROOT, 'examples', 'sharded-head');
 

@@ -2,8 +2,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { endpointChat } from '../examples/colbench/index.js';
-import { Limiter, mapInOrder } from '../examples/colbench/limiter.js';
+import { endpointChat } from '../index.js';
+import { Limiter, mapInOrder } from '../limiter.js';
 
 type Reply = (response: ServerResponse, request: IncomingMessage, body: string) => void;
 

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { checkedDialogue, readDialogues, readTasks, writeRecords } from '../examples/colbench/index.js';
-import { duplicateKey } from '../examples/colbench/json.js';
+import { checkedDialogue, readDialogues, readTasks, writeRecords } from '../index.js';
+import { duplicateKey } from '../json.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'colbench-records-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -19,7 +19,7 @@ function fileOf(content: string | Uint8Array, ending = 'jsonl'): string {
 
 const task = (name: string, more = {}) => ({
   problem_description: `problem ${name}`,
-  ground_truth: `def f(x):\n    return '${name} é 😀 \u2028'`,
+  ground_truth: `def f(x):\n    return '${name} \u00e9 \u{1f600} \u2028'`,
   test_cases: ['f(1)', 'f("}{][,:\\"")'],
   ...more,
 });
@@ -123,7 +123,7 @@ describe('reading', () => {
   });
 
   it('reads lines that cross the blocks of the file, characters in half included', async () => {
-    const names = Array.from({ length: 400 }, (_, i) => `${i} ${'é😀'.repeat(1 + ((i * 37) % 900))}`);
+    const names = Array.from({ length: 400 }, (_, i) => `${i} ${'\u00e9\u{1f600}'.repeat(1 + ((i * 37) % 900))}`);
     const { good, faults } = await read(fileOf(names.map((name) => line(name)).join('\n')));
     expect([good, faults]).toEqual([names.map((name, i) => `${i + 1} ${name}`), []]);
   });

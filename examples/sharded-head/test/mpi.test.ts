@@ -1,8 +1,8 @@
 /** examples/sharded-head: the critic's update with a head that is cut over processes, by MPI. */
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { ROOT } from './helpers/processes.ts';
-import { buildExample, mpi, ranks, trained } from './helpers/ranks.ts';
+import { ROOT } from '../../../test/helpers/processes.ts';
+import { buildExample, mpi, ranks, trained } from './ranks.ts';
 
 describe.runIf(mpi)('ranks of MPI (Debian: openmpi-bin, libopenmpi-dev)', () => {
   beforeAll(buildExample, 120_000);

@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseArguments } from '../examples/colbench-mini/arguments.js';
-import { logpsOf } from '../examples/colbench-mini/batch.js';
-import { writeComparison } from '../examples/colbench-mini/comparison-report.js';
-import { behaviour, humanReply, kindOf, maxQuestions, promptOf } from '../examples/colbench-mini/dialogue.js';
-import { Executor } from '../examples/colbench-mini/execute.js';
+import { parseArguments } from '../arguments.js';
+import { logpsOf } from '../batch.js';
+import { writeComparison } from '../comparison-report.js';
+import { behaviour, humanReply, kindOf, maxQuestions, promptOf } from '../dialogue.js';
+import { Executor } from '../execute.js';
 import {
   attributes,
   domains,
@@ -17,16 +17,16 @@ import {
   tokenOf,
   tokensOf,
   vocabulary,
-} from '../examples/colbench-mini/language.js';
-import { methods, oracles } from '../examples/colbench-mini/methods.js';
-import { initialParams } from '../examples/colbench-mini/model.js';
-import { random } from '../examples/colbench-mini/random.js';
-import { candidateLogps, sampleCandidates } from '../examples/colbench-mini/stages/candidates.js';
-import { collectOffline } from '../examples/colbench-mini/stages/offline.js';
-import { oracleScores, pairCandidates } from '../examples/colbench-mini/stages/ranking.js';
-import { meanOverSeeds } from '../examples/colbench-mini/statistics.js';
-import { drawTasks, splitOf } from '../examples/colbench-mini/task.js';
-import { tried, tunedFor } from '../examples/colbench-mini/tuned.js';
+} from '../language.js';
+import { methods, oracles } from '../methods.js';
+import { initialParams } from '../model.js';
+import { random } from '../random.js';
+import { candidateLogps, sampleCandidates } from '../stages/candidates.js';
+import { collectOffline } from '../stages/offline.js';
+import { oracleScores, pairCandidates } from '../stages/ranking.js';
+import { meanOverSeeds } from '../statistics.js';
+import { drawTasks, splitOf } from '../task.js';
+import { tried, tunedFor } from '../tuned.js';
 
 const topicNames = attributes.map(({ topic }) => topic);
 
@@ -226,7 +226,7 @@ describe('the report', () => {
   });
 
   it.each(['report', 'report-4000-tasks'])('in %s was made from what is committed beside it', (name) => {
-    const folder = new URL(`../examples/colbench-mini/${name}/`, import.meta.url);
+    const folder = new URL(`../${name}/`, import.meta.url);
     const report = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));
     expect(report.runs.length).toBeGreaterThanOrEqual(3);
     const out = mkdtempSync(join(tmpdir(), 'comparison-'));
@@ -245,7 +245,7 @@ describe('the report', () => {
   });
 
   it('is what the guide shows', () => {
-    const root = new URL('../', import.meta.url);
+    const root = new URL('../../../', import.meta.url);
     const guide = readFileSync(new URL('docs/guide/comparison.md', root), 'utf8');
     const all = Object.keys({ ...methods, ...oracles }).length;
     for (const [name, rows] of [
@@ -262,7 +262,7 @@ describe('the report', () => {
   });
 
   it('names the command that makes it', () => {
-    const folder = new URL('../examples/colbench-mini/report-4000-tasks/', import.meta.url);
+    const folder = new URL('../report-4000-tasks/', import.meta.url);
     const [, , first = ''] = readFileSync(new URL('report.md', folder), 'utf8').split('\n');
     const [, seeds, tasks, method] = /--seeds (\S+) --tasks (\d+) --method "([^"]+)"/.exec(first) ?? [];
     const { runs, settings } = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));

@@ -2,8 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ROOT } from './helpers/processes.ts';
-import { loadTensorflow } from './helpers/tensorflow.ts';
+import { ROOT } from '../../../test/helpers/processes.ts';
+import { loadTensorflow } from '../../../test/helpers/tensorflow.ts';
 
 const linux = process.platform === 'linux';
 
