@@ -1,14 +1,22 @@
 /** What keeps an answer apart from the machine: how Python is started inside it, or the reason why that cannot be done. */
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { lstat, readlink, realpath } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { seccompFilter } from './seccomp.js';
 
 const run = promisify(execFile);
 const harness = fileURLToPath(new URL('./harness.py', import.meta.url));
+
+/**
+ * The filter of system calls, which export-filter.py writes, for `bwrap --seccomp`.
+ * @param {string} arch as in process.arch
+ * @returns {Buffer | undefined} undefined for an architecture that the filter does not cover
+ */
+export const seccompFilter = (arch = process.arch) =>
+  ['x64', 'arm64'].includes(arch) ? readFileSync(new URL('./seccomp.bpf', import.meta.url)) : undefined;
 
 /** The descriptor of the child from which bubblewrap reads the filter of system calls; 3 is the channel of the results. */
 const filterDescriptor = 4;

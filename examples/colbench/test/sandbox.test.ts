@@ -6,9 +6,9 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { buildWall, Evaluator, programOf } from '../index.js';
-import { Limiter } from '../limiter.js';
+import { createLimiter } from '../limiter.js';
 import { runProgram } from '../sandbox/run.js';
-import { seccompFilter } from '../sandbox/seccomp.js';
+import { seccompFilter } from '../sandbox/wall.js';
 import { namespaces } from './bubblewrap.ts';
 
 // Each attempt below is harmless even where a wall is missing: what it could break is bounded, or it looks first.
@@ -17,11 +17,11 @@ import { namespaces } from './bubblewrap.ts';
 const scratchBytes = 2 ** 24 + process.pid;
 const wall = namespaces ? await buildWall({ scratchBytes }) : (undefined as never);
 
-const limiter = new Limiter(2);
+const limit = createLimiter(2);
 // Time for a machine that is busy; what never ends gets less.
 const patient = { callSeconds: 30, totalSeconds: 60 };
 const run = (program: string, calls: string[], limits = {}) =>
-  limiter.run(() => runProgram(wall, { program, calls }, { limits: { ...patient, ...limits } }));
+  limit(() => runProgram(wall, { program, calls }, { limits: { ...patient, ...limits } }));
 
 /** How each call ended, in a word, and what it gave. */
 async function ends(program: string, calls: string[], limits = {}): Promise<string[]> {
@@ -40,7 +40,7 @@ const task = {
 };
 
 async function verdictsOn(given: typeof task, answer: string, limits = {}) {
-  const { reward, success, calls } = await limiter.run(() =>
+  const { reward, success, calls } = await limit(() =>
     new Evaluator({ wall, limits: { ...patient, ...limits } }).evaluate(given, answer),
   );
   return { reward, success, verdicts: calls.map(({ verdict }) => verdict) };
@@ -67,18 +67,71 @@ it('refuses to run anything where there is no sandbox, unless told', async () =>
   expect(readdirSync(tmpdir()).filter((name) => name.startsWith('colbench-'))).toEqual(before);
 });
 
-it('has a filter of system calls for x64 and arm64 alone', () => {
-  expect(seccompFilter('riscv64')).toBeUndefined();
-  for (const arch of ['x64', 'arm64']) {
-    const filter = seccompFilter(arch)!;
-    expect(filter.length % 8).toBe(0);
-    // Every jump stays within the program, and the last instruction answers.
-    for (let i = 0; i < filter.length / 8; i++) {
-      const most = Math.max(filter.readUInt8(8 * i + 2), filter.readUInt8(8 * i + 3));
-      expect(8 * (i + 1 + most)).toBeLessThanOrEqual(filter.length);
-    }
-    expect(filter.readUInt16LE(filter.length - 8)).toBe(6);
+/** The verdict of a filter: a machine for the instructions that libseccomp exports. */
+function verdictOfFilter(filter: Buffer, arch: number, call: number, flags = 0): number {
+  // struct seccomp_data in halves of 32 bits: number, architecture, instruction pointer, first argument.
+  const data = [call, arch, 0, 0, flags, 0];
+  let accumulator = 0;
+  for (let i = 0; ; i++) {
+    const code = filter.readUInt16LE(8 * i);
+    const [ifTrue, ifFalse] = [filter.readUInt8(8 * i + 2), filter.readUInt8(8 * i + 3)];
+    const value = filter.readUInt32LE(8 * i + 4);
+    if (code === 0x06) return value;
+    if (code === 0x20) accumulator = data[value / 4]!;
+    else if (code === 0x54) accumulator = (accumulator & value) >>> 0;
+    else if (code === 0x15) i += accumulator === value ? ifTrue : ifFalse;
+    else if (code === 0x35) i += accumulator >= value ? ifTrue : ifFalse;
+    else throw new Error(`Expected a known instruction but received ${code}`);
   }
+}
+
+describe('the filter of system calls', () => {
+  const [allow, kill, notPermitted, noSuchCall] = [0x7fff0000, 0x80000000, 0x50001, 0x50026];
+  const architectures = {
+    x64: {
+      audit: 0xc000003e,
+      clone: 56,
+      denied: [
+        29, 30, 31, 41, 57, 58, 64, 68, 101, 103, 135, 155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172,
+        173, 175, 176, 179, 227, 237, 238, 240, 246, 248, 249, 250, 253, 256, 272, 279, 294, 298, 300, 303, 304, 305,
+        308, 310, 311, 312, 313, 319, 320, 321, 323,
+      ],
+    },
+    arm64: {
+      audit: 0xc00000b7,
+      clone: 220,
+      denied: [
+        26, 39, 40, 41, 51, 60, 89, 92, 97, 104, 105, 106, 112, 116, 117, 142, 161, 162, 170, 171, 180, 186, 190, 194,
+        195, 196, 198, 217, 218, 219, 224, 225, 235, 237, 238, 239, 241, 262, 264, 265, 266, 268, 270, 271, 272, 273,
+        279, 280, 282, 294,
+      ],
+    },
+  };
+  /** From 424 on a call has the same number everywhere. */
+  const deniedEverywhere = [424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 442, 443, 447];
+  const clone3 = 435;
+
+  it.each(['x64', 'arm64'] as const)('denies on %s what it should, and nothing else', (arch) => {
+    const filter = seccompFilter(arch)!;
+    const { audit, clone, denied } = architectures[arch];
+    const verdict = (call: number, flags?: number) => verdictOfFilter(filter, audit, call, flags);
+    const all = [...denied, ...deniedEverywhere];
+    for (let call = 0; call < 1024; call++) {
+      if (call === clone || call === clone3) continue;
+      expect(verdict(call), `call ${call}`).toBe(all.includes(call) ? notPermitted : allow);
+    }
+    expect(verdict(clone3)).toBe(noSuchCall);
+    // Threads, as the C library starts them, but no processes.
+    expect([0x3d0f00, 0x10000].map((flags) => verdict(clone, flags))).toEqual([allow, allow]);
+    expect([0, 0x11, 0x1200011].map((flags) => verdict(clone, flags))).toEqual(new Array(3).fill(notPermitted));
+    // i386 and 32-bit Arm, and x32.
+    expect([0x40000003, 0x40000028].map((other) => verdictOfFilter(filter, other, 39))).toEqual([kill, kill]);
+    expect(verdict(0x40000000 + 39)).toBe(arch === 'x64' ? kill : allow);
+  });
+
+  it('covers no other architecture', () => {
+    expect(seccompFilter('riscv64')).toBeUndefined();
+  });
 });
 
 describe.runIf(namespaces).concurrent('verdicts', () => {
@@ -131,7 +184,7 @@ describe.runIf(namespaces).concurrent('verdicts', () => {
   });
 
   it('whatever was printed', async () => {
-    const evaluation = await limiter.run(() =>
+    const evaluation = await limit(() =>
       new Evaluator({ wall }).evaluate(task, 'print("at first")\ndef f(x):\n    print("call", x)\n    return x * 2'),
     );
     expect(evaluation.reward).toBe(1);
@@ -250,7 +303,7 @@ describe.runIf(namespaces).concurrent('equality', () => {
     const own = await buildWall({ scratchBytes, python: numpy! });
     const digests = async (side: 0 | 1) => {
       const job = { program: 'import numpy as np', calls: pairs.map((pair) => pair[side]) };
-      const { outcomes } = await limiter.run(() => runProgram(own, job, { limits: patient }));
+      const { outcomes } = await limit(() => runProgram(own, job, { limits: patient }));
       return outcomes.map((outcome) => (outcome.kind === 'value' ? outcome.digest : outcome.error));
     };
     const [ours, theirs] = [await digests(0), await digests(1)];
@@ -387,7 +440,7 @@ def children():
       'socket.gethostname()',
       'children()',
     ];
-    const { outcomes } = await limiter.run(() => runProgram(open, { program, calls }, { limits: patient }));
+    const { outcomes } = await limit(() => runProgram(open, { program, calls }, { limits: patient }));
     server.close();
     expect(outcomes.map((outcome) => (outcome.kind === 'value' ? outcome.shown : outcome.error))).toEqual([
       "'ConnectionRefusedError'",
