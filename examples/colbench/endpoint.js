@@ -1,6 +1,6 @@
 /** A chat over any endpoint that speaks OpenAI's chat completions, patient with one that is busy or breaks off. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Limiter } from './limiter.js';
+import { createLimiter } from './limiter.js';
 
 /** @typedef {import('./converse.js').Chat} Chat */
 
@@ -71,7 +71,7 @@ export function endpointChat(options) {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new RangeError(`Expected an http or https address for baseUrl but received ${JSON.stringify(baseUrl)}`);
   }
-  const limiter = new Limiter(concurrency);
+  const limit = createLimiter(concurrency);
   const headers = { 'content-type': 'application/json', ...(apiKey && { authorization: `Bearer ${apiKey}` }) };
   const settings = {
     model,
@@ -129,7 +129,7 @@ export function endpointChat(options) {
 
   return async (messages, { signal } = {}) => {
     const body = JSON.stringify({ ...settings, messages });
-    return limiter.run(() => persist(body, signal), signal);
+    return limit(() => persist(body, signal), signal);
   };
 }
 

@@ -9,7 +9,7 @@ import { EndpointError, endpointChat } from './endpoint.js';
 import { Evaluator } from './evaluate.js';
 import { modelHuman, scriptedHuman } from './human.js';
 import { Journal, nameOf } from './journal.js';
-import { Limiter, mapInOrder } from './limiter.js';
+import { createLimiter, mapInOrder } from './limiter.js';
 import { dialoguePairs, messagePairs } from './pairs.js';
 import { checkedCandidates, readAnswers, readDialogues, readRecords, readTasks, writeRecords } from './records.js';
 import { buildWall } from './sandbox/wall.js';
@@ -44,8 +44,8 @@ const patience = 8;
  * @param {AsyncIterable<T>} items @param {number} concurrency @param {(item: T) => Promise<R>} action
  */
 function mapAtOnce(items, concurrency, action) {
-  const limiter = new Limiter(concurrency);
-  return mapInOrder(items, patience * concurrency, (item) => limiter.run(() => action(item)));
+  const limit = createLimiter(concurrency);
+  return mapInOrder(items, patience * concurrency, (item) => limit(() => action(item)));
 }
 
 /** @template T @param {AsyncIterable<T>} items */

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { endpointChat } from '../index.js';
-import { Limiter, mapInOrder } from '../limiter.js';
+import { createLimiter, mapInOrder } from '../limiter.js';
 
 type Reply = (response: ServerResponse, request: IncomingMessage, body: string) => void;
 
@@ -228,12 +228,12 @@ describe('mapInOrder', () => {
 });
 
 it('lets the next one in when one that waited is aborted', async () => {
-  const limiter = new Limiter(1);
+  const limit = createLimiter(1);
   const controller = new AbortController();
   let end = () => {};
-  const first = limiter.run(() => new Promise<void>((resolve) => (end = resolve)));
-  const second = limiter.run(async () => 2, controller.signal);
-  const third = limiter.run(async () => 3);
+  const first = limit(() => new Promise<void>((resolve) => (end = resolve)));
+  const second = limit(async () => 2, controller.signal);
+  const third = limit(async () => 3);
   controller.abort(new Error('gone'));
   await expect(second).rejects.toThrow('gone');
   end();
