@@ -24,7 +24,7 @@ export const hash = (...parts) => {
 
 /** Code that no result depends on. */
 const presentation =
-  /^(arguments|bounds|chart|comparison|comparison-[a-z]+|demonstration|main|portable|progress|report|svg|sweep|tune|tuned|validation)\.js$/;
+  /^(arguments|bounds|chart|comparison|comparison-[a-z]+|demonstration|main|portable|progress|report|sweep|tune|tuned|validation)\.js$/;
 
 /** Stands for the code of the example, and the version and backend of sweet-rl: a result of others is not taken up. */
 function codeVersion() {
