@@ -130,7 +130,10 @@ export function advantagesChart(names, runs) {
   return picture(width, bottom + 64, 'Advantages of useful and useless questions', elements);
 }
 
-/** Success while one setting varies: a panel for each setting, a line per method, solid for sampled and dashed for greedy. */
+/**
+ * Success while one setting varies: a panel for each setting, a line per method, solid for sampled and dashed for
+ * greedy.
+ */
 export function sweepChart(names, sweep) {
   const [top, bottom, gap] = [72, 300, 72];
   const elements = [text(16, 28, 'Success on validation tasks while one setting varies', titleStyle)];

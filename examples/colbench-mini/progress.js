@@ -1,4 +1,4 @@
-/** A bar with the time left on a terminal, plain lines elsewhere. */
+/** Progress with the remaining time: a bar on a terminal, lines elsewhere. */
 
 const width = 24;
 const lineSeconds = 15;

@@ -1,4 +1,4 @@
-/** What a run leaves behind: the table on the terminal, report.json and curves.svg. */
+/** The output of a demo run: tables on the terminal, report.json and curves.svg. */
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { backends, threads } from 'sweet-rl';
@@ -60,7 +60,7 @@ function behaviourTable(scores) {
   return table(head, rows);
 }
 
-/** What the critic of a method thinks of the candidates at one turn: the best three and the worst three. */
+/** The candidates of one turn that the critic of a method scores highest and lowest. */
 function exampleText(name, { program, dialogue, ranked }) {
   const shown = ranked.length > 6 ? [...ranked.slice(0, 3), ...ranked.slice(-3)] : ranked;
   const lines = shown.map(
@@ -71,7 +71,7 @@ function exampleText(name, { program, dialogue, ranked }) {
 ${lines.join('\n')}`;
 }
 
-/** Wall-clock time of all stages, also of those kept from an earlier run, and the part spent inside sweet-rl. */
+/** Wall-clock time of all stages, including those of an earlier run, and the time inside sweet-rl. */
 function sumTimings(timings) {
   const sum = (key) => timings.reduce((total, timing) => total + timing[key], 0);
   const seconds = sum('seconds');
@@ -101,7 +101,7 @@ export function writeReport(folder, run) {
 
   const place = relative(process.cwd(), folder) || '.';
   console.log(`
-Seed ${run.seed}, on test tasks whose functions are in no training set
+Seed ${run.seed}, on test tasks with unseen functions
 
 ${scoreTable(run.scores)}
 

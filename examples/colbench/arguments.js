@@ -4,15 +4,16 @@ import { defaultLimits } from './sandbox/run.js';
 
 const MiB = 2 ** 20;
 
-export const help = `ColBench's backend task: conversations, evaluation, preference pairs. Files are JSONL; .gz files are compressed.
+export const help = `ColBench's backend task: conversations, evaluation, preference pairs. Files are JSONL, also as .gz.
 
   main.js evaluate ANSWERS [--out FILE] [limits]
-      Runs the answers of dialogues (or of lines with task and answer) on the test cases of their tasks, prints the rewards and
-      the verdicts of the calls, and writes the lines with their rewards and calls.
+      Runs the answers of dialogues (or of lines with task and answer) on the test cases of their tasks, prints the
+      rewards and the verdicts of the calls, and writes the lines with their rewards and calls.
 
-  main.js converse TASKS --out FILE --agent-url URL --agent-model NAME (--human-url URL --human-model NAME | --human-script FILE)
-      Samples dialogues of an agent with a simulated user about each task and evaluates the answers. FILE is the offline data and
-      the journal: the same command resumes an interrupted run.
+  main.js converse TASKS --out FILE --agent-url URL --agent-model NAME
+          (--human-url URL --human-model NAME | --human-script FILE)
+      Samples dialogues of an agent with a simulated user about each task and evaluates the answers. FILE is the
+      offline data and the journal: the same command resumes an interrupted run.
       --samples N                dialogues per task (1)
       --agent-temperature X      --human-temperature X      default: the endpoint's own
       --agent-key-env NAME       --human-key-env NAME       environment variables with the API keys (OPENAI_API_KEY)
@@ -20,7 +21,7 @@ export const help = `ColBench's backend task: conversations, evaluation, prefere
       --attempts N               per request (6)
 
   main.js pairs DIALOGUES --out FILE [--as paper|released]
-      Preference pairs of dialogues of one task: each better one over each worse one, or as the released code makes them.
+      Preference pairs of dialogues of one task: each better one over each worse one, or by the released code.
 
   main.js pairs CANDIDATES --out FILE --candidates [--as paper|released] [--seed N]
       Preference pairs of messages from lines with input, candidates and scores.
@@ -31,7 +32,7 @@ export const help = `ColBench's backend task: conversations, evaluation, prefere
       --total-seconds N          wall-clock time of all calls of an answer (${defaultLimits.totalSeconds})
       --memory-mib N             address space of an answer (${defaultLimits.memoryBytes / MiB})
       --python FILE              the interpreter (python3)
-      --unsafe                   run answers without a sandbox where none is available: only for answers that you trust`;
+      --unsafe                   run answers without a sandbox if none is available: only for trusted answers`;
 
 const text = /** @type {const} */ ({ type: 'string' });
 const flag = /** @type {const} */ ({ type: 'boolean', default: false });

@@ -45,9 +45,9 @@ class TransientFailure extends Error {
 const mostBytes = 2 ** 24;
 
 /**
- * The chat of a model behind an endpoint. Network errors, time-outs, replies that are not a completion and the statuses 408,
- * 409, 425, 429 and 5xx are retried with exponential backoff and jitter; Retry-After is respected. Any other failure is an
- * error at once, and so is an abort.
+ * The chat of a model behind an endpoint. Network errors, time-outs, replies that are not a completion and the statuses
+ * 408, 409, 425, 429 and 5xx are retried with exponential backoff and jitter; Retry-After is respected. Any other
+ * failure is an error at once, and so is an abort.
  * @param {EndpointOptions} options
  * @returns {Chat}
  */
@@ -147,7 +147,10 @@ async function textOf(response) {
   return Buffer.concat(parts).toString('utf8');
 }
 
-/** The message of a completion, undefined if the text is not one. Null content is an empty message. @param {string} text */
+/**
+ * The message of a completion, undefined if the text is not one. Null content is an empty message.
+ * @param {string} text
+ */
 function contentOf(text) {
   try {
     const { choices } = JSON.parse(text);

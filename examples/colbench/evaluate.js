@@ -95,8 +95,8 @@ function verdictOf(truth, outcome) {
 const shownOf = (outcome) => (outcome.kind === 'value' ? outcome.shown : outcome.error);
 
 /**
- * The program of an answer, without the marker before it and the Markdown fences around it. Of several fenced blocks, the
- * first is the program.
+ * The program of an answer, without the marker before it and the Markdown fences around it. Of several fenced blocks,
+ * the first is the program.
  * @param {string} answer
  */
 export function programOf(answer) {

@@ -22,15 +22,15 @@ export const modelHuman = (chat) => (task, dialogue, options) => {
 
 /**
  * @typedef {object} Script
- * @property {{ asked: string, reply: string, problem?: string }[]} topics the reply to a question that matches the regular
- *   expression `asked`, in tasks whose description matches `problem` (default: all tasks)
+ * @property {{ asked: string, reply: string, problem?: string }[]} topics the reply to a question that matches the
+ *   regular expression `asked`, in tasks whose description matches `problem` (default: all tasks)
  * @property {string} [again] the reply to a repeated topic
  * @property {string} [unknown] the reply to a question of no topic
  */
 
 /**
- * A simulated user without a model, by the rules of examples/colbench-mini: it answers questions of its topics, says when a
- * topic is repeated, and answers nothing else.
+ * A simulated user without a model, by the rules of examples/colbench-mini: it answers questions of its topics, says
+ * when a topic is repeated, and answers nothing else.
  * @param {Script} script
  * @returns {Human}
  */

@@ -4,7 +4,10 @@ import { open } from 'node:fs/promises';
 import { checkedDialogue, lineOf, RecordError, readRecords } from './records.js';
 
 /** @typedef {import('./records.js').Dialogue} Dialogue */
-/** A dialogue in a journal, with its id and a hash of the settings of its run. @typedef {Dialogue & { id: string, run: string }} Entry */
+/**
+ * A dialogue in a journal, with its id and a hash of the settings of its run.
+ * @typedef {Dialogue & { id: string, run: string }} Entry
+ */
 
 /** A short hash of a value. @param {unknown} value */
 export const nameOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
@@ -46,7 +49,12 @@ export class Journal {
   /** The last write; writes are serialized. @type {Promise<void>} */
   #writing = Promise.resolve();
 
-  /** @param {string} file @param {import('node:fs/promises').FileHandle} handle @param {string} run @param {Set<string>} done */
+  /**
+   * @param {string} file
+   * @param {import('node:fs/promises').FileHandle} handle
+   * @param {string} run
+   * @param {Set<string>} done
+   */
   constructor(file, handle, run, done) {
     this.#file = file;
     this.#handle = handle;
@@ -68,8 +76,10 @@ export class Journal {
       const done = new Set();
       for await (const { record, line } of readRecords(file, checkedEntry, { onFault })) {
         if (record.run !== run) {
-          const what = `${file}, line ${line}: this dialogue was sampled with other settings (models, temperatures, limits)`;
-          throw Object.assign(new Error(`${what}; use another file or the former settings`), { code: 'ERR_JOURNAL' });
+          const where = `${file}, line ${line}`;
+          const what = 'this dialogue was sampled with other settings (models, temperatures, limits)';
+          const error = new Error(`${where}: ${what}; use another file or the former settings`);
+          throw Object.assign(error, { code: 'ERR_JOURNAL' });
         }
         done.add(record.id);
       }

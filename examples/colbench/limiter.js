@@ -4,8 +4,8 @@ import pLimit from 'p-limit';
 /**
  * At most `concurrency` actions run at once; the others wait in the order of their calls.
  * @param {number} concurrency
- * @returns {<T>(action: () => Promise<T>, signal?: AbortSignal) => Promise<T>} rejects at once if `signal` aborts while the
- *   action waits, which p-limit does not do; a running action has to watch the signal itself
+ * @returns {<T>(action: () => Promise<T>, signal?: AbortSignal) => Promise<T>} rejects at once if `signal` aborts while
+ *   the action waits, which p-limit does not do; a running action has to watch the signal itself
  */
 export function createLimiter(concurrency) {
   if (!Number.isInteger(concurrency) || concurrency < 1) {
@@ -27,8 +27,9 @@ export function createLimiter(concurrency) {
 }
 
 /**
- * Yields the result of `action` on each item, in the order of the items, and runs at most `concurrency` actions at once.
- * Reads no item earlier than it can start its action. Waits for the running actions when one fails or the reader stops.
+ * Yields the result of `action` on each item, in the order of the items, and runs at most `concurrency` actions at
+ * once. Reads no item earlier than it can start its action. Waits for the running actions when one fails or the reader
+ * stops.
  * @template T, R
  * @param {AsyncIterable<T> | Iterable<T>} items
  * @param {number} concurrency

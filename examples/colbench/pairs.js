@@ -16,8 +16,8 @@ const taskKey = ({ task: { problem_description, ground_truth } }) =>
 /**
  * Pairs of dialogues of one task, which train the critic.
  *
- * 'paper': each better dialogue over each worse one. 'released': of the first three dialogues of a task, the first of the best
- * over each worse one, if the best solved the task.
+ * 'paper': each better dialogue over each worse one. 'released': of the first three dialogues of a task, the first of
+ * the best over each worse one, if the best solved the task.
  * @param {readonly Pick<Dialogue, 'task' | 'reward'>[]} dialogues in any order
  * @param {Source} source
  * @returns {{ chosen: number, rejected: number }[]} indices into `dialogues`, task by task as they first appear
@@ -62,7 +62,8 @@ export function dialoguePairs(dialogues, source) {
 
 /**
  * Pairs of messages at one state, which train the policy: one from the upper half over one from the lower half.
- * 'paper': one pair per state. 'released': four samples with replacement. Pairs of equal scores are dropped and counted.
+ * 'paper': one pair per state. 'released': four samples with replacement. Pairs of equal scores are dropped and
+ * counted.
  * @param {readonly Candidates[]} states
  * @param {Source} source
  * @param {number} seed

@@ -8,8 +8,8 @@ export const maxTurns = 10;
 export const maxReply = 400;
 
 /**
- * The answer in a message: the text after the first marker. Models often write a sentence before the marker, so it may be
- * anywhere in the message.
+ * The answer in a message: the text after the first marker. Models often write a sentence before the marker, so it may
+ * be anywhere in the message.
  * @param {string} message
  * @returns {string | undefined} undefined if the message has no marker
  */

@@ -1,4 +1,6 @@
-/** ColBench's records as JSONL of any size. Files are streamed by line, and each invalid line is reported by its number. */
+/**
+ * ColBench's records as JSONL of any size. Files are streamed by line, and each invalid line is reported by its number.
+ */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
@@ -57,13 +59,17 @@ export const readTasks = (file, options) => readRecords(file, checkedTask, optio
 /** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: Dialogue, line: number }>} */
 export const readDialogues = (file, options) => readRecords(file, checkedDialogue, options);
 
-/** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: { task: Task, answer: string }, line: number }>} */
+/**
+ * @param {string} file
+ * @param {ReadOptions} options
+ * @returns {AsyncGenerator<{ record: { task: Task, answer: string }, line: number }>}
+ */
 export const readAnswers = (file, options) => readRecords(file, checkedAnswer, options);
 
 /**
- * The records of a file, in order. An invalid line is reported to `onFault` and skipped: invalid UTF-8 or JSON, a duplicate
- * key, a missing field, a wrong type, a line that is too long, a truncated gzip stream. Blank lines, CRLF, byte order marks
- * and a missing newline at the end are valid. Files named *.gz are decompressed.
+ * The records of a file, in order. An invalid line is reported to `onFault` and skipped: invalid UTF-8 or JSON, a
+ * duplicate key, a missing field, a wrong type, a line that is too long, a truncated gzip stream. Blank lines, CRLF,
+ * byte order marks and a missing newline at the end are valid. Files named *.gz are decompressed.
  * @template T
  * @param {string} file
  * @param {(value: unknown) => T} check returns the record or throws a RecordError
@@ -201,7 +207,11 @@ export function checkedTask(value, what = '') {
   return /** @type {Task} */ ({ ...value, test_cases: checkedCalls(value.test_cases, `${what}test_cases`) });
 }
 
-/** Test cases: an array, or an object whose values are the calls in order. @param {unknown} value @param {string} what */
+/**
+ * Test cases: an array, or an object whose values are the calls in order.
+ * @param {unknown} value
+ * @param {string} what
+ */
 function checkedCalls(value, what) {
   const calls = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.values(value) : value;
   if (!Array.isArray(calls) || calls.length === 0) {

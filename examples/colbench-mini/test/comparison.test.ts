@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { parseArguments } from '../arguments.js';
 import { logpsOf } from '../batch.js';
 import { writeComparison } from '../comparison-report.js';
-import { behaviour, humanReply, kindOf, maxQuestions, promptOf } from '../dialogue.js';
+import { behaviour, kindOf, maxQuestions, promptOf, userReply } from '../dialogue.js';
 import { Executor } from '../execute.js';
 import {
   attributes,
@@ -30,7 +30,7 @@ import { tried, tunedFor } from '../tuned.js';
 
 const topicNames = attributes.map(({ topic }) => topic);
 
-/** A function with a filter and a limit; its output was given away. */
+/** A function with a filter and a limit; the statement contains its output. */
 const task = {
   spec: attributes.map(({ topic }) => (['filter', 'limit', 'output'].includes(topic) ? 0 : -1)),
   hint: topicNames.indexOf('output'),
@@ -45,13 +45,13 @@ task.program = programTokens(task.spec);
 const ask = (...words: string[]) => ({ action: tokensOf(words), reply: tokensOf(['hm']) });
 
 describe('the miniature', () => {
-  it('gives every topic to six domains, and no two domains the same topics', () => {
+  it('has every topic in six domains, and no two domains with the same topics', () => {
     const sets = Object.values(domains);
     for (const topic of topicNames) expect(sets.filter((set) => set.includes(topic))).toHaveLength(6);
     expect(new Set(sets.map((set) => set.join()))).toHaveProperty('size', sets.length);
   });
 
-  it('deals each function to one split', () => {
+  it('puts each function into one split', () => {
     const rand = random(7);
     const specs = ['train', 'validation', 'test'].map((split) => {
       const tasks = drawTasks(split, rand);
@@ -62,7 +62,7 @@ describe('the miniature', () => {
     for (const key of seen[0] ?? []) expect(seen[1]?.has(key) || seen[2]?.has(key)).toBe(false);
   });
 
-  it('notes settled topics and the domain on the token that opens a turn, and on no other', () => {
+  it('adds notes of settled topics and the domain to the tokens that open turns only', () => {
     const prompt = promptOf(task, [ask('filter'), ask('and', 'limit')], false);
     const noted = prompt.map((code) => embeddedIds(code).map((id) => vocabulary[id]));
     expect(noted.filter((ids) => ids.length > 1)).toEqual([
@@ -73,7 +73,7 @@ describe('the miniature', () => {
     expect(textOf(prompt)).toContain('<agent3>');
   });
 
-  it('tells kinds of questions apart, as the human does', () => {
+  it('distinguishes kinds of questions, as the simulated user does', () => {
     const before = [ask('filter')];
     const kinds = [['limit'], ['please', 'range'], ['filter'], ['output'], ['and', 'lunch'], ['what', 'about']];
     expect(kinds.map((words) => kindOf(task, before, tokensOf(words)))).toEqual([
@@ -84,13 +84,13 @@ describe('the miniature', () => {
       'smallTalk',
       'unclear',
     ]);
-    const replies = kinds.slice(0, 4).map((words) => textOf(humanReply(task, before, tokensOf(words), random(1))));
+    const replies = kinds.slice(0, 4).map((words) => textOf(userReply(task, before, tokensOf(words), random(1))));
     expect(replies[0]).toMatch(/ceiling$/);
     expect(['unsure', 'whatever']).toContain(replies[1]);
     expect(replies.slice(2)).toEqual(['again', 'again']);
   });
 
-  it('describes dialogues by their questions', () => {
+  it('computes statistics of dialogues', () => {
     const turns = [ask('filter'), ask('filter'), ask('range'), ask('lunch'), ask('limit')];
     const told = { turns: [...turns, { action: [token.end] }], reward: 1 };
     const untold = { turns: [...turns.slice(0, 4), ask('what'), { action: [token.end] }], reward: 0.5 };
@@ -119,7 +119,7 @@ describe('agents of any width', () => {
     }
   };
 
-  it('read a candidate alike one token at a time and in a batch', async () => {
+  it('give a candidate the same log-probs one token at a time and in a batch', async () => {
     const params = initialParams(5, 32);
     const offline = await collect(0);
     const candidates = sampleCandidates(params, offline, { states: 12, perState: 16 }, 5, () => undefined);
@@ -142,7 +142,7 @@ describe('agents of any width', () => {
     });
   });
 
-  it('are judged the wrong way round as often as noise says', async () => {
+  it('have outcomes that label noise flips at its rate', async () => {
     const [right, some, wrong] = await Promise.all([0, 0.5, 1].map(collect));
     const rewards = right?.trajectories.map(({ reward }) => reward) ?? [];
     const flipped = rewards.map((reward) => Number(reward < 1));
@@ -174,7 +174,7 @@ describe('the ranking of candidates', () => {
     pairCandidates(candidates, scores, { rule: 'halves', numPairs: 4 }, 1).diagnosis;
   const oracle = oracleScores(candidates, { useful: 1 });
 
-  it('agrees with the oracle where it is the oracle, not at all where it is reversed, by half where all is the same', () => {
+  it('agrees with the oracle fully if equal, not at all if reversed, by half if all scores are equal', () => {
     expect(Array.from(oracle)).toEqual([1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
     const right = diagnose(oracle);
     expect(right).toMatchObject({ agreement: 1, usefulOverAbsent: 1, usefulOverWasted: 1, pairsInOrder: 1 });
@@ -183,7 +183,7 @@ describe('the ranking of candidates', () => {
     expect(diagnose(oracle.map(() => 0.25)).agreement).toBe(0.5);
   });
 
-  it('pairs what lies far enough apart, any of it', () => {
+  it('samples from all pairs that are far enough apart', () => {
     const scores = Float32Array.of(6, 5, 4, 3, 2, 1, 0, 2, 2, 2, 2, 2, 2, 2);
     const draw = (ofRange: number, numPairs: number, seed: number) => {
       const { chosen, rejected } = pairCandidates(candidates, scores, { rule: 'apart', ofRange, numPairs }, seed);
@@ -204,7 +204,7 @@ describe('the ranking of candidates', () => {
   });
 
   it('counts by turn and by kind', () => {
-    // the second state's only useful question comes after one of its absent ones and before everything else
+    // the second state's useful question ranks below one of the absent ones and above all others
     const scores = Float32Array.of(5, 4, 3, 3, 2, 1, 0, 0, 5, 6, 4, 0, 0, 0);
     const { agreementByTurn, usefulOverAbsent, usefulOverWasted, absentOverWasted, advantages } = diagnose(scores);
     expect(agreementByTurn).toEqual([1, Number.NaN, 5 / 6, Number.NaN, Number.NaN]);
@@ -218,14 +218,14 @@ describe('the ranking of candidates', () => {
 });
 
 describe('the report', () => {
-  it("takes Student's t over seeds", () => {
+  it("uses Student's t over seeds", () => {
     const { mean, low, high, count } = meanOverSeeds([1, 2, 3]);
     expect([mean, count]).toEqual([2, 3]);
     expect(high - 2).toBeCloseTo(4.302652729911275 / Math.sqrt(3), 9);
     expect(2 - low).toBeCloseTo(high - 2, 12);
   });
 
-  it.each(['report', 'report-4000-tasks'])('in %s was made from what is committed beside it', (name) => {
+  it.each(['report', 'report-4000-tasks'])('in %s is reproduced from its report.json', (name) => {
     const folder = new URL(`../${name}/`, import.meta.url);
     const report = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));
     expect(report.runs.length).toBeGreaterThanOrEqual(3);
@@ -244,7 +244,7 @@ describe('the report', () => {
     expect(summary['zero-shot'].sampled.sweetAhead.mean).toBeCloseTo(average, 12);
   });
 
-  it('is what the guide shows', () => {
+  it('has the main table of the guide', () => {
     const root = new URL('../../../', import.meta.url);
     const guide = readFileSync(new URL('docs/guide/comparison.md', root), 'utf8');
     const all = Object.keys({ ...methods, ...oracles }).length;
@@ -261,7 +261,7 @@ describe('the report', () => {
     }
   });
 
-  it('names the command that makes it', () => {
+  it('contains the command that reproduces it', () => {
     const folder = new URL('../report-4000-tasks/', import.meta.url);
     const [, , first = ''] = readFileSync(new URL('report.md', folder), 'utf8').split('\n');
     const [, seeds, tasks, method] = /--seeds (\S+) --tasks (\d+) --method "([^"]+)"/.exec(first) ?? [];
@@ -272,7 +272,7 @@ describe('the report', () => {
     expect(options.method).toEqual(Object.keys(runs[0].scores));
   });
 
-  it('has settings for every method, the best of those tried', () => {
+  it('has the best settings tried for every method', () => {
     for (const name of Object.keys({ ...methods, ...oracles })) {
       const all = tried[name] as { average: number; critic?: object; policy: object }[];
       const best = all.reduce((a, b) => (b.average > a.average ? b : a));

@@ -1,10 +1,10 @@
-"""Exports the sandbox's system call filter for x64 and arm64 by libseccomp into seccomp.bpf, which `bwrap --seccomp` reads:
+"""Exports the sandbox's system call filter for x64 and arm64 by libseccomp to seccomp.bpf, for `bwrap --seccomp`:
 
     apt-get install python3-seccomp && python3 examples/colbench/sandbox/export-filter.py
 
-Namespaces isolate an answer. The filter denies what a function does not need and what would evade the resource limits: new
-processes (threads share one memory limit, processes do not), memory that no limit counts, sockets (but not the socket pairs
-of event loops), and rarely used interfaces of the kernel.
+Namespaces isolate an answer. The filter denies what a function does not need and what would evade the resource limits:
+new processes (threads share one memory limit, processes do not), memory that no limit counts, sockets (but not the
+socket pairs of event loops), and rarely used interfaces of the kernel.
 """
 
 import errno
@@ -34,7 +34,7 @@ for architecture in (seccomp.Arch.X86_64, seccomp.Arch.AARCH64):
         program.add_arch(architecture)
 for call in DENIED.split():
     program.add_rule(seccomp.ERRNO(errno.EPERM), call)
-# The C library starts threads by clone3, whose flags are in memory that a filter cannot read, and by clone where it fails.
+# The C library starts threads by clone3, whose flags are in memory that a filter cannot read, or else by clone.
 program.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
 program.add_rule(seccomp.ERRNO(errno.EPERM), "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, 0))
 

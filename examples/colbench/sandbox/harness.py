@@ -1,8 +1,8 @@
 """Runs an untrusted program on calls inside the sandbox and reports the result of each call.
 
-File descriptor 0 carries the job: program, calls, limits. Lines of JSON go to descriptor 3: `ready`, `loaded`, then one per
-call. A value is reported as a digest that is equal for equal values. The parent compares it with the digest of the ground
-truth, which runs in another process: a program that manipulates this one can only falsify its own results.
+File descriptor 0 carries the job: program, calls, limits. Lines of JSON go to descriptor 3: `ready`, `loaded`, then one
+per call. A value is reported as a digest that is equal for equal values. The parent compares it with the digest of the
+ground truth, which runs in another process: a program that manipulates this one can only falsify its own results.
 """
 
 import json

@@ -1,4 +1,6 @@
-/** The sandbox: the bubblewrap command that isolates an answer from the machine, or the reason why it is unavailable. */
+/**
+ * The sandbox: the bubblewrap command that isolates an answer from the machine, or the reason why it is unavailable.
+ */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { lstat, readlink, realpath } from 'node:fs/promises';
@@ -57,8 +59,8 @@ export async function buildWall({
 } = {}) {
   if (process.platform === 'win32') throw new SandboxError('Answers cannot be run on Windows');
   const found = await findPython(python);
-  // Without the user's packages, and unbuffered, so that the output of a killed process is complete. Not -I, which ignores
-  // PYTHONHASHSEED.
+  // Without the user's packages, and unbuffered, so that the output of a killed process is complete. Not -I, which
+  // ignores PYTHONHASHSEED.
   const start = ['-s', '-B', '-u', '-X', 'utf8'];
   try {
     const filter = seccompFilter();
@@ -136,7 +138,11 @@ export const environment = {
   OMP_NUM_THREADS: '1',
 };
 
-/** Throws if bubblewrap does not work here; containers often forbid namespaces. @param {string} bubblewrap @param {string[]} args */
+/**
+ * Throws if bubblewrap does not work here; containers often forbid namespaces.
+ * @param {string} bubblewrap
+ * @param {string[]} args
+ */
 async function probe(bubblewrap, args) {
   try {
     await run(bubblewrap, args, { timeout: 60_000 });

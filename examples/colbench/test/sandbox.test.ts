@@ -1,4 +1,6 @@
-/** examples/colbench runs untrusted answers: verdicts, equality of results, and attempts to break out of the sandbox. */
+/**
+ * examples/colbench runs untrusted answers: verdicts, equality of results, and attempts to break out of the sandbox.
+ */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
