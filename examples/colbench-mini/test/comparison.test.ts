@@ -42,7 +42,7 @@ const task = {
   expected: [],
 };
 task.program = programTokens(task.spec);
-const ask = (...words: string[]) => ({ action: tokensOf(words), reply: tokensOf(['hm']) });
+const ask = (...questions: string[]) => ({ action: tokensOf(questions), reply: tokensOf(['hm']) });
 
 describe('the miniature', () => {
   it('has every topic in six domains, and no two domains with the same topics', () => {
@@ -76,7 +76,7 @@ describe('the miniature', () => {
   it('distinguishes kinds of questions, as the simulated user does', () => {
     const before = [ask('filter')];
     const kinds = [['limit'], ['please', 'range'], ['filter'], ['output'], ['and', 'lunch'], ['what', 'about']];
-    expect(kinds.map((words) => kindOf(task, before, tokensOf(words)))).toEqual([
+    expect(kinds.map((questions) => kindOf(task, before, tokensOf(questions)))).toEqual([
       'useful',
       'absent',
       'repeated',
@@ -84,7 +84,9 @@ describe('the miniature', () => {
       'smallTalk',
       'unclear',
     ]);
-    const replies = kinds.slice(0, 4).map((words) => textOf(userReply(task, before, tokensOf(words), random(1))));
+    const replies = kinds
+      .slice(0, 4)
+      .map((questions) => textOf(userReply(task, before, tokensOf(questions), random(1))));
     expect(replies[0]).toMatch(/ceiling$/);
     expect(['unsure', 'whatever']).toContain(replies[1]);
     expect(replies.slice(2)).toEqual(['again', 'again']);
@@ -158,15 +160,15 @@ describe('agents of any width', () => {
 });
 
 describe('the ranking of candidates', () => {
-  const words = [['filter'], ['limit'], ['range'], ['and', 'range'], ['output'], ['lunch'], ['what']];
-  const actions = [...words, ...words].map(tokensOf);
+  const questions = [['filter'], ['limit'], ['range'], ['and', 'range'], ['output'], ['lunch'], ['what']];
+  const actions = [...questions, ...questions].map(tokensOf);
   const candidates = {
     states: [
       { task, turns: [] },
       { task, turns: [ask('filter'), ask('lunch')] },
     ],
     actions,
-    candidateOffsets: Int32Array.of(0, words.length, 2 * words.length),
+    candidateOffsets: Int32Array.of(0, questions.length, 2 * questions.length),
     turnOffsets: new Int32Array(actions.length + 1),
     logps: new Float32Array(0),
   };
@@ -189,7 +191,7 @@ describe('the ranking of candidates', () => {
       const { chosen, rejected } = pairCandidates(candidates, scores, { rule: 'apart', ofRange, numPairs }, seed);
       return Array.from(chosen, (better, p) => [better, rejected[p]]);
     };
-    const pairs = words.flatMap((_, i) => words.map((_, j) => ({ pair: [i, j], apart: j - i })));
+    const pairs = questions.flatMap((_, i) => questions.map((_, j) => ({ pair: [i, j], apart: j - i })));
     for (const least of [1, 3, 5, 6]) {
       const expected = pairs.filter(({ apart }) => apart >= least).map(({ pair }) => pair.join());
       const drawn = draw(least / 6, 100, 1).map((pair) => pair.join());
