@@ -59,7 +59,8 @@ Status linear_backward(const Head& head, const int32_t* labels, const double* ls
   each_chunk(tokens, chunk, [&](const int64_t* rows, int64_t count) {
     tiles.take(rows, count);
     token_gradients.take(rows, count, labels, lse, grad_logps, head.temperature);
-    backward.run(tiles, token_gradients, rows, count, kNotStored, {gradients.weight, gradients.bias, add}, gradients.hidden);
+    backward.run(tiles, token_gradients, rows, count, kNotStored, {gradients.weight, gradients.bias, add},
+                 gradients.hidden);
     add = true;
   });
   return ended();
