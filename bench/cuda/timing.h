@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "device_array.h"
+#include "../../test/native/device_array.h"
 
 /** Prints the times as JSON; returns the program's exit status. */
 int run_timing(bool quick);

@@ -3,11 +3,11 @@
 // plain product [N, H] * [V, H]^T into float32, timed beside them, is the limit. Bytes are working memory at its peak.
 #include <algorithm>
 
-#include "../../native/critic_update.h"
 #include "../../native/cuda/product.h"
+#include "../../native/device_gemm.h"
 #include "../../native/device_memory.h"
-#include "../../native/linear_logps.h"
-#include "../../native/products.h"
+#include "../../native/logps.h"
+#include "../../native/preference_update.h"
 #include "timing.h"
 
 using namespace sweet;
@@ -62,11 +62,11 @@ class LinearTiming {
     HeadGradients gradients{};
     gradients.hidden = grad_hidden_.get();
     gradients.weight = grad_weight_.get();
-    const auto forward = [&] { must(linear_logps(head_, labels, {logps_.get(), lse_.get(), nullptr})); };
+    const auto forward = [&] { must(logps({head_, labels, {logps_.get(), lse_.get(), nullptr}})); };
     time("forward", 2, forward);
     time("forwardBackward", 8, [&] {
       forward();
-      must(linear_logps_backward(head_, labels, {lse_.get(), grad_logps_.get(), gradients}));
+      must(logps_backward({head_, labels, lse_.get(), grad_logps_.get(), gradients}));
     });
     time_update(labels, gradients);
   }
@@ -117,10 +117,11 @@ class LinearTiming {
     const size_t pairs = first.size();
     const DeviceArray<float> of_pairs(4 * pairs), advantages(size(turns)), grad_logps(size(shape_.rows));
     double scalars[4];
-    Update update{};
+    PreferenceUpdate update{};
     update.head = head_;
     update.labels = labels;
-    update.ref_logps = ref_logps_.get();
+    update.reference.logps = ref_logps_.get();
+    update.batch.level = PreferenceLevel::trajectory;
     update.batch.tokens = shape_.rows;
     update.batch.turn_offsets = turn_offsets.get();
     update.batch.turns = turns;
@@ -129,13 +130,12 @@ class LinearTiming {
     update.batch.pairs = {chosen.get(), rejected.get(), nullptr, static_cast<int64_t>(pairs)};
     update.options.normalization = Normalization::turn_mean;
     update.options.pair_loss = {LossType::sigmoid, 0.1, 0};
-    UpdateOut out{};
-    out.logps = logps_.get();
+    update.logps = logps_.get();
     float* const rooms = of_pairs.get();
-    out.preference = {scalars,          rooms,           rooms + pairs, rooms + 2 * pairs, rooms + 3 * pairs,
-                      advantages.get(), grad_logps.get()};
-    out.gradients = gradients;
-    time("criticUpdate", 8, [&] { must(critic_update(update, out)); });
+    update.out = {scalars,          rooms,           rooms + pairs, rooms + 2 * pairs, rooms + 3 * pairs,
+                  advantages.get(), grad_logps.get()};
+    update.gradients = gradients;
+    time("criticUpdate", 8, [&] { must(preference_update(update)); });
   }
 
   const Shape shape_;
@@ -152,7 +152,7 @@ class LinearTiming {
 void time_linear_heads(bool quick) {
   std::vector<Shape> shapes = {{8192, 4096, 128256}, {8192, 896, 151936}, {8192, 2304, 256000}, {2048, 4096, 131072}};
   if (quick) shapes = {{64, 32, 200}, {33, 24, 130}};
-  const std::string& found = device::products();
+  const std::string& found = device::gemm_library();
   printf("  \"products\": \"%s\",\n  \"linearLogps\": [\n", found.substr(0, found.find('\n')).c_str());
   for (size_t i = 0; i < shapes.size(); i++) {
     const Shape& shape = shapes[i];

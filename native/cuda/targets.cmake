@@ -6,11 +6,11 @@ file(GLOB cuda_host CONFIGURE_DEPENDS native/cuda/*.cpp)
 file(GLOB cuda_binding CONFIGURE_DEPENDS binding/*.cc binding/generated/*.cc binding/cuda/*.cc)
 list(FILTER cuda_binding EXCLUDE REGEX "/binding/(addon|shm|machine|non_finite|host_memory|cuda/addon)[.]cc$")
 set(cuda_check
-  bench/cuda/main.cpp
-  bench/cuda/check_rows.cpp
-  bench/cuda/check_linear.cpp
-  bench/cuda/check_preference.cpp
-  bench/cuda/check_products.cpp
+  test/native/main.cpp
+  test/native/check_rows.cpp
+  test/native/check_linear.cpp
+  test/native/check_preference.cpp
+  test/native/check_device.cpp
   bench/cuda/timing.cpp
   bench/cuda/timing_linear.cpp)
 

@@ -127,7 +127,7 @@ class ProductCheck {
 
 }  // namespace
 
-void check_products(Checks& checks, bool small) {
+void check_device(Checks& checks, bool small) {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
     double most = -1;
     for (const Form form : {Form::logits, Form::grad_hidden, Form::grad_weight}) {
