@@ -8,7 +8,7 @@
 
 namespace sweet {
 
-constexpr int64_t kSegment = 16384;
+constexpr int64_t kSegment = 16384;  // 64 KiB of float32; another size changes the bits of results
 
 /**
  * Softmax statistics of a segment:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,  sum_t_exp = sum t * 2^t.

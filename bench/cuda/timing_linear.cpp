@@ -80,19 +80,19 @@ class LinearTiming {
   double time_product() {
     const DeviceArray<float> logits(size(shape_.rows * shape_.vocab));
     return median_ms(runs_, [&] {
-      cuda::Run run;
-      cuda::multiply(run, {kType,
-                           shape_.rows,
-                           shape_.vocab,
-                           shape_.width,
-                           {hidden_.get(), shape_.width, false},
-                           {weight_.get(), shape_.width, true},
-                           1,
-                           false,
-                           logits.get(),
-                           shape_.vocab,
-                           nullptr});
-      must(run.finish(nullptr));
+      cuda::LaunchContext context;
+      cuda::multiply(context, {kType,
+                               shape_.rows,
+                               shape_.vocab,
+                               shape_.width,
+                               {hidden_.get(), shape_.width, false},
+                               {weight_.get(), shape_.width, true},
+                               1,
+                               false,
+                               logits.get(),
+                               shape_.vocab,
+                               nullptr});
+      must(context.finish(nullptr));
     });
   }
 

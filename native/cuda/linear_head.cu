@@ -10,18 +10,35 @@
 // one kernel, since the products are cuBLASLt's: beside 2 C H V operations for each of three products, a chunk's logits
 // are written and read once more each, 8 C V bytes.
 #include <type_traits>
+#include <vector>
 
 #include "device.h"
 #include "linear_head.h"
 #include "product.h"
+#include "reference.h"
 #include "row_compaction.h"
 #include "row_gradient.h"
 
 namespace sweet {
+
+reference::LogpsRow reference::linear_row(const double* hidden, const double* weight, const double* bias,
+                                          int64_t vocab_size, int64_t hidden_size, int64_t label, double temperature,
+                                          double g, const LinearGradients& grad) {
+  std::vector<double> x(bias, bias + vocab_size), d(x.size());
+  for (int64_t i = 0; i < vocab_size * hidden_size; i++) x[i / hidden_size] += hidden[i % hidden_size] * weight[i];
+  const LogpsRow row = logits_row(x.data(), vocab_size, label, temperature, g, d.data());
+  for (int64_t i = 0; i < vocab_size * hidden_size; i++) {
+    grad.hidden[i % hidden_size] += d[i / hidden_size] * weight[i];
+    grad.weight[i] += d[i / hidden_size] * hidden[i % hidden_size];
+  }
+  for (int64_t v = 0; v < vocab_size; v++) grad.bias[v] += d[v];
+  return row;
+}
+
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256;          // every kernel has 32 registers at most: 2048 threads an SM
 constexpr int64_t kRowAlignment = 64;  // elements: 256 bytes, the largest alignment that cuBLASLt distinguishes
 
 // Rows of a chunk are a multiple of this, a multiple of the tile of rows of usual tensor-core kernels (64, 128), so
@@ -91,7 +108,8 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
 
 /**
  * A block turns a row of float32 logits into its gradient as T, which starts at the same address. Where T is narrower,
- * it overwrites logits that were read before: all threads read a tile before any of it is written.
+ * it overwrites logits that were read before: all threads read a tile before any of it is written. A thread has two
+ * vectors of logits, which become one of a 16-bit T.
  */
 template <class T>
 __global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  // [C, V], then [C, V] of T
@@ -99,7 +117,7 @@ __global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  //
                                                               const RowGradient* gradients,  // [C]
                                                               float scale_log2, const DeviceResult* result) {
   if (has_fault(result)) return;
-  constexpr int size = Vector<float>::kSize, vectors = 2, per_thread = size * vectors;  // 16 bytes of a 16-bit T
+  constexpr int size = Vector<float>::kSize, vectors = 2, per_thread = size * vectors;
   const RowGradient row = gradients[blockIdx.x];
   const float* const x = logits + blockIdx.x * row_stride;
   T* const grad = reinterpret_cast<T*>(logits + blockIdx.x * row_stride);

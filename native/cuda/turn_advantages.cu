@@ -7,8 +7,21 @@
 #include "../turn_advantages.h"
 #include "device.h"
 #include "layout.h"
+#include "reference.h"
 
 namespace sweet {
+
+double reference::turn_advantage(const float* logps, const float* ref_logps, const uint8_t* mask, int64_t tokens,
+                                 bool mean, double* grad_logps) {
+  double sum = 0, length = 0;
+  for (int64_t i = 0; i < tokens; i++) {
+    if (mask[i]) sum += static_cast<double>(logps[i]) - ref_logps[i], length += 1;
+  }
+  const double scale = mean ? 1 / length : 1;
+  for (int64_t i = 0; i < tokens; i++) grad_logps[i] = mask[i] ? scale : 0;
+  return scale * sum;
+}
+
 namespace cuda {
 namespace {
 
