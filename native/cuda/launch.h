@@ -114,7 +114,7 @@ class LaunchContext {
     void* memory;
     int64_t bytes;
   };
-  static constexpr int kMaxBuffers = 64;  // an update takes fewer than half
+  static constexpr int kMaxBuffers = 64;  // an update of a linear head with a bias has 22 at once
   Stream* stream_ = nullptr;
   Status status_;
   DeviceResult* result_ = nullptr;

@@ -77,7 +77,7 @@ if(SWEET_CUDA_EMULATOR)
     separate_arguments(flags)
     separate_arguments(kernel_flags)
     # A shared library: the program and the stand-in for cuBLASLt use one device.
-    add_library(emulator_${variant} SHARED ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${emulator_sources})
+    add_library(emulator_${variant} SHARED ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${emulator}/memory.cpp ${emulator_sources})
     target_link_libraries(emulator_${variant} PUBLIC ${BOOST_CONTEXT} ${CMAKE_DL_LIBS} Threads::Threads)
     add_library(kernels_${variant} STATIC ${cuda_kernels} ${cuda_host})
     target_link_libraries(kernels_${variant} PUBLIC emulator_${variant})
