@@ -4,7 +4,7 @@ file(GLOB cuda_kernels CONFIGURE_DEPENDS native/cuda/*.cu)
 file(GLOB cuda_host CONFIGURE_DEPENDS native/cuda/*.cpp)
 # All of binding/ but what needs memory or threads of the CPU's operations; register.cc is for both addons.
 file(GLOB cuda_binding CONFIGURE_DEPENDS binding/*.cc binding/generated/*.cc binding/cuda/*.cc)
-list(FILTER cuda_binding EXCLUDE REGEX "/binding/(addon|shm|machine|non_finite|host_memory|cuda/addon)[.]cc$")
+list(FILTER cuda_binding EXCLUDE REGEX "/binding/(addon|shm|machine|host_memory|cuda/addon)[.]cc$")
 set(cuda_check
   test/native/main.cpp
   test/native/check_rows.cpp
@@ -40,7 +40,7 @@ if(SWEET_CUDA)
   # Its package's own build folder: node-gyp-build takes the first addon of a folder.
   set_target_properties(sweet_rl_cuda PROPERTIES
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_SOURCE_DIR}/packages/cuda/build/Release)
-  target_compile_definitions(sweet_rl_cuda PRIVATE SWEET_VERSION="${cuda_version}")
+  target_compile_definitions(sweet_rl_cuda PRIVATE SWEET_CUDA_ADDON SWEET_VERSION="${cuda_version}")
   target_link_libraries(sweet_rl_cuda PRIVATE sweet_cuda)
 
   add_executable(sweet_cuda_check ${cuda_check})
@@ -70,7 +70,7 @@ if(SWEET_CUDA_EMULATOR)
   add_library(emulated_binding OBJECT ${emulator}/addon.cc ${cuda_binding})
   set_emulator_options(emulated_binding)
   finish_addon_sources(emulated_binding)
-  target_compile_definitions(emulated_binding PRIVATE SWEET_VERSION="${cuda_version}")
+  target_compile_definitions(emulated_binding PRIVATE SWEET_CUDA_ADDON SWEET_VERSION="${cuda_version}")
 
   # kernel_flags are for the kernels alone, emulator_sources are added to the emulator.
   function(add_emulated variant flags kernel_flags emulator_sources)
