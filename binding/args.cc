@@ -33,60 +33,10 @@ bool Args::boolean() {
   return value;
 }
 
-namespace {
-
-const char* name_of(Code code) {
-  switch (code) {
-    case Code::ok:
-      break;
-    case Code::memory:
-      return "memory";
-    case Code::shape:
-      return "shape";
-    case Code::label:
-      return "label";
-    case Code::turn_offsets:
-      return "turnOffsets";
-    case Code::trajectory_offsets:
-      return "trajectoryOffsets";
-    case Code::empty_turn:
-      return "emptyTurn";
-    case Code::empty_trajectory:
-      return "emptyTrajectory";
-    case Code::chosen:
-      return "chosen";
-    case Code::rejected:
-      return "rejected";
-    case Code::same_pair:
-      return "samePair";
-    case Code::pair_weight:
-      return "pairWeight";
-    case Code::zero_weights:
-      return "zeroWeights";
-    case Code::shard_rows:
-      return "shardRows";
-    case Code::shard_mismatch:
-      return "shardMismatch";
-    case Code::shard_no_entropy:
-      return "shardNoEntropy";
-    case Code::shard_coverage:
-      return "shardCoverage";
-    case Code::device:
-      return "device";
-    case Code::device_gemm:
-      return "deviceGemm";
-    case Code::cancelled:
-      return "cancelled";
-  }
-  return "ok";
-}
-
-}  // namespace
-
 Napi::Value status_value(Napi::Env env, const Status& status) {
   if (status.ok()) return env.Undefined();
   Napi::Object fault = Napi::Object::New(env);
-  fault.Set("code", name_of(status.code));
+  fault.Set("code", fault_name(status.code));
   fault.Set("index", static_cast<double>(status.index));
   fault.Set("value", static_cast<double>(status.value));
   if (status.code == Code::device_gemm) fault.Set("message", status.device.meaning);

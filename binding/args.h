@@ -69,6 +69,9 @@ class Args {
   bool valid_ = true;
 };
 
+/** In binding/generated/operations.cc. */
+const char* fault_name(Code code);
+
 /** undefined, or the { code, index, value } that lib/errors.ts makes an error of. */
 Napi::Value status_value(Napi::Env env, const Status& status);
 

@@ -28,6 +28,29 @@ export const enums = {
   PreferenceLevel: ['turn', 'trajectory'],
 };
 
+/** What a Status other than ok is called in lib/errors.ts; names in the order of the values of Code from 1 on. */
+export const faults = [
+  'memory',
+  'shape',
+  'label',
+  'turnOffsets',
+  'trajectoryOffsets',
+  'emptyTurn',
+  'emptyTrajectory',
+  'chosen',
+  'rejected',
+  'samePair',
+  'pairWeight',
+  'zeroWeights',
+  'shardRows',
+  'shardMismatch',
+  'shardNoEntropy',
+  'shardCoverage',
+  'device',
+  'deviceGemm',
+  'cancelled',
+];
+
 const headFields = {
   dtype: 'DType',
   rows: 'int',

@@ -2,7 +2,7 @@
 //   npm run generate               (test/addon/operations.test.ts fails where the committed files differ)
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { enums, groups, operations } from '../binding/operations.js';
+import { enums, faults, groups, operations } from '../binding/operations.js';
 
 const HEADER = '// Generated from binding/operations.js by `npm run generate`. Do not edit.';
 
@@ -73,10 +73,15 @@ ${headers.map((header) => `#include "../../native/${header}.h"\n`).join('')}#inc
 namespace sweet {
 namespace {
 
-${Object.entries(enums).map(enumCheck).join('')}
+${Object.entries(enums).map(enumCheck).join('')}${enumCheck(['Code', ['ok', ...faults.map(snake)]])}
 ${Object.entries(groups).map(readGroup).join('\n')}
 ${Object.entries(operations).map(bindOperation).join('\n')}
 }  // namespace
+
+const char* fault_name(Code code) {
+  static const char* const names[] = {"ok", ${faults.map((name) => `"${name}"`).join(', ')}};
+  return names[static_cast<int>(code)];
+}
 
 void register_operations(Napi::Object exports) {
 ${Object.entries(operations).map(registration).join('')}}
@@ -166,6 +171,9 @@ export type View = ArrayBufferView & { readonly length: number };
 ${Object.entries(enums).map(tsEnum).join('\n')}
 ${Object.entries(groups).map(tsGroup).join('\n')}
 ${Object.entries(operations).map(tsOperation).join('\n')}
+/** Why an operation fails; errors.ts has the error of each. */
+export type FaultCode = ${faults.map((name) => `'${name}'`).join(' | ')};
+
 /** The operations and their arguments. */
 export interface Operations {
 ${names.map((name) => `  ${name}: ${pascal(name)};\n`).join('')}}

@@ -2,7 +2,8 @@
 # The tests on processors that this machine is not, emulated: an x86-64 without AVX, one with AVX2, one with AVX-512, and a
 # 64-bit Arm.
 #   npm run test:cpus [-- --only=x86-64|avx512|arm64] [test files]
-# Needs a build (npm run build) and, but for AVX-512, Debian's qemu-user-static and g++-aarch64-linux-gnu.
+# Needs a build (npm run build) and Debian's packages libsimde-dev for AVX-512, qemu-user-static and g++-aarch64-linux-gnu
+# for the others.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -53,7 +54,7 @@ if wanted x86-64; then
 fi
 
 if wanted avx512; then
-  # qemu knows no AVX-512; test/avx512/immintrin.h does, on a processor with AVX2.
+  # qemu has no AVX-512. test/avx512/immintrin.h emulates it with SIMDe on a CPU with AVX2.
   printf '\n-- x86-64, AVX-512\n'
   package avx512 -DSWEET_EMULATED_AVX512=ON
   ln -sfn "$PWD/node_modules" "$tree/node_modules"

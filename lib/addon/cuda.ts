@@ -1,5 +1,7 @@
 // The addon of sweet-rl-cuda, typed, and loaded on first use.
-import { check, type Fault, SweetError } from '../errors.js';
+
+import { SweetError } from '../errors.js';
+import { check, type Fault } from './faults.js';
 import { load } from './load-cuda.cjs';
 import type { AsyncOperation, DeviceOperation, Returns } from './operations.js';
 

@@ -1,6 +1,8 @@
 // The addon, loaded and typed. Operations are called by `invoke` and `start` alone: elsewhere their arguments have names.
-import { expected, type Fault, rangeError, SweetError, typeError } from '../errors.js';
+
+import { expected, rangeError, SweetError, typeError } from '../errors.js';
 import { gemmLibrary, whyNoCuda } from './cuda.js';
+import type { Fault } from './faults.js';
 import { type Loaded, libc, load } from './load-native.cjs';
 import { type AsyncOperation, encode, type Operations, type Returns } from './operations.js';
 

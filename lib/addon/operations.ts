@@ -47,19 +47,7 @@ export interface LinearHead {
 }
 
 function pushLinearHead(to: unknown[], g: LinearHead): void {
-  to.push(
-    DTYPE[g.dtype],
-    g.rows,
-    g.vocabSize,
-    g.temperature,
-    g.vocabOffset,
-    g.totalVocab,
-    g.hiddenSize,
-    g.chunkBytes,
-    g.hidden,
-    g.weight,
-    g.bias,
-  );
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, g.hidden, g.weight, g.bias);
 }
 
 export type Head = LogitsHead | LinearHead;
@@ -371,6 +359,9 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
   return to;
 }
 
+/** Why an operation fails; errors.ts has the error of each. */
+export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+
 /** The operations and their arguments. */
 export interface Operations {
   logps: Logps;
@@ -388,15 +379,7 @@ export interface Operations {
 export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate';
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation =
-  | 'logps'
-  | 'logpsBackward'
-  | 'vocabParallelStats'
-  | 'mergeVocabParallelStats'
-  | 'turnAdvantages'
-  | 'turnAdvantagesBackward'
-  | 'preferenceLoss'
-  | 'preferenceUpdate';
+export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate';
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {

@@ -5,9 +5,16 @@ import { IGNORE_INDEX } from '../args/labels.js';
 import { checkOptions, isRecord } from '../args/options.js';
 import { integer, positive } from '../args/scalars.js';
 import { expected, rangeError, typeError } from '../errors.js';
-import { checkLogps, distance, type LogpsSuspicion, rounded } from './check-logps.js';
+import { checkLogps, distance, rounded } from './check-logps.js';
 import { derivative, noiseOf } from './derivative.js';
-import { type Batch, explainGradient, explainLoss, explainZeros, updateLoss } from './explain-grad.js';
+import {
+  type Batch,
+  explainGradient,
+  explainLoss,
+  explainZeros,
+  type GradSuspicion,
+  updateLoss,
+} from './explain-grad.js';
 import {
   checkParameters,
   largest,
@@ -19,21 +26,9 @@ import {
   unmoved,
 } from './probes.js';
 
-export type { Parameters };
+export type { GradSuspicion, Parameters };
 
 type Value = number | { readonly loss: number };
-
-/** The mistake that a wrong gradient looks like. */
-export type GradSuspicion =
-  | LogpsSuspicion
-  | 'gradient-not-passed'
-  | 'accumulated-twice'
-  | 'wrong-denominator'
-  | 'pairs-swapped'
-  | 'stale-logits'
-  | 'not-deterministic'
-  | 'not-finite'
-  | 'inconclusive';
 
 /** What `checkGrad` takes: a loss, or a forward pass and a batch, or all three. */
 export interface CheckGradOptions<P extends Parameters = Parameters> {

@@ -3,9 +3,20 @@ import type { CriticBatch, PolicyBatch } from '../adapters/adapter.js';
 import { IGNORE_INDEX } from '../args/labels.js';
 import { criticUpdate, policyUpdate, type UpdateResult } from '../ops/preference-update.js';
 import { tokenLogps } from '../ops/token-logps.js';
-import type { GradSuspicion } from './check-grad.js';
-import { distance, least, rounded, shifted } from './check-logps.js';
+import { distance, type LogpsSuspicion, least, rounded, shifted } from './check-logps.js';
 import type { Tried } from './probes.js';
+
+/** The mistake that a wrong gradient looks like. */
+export type GradSuspicion =
+  | LogpsSuspicion
+  | 'gradient-not-passed'
+  | 'accumulated-twice'
+  | 'wrong-denominator'
+  | 'pairs-swapped'
+  | 'stale-logits'
+  | 'not-deterministic'
+  | 'not-finite'
+  | 'inconclusive';
 
 export type Batch = CriticBatch | PolicyBatch;
 export type Explanation = readonly [suspicion: GradSuspicion, why: string];

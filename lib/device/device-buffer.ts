@@ -1,8 +1,9 @@
 import { type Cuda, cudaOn } from '../addon/cuda.js';
+import { check, errorOf, type Fault } from '../addon/faults.js';
 import { isOnDevice, lengthOf, STANDS_FOR, typedArray } from '../args/arrays.js';
 import { checkOptions } from '../args/options.js';
 import { integer } from '../args/scalars.js';
-import { check, errorOf, expected, type Fault, rangeError, SweetError, typeError } from '../errors.js';
+import { expected, rangeError, SweetError, typeError } from '../errors.js';
 import {
   address,
   checkMemory,

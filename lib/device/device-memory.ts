@@ -2,11 +2,12 @@
 // address.
 
 import { type Cuda, cudaOn, deviceCount, type Location } from '../addon/cuda.js';
+import { check, errorOf } from '../addon/faults.js';
 import { classOf, type DeviceArray, typedArray } from '../args/arrays.js';
 import type { DType, FloatArray } from '../args/dtypes.js';
 import type { Labels } from '../args/labels.js';
 import { integer, oneOf } from '../args/scalars.js';
-import { check, errorOf, expected, rangeError, typeError } from '../errors.js';
+import { expected, rangeError, typeError } from '../errors.js';
 
 /** What a device buffer's elements are: numbers of a head, partials in float64, or labels, offsets, pairs and masks. */
 export type DeviceDType = DType | 'float64' | 'int32' | 'int64' | 'uint8';

@@ -1,8 +1,8 @@
+import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import { float32, hostView } from '../args/arrays.js';
 import { checkOptions } from '../args/options.js';
 import { batchInputs, checkBatch, checkPreferenceOptions, type PairOptions } from '../args/preference.js';
-import { check } from '../errors.js';
 import type { PreferenceResult } from '../ops/preference-loss.js';
 import { Results } from '../runtime/results.js';
 

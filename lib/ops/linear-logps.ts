@@ -88,7 +88,7 @@ export function linearLogps(options: LinearLogpsOptions | OnDevice<LinearLogpsOp
  * @param options as `linearLogps` takes them, which must not be changed until the promise settles.
  * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
  * @returns a promise of the result of `linearLogps`; the same bits.
- * @nothing; the promise rejects with what `linearLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * @throws nothing; the promise rejects with what `linearLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
  * a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4.
  * @example
@@ -141,8 +141,8 @@ export function linearLogpsBackward(
  * @param options as `linearLogpsBackward` takes them, which must not be changed until the promise settles.
  * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
  * @returns a promise of the result of `linearLogpsBackward`; the same bits.
- * @nothing; the promise rejects with what `linearLogpsBackward` throws, with the signal's reason, and with TypeError ERR_DETACHED where
- * a buffer of `out` was detached meanwhile.
+ * @throws nothing; the promise rejects with what `linearLogpsBackward` throws, with the signal's reason, and with TypeError
+ * ERR_DETACHED where a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4.
  * @example
  * const { gradHidden, gradWeight } = await linearLogpsBackwardAsync({ hidden, weight, labels, lse, gradLogps });

@@ -1,4 +1,6 @@
 // The critic's loss over pairs of trajectories and the policy's loss over pairs of turns: one native operation.
+
+import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type * as native from '../addon/operations.js';
 import { float32, lengthOf, mask } from '../args/arrays.js';
@@ -15,7 +17,6 @@ import {
   type PairOptions,
 } from '../args/preference.js';
 import type { OnDevice } from '../device/device-buffer.js';
-import { check } from '../errors.js';
 import {
   assertFinite,
   assertFiniteResults,

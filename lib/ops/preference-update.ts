@@ -210,7 +210,7 @@ export function criticUpdate(
  * @param options as `criticUpdate` takes them, which must not be changed until the promise settles.
  * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
  * @returns a promise of the result of `criticUpdate`; the same bits.
- * @nothing; the promise rejects with what `criticUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * @throws nothing; the promise rejects with what `criticUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
  * a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Equation 2.
  * @example
@@ -277,7 +277,7 @@ export function policyUpdate(
  * @param options as `policyUpdate` takes them, which must not be changed until the promise settles.
  * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
  * @returns a promise of the result of `policyUpdate`; the same bits.
- * @nothing; the promise rejects with what `policyUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * @throws nothing; the promise rejects with what `policyUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
  * a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Equation 4.
  * @example

@@ -84,7 +84,7 @@ export function tokenLogps(options: TokenLogpsOptions | OnDevice<TokenLogpsOptio
  * @param options as `tokenLogps` takes them, which must not be changed until the promise settles.
  * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
  * @returns a promise of the result of `tokenLogps`; the same bits.
- * @nothing; the promise rejects with what `tokenLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * @throws nothing; the promise rejects with what `tokenLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
  * a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4: log pi(a | o) token by token.
  * @example
@@ -135,8 +135,8 @@ export function tokenLogpsBackward(options: TokenLogpsBackwardOptions | OnDevice
  * @param options as `tokenLogpsBackward` takes them, which must not be changed until the promise settles.
  * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
  * @returns a promise of the result of `tokenLogpsBackward`; the same bits.
- * @nothing; the promise rejects with what `tokenLogpsBackward` throws, with the signal's reason, and with TypeError ERR_DETACHED where
- * a buffer of `out` was detached meanwhile.
+ * @throws nothing; the promise rejects with what `tokenLogpsBackward` throws, with the signal's reason, and with TypeError
+ * ERR_DETACHED where a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4.
  * @example
  * const { gradLogits } = await tokenLogpsBackwardAsync({ logits, labels, lse, gradLogps, out: { gradLogits: logits } });

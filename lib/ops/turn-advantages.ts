@@ -1,10 +1,10 @@
+import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type { TurnBatch } from '../addon/operations.js';
 import { float32, lengthOf, mask, offsets } from '../args/arrays.js';
 import { checkOptions } from '../args/options.js';
 import { boolean, oneOf } from '../args/scalars.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from '../device/device-buffer.js';
-import { check } from '../errors.js';
 import { assertFinite, checkDebug, type DebugOption, logpsMatrices } from '../runtime/assert-finite.js';
 import { addonFor } from '../runtime/placement.js';
 import { freshFloat32 } from '../runtime/results.js';

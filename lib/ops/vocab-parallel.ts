@@ -1,3 +1,4 @@
+import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import { lengthOf, typedArray } from '../args/arrays.js';
 import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
@@ -17,7 +18,7 @@ import { checkOptions, type Mode } from '../args/options.js';
 import { boolean } from '../args/scalars.js';
 import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
 import type { OnDevice } from '../device/device-buffer.js';
-import { check, expected, rangeError } from '../errors.js';
+import { expected, rangeError } from '../errors.js';
 import {
   assertFinite,
   assertFiniteResults,

@@ -1,8 +1,10 @@
 // Runs a prepared call, on the caller's thread or on another one, and returns its results.
+
+import { check, type Fault } from '../addon/faults.js';
 import { type Addon, invoke, start } from '../addon/native.js';
 import { type AsyncOperation, encode, type Operations } from '../addon/operations.js';
 import { isRecord, type Mode } from '../args/options.js';
-import { check, expected, type Fault, typeError } from '../errors.js';
+import { expected, typeError } from '../errors.js';
 import { assertFiniteResults } from './assert-finite.js';
 import type { Results } from './results.js';
 import { RetainedInputs } from './retained-inputs.js';

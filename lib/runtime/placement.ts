@@ -1,8 +1,9 @@
 // Where the arrays of a call are: all on the host, or all on one device. Gives the addon that works there.
 import { type Cuda, cudaOn } from '../addon/cuda.js';
+import { check } from '../addon/faults.js';
 import { type Addon, native } from '../addon/native.js';
 import { isOnDevice, type NamedArray } from '../args/arrays.js';
-import { check, expected, rangeError, typeError } from '../errors.js';
+import { expected, rangeError, typeError } from '../errors.js';
 
 /** The first input decides the place; an array elsewhere is an error. */
 export function addonFor(inputs: readonly NamedArray[], results: readonly NamedArray[] = []): Addon {

@@ -226,21 +226,21 @@ const ROWS: Record<string, ErrorRow[]> = {
     wrongType('accumulate without buffers', { accumulate: true, out: undefined }, /out\.gradHidden/),
     unknownOption('out.gradBias without a bias', { bias: undefined }, /gradBias/),
   ],
-  'partials of logits': [
+  'vocabParallelStats of logits': [
     wrongLabel('a label of no shard', { labels: ints(0, 10, 2) }, /\[1\].* 10\b/),
     ...logitsRows.filter(({ what }) => what !== 'logits too short for vocabSize'),
     wrongValue('words past the last', { vocabOffset: 7 }, /vocabOffset.* 7\b/),
   ],
-  'partials of hidden states': [
+  'vocabParallelStats of hidden states': [
     wrongLabel('a negative label', { labels: ints(0, 1, -1) }, /\[2\].* -1\b/),
     ...linearRows,
     wrongValue('words past the last', { vocabOffset: 7 }, /vocabOffset.* 7\b/),
   ],
-  mergePartials: [
+  mergeVocabParallelStats: [
     ...labelRows,
-    wrongLength('half a shard', { partials: new Float64Array(21) }, /partials.*\(21\)/),
+    wrongLength('half a shard', { stats: new Float64Array(21) }, /stats.*\(21\)/),
     unknownOption('out.entropy without entropy', { entropy: false }, /entropy/),
-    unknownOption('a temperature, which the partials have', { temperature: 1 }, /"temperature"/),
+    unknownOption('a temperature, which the statistics have', { temperature: 1 }, /"temperature"/),
   ],
   turnAdvantages: [...offsetsRows('turnOffsets', 5), ...maskRows, ...emptyTurnRows],
   turnAdvantagesBackward: [

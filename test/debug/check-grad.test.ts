@@ -2,7 +2,7 @@
 import { type CheckGradOptions, checkGrad, criticUpdate, type GradReport, policyUpdate, tokenLogps } from 'sweet-rl';
 import type { CriticBatch, PolicyBatch } from 'sweet-rl/jax';
 import { describe, expect, it } from 'vitest';
-import { derivative } from '../dist/derivative.js';
+import { derivative } from '../../dist/debug/derivative.js';
 import { randomPairs, randomStructure } from '../helpers/batches.ts';
 import { Random } from '../helpers/random.ts';
 import { gradientOf, logitsOf, type Model, randomModel, type Sizes } from '../helpers/small-model.ts';

@@ -5,14 +5,17 @@
 import {
   linearLogps,
   linearLogpsBackward,
-  type MergePartialsOptions,
+  type MergeVocabParallelStatsOptions,
   mergePartials,
-  type PartialsOptions,
+  mergeVocabParallelStats,
   partials,
+  partialsAsync,
   setThreads,
   threads,
   tokenLogps,
   tokenLogpsBackward,
+  type VocabParallelStatsOptions,
+  vocabParallelStats,
 } from 'sweet-rl';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, expectGradient, expectSameBits } from '../helpers/compare.ts';
@@ -72,8 +75,8 @@ const labelsOf = ({ labels, options: { temperature: _, ...options } }: RowCase |
 /** Each shard's partials from words of its own, merged; then its gradient, written where it belongs. */
 function throughShards(rows: RowCase, shards: Shard[]) {
   const inputs = shards.map((shard) => shardOfRows(rows, shard));
-  const all = joined(inputs.map((each) => partials({ ...each, entropy: true }).partials));
-  const forward = mergePartials({ partials: all, ...labelsOf(rows), entropy: true });
+  const all = joined(inputs.map((each) => vocabParallelStats({ ...each, entropy: true }).stats));
+  const forward = mergeVocabParallelStats({ stats: all, ...labelsOf(rows), entropy: true });
   const gradLogits = rows.logits.slice().fill(7) as Stored;
   for (const [s, { vocabOffset }] of shards.entries()) {
     const out = { gradLogits: gradLogits.subarray(vocabOffset) as Stored };
@@ -84,8 +87,8 @@ function throughShards(rows: RowCase, shards: Shard[]) {
 
 function throughHeads(head: LinearCase, shards: Shard[]) {
   const inputs = shards.map((shard) => shardOfHead(head, shard));
-  const all = joined(inputs.map((each) => partials({ ...each, entropy: true }).partials));
-  const forward = mergePartials({ partials: all, ...labelsOf(head), entropy: true });
+  const all = joined(inputs.map((each) => vocabParallelStats({ ...each, entropy: true }).stats));
+  const forward = mergeVocabParallelStats({ stats: all, ...labelsOf(head), entropy: true });
   const gradHidden = new Float32Array(head.hidden.length);
   const gradWeight = new Float32Array(head.weight.length);
   const gradBias = new Float32Array(head.V);
@@ -168,12 +171,12 @@ forEachBackend(() => {
     const rows = randomRows(7, 2500, dtype, { temperature: 0.8, mask: Uint8Array.of(1, 1, 0, 1, 1, 1, 1) });
     rows.labels[3] = -100;
     const shards = shardsOf(rows.V, 6, 11);
-    const merge = (all: Float64Array, more: Partial<MergePartialsOptions> = {}) =>
-      mergePartials({ partials: all, ...labelsOf(rows), entropy: true, ...more });
+    const merge = (all: Float64Array, more: Partial<MergeVocabParallelStatsOptions> = {}) =>
+      mergeVocabParallelStats({ stats: all, ...labelsOf(rows), entropy: true, ...more });
     let own: Float64Array[];
     let expected: ReturnType<typeof merge>;
     beforeAll(() => {
-      own = shards.map((shard) => partials({ ...shardOfRows(rows, shard), entropy: true }).partials);
+      own = shards.map((shard) => vocabParallelStats({ ...shardOfRows(rows, shard), entropy: true }).stats);
       expected = merge(joined(own));
     });
     const expectSame = (ours: ReturnType<typeof merge>) => {
@@ -231,7 +234,7 @@ forEachBackend(() => {
       for (const [s, shard] of shards.entries()) {
         const buffer = shifted(own[s]!, 1).fill(7);
         const given = shardOfRows({ ...rows, logits: sharedView(rows.logits) }, shard);
-        expect(partials({ ...given, entropy: true, out: { partials: buffer } }).partials).toBe(buffer);
+        expect(vocabParallelStats({ ...given, entropy: true, out: { stats: buffer } }).stats).toBe(buffer);
         expectSameBits('partials', buffer, own[s]!);
       }
     });
@@ -278,8 +281,8 @@ describe('arguments', () => {
     { vocabOffset: 0, totalVocab: 10, words: 4 },
     { vocabOffset: 4, totalVocab: 10, words: 6 },
   ];
-  const of = (shard: Shard, more: Partial<PartialsOptions> = {}) =>
-    partials({ ...shardOfRows(rows, shard), entropy: true, ...more } as PartialsOptions).partials;
+  const of = (shard: Shard, more: Partial<VocabParallelStatsOptions> = {}) =>
+    vocabParallelStats({ ...shardOfRows(rows, shard), entropy: true, ...more } as VocabParallelStatsOptions).stats;
   const [first, second] = shards.map((shard) => of(shard)) as [Float64Array, Float64Array];
   const with_ = (at: number, value: number) => {
     const copy = second.slice();
@@ -289,11 +292,11 @@ describe('arguments', () => {
   const fewer = randomRows(2, 10, 'float32');
 
   it.each<[what: string, all: Float64Array[], code: string, message: RegExp]>([
-    ['the first shard missing', [second], 'ERR_PARTIALS', /word 0 /],
-    ['the last shard missing', [first], 'ERR_PARTIALS', /word 4 /],
-    ['a shard twice', [first, second, first], 'ERR_PARTIALS', /word 0 /],
-    ['words twice', [first, of({ vocabOffset: 3, totalVocab: 10, words: 7 })], 'ERR_PARTIALS', /word 3 /],
-    ['a gap', [first, of({ vocabOffset: 5, totalVocab: 10, words: 5 })], 'ERR_PARTIALS', /word 4 /],
+    ['the first shard missing', [second], 'ERR_PARTIALS', /entry 0 /],
+    ['the last shard missing', [first], 'ERR_PARTIALS', /entry 4 /],
+    ['a shard twice', [first, second, first], 'ERR_PARTIALS', /entry 0 /],
+    ['words twice', [first, of({ vocabOffset: 3, totalVocab: 10, words: 7 })], 'ERR_PARTIALS', /entry 3 /],
+    ['a gap', [first, of({ vocabOffset: 5, totalVocab: 10, words: 5 })], 'ERR_PARTIALS', /entry 4 /],
     ['another vocabulary', [first, of({ vocabOffset: 4, totalVocab: 11, words: 6 })], 'ERR_PARTIALS', /shard 1 /],
     ['another temperature', [first, of(shards[1]!, { temperature: 2 })], 'ERR_PARTIALS', /shard 1 /],
     ['no sums for the entropy', [first, of(shards[1]!, { entropy: false })], 'ERR_PARTIALS', /entropy.*shard 1 /],
@@ -305,12 +308,12 @@ describe('arguments', () => {
     ['words of inf', [first, with_(2, Infinity)], 'ERR_PARTIALS', /shard 1 /],
     ['an offset below 0', [with_(1, -1), second], 'ERR_PARTIALS', /shard 0 /],
     ['zeros', [new Float64Array(20), second], 'ERR_PARTIALS', /shard 0 /],
-    ['half a shard', [first, second.subarray(0, 7)], 'ERR_ARG_LENGTH', /partials.*\(27\)/],
-    ['nothing', [], 'ERR_ARG_LENGTH', /partials.*\(0\)/],
+    ['half a shard', [first, second.subarray(0, 7)], 'ERR_ARG_LENGTH', /stats.*\(27\)/],
+    ['nothing', [], 'ERR_ARG_LENGTH', /stats.*\(0\)/],
   ])('%s is refused, and nothing is written', (_what, all, code, message) => {
     const out = { logps: new Float32Array(3).fill(7), lse: new Float32Array(3).fill(7) };
-    const given = { partials: joined(all), ...labelsOf(rows), entropy: true, out };
-    const thrown = thrownBy(() => mergePartials(given));
+    const given = { stats: joined(all), ...labelsOf(rows), entropy: true, out };
+    const thrown = thrownBy(() => mergeVocabParallelStats(given));
     expect(thrown).toBeInstanceOf(RangeError);
     expect(thrown.code).toBe(code);
     expect(thrown.message).toMatch(message);
@@ -323,7 +326,7 @@ describe('arguments', () => {
   ])('$what is refused', ({ change, message }) => {
     const options = { ...shardOfRows(rows, shards[1]!), ...change };
     const backward = { ...options, lse: new Float32Array(3), gradLogps: new Float32Array(3) };
-    for (const call of [() => partials(options), () => tokenLogpsBackward(backward)]) {
+    for (const call of [() => vocabParallelStats(options), () => tokenLogpsBackward(backward)]) {
       expect(thrownBy(call)).toMatchObject({ code: 'ERR_ARG_VALUE', message: expect.stringMatching(message) });
     }
   });
@@ -331,17 +334,23 @@ describe('arguments', () => {
   it('labels of the whole vocabulary are taken, others are not', () => {
     const labels = Int32Array.of(0, 9, 10);
     const options = { ...shardOfRows(rows, shards[1]!), labels };
-    const given = { partials: joined([first, second]), labels };
+    const given = { stats: joined([first, second]), labels };
     const backward = { ...options, lse: new Float32Array(3), gradLogps: new Float32Array(3) };
-    for (const call of [() => partials(options), () => mergePartials(given), () => tokenLogpsBackward(backward)]) {
+    for (const call of [
+      () => vocabParallelStats(options),
+      () => mergeVocabParallelStats(given),
+      () => tokenLogpsBackward(backward),
+    ]) {
       expect(thrownBy(call)).toMatchObject({ code: 'ERR_LABEL', message: expect.stringMatching(/\[2\].* 10\b/) });
     }
   });
 
   it('the options of the other head are not ignored', () => {
     const options = { ...shardOfRows(rows, shards[0]!), weight: new Float32Array(8) } as never;
-    expect(thrownBy(() => partials(options))).toMatchObject({ code: 'ERR_UNKNOWN_OPTION' });
-    expect(thrownBy(() => partials({ labels: rows.labels } as never))).toMatchObject({ code: 'ERR_ARG_TYPE' });
+    expect(thrownBy(() => vocabParallelStats(options))).toMatchObject({ code: 'ERR_UNKNOWN_OPTION' });
+    expect(thrownBy(() => vocabParallelStats({ labels: rows.labels } as never))).toMatchObject({
+      code: 'ERR_ARG_TYPE',
+    });
     expect(thrownBy(() => tokenLogps(shardOfRows(rows, shards[0]!) as never))).toMatchObject({
       code: 'ERR_UNKNOWN_OPTION',
     });
@@ -349,11 +358,11 @@ describe('arguments', () => {
 
   it('no rows are no error, whatever the shards', () => {
     const none = { logits: new Float32Array(0), labels: new Int32Array(0), totalVocab: 10 };
-    const { partials: all } = partials(none);
+    const { stats: all } = vocabParallelStats(none);
     expect(all.length).toBe(START);
-    const merged = mergePartials({ partials: joined([all, all]), labels: none.labels });
+    const merged = mergeVocabParallelStats({ stats: joined([all, all]), labels: none.labels });
     expect(merged.logps.length + merged.lse.length).toBe(0);
-    expect(thrownBy(() => mergePartials({ partials: joined([all, all]), labels: fewer.labels }))).toMatchObject({
+    expect(thrownBy(() => mergeVocabParallelStats({ stats: joined([all, all]), labels: fewer.labels }))).toMatchObject({
       code: 'ERR_PARTIALS',
     });
   });
@@ -372,4 +381,33 @@ it('merges as many shards as there are words, with any number of threads', () =>
   expectClose('logps', results[0]!.logps, expected.logps, expected.rowTolerance);
   for (const name of ['logps', 'lse', 'entropy', 'gradLogits'] as const)
     expectSameBits(name, results[1]![name]!, results[0]![name]!);
+});
+
+describe('the deprecated names', () => {
+  const rows = randomRows(3, 7, 'float32');
+  const shard = { logits: rows.logits, labels: rows.labels, vocabOffset: 2, totalVocab: 9, entropy: true };
+
+  it('give the same bits', async () => {
+    const { stats } = vocabParallelStats(shard as never);
+    const out = { partials: new Float64Array(20) };
+    expect(partials({ ...shard, out } as never).partials).toBe(out.partials);
+    expect(out.partials).toEqual(stats);
+    expect((await partialsAsync(shard as never)).partials).toEqual(stats);
+    const whole = { ...shard, vocabOffset: 0, totalVocab: 7 };
+    const own = vocabParallelStats(whole as never);
+    const merged = mergeVocabParallelStats({ ...own, labels: rows.labels, entropy: true });
+    expect(mergePartials({ partials: own.stats, labels: rows.labels, entropy: true })).toEqual(merged);
+  });
+
+  it('name their own options in errors', () => {
+    expect(thrownBy(() => partials({ ...shard, out: { stats: own } } as never))).toMatchObject({
+      code: 'ERR_UNKNOWN_OPTION',
+    });
+    expect(thrownBy(() => mergePartials({ partials: own.subarray(1), labels: rows.labels }))).toMatchObject({
+      code: 'ERR_ARG_LENGTH',
+      message: expect.stringContaining('for partials'),
+    });
+  });
+
+  const own = new Float64Array(20);
 });

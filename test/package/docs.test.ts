@@ -26,10 +26,10 @@ const RUN_BY: Record<string, [file: string, text: string]> = {
   'bun add sweet-rl': ['test/install/run.js', "command: 'bun', add: ['add', file]"],
   'npx sweet-rl info': ['test/install/run.js', "'sweet-rl', 'info'"],
   'npx sweet-rl build': ['test/install/run.js', "'build']"],
-  'node examples/adapters/jax.js': ['test/examples.test.ts', "'adapters/jax.js'"],
-  'node examples/adapters/tfjs.js': ['test/examples.test.ts', "'adapters/tfjs.js'"],
-  'node examples/adapters/shm.js': ['test/examples.test.ts', "'adapters/shm.js'"],
-  'node examples/pytorch/main.js': ['test/examples.test.ts', "'pytorch/main.js'"],
+  'node examples/adapters/jax.js': ['examples/adapters/test/training.test.ts', "'adapters/jax.js'"],
+  'node examples/adapters/tfjs.js': ['examples/adapters/test/training.test.ts', "'adapters/tfjs.js'"],
+  'node examples/adapters/shm.js': ['examples/adapters/test/training.test.ts', "'adapters/shm.js'"],
+  'node examples/pytorch/main.js': ['examples/adapters/test/training.test.ts', "'pytorch/main.js'"],
 };
 
 const project = installedProject({ addon: true });

@@ -10,7 +10,7 @@ import { describe, expect, it } from 'vitest';
 import { ROOT } from '../helpers/processes.ts';
 
 const textsOf = (folder: string, ending: RegExp) =>
-  readdirSync(join(ROOT, folder))
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
     .filter((name) => ending.test(name))
     .map((name) => readFileSync(join(ROOT, folder, name), 'utf8'));
 
@@ -40,9 +40,12 @@ const UNMEASURED: Record<string, string> = {
   tokenLogpsBackwardAsync: 'tokenLogpsBackward on another thread',
   linearLogpsAsync: 'linearLogps on another thread',
   linearLogpsBackwardAsync: 'linearLogpsBackward on another thread',
-  partials: 'the pass of tokenLogps or linearLogps',
-  partialsAsync: 'partials on another thread',
-  mergePartials: 'some exponentials a shard and row',
+  vocabParallelStats: 'the pass of tokenLogps or linearLogps',
+  vocabParallelStatsAsync: 'vocabParallelStats on another thread',
+  mergeVocabParallelStats: 'some exponentials a shard and row',
+  partials: 'vocabParallelStats',
+  partialsAsync: 'vocabParallelStatsAsync',
+  mergePartials: 'mergeVocabParallelStats',
   criticUpdateAsync: 'criticUpdate on another thread',
   policyUpdateAsync: 'policyUpdate on another thread',
   turnAdvantagesBackward: 'one multiplication a token',

@@ -1,5 +1,5 @@
 /** debug: 'finite' names the first number that is not, of every argument and result, in every storage type. */
-import { criticUpdate, mergePartials, partials, setThreads, threads, tokenLogps } from 'sweet-rl';
+import { criticUpdate, mergeVocabParallelStats, setThreads, threads, tokenLogps, vocabParallelStats } from 'sweet-rl';
 import { afterEach, describe, expect, it } from 'vitest';
 import { at, bytesIn, changed, type Options, tagOf } from '../helpers/arguments.ts';
 import { floats, ints, SUBJECTS } from '../helpers/calls.ts';
@@ -26,10 +26,10 @@ const MATRICES: Record<string, [unit: string, width?: (options: Options) => numb
   refLogits: ['row', ({ refLogits, labels }) => lengthOf(refLogits) / lengthOf(labels)],
   hidden: ['row', ({ hidden, labels }) => lengthOf(hidden) / lengthOf(labels)],
   refHidden: ['row', ({ refHidden, labels }) => lengthOf(refHidden) / lengthOf(labels)],
-  weight: ['word', ({ hidden, labels }) => lengthOf(hidden) / lengthOf(labels)],
-  refWeight: ['word', ({ refHidden, labels }) => lengthOf(refHidden) / lengthOf(labels)],
-  bias: ['word'],
-  refBias: ['word'],
+  weight: ['vocabulary entry', ({ hidden, labels }) => lengthOf(hidden) / lengthOf(labels)],
+  refWeight: ['vocabulary entry', ({ refHidden, labels }) => lengthOf(refHidden) / lengthOf(labels)],
+  bias: ['vocabulary entry'],
+  refBias: ['vocabulary entry'],
   logps: ['row'],
   refLogps: ['row'],
   lse: ['row'],
@@ -91,7 +91,7 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
   });
 
   // The forward passes have an lse of such rows; whatever has a gradient does not read them.
-  it.runIf('labels' in valid() && !/^((token|linear)Logps|partials)( |$)/.test(name))(
+  it.runIf('labels' in valid() && !/^((token|linear)Logps|vocabParallelStats)( |$)/.test(name))(
     'does not look at rows of an ignored label',
     () => {
       const options = valid();
@@ -110,7 +110,7 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
   });
 
   it('refuses devices', () => {
-    const name = inputs[0] ?? 'partials';
+    const name = inputs[0] ?? 'stats';
     const standsFor = tagOf(valid()[name]);
     const device = { [Symbol.for('sweet-rl.standsFor')]: standsFor, dtype: 'float32', device: 0, length: 0 };
     const options = changed(valid(), [name], { ...device, length: lengthOf(at(valid(), [name])) });
@@ -134,7 +134,7 @@ describe.runIf(twins.length > 0).each(twins)('$name', ({ name, call, valid }) =>
     });
     expect(bytes.every(([now, before]) => now.every((byte, k) => byte === before[k]))).toBe(true);
     // That all words of one shard are masked is no fault.
-    if (head === 'hidden' || valid().lse !== undefined || name.startsWith('partials')) return;
+    if (head === 'hidden' || valid().lse !== undefined || name.startsWith('vocabParallelStats')) return;
     const masked = (valid().logits as Float32Array).fill(-Infinity, 0, 2);
     const found = debug({ ...valid(), logits: masked.fill(-Infinity) });
     await expect(found).rejects.toMatchObject({
@@ -147,11 +147,11 @@ describe.runIf(twins.length > 0).each(twins)('$name', ({ name, call, valid }) =>
 it('names the row of merged partials that a NaN in one of their shards made', () => {
   const [labels, shard] = [ints(1, 2), { vocabOffset: 2, totalVocab: 4 }];
   const given = [
-    partials({ logits: floats(1, 2, 3, 4), labels, totalVocab: 4 }),
-    partials({ logits: floats(1, 2, 3, NaN), labels, ...shard }),
+    vocabParallelStats({ logits: floats(1, 2, 3, 4), labels, totalVocab: 4 }),
+    vocabParallelStats({ logits: floats(1, 2, 3, NaN), labels, ...shard }),
   ];
-  const all = Float64Array.from(given.flatMap((each) => [...each.partials]));
-  expect(() => mergePartials({ partials: all, labels, debug: 'finite' })).toThrow(message('lse', NaN, 'row 1'));
+  const all = Float64Array.from(given.flatMap((each) => [...each.stats]));
+  expect(() => mergeVocabParallelStats({ stats: all, labels, debug: 'finite' })).toThrow(message('lse', NaN, 'row 1'));
 });
 
 it('is an option of every operation over numbers', () => {

@@ -4,7 +4,6 @@
  */
 import * as namespace from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
-import { native } from '../dist/native.js';
 import { expectSameBits } from '../helpers/compare.ts';
 import { type CallCase, callCases, largeCall } from '../helpers/later.js';
 import { forEachBackend, THREAD_COUNTS } from '../helpers/machine.ts';
@@ -94,49 +93,37 @@ describe('results', () => {
     for (const result of now) expectSame(result, expected);
   });
 
-  it.each(callCases('float32'))('of $title are the same where buffers cannot be kept in place', async (call) => {
-    const { pin } = native;
-    native.pin = () => undefined;
-    try {
-      const expected = sync(call);
-      const [name] = Object.keys(expected).filter((key) => typeof expected[key] !== 'number') as [string];
-      const fresh = () => (expected[name] as Float32Array).slice().fill(7);
-      const out = { [name]: fresh() };
-      const ours = await later(call, { out });
-      expectSame(ours, expected);
-      expect(ours[name]).toBe(out[name]);
-      const gone = { [name]: fresh() };
-      const promise = later(call, { out: gone });
-      structuredClone(gone, { transfer: [gone[name]!.buffer] });
-      expect(await rejection(promise)).toMatchObject({ code: 'ERR_DETACHED' });
-    } finally {
-      native.pin = pin;
-    }
+  it.each(callCases('float32'))('of $title are copied into buffers of the caller', async (call) => {
+    const expected = sync(call);
+    const [name] = Object.keys(expected).filter((key) => typeof expected[key] !== 'number') as [string];
+    const fresh = () => (expected[name] as Float32Array).slice().fill(7);
+    const out = { [name]: fresh() };
+    const ours = await later(call, { out });
+    expectSame(ours, expected);
+    expect(ours[name]).toBe(out[name]);
+    const gone = { [name]: fresh() };
+    const promise = later(call, { out: gone });
+    structuredClone(gone, { transfer: [gone[name]!.buffer] });
+    expect(await rejection(promise)).toMatchObject({ code: 'ERR_DETACHED' });
   });
 
-  it.each(callCases('float32'))('of $title are of copies where inputs that go away cannot be kept', async (call) => {
-    const { pin } = native;
-    native.pin = () => undefined;
-    try {
-      const expected = sync(call);
-      const aborting = new AbortController();
-      const blocker = rejection(later(largeCall('linearLogps'), { signal: aborting.signal }));
-      const options = structuredClone(call.options());
-      const promise = later({ ...call, options: () => options });
-      const taken = Object.values(options).flatMap((value) => {
-        if (!ArrayBuffer.isView(value)) return [];
-        const bytes = new Uint8Array(
-          structuredClone(value.buffer as ArrayBuffer, { transfer: [value.buffer as ArrayBuffer] }),
-        );
-        return bytes.fill(0xff);
-      });
-      aborting.abort();
-      await blocker;
-      expectSame(await promise, expected);
-      expect(taken.length).toBeGreaterThan(0);
-    } finally {
-      native.pin = pin;
-    }
+  it.each(callCases('float32'))('of $title are right though the inputs are transferred', async (call) => {
+    const expected = sync(call);
+    const aborting = new AbortController();
+    const blocker = rejection(later(largeCall('linearLogps'), { signal: aborting.signal }));
+    const options = structuredClone(call.options());
+    const promise = later({ ...call, options: () => options });
+    const taken = Object.values(options).flatMap((value) => {
+      if (!ArrayBuffer.isView(value)) return [];
+      const bytes = new Uint8Array(
+        structuredClone(value.buffer as ArrayBuffer, { transfer: [value.buffer as ArrayBuffer] }),
+      );
+      return bytes.fill(0xff);
+    });
+    aborting.abort();
+    await blocker;
+    expectSame(await promise, expected);
+    expect(taken.length).toBeGreaterThan(0);
   });
 
   it('in place are those of the sync form, with and without copies', async () => {
@@ -145,31 +132,30 @@ describe('results', () => {
     const labels = Int32Array.from({ length: N }, (_, i) => i);
     const rest = { labels, lse: new Float32Array(N).fill(8), gradLogps: new Float32Array(N).fill(1) };
     const expected = sweetRl.tokenLogpsBackward({ logits, ...rest }).gradLogits;
-    const { pin } = native;
-    for (const each of [pin, () => undefined]) {
-      native.pin = each;
-      const own = logits.slice();
+    for (const memoryOf of [(n: number) => new ArrayBuffer(n), (n: number) => new SharedArrayBuffer(n)]) {
+      const own = new Float32Array(memoryOf(logits.byteLength));
+      own.set(logits);
       const { gradLogits } = await sweetRl.tokenLogpsBackwardAsync({ logits: own, ...rest, out: { gradLogits: own } });
       expect(gradLogits).toBe(own);
       expectSameBits('gradLogits', own, expected);
     }
-    native.pin = pin;
   });
 
   it('accumulate into what is there, with and without copies', async () => {
     const call = callCases('float32').find(({ name }) => name === 'linearLogpsBackward')!;
     const names = ['gradHidden', 'gradWeight', 'gradBias'];
     const fresh = sync(call);
-    const filled = () =>
-      Object.fromEntries(names.map((name) => [name, (fresh[name] as Float32Array).map((_, i) => i % 7)]));
+    const filled = (memoryOf: (n: number) => ArrayBufferLike) =>
+      Object.fromEntries(
+        names.map((name) => {
+          const { byteLength } = fresh[name] as Float32Array;
+          return [name, new Float32Array(memoryOf(byteLength)).map((_, i) => i % 7)];
+        }),
+      );
     const accumulating = (out: object) => ({ ...call, options: () => ({ ...call.options(), accumulate: true, out }) });
-    const expected = sync(accumulating(filled()));
-    const { pin } = native;
-    for (const each of [pin, () => undefined]) {
-      native.pin = each;
-      expectSame(await later(accumulating(filled())), expected);
-    }
-    native.pin = pin;
+    const memories = [(n: number) => new ArrayBuffer(n), (n: number) => new SharedArrayBuffer(n)];
+    const expected = sync(accumulating(filled(memories[0]!)));
+    for (const memoryOf of memories) expectSame(await later(accumulating(filled(memoryOf))), expected);
   });
 
   it.runIf('resizable' in ArrayBuffer.prototype)('of resizable buffers are right, though these shrink', async () => {
@@ -313,7 +299,7 @@ const TAKING = `
   import { runInNewContext } from 'node:vm';
   import { MessageChannel } from 'node:worker_threads';
   import * as sweetRl from 'sweet-rl';
-  import { callCases, largeCall } from '../test/helpers/later.js';
+  import { callCases, largeCall } from './test/helpers/later.js';
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc');
   const hex = (result) => JSON.stringify(Object.entries(result).map(([name, value]) =>
@@ -415,7 +401,7 @@ describe('memory', () => {
 const WORKER = `
   import { parentPort } from 'node:worker_threads';
   import { tokenLogpsAsync } from 'sweet-rl';
-  const options = { logits: new Float32Array(1 << 24), labels: new Int32Array(512) };
+  const options = { logits: new Float32Array(new SharedArrayBuffer(1 << 26)), labels: new Int32Array(512) };
   parentPort.on('message', (count) => {
     for (let i = 0; i < count; i++) tokenLogpsAsync(options).then(() => parentPort.postMessage('done'));
     parentPort.postMessage('posted');
@@ -491,7 +477,7 @@ describe('workers', () => {
     (end) => {
       const { status, stderr } = runNode(`
         import * as sweetRl from 'sweet-rl';
-        import { callCases } from '../test/helpers/later.js';
+        import { callCases } from './test/helpers/later.js';
         for (const call of callCases('float32')) sweetRl[call.name + 'Async'](call.options());
         ${end};`);
       expect({ status, stderr }).toEqual({ status: 3, stderr: '' });

@@ -11,7 +11,7 @@ import {
   turnPreferenceLoss,
 } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
-import { native } from '../dist/native.js';
+import { invoke, native } from '../../dist/addon/native.js';
 import { thrownBy } from '../helpers/errors.ts';
 
 const floats = (length: number) => new Float32Array(length).fill(1);
@@ -145,12 +145,15 @@ describe('a shared buffer that grows', () => {
 describe('arrays that are shorter than a native call says', () => {
   it('of logits', () => {
     const [N, V] = [2, 8];
-    const of = (elements: number, ...results: number[]) =>
-      native.tokenLogps(
-        ...([floats(4 * N * V).subarray(0, elements), 0, N, V, V, 1] as const),
-        ...([ints(1, 2), false, undefined, -100] as const),
-        ...(results.map(floats) as [Float32Array, Float32Array, Float32Array]),
-      );
+    const shape = { dtype: 'float32', rows: N, vocabSize: V, rowStride: V, vocabOffset: 0, totalVocab: 0 } as const;
+    const of = (elements: number, ...results: number[]) => {
+      const [logps, lse, entropy] = results.map(floats) as [Float32Array, Float32Array, Float32Array];
+      return invoke(native, 'logps', {
+        head: { kind: 'logits', ...shape, temperature: 1, logits: floats(4 * N * V).subarray(0, elements) },
+        labels: { wide: false, ignoreIndex: -100, data: ints(1, 2), mask: undefined },
+        out: { logps, lse, entropy },
+      });
+    };
     expect(of(N * V, N, N, N)).toBe(undefined);
     for (const [elements, ...results] of [
       [N * V - 1, N, N, N],
@@ -163,15 +166,29 @@ describe('arrays that are shorter than a native call says', () => {
   });
 
   it('of a loss', () => {
-    const of = (turnOffsets: Int32Array, rejected: Int32Array) =>
-      native.turnPreference(
-        ...([2, undefined, turnOffsets, ints(0), ints(0), rejected, undefined] as const),
-        ...([0, false, 0, 0.1, 0, 0, 0, 0] as const),
-        ...([floats(2), floats(2), new Float64Array(4)] as const),
-        ...([floats(1), floats(1), floats(1), floats(1), floats(2), floats(2)] as const),
-      );
+    const of = (turnOffsets: Int32Array, rejected: Int32Array, level: 'turn' | 'trajectory' = 'turn') =>
+      invoke(native, 'preferenceLoss', {
+        batch: {
+          ...({ level, tokens: 2, turns: 2, trajectories: 0, mask: undefined } as const),
+          ...{ turnOffsets, trajectoryOffsets: undefined },
+          pairs: { count: 1, chosen: ints(0), rejected, weights: undefined },
+        },
+        options: {
+          ...({ normalization: 'sum', allowEmptyTurns: false } as const),
+          pairLoss: { type: 'sigmoid', beta: 0.1, labelSmoothing: 0 },
+          ...{ pairDenominator: 0, nllCoef: 0, nllDenominator: 0 },
+        },
+        logps: floats(2),
+        refLogps: floats(2),
+        out: {
+          scalars: new Float64Array(4),
+          ...{ pairLosses: floats(1), margins: floats(1), chosenRewards: floats(1), rejectedRewards: floats(1) },
+          ...{ turnAdvantages: floats(2), gradLogps: floats(2) },
+        },
+      });
     expect(of(ints(0, 1, 2), ints(1))).toBe(undefined);
     expect(of(ints(), ints(1))).toMatchObject({ code: 'shape' });
     expect(of(ints(0, 1, 2), ints())).toMatchObject({ code: 'shape' });
+    expect(of(ints(0, 1, 2), ints(1), 'trajectory')).toMatchObject({ code: 'shape' });
   });
 });

@@ -1,29 +1,31 @@
-/** examples/colbench runs answers that nobody trusts: what they return is compared, what they try is reported. */
+/**
+ * examples/colbench runs untrusted answers: verdicts, equality of results, and attempts to break out of the sandbox.
+ */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { buildWall, Evaluator, programOf } from '../examples/colbench/index.js';
-import { Limiter } from '../examples/colbench/limiter.js';
-import { runProgram } from '../examples/colbench/sandbox/run.js';
-import { seccompFilter } from '../examples/colbench/sandbox/seccomp.js';
-import { namespaces } from './helpers/bubblewrap.ts';
+import { buildWall, Evaluator, programOf } from '../index.js';
+import { createLimiter } from '../limiter.js';
+import { runProgram } from '../sandbox/run.js';
+import { seccompFilter } from '../sandbox/wall.js';
+import { namespaces } from './bubblewrap.ts';
 
-// Each attempt below is harmless even where a wall is missing: what it could break is bounded, or it looks first.
+// Each attempt below is harmless even without a sandbox.
 
-/** Tells this file's processes from others'. */
+/** A mark in the command lines of this file's processes. */
 const scratchBytes = 2 ** 24 + process.pid;
 const wall = namespaces ? await buildWall({ scratchBytes }) : (undefined as never);
 
-const limiter = new Limiter(2);
-// Time for a machine that is busy; what never ends gets less.
+const limit = createLimiter(2);
+// Long enough for a busy machine; tests of endless calls set shorter limits.
 const patient = { callSeconds: 30, totalSeconds: 60 };
 const run = (program: string, calls: string[], limits = {}) =>
-  limiter.run(() => runProgram(wall, { program, calls }, { limits: { ...patient, ...limits } }));
+  limit(() => runProgram(wall, { program, calls }, { limits: { ...patient, ...limits } }));
 
-/** How each call ended, in a word, and what it gave. */
+/** The outcome of each call as text. */
 async function ends(program: string, calls: string[], limits = {}): Promise<string[]> {
   const { outcomes } = await run(program, calls, limits);
   return outcomes.map((outcome) =>
@@ -40,7 +42,7 @@ const task = {
 };
 
 async function verdictsOn(given: typeof task, answer: string, limits = {}) {
-  const { reward, success, calls } = await limiter.run(() =>
+  const { reward, success, calls } = await limit(() =>
     new Evaluator({ wall, limits: { ...patient, ...limits } }).evaluate(given, answer),
   );
   return { reward, success, verdicts: calls.map(({ verdict }) => verdict) };
@@ -49,7 +51,7 @@ async function verdictsOn(given: typeof task, answer: string, limits = {}) {
 const verdicts = (answer: string, limits = {}) => verdictsOn(task, answer, limits);
 const ten = <T>(value: T) => new Array<T>(10).fill(value);
 
-it('refuses to run anything where there is no sandbox, unless told', async () => {
+it('runs nothing without a sandbox, unless told to', async () => {
   const missing = { bubblewrap: '/nonexistent/bwrap' };
   await expect(buildWall(missing)).rejects.toMatchObject({
     code: 'ERR_SANDBOX',
@@ -67,18 +69,71 @@ it('refuses to run anything where there is no sandbox, unless told', async () =>
   expect(readdirSync(tmpdir()).filter((name) => name.startsWith('colbench-'))).toEqual(before);
 });
 
-it('has a filter of system calls for x64 and arm64 alone', () => {
-  expect(seccompFilter('riscv64')).toBeUndefined();
-  for (const arch of ['x64', 'arm64']) {
-    const filter = seccompFilter(arch)!;
-    expect(filter.length % 8).toBe(0);
-    // Every jump stays within the program, and the last instruction answers.
-    for (let i = 0; i < filter.length / 8; i++) {
-      const most = Math.max(filter.readUInt8(8 * i + 2), filter.readUInt8(8 * i + 3));
-      expect(8 * (i + 1 + most)).toBeLessThanOrEqual(filter.length);
-    }
-    expect(filter.readUInt16LE(filter.length - 8)).toBe(6);
+/** Evaluates a filter, with the BPF instructions that libseccomp exports. */
+function verdictOfFilter(filter: Buffer, arch: number, call: number, flags = 0): number {
+  // struct seccomp_data as 32-bit values: number, architecture, instruction pointer, first argument.
+  const data = [call, arch, 0, 0, flags, 0];
+  let accumulator = 0;
+  for (let i = 0; ; i++) {
+    const code = filter.readUInt16LE(8 * i);
+    const [ifTrue, ifFalse] = [filter.readUInt8(8 * i + 2), filter.readUInt8(8 * i + 3)];
+    const value = filter.readUInt32LE(8 * i + 4);
+    if (code === 0x06) return value;
+    if (code === 0x20) accumulator = data[value / 4]!;
+    else if (code === 0x54) accumulator = (accumulator & value) >>> 0;
+    else if (code === 0x15) i += accumulator === value ? ifTrue : ifFalse;
+    else if (code === 0x35) i += accumulator >= value ? ifTrue : ifFalse;
+    else throw new Error(`Expected a known instruction but received ${code}`);
   }
+}
+
+describe('the system call filter', () => {
+  const [allow, kill, notPermitted, noSuchCall] = [0x7fff0000, 0x80000000, 0x50001, 0x50026];
+  const architectures = {
+    x64: {
+      audit: 0xc000003e,
+      clone: 56,
+      denied: [
+        29, 30, 31, 41, 57, 58, 64, 68, 101, 103, 135, 155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172,
+        173, 175, 176, 179, 227, 237, 238, 240, 246, 248, 249, 250, 253, 256, 272, 279, 294, 298, 300, 303, 304, 305,
+        308, 310, 311, 312, 313, 319, 320, 321, 323,
+      ],
+    },
+    arm64: {
+      audit: 0xc00000b7,
+      clone: 220,
+      denied: [
+        26, 39, 40, 41, 51, 60, 89, 92, 97, 104, 105, 106, 112, 116, 117, 142, 161, 162, 170, 171, 180, 186, 190, 194,
+        195, 196, 198, 217, 218, 219, 224, 225, 235, 237, 238, 239, 241, 262, 264, 265, 266, 268, 270, 271, 272, 273,
+        279, 280, 282, 294,
+      ],
+    },
+  };
+  /** From 424 on, numbers are the same on all architectures. */
+  const deniedEverywhere = [424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 442, 443, 447];
+  const clone3 = 435;
+
+  it.each(['x64', 'arm64'] as const)('denies exactly these calls on %s', (arch) => {
+    const filter = seccompFilter(arch)!;
+    const { audit, clone, denied } = architectures[arch];
+    const verdict = (call: number, flags?: number) => verdictOfFilter(filter, audit, call, flags);
+    const all = [...denied, ...deniedEverywhere];
+    for (let call = 0; call < 1024; call++) {
+      if (call === clone || call === clone3) continue;
+      expect(verdict(call), `call ${call}`).toBe(all.includes(call) ? notPermitted : allow);
+    }
+    expect(verdict(clone3)).toBe(noSuchCall);
+    // clone of a thread is allowed, of a process denied.
+    expect([0x3d0f00, 0x10000].map((flags) => verdict(clone, flags))).toEqual([allow, allow]);
+    expect([0, 0x11, 0x1200011].map((flags) => verdict(clone, flags))).toEqual(new Array(3).fill(notPermitted));
+    // i386, 32-bit Arm, x32.
+    expect([0x40000003, 0x40000028].map((other) => verdictOfFilter(filter, other, 39))).toEqual([kill, kill]);
+    expect(verdict(0x40000000 + 39)).toBe(arch === 'x64' ? kill : allow);
+  });
+
+  it('covers no other architecture', () => {
+    expect(seccompFilter('riscv64')).toBeUndefined();
+  });
 });
 
 describe.runIf(namespaces).concurrent('verdicts', () => {
@@ -100,7 +155,7 @@ describe.runIf(namespaces).concurrent('verdicts', () => {
     });
   });
 
-  it('of an answer that cannot be loaded, has no function of the name, or raises', async () => {
+  it('of an answer that does not load, lacks the function, or raises', async () => {
     expect((await verdicts('def f(x:')).verdicts).toEqual(ten('raises'));
     expect((await verdicts('raise ValueError(1)')).verdicts).toEqual(ten('raises'));
     expect((await verdicts('')).verdicts).toEqual(ten('raises'));
@@ -109,7 +164,7 @@ describe.runIf(namespaces).concurrent('verdicts', () => {
     expect(some).toMatchObject({ reward: 0.9, verdicts: expect.arrayContaining(['raises']) });
   });
 
-  it('of a call that never ends, and of those after it', async () => {
+  it('of a call that does not end, and of those after it', async () => {
     const { verdicts: got, reward } = await verdicts('def f(x):\n    while x == 4:\n        pass\n    return x * 2', {
       callSeconds: 2,
     });
@@ -124,14 +179,14 @@ describe.runIf(namespaces).concurrent('verdicts', () => {
     expect(got).toEqual(['agrees', 'crashes', 'raises', 'crashes', ...ten('agrees').slice(4)]);
   });
 
-  it('where the hidden function itself gives no value: nothing agrees, and it is told', async () => {
+  it('where the ground truth itself fails: nothing agrees, and the verdict says so', async () => {
     const faulty = { ...task, ground_truth: 'def f(x):\n    return 10 // x', test_cases: ['f(0)', 'f(5)'] };
     const same = await verdictsOn(faulty, faulty.ground_truth);
     expect(same).toEqual({ reward: 0.5, success: false, verdicts: ['no truth', 'agrees'] });
   });
 
-  it('whatever was printed', async () => {
-    const evaluation = await limiter.run(() =>
+  it('regardless of the output, which is recorded', async () => {
+    const evaluation = await limit(() =>
       new Evaluator({ wall }).evaluate(task, 'print("at first")\ndef f(x):\n    print("call", x)\n    return x * 2'),
     );
     expect(evaluation.reward).toBe(1);
@@ -147,7 +202,7 @@ describe.runIf(namespaces).concurrent('verdicts', () => {
     for (const odd of ['\0', '\ud800', 'def f(x):\n\treturn x\n        return x']) {
       expect(await ends(odd, ['f(1)'])).toEqual([expect.stringMatching(/^error in loading/)]);
     }
-    const calls = Array.from({ length: 2000 }, (_, i) => `"é" * ${i}`);
+    const calls = Array.from({ length: 2000 }, (_, i) => `"\u00e9" * ${i}`);
     const many = await run('', calls);
     expect(many.outcomes.filter(({ kind }) => kind === 'value')).toHaveLength(2000);
     expect(await ends('', ['1 +', 'x = 1', '  7', ''])).toEqual([
@@ -158,7 +213,7 @@ describe.runIf(namespaces).concurrent('verdicts', () => {
     ]);
   });
 
-  it('time is out for all when the total is used up', async () => {
+  it('time out for all calls once the total is used up', async () => {
     const limits = { callSeconds: 1, totalSeconds: 2 };
     const { verdicts: got, reward } = await verdicts('def f(x):\n    while True: pass', limits);
     expect([got, reward]).toEqual([ten('times out'), 0]);
@@ -168,7 +223,7 @@ describe.runIf(namespaces).concurrent('verdicts', () => {
 });
 
 describe.runIf(namespaces).concurrent('equality', () => {
-  /** Whether two values are one to Python, in two processes that do not see each other. */
+  /** Whether the digests of two values agree, each computed in its own process. */
   async function agree(pairs: [string, string][], setup = '') {
     const digests = async (side: 0 | 1) =>
       (
@@ -204,7 +259,7 @@ describe.runIf(namespaces).concurrent('equality', () => {
       ['Point(1, 2)', '(1, 2)'],
       ['b"ab"', 'bytearray(b"ab")'],
       ['range(0, 3, 2)', 'range(0, 4, 2)'],
-      ['"\\ud800é"', '"\\ud800" + "é"'],
+      ['"\\ud800\u00e9"', '"\\ud800" + "\u00e9"'],
       ['datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))', 'datetime(2024, 1, 1, tzinfo=timezone.utc)'],
       ['timedelta(hours=24)', 'timedelta(days=1)'],
       ['[float("nan")]', '[float("nan")]'],
@@ -250,14 +305,14 @@ describe.runIf(namespaces).concurrent('equality', () => {
     const own = await buildWall({ scratchBytes, python: numpy! });
     const digests = async (side: 0 | 1) => {
       const job = { program: 'import numpy as np', calls: pairs.map((pair) => pair[side]) };
-      const { outcomes } = await limiter.run(() => runProgram(own, job, { limits: patient }));
+      const { outcomes } = await limit(() => runProgram(own, job, { limits: patient }));
       return outcomes.map((outcome) => (outcome.kind === 'value' ? outcome.digest : outcome.error));
     };
     const [ours, theirs] = [await digests(0), await digests(1)];
     expect(ours.map((digest, i) => digest === theirs[i])).toEqual([true, true, true, true, false, false, false, false]);
   });
 
-  it('holds for what depends on the order of sets, in whatever process', async () => {
+  it('does not depend on the process where the order of sets matters', async () => {
     const pairs: [string, string][] = [
       ['list({chr(i) for i in range(97, 123)})', 'list({chr(i) for i in range(97, 123)})'],
       ['hash("text")', 'hash("te" + "xt")'],
@@ -265,7 +320,7 @@ describe.runIf(namespaces).concurrent('equality', () => {
     expect(await agree(pairs)).toEqual([true, true]);
   });
 
-  it('of what cannot be compared is a failure, not an agreement', async () => {
+  it('of values that cannot be compared is a failure, not an agreement', async () => {
     const setup = 'class A:\n    pass\nx = []\nx.append(x)';
     const pairs = ['A()', 'A', 'lambda: 1', '(i for i in [])', 'object()', 'x'].map((text): [string, string] => [
       text,
@@ -276,7 +331,7 @@ describe.runIf(namespaces).concurrent('equality', () => {
 });
 
 describe.runIf(namespaces).concurrent('a hostile answer', () => {
-  it('that pretends to be equal to everything is judged by its value', async () => {
+  it('that claims to be equal to everything is compared by its value', async () => {
     const liars = [
       'class Liar(int):\n    __eq__ = lambda a, b: True\n    __hash__ = int.__hash__\ndef f(x):\n    return Liar(99)',
       'class Liar:\n    __eq__ = lambda a, b: True\ndef f(x):\n    return Liar()',
@@ -285,22 +340,22 @@ describe.runIf(namespaces).concurrent('a hostile answer', () => {
     for (const liar of liars) expect((await verdicts(liar)).reward).toBe(0);
   });
 
-  it('that takes the harness apart gains nothing: it has never seen what is expected', async () => {
+  it('that manipulates the harness gains nothing, for the expected results are in another process', async () => {
     const forgers = [
-      // It writes lines of results itself,
+      // It writes lines of results to the channel,
       'import json, os\nfor kind in ["loaded"] + ["value"] * 20:\n    os.write(3, (json.dumps({"kind": kind, "digest": "0" * 64, "shown": "0", "verdict": "agrees", "reward": 1}) + "\\n").encode())\ndef f(x): return None',
       // to standard output,
       'import sys\nfor stream in (sys.stdout, sys.stderr):\n    stream.write("{\\"kind\\": \\"value\\", \\"verdict\\": \\"agrees\\"}\\n" * 12)\ndef f(x): return None',
-      // patches what the harness uses,
+      // replaces functions that the harness uses,
       'import __main__, json, hashlib, builtins\n__main__.digest_of = lambda value: "0" * 64\njson.dumps = lambda *a, **k: "{}"\nhashlib.sha256 = None\nbuiltins.isinstance = lambda *a: True\ndef f(x): return None',
-      // looks for the truth in the frames and in memory.
+      // searches frames and memory for the ground truth.
       'import gc, sys\ndef f(x):\n    frame = sys._getframe(1)\n    texts = []\n    while frame:\n        texts.append(repr(frame.f_locals) + repr(frame.f_globals))\n        frame = frame.f_back\n    texts += [o for o in gc.get_objects() if isinstance(o, str)]\n    if any("".join(reversed("teRceS")) in t for t in texts): return x * 2\n    return None',
     ];
     const secret = { ...task, ground_truth: `${task.ground_truth} # SecRet` };
     for (const forger of forgers) expect((await verdictsOn(secret, forger)).reward).toBe(0);
   });
 
-  it('reaches no network, no file of others, no process', async () => {
+  it('reaches no network, no files and no processes', async () => {
     const program = `
 import os
 def tried(f):
@@ -345,7 +400,7 @@ def syscall(number, *args):
         'len(os.environ) < 12',
       ]),
     ).toEqual(['[0, 1, 2, 3]', "'/work'", '[]', "['null']", 'True']);
-    // clone3, unshare, mount, bpf, keyctl, ptrace by their numbers: refused as well.
+    // clone3, unshare, mount, bpf, keyctl, ptrace, shmget, io_uring_setup by their numbers.
     if (process.arch !== 'x64') return;
     const numbers = [435, 272, 165, 321, 250, 101, 29, 425];
     expect(
@@ -354,15 +409,15 @@ def syscall(number, *args):
         numbers.map((number) => `syscall(${number}, 0, 0, 0, 0)`),
       ),
     ).toEqual(numbers.map((number) => (number === 435 ? '(-1, 38)' : '(-1, 1)')));
-    // The interface of 32-bit pointers would go round the filter.
+    // The x32 interface would bypass the filter.
     expect(await ends(program, [`syscall(0x40000000 + 39)`])).toEqual([expect.stringMatching(/^crash: .*SIGSYS/)]);
   });
 
-  it('is in namespaces of its own, whatever the filter lets through', async () => {
+  it('is isolated by namespaces even without the system call filter', async () => {
     const server = createServer((socket) => socket.end()).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    // The same wall without the filter of system calls.
+    // The same sandbox without the system call filter.
     const at = wall.args.indexOf('--seccomp');
     const open = { ...wall, args: wall.args.toSpliced(at, 2), filter: undefined };
     const program = `
@@ -387,7 +442,7 @@ def children():
       'socket.gethostname()',
       'children()',
     ];
-    const { outcomes } = await limiter.run(() => runProgram(open, { program, calls }, { limits: patient }));
+    const { outcomes } = await limit(() => runProgram(open, { program, calls }, { limits: patient }));
     server.close();
     expect(outcomes.map((outcome) => (outcome.kind === 'value' ? outcome.shown : outcome.error))).toEqual([
       "'ConnectionRefusedError'",
@@ -399,7 +454,7 @@ def children():
     ]);
   });
 
-  it('that forks for ever, starts threads, kills its parent or ignores signals ends where it is', async () => {
+  it('that forks, starts threads, kills its parent or ignores signals affects nothing else', async () => {
     expect(await ends('import os\ndef f():\n    for _ in range(20): os.fork() or os._exit(0)', ['f()'])).toEqual([
       expect.stringMatching(/^error: PermissionError/),
     ]);
@@ -414,7 +469,7 @@ def children():
     expect(await ends(deaf, ['f()', '2'], { callSeconds: 1.5 })).toEqual([expect.stringMatching(/^timeout/), '2']);
   });
 
-  it('that fills memory, files or descriptors meets a limit', async () => {
+  it('that exhausts memory, files or descriptors reaches a limit', async () => {
     const program =
       'import os, sys\ndef tried(f):\n    try: return f()\n    except BaseException as e: return type(e).__name__\ndef fill():\n    try:\n        for i in range(40):\n            with open(str(i), "wb") as f: f.write(bytes(2**20))\n    except OSError as e:\n        return (type(e).__name__, i <= 17)';
     expect(
@@ -430,7 +485,7 @@ def children():
     ).toEqual(["'MemoryError'", "'MemoryError'", "'MemoryError'", 'True', 'None', "'OSError'", "('OSError', True)"]);
   });
 
-  it('that recurses without end, in Python or below it, is alone in that', async () => {
+  it('that recurses endlessly, in Python or in C, fails alone', async () => {
     const program =
       'import sys\ndef f():\n    return f()\ndef g():\n    sys.setrecursionlimit(10**9)\n    class A:\n        def __repr__(self): return repr(self)\n    return repr(A())';
     expect(await ends(program, ['f()', 'g()', '3'])).toEqual([
@@ -440,14 +495,14 @@ def children():
     ]);
   });
 
-  it('that prints without end, or floods the channel of the results, is stopped', async () => {
+  it('that prints endlessly or floods the result channel is stopped', async () => {
     const printer =
       'import os\ndef f():\n    while True: print("x" * 10**6)\ndef g():\n    while True: os.write(3, b"x" * 10**5)';
     const got = await ends(printer, ['f()', 'g()', '3']);
     expect(got).toEqual([expect.stringMatching(/^flood: .*printed/), expect.stringMatching(/^flood: .*channel/), '3']);
   });
 
-  it('that closes everything, or fiddles with the descriptors, fails alone', async () => {
+  it('that closes or replaces descriptors fails alone', async () => {
     const program =
       'import os\ndef f():\n    os.closerange(0, 256)\n    return 1\ndef g():\n    os.dup2(1, 3)\n    return 1';
     const got = await ends(program, ['f()', 'g()', '3']);
@@ -466,7 +521,7 @@ def children():
   });
 });
 
-it.runIf(namespaces)('left no process of this file', async () => {
+it.runIf(namespaces)('left no process behind', async () => {
   const marked = () =>
     readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)

@@ -1,9 +1,9 @@
-/** examples/colbench talks with endpoints of chat completions: a stub on this machine is busy, slow, broken and wrong. */
+/** examples/colbench and endpoints of chat completions: a local stub is busy, slow, interrupted and invalid in turn. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { endpointChat } from '../examples/colbench/index.js';
-import { Limiter, mapInOrder } from '../examples/colbench/limiter.js';
+import { endpointChat } from '../index.js';
+import { createLimiter, mapInOrder } from '../limiter.js';
 
 type Reply = (response: ServerResponse, request: IncomingMessage, body: string) => void;
 
@@ -12,7 +12,7 @@ afterEach(() => {
   for (const close of closing.splice(0)) close();
 });
 
-/** A server that replies in turn, the last reply over and over, and what it was asked. */
+/** A server that gives the replies in turn and repeats the last one, and the requests that it received. */
 async function stub(...replies: Reply[]) {
   const asked: { url: string; headers: IncomingMessage['headers']; body: unknown }[] = [];
   const server = createServer((request, response) => {
@@ -54,7 +54,7 @@ const breaksOff: Reply = (response) => {
 const fast = { model: 'm', firstDelaySeconds: 0.001 };
 const hello = [{ role: 'user', content: 'hello' }];
 
-it('sends the messages, the settings and the key, and gives the reply', async () => {
+it('sends messages, settings and key, and returns the reply', async () => {
   const { asked, baseUrl } = await stub(says('a reply'));
   const chat = endpointChat({
     ...fast,
@@ -76,17 +76,17 @@ it('sends the messages, the settings and the key, and gives the reply', async ()
   expect(plain.asked[0]!.headers).not.toHaveProperty('authorization');
 });
 
-describe('tries again', () => {
+describe('retries', () => {
   it.each<[string, Reply]>([
     ['429', fails(429)],
     ['500', fails(500)],
     ['503', fails(503)],
     ['408', fails(408)],
     ['a connection that is dropped', drops],
-    ['a reply that breaks off', breaksOff],
-    ['no JSON', fails(200, {}, '<html>')],
-    ['no completion', fails(200, {}, '{"choices": []}')],
-    ['content of a wrong type', says(3)],
+    ['a truncated reply', breaksOff],
+    ['a reply that is not JSON', fails(200, {}, '<html>')],
+    ['a reply that is not a completion', fails(200, {}, '{"choices": []}')],
+    ['content of the wrong type', says(3)],
   ])('after %s', async (_name, failure) => {
     const { asked, baseUrl } = await stub(failure, failure, says('at last'));
     expect(await endpointChat({ ...fast, baseUrl })(hello, {})).toBe('at last');
@@ -99,7 +99,7 @@ describe('tries again', () => {
     expect(asked).toHaveLength(2);
   });
 
-  it('gives up after so many attempts, telling why', async () => {
+  it('gives up after the last attempt, with the reason', async () => {
     const { asked, baseUrl } = await stub(fails(503, {}, 'overloaded'));
     await expect(endpointChat({ ...fast, baseUrl, attempts: 3 })(hello, {})).rejects.toMatchObject({
       code: 'ERR_ENDPOINT',
@@ -113,7 +113,7 @@ describe('tries again', () => {
     await expect(refused).rejects.toThrow(/ECONNREFUSED.*the last of 2 attempts/);
   });
 
-  /** The milliseconds that it waits between attempts that fail so. */
+  /** The delays between failed attempts, in milliseconds. */
   async function waits(failures: Reply[], options = {}) {
     const waited: number[] = [];
     const wait = async (milliseconds: number) => waited.push(milliseconds);
@@ -122,7 +122,7 @@ describe('tries again', () => {
     return waited;
   }
 
-  it('waits as long as it is asked to, in seconds or until a date, within bounds', async () => {
+  it('respects Retry-After, in seconds or as a date, up to a maximum', async () => {
     const asks = (retryAfter: string) => [fails(429, { 'retry-after': retryAfter })];
     expect(await waits(asks('7'))).toEqual([7000]);
     expect(await waits(asks('1.5'))).toEqual([1500]);
@@ -131,13 +131,13 @@ describe('tries again', () => {
     const [untilDate] = await waits(asks(new Date(Date.now() + 30_000).toUTCString()));
     expect(untilDate).toBeGreaterThan(10_000);
     expect(untilDate).toBeLessThanOrEqual(30_000);
-    // What is over, too short or unreadable leaves the usual delay.
+    // A time in the past, a shorter one or an invalid value keeps the usual delay.
     for (const useless of [new Date(0).toUTCString(), '0', 'soon']) {
       expect(await waits(asks(useless), { random: () => 0 })).toEqual([500]);
     }
   });
 
-  it('waits twice as long each time, spread at random', async () => {
+  it('doubles the delay each time, with jitter', async () => {
     const failures = new Array(5).fill(fails(500));
     expect(await waits(failures, { random: () => 0 })).toEqual([500, 1000, 2000, 4000, 8000]);
     expect(await waits(failures, { random: () => 0.5, firstDelaySeconds: 2, mostDelaySeconds: 10 })).toEqual([
@@ -146,8 +146,8 @@ describe('tries again', () => {
   });
 });
 
-describe('does not try again', () => {
-  it.each([400, 401, 403, 404, 422])('after %d, and does not tell the key', async (status) => {
+describe('does not retry', () => {
+  it.each([400, 401, 403, 404, 422])('after %d, and does not reveal the key', async (status) => {
     const { asked, baseUrl } = await stub(fails(status, {}, '{"error": "no"}'));
     const call = async () => endpointChat({ ...fast, baseUrl, apiKey: 'top-secret' })(hello, {});
     const failure = await call().then(
@@ -159,7 +159,7 @@ describe('does not try again', () => {
     expect(asked).toHaveLength(1);
   });
 
-  it('when it is aborted: before, in a request, in a wait, in the queue', async () => {
+  it('after an abort: before the request, in it, in a delay, in the queue', async () => {
     const { asked, baseUrl } = await stub(hangs, fails(429, { 'retry-after': '60' }));
     const reason = new Error('enough');
     const chat = endpointChat({ ...fast, baseUrl, concurrency: 1 });
@@ -177,14 +177,14 @@ describe('does not try again', () => {
     expect(asked).toHaveLength(2);
   });
 
-  it('to a wrong address', () => {
+  it('with an invalid address or concurrency', () => {
     expect(() => endpointChat({ ...fast, baseUrl: 'file:///etc' })).toThrow(RangeError);
     expect(() => endpointChat({ ...fast, baseUrl: 'nonsense' })).toThrow(TypeError);
     expect(() => endpointChat({ ...fast, baseUrl: 'http://h', concurrency: 0 })).toThrow(/concurrency.* 0$/);
   });
 });
 
-it('has no more requests under way than it may', async () => {
+it('limits the requests at once', async () => {
   let [now, most] = [0, 0];
   const slow: Reply = (response) => {
     now += 1;
@@ -201,7 +201,7 @@ it('has no more requests under way than it may', async () => {
 });
 
 describe('mapInOrder', () => {
-  it('keeps the order, reads no further than it must, and waits for what is under way when it fails', async () => {
+  it('keeps the order, reads lazily, and waits for running actions after a failure', async () => {
     let [read, running] = [0, 0];
     function* items() {
       for (;;) yield read++;
@@ -227,13 +227,13 @@ describe('mapInOrder', () => {
   });
 });
 
-it('lets the next one in when one that waited is aborted', async () => {
-  const limiter = new Limiter(1);
+it('rejects an aborted action that waits, and runs the next one', async () => {
+  const limit = createLimiter(1);
   const controller = new AbortController();
   let end = () => {};
-  const first = limiter.run(() => new Promise<void>((resolve) => (end = resolve)));
-  const second = limiter.run(async () => 2, controller.signal);
-  const third = limiter.run(async () => 3);
+  const first = limit(() => new Promise<void>((resolve) => (end = resolve)));
+  const second = limit(async () => 2, controller.signal);
+  const third = limit(async () => 3);
   controller.abort(new Error('gone'));
   await expect(second).rejects.toThrow('gone');
   end();

@@ -1,27 +1,27 @@
-/** examples/sharded-head: its addons built, its ranks started by mpirun. */
+/** Builds the addons of examples/sharded-head and starts its ranks by mpirun. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { ROOT } from './processes.ts';
+import { ROOT } from '../../../test/helpers/processes.ts';
 
 const EXAMPLE = join(ROOT, 'examples', 'sharded-head');
 
 const runs = (program: string) => spawnSync(program, ['--version']).status === 0;
 
-/** CI has it. */
+/** Whether MPI is available, which CI requires. */
 export const mpi = process.env.CI !== undefined || (runs('mpirun') && runs('mpicxx'));
 
 export function buildExample(): void {
   execFileSync('npx', ['cmake-js', 'compile', '-d', EXAMPLE, '--log-level', 'error'], { cwd: ROOT, stdio: 'pipe' });
 }
 
-// Open MPI asks before it runs as root, and before it starts more ranks than there are cores.
+// Open MPI needs permission to run as root, and to start more ranks than there are cores.
 const OPEN_MPI = {
   OMPI_ALLOW_RUN_AS_ROOT: '1',
   OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1',
   OMPI_MCA_rmaps_base_oversubscribe: '1',
 };
 
-/** What so many ranks of a program print, or how they ended. */
+/** The status and output of `count` ranks of a program. */
 export function ranks(count: number, program: string[], env: NodeJS.ProcessEnv = {}) {
   const args = ['-n', String(count), process.execPath, ...program];
   const all = { ...process.env, ...OPEN_MPI, SWEET_RL_THREADS: '1', ...env };
@@ -34,7 +34,7 @@ export function ranks(count: number, program: string[], env: NodeJS.ProcessEnv =
   return { status, stdout, stderr };
 }
 
-/** The example's output, taken apart; throws where it failed. */
+/** The parsed output of the example; throws if it fails. */
 export function trained(count: number, options: string[], env: NodeJS.ProcessEnv = {}) {
   const { status, stdout, stderr } = ranks(count, [join(EXAMPLE, 'main.js'), ...options], env);
   if (status !== 0) throw new Error(`${count} ranks ended with ${status}:\n${stdout}\n${stderr}`);

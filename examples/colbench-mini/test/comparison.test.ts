@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseArguments } from '../examples/colbench-mini/arguments.js';
-import { logpsOf } from '../examples/colbench-mini/batch.js';
-import { writeComparison } from '../examples/colbench-mini/comparison-report.js';
-import { behaviour, humanReply, kindOf, maxQuestions, promptOf } from '../examples/colbench-mini/dialogue.js';
-import { Executor } from '../examples/colbench-mini/execute.js';
+import { parseArguments } from '../arguments.js';
+import { logpsOf } from '../batch.js';
+import { writeComparison } from '../comparison-report.js';
+import { behaviour, kindOf, maxQuestions, promptOf, userReply } from '../dialogue.js';
+import { Executor } from '../execute.js';
 import {
   attributes,
   domains,
@@ -17,20 +17,20 @@ import {
   tokenOf,
   tokensOf,
   vocabulary,
-} from '../examples/colbench-mini/language.js';
-import { methods, oracles } from '../examples/colbench-mini/methods.js';
-import { initialParams } from '../examples/colbench-mini/model.js';
-import { random } from '../examples/colbench-mini/random.js';
-import { candidateLogps, sampleCandidates } from '../examples/colbench-mini/stages/candidates.js';
-import { collectOffline } from '../examples/colbench-mini/stages/offline.js';
-import { oracleScores, pairCandidates } from '../examples/colbench-mini/stages/ranking.js';
-import { meanOverSeeds } from '../examples/colbench-mini/statistics.js';
-import { drawTasks, splitOf } from '../examples/colbench-mini/task.js';
-import { tried, tunedFor } from '../examples/colbench-mini/tuned.js';
+} from '../language.js';
+import { methods, oracles } from '../methods.js';
+import { initialParams } from '../model.js';
+import { random } from '../random.js';
+import { candidateLogps, sampleCandidates } from '../stages/candidates.js';
+import { collectOffline } from '../stages/offline.js';
+import { oracleScores, pairCandidates } from '../stages/ranking.js';
+import { meanOverSeeds } from '../statistics.js';
+import { drawTasks, splitOf } from '../task.js';
+import { tried, tunedFor } from '../tuned.js';
 
 const topicNames = attributes.map(({ topic }) => topic);
 
-/** A function with a filter and a limit; its output was given away. */
+/** A function with a filter and a limit; the statement contains its output. */
 const task = {
   spec: attributes.map(({ topic }) => (['filter', 'limit', 'output'].includes(topic) ? 0 : -1)),
   hint: topicNames.indexOf('output'),
@@ -42,16 +42,16 @@ const task = {
   expected: [],
 };
 task.program = programTokens(task.spec);
-const ask = (...words: string[]) => ({ action: tokensOf(words), reply: tokensOf(['hm']) });
+const ask = (...questions: string[]) => ({ action: tokensOf(questions), reply: tokensOf(['hm']) });
 
 describe('the miniature', () => {
-  it('gives every topic to six domains, and no two domains the same topics', () => {
+  it('has every topic in six domains, and no two domains with the same topics', () => {
     const sets = Object.values(domains);
     for (const topic of topicNames) expect(sets.filter((set) => set.includes(topic))).toHaveLength(6);
     expect(new Set(sets.map((set) => set.join()))).toHaveProperty('size', sets.length);
   });
 
-  it('deals each function to one split', () => {
+  it('puts each function into one split', () => {
     const rand = random(7);
     const specs = ['train', 'validation', 'test'].map((split) => {
       const tasks = drawTasks(split, rand);
@@ -62,7 +62,7 @@ describe('the miniature', () => {
     for (const key of seen[0] ?? []) expect(seen[1]?.has(key) || seen[2]?.has(key)).toBe(false);
   });
 
-  it('notes settled topics and the domain on the token that opens a turn, and on no other', () => {
+  it('adds notes of settled topics and the domain to the tokens that open turns only', () => {
     const prompt = promptOf(task, [ask('filter'), ask('and', 'limit')], false);
     const noted = prompt.map((code) => embeddedIds(code).map((id) => vocabulary[id]));
     expect(noted.filter((ids) => ids.length > 1)).toEqual([
@@ -73,10 +73,10 @@ describe('the miniature', () => {
     expect(textOf(prompt)).toContain('<agent3>');
   });
 
-  it('tells kinds of questions apart, as the human does', () => {
+  it('distinguishes kinds of questions, as the simulated user does', () => {
     const before = [ask('filter')];
     const kinds = [['limit'], ['please', 'range'], ['filter'], ['output'], ['and', 'lunch'], ['what', 'about']];
-    expect(kinds.map((words) => kindOf(task, before, tokensOf(words)))).toEqual([
+    expect(kinds.map((questions) => kindOf(task, before, tokensOf(questions)))).toEqual([
       'useful',
       'absent',
       'repeated',
@@ -84,13 +84,15 @@ describe('the miniature', () => {
       'smallTalk',
       'unclear',
     ]);
-    const replies = kinds.slice(0, 4).map((words) => textOf(humanReply(task, before, tokensOf(words), random(1))));
+    const replies = kinds
+      .slice(0, 4)
+      .map((questions) => textOf(userReply(task, before, tokensOf(questions), random(1))));
     expect(replies[0]).toMatch(/ceiling$/);
     expect(['unsure', 'whatever']).toContain(replies[1]);
     expect(replies.slice(2)).toEqual(['again', 'again']);
   });
 
-  it('describes dialogues by their questions', () => {
+  it('computes statistics of dialogues', () => {
     const turns = [ask('filter'), ask('filter'), ask('range'), ask('lunch'), ask('limit')];
     const told = { turns: [...turns, { action: [token.end] }], reward: 1 };
     const untold = { turns: [...turns.slice(0, 4), ask('what'), { action: [token.end] }], reward: 0.5 };
@@ -119,7 +121,7 @@ describe('agents of any width', () => {
     }
   };
 
-  it('read a candidate alike one token at a time and in a batch', async () => {
+  it('give a candidate the same log-probs one token at a time and in a batch', async () => {
     const params = initialParams(5, 32);
     const offline = await collect(0);
     const candidates = sampleCandidates(params, offline, { states: 12, perState: 16 }, 5, () => undefined);
@@ -142,7 +144,7 @@ describe('agents of any width', () => {
     });
   });
 
-  it('are judged the wrong way round as often as noise says', async () => {
+  it('have outcomes that label noise flips at its rate', async () => {
     const [right, some, wrong] = await Promise.all([0, 0.5, 1].map(collect));
     const rewards = right?.trajectories.map(({ reward }) => reward) ?? [];
     const flipped = rewards.map((reward) => Number(reward < 1));
@@ -158,15 +160,15 @@ describe('agents of any width', () => {
 });
 
 describe('the ranking of candidates', () => {
-  const words = [['filter'], ['limit'], ['range'], ['and', 'range'], ['output'], ['lunch'], ['what']];
-  const actions = [...words, ...words].map(tokensOf);
+  const questions = [['filter'], ['limit'], ['range'], ['and', 'range'], ['output'], ['lunch'], ['what']];
+  const actions = [...questions, ...questions].map(tokensOf);
   const candidates = {
     states: [
       { task, turns: [] },
       { task, turns: [ask('filter'), ask('lunch')] },
     ],
     actions,
-    candidateOffsets: Int32Array.of(0, words.length, 2 * words.length),
+    candidateOffsets: Int32Array.of(0, questions.length, 2 * questions.length),
     turnOffsets: new Int32Array(actions.length + 1),
     logps: new Float32Array(0),
   };
@@ -174,7 +176,7 @@ describe('the ranking of candidates', () => {
     pairCandidates(candidates, scores, { rule: 'halves', numPairs: 4 }, 1).diagnosis;
   const oracle = oracleScores(candidates, { useful: 1 });
 
-  it('agrees with the oracle where it is the oracle, not at all where it is reversed, by half where all is the same', () => {
+  it('agrees with the oracle fully if equal, not at all if reversed, by half if all scores are equal', () => {
     expect(Array.from(oracle)).toEqual([1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
     const right = diagnose(oracle);
     expect(right).toMatchObject({ agreement: 1, usefulOverAbsent: 1, usefulOverWasted: 1, pairsInOrder: 1 });
@@ -183,13 +185,13 @@ describe('the ranking of candidates', () => {
     expect(diagnose(oracle.map(() => 0.25)).agreement).toBe(0.5);
   });
 
-  it('pairs what lies far enough apart, any of it', () => {
+  it('samples from all pairs that are far enough apart', () => {
     const scores = Float32Array.of(6, 5, 4, 3, 2, 1, 0, 2, 2, 2, 2, 2, 2, 2);
     const draw = (ofRange: number, numPairs: number, seed: number) => {
       const { chosen, rejected } = pairCandidates(candidates, scores, { rule: 'apart', ofRange, numPairs }, seed);
       return Array.from(chosen, (better, p) => [better, rejected[p]]);
     };
-    const pairs = words.flatMap((_, i) => words.map((_, j) => ({ pair: [i, j], apart: j - i })));
+    const pairs = questions.flatMap((_, i) => questions.map((_, j) => ({ pair: [i, j], apart: j - i })));
     for (const least of [1, 3, 5, 6]) {
       const expected = pairs.filter(({ apart }) => apart >= least).map(({ pair }) => pair.join());
       const drawn = draw(least / 6, 100, 1).map((pair) => pair.join());
@@ -204,7 +206,7 @@ describe('the ranking of candidates', () => {
   });
 
   it('counts by turn and by kind', () => {
-    // the second state's only useful question comes after one of its absent ones and before everything else
+    // the second state's useful question ranks below one of the absent ones and above all others
     const scores = Float32Array.of(5, 4, 3, 3, 2, 1, 0, 0, 5, 6, 4, 0, 0, 0);
     const { agreementByTurn, usefulOverAbsent, usefulOverWasted, absentOverWasted, advantages } = diagnose(scores);
     expect(agreementByTurn).toEqual([1, Number.NaN, 5 / 6, Number.NaN, Number.NaN]);
@@ -218,15 +220,15 @@ describe('the ranking of candidates', () => {
 });
 
 describe('the report', () => {
-  it("takes Student's t over seeds", () => {
+  it("uses Student's t over seeds", () => {
     const { mean, low, high, count } = meanOverSeeds([1, 2, 3]);
     expect([mean, count]).toEqual([2, 3]);
-    expect(high - 2).toBeCloseTo(4.303 / Math.sqrt(3), 2);
+    expect(high - 2).toBeCloseTo(4.302652729911275 / Math.sqrt(3), 9);
     expect(2 - low).toBeCloseTo(high - 2, 12);
   });
 
-  it.each(['report', 'report-4000-tasks'])('in %s was made from what is committed beside it', (name) => {
-    const folder = new URL(`../examples/colbench-mini/${name}/`, import.meta.url);
+  it.each(['report', 'report-4000-tasks'])('in %s is reproduced from its report.json', (name) => {
+    const folder = new URL(`../${name}/`, import.meta.url);
     const report = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));
     expect(report.runs.length).toBeGreaterThanOrEqual(3);
     const out = mkdtempSync(join(tmpdir(), 'comparison-'));
@@ -244,8 +246,8 @@ describe('the report', () => {
     expect(summary['zero-shot'].sampled.sweetAhead.mean).toBeCloseTo(average, 12);
   });
 
-  it('is what the guide shows', () => {
-    const root = new URL('../', import.meta.url);
+  it('has the main table of the guide', () => {
+    const root = new URL('../../../', import.meta.url);
     const guide = readFileSync(new URL('docs/guide/comparison.md', root), 'utf8');
     const all = Object.keys({ ...methods, ...oracles }).length;
     for (const [name, rows] of [
@@ -261,8 +263,8 @@ describe('the report', () => {
     }
   });
 
-  it('names the command that makes it', () => {
-    const folder = new URL('../examples/colbench-mini/report-4000-tasks/', import.meta.url);
+  it('contains the command that reproduces it', () => {
+    const folder = new URL('../report-4000-tasks/', import.meta.url);
     const [, , first = ''] = readFileSync(new URL('report.md', folder), 'utf8').split('\n');
     const [, seeds, tasks, method] = /--seeds (\S+) --tasks (\d+) --method "([^"]+)"/.exec(first) ?? [];
     const { runs, settings } = JSON.parse(readFileSync(new URL('report.json', folder), 'utf8'));
@@ -272,7 +274,7 @@ describe('the report', () => {
     expect(options.method).toEqual(Object.keys(runs[0].scores));
   });
 
-  it('has settings for every method, the best of those tried', () => {
+  it('has the best settings tried for every method', () => {
     for (const name of Object.keys({ ...methods, ...oracles })) {
       const all = tried[name] as { average: number; critic?: object; policy: object }[];
       const best = all.reduce((a, b) => (b.average > a.average ? b : a));

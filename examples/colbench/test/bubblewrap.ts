@@ -1,4 +1,4 @@
-/** Whether answers can be run in a sandbox here: many containers forbid namespaces. */
+/** Whether the sandbox is available here; many containers forbid namespaces. */
 import { spawnSync } from 'node:child_process';
 
 const { error, status } = spawnSync(
@@ -7,5 +7,5 @@ const { error, status } = spawnSync(
   { timeout: 60_000 },
 );
 
-/** Where bubblewrap is missing, its tests are left out, but CI must have it. */
+/** Without bubblewrap its tests are skipped, except in CI. */
 export const namespaces = error === undefined ? status === 0 : process.platform === 'linux' && Boolean(process.env.CI);

@@ -1,8 +1,8 @@
-/** examples/sharded-head: the critic's update with a head that is cut over processes, by MPI. */
+/** examples/sharded-head: the critic's update with a vocabulary-parallel head over MPI processes. */
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { ROOT } from './helpers/processes.ts';
-import { buildExample, mpi, ranks, trained } from './helpers/ranks.ts';
+import { ROOT } from '../../../test/helpers/processes.ts';
+import { buildExample, mpi, ranks, trained } from './ranks.ts';
 
 describe.runIf(mpi)('ranks of MPI (Debian: openmpi-bin, libopenmpi-dev)', () => {
   beforeAll(buildExample, 120_000);
@@ -12,21 +12,22 @@ describe.runIf(mpi)('ranks of MPI (Debian: openmpi-bin, libopenmpi-dev)', () => 
     expect(first.losses).toHaveLength(5);
     expect(first.losses[0]).toBe(Number(Math.LN2.toFixed(6)));
     for (let i = 1; i < 5; i++) expect(first.losses[i]!).toBeLessThan(first.losses[i - 1]!);
-    // Of the loss, and of the three gradients beside their largest.
+    // Of the loss, and of the three gradients relative to their largest element.
     expect(first.differences).toHaveLength(4);
     for (const difference of first.differences) expect(difference).toBeLessThanOrEqual(1e-6);
     expect(first.digest).toBeDefined();
     expect(trained(4, ['--dtype', dtype, '--check'])).toEqual(first);
   });
 
-  it('may be one', () => {
+  it('can be a single one', () => {
     expect(trained(1, ['--check', '--steps', '2']).differences).toEqual([0, 0, 0, 0]);
   });
 
-  it('that disagree about a length get an error, each of them, and do not wait for ever', () => {
+  it('with different lengths all get an error, instead of waiting forever', () => {
+    const addon = join(ROOT, 'examples', 'sharded-head', 'build', 'Release', 'mpi.node');
     const program = `
       import { createRequire } from 'node:module';
-      const mpi = createRequire(${JSON.stringify(join(ROOT, 'x.js'))})('./examples/sharded-head/build/Release/mpi.node');
+      const mpi = createRequire(import.meta.url)(${JSON.stringify(addon)});
       const { rank, size } = mpi.init();
       const refused = (own, all) => {
         try { mpi.allGather(own, all); return 'none'; } catch (error) { return error.name + ': ' + error.message; }
@@ -56,7 +57,7 @@ describe.runIf(mpi)('ranks of MPI (Debian: openmpi-bin, libopenmpi-dev)', () => 
     }
   });
 
-  it('end together where one of them fails', () => {
+  it('all end if one of them fails', () => {
     const { status, stderr } = ranks(2, ['examples/sharded-head/main.js', '--transport', 'nccl'], {
       SWEET_RL_NCCL: '/nonexistent/libnccl.so',
     });

@@ -1,11 +1,11 @@
-/** examples/colbench reads and writes ColBench's records: no fault goes untold, no good line is lost. */
+/** examples/colbench reads and writes records: every invalid line is reported, and no valid line is lost. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { checkedDialogue, readDialogues, readTasks, writeRecords } from '../examples/colbench/index.js';
-import { duplicateKey } from '../examples/colbench/json.js';
+import { checkedDialogue, readDialogues, readTasks, writeRecords } from '../index.js';
+import { duplicateKey } from '../json.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'colbench-records-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -19,7 +19,7 @@ function fileOf(content: string | Uint8Array, ending = 'jsonl'): string {
 
 const task = (name: string, more = {}) => ({
   problem_description: `problem ${name}`,
-  ground_truth: `def f(x):\n    return '${name} é 😀 \u2028'`,
+  ground_truth: `def f(x):\n    return '${name} \u00e9 \u{1f600} \u2028'`,
   test_cases: ['f(1)', 'f("}{][,:\\"")'],
   ...more,
 });
@@ -45,7 +45,7 @@ async function allOf<T>(items: AsyncIterable<{ record: T }>): Promise<T[]> {
   return records;
 }
 
-/** The names of the good tasks with their lines, and the faults. */
+/** The names of the valid tasks with their lines, and the faults. */
 async function read(file: string, options: { maxLineBytes?: number } = {}) {
   const faults: string[] = [];
   const good: string[] = [];
@@ -62,14 +62,14 @@ async function read(file: string, options: { maxLineBytes?: number } = {}) {
 }
 
 describe('reading', () => {
-  it('takes CRLF, a byte order mark, blank lines, and a last line without its end', async () => {
+  it('accepts CRLF, a byte order mark, blank lines, and a missing last newline', async () => {
     const text = `\ufeff${line('a')}\r\n\r\n   \t\n${line('b')}\n\n${line('c')}`;
     expect(await read(fileOf(text))).toEqual({ good: ['1 a', '4 b', '6 c'], faults: [] });
     expect(await read(fileOf(''))).toEqual({ good: [], faults: [] });
     expect(await read(fileOf('\n\r\n'))).toEqual({ good: [], faults: [] });
   });
 
-  it('tells every malformed line with what is wrong, and loses none of the others', async () => {
+  it('reports every invalid line with its fault, and keeps all others', async () => {
     const faulty: [string | Uint8Array, RegExp][] = [
       ['{"problem_description": "cut o', /^invalid JSON/],
       [line('x').slice(0, -1), /^invalid JSON/],
@@ -87,7 +87,7 @@ describe('reading', () => {
       [line('x', { test_cases: 'f(1)' }), /test_cases but received a string/],
       [line('x', { test_cases: ['f(1)', 2] }), /test_cases\[1\] but received a number/],
       [line('x', { test_cases: ['f(1)', ' '] }), /test_cases\[1\]/],
-      [`${line('x').slice(0, -1)}, "ground_truth": "other"}`, /the key "ground_truth" stands twice/],
+      [`${line('x').slice(0, -1)}, "ground_truth": "other"}`, /duplicate key "ground_truth" in an object/],
       [
         Buffer.concat([Buffer.from('{"problem_description": "'), Buffer.from([0xff, 0xfe]), Buffer.from('"}')]),
         /^invalid UTF-8 at byte 25 /,
@@ -110,7 +110,7 @@ describe('reading', () => {
     });
   });
 
-  it('bounds the length of a line and goes on after it', async () => {
+  it('limits the length of a line and continues after it', async () => {
     const long = line('long', { ground_truth: 'x'.repeat(3e6) });
     const file = fileOf(`${line('a')}\n${long}\n${line('b')}\n${long}`);
     const { good, faults } = await read(file, { maxLineBytes: 1e6 });
@@ -122,19 +122,19 @@ describe('reading', () => {
     expect((await read(file)).good).toEqual(['1 a', '2 long', '3 b', '4 long']);
   });
 
-  it('reads lines that cross the blocks of the file, characters in half included', async () => {
-    const names = Array.from({ length: 400 }, (_, i) => `${i} ${'é😀'.repeat(1 + ((i * 37) % 900))}`);
+  it('reads lines and characters that cross the chunks of the file', async () => {
+    const names = Array.from({ length: 400 }, (_, i) => `${i} ${'\u00e9\u{1f600}'.repeat(1 + ((i * 37) % 900))}`);
     const { good, faults } = await read(fileOf(names.map((name) => line(name)).join('\n')));
     expect([good, faults]).toEqual([names.map((name, i) => `${i + 1} ${name}`), []]);
   });
 
-  it('keeps fields that it does not know, and takes calls by name', async () => {
+  it('keeps other fields, and accepts test cases as an object', async () => {
     const file = fileOf(line('a', { id: 7, test_cases: { test1: 'f(1)', test2: 'f(2)' } }));
     const [record] = await allOf(readTasks(file, { onFault: noFault }));
     expect(record).toMatchObject({ id: 7, test_cases: ['f(1)', 'f(2)'] });
   });
 
-  it('unpacks gzip, and tells where a packed file breaks off after the good lines', async () => {
+  it('decompresses gzip, and reports a truncated file after its valid lines', async () => {
     const names = Array.from({ length: 3000 }, (_, i) => `${i} ${(i * 7919) % 1000003}`);
     const packed = gzipSync(names.map((name) => `${line(name)}\n`).join(''));
     const whole = await read(fileOf(packed, 'jsonl.gz'));
@@ -142,12 +142,12 @@ describe('reading', () => {
     const cut = await read(fileOf(packed.subarray(0, packed.length - 2000), 'jsonl.gz'));
     expect(cut.good.length).toBeGreaterThan(1000);
     expect(cut.good).toEqual(whole.good.slice(0, cut.good.length));
-    expect(cut.faults).toEqual([expect.stringMatching(/^\d+: the gzip stream breaks off/)]);
+    expect(cut.faults).toEqual([expect.stringMatching(/^\d+: the gzip stream is truncated or corrupt/)]);
     const none = await read(fileOf('plain text', 'jsonl.gz'));
     expect([none.good, none.faults.length]).toEqual([[], 1]);
   });
 
-  it('throws for a file that is not there, and ends when the reader does', async () => {
+  it('throws for a missing file, and stops when the reader does', async () => {
     await expect(read(join(folder, 'none'))).rejects.toMatchObject({ code: 'ENOENT' });
     await expect(read(join(folder, 'none.gz'))).rejects.toMatchObject({ code: 'ENOENT' });
     for (const ending of ['jsonl', 'jsonl.gz']) {
@@ -196,13 +196,13 @@ it.each([
   ['{"__proto__": 1, "__proto__": 2}', '__proto__'],
   ['"a"', undefined],
   ['{"k": "{\\"k\\": 1, \\"k\\": 2}"}', undefined],
-])('finds the key that stands twice: %s', (text, key) => {
+])('finds the duplicate key: %s', (text, key) => {
   JSON.parse(text);
   expect(duplicateKey(text)).toBe(key);
 });
 
 describe('writing', () => {
-  it.each(['jsonl', 'jsonl.gz'])('gives back what is read: %s', async (ending) => {
+  it.each(['jsonl', 'jsonl.gz'])('reads back what it wrote: %s', async (ending) => {
     const file = join(folder, `written.${ending}`);
     const records = [dialogue(), dialogue({ answer: '\ud800 \u2028 \0 "', reward: 1, more: { a: [null] } })];
     expect(await writeRecords(file, records, checkedDialogue)).toBe(2);
@@ -211,7 +211,7 @@ describe('writing', () => {
     expect(text.toString('utf8').split('\n')).toHaveLength(3);
   });
 
-  it('refuses what is no record, naming it, and leaves no file in parts', async () => {
+  it('refuses an invalid record, names it, and leaves no partial file', async () => {
     const file = join(folder, 'refused.jsonl');
     for (const reward of [Number.NaN, Infinity, -0.1, undefined]) {
       const records = [dialogue(), dialogue({ reward })];

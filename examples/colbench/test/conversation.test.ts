@@ -1,4 +1,4 @@
-/** examples/colbench: conversations by the paper's rules, the humans, the journal, pairs, and the command line. */
+/** examples/colbench: conversations, simulated users, the journal, pairs, and the command line. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -6,7 +6,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { parseArguments } from '../examples/colbench/arguments.js';
+import { ROOT } from '../../../test/helpers/processes.ts';
+import { Random } from '../../../test/helpers/random.ts';
+import { parseArguments } from '../arguments.js';
 import {
   answerOf,
   converse,
@@ -16,10 +18,8 @@ import {
   messagePairs,
   modelHuman,
   scriptedHuman,
-} from '../examples/colbench/index.js';
-import { namespaces } from './helpers/bubblewrap.ts';
-import { ROOT } from './helpers/processes.ts';
-import { Random } from './helpers/random.ts';
+} from '../index.js';
+import { namespaces } from './bubblewrap.ts';
 
 const EXAMPLE = join(ROOT, 'examples', 'colbench');
 const folder = mkdtempSync(join(tmpdir(), 'colbench-conversation-'));
@@ -33,7 +33,7 @@ const task = {
 const ask = (text: string) => () => text;
 
 describe('a conversation', () => {
-  it('goes on until the agent answers, and is recorded with prompts and outputs', async () => {
+  it('continues until the agent answers, and records prompts and outputs', async () => {
     const replies = ['What does it do?', 'Gladly.\nI WANT TO ANSWER: def f(x): return 2 * x\nI WANT TO ANSWER: no'];
     const seen: unknown[] = [];
     const result = await converse(task, {
@@ -63,7 +63,7 @@ describe('a conversation', () => {
     ]);
   });
 
-  it('has ten turns at most, the last of which is the answer, marked or not', async () => {
+  it('has at most ten turns; the last is the answer, with or without the marker', async () => {
     for (const last of ['just code', 'I WANT TO ANSWER: just code']) {
       const prompts: string[] = [];
       const { answer, dialogue_history } = await converse(task, {
@@ -82,11 +82,11 @@ describe('a conversation', () => {
     }
   });
 
-  it('cuts a reply at 400 characters, none in half', async () => {
+  it('cuts a reply at 400 code points', async () => {
     expect(cutReply('x'.repeat(400))).toBe('x'.repeat(400));
     expect(cutReply('x'.repeat(401))).toBe('x'.repeat(400));
-    expect(cutReply('😀'.repeat(400))).toBe('😀'.repeat(400));
-    expect(cutReply(`${'x'.repeat(399)}😀😀`)).toBe(`${'x'.repeat(399)}😀`);
+    expect(cutReply('\u{1f600}'.repeat(400))).toBe('\u{1f600}'.repeat(400));
+    expect(cutReply(`${'x'.repeat(399)}\u{1f600}\u{1f600}`)).toBe(`${'x'.repeat(399)}\u{1f600}`);
     const { dialogue_history } = await converse(task, {
       agent: (messages) => (messages.length > 3 ? 'I WANT TO ANSWER:' : '?'),
       human: ask('y'.repeat(999)),
@@ -94,7 +94,7 @@ describe('a conversation', () => {
     expect(dialogue_history[2]!.content).toBe('y'.repeat(400));
   });
 
-  it('is an answer wherever the words stand, just as they are spelled', () => {
+  it('finds the exact marker anywhere in a message', () => {
     expect(answerOf('I WANT TO ANSWER: x ')).toBe('x');
     expect(answerOf('Thanks! I WANT TO ANSWER:x')).toBe('x');
     expect(answerOf('I WANT TO ANSWER:')).toBe('');
@@ -102,7 +102,7 @@ describe('a conversation', () => {
     expect(answerOf('I WANT TO ANSWER x')).toBeUndefined();
   });
 
-  it('passes on failures, wrong types and aborts', async () => {
+  it('throws on failures, wrong types and aborts', async () => {
     const agent = ask('?');
     await expect(converse(task, { agent: () => Promise.reject(new Error('down')), human: ask('') })).rejects.toThrow(
       'down',
@@ -118,8 +118,8 @@ describe('a conversation', () => {
   });
 });
 
-describe('the human', () => {
-  it('that is a model sees the hidden function, and the agent as its user', async () => {
+describe('the simulated user', () => {
+  it('as a model sees the ground truth, and the agent in the role of user', async () => {
     let asked: { role: string; content: string }[] = [];
     const human = modelHuman((messages) => {
       asked = messages;
@@ -134,7 +134,7 @@ describe('the human', () => {
     expect(asked[0]!.content).toContain(task.ground_truth);
   });
 
-  it('that is a script tells what is asked, once, and nothing else', async () => {
+  it('as a script answers each topic once, and nothing else', async () => {
     const script = JSON.parse(readFileSync(join(EXAMPLE, 'sample', 'script.json'), 'utf8'));
     const human = scriptedHuman({ ...script, again: 'again', unknown: 'unsure' });
     const parcel = { ...task, problem_description: 'what a parcel costs' };
@@ -159,7 +159,7 @@ const record = (name: string, reward: number, more = {}) => ({
 });
 
 describe('the journal', () => {
-  it('keeps what is done, drops what was cut off, and goes on', async () => {
+  it('keeps finished dialogues, drops a partial line, and resumes', async () => {
     const file = join(folder, 'journal.jsonl');
     const faults: object[] = [];
     const open = (run = 'r') => Journal.open(file, run, (fault) => faults.push(fault));
@@ -207,19 +207,19 @@ describe('pairs', () => {
   const shown = (pairs: { chosen: number; rejected: number }[]) =>
     pairs.map(({ chosen, rejected }) => `${chosen} over ${rejected}`).sort();
 
-  it("of dialogues: the paper's, better against worse within a task", () => {
+  it('of dialogues by the paper: each better over each worse one of a task', () => {
     const expected = rewards.flatMap(([name, reward], i) =>
       rewards.flatMap(([other, less], j) => (name === other && reward > less ? [`${i} over ${j}`] : [])),
     );
     expect(shown(dialoguePairs(dialogues, 'paper'))).toEqual(expected.sort());
   });
 
-  it("of dialogues: the released code's, the first best of three if it solved the task", () => {
+  it('of dialogues by the released code: the first best of three, if it solved the task', () => {
     expect(shown(dialoguePairs(dialogues, 'released'))).toEqual(['1 over 4', '2 over 0', '2 over 3']);
     expect(dialoguePairs([], 'released')).toEqual([]);
   });
 
-  it('of messages: one of the upper half against one of the lower, once or four times a state', () => {
+  it('of messages: one of the upper half over one of the lower, one or four per state', () => {
     const random = new Random(5);
     const states = Array.from({ length: 40 }, (_, s) => ({
       input: `state ${s}`,
@@ -270,7 +270,7 @@ const linesOf = (file: string) =>
     .map((text) => JSON.parse(text));
 
 describe('the command line', () => {
-  it('explains itself', async () => {
+  it('prints its help', async () => {
     const help = await command(['--help']).ended;
     expect([help.code, help.stdout]).toEqual([0, expect.stringMatching(/evaluate[\s\S]*converse[\s\S]*pairs/)]);
     const { code, stderr } = await command(['pairs', 'a']).ended;
@@ -287,7 +287,7 @@ describe('the command line', () => {
     expect(() => parseArguments(args)).toThrow(message);
   });
 
-  it('checks its numbers and choices', () => {
+  it('checks numbers and choices', () => {
     const given = parseArguments([
       'evaluate',
       'a',
@@ -307,7 +307,7 @@ describe('the command line', () => {
     expect(parseArguments([])).toBeUndefined();
   });
 
-  it.runIf(namespaces)('evaluates the sample, telling of lines that are none', async () => {
+  it.runIf(namespaces)('evaluates the sample and reports invalid lines', async () => {
     const file = join(folder, 'answers.jsonl');
     writeFileSync(file, `${readFileSync(join(EXAMPLE, 'sample', 'dialogues.jsonl'), 'utf8')}{"task": 1}\n`);
     const out = join(folder, 'evaluated.jsonl');
@@ -347,7 +347,7 @@ describe('the command line', () => {
     expect(linesOf(out)).toEqual(new Array(4).fill({ input: 'p', chosen: 'b', rejected: 'a' }));
   });
 
-  it.runIf(namespaces)('converses with an endpoint, stops, and goes on where it stopped', async () => {
+  it.runIf(namespaces)('converses with an endpoint, stops, and resumes', async () => {
     const tasks = linesOf(join(EXAMPLE, 'sample', 'tasks.jsonl')) as {
       problem_description: string;
       ground_truth: string;
@@ -379,7 +379,7 @@ describe('the command line', () => {
       const first = await run('--samples', '2');
       expect([first.code, first.stderr]).toEqual([
         1,
-        expect.stringMatching(/401: no such key[\s\S]*goes on with the rest/),
+        expect.stringMatching(/401: no such key[\s\S]*resumes with the rest/),
       ]);
       expect(linesOf(out)).toHaveLength(2);
       broken = false;
