@@ -7,7 +7,6 @@ import { HEAD_NAMES, type HeadNames, REFERENCE_NAMES } from '../args/head.js';
 import type { CheckedLabels } from '../args/labels.js';
 import { oneOf } from '../args/scalars.js';
 import { rangeError, typeError } from '../errors.js';
-import type { Results } from './results.js';
 
 export interface DebugOption {
   /**
@@ -39,6 +38,12 @@ export interface Matrix {
   allowNegInf?: boolean;
 }
 
+/** The numbers that a call returns. */
+export interface ResultNumbers {
+  losses: readonly (readonly [name: string, value: number])[];
+  matrices: readonly Matrix[];
+}
+
 /** Throws for the first number of the first matrix that is not finite, in row-major order. */
 export function assertFinite(matrices: readonly Matrix[]): void {
   for (const { name, array, unit, columns, dtype = 'float32', mask, allowNegInf = false, ...rest } of matrices) {
@@ -57,7 +62,7 @@ export function assertFinite(matrices: readonly Matrix[]): void {
 }
 
 /** After the native call. The lse comes first: it shows a row of masked vocabulary entries alone; its logp follows from it. */
-export function assertFiniteResults(results: Results): void {
+export function assertFiniteResults(results: { numbers(): ResultNumbers }): void {
   const { losses, matrices } = results.numbers();
   for (const [name, value] of losses) assertFiniteNumber(name, value);
   assertFinite(matrices.filter(({ name }) => name === 'lse'));

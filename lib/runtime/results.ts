@@ -15,7 +15,7 @@ import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes
 import type { Mode } from '../args/options.js';
 import { freshOn, zerosOn } from '../device/device-buffer.js';
 import { expected, rangeError, typeError } from '../errors.js';
-import type { Matrix } from './assert-finite.js';
+import type { Matrix, ResultNumbers } from './assert-finite.js';
 import { addonFor } from './placement.js';
 
 export type View = ArrayBufferView & { length: number };
@@ -175,7 +175,7 @@ export class Results {
   }
 
   /** After the native call: the losses and the arrays, for `debug: 'finite'`. */
-  numbers(): { losses: (readonly [name: string, value: number])[]; matrices: Matrix[] } {
+  numbers(): ResultNumbers {
     const { losses } = this;
     return {
       losses: losses ? LOSSES.map((name, i) => [name, losses[i] as number]) : [],
