@@ -15,6 +15,7 @@ import { bytesOf, classOf, type DeviceArray, isOnDevice, lengthOf } from '../arg
 import { typeError } from '../errors.js';
 import type { Results, View } from './results.js';
 
+const MIN_SPARE_BYTES = 65536;
 const MAX_SPARES = 8;
 const spares: WeakRef<ArrayBuffer>[] = [];
 
@@ -68,7 +69,9 @@ export class RetainedInputs {
   }
 
   release(): void {
-    for (const copy of this.copies.values()) spares.unshift(new WeakRef(copy.buffer as ArrayBuffer));
+    for (const { buffer, byteLength } of this.copies.values()) {
+      if (byteLength >= MIN_SPARE_BYTES) spares.unshift(new WeakRef(buffer as ArrayBuffer));
+    }
     spares.length = Math.min(spares.length, MAX_SPARES);
     for (const mapping of this.mappings.values()) native.shmRelease(mapping);
     for (const array of this.deviceArrays) cudaOn(array.device).release(array);
