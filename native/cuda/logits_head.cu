@@ -4,13 +4,13 @@
 //   lse = max / temperature + log(sum_v 2^t_v),  t_v = (x_v - max) * scale_log2,  scale_log2 = log2(e) / temperature
 //   logp = x_label / temperature - lse,  entropy = log(sum_v 2^t_v) - ln(2) * (sum_v t_v 2^t_v) / (sum_v 2^t_v)
 //   dx_v = g / temperature * (1[v = label] - p_v),  p_v = e^(x_v / temperature - lse)
+//   online softmax: a new max multiplies the sums by 2^((old max - new max) * scale_log2)
 //
-// Forward (online softmax): one read. A block reduces a segment of a row to SegmentStats {max, sum_exp, sum_t_exp}.
-// Each thread keeps a running max; a larger logit raises it, which scales the sums by 2^((old max - new max) *
-// scale_log2). Then a thread per row merges the row's segments in their order. Probabilities are never stored: the
-// backward pass computes them from the logits and lse, at one read and one write, which may be in place. Before that a
-// thread per row computes the label's entry and what the row's other entries share, since in place the label's logit is
-// overwritten.
+// Forward: one read. A block reduces a segment of a row to SegmentStats {max, sum_exp, sum_t_exp}, of which each thread
+// keeps its own until the end. Then a thread per row merges the row's segments in their order. Probabilities are never
+// stored: the backward pass computes them from the logits and lse, at one read and one write, which may be in place.
+// Before that a thread per row computes the label's entry and what the row's other entries share, since in place the
+// label's logit is overwritten.
 #include <type_traits>
 
 #include "../segment.h"

@@ -6,11 +6,11 @@
 //   dS_k = sum_{p: k chosen} w_p l'_p / D - sum_{p: k rejected} w_p l'_p / D
 //   dlogp_i = m_i (c_tk dS_k - nll_coef / nll_tokens * times k is chosen)
 //
-// Six kernels, since each step needs sums over the one before: a warp per turn (R_t), a thread per item (S_k), one
+// Five kernels, since each step needs sums over the one before: a warp per turn (R_t), a thread per item (S_k), one
 // block over the pairs (loss), a thread per item (dS_k), a warp per turn (dlogp). Items gather from the pairs that they
 // are in, in the pairs' order, instead of pairs adding to items by atomics, so that no sum depends on the order of
-// threads. All sums are float64. What lies between is [T], [K] and [P] numbers; log-ratios and per-token coefficients
-// are not stored.
+// threads. All sums are float64. Between the kernels [T], [K] and [P] numbers are stored; log-ratios and coefficients
+// of tokens are not.
 #include "device.h"
 #include "preference_loss.h"
 

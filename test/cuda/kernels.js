@@ -72,11 +72,12 @@ function wideAccessesOf(cubin) {
   return functions;
 }
 
-/** Such as segment_stats_kernel<half, entropy>, from a mangled name. */
+/** Such as segment_stats_kernel<half, true>, from a mangled name. */
 function readable(name) {
   const [, kernel, rest] = /\d([a-z_]+_kernel)(.*)/.exec(name) ?? [undefined, name, ''];
-  const type = { f: 'float', _: rest.startsWith('I6__half') ? 'half' : 'bfloat16' }[/^I\d*(.)/.exec(rest)?.[1]] ?? '';
-  return `${kernel}${type && `<${type}${rest.includes('Lb1E') ? ', entropy' : ''}>`}`;
+  const type = { f: 'float', _: rest.startsWith('I6__half') ? 'half' : 'bfloat16' }[/^I\d*(.)/.exec(rest)?.[1]];
+  const flags = [...rest.matchAll(/Lb([01])E/g)].map(([, bit]) => bit === '1');
+  return type ? `${kernel}<${[type, ...flags].join(', ')}>` : kernel;
 }
 
 function check(name, architecture, resources, accesses) {

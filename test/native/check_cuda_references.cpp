@@ -32,14 +32,13 @@ void compare(Checks& checks, const Floats& ours, const Doubles& expected, double
 
 /** The same labels and gradients for both heads. */
 struct Rows {
-  int64_t count, vocab_size;
-  double temperature = 1.3;
+  const int64_t count, vocab_size;
+  const double temperature = 1.3;
   std::vector<int32_t> labels;
   Floats grad_logps;
 
-  Rows(Checks& checks, int64_t count, int64_t vocab_size)
-      : count(count), vocab_size(vocab_size), grad_logps(random(checks, count)) {
-    for (int64_t i = 0; i < count; i++) labels.push_back(static_cast<int32_t>(checks.integer(0, vocab_size)));
+  Rows(Checks& checks, int64_t n, int64_t entries) : count(n), vocab_size(entries), grad_logps(random(checks, n)) {
+    for (int64_t i = 0; i < n; i++) labels.push_back(static_cast<int32_t>(checks.integer(0, entries)));
   }
 
   Head head() const {
@@ -51,9 +50,9 @@ struct Rows {
     return head;
   }
 
-  /** Runs both passes of the head on the device; reference(i) gives a row's results. */
-  template <class Reference>
-  void check(Checks& checks, const Head& head, const HeadGradients& gradients, Reference reference) const {
+  /** Runs both passes of the head on the device; expected_row(i) gives a row's results. */
+  template <class ExpectedRow>
+  void check(Checks& checks, const Head& head, const HeadGradients& gradients, ExpectedRow expected_row) const {
     const size_t n = static_cast<size_t>(count);
     const DeviceArray<int32_t> device_labels(labels);
     const DeviceArray<float> logps(n), lse(n), entropy(n), grad(grad_logps);
@@ -62,7 +61,7 @@ struct Rows {
     checks.ok(logps_backward({head, given, lse.get(), grad.get(), gradients}), "reference backward");
     Doubles expected[3];
     for (size_t i = 0; i < n; i++) {
-      const reference::LogpsRow row = reference(i);
+      const reference::LogpsRow row = expected_row(i);
       expected[0].push_back(row.logp), expected[1].push_back(row.lse), expected[2].push_back(row.entropy);
     }
     compare(checks, logps.values(), expected[0], 5e-6, "reference logp");
