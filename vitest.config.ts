@@ -8,8 +8,10 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^sweet-rl$/, replacement: `${dist}index.js` },
-      { find: /^sweet-rl\/(.*)$/, replacement: `${dist}$1.js` },
+      { find: /^sweet-rl\/(jax|tfjs)$/, replacement: `${dist}adapters/$1.js` },
+      { find: /^sweet-rl\/(shm|safetensors)$/, replacement: `${dist}io/$1.js` },
+      { find: /^sweet-rl\/static$/, replacement: `${dist}static.js` },
     ],
   },
-  test: { include: ['test/*.test.ts'], testTimeout: 60_000 },
+  test: { include: ['test/*/*.test.ts'], exclude: ['test/cuda/**', 'test/vectors/**'], testTimeout: 60_000 },
 });

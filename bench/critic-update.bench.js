@@ -2,7 +2,7 @@ import { criticUpdate, tokenLogps, tokenLogpsBackward, trajectoryPreferenceLoss 
 import { labelsOf, logitsOf, pairsOf } from './data.js';
 import { plainCritic } from './plain.js';
 
-/** The whole update against its parts called one by one, and against plain JavaScript. */
+/** The whole update in one call, in separate calls, and in plain JavaScript. */
 export function* cases({ backend, threadCounts }) {
   for (const threads of threadCounts)
     yield updateCase({ rows: 128, vocab: 128_256, tokensPerTurn: 16, backend, threads });
@@ -22,10 +22,10 @@ function updateCase({ rows, vocab, tokensPerTurn, backend, threads }) {
     dtype: 'float32',
     backend,
     threads,
-    work: vocab > 1000 ? { amount: 3 * logits.byteLength, unit: 'GB/s' } : { amount: 0 },
-    contenders: {
+    work: vocab > 1000 ? { amount: 3 * logits.byteLength, unit: 'GB/s' } : undefined,
+    implementations: {
       'sweet-rl': () => criticUpdate({ logits, labels, refLogps, ...pair, out: { gradLogits } }),
-      'sweet-rl, part by part': () => {
+      'sweet-rl, separate calls': () => {
         const { logps, lse } = tokenLogps({ logits, labels });
         const { gradLogps } = trajectoryPreferenceLoss({ logps, refLogps, ...pair });
         tokenLogpsBackward({ logits, labels, lse, gradLogps, out: { gradLogits } });

@@ -1,31 +1,31 @@
-// Inputs of the size that users have, the same in every run.
+// Inputs of realistic sizes, the same in every run.
 
-/** Numbers spread evenly over -6 ... 6. */
+/** float32 values spread evenly over [-6, 6). */
 export function logitsOf(count) {
   const logits = new Float32Array(count);
   for (let i = 0; i < count; i++) logits[i] = ((Math.imul(i, 0x9e3779b1) >>> 8) / 2 ** 24) * 12 - 6;
   return logits;
 }
 
-/** The upper halves of float32 numbers. */
-export function toBfloat16(numbers) {
-  const halves = new Uint16Array(numbers.buffer, numbers.byteOffset, numbers.length * 2);
-  return Uint16Array.from({ length: numbers.length }, (_, i) => halves[2 * i + 1]);
+/** The upper halves of float32 values: bfloat16, rounded toward zero. */
+export function toBfloat16(values) {
+  const halves = new Uint16Array(values.buffer, values.byteOffset, values.length * 2);
+  return Uint16Array.from({ length: values.length }, (_, i) => halves[2 * i + 1]);
 }
 
 export const labelsOf = (rows, vocab) => Int32Array.from({ length: rows }, (_, i) => (i * 997) % vocab);
 
-/** Hidden states and a weight whose logits spread over about -6 ... 6. */
+/** Hidden states [rows, width] and a weight [vocab, width], spread evenly over [-1/4, 1/4). */
 export function linearHeadOf(rows, width, vocab, dtype) {
-  const stored = (count) => {
-    const numbers = logitsOf(count);
-    for (let i = 0; i < count; i++) numbers[i] /= 24;
-    return dtype === 'bfloat16' ? toBfloat16(numbers) : numbers;
+  const matrix = (count) => {
+    const values = logitsOf(count);
+    for (let i = 0; i < count; i++) values[i] /= 24;
+    return dtype === 'bfloat16' ? toBfloat16(values) : values;
   };
-  return { hidden: stored(rows * width), weight: stored(vocab * width), dtype };
+  return { hidden: matrix(rows * width), weight: matrix(vocab * width), dtype };
 }
 
-/** Rows of pairs of trajectories of turns of one length. */
+/** Pairs of trajectories over `rows` tokens; all trajectories and all turns have the same length. */
 export function pairsOf(rows, tokensPerTurn, pairs) {
   const turns = rows / tokensPerTurn;
   return {

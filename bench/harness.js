@@ -1,63 +1,63 @@
-// Times contenders in turn, round after round, so that a machine whose speed drifts is unfair to nobody.
+// Times several implementations in turns, round by round, so that a drift of the machine's speed affects all alike.
 import { setTimeout } from 'node:timers/promises';
 import { measure } from 'mitata';
 
-const SETTLE_MS = 20;
+const PAUSE_MS = 20;
 const LONG_MS = 5;
-const ENDLESS_MS = 3000;
+const SLOW_MS = 3000;
 
 /**
- * @param {Record<string, () => unknown>} contenders what is called; one that `timesItself` returns its milliseconds
+ * @param {Record<string, () => unknown>} implementations calls by name; one with `timesItself` returns its milliseconds
  * @returns {Promise<Record<string, number[]>>} milliseconds of each round
  */
-export async function compete(contenders, rounds) {
+export async function timeRounds(implementations, rounds) {
   const times = {};
-  // The first round warms up; who takes seconds is not asked again.
-  for (const [name, run] of Object.entries(contenders)) times[name] = [await once(run)];
-  const quick = Object.entries(contenders).filter(([name]) => times[name][0] < ENDLESS_MS);
-  for (const [name] of quick) times[name] = [];
+  // The first round warms up. Its time is kept for slow implementations, which are called once only.
+  for (const [name, call] of Object.entries(implementations)) times[name] = [await timeOnce(call)];
+  const repeated = Object.entries(implementations).filter(([name]) => times[name][0] < SLOW_MS);
+  for (const [name] of repeated) times[name] = [];
   for (let round = 0; round < rounds; round++) {
-    for (const [name, run] of quick) times[name].push(await once(run));
+    for (const [name, call] of repeated) times[name].push(await timeOnce(call));
   }
   return times;
 }
 
 /**
- * A short call is mitata's to repeat. Of a longer one the median of three in a row counts, after a pause: what the one
- * before left behind, memory to be given back above all, is nobody else's time.
+ * mitata repeats short calls. Of longer ones the median of three calls in a row counts. The pause separates the call from
+ * what the previous implementation left running, such as the release of memory.
  */
-async function once(run) {
-  await setTimeout(SETTLE_MS);
-  const first = await timeOf(run);
+async function timeOnce(call) {
+  await setTimeout(PAUSE_MS);
+  const first = await timeOf(call);
   if (first > LONG_MS * 100) return first;
-  if (first > LONG_MS || run.timesItself) return median([first, await timeOf(run), await timeOf(run)]);
-  const stats = await measure(run, { min_cpu_time: 50e6, warmup_samples: 2 });
+  if (first > LONG_MS || call.timesItself) return median([first, await timeOf(call), await timeOf(call)]);
+  const stats = await measure(call, { min_cpu_time: 50e6, warmup_samples: 2 });
   return stats.p50 / 1e6;
 }
 
-async function timeOf(run) {
-  if (run.timesItself) return await run();
+async function timeOf(call) {
+  if (call.timesItself) return await call();
   const start = performance.now();
-  await run();
+  await call();
   return performance.now() - start;
 }
 
-export const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
+const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
 
-/** The median, how far the rounds spread around it, and what the units of work and the limit make of it. */
-export function summarize(times, work, limit) {
+/** The median, the relative range of the rounds, the rate of work and the share of the roofline, round by round. */
+export function summarize(times, work, roofline) {
   const ms = median(times);
   const spread = (Math.max(...times) - Math.min(...times)) / ms;
-  const row = { ms, spread, rate: work.amount / ms / 1e6, unit: work.unit };
-  return limit === undefined
+  const row = { ms, spread, ...(work && { rate: work.amount / ms / 1e6, unit: work.unit }) };
+  return roofline === undefined
     ? row
-    : { ...row, share: median(times.map((time, round) => (limit[round] ?? limit[0]) / time)) };
+    : { ...row, share: median(times.map((time, round) => (roofline[round] ?? roofline[0]) / time)) };
 }
 
 export function format({ ms, spread, rate, unit, share }) {
   const time = ms < 0.1 ? `${(ms * 1e3).toFixed(2)} us` : `${ms.toFixed(2)} ms`;
   const columns = [time.padStart(11), `+-${(spread * 50).toFixed(0)} %`.padStart(7)];
   columns.push((unit ? `${rate.toFixed(1)} ${unit}` : '').padStart(15));
-  columns.push(share === undefined ? '' : `${share.toFixed(2)} of the limit`);
+  columns.push(share === undefined ? '' : `${share.toFixed(2)} of the roofline`);
   return columns.join(' ');
 }

@@ -8,12 +8,12 @@ import {
   useBackend,
 } from 'sweet-rl';
 import { labelsOf, linearHeadOf, pairsOf } from './data.js';
-import { multiplyAddLimit } from './machine.js';
+import { computeRoofline } from './machine.js';
 import { extraMemory } from './memory.js';
-import { startLinearPeers } from './peers.js';
+import { callsOf, startLinearPeers } from './peers.js';
 
 const DTYPES = ['float32', 'bfloat16'];
-const gigaflops = (amount) => ({ amount, unit: 'GFLOP/s' });
+const flops = (amount) => ({ amount, unit: 'GFLOP/s' });
 
 export async function* cases({ quick, backend, threadCounts, report }) {
   const threads = Math.max(...threadCounts);
@@ -21,7 +21,7 @@ export async function* cases({ quick, backend, threadCounts, report }) {
   const others = backends().flatMap(({ name, available }) => (available && name !== backend ? [name] : []));
   for (const dtype of DTYPES) yield* headCases({ ...shape, dtype, backend, peers: true, report });
   for (const other of others.filter((name) => name !== 'portable')) {
-    // The two of AVX-512 differ in their products of bfloat16 alone.
+    // The two AVX-512 backends differ only in their bfloat16 products.
     const dtypes = other.startsWith('avx512') ? ['bfloat16'] : DTYPES;
     for (const dtype of dtypes) yield* headCases({ ...shape, dtype, backend: other, peers: false, report });
   }
@@ -29,7 +29,7 @@ export async function* cases({ quick, backend, threadCounts, report }) {
   if (!quick) yield* memoryCases({ rows: 8192, width: 896, vocab: 151_936, backend, threads });
 }
 
-/** 2*N*H*V operations forward, 8*N*H*V with the backward pass, where the logits are formed again. */
+/** 2 N H V FLOP forward, 8 N H V with the backward pass, which computes the logits again. */
 async function* headCases({ rows, width, vocab, dtype, backend, threads, peers, report }) {
   const shape = { rows, width, vocab, dtype, backend, threads };
   const input = { ...linearHeadOf(rows, width, vocab, dtype), labels: labelsOf(rows, vocab) };
@@ -42,32 +42,34 @@ async function* headCases({ rows, width, vocab, dtype, backend, threads, peers, 
   const backward = () => linearLogpsBackward({ ...input, lse, gradLogps, out });
 
   const running = peers ? await startLinearPeers({ ...input, ...shape }, report) : [];
-  const contenders = (what) =>
-    Object.fromEntries(running.flatMap((peer) => (peer[what] ? [[peer.name, peer[what]]] : [])));
   yield {
     op: 'linearLogps',
     ...shape,
-    limit: multiplyAddLimit(operations, dtype, threads),
-    work: gigaflops(operations),
-    contenders: { 'sweet-rl': () => linearLogps(input), ...contenders('product'), ...contenders('forward') },
+    roofline: computeRoofline(operations, dtype, threads),
+    work: flops(operations),
+    implementations: {
+      'sweet-rl': () => linearLogps(input),
+      ...callsOf(running, 'product'),
+      ...callsOf(running, 'forward'),
+    },
   };
   yield {
     op: 'linearLogps and backward',
     ...shape,
-    limit: multiplyAddLimit(4 * operations, dtype, threads),
-    work: gigaflops(4 * operations),
-    contenders: {
+    roofline: computeRoofline(4 * operations, dtype, threads),
+    work: flops(4 * operations),
+    implementations: {
       'sweet-rl': () => {
         linearLogps(input);
         backward();
       },
-      ...contenders('both'),
+      ...callsOf(running, 'forwardBackward'),
     },
   };
   for (const { close } of running) close?.();
 }
 
-/** Eight trajectories in four pairs: one pass over the logits against the parts, which form them twice. */
+/** Eight trajectories in four pairs. One call computes the logits once, separate calls compute them twice. */
 function updateCase({ rows, width, vocab, backend, threads }) {
   const input = { ...linearHeadOf(rows, width, vocab, 'float32'), labels: labelsOf(rows, vocab) };
   const refLogps = new Float32Array(rows).fill(-Math.log(vocab));
@@ -81,10 +83,10 @@ function updateCase({ rows, width, vocab, backend, threads }) {
     dtype: 'float32',
     backend,
     threads,
-    work: gigaflops(8 * rows * width * vocab),
-    contenders: {
+    work: flops(8 * rows * width * vocab),
+    implementations: {
       'sweet-rl': () => criticUpdate({ ...input, refLogps, ...batch, out }),
-      'sweet-rl, part by part': () => {
+      'sweet-rl, separate calls': () => {
         const { logps, lse } = linearLogps(input);
         const { gradLogps } = trajectoryPreferenceLoss({ logps, refLogps, ...batch });
         linearLogpsBackward({ ...input, lse, gradLogps, out });
@@ -93,7 +95,7 @@ function updateCase({ rows, width, vocab, backend, threads }) {
   };
 }
 
-/** Memory beyond inputs and outputs, where the logits alone would be 5 GB. */
+/** Memory beyond inputs and outputs; the logits alone would take 5 GB. */
 function* memoryCases(shape) {
   for (const op of ['linearLogps', 'linearLogpsBackward']) {
     yield {

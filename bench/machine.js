@@ -1,17 +1,17 @@
-// The machine that the figures are of, and the most that it can do.
+// The machine that the benchmarks run on, and its roofline.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import { backends } from 'sweet-rl';
 
-const limits = createRequire(import.meta.url)('../build/bench/sweet_limits.node');
+const native = createRequire(import.meta.url)('../build/bench/sweet_roofline.node');
 
 export function description() {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   return {
     version,
     date: new Date().toISOString().slice(0, 10),
-    processor: os.cpus()[0].model,
+    cpu: os.cpus()[0].model,
     cores: os.availableParallelism(),
     memoryGiB: Math.round(os.totalmem() / 2 ** 30),
     system: `${os.type()} ${os.release()} ${os.arch()}`,
@@ -20,17 +20,19 @@ export function description() {
   };
 }
 
-/** A limit as a contender: it takes its own time, natively, over the case's own memory, and what it did at best counts. */
+/** A roofline is a call like any other in a case, timed by itself: the best of three counts. */
 const timed = (seconds) => Object.assign(() => Math.min(seconds(), seconds(), seconds()) * 1e3, { timesItself: true });
 
-export const readLimit = (array, threads) => timed(() => limits.read(asFloat32(array), threads));
-export const updateLimit = (array, threads) => timed(() => limits.update(asFloat32(array), threads));
-export const copyLimit = (from, to, threads) => timed(() => limits.copy(asFloat32(from), asFloat32(to), threads));
+/** Reads the array once, at the bandwidth of streaming reads. */
+export const readRoofline = (array, threads) => timed(() => native.read(asFloat32(array), threads));
 
-/** The time that so many operations take at the rate of multiply-adds in registers, of bfloat16 pairs if they are quicker. */
-export function multiplyAddLimit(operations, dtype, threads) {
-  const pairs = dtype === 'bfloat16' ? limits.multiplyAddBf16 : () => 0;
-  return timed(() => operations / Math.max(pairs(threads), limits.multiplyAdd(threads)));
+/** Reads and writes every element of the array once. */
+export const updateRoofline = (array, threads) => timed(() => native.update(asFloat32(array), threads));
+
+/** The time of so many floating-point operations at the peak rate: FMAs, or bfloat16 dot products if those are faster. */
+export function computeRoofline(operations, dtype, threads) {
+  const dotRate = dtype === 'bfloat16' ? native.bf16DotRate : () => 0;
+  return timed(() => operations / Math.max(dotRate(threads), native.fmaRate(threads)));
 }
 
 function asFloat32(array) {

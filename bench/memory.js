@@ -1,12 +1,12 @@
-// How much memory a call takes beyond its inputs and outputs: in a process of its own, which says how far its resident
-// memory rose above what it was when all inputs and outputs had been written.
+// The memory that a call takes beyond its inputs and outputs: the rise of the resident memory of a new process during the
+// call, after all inputs and outputs have been written.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const FIELDS = ['op', 'rows', 'width', 'vocab', 'backend', 'threads'];
 
-/** Bytes; undefined where the system does not say. */
+/** Bytes; undefined where the system has no /proc. */
 export function extraMemory(shape) {
   const args = FIELDS.map((field) => String(shape[field]));
   const { stdout } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), ...args], { encoding: 'utf8' });
@@ -24,8 +24,7 @@ async function measure([op, ...args]) {
   const outputs = op === 'linearLogps' ? [2, 1] : [rows * width, vocab * width];
   const [first, second] = outputs.map((size, i) => new Float32Array(op === 'linearLogps' ? rows : size).fill(i));
   const resident = (field) => 1024 * Number(readFileSync('/proc/self/status', 'utf8').match(`${field}:\\s+(\\d+)`)[1]);
-  globalThis.gc?.();
-  writeFileSync('/proc/self/clear_refs', '5'); // the high-water mark starts anew
+  writeFileSync('/proc/self/clear_refs', '5'); // resets VmHWM
   const before = resident('VmRSS');
   if (op === 'linearLogps') linearLogps({ ...input, out: { logps: first, lse: second } });
   else linearLogpsBackward({ ...input, ...rest, out: { gradHidden: first, gradWeight: second } });

@@ -1,4 +1,4 @@
-// The loops that a trainer in plain JavaScript would write.
+// The same computations as loops in plain JavaScript.
 
 /** Log-probs of rows and the gradient of their sum. */
 export function plainRows({ logits, labels }, vocab) {
@@ -29,7 +29,7 @@ export function plainRows({ logits, labels }, vocab) {
   return { forward, backward };
 }
 
-/** The critic's update, one pair, turns averaged. */
+/** criticUpdate for one pair, normalized by the mean over each turn. */
 export function plainCritic(batch, vocab, beta = 0.1) {
   const { refLogps, turnOffsets, trajectoryOffsets, chosen, rejected } = batch;
   const { forward, backward } = plainRows(batch, vocab);
@@ -52,12 +52,12 @@ export function plainCritic(batch, vocab, beta = 0.1) {
       return total;
     };
     const margin = beta * (score(chosen[0]) - score(rejected[0]));
-    const slope = -beta / (1 + Math.exp(margin));
+    const dScore = -beta / (1 + Math.exp(margin));
     for (const [k, sign] of [
       [chosen[0], 1],
       [rejected[0], -1],
     ]) {
-      for (const [from, to] of turnsOf(k)) gradLogps.fill((sign * slope) / (to - from), from, to);
+      for (const [from, to] of turnsOf(k)) gradLogps.fill((sign * dScore) / (to - from), from, to);
     }
     backward(gradLogps);
     return Math.log1p(Math.exp(-margin));

@@ -3,9 +3,8 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { backends, setThreads, threads, useBackend } from 'sweet-rl';
 import { chart } from './chart.js';
-import { compete, format, summarize } from './harness.js';
+import { format, summarize, timeRounds } from './harness.js';
 import { description } from './machine.js';
-import { startPeers } from './peers.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -25,16 +24,15 @@ if (options.help) {
 }
 
 const machine = description();
-const all = threads();
+const maxThreads = threads();
 const backend = backends().find(({ active }) => active).name;
-console.log(`${machine.processor}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}, ${machine.date}`);
+console.log(`${machine.cpu}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}, ${machine.date}`);
 
 const context = {
   quick: options.quick,
   backend,
-  threadCounts: all > 1 ? [1, all] : [1],
+  threadCounts: maxThreads > 1 ? [1, maxThreads] : [1],
   report: (line) => console.log(`  ${line}`),
-  peers: (input) => startPeers(input, context.report),
 };
 const describe = ({ op, rows, width, vocab, dtype, backend, threads }) =>
   [
@@ -47,34 +45,35 @@ const describe = ({ op, rows, width, vocab, dtype, backend, threads }) =>
     .filter(Boolean)
     .join(', ');
 
+const NAME_WIDTH = 44;
 const results = [];
 const files = readdirSync(new URL('.', import.meta.url)).filter((name) => name.endsWith('.bench.js'));
 for (const [i, file] of files.entries()) {
   const { cases } = await import(`./${file}`);
-  for await (const { contenders, limit, work, memory, ...shape } of cases(context)) {
+  for await (const { implementations, roofline, work, memory, ...shape } of cases(context)) {
     const title = describe(shape);
     if (!`${file} ${title}`.includes(options.filter)) continue;
     console.log(`\n[${i + 1}/${files.length}] ${title}`);
     for (const [name, bytes] of Object.entries(memory ?? {})) {
       const row = { mebibytes: Math.round(bytes() / 2 ** 20) };
       results.push({ ...shape, name, ...row });
-      console.log(`  ${name.padEnd(28)} ${row.mebibytes} MiB`);
+      console.log(`  ${name.padEnd(NAME_WIDTH)} ${row.mebibytes} MiB`);
     }
     if (memory) continue;
     useBackend(shape.backend);
     setThreads(shape.threads);
-    const running = limit === undefined ? contenders : { limit, ...contenders };
-    const times = await compete(running, options.quick ? 3 : 7);
+    const timed = roofline === undefined ? implementations : { roofline, ...implementations };
+    const times = await timeRounds(timed, options.quick ? 3 : 7);
     for (const [name, list] of Object.entries(times)) {
-      const row = summarize(list, work, name === 'limit' ? undefined : times.limit);
+      const row = summarize(list, work, name === 'roofline' ? undefined : times.roofline);
       results.push({ ...shape, name, ...row });
-      console.log(`  ${name.padEnd(28)} ${format(row)}`);
+      console.log(`  ${name.padEnd(NAME_WIDTH)} ${format(row)}`);
     }
   }
 }
 
 mkdirSync(options.out, { recursive: true });
 writeFileSync(`${options.out}/results.json`, `${JSON.stringify({ machine, results }, null, 1)}\n`);
-const peers = results.filter(({ op }) => op === 'logits -> gradient');
-if (peers.length > 0) writeFileSync(`${options.out}/benchmark.svg`, chart({ machine, results }));
+if (results.some(({ op }) => op === 'logits -> gradient'))
+  writeFileSync(`${options.out}/benchmark.svg`, chart({ machine, results }));
 console.log(`\nWritten to ${options.out}`);

@@ -1,14 +1,15 @@
 import { backends, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
 import { labelsOf, logitsOf, toBfloat16 } from './data.js';
-import { readLimit, updateLimit } from './machine.js';
+import { readRoofline, updateRoofline } from './machine.js';
+import { callsOf, startPeers } from './peers.js';
 import { plainRows } from './plain.js';
 
 const gigabytes = (bytes) => ({ amount: bytes, unit: 'GB/s' });
 
-/** The forward pass reads every logit once; the backward pass in place reads and writes it. */
+/** The forward pass reads every logit once. The backward pass in place reads and writes every logit once. */
 function* rowCases({ rows, vocab, dtype, backend, threads, entropy = true }) {
-  const numbers = logitsOf(rows * vocab);
-  const logits = dtype === 'bfloat16' ? toBfloat16(numbers) : numbers;
+  const values = logitsOf(rows * vocab);
+  const logits = dtype === 'bfloat16' ? toBfloat16(values) : values;
   const labels = labelsOf(rows, vocab);
   const input = { logits, labels, ...(dtype === 'bfloat16' ? { dtype } : {}) };
   const gradLogps = new Float32Array(rows).fill(1e-3);
@@ -19,26 +20,26 @@ function* rowCases({ rows, vocab, dtype, backend, threads, entropy = true }) {
   yield {
     op: 'tokenLogps',
     ...shape,
-    limit: readLimit(logits, threads),
+    roofline: readRoofline(logits, threads),
     work: gigabytes(logits.byteLength),
-    contenders: forward,
+    implementations: forward,
   };
   yield {
     op: 'tokenLogpsBackward in place',
     ...shape,
-    limit: updateLimit(logits, threads),
+    roofline: updateRoofline(logits, threads),
     work: gigabytes(2 * logits.byteLength),
-    contenders: {
+    implementations: {
       'sweet-rl': () => tokenLogpsBackward({ ...input, lse, gradLogps, out: { gradLogits: logits } }),
     },
   };
 }
 
-export async function* cases({ quick, backend: best, threadCounts, peers }) {
-  // Those of AVX-512 differ in matrix products alone.
+export async function* cases({ quick, backend: best, threadCounts, report }) {
+  // The two AVX-512 backends differ only in matrix products.
   const differs = (name) => name !== best && !(name.startsWith('avx512') && best.startsWith('avx512'));
   const others = backends().flatMap(({ name, available }) => (available && differs(name) ? [name] : []));
-  const most = Math.max(...threadCounts);
+  const maxThreads = Math.max(...threadCounts);
   for (const threads of threadCounts) {
     for (const dtype of ['float32', 'bfloat16']) {
       yield* rowCases({ rows: quick ? 128 : 512, vocab: 128_256, dtype, backend: best, threads });
@@ -46,17 +47,17 @@ export async function* cases({ quick, backend: best, threadCounts, peers }) {
   }
   for (const backend of others) {
     for (const dtype of ['float32', 'bfloat16']) {
-      yield* rowCases({ rows: quick ? 128 : 512, vocab: 128_256, dtype, backend, threads: most, entropy: false });
+      yield* rowCases({ rows: quick ? 128 : 512, vocab: 128_256, dtype, backend, threads: maxThreads, entropy: false });
     }
   }
   for (const vocab of quick ? [] : [50_257, 151_936, 256_000]) {
-    yield* rowCases({ rows: 256, vocab, dtype: 'float32', backend: best, threads: most, entropy: false });
+    yield* rowCases({ rows: 256, vocab, dtype: 'float32', backend: best, threads: maxThreads, entropy: false });
   }
   yield* smallCases(best);
-  yield* peerCases({ backend: best, threads: most, peers });
+  yield* peerCases({ backend: best, threads: maxThreads, report });
 }
 
-/** What a call costs that has next to no work. */
+/** The overhead of a call: very small inputs. */
 function* smallCases(backend) {
   for (const [rows, vocab] of [
     [8, 65],
@@ -71,14 +72,13 @@ function* smallCases(backend) {
       dtype: 'float32',
       backend,
       threads: 1,
-      work: { amount: 0 },
-      contenders: { 'sweet-rl': () => tokenLogps(input), 'plain JavaScript': plain.forward },
+      implementations: { 'sweet-rl': () => tokenLogps(input), 'plain JavaScript': plain.forward },
     };
   }
 }
 
-/** Forward and backward as every library does them: from logits to the gradient of the summed log-probs. */
-async function* peerCases({ backend, threads, peers }) {
+/** From logits to log-probs, and to the gradient of their sum, in every library. */
+async function* peerCases({ backend, threads, report }) {
   const [rows, vocab] = [128, 128_256];
   const logits = logitsOf(rows * vocab);
   const labels = labelsOf(rows, vocab);
@@ -88,21 +88,19 @@ async function* peerCases({ backend, threads, peers }) {
     const { lse } = tokenLogps({ logits, labels });
     tokenLogpsBackward({ logits, labels, lse, gradLogps, out: { gradLogits } });
   };
-  const running = await peers({ logits, labels, rows, vocab, threads });
-  const both = running.flatMap(({ name, both }) => (both ? [[name, both]] : []));
-  const forward = running.flatMap(({ name, forward }) => (forward ? [[name, forward]] : []));
+  const running = await startPeers({ logits, labels, rows, vocab, threads }, report);
   const shape = { rows, vocab, dtype: 'float32', backend, threads };
   yield {
     op: 'logits -> log-probs',
     ...shape,
     work: gigabytes(logits.byteLength),
-    contenders: { 'sweet-rl': () => tokenLogps({ logits, labels }), ...Object.fromEntries(forward) },
+    implementations: { 'sweet-rl': () => tokenLogps({ logits, labels }), ...callsOf(running, 'forward') },
   };
   yield {
     op: 'logits -> gradient',
     ...shape,
     work: gigabytes(3 * logits.byteLength),
-    contenders: { 'sweet-rl': ours, ...Object.fromEntries(both) },
+    implementations: { 'sweet-rl': ours, ...callsOf(running, 'forwardBackward') },
   };
   for (const { close } of running) close?.();
 }

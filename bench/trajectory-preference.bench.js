@@ -1,7 +1,7 @@
 import { trajectoryPreferenceLoss, turnAdvantages, turnPreferenceLoss } from 'sweet-rl';
 import { pairsOf } from './data.js';
 
-/** What stands beside the rows: reductions over tokens and turns, microseconds where the rows take milliseconds. */
+/** Reductions over tokens and turns. They touch no vocabulary and take microseconds. */
 export function* cases({ backend }) {
   for (const [rows, tokensPerTurn] of [
     [64, 16],
@@ -15,8 +15,7 @@ export function* cases({ backend }) {
       op: `${rows} tokens`,
       backend,
       threads: 1,
-      work: { amount: 0 },
-      contenders: {
+      implementations: {
         turnAdvantages: () => turnAdvantages({ logps, refLogps, turnOffsets }),
         trajectoryPreferenceLoss: () => trajectoryPreferenceLoss({ ...pair, trajectoryOffsets }),
         turnPreferenceLoss: () => turnPreferenceLoss(pair),

@@ -1,4 +1,4 @@
-#include "later.h"
+#include "async.h"
 
 #include <atomic>
 #include <condition_variable>
@@ -49,18 +49,18 @@ class Queue {
 
 struct Job;
 
-/** Ends a job with its environment, see guard(). */
+/** Ends a job together with its environment, see add_guard(). */
 struct Guard {
-  Job* job;  // null once the job is over
+  Job* job;  // null once the job is finished
 };
 
-/** What an environment has under way. The conductor's lock guards the queues and what links environments. */
+/** The async calls of one environment. The scheduler's lock guards the queues and the links between environments. */
 struct Environment {
   napi_env env;
   napi_threadsafe_function wake = nullptr;
-  Job* jobs = nullptr;  // all, the newest first
+  Job* jobs = nullptr;  // all, newest first
   uint32_t last_number = 0;
-  Queue<Job> waiting, over;
+  Queue<Job> waiting, finished;
   Environment* next = nullptr;
 
   explicit Environment(napi_env its_env) : env(its_env) {}
@@ -93,9 +93,9 @@ struct Job {
   Job& operator=(const Job&) = delete;
 };
 
-class Conductor {
+class Scheduler {
  public:
-  /** False where no thread can be had. */
+  /** False where no thread can be started. */
   bool add(Job* job) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!started_ && !start()) return false;
@@ -119,19 +119,19 @@ class Conductor {
     if (unqueue(job)) end(job);
   }
 
-  /** The same, and when it returns nothing of the job's memory is touched any more. */
-  void forget(Job* job) noexcept {
+  /** Cancels the job and waits until its memory is no longer used. */
+  void detach(Job* job) noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
     job->cancelled = true;
     unqueue(job);
     ended_.wait(lock, [&] { return running_ != job; });
-    job->owner->over.remove(job);
+    job->owner->finished.remove(job);
   }
 
-  /** Null if no job is over. */
-  Job* next_over(Environment* owner) {
+  /** Null if no job is finished. */
+  Job* next_finished(Environment* owner) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return owner->over.pop();
+    return owner->finished.pop();
   }
 
  private:
@@ -166,58 +166,58 @@ class Conductor {
   void end(Job* job) {
     if (job->cancelled) job->status = {Code::cancelled};
     if (job == running_) running_ = nullptr;
-    job->owner->over.push(job);
+    job->owner->finished.push(job);
     napi_call_threadsafe_function(job->owner->wake, nullptr, napi_tsfn_nonblocking);
     ended_.notify_all();
   }
 
   std::mutex mutex_;
   std::condition_variable work_, ended_;
-  Queue<Environment> turns_;  // of those with waiting jobs
+  Queue<Environment> turns_;  // environments with waiting jobs
   Job* running_ = nullptr;
   bool started_ = false;
 };
 
-// Never destroyed: its thread may sleep in it until the process ends.
-Conductor& conductor() {
-  static Conductor* const instance = new Conductor;
+// Never destroyed: its thread may wait in it until the process ends.
+Scheduler& scheduler() {
+  static Scheduler* const instance = new Scheduler;
   return *instance;
 }
 
-/** Ends the job before its environment ends, or does nothing where it is over. */
+/** Ends the job before its environment ends; nothing where it is finished. */
 void end_guarded(void* data) {
   Guard* const guard = static_cast<Guard*>(data);
   if (guard->job) {
-    conductor().forget(guard->job);
+    scheduler().detach(guard->job);
     delete guard->job;
   }
   delete guard;
 }
 
 /**
- * An environment that ends lets go of memory that belongs to addons, the newest first, even before it runs its hooks.
- * So a job has a piece of such memory, newer than all that it was given.
+ * An environment that ends frees the external memory of addons, newest first, even before it runs its cleanup hooks. So
+ * each job owns a piece of external memory, newer than all arrays of its call, whose finalizer ends the job.
  */
-void guard(Napi::Env env, Job* job) {
+void add_guard(Napi::Env env, Job* job) {
   job->guard = new Guard{job};
   const napi_finalize finalize = [](napi_env, void* data, void*) { end_guarded(data); };
   napi_value buffer = nullptr;
   if (napi_create_external_buffer(env, sizeof(Guard), job->guard, finalize, nullptr, &buffer) == napi_ok) {
     napi_create_reference(env, buffer, 1, &job->guarding);
   } else {
-    napi_add_env_cleanup_hook(env, end_guarded, job->guard);  // Electron has no such memory
+    napi_add_env_cleanup_hook(env, end_guarded, job->guard);  // Electron has no external buffers
   }
 }
 
-void settle(napi_env env, napi_value, void* context, void*) {
+void deliver(napi_env env, napi_value, void* context, void*) {
   if (env == nullptr) return;
   Environment* const owner = static_cast<Environment*>(context);
-  while (Job* const job = conductor().next_over(owner)) {
+  while (Job* const job = scheduler().next_finished(owner)) {
     const Napi::HandleScope scope(env);
     napi_value done = nullptr, undefined = nullptr;
     napi_get_reference_value(env, job->done, &done);
     napi_get_undefined(env, &undefined);
-    const napi_value status = answer(env, job->status);
+    const napi_value status = status_value(env, job->status);
     delete job;
     if (!owner->jobs) napi_unref_threadsafe_function(env, owner->wake);
     napi_call_function(env, undefined, done, 1, &status, nullptr);
@@ -228,8 +228,8 @@ Environment* environment_of(Napi::Env env) {
   Environment* owner = env.GetInstanceData<Environment>();
   if (owner) return owner;
   owner = new Environment(env);
-  const Napi::String name = Napi::String::New(env, "sweet_rl_later");
-  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, owner, settle, &owner->wake);
+  const Napi::String name = Napi::String::New(env, "sweet_rl_async");
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, owner, deliver, &owner->wake);
   napi_unref_threadsafe_function(env, owner->wake);
   env.AddCleanupHook([owner] { napi_release_threadsafe_function(owner->wake, napi_tsfn_abort); });
   env.SetInstanceData(owner);
@@ -238,30 +238,32 @@ Environment* environment_of(Napi::Env env) {
 
 }  // namespace
 
-Napi::Value run_later(Napi::Env env, Call call, napi_value done) {
+Napi::Value run_async(Napi::Env env, Call call, napi_value done) {
   Environment* const owner = environment_of(env);
   if (!owner->jobs) napi_ref_threadsafe_function(env, owner->wake);
   Job* const job = new Job(owner, std::move(call));
   napi_create_reference(env, done, 1, &job->done);
-  guard(env, job);
+  add_guard(env, job);
   const uint32_t number = job->number;
-  if (!conductor().add(job)) conductor().run(job);
+  if (!scheduler().add(job)) scheduler().run(job);
   return Napi::Number::New(env, number);
 }
 
-const char kLater = 0;
+const char kAsync = 0;
 
-void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
-  const std::string later = name + "Async";
+void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*call)(const Napi::CallbackInfo&),
+                   bool async) {
   exports.Set(name, Napi::Function::New(exports.Env(), call, name));
-  exports.Set(later, Napi::Function::New(exports.Env(), call, later, const_cast<char*>(&kLater)));
+  if (!async) return;
+  const std::string async_name = name + "Async";
+  exports.Set(async_name, Napi::Function::New(exports.Env(), call, async_name, const_cast<char*>(&kAsync)));
 }
 
 Napi::Value bind_cancel(const Napi::CallbackInfo& info) {
   const uint32_t number = info[0].As<Napi::Number>().Uint32Value();
   Job* job = environment_of(info.Env())->jobs;
   while (job && job->number != number) job = job->older;
-  if (job) conductor().cancel(job);
+  if (job) scheduler().cancel(job);
   return info.Env().Undefined();
 }
 

@@ -1,5 +1,5 @@
-// Calls that run while their caller goes on: one thread of the process runs them one after the other, in turns over the
-// environments (Node's workers) that wait, and in each of these in the order of the calls.
+// Async calls: one thread of the process runs them one after the other, round robin over the environments (the main
+// thread and workers of Node) that have waiting calls, in the order of the calls within each.
 #pragma once
 
 #include <napi.h>
@@ -11,23 +11,24 @@
 
 namespace sweet {
 
-/** Reads and writes what its arguments point to; nothing of JavaScript. */
+/** Reads and writes the memory that its arguments point to; uses no JavaScript value. */
 using Call = std::function<Status()>;
 
 /**
- * Runs the call when its turn comes and then, on the environment's thread, done(undefined or fault). The caller keeps
- * the memory alive until then. An environment that ends cancels its calls and waits for the one that runs. Returns the
- * call's number.
+ * Queues the call and later runs, on the environment's thread, done(undefined or fault). The caller keeps the memory
+ * alive until then. An environment that ends cancels its calls and waits for the running one. Returns the number of the
+ * call.
  */
-Napi::Value run_later(Napi::Env env, Call call, napi_value done);
+Napi::Value run_async(Napi::Env env, Call call, napi_value done);
 
-/** The data of functions whose calls run later. */
-extern const char kLater;
+/** The data of functions that are async forms. */
+extern const char kAsync;
 
-/** Adds an operation as `name` and, to run later, as `nameAsync`. */
-void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*call)(const Napi::CallbackInfo&));
+/** Registers an operation as `name` and, if it has an async form, as `nameAsync`. */
+void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*call)(const Napi::CallbackInfo&),
+                   bool async);
 
-/** Takes the number of a call; it ends soon, with the fault `cancelled`. */
+/** Takes the number of a call, which soon ends with Code::cancelled. */
 Napi::Value bind_cancel(const Napi::CallbackInfo& info);
 
 }  // namespace sweet

@@ -1,4 +1,4 @@
-// On the CPU nothing but typed arrays has memory.
+// In the CPU's addon only typed arrays have memory.
 #include "args.h"
 
 namespace sweet {

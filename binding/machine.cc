@@ -2,7 +2,6 @@
 
 #include "../native/backend.h"
 #include "addon.h"
-#include "args.h"
 
 namespace sweet {
 
@@ -28,8 +27,7 @@ Napi::Value bind_use_backend(const Napi::CallbackInfo& info) {
 Napi::Value bind_threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), threads()); }
 
 Napi::Value bind_set_threads(const Napi::CallbackInfo& info) {
-  Args args(info);
-  set_threads(static_cast<int>(args.number()));
+  set_threads(info[0].ToNumber().Int32Value());
   return info.Env().Undefined();
 }
 

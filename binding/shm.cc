@@ -1,10 +1,12 @@
 #include "../native/shm.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "addon.h"
-#include "args.h"
 
 namespace sweet {
 
@@ -18,52 +20,93 @@ Napi::Value fault(Napi::Env env, const SharedMemory& memory) {
   return out;
 }
 
+/**
+ * Mapped memory, counted: by the ArrayBuffer, and by the async calls that use it. A buffer may be closed or collected
+ * during a call; the memory is unmapped when the count is 0.
+ */
 struct Mapping {
   void* data;
   int64_t bytes;
+  int count = 1;
+  bool finalized = false;  // the buffer's finalizer has run: nothing refers to this struct but the counted calls
 };
 
-/** A worker that ends runs no finalizer of its buffers: this lets go of the memory after its last line. */
-void at_exit(void* argument) {
-  Mapping* const mapping = static_cast<Mapping*>(argument);
+std::mutex mutex;  // guards `mappings` and the counts
+std::vector<Mapping*> mappings;
+
+void release(Mapping* mapping) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (--mapping->count > 0) return;
+    mappings.erase(std::find(mappings.begin(), mappings.end(), mapping));
+  }
   unmap_shared(mapping->data, mapping->bytes);
   mapping->data = nullptr;
+  if (mapping->finalized) delete mapping;
 }
+
+/**
+ * A worker that ends runs this hook after its last statement, when its async calls have ended. Some versions of Node
+ * run the finalizer after it, others not at all.
+ */
+void at_exit(void* mapping) { release(static_cast<Mapping*>(mapping)); }
 
 void finalize(napi_env env, void*, void* hint) {
   Mapping* const mapping = static_cast<Mapping*>(hint);
-  if (mapping->data) {
-    napi_remove_env_cleanup_hook(env, at_exit, mapping);
-    unmap_shared(mapping->data, mapping->bytes);
+  if (mapping->data == nullptr) {
+    delete mapping;
+    return;
   }
-  delete mapping;
+  mapping->finalized = true;
+  napi_remove_env_cleanup_hook(env, at_exit, mapping);
+  release(mapping);
 }
 
 }  // namespace
 
+/** { name, bytes (0: all of it), create, maxBytes }; returns an ArrayBuffer or a fault. */
 Napi::Value bind_shm_open(const Napi::CallbackInfo& info) {
-  const std::string name = info[0].ToString().Utf8Value();
-  const int64_t bytes = info[1].ToNumber().Int64Value();
-  const SharedMemory memory = map_shared(name.c_str(), bytes, info[2].ToBoolean().Value());
-  if (memory.step) return fault(info.Env(), memory);
-  if (memory.bytes > info[3].ToNumber().Int64Value()) {
-    unmap_shared(memory.data, memory.bytes);
-    return fault(info.Env(), {nullptr, memory.bytes, 0, "buffer"});
-  }
-  Mapping* const mapping = new Mapping{memory.data, memory.bytes};
+  const Napi::Env env = info.Env();
+  const Napi::Object given = info[0].As<Napi::Object>();
+  const SharedMemory memory =
+      map_shared(given.Get("name").ToString().Utf8Value().c_str(), given.Get("bytes").ToNumber().Int64Value(),
+                 given.Get("create").ToBoolean().Value());
+  if (memory.step) return fault(env, memory);
   napi_value buffer = nullptr;
-  const napi_status status = napi_create_external_arraybuffer(
-      info.Env(), memory.data, static_cast<size_t>(memory.bytes), finalize, mapping, &buffer);
-  if (status == napi_ok) {
-    napi_add_env_cleanup_hook(info.Env(), at_exit, mapping);
-    return Napi::Value(info.Env(), buffer);
+  Mapping* const mapping = new Mapping{memory.data, memory.bytes};
+  const bool fits = memory.bytes <= given.Get("maxBytes").ToNumber().Int64Value();
+  if (!fits || napi_create_external_arraybuffer(env, memory.data, static_cast<size_t>(memory.bytes), finalize, mapping,
+                                                &buffer) != napi_ok) {
+    unmap_shared(memory.data, memory.bytes);
+    delete mapping;
+    return fault(env, {nullptr, memory.bytes, 0, "buffer"});
   }
-  unmap_shared(memory.data, memory.bytes);
-  delete mapping;
-  return fault(info.Env(), {nullptr, memory.bytes, 0, "buffer"});
+  napi_add_env_cleanup_hook(env, at_exit, mapping);
+  const std::lock_guard<std::mutex> lock(mutex);
+  mappings.push_back(mapping);
+  return Napi::Value(env, buffer);
 }
 
-/** Every view gets length 0 at once; the engine unmaps the memory when it lets go of it. */
+/** An attached ArrayBuffer; returns what shmRelease takes, or undefined where it is no mapping. */
+Napi::Value bind_shm_retain(const Napi::CallbackInfo& info) {
+  void* data = nullptr;
+  size_t bytes = 0;
+  if (napi_get_arraybuffer_info(info.Env(), info[0], &data, &bytes) != napi_ok) return info.Env().Undefined();
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (Mapping* const mapping : mappings) {
+    if (mapping->data != data) continue;
+    mapping->count++;
+    return Napi::External<Mapping>::New(info.Env(), mapping);
+  }
+  return info.Env().Undefined();
+}
+
+Napi::Value bind_shm_release(const Napi::CallbackInfo& info) {
+  release(info[0].As<Napi::External<Mapping>>().Data());
+  return info.Env().Undefined();
+}
+
+/** Every view gets length 0 at once; the memory is unmapped when the engine finalizes the buffer. */
 Napi::Value bind_shm_close(const Napi::CallbackInfo& info) {
   napi_detach_arraybuffer(info.Env(), info[0]);
   return info.Env().Undefined();

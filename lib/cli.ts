@@ -4,8 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { libc, root } from './addon/load-native.cjs';
 import { SweetError } from './errors.js';
-import { libc, root } from './load-native.cjs';
 
 interface Manifest {
   version: string;
@@ -42,8 +42,8 @@ async function info(): Promise<void> {
 }
 
 async function machine(): Promise<void> {
-  const { addonFile } = await import('./native.js');
-  const { backends, threads } = await import('./machine.js');
+  const { addonFile } = await import('./addon/native.js');
+  const { backends, threads } = await import('./runtime/machine.js');
   const all = backends();
   print('addon', addonFile ?? 'of a bundle');
   print('backend', all.find(({ active }) => active)?.name ?? 'none');

@@ -1,12 +1,12 @@
-export {
-  type BinaryValue,
-  type BinaryValueOptions,
-  binaryValueLoss,
-  type ValueAdvantagesOptions,
-  valueAdvantages,
-} from './binary-value.js';
-export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './bradley-terry.js';
-export type { Abortable } from './call.js';
+export type { DType, FloatArray, HalfArray } from './args/dtypes.js';
+export type { LinearHead, LogitsHead } from './args/head.js';
+export { IGNORE_INDEX, type Labels } from './args/labels.js';
+export type { LossType, Normalization } from './args/preference.js';
+export type { ShardOptions } from './args/vocab-shard.js';
+export { type PackedTurns, packTurns, type Trajectory, type Turn } from './data/pack-turns.js';
+export { rankCandidates } from './data/rank-candidates.js';
+export { type SampledPairs, type SamplePairsOptions, samplePairs } from './data/sample-pairs.js';
+export { type TrajectoryPairsOptions, trajectoryPairs } from './data/trajectory-pairs.js';
 export {
   type CheckGradOptions,
   checkGrad,
@@ -14,22 +14,28 @@ export {
   type GradReport,
   type GradSuspicion,
   type Parameters,
-} from './check-grad.js';
-export { type CheckLogpsOptions, checkLogps, type LogpsReport, type LogpsSuspicion } from './check-logps.js';
-export { type CriticUpdateOptions, criticUpdate, criticUpdateAsync } from './critic-update.js';
-export { DeviceBuffer, type OnDevice } from './device.js';
+} from './debug/check-grad.js';
+export { type CheckLogpsOptions, checkLogps, type LogpsReport, type LogpsSuspicion } from './debug/check-logps.js';
+export { DeviceBuffer, type OnDevice } from './device/device-buffer.js';
 export type {
   DeviceDType,
   ForeignMemory,
   HostArray,
   IpcMemory,
   ViewOptions,
-} from './device-memory.js';
-export type { DType, FloatArray, HalfArray } from './dtypes.js';
+} from './device/device-memory.js';
 export { CudaError, SweetError } from './errors.js';
-export { type FilteredNll, type FilteredNllOptions, filteredNll } from './filtered-nll.js';
-export type { LinearGradients, LinearHead, LogitsHead } from './head.js';
-export { IGNORE_INDEX, type Labels } from './labels.js';
+export {
+  type BinaryValue,
+  type BinaryValueOptions,
+  binaryValueLoss,
+  type ValueAdvantagesOptions,
+  valueAdvantages,
+} from './objectives/binary-value.js';
+export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './objectives/bradley-terry.js';
+export { type FilteredNll, type FilteredNllOptions, filteredNll } from './objectives/filtered-nll.js';
+export { type TrlMetrics, trlMetrics } from './objectives/trl-metrics.js';
+export type { LinearGradients } from './ops/head-gradients.js';
 export {
   type LinearLogpsBackwardOptions,
   type LinearLogpsOptions,
@@ -37,9 +43,8 @@ export {
   linearLogpsAsync,
   linearLogpsBackward,
   linearLogpsBackwardAsync,
-} from './linear-logps.js';
-export { type Backend, backends, peakWorkingMemory, setThreads, threads, useBackend } from './machine.js';
-export { type PackedTurns, packTurns, type Trajectory, type Turn } from './pack-turns.js';
+} from './ops/linear-logps.js';
+export type { Logps } from './ops/logps.js';
 export {
   type MergePartialsOptions,
   mergePartials,
@@ -47,30 +52,46 @@ export {
   type PartialsOptions,
   partials,
   partialsAsync,
-} from './partials.js';
-export { type PolicyUpdateOptions, policyUpdate, policyUpdateAsync } from './policy-update.js';
-export type { LossType, Normalization, PreferenceResult } from './preference.js';
-export { rankCandidates } from './rank-candidates.js';
-export { type SampledPairs, type SamplePairsOptions, samplePairs } from './sample-pairs.js';
-export type { ShardOptions } from './shard.js';
+} from './ops/partials.js';
 export {
-  type Logps,
+  type PreferenceResult,
+  type TrajectoryPreferenceOptions,
+  type TurnPreferenceOptions,
+  trajectoryPreferenceLoss,
+  turnPreferenceLoss,
+} from './ops/preference-loss.js';
+export {
+  type CriticUpdateOptions,
+  criticUpdate,
+  criticUpdateAsync,
+  type PolicyUpdateOptions,
+  policyUpdate,
+  policyUpdateAsync,
+  type Reference,
+  type UpdateResult,
+} from './ops/preference-update.js';
+export {
   type TokenLogpsBackwardOptions,
   type TokenLogpsOptions,
   tokenLogps,
   tokenLogpsAsync,
   tokenLogpsBackward,
   tokenLogpsBackwardAsync,
-} from './token-logps.js';
-export { type TrajectoryPairsOptions, trajectoryPairs } from './trajectory-pairs.js';
-export { type TrajectoryPreferenceOptions, trajectoryPreferenceLoss } from './trajectory-preference.js';
-export { type TrlMetrics, trlMetrics } from './trl-metrics.js';
+} from './ops/token-logps.js';
 export {
   type Reduction,
   type TurnAdvantagesBackwardOptions,
   type TurnAdvantagesOptions,
   turnAdvantages,
   turnAdvantagesBackward,
-} from './turn-advantages.js';
-export { type TurnPreferenceOptions, turnPreferenceLoss } from './turn-preference.js';
-export type { Reference, UpdateResult } from './update.js';
+} from './ops/turn-advantages.js';
+export {
+  type MergeVocabParallelStatsOptions,
+  mergeVocabParallelStats,
+  type VocabParallelStats,
+  type VocabParallelStatsOptions,
+  vocabParallelStats,
+  vocabParallelStatsAsync,
+} from './ops/vocab-parallel.js';
+export type { Abortable } from './runtime/call.js';
+export { type Backend, backends, peakWorkingMemory, setThreads, threads, useBackend } from './runtime/machine.js';

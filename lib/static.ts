@@ -1,4 +1,4 @@
 // The same interface for programs that are bundled into one file: the addon is required by its literal path.
-import './static-addon.cjs';
+import './addon/static-addon.cjs';
 
 export * from './index.js';

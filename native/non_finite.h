@@ -7,7 +7,7 @@
 
 namespace sweet {
 
-struct MatrixView {
+struct FirstNonFinite {
   const void* data;  // [rows, columns], rows `row_stride` elements apart
   DType dtype;
   int64_t rows, columns, row_stride;
@@ -16,6 +16,6 @@ struct MatrixView {
 };
 
 /** row * columns + column of the first NaN or infinity in row-major order, for any number of threads; -1 if none. */
-int64_t first_non_finite(const MatrixView& view);
+int64_t first_non_finite(const FirstNonFinite& view);
 
 }  // namespace sweet

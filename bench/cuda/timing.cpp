@@ -1,6 +1,6 @@
-// Times of whole calls, waiting for their end included, medians of several runs. Bytes are what a pass cannot do
-// without: one read forward, one read and one write backward; the device's own copy of the same memory, measured beside
-// it, is the limit. Where python3 has PyTorch, its times of the same shapes stand beside ours.
+// Times of whole calls up to their end on the device, medians of several runs. The roofline is the bandwidth of a
+// device-to-device copy of the same logits: a forward pass reads every logit once, a backward pass in place reads and
+// writes it once. PyTorch's times of the same shapes are added where python3 can import it.
 #include "timing.h"
 
 #include <algorithm>
@@ -35,25 +35,25 @@ void time_rows(const Shape& shape, int runs, bool last) {
   head.vocab_size = head.row_stride = shape.vocab;
   head.temperature = 1;
   head.logits = logits.get();
-  const Labels given{labels.get(), false, nullptr, -100};
-  LogpsBackward backward{head, given, lse.get(), grad_logps.get(), {}};
+  const Labels tokens{labels.get(), false, nullptr, -100};
+  LogpsBackward backward{head, tokens, lse.get(), grad_logps.get(), {}};
   backward.gradients.logits = logits.get();
 
   const double copy_ms = median_ms(
       runs, [&] { must(cudaMemcpy(copy.get(), logits.get(), bytes, cudaMemcpyDeviceToDevice), "cudaMemcpy"); });
-  const double forward_ms = median_ms(runs, [&] { sweet::logps({head, given, {logps.get(), lse.get(), nullptr}}); });
+  const double forward_ms = median_ms(runs, [&] { sweet::logps({head, tokens, {logps.get(), lse.get(), nullptr}}); });
   const double backward_ms = median_ms(runs, [&] { logps_backward(backward); });
-  const std::string numbers =
+  const std::string torch =
       "torch_rows.py " + std::to_string(shape.rows) + " " + std::to_string(shape.vocab) + " " + name_of(shape.dtype);
-  const double copied = 2 * static_cast<double>(bytes) / copy_ms;  // read and written
+  const double bandwidth = 2 * static_cast<double>(bytes) / copy_ms;  // bytes per ms, reads and writes
   printf("    {\"rows\": %lld, \"vocab\": %lld, \"dtype\": \"%s\", \"copyMs\": %.4f, \"copyGBps\": %.1f,\n",
          static_cast<long long>(shape.rows), static_cast<long long>(shape.vocab), name_of(shape.dtype), copy_ms,
-         copied * 1e-6);
+         bandwidth * 1e-6);
   printf(
       "     \"forwardMs\": %.4f, \"forwardShareOfCopy\": %.3f, \"backwardMs\": %.4f, \"backwardShareOfCopy\": "
       "%.3f,\n     \"pytorch\": %s}%s\n",
-      forward_ms, static_cast<double>(bytes) / forward_ms / copied, backward_ms,
-      2 * static_cast<double>(bytes) / backward_ms / copied, python(numbers).c_str(), last ? "" : ",");
+      forward_ms, static_cast<double>(bytes) / forward_ms / bandwidth, backward_ms,
+      2 * static_cast<double>(bytes) / backward_ms / bandwidth, python(torch).c_str(), last ? "" : ",");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What the timings of rows and of linear heads share.
+// Shared by the timings of rows of logits and of linear heads.
 #pragma once
 
 #include <functional>
@@ -6,17 +6,17 @@
 
 #include "../../test/native/device_array.h"
 
-/** Prints the times as JSON; returns the program's exit status. */
+/** Prints all times as JSON; returns the exit status of the program. */
 int run_timing(bool quick);
 
-/** The list of the linear head's. */
+/** Prints the times of linear heads as members of that JSON object. */
 void time_linear_heads(bool quick);
 
-/** Milliseconds; every operation waits for its end by itself. */
+/** The median time of `operation` in milliseconds, after one call to warm up. */
 double median_ms(int runs, const std::function<void()>& operation);
 
-/** Numbers without a host that makes them all: a small pattern repeats, from -scale to scale. */
+/** Fills device memory with a repeated pattern of 65,536 values in [-scale, scale). */
 void fill(const DeviceArray<unsigned char>& memory, size_t bytes, sweet::DType dtype, double scale);
 
-/** What a program of bench/cuda in Python prints; "null" where that cannot be run. */
+/** The output of a Python program of bench/cuda with its arguments; "null" if it fails. */
 std::string python(const std::string& arguments);

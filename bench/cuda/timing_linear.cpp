@@ -1,6 +1,7 @@
-// Times of the linear head. FLOPs are those of its products: 2 N H V forward; 8 N H V forward and backward, of which 2
-// are the logits' second computation, and the same for an update, which saves it where one chunk holds all rows. One
-// plain product [N, H] * [V, H]^T into float32, timed beside them, is the limit. Bytes are working memory at its peak.
+// Times of the linear head. FLOP counts are those of its matrix products: 2 N H V forward; 8 N H V forward and
+// backward, where 2 N H V compute the logits a second time. An update counts 8 N H V too, although it computes the
+// logits once where one chunk holds all rows. The roofline is one GEMM [N, H] * [V, H]^T with a float32 result.
+// PeakBytes are the peak of the working memory.
 #include <algorithm>
 
 #include "../../native/cuda/product.h"
@@ -15,7 +16,7 @@ using namespace sweet;
 namespace {
 
 constexpr DType kType = DType::bfloat16;
-constexpr int kTrajectories = 8, kTurns = 4;  // turns of each
+constexpr int kTrajectories = 8, kTurns = 4;  // turns per trajectory
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
@@ -80,19 +81,19 @@ class LinearTiming {
   double time_product() {
     const DeviceArray<float> logits(size(shape_.rows * shape_.vocab));
     return median_ms(runs_, [&] {
-      cuda::Run run;
-      cuda::multiply(run, {kType,
-                           shape_.rows,
-                           shape_.vocab,
-                           shape_.width,
-                           {hidden_.get(), shape_.width, false},
-                           {weight_.get(), shape_.width, true},
-                           1,
-                           false,
-                           logits.get(),
-                           shape_.vocab,
-                           nullptr});
-      must(run.finish(nullptr));
+      cuda::LaunchContext context;
+      cuda::multiply(context, {kType,
+                               shape_.rows,
+                               shape_.vocab,
+                               shape_.width,
+                               {hidden_.get(), shape_.width, false},
+                               {weight_.get(), shape_.width, true},
+                               1,
+                               false,
+                               logits.get(),
+                               shape_.vocab,
+                               nullptr});
+      must(context.finish(nullptr));
     });
   }
 
@@ -105,17 +106,17 @@ class LinearTiming {
            static_cast<long long>(device::take_peak_scratch()));
   }
 
-  /** Trajectories of one length, each chosen against the next. */
+  /** Trajectories of equal length; each even one is chosen, the next one rejected. */
   void time_update(const Labels& labels, const HeadGradients& gradients) {
     const int64_t turns = kTrajectories * kTurns;
-    std::vector<int32_t> turn_ends, trajectory_ends, first, second;
-    for (int64_t t = 0; t <= turns; t++) turn_ends.push_back(static_cast<int32_t>(shape_.rows * t / turns));
-    for (int32_t k = 0; k <= kTrajectories; k++) trajectory_ends.push_back(k * kTurns);
-    for (int32_t k = 0; k < kTrajectories; k += 2) first.push_back(k), second.push_back(k + 1);
-    const DeviceArray<int32_t> turn_offsets(turn_ends), trajectory_offsets(trajectory_ends), chosen(first),
-        rejected(second);
-    const size_t pairs = first.size();
-    const DeviceArray<float> of_pairs(4 * pairs), advantages(size(turns)), grad_logps(size(shape_.rows));
+    std::vector<int32_t> turn_starts, trajectory_starts, even, odd;
+    for (int64_t t = 0; t <= turns; t++) turn_starts.push_back(static_cast<int32_t>(shape_.rows * t / turns));
+    for (int32_t k = 0; k <= kTrajectories; k++) trajectory_starts.push_back(k * kTurns);
+    for (int32_t k = 0; k < kTrajectories; k += 2) even.push_back(k), odd.push_back(k + 1);
+    const DeviceArray<int32_t> turn_offsets(turn_starts), trajectory_offsets(trajectory_starts), chosen(even),
+        rejected(odd);
+    const size_t pairs = even.size();
+    const DeviceArray<float> per_pair(4 * pairs), advantages(size(turns)), grad_logps(size(shape_.rows));
     double scalars[4];
     PreferenceUpdate update{};
     update.head = head_;
@@ -131,8 +132,8 @@ class LinearTiming {
     update.options.normalization = Normalization::turn_mean;
     update.options.pair_loss = {LossType::sigmoid, 0.1, 0};
     update.logps = logps_.get();
-    float* const rooms = of_pairs.get();
-    update.out = {scalars,          rooms,           rooms + pairs, rooms + 2 * pairs, rooms + 3 * pairs,
+    float* const results = per_pair.get();
+    update.out = {scalars,          results,         results + pairs, results + 2 * pairs, results + 3 * pairs,
                   advantages.get(), grad_logps.get()};
     update.gradients = gradients;
     time("criticUpdate", 8, [&] { must(preference_update(update)); });
@@ -152,17 +153,17 @@ class LinearTiming {
 void time_linear_heads(bool quick) {
   std::vector<Shape> shapes = {{8192, 4096, 128256}, {8192, 896, 151936}, {8192, 2304, 256000}, {2048, 4096, 131072}};
   if (quick) shapes = {{64, 32, 200}, {33, 24, 130}};
-  const std::string& found = device::gemm_library();
-  printf("  \"products\": \"%s\",\n  \"linearLogps\": [\n", found.substr(0, found.find('\n')).c_str());
+  const std::string& library = device::gemm_library();
+  printf("  \"products\": \"%s\",\n  \"linearLogps\": [\n", library.substr(0, library.find('\n')).c_str());
   for (size_t i = 0; i < shapes.size(); i++) {
     const Shape& shape = shapes[i];
-    const std::string numbers =
+    const std::string sizes =
         std::to_string(shape.rows) + " " + std::to_string(shape.width) + " " + std::to_string(shape.vocab);
     printf("    {\"rows\": %lld, \"width\": %lld, \"vocab\": %lld, \"dtype\": \"%s\",\n     ",
            static_cast<long long>(shape.rows), static_cast<long long>(shape.width), static_cast<long long>(shape.vocab),
            name_of(kType));
     LinearTiming(shape, quick ? 1 : 11).run();
-    const std::string torch = python("torch_linear.py " + numbers + " " + name_of(kType));
+    const std::string torch = python("torch_linear.py " + sizes + " " + name_of(kType));
     printf(",\n     \"pytorch\": %s}%s\n", torch.c_str(), i + 1 == shapes.size() ? "" : ",");
     fflush(stdout);
   }

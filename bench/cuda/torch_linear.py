@@ -1,9 +1,9 @@
-# The linear head and the critic's update in PyTorch, eager and compiled, where python3 has it:
+# The linear head and the critic's update in PyTorch, eager and compiled:
 #
 #   python3 bench/cuda/torch_linear.py ROWS WIDTH VOCAB DTYPE [--device=cuda] [--runs=11]   ->  JSON
 #
-# The names are those of timing_linear.cpp: milliseconds, TFLOP/s (2 N H V forward, 8 N H V with the gradients) and the
-# most memory at once beyond the inputs'. Logits are stored in DTYPE, as matmul leaves them, and then taken to float32.
+# Names as in timing_linear.cpp: milliseconds, TFLOP/s (2 N H V forward, 8 N H V with the gradients) and the peak of the
+# memory beyond the inputs. matmul stores the logits in DTYPE; they are converted to float32 afterwards.
 import argparse
 import json
 import time
@@ -18,24 +18,24 @@ for name in ("rows", "width", "vocab"):
 parser.add_argument("dtype", choices=("float32", "bfloat16", "float16"))
 parser.add_argument("--device", default="cuda")
 parser.add_argument("--runs", type=int, default=11)
-given = parser.parse_args()
-if min(given.rows, given.width, given.vocab, given.runs) < 1:
+args = parser.parse_args()
+if min(args.rows, args.width, args.vocab, args.runs) < 1:
     parser.error("sizes and runs must be at least 1")
 
-on_gpu = torch.device(given.device).type == "cuda"
-options = {"dtype": getattr(torch, given.dtype), "device": given.device}
+on_gpu = torch.device(args.device).type == "cuda"
+options = {"dtype": getattr(torch, args.dtype), "device": args.device}
 torch.backends.cuda.matmul.allow_tf32 = False
-hidden = torch.empty(given.rows, given.width, **options).normal_().requires_grad_()
-weight = torch.empty(given.vocab, given.width, **options).normal_(0, 2 / given.width**0.5).requires_grad_()
-labels = torch.randint(given.vocab, (given.rows,), device=given.device)
-ref_logps = torch.full((given.rows,), -9.0, device=given.device)
-grad = torch.ones(given.rows, device=given.device)
+hidden = torch.empty(args.rows, args.width, **options).normal_().requires_grad_()
+weight = torch.empty(args.vocab, args.width, **options).normal_(0, 2 / args.width**0.5).requires_grad_()
+labels = torch.randint(args.vocab, (args.rows,), device=args.device)
+ref_logps = torch.full((args.rows,), -9.0, device=args.device)
+grad = torch.ones(args.rows, device=args.device)
 
-# Turns of nearly one length, trajectories of TURNS turns, each chosen against the next.
+# Turns of nearly equal length, TURNS per trajectory; each even trajectory is chosen, the next one rejected.
 turns = TRAJECTORIES * TURNS
-ends = torch.tensor([given.rows * t // turns for t in range(turns + 1)], device=given.device)
-lengths = ends.diff()
-turn_of = torch.repeat_interleave(torch.arange(turns, device=given.device), lengths)
+offsets = torch.tensor([args.rows * t // turns for t in range(turns + 1)], device=args.device)
+lengths = offsets.diff()
+turn_of = torch.repeat_interleave(torch.arange(turns, device=args.device), lengths)
 
 
 def logps_of(hidden, weight):
@@ -45,7 +45,7 @@ def logps_of(hidden, weight):
 
 def loss_of(hidden, weight):
     ratios = (logps_of(hidden, weight) - ref_logps) / lengths[turn_of]
-    scores = torch.zeros(turns, device=given.device).index_add(0, turn_of, ratios).view(TRAJECTORIES, TURNS).sum(1)
+    scores = torch.zeros(turns, device=args.device).index_add(0, turn_of, ratios).view(TRAJECTORIES, TURNS).sum(1)
     return -torch.nn.functional.logsigmoid(BETA * (scores[0::2] - scores[1::2])).mean()
 
 
@@ -58,17 +58,17 @@ def median_ms(operation):
     for _ in range(3):
         operation()
     times = []
-    for _ in range(given.runs):
+    for _ in range(args.runs):
         synchronize()
         begin = time.perf_counter()
         operation()
         synchronize()
         times.append((time.perf_counter() - begin) * 1e3)
-    return sorted(times)[given.runs // 2]
+    return sorted(times)[args.runs // 2]
 
 
 def tflops(products, ms):
-    return products * given.rows * given.width * given.vocab / ms * 1e-9
+    return products * args.rows * args.width * args.vocab / ms * 1e-9
 
 
 def timed(name, products, operation):
@@ -100,7 +100,7 @@ def measure(logps_of, loss_of):
             **timed("forwardBackward", 8, forward_backward),
             **timed("criticUpdate", 8, critic_update),
         }
-    except RuntimeError as error:  # out of memory, above all
+    except RuntimeError as error:  # usually out of memory
         return {"error": str(error).split("\n")[0]}
 
 

@@ -1,8 +1,8 @@
-# The same passes in PyTorch, eager and compiled, where python3 has it:
+# Log-probs of rows of logits and their gradient in PyTorch, eager and compiled:
 #
-#   python3 bench/cuda/torch_rows.py ROWS VOCAB DTYPE   ->  JSON: milliseconds forward, and backward alone
+#   python3 bench/cuda/torch_rows.py ROWS VOCAB DTYPE   ->  JSON: milliseconds of the forward and of the backward pass
 #
-# Forward is log_softmax's gather, written so that torch.compile can fuse it; backward is its gradient at the logits.
+# The forward pass is a gather of log_softmax, written so that torch.compile can fuse it.
 import json
 import sys
 

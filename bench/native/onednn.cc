@@ -1,5 +1,5 @@
-// oneDNN's bare matrix product, which writes the logits that the linear head does without: what a matrix library makes
-// of this machine. Built where oneDNN is installed (Debian: libdnnl-dev).
+// The matrix product of oneDNN alone, as a peer of linearLogps. It writes the logits, which linearLogps never stores.
+// Written against oneDNN 2.x (Debian: libdnnl-dev).
 #include <napi.h>
 #include <omp.h>
 
@@ -21,9 +21,9 @@ struct Product {
   std::vector<float> logits;
   memory hidden, weight, result;
 
-  Product(int64_t n, int64_t h, int64_t v, bool half, void* hidden_data, void* weight_data)
+  Product(int64_t n, int64_t h, int64_t v, bool bfloat16, void* hidden_data, void* weight_data)
       : logits(static_cast<size_t>(n * v)) {
-    const auto type = half ? memory::data_type::bf16 : memory::data_type::f32;
+    const auto type = bfloat16 ? memory::data_type::bf16 : memory::data_type::f32;
     const memory::desc a({n, h}, type, memory::format_tag::ab), b({h, v}, type, memory::format_tag::ba),
         c({n, v}, type, memory::format_tag::ab);
     matmul = dnnl::matmul(dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), engine));
@@ -45,7 +45,7 @@ void* data_of(const Napi::Value& value) {
   return static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
 }
 
-/** product(hidden, weight, n, h, v, bfloat16, threads) -> seconds; the arrays must outlive their later calls. */
+/** product(hidden, weight, n, h, v, bfloat16, threads) -> seconds; the arrays must stay alive for later calls. */
 Napi::Value time_product(const Napi::CallbackInfo& info) {
   static std::map<std::pair<void*, void*>, Product> products;
   const auto number = [&](size_t i) { return info[i].As<Napi::Number>().Int64Value(); };
@@ -58,7 +58,7 @@ Napi::Value time_product(const Napi::CallbackInfo& info) {
                                         info[5].As<Napi::Boolean>().Value(), hidden, weight)
                            .first;
     return Napi::Number::New(info.Env(), found->second.seconds());
-  } catch (const dnnl::error& error) {  // no bfloat16 on this processor, say
+  } catch (const dnnl::error& error) {  // for example no bfloat16 on this CPU
     Napi::Error::New(info.Env(), error.what()).ThrowAsJavaScriptException();
     return info.Env().Undefined();
   }

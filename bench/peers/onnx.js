@@ -1,4 +1,4 @@
-// A model of one LogSoftmax, written as the protocol buffer that ONNX is: a number or a length-prefixed field after its key.
+// An ONNX model of one LogSoftmax node, encoded as protocol buffers: each field is a key, then a varint or a length and bytes.
 
 function varint(n) {
   const bytes = [];

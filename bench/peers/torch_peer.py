@@ -1,17 +1,43 @@
-"""One PyTorch process for a benchmark: waits for 'forward' or 'both' on stdin and answers with milliseconds."""
+"""One PyTorch process for a benchmark: reads 'forward' or 'forwardBackward' on stdin, answers with milliseconds."""
 
+import ctypes
+import json
 import sys
 import time
 
 import torch
 
 
-def serve(forward, leaves):
-    """forward() gives log-probs; 'both' is also the gradient of their sum at the leaves."""
+def blas():
+    """The BLAS that PyTorch's library resolves sgemm_ to: its name, and a warning if it is slow."""
+    library = ctypes.CDLL(torch._C.__file__)
+    if hasattr(library, "openblas_get_config"):
+        library.openblas_get_config.restype = ctypes.c_char_p
+        version = library.openblas_get_config().decode().split()[1]
+        threading = ("sequential", "pthread", "OpenMP")[library.openblas_get_parallel()]
+        warnings = {"sequential": "which uses one thread", "pthread": "whose threads compete with PyTorch's own"}
+        return f"OpenBLAS {version} {threading}", warnings.get(threading)
+    if torch.backends.mkl.is_available():
+        return "MKL", None
+    path = "unknown BLAS"
+    if hasattr(library, "sgemm_"):
+        address = ctypes.cast(library.sgemm_, ctypes.c_void_p).value
+        with open("/proc/self/maps") as maps:
+            for line in maps:
+                start, end = (int(bound, 16) for bound in line.split()[0].split("-"))
+                if start <= address < end:
+                    path = line.split()[-1]
+    if "/blas/libblas" in path:
+        return "reference BLAS", "whose products are slow"
+    return path, None
+
+
+def serve(forward, leaves, uses_blas):
+    """forward() gives log-probs; 'forwardBackward' adds the gradient of their sum at the leaves."""
 
     def run(what):
         start = time.perf_counter()
-        if what == "both":
+        if what == "forwardBackward":
             for leaf in leaves:
                 leaf.grad = None
             forward().sum().backward()
@@ -20,6 +46,7 @@ def serve(forward, leaves):
                 forward()
         return (time.perf_counter() - start) * 1e3
 
-    print(torch.__version__, flush=True)
+    name, warning = blas() if uses_blas else (None, None)
+    print(json.dumps({"version": torch.__version__, "blas": name, "warning": warning}), flush=True)
     for line in sys.stdin:
         print(run(line.strip()), flush=True)

@@ -11,17 +11,17 @@ namespace sweet {
 
 namespace {
 
-enum class Owner { us, somebody, another_process };
+enum class Owner { this_package, another_library, another_process };
 
-/** What a buffer and its views lie in. Only the thread of its environment touches it. */
+/** The allocation of a buffer and its parts. Used on the thread of its environment alone. */
 struct Allocation {
   void* begin;
   int64_t bytes;
   int device;
   Owner owner;
-  int transfers = 0;      // under way on other threads
-  int calls = 0;          // that hold it while they run later
-  bool disposed = false;  // to be freed when these are done
+  int transfers = 0;      // running on other threads
+  int retained = 0;       // by async calls
+  bool disposed = false;  // to be freed when both are 0
 };
 
 /** Wrapped in a DeviceBuffer. */
@@ -29,14 +29,14 @@ struct Memory {
   std::shared_ptr<Allocation> allocation;
   char* data;
   int64_t bytes, length;
-  bool is_view;  // does not end the allocation
+  bool is_part;  // does not free the allocation
 };
 
 constexpr napi_type_tag kTag = {0x8c5b1f7d2f3a4e61, 0xb0a4d4c2971e6f35};
 
 void free_memory(napi_env env, Allocation* allocation) {
-  if (allocation->transfers > 0 || allocation->calls > 0 || !allocation->begin) return;
-  if (allocation->owner == Owner::us) {
+  if (allocation->transfers > 0 || allocation->retained > 0 || !allocation->begin) return;
+  if (allocation->owner == Owner::this_package) {
     int64_t total = 0;
     napi_adjust_external_memory(env, -allocation->bytes, &total);
     device::release(allocation->begin);
@@ -46,11 +46,11 @@ void free_memory(napi_env env, Allocation* allocation) {
   allocation->begin = nullptr;
 }
 
-/** The last resort: the collector found the object, or its environment ends. */
+/** The object was collected without dispose(), or its environment ends. */
 void finalize(napi_env env, void* data, void*) {
   Memory* const memory = static_cast<Memory*>(data);
-  if (!memory->is_view) {
-    memory->allocation->calls = 0;  // they ended with their environment, before it came here
+  if (!memory->is_part) {
+    memory->allocation->retained = 0;  // async calls ended before their environment
     memory->allocation->disposed = true;
     free_memory(env, memory->allocation.get());
   }
@@ -66,7 +66,7 @@ Memory* memory_of(napi_env env, napi_value value) {
   return napi_unwrap(env, value, &data) == napi_ok ? static_cast<Memory*>(data) : nullptr;
 }
 
-/** Makes the object a buffer. An exception is pending where that fails: the environment ends. */
+/** Attaches the memory to a DeviceBuffer. Where that fails, an exception is pending: the environment ends. */
 void wrap(napi_env env, napi_value object, Memory memory) {
   Memory* const wrapped = new Memory(std::move(memory));
   if (napi_wrap(env, object, wrapped, finalize, nullptr, nullptr) == napi_ok) napi_type_tag_object(env, object, &kTag);
@@ -118,7 +118,7 @@ class Transfer : public Napi::AsyncWorker {
   void OnOK() override {
     allocation_->transfers--;
     if (allocation_->disposed) free_memory(Env(), allocation_.get());
-    promise_.Resolve(answer(Env(), status_));
+    promise_.Resolve(status_value(Env(), status_));
   }
 
   Napi::Promise::Deferred promise_;
@@ -129,7 +129,7 @@ class Transfer : public Napi::AsyncWorker {
   Status status_;
 };
 
-/** The host's numbers are copied first: their buffer may be detached while the transfer goes on. */
+/** The host array is copied first: its buffer may be detached during the transfer. */
 class WriteTransfer : public Transfer {
  public:
   WriteTransfer(const Napi::CallbackInfo& info, Memory* memory, const Bytes& host)
@@ -140,7 +140,7 @@ class WriteTransfer : public Transfer {
   const std::vector<char> host_;
 };
 
-/** The array is lib/'s own and nobody else has it before the promise settles. */
+/** lib/ allocated the array and returns it only when the promise settles. */
 class ReadTransfer : public Transfer {
  public:
   ReadTransfer(const Napi::CallbackInfo& info, Memory* memory, const Bytes& host)
@@ -169,7 +169,7 @@ void* handle_memory(napi_env env, napi_value value, int64_t* length) {
   return memory && memory->length == 0 ? &empty : memory ? memory->data : nullptr;
 }
 
-/** The calling thread's device; what it began there is over first. */
+/** Runs the call on the device of the calling thread, after the work that this thread started there. */
 Call for_another_thread(Call call) {
   int device = 0;
   const Status ready = device::finish_thread(&device);
@@ -189,72 +189,77 @@ Napi::Value bind_devices(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value bind_use_device(const Napi::CallbackInfo& info) {
-  Args args(info);
-  return answer(info.Env(), device::use(static_cast<int>(args.number())));
+  return status_value(info.Env(), device::use(info[0].ToNumber().Int32Value()));
 }
 
-/** object, length, bytes of an element, device */
+/** What a new DeviceBuffer is to have; its properties by name. */
+struct Shape {
+  int64_t length, bytes;
+  int device;
+
+  explicit Shape(const Napi::Object& given)
+      : length(number(given, "length")),
+        bytes(length * number(given, "bytesPerElement")),
+        device(static_cast<int>(number(given, "device"))) {}
+
+  static int64_t number(const Napi::Object& given, const char* name) { return given.Get(name).ToNumber().Int64Value(); }
+};
+
+/** buffer, { length, bytesPerElement, device } */
 Napi::Value bind_allocate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  Args args(info);
-  const napi_value object = args.object();
-  const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
-  const int device = static_cast<int>(args.number());
+  const Shape shape(info[1].As<Napi::Object>());
   void* data = nullptr;
-  Status status = device::use(device);
-  if (status.ok()) status = device::allocate(bytes, &data);
-  if (!status.ok()) return answer(env, status);
-  const auto allocation = std::make_shared<Allocation>(Allocation{data, bytes, device, Owner::us});
-  wrap(env, object, {allocation, static_cast<char*>(data), bytes, length, false});
+  Status status = device::use(shape.device);
+  if (status.ok()) status = device::allocate(shape.bytes, &data);
+  if (!status.ok()) return status_value(env, status);
+  const auto allocation =
+      std::make_shared<Allocation>(Allocation{data, shape.bytes, shape.device, Owner::this_package});
+  wrap(env, info[0], {allocation, static_cast<char*>(data), shape.bytes, shape.length, false});
   int64_t total = 0;
-  napi_adjust_external_memory(env, bytes, &total);
+  napi_adjust_external_memory(env, shape.bytes, &total);
   return env.Undefined();
 }
 
-/** object, address, length, bytes of an element, device */
+/** buffer, { ptr, length, bytesPerElement, device } */
 Napi::Value bind_view(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  Args args(info);
-  const napi_value object = args.object();
-  char* const data = reinterpret_cast<char*>(static_cast<uintptr_t>(unsigned_of(env, args.object())));
-  const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
-  const int device = static_cast<int>(args.number());
-  wrap(env, object,
-       {std::make_shared<Allocation>(Allocation{data, bytes, device, Owner::somebody}), data, bytes, length, false});
-  return env.Undefined();
-}
-
-/** object, the buffer that it lies in, its first byte there, length, bytes of an element */
-Napi::Value bind_part(const Napi::CallbackInfo& info) {
-  Args args(info);
-  const napi_value object = args.object();
-  const Memory* const whole = memory_of(info.Env(), args.object());
-  char* const data = whole->data + static_cast<int64_t>(args.number());
-  const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
-  wrap(info.Env(), object, {whole->allocation, data, bytes, length, true});
+  const Napi::Object given = info[1].As<Napi::Object>();
+  const Shape shape(given);
+  char* const data = reinterpret_cast<char*>(static_cast<uintptr_t>(unsigned_of(info.Env(), given.Get("ptr"))));
+  const auto allocation =
+      std::make_shared<Allocation>(Allocation{data, shape.bytes, shape.device, Owner::another_library});
+  wrap(info.Env(), info[0], {allocation, data, shape.bytes, shape.length, false});
   return info.Env().Undefined();
 }
 
-/** object, another process's handle, the first byte, length, bytes of an element, device */
+/** buffer, { parent, byteOffset, length, bytesPerElement, device } */
+Napi::Value bind_part(const Napi::CallbackInfo& info) {
+  const Napi::Object given = info[1].As<Napi::Object>();
+  const Shape shape(given);
+  const Memory* const parent = memory_of(info.Env(), given.Get("parent"));
+  char* const data = parent->data + Shape::number(given, "byteOffset");
+  wrap(info.Env(), info[0], {parent->allocation, data, shape.bytes, shape.length, true});
+  return info.Env().Undefined();
+}
+
+/** buffer, { handle, byteOffset, length, bytesPerElement, device } */
 Napi::Value bind_open_shared(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  Args args(info);
-  const napi_value object = args.object();
-  const Bytes handle(env, args.object());
-  const int64_t offset = static_cast<int64_t>(args.number());
-  const int64_t length = static_cast<int64_t>(args.number()), bytes = length * static_cast<int64_t>(args.number());
-  const int device = static_cast<int>(args.number());
+  const Napi::Object given = info[1].As<Napi::Object>();
+  const Shape shape(given);
+  const Bytes handle(env, given.Get("handle"));
+  const int64_t offset = Shape::number(given, "byteOffset");
   void* begin = nullptr;
-  Status status = device::use(device);
+  Status status = device::use(shape.device);
   if (status.ok()) status = device::open_shared(reinterpret_cast<unsigned char*>(handle.data), &begin);
-  if (!status.ok()) return answer(env, status);
-  wrap(env, object,
-       {std::make_shared<Allocation>(Allocation{begin, offset + bytes, device, Owner::another_process}),
-        static_cast<char*>(begin) + offset, bytes, length, false});
+  if (!status.ok()) return status_value(env, status);
+  const auto allocation =
+      std::make_shared<Allocation>(Allocation{begin, offset + shape.bytes, shape.device, Owner::another_process});
+  wrap(env, info[0], {allocation, static_cast<char*>(begin) + offset, shape.bytes, shape.length, false});
   return env.Undefined();
 }
 
-/** object, 64 bytes that get the handle; the answer is a fault or where the handle's memory begins. */
+/** buffer, 64 bytes for the handle; returns a fault or the address at which the shared memory begins. */
 Napi::Value bind_share(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Memory* const memory = memory_of(env, info[0]);
@@ -262,77 +267,76 @@ Napi::Value bind_share(const Napi::CallbackInfo& info) {
   device::Location location;
   Status status = device::locate(memory->data, &location);
   if (status.ok()) status = device::share(location.begin, reinterpret_cast<unsigned char*>(handle.data));
-  if (!status.ok()) return answer(env, status);
+  if (!status.ok()) return status_value(env, status);
   return address_of(env, location.begin);
 }
 
-/** address; the answer is a fault or { kind, device, begin, bytes }. */
+/** address; returns a fault or { kind, device, begin, bytes }. */
 Napi::Value bind_locate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const void* const address = reinterpret_cast<void*>(static_cast<uintptr_t>(unsigned_of(env, info[0])));
   device::Location location;
-  if (const Status status = device::locate(address, &location); !status.ok()) return answer(env, status);
+  if (const Status status = device::locate(address, &location); !status.ok()) return status_value(env, status);
   static const char* const kinds[] = {"none", "host", "device"};
-  Napi::Object answer = Napi::Object::New(env);
-  answer.Set("kind", kinds[static_cast<int>(location.kind)]);
-  answer.Set("device", location.device);
-  answer.Set("begin", address_of(env, location.begin));
-  answer.Set("bytes", static_cast<double>(location.bytes));
-  return answer;
+  Napi::Object found = Napi::Object::New(env);
+  found.Set("kind", kinds[static_cast<int>(location.kind)]);
+  found.Set("device", location.device);
+  found.Set("begin", address_of(env, location.begin));
+  found.Set("bytes", static_cast<double>(location.bytes));
+  return found;
 }
 
-/** object */
 Napi::Value bind_address(const Napi::CallbackInfo& info) {
   return address_of(info.Env(), memory_of(info.Env(), info[0])->data);
 }
 
-/** the handle of a foreign stream */
+/** the handle of a stream of another library */
 Napi::Value bind_follow(const Napi::CallbackInfo& info) {
-  return answer(info.Env(), device::follow(unsigned_of(info.Env(), info[0])));
+  return status_value(info.Env(), device::follow(unsigned_of(info.Env(), info[0])));
 }
 
 Napi::Value bind_set_zero(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
-  return answer(info.Env(), device::set_zero(memory->data, memory->bytes));
+  return status_value(info.Env(), device::set_zero(memory->data, memory->bytes));
 }
 
 Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
   Memory* const memory = memory_of(info.Env(), info[0]);
   if (!memory) return info.Env().Undefined();
   memory->bytes = memory->length = 0;
-  if (!memory->is_view) {
+  if (!memory->is_part) {
     memory->allocation->disposed = true;
     free_memory(info.Env(), memory->allocation.get());
   }
   return info.Env().Undefined();
 }
 
-/** Disposed or not, the memory stays until it is let go of as often as it was held. */
-Napi::Value bind_hold(const Napi::CallbackInfo& info) {
-  memory_of(info.Env(), info[0])->allocation->calls++;
+/** The memory stays, even if it is disposed, until it is released as often as it was retained. */
+Napi::Value bind_retain(const Napi::CallbackInfo& info) {
+  memory_of(info.Env(), info[0])->allocation->retained++;
   return info.Env().Undefined();
 }
 
-Napi::Value bind_let_go(const Napi::CallbackInfo& info) {
+Napi::Value bind_release(const Napi::CallbackInfo& info) {
   Allocation* const allocation = memory_of(info.Env(), info[0])->allocation.get();
-  allocation->calls--;
+  allocation->retained--;
   if (allocation->disposed) free_memory(info.Env(), allocation);
   return info.Env().Undefined();
 }
 
-/** object, typed array of the same number of bytes */
+/** buffer, typed array of the same number of bytes */
 Napi::Value bind_write(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
   const Bytes host(info.Env(), info[1]);
-  return answer(info.Env(), device::write(memory->allocation->device, memory->data, host.data, host.count));
+  return status_value(info.Env(), device::write(memory->allocation->device, memory->data, host.data, host.count));
 }
 
-/** object, typed array, from which byte */
+/** buffer, typed array, byte offset */
 Napi::Value bind_read(const Napi::CallbackInfo& info) {
   const Memory* const memory = memory_of(info.Env(), info[0]);
   const Bytes host(info.Env(), info[1]);
   const char* const from = memory->data + info[2].As<Napi::Number>().Int64Value();
-  return answer(info.Env(), device::read(memory->allocation->device, from, host.data, host.count));
+  return status_value(info.Env(), device::read(memory->allocation->device, from, host.data, host.count));
 }
 
 Napi::Value bind_write_async(const Napi::CallbackInfo& info) { return start<WriteTransfer>(info); }

@@ -1,4 +1,4 @@
-// Device memory that belongs to an object of JavaScript, and what is done with it beside the operations.
+// The functions of the CUDA addon beside the operations: devices, and the memory of DeviceBuffers.
 #pragma once
 
 #include <napi.h>
@@ -17,14 +17,14 @@ Napi::Value bind_address(const Napi::CallbackInfo& info);
 Napi::Value bind_follow(const Napi::CallbackInfo& info);
 Napi::Value bind_set_zero(const Napi::CallbackInfo& info);
 Napi::Value bind_dispose(const Napi::CallbackInfo& info);
-Napi::Value bind_hold(const Napi::CallbackInfo& info);
-Napi::Value bind_let_go(const Napi::CallbackInfo& info);
+Napi::Value bind_retain(const Napi::CallbackInfo& info);
+Napi::Value bind_release(const Napi::CallbackInfo& info);
 Napi::Value bind_write(const Napi::CallbackInfo& info);
 Napi::Value bind_read(const Napi::CallbackInfo& info);
 Napi::Value bind_write_async(const Napi::CallbackInfo& info);
 Napi::Value bind_read_async(const Napi::CallbackInfo& info);
 
-/** Registers the operations and all of the above; ends what the thread keeps on devices when its environment ends. */
+/** Registers the operations and all of the above. */
 Napi::Object register_cuda(Napi::Env env, Napi::Object exports);
 
 }  // namespace sweet

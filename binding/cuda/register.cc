@@ -1,10 +1,10 @@
-// The operations under the names that the CPU's addon has them by, and the memory they work on.
+// Registers the operations, under the names of the CPU's addon, and the functions of device memory.
 #include <atomic>
 
+#include "../../native/device_gemm.h"
 #include "../../native/device_memory.h"
-#include "../../native/products.h"
 #include "../addon.h"
-#include "../later.h"
+#include "../async.h"
 #include "device_buffer.h"
 
 namespace sweet {
@@ -13,7 +13,9 @@ namespace {
 
 std::atomic<int> environments{0};
 
-Napi::Value bind_products(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device::gemm_library()); }
+Napi::Value bind_gemm_library(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), device::gemm_library());
+}
 
 Napi::Value bind_take_peak_scratch(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(device::take_peak_scratch()));
@@ -30,23 +32,12 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
-  add_operation(exports, "tokenLogps", bind_token_logps);
-  add_operation(exports, "tokenLogpsBackward", bind_token_logps_backward);
-  add_operation(exports, "linearLogps", bind_linear_logps);
-  add_operation(exports, "linearLogpsBackward", bind_linear_logps_backward);
-  add_operation(exports, "partials", bind_partials);
-  add("mergePartials", bind_merge_partials);
-  add("turnAdvantages", bind_turn_advantages);
-  add("turnAdvantagesBackward", bind_turn_advantages_backward);
-  add("trajectoryPreference", bind_trajectory_preference);
-  add("turnPreference", bind_turn_preference);
-  add_operation(exports, "criticUpdate", bind_critic_update);
-  add_operation(exports, "policyUpdate", bind_policy_update);
+  register_operations(exports);
   add("cancel", bind_cancel);
-  add("hold", bind_hold);
-  add("letGo", bind_let_go);
+  add("retain", bind_retain);
+  add("release", bind_release);
   add("devices", bind_devices);
-  add("products", bind_products);
+  add("gemmLibrary", bind_gemm_library);
   add("takePeakScratch", bind_take_peak_scratch);
   add("useDevice", bind_use_device);
   add("allocate", bind_allocate);

@@ -1,5 +1,5 @@
-// What these examples and ../pytorch train on: pairs of dialogues in which a good agent repeats the person's words backwards and a bad
-// one does not, and the first parameters of a small transformer, as plain arrays.
+// The data of these examples and of ../pytorch: pairs of dialogues, in the better of which the agent repeats the user's
+// tokens in reverse order, and the initial parameters of a small transformer, as plain arrays.
 import { packTurns } from 'sweet-rl';
 
 export const [VOCAB, WIDTH, PAIRS] = [24, 32, 8];
@@ -12,12 +12,12 @@ function random() {
   return state / 2 ** 32;
 }
 
-const words = (count) => Array.from({ length: count }, () => 4 + Math.floor(random() * (VOCAB - 4)));
+const randomTokens = (count) => Array.from({ length: count }, () => 4 + Math.floor(random() * (VOCAB - 4)));
 
-/** Two exchanges: the person says some words, the agent answers. */
+/** A dialogue with a user message and an assistant message per question. */
 function dialogue(questions, good) {
   const turns = questions.flatMap((question) => {
-    const answer = good ? question.toReversed() : words(question.length);
+    const answer = good ? question.toReversed() : randomTokens(question.length);
     return [
       { tokens: [1, ...question], agent: false },
       { tokens: [2, ...answer, 3], agent: true },
@@ -26,16 +26,16 @@ function dialogue(questions, good) {
   return { turns };
 }
 
-const tasks = Array.from({ length: PAIRS }, () => [words(3), words(4)]);
+const tasks = Array.from({ length: PAIRS }, () => [randomTokens(3), randomTokens(4)]);
 const dialogues = tasks.flatMap((questions) => [dialogue(questions, true), dialogue(questions, false)]);
 const { inputIds, sequenceOffsets, labels, mask, turnOffsets, trajectoryOffsets } = packTurns(dialogues);
 
-/** All dialogues are of one length, so the packed rows are [SEQUENCES, LENGTH] as well. */
+/** All dialogues have the same length, so the packed rows are also [SEQUENCES, LENGTH]. */
 export const SEQUENCES = dialogues.length;
 export const LENGTH = sequenceOffsets[1];
 export { inputIds };
 
-/** What `criticUpdate` needs beside the logits and the reference: dialogue 2p won against dialogue 2p + 1. */
+/** The arguments of `criticUpdate` except logits and reference: dialogue 2p is preferred to dialogue 2p + 1. */
 export const batch = {
   labels,
   mask,
@@ -65,7 +65,7 @@ export const initialParams = {
   head: normal(0.2, WIDTH, VOCAB),
 };
 
-/** [SEQUENCES * LENGTH, VOCAB] rows of 0 and 1: an embedding by a matrix product, which every framework differentiates. */
+/** One-hot rows [SEQUENCES * LENGTH, VOCAB]: an embedding by a matrix product, which every framework differentiates. */
 export function oneHot() {
   const rows = new Float32Array(inputIds.length * VOCAB);
   inputIds.forEach((id, i) => {
@@ -74,7 +74,7 @@ export function oneHot() {
   return rows;
 }
 
-/** [LENGTH, LENGTH], added to attention scores: no row sees a later one. */
+/** The causal mask [LENGTH, LENGTH], added to attention scores. */
 export function causal() {
   const scores = new Float32Array(LENGTH * LENGTH);
   for (let i = 0; i < LENGTH; i++) scores.fill(-1e9, i * LENGTH + i + 1, (i + 1) * LENGTH);

@@ -6,18 +6,18 @@ import { batch, causal, initialParams, LENGTH, oneHot, report, SEQUENCES, STEPS,
 
 const { init, jit, nn, numpy: np, tree } = jax;
 
-// On Node 20 the backend is there without it.
+// Node 20 selects the backend without it.
 if (Number(process.versions.node.split('.')[0]) > 20) await init('wasm');
 
 const array = (data, ...shape) => np.array(data).reshape(shape);
-const mask = array(causal(), LENGTH, LENGTH);
+const causalMask = array(causal(), LENGTH, LENGTH);
 
 const forward = jit((p, x) => {
   const project = (y, w) => np.matmul(y.reshape([SEQUENCES * LENGTH, WIDTH]), w).reshape([SEQUENCES, LENGTH, WIDTH]);
   let h = np.matmul(x, p.tokens).reshape([SEQUENCES, LENGTH, WIDTH]).add(p.positions);
   const [query, key, value] = [p.query, p.key, p.value].map((w) => project(h.ref, w));
   const scores = np.matmul(query, np.transpose(key, [0, 2, 1])).mul(1 / Math.sqrt(WIDTH));
-  h = h.add(np.matmul(nn.softmax(scores.add(mask.ref), -1), value)).reshape([SEQUENCES * LENGTH, WIDTH]);
+  h = h.add(np.matmul(nn.softmax(scores.add(causalMask.ref), -1), value)).reshape([SEQUENCES * LENGTH, WIDTH]);
   h = h.ref.add(np.matmul(nn.relu(np.matmul(h, p.up)), p.down));
   return np.matmul(h, p.head);
 });
@@ -27,10 +27,10 @@ let params = Object.fromEntries(
 );
 const x = array(oneHot(), SEQUENCES * LENGTH, VOCAB);
 
-// The reference is the model before training.
-const { labels, mask: counted } = batch;
+// The reference model is the model before training.
+const { labels, mask } = batch;
 const firstLogits = forward(tree.ref(params), x.ref).dataSync();
-const { logps: refLogps } = tokenLogps({ labels, mask: counted, logits: firstLogits });
+const { logps: refLogps } = tokenLogps({ labels, mask, logits: firstLogits });
 
 const step = criticValueAndGrad(jax, forward);
 const descend = jit((p, g) => Object.fromEntries(Object.keys(p).map((name) => [name, p[name].sub(g[name].mul(0.3))])));

@@ -1,5 +1,5 @@
-// A Python trainer and this process over shared memory: Python writes logits, the critic's gradient comes back in their place.
-// Needs Linux, and a python3 with numpy: node examples/adapters/shm.js
+// A Python trainer over shared memory: Python writes logits, and this process overwrites them with the critic's
+// gradient. Needs Linux and a python3 with numpy: node examples/adapters/shm.js
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -31,11 +31,11 @@ python.stdin.write(`${JSON.stringify({ ...job, params: shapes, inputIds: [...inp
 let refLogps;
 let step = 0;
 try {
-  // A line tells that the logits are complete; shared memory alone promises no order.
+  // A line says that the logits are complete; shared memory alone does not order writes between processes.
   for await (const line of createInterface({ input: python.stdout })) {
     if (line !== 'forward') throw new Error(`Expected "forward" from Python but received ${JSON.stringify(line)}`);
     const { labels, mask } = batch;
-    refLogps ??= tokenLogps({ labels, mask, logits }).logps; // the reference is the model before training
+    refLogps ??= tokenLogps({ labels, mask, logits }).logps; // the reference model is the model before training
     if (step++ === STEPS) {
       python.stdin.end();
       break;
@@ -47,4 +47,4 @@ try {
   shm.close();
   unlinkShm(name);
 }
-if (step <= STEPS) throw new Error('Python ended before the training did');
+if (step <= STEPS) throw new Error('Python exited before training was complete');

@@ -1,4 +1,5 @@
-// The critic's loss of a transformer in TensorFlow.js: npm ci --prefix examples/adapters, then node examples/adapters/tfjs.js
+// The critic's loss of a transformer in TensorFlow.js:
+// npm ci --prefix examples/adapters && node examples/adapters/tfjs.js
 import tf from '@tensorflow/tfjs';
 import { tokenLogps } from 'sweet-rl';
 import { criticLoss } from 'sweet-rl/tfjs';
@@ -10,7 +11,7 @@ const params = Object.fromEntries(
   Object.entries(initialParams).map(([name, { data, shape }]) => [name, tf.variable(tf.tensor(data, shape))]),
 );
 const x = tf.tensor(oneHot(), [SEQUENCES * LENGTH, VOCAB]);
-const mask = tf.tensor(causal(), [LENGTH, LENGTH]);
+const causalMask = tf.tensor(causal(), [LENGTH, LENGTH]);
 
 function forward(p) {
   const project = (y, w) =>
@@ -21,13 +22,13 @@ function forward(p) {
   let h = x.matMul(p.tokens).reshape([SEQUENCES, LENGTH, WIDTH]).add(p.positions);
   const [query, key, value] = [p.query, p.key, p.value].map((w) => project(h, w));
   const scores = query.matMul(key, false, true).mul(1 / Math.sqrt(WIDTH));
-  h = h.add(scores.add(mask).softmax().matMul(value)).reshape([SEQUENCES * LENGTH, WIDTH]);
+  h = h.add(scores.add(causalMask).softmax().matMul(value)).reshape([SEQUENCES * LENGTH, WIDTH]);
   return h.add(h.matMul(p.up).relu().matMul(p.down)).matMul(p.head);
 }
 
-// The reference is the model before training.
-const { labels, mask: counted } = batch;
-const { logps: refLogps } = tokenLogps({ labels, mask: counted, logits: tf.tidy(() => forward(params).dataSync()) });
+// The reference model is the model before training.
+const { labels, mask } = batch;
+const { logps: refLogps } = tokenLogps({ labels, mask, logits: tf.tidy(() => forward(params).dataSync()) });
 
 const optimizer = tf.train.sgd(0.3);
 for (let i = 1; i <= STEPS; i++) {

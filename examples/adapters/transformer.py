@@ -1,7 +1,7 @@
-"""A transformer in numpy, forward and backward by hand: the trainer. Its loss is the other process's.
+"""The trainer: a transformer in numpy with a handwritten backward pass. The other process computes the loss.
 
-Shared memory, float32: the parameters' first values, then logits [rows, vocab], which come back as their gradient.
-Standard input: one line of JSON that tells the shapes, then "backward" lines. Standard output: "forward" lines.
+Shared memory, float32: the initial parameters, then logits [rows, vocab], which the other process overwrites with their
+gradient. Standard input: a line of JSON with the shapes, then "backward" lines. Standard output: "forward" lines.
 """
 
 import json
@@ -19,7 +19,7 @@ at = 0
 
 
 def floats(*shape):
-    """The next floats of the shared memory: no copy."""
+    """The next floats of the shared memory, without a copy."""
     global at
     count = int(np.prod(shape))
     view = np.frombuffer(memory, np.float32, count, at).reshape(shape)
@@ -46,7 +46,7 @@ def forward(p):
 
 
 def product(a, b):
-    """The gradient of a matrix that every row was multiplied by."""
+    """The gradient of a matrix that multiplies every row."""
     return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
 
 

@@ -1,4 +1,4 @@
-/** The command line. */
+/** Options of the command line. */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -9,19 +9,19 @@ const known = ['zero-shot', ...Object.keys(methods), ...Object.keys(oracles)];
 
 export const help = `SWEET-RL in miniature: an agent learns to ask the right questions before it writes a program.
 
-  npm run demo -- [options]           one method, SWEET-RL, beside the agent it started from
-  npm run demo -- --full [options]    the comparison of methods, half an hour a seed
+  npm run demo -- [options]           SWEET-RL, compared with the base agent
+  npm run demo -- --full [options]    all methods, half an hour per seed
 
   --seed N      seed of tasks, dialogues and training (default 1)
-  --tasks N     training tasks of the offline dialogues (default ${settings.offline.tasks})
-  --base        train the base agent anew and replace base.bin; some five minutes more
-  --resume      take up the stages that an earlier run has finished
-  --out DIR     where the report and its pictures go (default examples/colbench-mini/out)
+  --tasks N     training tasks in the offline dialogues (default ${settings.offline.tasks})
+  --base        train the base agent again and replace base.bin; about five minutes more
+  --resume      reuse the stages that an earlier run finished
+  --out DIR     folder for the report and its charts (default examples/colbench-mini/out)
   --help        this text
 
-With --full, in place of --seed and --base (every seed trains a base agent of its own):
+With --full, instead of --seed and --base (each seed trains its own base agent):
   --seeds A,B   seeds (default 1)
-  --method A,B  of ${known.join(', ')} (default all; zero-shot is always there)`;
+  --method A,B  of ${known.join(', ')} (default all; zero-shot is always included)`;
 
 /**
  * @typedef {object} Options
@@ -56,9 +56,9 @@ export function parseArguments(args) {
     if (text !== '' && Number.isInteger(number) && number >= low && number <= high) return number;
     throw new RangeError(`Expected a whole number from ${low} to ${high} for --${name} but received ${text}`);
   };
-  const only = (wanted, names) => {
-    const foreign = names.find((name) => values[name] !== undefined && values[name] !== false);
-    if (foreign) throw new TypeError(`Expected --${foreign} only ${wanted} --full`);
+  const only = (condition, names) => {
+    const given = names.find((name) => values[name] !== undefined && values[name] !== false);
+    if (given) throw new TypeError(`Expected --${given} only ${condition} --full`);
   };
   only(values.full ? 'without' : 'with', values.full ? ['seed', 'base'] : ['seeds', 'method']);
   const seeds = (values.full ? (values.seeds ?? '1') : (values.seed ?? '1')).split(',');

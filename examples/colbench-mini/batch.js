@@ -1,12 +1,14 @@
-/** From dialogues to padded batches: what packTurns packs without padding is spread over rows of equal length. */
+/**
+ * Padded batches of dialogues. packTurns packs without padding; here each sequence gets the same number of positions.
+ */
 import { IGNORE_INDEX, packTurns } from 'sweet-rl';
-import { wordOf } from './language.js';
+import { idOf } from './language.js';
 import { dispose, forwardPass, oneHot, paddedLength, share, toArrays } from './model.js';
 import { native } from './native.js';
 
 /**
- * A batch of `size` sequences of `length` rows. Rows that predict no token of the agent carry IGNORE_INDEX; turns and
- * trajectories cover all rows.
+ * A batch of `size` sequences of `length` positions. Labels are IGNORE_INDEX where the next token is not the agent's;
+ * turns and trajectories cover all positions.
  * @typedef {object} Batch
  * @property {number} size
  * @property {number} length
@@ -20,7 +22,7 @@ import { native } from './native.js';
 
 export const tokenCount = (messages) => messages.reduce((sum, { tokens }) => sum + tokens.length, 0);
 
-const labelOf = (code) => (code === IGNORE_INDEX ? code : wordOf(code));
+const labelOf = (code) => (code === IGNORE_INDEX ? code : idOf(code));
 
 /** @param {Messages[]} dialogues @returns {Batch} */
 export function padBatch(dialogues) {
@@ -44,8 +46,8 @@ export function padBatch(dialogues) {
 }
 
 /**
- * Batches of indices 0 ... n - 1 in random order, for each epoch anew. Within a window of batches the indices are sorted by length,
- * so that little is padded. What is left over does not fill a batch and is dropped.
+ * Batches of the indices 0 ... n - 1, shuffled in each epoch. Within a window of batches, indices are sorted by length
+ * to reduce padding. Indices that do not fill a batch are dropped.
  */
 export function batchIndices(lengths, size, epochs, rand, window = 16) {
   return Array.from({ length: epochs }, () => {
@@ -60,11 +62,11 @@ export function batchIndices(lengths, size, epochs, rand, window = 16) {
 }
 
 /**
- * Runs dialogues through frozen parameters, those of like length together.
+ * Forward passes of dialogues with frozen parameters, in batches of similar length.
  * @param {import('./model.js').Params} params
  * @param {Messages[]} dialogues
- * @param {(logits: Float32Array, batch: Batch, part: number[]) => void} onBatch part: the dialogues' indices; a last batch
- *   is filled up with copies
+ * @param {(logits: Float32Array, batch: Batch, part: number[]) => void} onBatch part: the dialogues' indices; the last
+ *   batch is filled with copies
  */
 function forward(params, dialogues, onBatch, size = 32) {
   const arrays = toArrays(params);
@@ -80,7 +82,7 @@ function forward(params, dialogues, onBatch, size = 32) {
 }
 
 /**
- * Log-probs of the agent's tokens, one array per dialogue, over the rows that have a label.
+ * Log-probs of the agent's tokens: one array per dialogue, over the positions with a label.
  * @param {import('./model.js').Params} params
  * @param {Messages[]} dialogues
  * @param {(done: number) => void} onProgress
@@ -101,7 +103,7 @@ export function logpsOf(params, dialogues, onProgress) {
   return result;
 }
 
-/** Mean entropy of the distributions that the agent's tokens were drawn from, nats. */
+/** Mean entropy of the distributions at the agent's tokens, in nats. */
 export function entropyOf(params, dialogues) {
   let [sum, count] = [0, 0];
   forward(params, dialogues, (logits, { labels, length }, part) => {
@@ -115,7 +117,7 @@ export function entropyOf(params, dialogues) {
   return sum / count;
 }
 
-/** Log-probs of dialogues (as logpsOf returns them) on the rows of a batch; 0 on rows without a label. */
+/** Log-probs of dialogues, as logpsOf returns them, at the positions of a batch; 0 where there is no label. */
 export function spreadLogps(batch, parts) {
   const rows = new Float32Array(batch.labels.length);
   parts.forEach((part, b) => {

@@ -1,6 +1,4 @@
-/**
- * What the environment allows, by script and without a network: demonstrators with and without their wasteful habits.
- */
+/** Bounds of the environment: the success of scripted demonstrators with and without their wasteful habits. */
 import { behaviour, demonstrate, habits, knowsAll } from './dialogue.js';
 import { random } from './random.js';
 import { drawTasks } from './task.js';
@@ -8,20 +6,20 @@ import { drawTasks } from './task.js';
 const count = 5000;
 const never = habits.smallTalk.map(() => 0);
 const demonstrators = {
-  'as cloned by the base agent': habits,
+  'as in the demonstrations': habits,
   'no small talk': { ...habits, smallTalk: never },
   'no repeated questions': { ...habits, repeat: never },
   neither: { ...habits, smallTalk: never, repeat: never },
   'neither, topics of the domain first': { smallTalk: never, repeat: never, usual: 1e6 },
 };
 
-console.log(`Success of demonstrators that answer exactly what they were told, ${count} test tasks each`);
-for (const [name, itsHabits] of Object.entries(demonstrators)) {
+console.log(`Success of demonstrators whose answers use exactly the replies, ${count} test tasks each`);
+for (const [name, demonstratorHabits] of Object.entries(demonstrators)) {
   const rand = random(1, 61);
   const source = drawTasks('test', rand);
   const tasks = Array.from({ length: count }, () => source.next().value);
   const episodes = tasks.map((task) => {
-    const turns = demonstrate(task, rand, itsHabits);
+    const turns = demonstrate(task, rand, demonstratorHabits);
     return { turns, reward: Number(knowsAll(task, turns.slice(0, -1))) };
   });
   const { allKnown, repeated, smallTalk } = behaviour(tasks, episodes);

@@ -1,4 +1,4 @@
-/** Results of stages on disk, so that a run that was cut off goes on where it was. */
+/** Results of stages on disk, from which an interrupted run resumes. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -7,7 +7,7 @@ import { deserialize, serialize } from 'node:v8';
 
 const folder = new URL('./.cache/', import.meta.url);
 
-/** A reader sees the old file or the whole new one, never half of it. */
+/** Replaces a file atomically: readers see the old or the new content, never a part. */
 export function writeAtomically(path, data) {
   const target = path instanceof URL ? fileURLToPath(path) : path;
   const temporary = `${target}.${process.pid}.tmp`;
@@ -22,11 +22,11 @@ export const hash = (...parts) => {
   return sum.digest('hex').slice(0, 20);
 };
 
-/** Code that no result depends on. */
+/** Modules that do not affect results. */
 const presentation =
-  /^(arguments|bounds|chart|comparison|comparison-[a-z]+|demonstration|main|portable|progress|report|svg|sweep|tune|tuned|validation)\.js$/;
+  /^(arguments|bounds|chart|comparison.*|demonstration|main|portable|progress|report|sweep|tuned?|validation)\.js$/;
 
-/** Stands for the code of the example, and the version and backend of sweet-rl: a result of others is not taken up. */
+/** A hash of the example's code and of sweet-rl's version and backend: results of other code are not reused. */
 function codeVersion() {
   const here = new URL('./', import.meta.url);
   const files = readdirSync(here, { recursive: true, encoding: 'utf8' })
@@ -41,13 +41,13 @@ export class Cache {
   #version = codeVersion();
   #resume;
 
-  /** @param {{ resume: boolean }} options resume: take up what earlier runs have kept; new results are kept in any case */
+  /** @param {{ resume: boolean }} options resume: reuse results of earlier runs; new results are always stored */
   constructor({ resume }) {
     this.#resume = resume;
     mkdirSync(folder, { recursive: true });
   }
 
-  /** A name for a result: the stage's title and a hash of everything that the result depends on. */
+  /** The name of a result: the stage's title and a hash of everything that the result depends on. */
   key(title, ...dependencies) {
     const name = title.toLowerCase().replace(/[^a-z0-9]+/g, '-');
     return `${name}-${hash(this.#version, JSON.stringify(dependencies))}`;
@@ -65,7 +65,7 @@ export class Cache {
       try {
         return deserialize(readFileSync(path));
       } catch {
-        // not there, or not readable: computed below
+        // missing or unreadable: computed below
       }
     }
     const value = await compute();

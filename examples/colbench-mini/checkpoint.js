@@ -1,7 +1,4 @@
-/**
- * Parameters as a file: an 8-byte little-endian header length, a JSON header, raw float32 (the layout of
- * safetensors).
- */
+/** Parameters in a safetensors file: 8-byte little-endian header length, JSON header, raw float32. */
 import { readFileSync } from 'node:fs';
 import { writeAtomically } from './cache.js';
 

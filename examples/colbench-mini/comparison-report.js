@@ -1,4 +1,4 @@
-/** What `--full` leaves behind: report.json, report.md and four pictures, and the main table on the terminal. */
+/** The output of `--full`: report.json, report.md, four charts, and the main table on the terminal. */
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { writeAtomically } from './cache.js';
@@ -8,7 +8,7 @@ import { settings } from './settings.js';
 import { average, meanOverSeeds } from './statistics.js';
 import { sweep, tried } from './tuned.js';
 
-/** Table 2 of the paper, ColBench's backend programming with 8B: success in %. */
+/** Table 2 of the paper: success in % on ColBench's backend programming with an 8B model. */
 const paper = {
   'zero-shot': 22.4,
   'rejection fine-tuning': 28.2,
@@ -22,13 +22,13 @@ const reference = 'SWEET-RL';
 const ways = /** @type {const} */ (['sampled', 'greedy']);
 
 const percent = (share) => (100 * share).toFixed(1);
-const signed = (share) => `${share < 0 ? '-' : '+'}${percent(Math.abs(share))}`;
+const signed = (share) => `${share < 0 ? '\u2212' : '+'}${percent(Math.abs(share))}`;
 
 /** @param {string[]} head @param {string[][]} rows */
 const table = (head, rows) =>
   [head, head.map((_, i) => (i === 0 ? '---' : '---:')), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
-/** A mean over seeds, with its interval where there is one. */
+/** A mean over seeds, with its interval if there are several. */
 function estimate(values, show) {
   if (values.length === 1) return show(values[0]);
   const { mean, low, high } = meanOverSeeds(values);
@@ -38,13 +38,13 @@ function estimate(values, show) {
 /** Success of a method in each run. */
 const successes = (runs, name, way) => runs.map(({ scores }) => scores[name][way].success.mean);
 
-/** By how much SWEET-RL is above a method, run by run on the same tasks. */
+/** The difference of SWEET-RL's success to a method's in each run, on the same tasks. */
 function leads(runs, name, way) {
   const values = successes(runs, name, way);
   return successes(runs, reference, way).map((value, i) => value - values[i]);
 }
 
-/** Success and, where SWEET-RL is there, its lead. */
+/** Success and, if SWEET-RL was trained, its lead. */
 export function summarize(names, runs) {
   return Object.fromEntries(
     names.map((name) => [
@@ -172,7 +172,7 @@ function tuningTables(names) {
     .join('\n');
 }
 
-/** What the picture shows, and the ranking's agreement with an oracle. */
+/** The numbers in the chart, and the ranking's agreement with an oracle. */
 const sweepTables = () =>
   sweep
     .map(({ title, values }) => {
@@ -187,14 +187,14 @@ const sweepTables = () =>
     })
     .join('\n\n');
 
-/** The command that makes a report like this one. */
+/** The command that reproduces the report. */
 function commandOf(names, { runs, settings: { offline } }) {
   const known = Object.keys({ ...methods, ...oracles });
-  const own = names.filter((name) => known.includes(name));
+  const trained = names.filter((name) => known.includes(name));
   return [
     `npm run demo -- --full --seeds ${runs.map(({ seed }) => seed).join(',')}`,
     ...(offline.tasks === settings.offline.tasks ? [] : [`--tasks ${offline.tasks}`]),
-    ...(own.length === known.length ? [] : [`--method "${own.join(',')}"`]),
+    ...(trained.length === known.length ? [] : [`--method "${trained.join(',')}"`]),
   ].join(' ');
 }
 
@@ -203,10 +203,11 @@ function markdown(names, comparison) {
   const { tasks, perTask } = comparison.settings.offline;
   return `# Credit for turns: the paper's comparison in miniature
 
-\`${commandOf(names, comparison)}\`, with Node ${node} and the kernels of the ${backend} backend (${machine}).
-Every seed has a base agent, tasks, dialogues (${perTask} on each of ${tasks} tasks) and training of its own. Intervals are 95 % ones of the mean over seeds (Student's t);
-differences are taken seed by seed, on the same tasks. The paper's column is ColBench's backend programming with an 8B model: another
-task, for the order only.
+\`${commandOf(names, comparison)}\`, with Node ${node} and the ${backend} backend (${machine}).
+Each seed has its own base agent, tasks, dialogues (${perTask} on each of ${tasks} tasks) and training runs.
+Intervals are 95 % confidence intervals of the mean over seeds (Student's t). Differences are paired by seed, on the
+same tasks. The column "paper" is ColBench's backend programming with an 8B model: a different task, for comparison of
+the order only.
 
 ![Success by method](success.svg)
 
@@ -218,9 +219,9 @@ ${seedTable(names, runs)}
 
 ## Critics
 
-How often the scores put two candidates of one turn in an oracle's order. Who sees the function knows that only questions on its
-attributes bring the dialogue nearer to success; who does not had better ask about anything open than waste the question by
-repeating one, by small talk or by words that name no topic. 50 % is chance.
+How often the scores order two candidates of one turn as an oracle does. For an oracle that sees the hidden function,
+only questions about its attributes are useful. For one that does not, any question about an open attribute is better
+than a wasted one: a repetition, small talk, or a question that names no topic. Chance is 50 %.
 
 ${criticTable(names, runs)}
 
@@ -228,8 +229,9 @@ ${criticTable(names, runs)}
 
 ## Behaviour
 
-Shares of the questions; the share of the attributes that had to be asked about and were; dialogues in which all were known, and how many
-of these ended in success. The answer comes after five questions, by the rules: its time is no agent's choice.
+Shares of questions by kind; the share of the necessary attributes that were asked about; the share of dialogues in
+which all attributes were known, and the success among these. The rules force the answer after five questions: no agent
+chooses its time.
 
 ${behaviourTable(names, runs, 'sampled')}
 
@@ -237,23 +239,23 @@ ${behaviourTable(names, runs, 'greedy')}
 
 ## Training
 
-![Pairs in the right order while training](curves.svg)
+![Preference accuracy during training](curves.svg)
 
 ## Tuning
 
-Six trainings for every method: three critics and the policies that learn from them, or six policies where there is no critic; one
-critic more where the score is a mean over tokens. On two validation seeds (success sampled / greedy, %, on validation tasks); the
-best mean was taken. The settings of the last stage, one for all methods that rank candidates, were chosen with an oracle's ranking. All
-were tried with pairs of the best candidate against the worst; the rule of the pairs was chosen after them, with an oracle's ranking and
-SWEET-RL's critic in view.
+Six training runs per method: three critics and their policies, or six policies if there is no critic; one more critic
+if the score is a mean over tokens. Success sampled / greedy, %, on the validation tasks of two validation seeds; the
+settings with the best mean were chosen. The settings of the policy stage, the same for all methods that rank
+candidates, were chosen with an oracle's ranking. All trials used pairs of the best candidate over the worst; the pair
+rule was chosen afterwards, with an oracle's ranking and SWEET-RL's critic.
 
 ${tuningTables(names)}
 ## What it depends on
 
-One thing varied at a time, all settings as tuned, on the two validation seeds: success sampled / greedy, %, and in brackets how often the
-critic ranks two candidates as an oracle does.
+One setting varies at a time, with all others as tuned, on the two validation seeds: success sampled / greedy, %, and
+in brackets the share of candidate pairs that the critic ranks as an oracle does.
 
-![Success while one thing is varied](sweep.svg)
+![Success while one setting varies](sweep.svg)
 
 ${sweepTables()}
 `;

@@ -1,4 +1,4 @@
-/** `--full`: all methods on every seed, each seed from a base agent of its own. */
+/** `--full`: all methods on every seed; each seed has its own base agent. */
 import { arch, cpus, platform } from 'node:os';
 import { backends } from 'sweet-rl';
 import { writeComparison } from './comparison-report.js';
@@ -10,7 +10,7 @@ import { tunedFor } from './tuned.js';
 
 const all = { ...methods, ...oracles };
 
-/** Curves are kept at this many points. */
+/** Points of a stored curve. */
 const curvePoints = 60;
 
 /**
@@ -62,7 +62,7 @@ async function runSeed(pipeline, chosen, used, executor, seed) {
   return { seed, scores, curves, diagnoses, examples };
 }
 
-/** A curve as means over equal parts of its steps. */
+/** A curve averaged over equal parts of its steps. */
 function thin(curve) {
   const parts = Math.min(curvePoints, curve.length);
   const name = 'accuracy' in curve[0] ? 'accuracy' : 'loss';

@@ -1,4 +1,4 @@
-/** One method, SWEET-RL, beside the agent that it starts from: base.bin. */
+/** SWEET-RL, compared with the base agent in base.bin from which it starts. */
 import { readFileSync } from 'node:fs';
 import { hash } from './cache.js';
 import { loadParams, saveParams } from './checkpoint.js';

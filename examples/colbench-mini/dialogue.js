@@ -1,4 +1,4 @@
-/** The rules of a dialogue: who says what when, what the human replies, and how a demonstrator behaves. */
+/** The rules of a dialogue: its messages, the simulated user's replies, and the demonstrators' behaviour. */
 import {
   attributes,
   maxTurns,
@@ -13,7 +13,7 @@ import {
   withNotes,
 } from './language.js';
 
-/** The human's patience: after this many questions comes the order to answer. */
+/** After this many questions the environment asks for the answer. */
 export const maxQuestions = maxTurns - 1;
 export const maxQuestionTokens = 8;
 export const maxAnswerTokens = 12;
@@ -21,17 +21,17 @@ export const maxAnswerTokens = 12;
 /**
  * @typedef {object} Turn
  * @property {number[]} action the agent's own tokens: a question, or the program with a closing <end>
- * @property {number[]} [reply] the human's tokens; the last turn has none
+ * @property {number[]} [reply] the user's tokens; the last turn has none
  */
 /** @typedef {{ turns: Turn[], reward: number }} Trajectory */
 
-/** The topic that a question names: an attribute's index, -1 for small talk, undefined for none. */
+/** The topic that a question names: an attribute's index, -1 for small talk, undefined if it names none. */
 export const topicOf = (action) => topics.get(action[action.length - 1]);
 
-/** Whether the environment asks for the answer now (it writes ANSWER, the agent goes on with the program). */
+/** Whether the environment asks for the answer now: it writes ANSWER, and the agent continues with the program. */
 export const mustAnswer = (turns) => turns.length >= maxQuestions;
 
-/** Attributes that have been asked about or were given away by the statement. */
+/** Attributes that were asked about or given in the statement. */
 export function settledTopics(task, turns) {
   const settled = new Set(turns.map((turn) => topicOf(turn.action)).filter((topic) => topic >= 0));
   return task.hint >= 0 ? settled.add(task.hint) : settled;
@@ -42,18 +42,19 @@ export const knowsAll = (task, turns) => {
   return task.spec.every((option, index) => option < 0 || settled.has(index));
 };
 
-/** The human looks at the hidden function only; nothing in a reply tells how the dialogue is going. */
-export function humanReply(task, turns, action, rand) {
+/** The simulated user's reply, which depends only on the hidden function and on what was asked before. */
+export function userReply(task, turns, action, rand) {
   const topic = topicOf(action);
   if (topic === undefined || topic < 0) return tokensOf(rand.pick(replies.smallTalk));
   if (settledTopics(task, turns).has(topic)) return tokensOf(rand.pick(replies.repeated));
   if (task.spec[topic] < 0) return tokensOf(rand.pick(replies.absent));
-  return tokensOf([...rand.pick(replies.present), attributes[topic].options[task.spec[topic]].word]);
+  return tokensOf([...rand.pick(replies.present), attributes[topic].options[task.spec[topic]].term]);
 }
 
 /**
- * A dialogue as packTurns takes it: the agent's messages and everything else between them.
- * @param {boolean} withHidden whether the hidden function stands in front, as training's critic may see it
+ * A dialogue in the form of packTurns: the agent's messages, and everything between them.
+ * @param {boolean} withHidden whether the hidden function comes first: the privileged information of a critic in
+ *   training
  * @returns {{ tokens: number[], agent: boolean }[]}
  */
 export function messagesOf(task, turns, withHidden) {
@@ -69,15 +70,15 @@ export function messagesOf(task, turns, withHidden) {
   return messages;
 }
 
-/** Everything that stands before the agent's next action. */
+/** The prompt of the agent's next action. */
 export function promptOf(task, turns, withHidden) {
   const upToHere = messagesOf(task, [...turns, { action: [] }], withHidden);
   return upToHere.flatMap((message) => message.tokens);
 }
 
 /**
- * Share of small talk and of repeated questions by turn, and how much likelier a topic that is usual in the domain is
- * asked about. The peaks are habits, and the greedy agent has them too.
+ * Probability of small talk and of a repeated question by turn, and the weight of topics that are usual in the domain.
+ * A probability of one half makes small talk the mode, so greedy agents imitate it too.
  */
 export const habits = {
   smallTalk: [0.5, 0.25, 0.25, 0.5, 0.25],
@@ -86,7 +87,8 @@ export const habits = {
 };
 
 /**
- * A demonstrator: wastes turns by habit, otherwise asks what is open, and answers exactly what it was told.
+ * A scripted dialogue: wastes turns by habit, otherwise asks about open topics, and answers exactly what the replies
+ * say.
  * @returns {Turn[]}
  */
 export function demonstrate(task, rand, { smallTalk: talk, repeat, usual } = habits) {
@@ -111,17 +113,17 @@ export function demonstrate(task, rand, { smallTalk: talk, repeat, usual } = hab
       action = [...rand.pick(openings), attributes[topic].topic];
     }
     action = tokensOf(action);
-    turns.push({ action, reply: humanReply(task, turns, action, rand) });
+    turns.push({ action, reply: userReply(task, turns, action, rand) });
   }
   const settled = settledTopics(task, turns);
-  const told = task.spec.map((option, index) => (settled.has(index) ? option : -1));
-  turns.push({ action: [...programTokens(told), token.end] });
+  const known = task.spec.map((option, index) => (settled.has(index) ? option : -1));
+  turns.push({ action: [...programTokens(known), token.end] });
   return turns;
 }
 
 /**
- * What a question does in its state: it settles an attribute of the function (`useful`) or one that the function lacks
- * (`absent`), asks what is settled (`repeated`), is small talk, or names no topic (`unclear`).
+ * The kind of a question in its state: it settles an attribute of the function (`useful`) or one that the function
+ * lacks (`absent`), asks about a settled one (`repeated`), is small talk, or names no topic (`unclear`).
  * @typedef {'useful' | 'absent' | 'repeated' | 'smallTalk' | 'unclear'} Kind
  */
 /** @type {Kind[]} */
@@ -137,8 +139,8 @@ export function kindOf(task, turns, action) {
 }
 
 /**
- * How episodes went: their questions by kind, as shares; the share of the attributes that had to be asked about and
- * were; how faithfully the answers use what was told.
+ * Statistics of episodes: shares of questions by kind; the share of the necessary attributes that were asked about; the
+ * share of episodes in which all attributes were known, and the success among these.
  */
 export function behaviour(tasks, episodes) {
   const count = Object.fromEntries(kinds.map((kind) => [kind, 0]));

@@ -1,19 +1,17 @@
-/**
- * The agent in the environment: whole dialogues by an agent's own choice of tokens, rewarded by running its programs.
- */
-import { humanReply, maxAnswerTokens, maxQuestionTokens, mustAnswer, promptOf } from './dialogue.js';
+/** Episodes: dialogues with the agent's sampled or greedy tokens, rewarded by executing its programs. */
+import { maxAnswerTokens, maxQuestionTokens, mustAnswer, promptOf, userReply } from './dialogue.js';
 import { token, topics } from './language.js';
 import { random } from './random.js';
 import { choose, Sampler } from './sampler.js';
 import { rewardsOf } from './task.js';
 
 /**
- * The agent's next action, as part of a sequence: a question ends with the topic it names, an answer with <end>.
- * @param {Float32Array} logits those that predict its first token
+ * The agent's next action, as part of a sequence: a question ends with the topic that it names, an answer with <end>.
+ * @param {Float32Array} logits the logits of its first token
  * @param {boolean} answering
- * @param {import('./random.js').Random | null} rand null for greedy
+ * @param {import('./random.js').Random | null} rand null for greedy decoding
  * @param {(logits: Float32Array, token: number) => void} [onToken]
- * @returns {Generator<number, number[], import('./sampler.js').Prediction>} the tokens; the last of them is not yet fed
+ * @returns {Generator<number, number[], import('./sampler.js').Prediction>} the tokens; the last one is not fed yet
  */
 export function* act(logits, answering, rand, onToken) {
   const action = [];
@@ -39,7 +37,7 @@ function* episode(task, rand, greedy, turns) {
       turns.push({ action });
       return;
     }
-    turns.push({ action, reply: humanReply(task, turns, action, rand) });
+    turns.push({ action, reply: userReply(task, turns, action, rand) });
     read += action.length - 1;
   }
 }
@@ -58,19 +56,19 @@ function* episode(task, rand, greedy, turns) {
  */
 export async function playEpisodes(params, executor, tasks, { perTask, greedy = false, seed, onProgress }) {
   const sampler = new Sampler(params);
-  const owners = tasks.flatMap((task) => new Array(perTask).fill(task));
+  const taskOfEpisode = tasks.flatMap((task) => new Array(perTask).fill(task));
   /** @type {import('./dialogue.js').Turn[][]} */
-  const dialogues = owners.map(() => []);
-  const queue = owners.map((task, i) => ({ sequence: episode(task, random(seed, i), greedy, dialogues[i]) }));
+  const dialogues = taskOfEpisode.map(() => []);
+  const queue = taskOfEpisode.map((task, i) => ({ sequence: episode(task, random(seed, i), greedy, dialogues[i]) }));
   let done = 0;
-  sampler.run(queue.reverse(), () => onProgress(++done, owners.length));
+  sampler.run(queue.reverse(), () => onProgress(++done, taskOfEpisode.length));
   sampler.dispose();
-  const answers = dialogues.map((turns, i) => ({ task: owners[i], program: programOf(turns) }));
+  const answers = dialogues.map((turns, i) => ({ task: taskOfEpisode[i], program: programOf(turns) }));
   const rewards = await rewardsOf(executor, answers);
   return dialogues.map((turns, i) => ({ turns, reward: rewards[i] }));
 }
 
-/** The program of the last turn, without the <end> that closes it. */
+/** The program of the last turn, without the <end> after it. */
 function programOf(turns) {
   const { action } = turns[turns.length - 1];
   return action[action.length - 1] === token.end ? action.slice(0, -1) : action;

@@ -1,8 +1,7 @@
 /**
- * The worker of execute.js. Programs run in a context of their own that sees no object of ours: calls go in as text,
- * results come out as text, no code can be made from strings in there, and its built-in objects are frozen, so that a
- * program cannot meddle with the next one. Endless programs are the business of execute.js, which ends the whole
- * worker.
+ * The worker of execute.js. Programs run in a separate context without access to outer objects: calls and results are
+ * strings, code generation from strings is disabled, and built-in objects are frozen, so that a program cannot affect
+ * the next one. execute.js terminates the worker when a program does not end.
  */
 import { createContext, runInContext, Script } from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -48,7 +47,7 @@ Object.freeze(globalThis.__proto__);`,
   context,
 );
 
-/** Compiled programs by source, as functions from text to text; null where the source is no expression. */
+/** Compiled programs by source, as functions from string to string; null if the source is not an expression. */
 const programs = new Map();
 
 function compile(source) {

@@ -1,6 +1,6 @@
 /**
- * Runs programs for real, in a worker with limits on time and memory. A program that does not compile, throws, never
- * ends or eats the memory returns nothing for its calls; where that kills the worker, a new one runs the rest.
+ * Executes programs in a worker with limits on time and memory. A program that does not compile, throws, does not end
+ * or exhausts the memory has no results. If it ends the worker, a new worker runs the remaining programs.
  */
 import { Worker } from 'node:worker_threads';
 
@@ -8,12 +8,12 @@ const programSeconds = 1;
 const memoryMegabytes = 128;
 
 /** @typedef {{ source: string, calls: number[][] }} Job */
-/** @typedef {(string | null)[]} Output JSON per call, null where the program returned nothing */
+/** @typedef {(string | null)[]} Output JSON per call, null if the program returned nothing */
 
 export class Executor {
   /** @type {Worker | undefined} */
   #worker;
-  /** The job that the worker is at. */
+  /** The index of the worker's current job. */
   #current = new Int32Array(new SharedArrayBuffer(4));
 
   /** @param {Job[]} jobs @returns {Promise<Output[]>} */
@@ -35,7 +35,7 @@ export class Executor {
     this.#worker = undefined;
   }
 
-  /** Outputs as far as they came, and the index of the job that killed the worker, or -1. */
+  /** The outputs so far, and the index of the job that ended the worker, or -1. */
   #attempt(jobs) {
     const worker = this.#worker ?? this.#start();
     this.#worker = worker;
@@ -70,7 +70,7 @@ export class Executor {
       env: {},
       resourceLimits: { maxOldGenerationSizeMb: memoryMegabytes, maxYoungGenerationSizeMb: memoryMegabytes / 8 },
     });
-    worker.on('error', () => {}); // exhausted memory comes as an error too, but what counts is the exit after it
+    worker.on('error', () => {}); // exhausted memory is also an error event; the exit after it is handled
     worker.on('exit', () => {
       if (this.#worker === worker) this.#worker = undefined;
     });

@@ -1,20 +1,20 @@
 /**
- * The words of the miniature: what the agent, the human and the programs are written in.
+ * The vocabulary of the miniature, for the agent, the simulated user and the programs.
  *
- * A hidden function is a chain of calls on a list of integers. Each of its attributes is one call (`.keep(x => x >
- * 10)`) and has a topic, which is the word that asks for it (`filter`), and a word of the human for each of its
- * options (`big`): the human never says what the program says, so the agent has to translate.
+ * A hidden function is a chain of calls on a list of integers. Each of its attributes is one call,
+ * such as `.keep(x=>x>10)`, with a topic, which a question names (`filter`), and a term for each of its options, which
+ * the user replies (`big`). The terms differ from the program text, so the agent has to translate.
  */
 
-/** @typedef {{ topic: string, call: string, options: { word: string, code: string }[] }} Attribute */
+/** @typedef {{ topic: string, call: string, options: { term: string, code: string }[] }} Attribute */
 
 const attribute = (topic, call, options) => ({
   topic,
   call,
-  options: Object.entries(options).map(([word, code]) => ({ word, code })),
+  options: Object.entries(options).map(([term, code]) => ({ term, code })),
 });
 
-/** @type {Attribute[]} in the order in which a program lists them */
+/** @type {Attribute[]} in the order of the calls in a program */
 export const attributes = [
   attribute('filter', '.keep(', { big: 'x=>x>10)', small: 'x=>x<40)', even: 'x=>x%2===0)', odd: 'x=>x%2!==0)' }),
   attribute('change', '.each(', { doubled: 'x=>x*2)', shifted: 'x=>x+1)', squared: 'x=>x*x)', negated: 'x=>-x)' }),
@@ -31,7 +31,7 @@ export const attributes = [
   attribute('output', '.show(', { dollars: '"$")', percent: '"%")', kilos: '"kg")', text: '"")' }),
 ];
 
-/** Where the function is used, and the topics that matter there more often than elsewhere: six domains a topic. */
+/** Domains of tasks with the topics that are usual in each; every topic is usual in six domains. */
 export const domains = {
   orders: ['change', 'rounding', 'output'],
   grades: ['filter', 'range', 'result'],
@@ -53,7 +53,7 @@ export const domains = {
 
 export const smallTalk = ['weather', 'football', 'lunch', 'music'];
 
-/** How a question begins; the topic is its last word, and the human answers as soon as it is named. */
+/** Beginnings of questions. The topic is the last token of a question: the user replies as soon as it is named. */
 export const openings = [[], ['and'], ['what', 'about'], ['what', 'about'], ['please', 'tell', 'me', 'about']];
 export const smallTalkOpenings = [
   ['by', 'the', 'way', 'do', 'you', 'like'],
@@ -63,7 +63,8 @@ export const smallTalkOpenings = [
 ];
 
 /**
- * What the human says: about an attribute of the function, about one it lacks, to a repeated question, to small talk.
+ * The user's replies: about an attribute of the function, about one that it lacks, to a repeated question, to small
+ * talk.
  */
 export const replies = {
   present: [[], ['want']],
@@ -75,7 +76,7 @@ export const replies = {
 /** Five questions and the answer. */
 export const maxTurns = 6;
 
-const words = new Set([
+const entries = new Set([
   '<pad>',
   '<hidden>',
   '<task>',
@@ -93,25 +94,25 @@ const words = new Set([
   ...openings.flat(),
   ...smallTalkOpenings.flat(),
   ...Object.values(replies).flat(2),
-  ...attributes.flatMap((a) => [a.call, ...a.options.map((o) => o.word)]),
+  ...attributes.flatMap((a) => [a.call, ...a.options.map((o) => o.term)]),
   ...attributes.map((a) => `<settled ${a.topic}>`),
 ]);
-const codeWord = (index, option) => `${index}:${option.code}`;
+const codeEntry = (index, option) => `${index}:${option.code}`;
 attributes.forEach((a, index) => {
-  for (const option of a.options) words.add(codeWord(index, option));
+  for (const option of a.options) entries.add(codeEntry(index, option));
 });
 
-/** jax-js multiplies matrices many times slower when a dimension is not a multiple of 8, hence the filling words. */
-while (words.size % 16) words.add(`<unused${words.size}>`);
+/** Padding: jax-js multiplies matrices many times slower if a dimension is not a multiple of 8. */
+while (entries.size % 16) entries.add(`<unused${entries.size}>`);
 
 /** @type {string[]} */
-export const vocabulary = [...words];
-const ids = new Map(vocabulary.map((word, id) => [word, id]));
+export const vocabulary = [...entries];
+const ids = new Map(vocabulary.map((entry, id) => [entry, id]));
 
-/** @param {string} word @returns {number} */
-export function tokenOf(word) {
-  const id = ids.get(word);
-  if (id === undefined) throw new RangeError(`Expected a word of the vocabulary but received ${word}`);
+/** The token id of a vocabulary entry. @param {string} entry @returns {number} */
+export function tokenOf(entry) {
+  const id = ids.get(entry);
+  if (id === undefined) throw new RangeError(`Expected a vocabulary entry but received ${entry}`);
   return id;
 }
 
@@ -130,43 +131,43 @@ export const token = {
 };
 
 /**
- * What the network reads is a word and, in the bits above it, notes: topics that are settled, and the task's domain. Each note
- * adds an embedding to the word's. The environment puts notes on the token that opens the agent's turn; no word of a
- * speaker has any.
+ * An input of the network is a token id and, in the bits above it, notes: the settled topics and the task's domain.
+ * Each note adds its embedding to the token's. Only the token that opens a turn of the agent has notes.
  */
-const wordBits = 8;
-const domainBits = wordBits + attributes.length;
+const idBits = 8;
+const domainBits = idBits + attributes.length;
 const firstNote = tokenOf(`<settled ${attributes[0].topic}>`);
 const firstDomain = tokenOf(Object.keys(domains)[0]);
 
 /** @param {number} id @param {Iterable<number>} topics indices of attributes @param {number} domain its token */
 export function withNotes(id, topics, domain) {
   let code = id | ((domain - firstDomain + 1) << domainBits);
-  for (const topic of topics) code |= 1 << (wordBits + topic);
+  for (const topic of topics) code |= 1 << (idBits + topic);
   return code;
 }
 
-export const wordOf = (code) => code & ((1 << wordBits) - 1);
+/** The token id of an input, without its notes. */
+export const idOf = (code) => code & ((1 << idBits) - 1);
 
-/** The vocabulary's entries that embed a token: its word and its notes. */
+/** The vocabulary entries whose embeddings are added for an input: the token and its notes. */
 export function embeddedIds(code) {
-  const ids = [wordOf(code)];
+  const ids = [idOf(code)];
   attributes.forEach((_, topic) => {
-    if ((code >> (wordBits + topic)) & 1) ids.push(firstNote + topic);
+    if ((code >> (idBits + topic)) & 1) ids.push(firstNote + topic);
   });
   const domain = code >> domainBits;
   if (domain > 0) ids.push(firstDomain + domain - 1);
   return ids;
 }
 
-/** Topic token -> index of its attribute, or -1 for small talk. */
+/** Token of a topic -> index of its attribute, or -1 for small talk. */
 export const topics = new Map([
   ...attributes.map((a, index) => /** @type {[number, number]} */ ([tokenOf(a.topic), index])),
-  ...smallTalk.map((word) => /** @type {[number, number]} */ ([tokenOf(word), -1])),
+  ...smallTalk.map((topic) => /** @type {[number, number]} */ ([tokenOf(topic), -1])),
 ]);
 
 /**
- * A function as data: for each attribute the index of its option, or -1 where the function lacks it.
+ * A function as data: for each attribute the index of its option, or -1 if the function lacks it.
  * @typedef {number[]} Spec
  */
 
@@ -176,12 +177,12 @@ export const programTokens = (spec) => [
   ...spec.flatMap((option, index) => {
     if (option < 0) return [];
     const { call, options } = attributes[index];
-    return [tokenOf(call), tokenOf(codeWord(index, options[option]))];
+    return [tokenOf(call), tokenOf(codeEntry(index, options[option]))];
   }),
 ];
 
-/** Tokens joined to JavaScript. Nothing checks the grammar here: a wrong program fails when it is compiled. */
+/** Tokens joined to JavaScript. The grammar is not checked here: an invalid program fails to compile. */
 export const programSource = (tokens) => Array.from(tokens, (id) => vocabulary[id].replace(/^\d:/, '')).join('');
 
 /** Tokens as a sentence. */
-export const textOf = (tokens) => tokens.map((code) => vocabulary[wordOf(code)]).join(' ');
+export const textOf = (tokens) => tokens.map((code) => vocabulary[idOf(code)]).join(' ');

@@ -1,6 +1,4 @@
-/**
- * The demo: trains agents from their own dialogues. By default one by SWEET-RL, with --full all methods of the comparison.
- */
+/** The demo: trains an agent by SWEET-RL from its own dialogues, or with --full by all methods of the comparison. */
 import { help, parseArguments } from './arguments.js';
 import { Cache } from './cache.js';
 import { Executor } from './execute.js';

@@ -1,14 +1,16 @@
-/** The methods that the comparison trains, as data. */
+/** The methods of the comparison, as data. */
 
 /**
  * @typedef {object} Method
- * @property {'likelihood' | 'trajectories' | 'ratio' | 'value' | 'oracle'} by what the policy learns from: its successful dialogues,
- *   pairs of whole dialogues, or pairs of candidate actions, ranked by a critic's log-prob ratio, by a value head or by an oracle
- * @property {boolean} [withHidden] whether the critic sees the hidden function, c
- * @property {boolean} [refWithHidden] whether its reference does when candidates are scored
+ * @property {'likelihood' | 'trajectories' | 'ratio' | 'value' | 'oracle'} by the training data of the policy: its
+ *   successful dialogues, pairs of trajectories, or pairs of candidate actions, ranked by a critic's log-prob ratio, a
+ *   value head or an oracle
+ * @property {boolean} [withHidden] whether the critic sees the privileged information: the hidden function (c in the
+ *   paper)
+ * @property {boolean} [refWithHidden] whether its reference model does when candidates are scored
  * @property {'turn-mean' | 'token-mean' | 'sum'} [normalization] of a trajectory's score in the loss
  * @property {'mean' | 'sum'} [reduction] of a candidate's score
- * @property {Record<string, number>} [worth] an oracle's score of kinds of questions, 0 for the others
+ * @property {Record<string, number>} [worth] an oracle's scores by kind of question; other kinds score 0
  */
 
 /** @type {Method} */
@@ -26,7 +28,7 @@ export const methods = {
   'released scoring': { ...sweet, normalization: 'token-mean', refWithHidden: false },
 };
 
-/** What the policy stage makes of a perfect ranking: not methods, but bounds of what a critic can be worth here. */
+/** Upper bounds: the policy stage with a perfect ranking in place of a critic's. */
 /** @type {Record<string, Method>} */
 export const oracles = {
   'oracle that sees c': { by: 'oracle', worth: { useful: 1 } },

@@ -1,20 +1,20 @@
 /**
- * A small transformer in jax-js. Parameters travel between stages as plain arrays; the forward pass is compiled once
- * per batch shape and returns logits, and nothing here knows a loss.
+ * A small transformer in jax-js. Stages exchange parameters as plain arrays. The forward pass is compiled once per
+ * batch shape and returns logits; losses are elsewhere.
  */
 import { jit, nn, numpy as np } from '@jax-js/jax';
 import { embeddedIds, vocabulary } from './language.js';
 import { random } from './random.js';
 
-/** What every network has in common. */
+/** The sizes that all networks share. */
 export const shape = { vocab: vocabulary.length, context: 80, heads: 2, layers: 2 };
 
 /** @typedef {Record<string, { shape: number[], data: Float32Array }>} Params */
 
-/** Values per token. @param {Params} params */
+/** Hidden size. @param {Params} params */
 export const widthOf = (params) => params.tokens.shape[1];
 
-/** Sequences are padded to the next of these lengths, all multiples of 8 for the sake of jax-js's matrix products. */
+/** Sequences are padded to the next of these lengths. Multiples of 8 make jax-js's matrix products fast. */
 const lengths = [32, 48, 64, 80];
 
 /** @returns {number} */
@@ -56,10 +56,7 @@ export function initialParams(seed, width) {
   return params;
 }
 
-/**
- * jax-js arrays are consumed by what uses them: `share` hands out new references to all of them, `dispose` drops
- * them.
- */
+/** An operation of jax-js consumes its arrays: `share` makes new references to all of them, `dispose` releases them. */
 export const toArrays = (params) =>
   Object.fromEntries(Object.entries(params).map(([name, p]) => [name, np.array(p.data).reshape(p.shape)]));
 export const share = (arrays) => Object.fromEntries(Object.entries(arrays).map(([name, a]) => [name, a.ref]));
@@ -76,14 +73,14 @@ export function layerNorm(x, scale, shift) {
     .add(shift);
 }
 
-/** The half of a layer after attention: from the residual stream x and the heads' output y. */
+/** The part of a layer after attention, from the residual stream x and the heads' output y. */
 export function afterAttention(x, y, out, normScale, normShift, up, upBias, down, downBias) {
   const residual = x.add(np.matmul(y, out));
   const h = nn.relu(np.matmul(layerNorm(residual.ref, normScale, normShift), up).add(upBias));
   return residual.add(np.matmul(h, down).add(downBias));
 }
 
-/** Tokens as rows of 0 and 1: the embedding is a matrix product, which has a fast gradient. */
+/** One-hot rows: the embedding is a matrix product, whose gradient is fast. */
 export function oneHot(ids) {
   const rows = new Float32Array(ids.length * shape.vocab);
   ids.forEach((code, i) => {

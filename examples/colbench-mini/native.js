@@ -1,4 +1,4 @@
-/** The calls into sweet-rl, with a clock around them. */
+/** The calls into sweet-rl, timed. */
 import * as sweet from 'sweet-rl';
 
 export const clock = { seconds: 0, calls: 0 };

@@ -1,8 +1,8 @@
-/** Negative log-likelihood, the loss of everything that learns by imitation. */
+/** Negative log-likelihood, the loss of imitation learning. */
 import { IGNORE_INDEX } from 'sweet-rl';
 import { native } from './native.js';
 
-/** The mean over the agent's tokens of a batch, and its gradient at the logits. */
+/** The mean over the agent's tokens of a batch, and its gradient with respect to the logits. */
 export function negativeLogLikelihood(logits, { labels, turnOffsets, trajectoryOffsets, size }) {
   const { logps, lse } = native.tokenLogps({ logits, labels });
   const { loss, gradLogps } = native.filteredNll({

@@ -1,4 +1,4 @@
-/** Runs stages one after the other: from the cache where possible, with progress and clocks where not. */
+/** Runs stages in order, from the cache if possible, otherwise with progress and timings. */
 import { clock } from './native.js';
 import { Progress } from './progress.js';
 
@@ -6,7 +6,7 @@ import { Progress } from './progress.js';
  * @template Value
  * @typedef {object} Stage
  * @property {Value} value
- * @property {string} key names the result by everything that it depends on
+ * @property {string} key hash of everything that the value depends on
  */
 /** @typedef {{ title: string, seconds: number, nativeSeconds: number, nativeCalls: number, cached: boolean }} Timing */
 
@@ -25,10 +25,10 @@ export class Pipeline {
   /**
    * @template Value
    * @param {string} title
-   * @param {unknown} settings what the result depends on besides the code and the stages before
+   * @param {unknown} settings what the result depends on besides the code and the inputs
    * @param {Stage<any>[]} inputs the stages whose values `compute` uses
    * @param {(onProgress: (done: number, total: number) => void) => Value | Promise<Value>} compute
-   * @param {(value: Value) => string} describe one line on the result
+   * @param {(value: Value) => string} describe a line about the result
    * @returns {Promise<Stage<Value>>}
    */
   async stage(title, settings, inputs, compute, describe) {
@@ -46,7 +46,7 @@ export class Pipeline {
       return { value: computed, timing: { title, seconds, nativeSeconds, nativeCalls: clock.calls - before.calls } };
     });
     this.timings.push({ ...timing, cached });
-    const took = `${timing.seconds.toFixed(1)} s${cached ? ' (kept from an earlier run)' : ''}`;
+    const took = `${timing.seconds.toFixed(1)} s${cached ? ' (from an earlier run)' : ''}`;
     progress.finish(`${took.padStart(7)}  ${describe(value)}`);
     return { value, key };
   }

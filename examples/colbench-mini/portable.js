@@ -1,5 +1,5 @@
 /**
- * Imported first where a run has to give the same numbers on other machines: training turns differences of rounding,
- * as between two instruction sets, into differences of a few points.
+ * Selects the portable backend, if imported before sweet-rl: a run then gives the same numbers on all machines.
+ * Training amplifies rounding differences between instruction sets to a few points of success.
  */
 process.env.SWEET_RL_BACKEND ??= 'portable';

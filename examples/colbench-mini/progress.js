@@ -1,4 +1,4 @@
-/** A bar with the time left on a terminal, plain lines elsewhere. */
+/** Progress with the remaining time: a bar on a terminal, lines elsewhere. */
 
 const width = 24;
 const lineSeconds = 15;
@@ -24,11 +24,11 @@ export class Progress {
     if (now - this.#drawn < (this.#stream.isTTY ? 100 : lineSeconds * 1000)) return;
     this.#drawn = now;
     const share = Math.min(1, done / total);
-    const left = share > 0 ? duration(((now - this.#start) / 1000) * (1 / share - 1)) : '…';
+    const left = share > 0 ? duration(((now - this.#start) / 1000) * (1 / share - 1)) : '\u2026';
     const percent = `${Math.floor(100 * share)} %`.padStart(5);
     if (this.#stream.isTTY) {
       const full = Math.round(width * share);
-      this.#redraw(`${this.#title} ${'█'.repeat(full)}${'░'.repeat(width - full)} ${percent}  ${left} left`);
+      this.#redraw(`${this.#title} ${'\u2588'.repeat(full)}${'\u2591'.repeat(width - full)} ${percent}  ${left} left`);
     } else {
       this.#stream.write(`${this.#title} ${percent}  ${left} left\n`);
     }

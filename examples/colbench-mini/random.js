@@ -1,4 +1,4 @@
-/** Seeded random numbers (mulberry32): everything random in the example is drawn from one of these. */
+/** Seeded random numbers (mulberry32), the only source of randomness in the example. */
 
 /**
  * @typedef {object} Random
@@ -10,7 +10,7 @@
  * @property {() => number} normal
  */
 
-/** @param {...number} seeds one or several numbers that name the stream; @returns {Random} */
+/** @param {...number} seeds numbers that identify the stream @returns {Random} */
 export function random(...seeds) {
   let state = 0x9e3779b9;
   for (const seed of seeds) state = Math.imul(state ^ (seed + 0x7f4a7c15), 0x85ebca6b) ^ (state >>> 13);

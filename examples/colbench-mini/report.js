@@ -1,4 +1,4 @@
-/** What a run leaves behind: the table on the terminal, report.json and curves.svg. */
+/** The output of a demo run: tables on the terminal, report.json and curves.svg. */
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { backends, threads } from 'sweet-rl';
@@ -6,7 +6,7 @@ import { writeAtomically } from './cache.js';
 import { drawChart } from './chart.js';
 
 const percent = (share) => (100 * share).toFixed(1);
-const interval = ({ mean, low, high }) => `${percent(mean).padStart(5)}  [${percent(low)}–${percent(high)}]`;
+const interval = ({ mean, low, high }) => `${percent(mean).padStart(5)}  [${percent(low)}\u2013${percent(high)}]`;
 
 function table(head, rows) {
   const lines = [head, ...rows];
@@ -16,7 +16,9 @@ function table(head, rows) {
       .map((cell, column) => cell.padEnd(widths[column]))
       .join('   ')
       .trimEnd();
-  return [text(head), '─'.repeat(widths.reduce((sum, width) => sum + width + 3, -3)), ...rows.map(text)].join('\n');
+  return [text(head), '\u2500'.repeat(widths.reduce((sum, width) => sum + width + 3, -3)), ...rows.map(text)].join(
+    '\n',
+  );
 }
 
 function scoreTable(scores) {
@@ -58,18 +60,18 @@ function behaviourTable(scores) {
   return table(head, rows);
 }
 
-/** What the critic of a method thinks of the candidates at one turn: the best three and the worst three. */
+/** The candidates of one turn that the critic of a method scores highest and lowest. */
 function exampleText(name, { program, dialogue, ranked }) {
   const shown = ranked.length > 6 ? [...ranked.slice(0, 3), ...ranked.slice(-3)] : ranked;
   const lines = shown.map(
-    ([action, score]) => `  ${`${score < 0 ? '−' : '+'}${Math.abs(score).toFixed(2)}`.padEnd(7)}${action}?`,
+    ([action, score]) => `  ${`${score < 0 ? '\u2212' : '+'}${Math.abs(score).toFixed(2)}`.padEnd(7)}${action}?`,
   );
   return `The critic of ${name} at one turn. Hidden function: ${program}
   So far: ${dialogue.join(' ')}
 ${lines.join('\n')}`;
 }
 
-/** Wall-clock time of all stages, also of those kept from an earlier run, and the part spent inside sweet-rl. */
+/** Wall-clock time of all stages, including those of an earlier run, and the time inside sweet-rl. */
 function sumTimings(timings) {
   const sum = (key) => timings.reduce((total, timing) => total + timing[key], 0);
   const seconds = sum('seconds');
@@ -99,7 +101,7 @@ export function writeReport(folder, run) {
 
   const place = relative(process.cwd(), folder) || '.';
   console.log(`
-Seed ${run.seed}, on test tasks whose functions are in no training set
+Seed ${run.seed}, on test tasks with unseen functions
 
 ${scoreTable(run.scores)}
 

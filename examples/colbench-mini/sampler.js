@@ -1,8 +1,7 @@
 /**
- * Decodes many sequences side by side with a key-value cache. The dense parts run compiled over all rows, attention
- * over each row's own past is plain JavaScript. A sequence is a generator: it yields the token to feed and receives
- * the logits that follow it; where sequences have a beginning in common, its keys and values are computed once and
- * copied.
+ * Batched decoding with a key-value cache. Dense layers run compiled over all rows; attention over each row's cache is
+ * plain JavaScript. A sequence is a generator: it yields the token to feed and receives the logits after it. Keys and
+ * values of a common prefix are computed once and copied.
  */
 import { jit, numpy as np } from '@jax-js/jax';
 import { embeddedIds } from './language.js';
@@ -10,7 +9,7 @@ import { afterAttention, dispose, layerNorm, shape, share, toArrays, widthOf } f
 
 /**
  * @typedef {object} Prediction
- * @property {Float32Array} logits this sequence's scores of the vocabulary, valid until the next yield
+ * @property {Float32Array} logits [vocab], valid until the next yield
  * @property {number} row
  */
 /** @typedef {Generator<number, void, Prediction>} Sequence */
@@ -71,9 +70,9 @@ export class Sampler {
   }
 
   /**
-   * Runs sequences until none is left; `queue` is taken from the end and may grow on the way.
+   * Runs sequences until the queue is empty. It is read from its end and may grow meanwhile.
    * @param {{ sequence: Sequence, past?: Past }[]} queue
-   * @param {() => void} [onFinish] called when a sequence has ended
+   * @param {() => void} [onFinish] called when a sequence ends
    */
   run(queue, onFinish = () => {}) {
     const running = new Array(this.#rows);
@@ -111,7 +110,7 @@ export class Sampler {
     }
   }
 
-  /** What a row has read so far. */
+  /** A copy of a row's cache. */
   past(row) {
     const width = this.#width;
     const length = this.#positions[row] + 1;
@@ -196,7 +195,7 @@ export class Sampler {
   }
 }
 
-/** The most probable token, or with a generator one drawn at temperature 1. */
+/** The most probable token, or with `rand` a token sampled at temperature 1. */
 export function choose(logits, rand) {
   let best = 0;
   for (let v = 1; v < logits.length; v++) if (logits[v] > logits[best]) best = v;

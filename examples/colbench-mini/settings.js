@@ -1,4 +1,4 @@
-/** What every run has in common, whatever its method. What belongs to a method alone was tuned: tuned.json. */
+/** Settings that all methods share. Those of single methods were tuned: tuned.json. */
 export const settings = {
   base: { seed: 1, steps: 2500, batch: 16, rate: 3e-3, width: 64 },
   offline: { tasks: 2000, perTask: 4, noise: 0 },

@@ -1,9 +1,9 @@
 /**
- * Varies one thing at a time, with the settings that tune.js chose, on the validation seeds. Shows what the comparison depends on;
- * chooses nothing.
+ * Varies one setting at a time on the validation seeds, with all others as tune.js chose them. It shows what the
+ * comparison depends on; no setting is chosen by it.
  *
- *   node examples/colbench-mini/sweep.js --seed 101         varies everything with one seed, and keeps the stages
- *   node examples/colbench-mini/sweep.js --write            with both seeds; writes sweep.json
+ *   node examples/colbench-mini/sweep.js --seed 101         runs one seed and caches its stages
+ *   node examples/colbench-mini/sweep.js --write            runs both seeds and writes sweep.json
  */
 import './portable.js';
 import { writeAtomically } from './cache.js';
@@ -36,7 +36,7 @@ const variations = [
     ].map((pairs) => ({ label: pairs.rule, settings: { ...settings, pairs } })),
   },
   {
-    title: 'outcomes misjudged',
+    title: 'label noise',
     methods: ['multi-turn DPO', 'SWEET-RL'],
     values: [0, 0.1].map((noise) => ({ label: `${100 * noise} %`, settings: offline({ noise }) })),
   },

@@ -1,17 +1,17 @@
-/** Tasks: a hidden function, what the human says of it beforehand, and ten calls that tell programs apart. */
+/** Tasks: a hidden function, the user's statement of it, and ten calls that distinguish programs. */
 import { attributes, domains, programSource, programTokens, token, tokenOf, tokensOf } from './language.js';
 import { random } from './random.js';
 
 /**
  * @typedef {object} Task
  * @property {import('./language.js').Spec} spec the hidden function
- * @property {number} hint index of the attribute that the statement gives away, or -1
+ * @property {number} hint index of the attribute that the statement contains, or -1
  * @property {number} domain the domain's token
- * @property {number[]} usual indices of the attributes that are frequent in the statement's domain
+ * @property {number[]} usual indices of the attributes that are usual in the domain
  * @property {number[]} statement tokens
- * @property {number[]} program tokens of the hidden function: the hidden information c
+ * @property {number[]} program tokens of the hidden function: the privileged information
  * @property {number[][]} calls ten lists of integers
- * @property {(string | null)[]} expected what the hidden function returns for them, as JSON
+ * @property {(string | null)[]} expected the hidden function's results, as JSON
  */
 
 const attributeCounts = [0, 0, 0.4, 0.6];
@@ -19,7 +19,7 @@ const usualWeight = 8;
 const hintShare = 0.5;
 const domainNames = Object.keys(domains);
 
-/** A function and its statement, without calls: enough to write demonstrations of. */
+/** A function and its statement without calls, as demonstrations need it. */
 export function drawTask(rand) {
   const domain = rand.pick(domainNames);
   const usual = domains[domain].map((topic) => attributes.findIndex((a) => a.topic === topic));
@@ -33,12 +33,12 @@ export function drawTask(rand) {
     spec[index] = rand.int(attributes[index].options.length);
   }
   const hint = rand.next() < hintShare ? rand.pick(present) : -1;
-  const said = hint >= 0 ? ['with', attributes[hint].options[spec[hint]].word] : [];
+  const said = hint >= 0 ? ['with', attributes[hint].options[spec[hint]].term] : [];
   const statement = [token.task, ...tokensOf(['code', 'for']), tokenOf(domain), ...tokensOf(said)];
   return { spec, hint, usual, domain: tokenOf(domain), statement, program: programTokens(spec) };
 }
 
-/** Functions are dealt to the splits by a hash, so that no function is in two of them. */
+/** The split of a function, by a hash: no function is in two splits. */
 export function splitOf(spec) {
   let hash = 2166136261;
   for (const option of spec) hash = Math.imul(hash ^ (option + 1), 16777619);
@@ -46,7 +46,7 @@ export function splitOf(spec) {
   return bucket < 7 ? 'train' : bucket < 8 ? 'validation' : 'test';
 }
 
-/** Draws tasks of one split for ever. @returns {Generator<ReturnType<typeof drawTask>, never>} */
+/** An endless sequence of tasks of one split. @returns {Generator<ReturnType<typeof drawTask>, never>} */
 export function* drawTasks(split, rand) {
   for (;;) {
     const task = drawTask(rand);
@@ -62,8 +62,8 @@ function drawCalls(rand) {
 }
 
 /**
- * Tasks with calls. A draw is kept if every attribute of its function changes what some call returns and the calls do
- * not all return the same: otherwise half-known functions would pass.
+ * Tasks with calls. A task is kept if each attribute of its function changes some result and there are at least four
+ * different results; otherwise programs for partly known functions would succeed.
  * @param {import('./execute.js').Executor} executor
  * @param {'train' | 'validation' | 'test'} split
  * @param {number} count
@@ -100,7 +100,7 @@ export async function makeTasks(executor, split, count, seed) {
   return tasks.slice(0, count);
 }
 
-/** Reward of programs: the share of the task's calls on which they agree with the hidden function. */
+/** The rewards of programs: the share of the task's calls on which the program agrees with the hidden function. */
 export async function rewardsOf(executor, answers) {
   const outputs = await executor.run(
     answers.map(({ task, program }) => ({ source: programSource(program), calls: task.calls })),

@@ -1,5 +1,4 @@
-/** The stages that make an agent by one method, and the data that the methods share. */
-
+/** The stages of training an agent by one method, and the data that the methods share. */
 import { native } from './native.js';
 import { trainBase } from './stages/base.js';
 import { candidateLogps, candidateValues, sampleCandidates } from './stages/candidates.js';
@@ -11,7 +10,10 @@ import { oracleScores, pairCandidates } from './stages/ranking.js';
 import { trainOnTrajectories } from './stages/trajectories.js';
 import { trainValueCritic } from './stages/value.js';
 
-/** @typedef {Record<'base' | 'criticBase' | 'offline' | 'candidates' | 'reference', import('./pipeline.js').Stage<any>>} Data */
+/**
+ * @typedef {Record<'base' | 'criticBase' | 'offline' | 'candidates' | 'reference', import('./pipeline.js').Stage<any>>}
+ *   Data
+ */
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const lastQuarter = (curve, name) => {
@@ -20,14 +22,14 @@ const lastQuarter = (curve, name) => {
 };
 const describeCurve = ({ curve }) =>
   'accuracy' in curve[0]
-    ? `${curve.length} steps, at the end ${percent(lastQuarter(curve, 'accuracy'))} in the right order`
-    : `${curve.length} steps, loss at the end ${lastQuarter(curve, 'loss').toFixed(3)}`;
+    ? `${curve.length} steps, final accuracy ${percent(lastQuarter(curve, 'accuracy'))}`
+    : `${curve.length} steps, final loss ${lastQuarter(curve, 'loss').toFixed(3)}`;
 const describeScore = ({ sampled, greedy }) =>
   `success ${percent(sampled.success.mean)} sampled, ${percent(greedy.success.mean)} greedy`;
 const describeRanking = ({ chosen, diagnosis }) =>
-  `${chosen.length} pairs, ${percent(diagnosis.agreement)} as an oracle ranks`;
+  `${chosen.length} pairs, ${percent(diagnosis.agreement)} agreement with an oracle`;
 
-/** A base agent of the seed's own. @returns {Promise<import('./pipeline.js').Stage<import('./model.js').Params>>} */
+/** The base agent of a seed. @returns {Promise<import('./pipeline.js').Stage<import('./model.js').Params>>} */
 export const cloneBase = (pipeline, settings, seed) =>
   pipeline.stage(
     'base agent',
@@ -37,18 +39,19 @@ export const cloneBase = (pipeline, settings, seed) =>
     () => 'cloned from demonstrators',
   );
 
-/** Stages of `prepare`. */
+/** The number of stages of `prepare`. */
 export const dataStages = 3;
 
 /**
- * The base agent's dialogues, candidates at their turns, and what the network that critics start from makes of them with the
- * hidden function in sight.
+ * The base agent's dialogues, candidates at their turns, and the candidates' reference log-probs under the critics'
+ * initial network with privileged information.
  * @param {import('./pipeline.js').Pipeline} pipeline
  * @param {import('./pipeline.js').Stage<import('./model.js').Params>} base
  * @param {import('./execute.js').Executor} executor
  * @param {{ offline: object, candidates: object }} settings
  * @param {number} seed
- * @param {import('./pipeline.js').Stage<import('./model.js').Params>} criticBase of another width, where it is not the base agent
+ * @param {import('./pipeline.js').Stage<import('./model.js').Params>} criticBase the critics' initial network, default
+ *   the base agent
  * @returns {Promise<Data>}
  */
 export async function prepare(pipeline, base, executor, settings, seed, criticBase = base) {
@@ -71,12 +74,12 @@ export async function prepare(pipeline, base, executor, settings, seed, criticBa
     {},
     [criticBase, candidates],
     (onProgress) => candidateLogps(criticBase.value, candidates.value, true, onProgress),
-    (logps) => `${logps.length} tokens, the hidden function in sight`,
+    (logps) => `${logps.length} tokens, with privileged information`,
   );
   return { base, criticBase, offline, candidates, reference };
 }
 
-/** Scores of all candidates by a trained critic. */
+/** A trained critic's scores of all candidates. */
 function scoresOf(method, critic, { candidates, reference }, onProgress) {
   if (method.by === 'value') return candidateValues(critic, candidates.value, onProgress);
   return native.turnAdvantages({
@@ -89,22 +92,22 @@ function scoresOf(method, critic, { candidates, reference }, onProgress) {
 
 const byCritic = (method) => method.by === 'ratio' || method.by === 'value';
 
-/** How many stages `train` has for a method. */
+/** The number of stages of `train` for a method. */
 export const stagesOf = (method) => (byCritic(method) ? 3 : method.by === 'oracle' ? 2 : 1);
 
 /**
  * @param {import('./pipeline.js').Pipeline} pipeline
  * @param {string} name
  * @param {import('./methods.js').Method} method
- * @param {{ critic?: object, policy: object }} tuned settings of the method's own
+ * @param {{ critic?: object, policy: object }} tuned settings of the method
  * @param {Data} data
- * @param {{ pairs: object }} settings those that all methods share
+ * @param {{ pairs: object }} settings settings that all methods share
  * @param {number} seed
  */
 export async function train(pipeline, name, method, tuned, data, settings, seed) {
   const { base, criticBase, offline, candidates, reference } = data;
-  const stage = (title, own, inputs, compute, describe) =>
-    pipeline.stage(`${name}: ${title}`, { seed, method, ...own }, inputs, compute, describe);
+  const stage = (title, settings, inputs, compute, describe) =>
+    pipeline.stage(`${name}: ${title}`, { seed, method, ...settings }, inputs, compute, describe);
 
   if (method.by === 'likelihood' || method.by === 'trajectories') {
     const policy = await stage(
@@ -156,11 +159,12 @@ export async function train(pipeline, name, method, tuned, data, settings, seed)
 }
 
 /**
- * How an agent does on tasks of a split.
+ * The evaluation of an agent on tasks of a split.
  * @param {import('./pipeline.js').Pipeline} pipeline
  * @param {string} name
- * @param {import('./pipeline.js').Stage<any>} agent its parameters, or what `train` made of them
- * @param {{ executor: import('./execute.js').Executor, split: 'validation' | 'test', evaluation: { sampled: number, greedy: number } }} how
+ * @param {import('./pipeline.js').Stage<any>} agent its parameters, or the result of a training stage
+ * @param {{ executor: import('./execute.js').Executor, split: 'validation' | 'test', evaluation: { sampled: number,
+ *   greedy: number } }} how
  * @param {number} seed
  */
 export async function score(pipeline, name, agent, { executor, split, evaluation }, seed) {

@@ -1,4 +1,4 @@
-/** Adam in jax-js around an outside loss: logits go out as a plain array, their gradient comes back as one. */
+/** Adam in jax-js with an external loss: logits and their gradient are plain arrays. */
 import { jit, numpy as np, vjp } from '@jax-js/jax';
 import { dispose, forwardPass, oneHot, shape, share, toArrays } from './model.js';
 
@@ -28,7 +28,7 @@ const adam = jit((params, grads, mean, square, scalars) => {
   return next;
 });
 
-/** Learning rate of step i of n: a short warm-up, then constant, then falling over the second half. */
+/** The learning rate of step i of n: linear warm-up, constant, linear decay over the second half. */
 export function schedule(i, n, rate, warmup = 20) {
   const fall = i < n / 2 ? 1 : Math.max(0.05, (2 * (n - i)) / n);
   return rate * Math.min(1, (i + 1) / warmup) * fall;
@@ -51,8 +51,7 @@ export class Trainer {
   }
 
   /**
-   * One step. `loss` gets the logits [batch * length, vocab] and returns an object with their gradient, which is
-   * handed on to the caller.
+   * One step. `loss` maps the logits [batch * length, vocab] to an object with their gradient, which is returned.
    * @template {{ gradLogits: Float32Array }} Result
    * @param {import('./batch.js').Batch} batch
    * @param {(logits: Float32Array) => Result} loss
@@ -82,7 +81,7 @@ export class Trainer {
     return result;
   }
 
-  /** The trained parameters; the trainer cannot be used any more. */
+  /** The trained parameters. Ends the trainer. */
   finish() {
     /** @type {import('./model.js').Params} */
     const params = {};

@@ -1,10 +1,10 @@
 /**
- * Chooses the settings that belong to a method alone, on two validation seeds, by success on validation tasks, sampled and
- * greedy alike. Six trainings for every method: three critics and the policies that learn from them, or six policies where there is no
- * critic; one critic more where the score is a mean over tokens.
+ * Chooses the settings of each method by the mean of sampled and greedy success on the validation tasks of two
+ * validation seeds. Six training runs per method: three critics and their policies, or six policies if there is no
+ * critic; one more critic if the score is a mean over tokens.
  *
- *   node examples/colbench-mini/tune.js --seed 101          tries all settings with one seed, and keeps the stages
- *   node examples/colbench-mini/tune.js --write             all settings of both seeds; writes tuned.json
+ *   node examples/colbench-mini/tune.js --seed 101          tries all settings with one seed and caches its stages
+ *   node examples/colbench-mini/tune.js --write             tries all settings with both seeds and writes tuned.json
  */
 import './portable.js';
 import { writeAtomically } from './cache.js';
@@ -14,15 +14,15 @@ import { all, command, openingStages, trialStages } from './validation.js';
 const pairs = { pairsPerBatch: 8 };
 const critic = { ...pairs, nllCoef: 0.01, epochs: 2, rate: 1e-3 };
 /**
- * The last stage is one for all methods that rank candidates. Its settings here were chosen with the ranking of an oracle, so
- * that no critic had a part in the choice.
+ * The policy stage, the same for all methods that rank candidates. Its settings were chosen with an oracle's ranking,
+ * so that no critic influenced the choice.
  */
 const policy = { ...pairs, epochs: 1, nllCoef: 1, rate: 1e-3, beta: 0.3 };
 
-/** The rule of the pairs was chosen after these settings: pairs of the best against the worst candidate are what they were tried with. */
+/** The pair rule was chosen after these settings, which were tried with pairs of the best candidate over the worst. */
 const used = { ...settings, pairs: { rule: /** @type {const} */ ('best-worst') } };
 
-const critics = (settings) => settings.map((own) => ({ critic: own, policy }));
+const critics = (grid) => grid.map((critic) => ({ critic, policy }));
 const ratioCritics = (betas) => critics(betas.map((beta) => ({ ...critic, beta })));
 
 /** @type {Record<import('./methods.js').Method['by'], { critic?: object, policy: object }[]>} */
@@ -41,7 +41,7 @@ const grids = {
   ]),
   oracle: [{ policy }],
 };
-/** A mean over a trajectory's tokens is to a sum of its turns' means about as one to five, the number of questions. */
+/** The mean over a trajectory's tokens is about a fifth of the sum of its turns' means, as there are five questions. */
 const tokenMeans = ratioCritics([1, 3, 15, 50]);
 const gridOf = (name) => (all[name].normalization === 'token-mean' ? tokenMeans : grids[all[name].by]);
 const names = Object.keys(all);
@@ -59,7 +59,7 @@ async function tryAll(trials) {
   return successes;
 }
 
-/** The best settings of each method, and what all of them came to. */
+/** The best settings of a method, and the results of all. */
 function choose(name, bySeed) {
   const tried = gridOf(name).map((tuned, i) => {
     const success = bySeed.map((successes) => successes[name][i]);

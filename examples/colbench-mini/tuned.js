@@ -1,4 +1,4 @@
-/** What was found on the validation seeds: the settings that tune.js chose for each method, and what sweep.js varied. */
+/** Results on the validation seeds: the settings that tune.js chose for each method, and the sweeps of sweep.js. */
 import { readFileSync } from 'node:fs';
 
 const read = (name) => JSON.parse(readFileSync(new URL(name, import.meta.url), 'utf8'));
@@ -10,8 +10,8 @@ export function tunedFor(name) {
   return settings;
 }
 
-/** All settings that were tried, with their success on validation tasks. */
+/** All settings tried, with their success on validation tasks. */
 export const tried = Object.fromEntries(Object.entries(tuned).map(([name, method]) => [name, method.tried]));
 
-/** One thing varied at a time, with its outcomes by method and seed. */
+/** Outcomes by method and seed while one setting varies. */
 export const sweep = read('./sweep.json');

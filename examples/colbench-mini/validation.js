@@ -1,4 +1,4 @@
-/** Trials on the validation seeds: what tune.js and sweep.js have in common. */
+/** Trials on the validation seeds, for tune.js and sweep.js. */
 import { parseArgs } from 'node:util';
 import { Cache } from './cache.js';
 import { Executor } from './execute.js';
@@ -12,22 +12,22 @@ export const all = { ...methods, ...oracles };
 
 const isWidened = ({ base, criticWidth }) => criticWidth !== undefined && criticWidth !== base.width;
 
-/** Stages that a trial takes, and those before any. */
+/** The number of stages of a trial, and of those before the first trial. */
 export const trialStages = (name) => stagesOf(all[name]) + 1;
 export const openingStages = (used) => 1 + Number(isWidened(used)) + dataStages;
 
-/** Success is judged on tasks that are in no training and no test. */
+/** Validation tasks are in no training set and no test set. */
 const evaluation = { sampled: 600, greedy: 400 };
 
 /**
  * @typedef {object} Outcome
  * @property {number} sampled success
  * @property {number} greedy success
- * @property {number} [agreement] of the candidates' ranks with an oracle's, where candidates are ranked
+ * @property {number} [agreement] of the candidates' ranking with an oracle's, if candidates are ranked
  */
 /** @typedef {typeof settings & { criticWidth?: number }} Settings */
 
-/** One validation seed: opens data, tries methods on it, and keeps every stage. */
+/** One validation seed: prepares data, tries methods on it, and caches every stage. */
 export class Trials {
   #seed;
   #pipeline;
@@ -73,8 +73,8 @@ export class Trials {
 }
 
 /**
- * The command line: `--seed N` tries everything with one seed, and seeds may be tried side by side; `--write` gathers what came
- * out.
+ * The command line: `--seed N` runs all trials of one seed, in parallel with other seeds if wanted; `--write` collects
+ * the results.
  * @template Result
  * @param {number} total count of stages of a seed
  * @param {(trials: Trials) => Promise<Result>} tryAll

@@ -1,37 +1,38 @@
-/** The command line's options. */
+/** Options of the command line. */
 import { parseArgs } from 'node:util';
 import { defaultLimits } from './sandbox/run.js';
 
 const MiB = 2 ** 20;
 
-export const help = `ColBench's backend task: conversations, evaluation, preference pairs. Files are JSONL; names that end in .gz are packed.
+export const help = `ColBench's backend task: conversations, evaluation, preference pairs. Files are JSONL, also as .gz.
 
   main.js evaluate ANSWERS [--out FILE] [limits]
-      Runs the answers of dialogues (or of lines with task and answer) on their tasks' calls, prints rewards and how the calls
-      ended, and writes the lines with their rewards and calls.
+      Runs the answers of dialogues (or of lines with task and answer) on the test cases of their tasks, prints the
+      rewards and the verdicts of the calls, and writes the lines with their rewards and calls.
 
-  main.js converse TASKS --out FILE --agent-url URL --agent-model NAME (--human-url URL --human-model NAME | --human-script FILE)
-      Lets an agent talk with a human about each task and evaluates its answer. FILE is the offline data and the journal in one: the same
-      command goes on where it was cut off.
-      --samples N                dialogues of a task (1)
-      --agent-temperature X      --human-temperature X      as the endpoint has them by default
-      --agent-key-env NAME       --human-key-env NAME       variables that hold the keys (OPENAI_API_KEY)
-      --timeout-seconds N        of one request (120)
-      --attempts N               of one request (6)
+  main.js converse TASKS --out FILE --agent-url URL --agent-model NAME
+          (--human-url URL --human-model NAME | --human-script FILE)
+      Samples dialogues of an agent with a simulated user about each task and evaluates the answers. FILE is the
+      offline data and the journal: the same command resumes an interrupted run.
+      --samples N                dialogues per task (1)
+      --agent-temperature X      --human-temperature X      default: the endpoint's own
+      --agent-key-env NAME       --human-key-env NAME       environment variables with the API keys (OPENAI_API_KEY)
+      --timeout-seconds N        per attempt of a request (120)
+      --attempts N               per request (6)
 
   main.js pairs DIALOGUES --out FILE [--as paper|released]
-      Pairs of dialogues of one task: better against worse, or as the released code makes them.
+      Preference pairs of dialogues of one task: each better one over each worse one, or by the released code.
 
   main.js pairs CANDIDATES --out FILE --candidates [--as paper|released] [--seed N]
-      Pairs of messages from lines with input, candidates and scores.
+      Preference pairs of messages from lines with input, candidates and scores.
 
-  limits, of evaluate and converse
-      --concurrency N            answers or conversations at once (the processors)
-      --call-seconds N           of one call, by the clock (${defaultLimits.callSeconds})
-      --total-seconds N          of all calls of an answer (${defaultLimits.totalSeconds})
-      --memory-mib N             of an answer (${defaultLimits.memoryBytes / MiB})
+  limits, for evaluate and converse
+      --concurrency N            answers or conversations at once (number of CPUs)
+      --call-seconds N           wall-clock time of a call (${defaultLimits.callSeconds})
+      --total-seconds N          wall-clock time of all calls of an answer (${defaultLimits.totalSeconds})
+      --memory-mib N             address space of an answer (${defaultLimits.memoryBytes / MiB})
       --python FILE              the interpreter (python3)
-      --unsafe                   run answers without a sandbox where there is none: only for answers that you trust`;
+      --unsafe                   run answers without a sandbox if none is available: only for trusted answers`;
 
 const text = /** @type {const} */ ({ type: 'string' });
 const flag = /** @type {const} */ ({ type: 'boolean', default: false });
@@ -66,10 +67,10 @@ const commands = {
   pairs: { out: text, as: text, candidates: flag, seed: text },
 };
 
-/** A mistake in the command line. */
+/** An invalid command line. */
 export class UsageError extends Error {}
 
-/** What was given to one command. */
+/** The arguments of one command. */
 export class Arguments {
   /** @param {string} command @param {string} file @param {Record<string, string | boolean | undefined>} values */
   constructor(command, file, values) {
@@ -126,7 +127,7 @@ export class Arguments {
   }
 }
 
-/** @param {string[]} args @returns {Arguments | undefined} undefined where help was asked for */
+/** @param {string[]} args @returns {Arguments | undefined} undefined if help was requested */
 export function parseArguments(args) {
   const [command, ...rest] = args;
   if (command === undefined || ['help', '--help', '-h'].includes(command) || rest.includes('--help')) return undefined;

@@ -1,4 +1,4 @@
-/** A conversation of an agent with a human about a task, up to the agent's answer. */
+/** A conversation of an agent with a simulated user about a task, up to the agent's answer. */
 import { agentInstructions, answerOf, cutReply, lastTurn, maxTurns } from './protocol.js';
 
 /** @typedef {import('./records.js').Task} Task */
@@ -6,19 +6,19 @@ import { agentInstructions, answerOf, cutReply, lastTurn, maxTurns } from './pro
 /** @typedef {{ role: string, content: string }} ChatMessage */
 
 /**
- * Anything that goes on with a chat: a model behind an endpoint, a model in this process, a script.
+ * Writes the next message of a chat: a model behind an endpoint, a model in this process, or a script.
  * @typedef {(messages: ChatMessage[], options: { signal?: AbortSignal }) => Promise<string> | string} Chat
  */
 
 /**
- * What the human replies to the agent's last message; sees the hidden function.
+ * The simulated user: replies to the last assistant message. Sees the task's ground truth, unlike the agent.
  * @typedef {(task: Task, dialogue: Message[], options: { signal?: AbortSignal }) => Promise<string> | string} Human
  */
 
 /**
  * @param {Task} task
  * @param {{ agent: Chat, human: Human, signal?: AbortSignal }} parties
- * @returns {Promise<{ task: Task, dialogue_history: Message[], answer: string }>} the record, but for the reward
+ * @returns {Promise<{ task: Task, dialogue_history: Message[], answer: string }>} the record without its reward
  */
 export async function converse(task, { agent, human, signal }) {
   const options = signal === undefined ? {} : { signal };
@@ -32,7 +32,7 @@ export async function converse(task, { agent, human, signal }) {
     if (typeof output !== 'string')
       throw new TypeError(`Expected a string from the agent but received ${typeof output}`);
     dialogue.push({ role: 'assistant', content: output, input, output });
-    // The last message is the answer, whether it says so or not.
+    // The last assistant message is the answer, with or without the marker.
     const answer = answerOf(output) ?? (last ? output.trim() : undefined);
     if (answer !== undefined) return { task, dialogue_history: dialogue, answer };
     signal?.throwIfAborted();
@@ -42,7 +42,7 @@ export async function converse(task, { agent, human, signal }) {
   }
 }
 
-/** What the agent sees: never the hidden function. @param {Message[]} dialogue @param {boolean} last */
+/** The agent's prompt. It never contains the ground truth. @param {Message[]} dialogue @param {boolean} last */
 export function agentPrompt(dialogue, last) {
   const messages = [
     { role: 'system', content: agentInstructions },

@@ -1,23 +1,23 @@
-/** A chat over any endpoint that speaks OpenAI's chat completions, patient with one that is busy or breaks off. */
+/** A chat with any endpoint of OpenAI's chat completions API; transient failures are retried. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Limiter } from './limiter.js';
+import { createLimiter } from './limiter.js';
 
 /** @typedef {import('./converse.js').Chat} Chat */
 
 /**
  * @typedef {object} EndpointOptions
- * @property {string} baseUrl up to but without /chat/completions, as http://127.0.0.1:8000/v1
+ * @property {string} baseUrl the address without /chat/completions, such as http://127.0.0.1:8000/v1
  * @property {string} model
- * @property {string} [apiKey] sent as a bearer token, and nowhere shown
- * @property {number} [temperature] the endpoint's own by default
+ * @property {string} [apiKey] sent as a bearer token; no message contains it
+ * @property {number} [temperature] default: the endpoint's own
  * @property {number} [maxTokens] of a reply
- * @property {Record<string, unknown>} [extra] further fields of the request, as seed or top_p
- * @property {number} [timeoutSeconds] of one attempt, its whole reply included; 120 by default
- * @property {number} [attempts] in all; 6 by default
- * @property {number} [firstDelaySeconds] before the second attempt, doubled before each further one; 1 by default
- * @property {number} [mostDelaySeconds] the longest wait, also when the endpoint asks for a longer one; 60 by default
- * @property {number} [concurrency] requests at once; 8 by default
- * @property {() => number} [random] in [0, 1), for the spread of delays
+ * @property {Record<string, unknown>} [extra] further fields of the request, such as seed or top_p
+ * @property {number} [timeoutSeconds] of one attempt, including its whole reply; default 120
+ * @property {number} [attempts] including the first; default 6
+ * @property {number} [firstDelaySeconds] before the second attempt, doubled before each further one; default 1
+ * @property {number} [mostDelaySeconds] the longest wait, even if the endpoint requests a longer one; default 60
+ * @property {number} [concurrency] requests at once; default 8
+ * @property {() => number} [random] in [0, 1), for the jitter of the delays
  * @property {(milliseconds: number, signal?: AbortSignal) => Promise<unknown>} [wait]
  */
 
@@ -27,13 +27,13 @@ export class EndpointError extends Error {
     super(message, { cause });
     this.name = 'EndpointError';
     this.code = 'ERR_ENDPOINT';
-    /** The HTTP status, if there was a reply. */
+    /** The HTTP status; undefined if there was no reply. */
     this.status = status;
   }
 }
 
-/** A failure that another attempt may mend, with the wait that the endpoint asked for. */
-class Passing extends Error {
+/** A failure that is retried, after the delay that the endpoint requests. */
+class TransientFailure extends Error {
   /** @param {EndpointError} error @param {number} [seconds] */
   constructor(error, seconds) {
     super(error.message);
@@ -45,9 +45,9 @@ class Passing extends Error {
 const mostBytes = 2 ** 24;
 
 /**
- * The chat of a model behind an endpoint. Tried again, after a delay that doubles and is spread at random, are: network errors,
- * time-outs, replies that are no completion, and the statuses 408, 409, 425, 429 and 5xx; Retry-After is obeyed. Anything
- * else is an error at once, as are aborts.
+ * The chat of a model behind an endpoint. Network errors, time-outs, replies that are not a completion and the statuses
+ * 408, 409, 425, 429 and 5xx are retried with exponential backoff and jitter; Retry-After is respected. Any other
+ * failure is an error at once, and so is an abort.
  * @param {EndpointOptions} options
  * @returns {Chat}
  */
@@ -71,7 +71,7 @@ export function endpointChat(options) {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new RangeError(`Expected an http or https address for baseUrl but received ${JSON.stringify(baseUrl)}`);
   }
-  const limiter = new Limiter(concurrency);
+  const limit = createLimiter(concurrency);
   const headers = { 'content-type': 'application/json', ...(apiKey && { authorization: `Bearer ${apiKey}` }) };
   const settings = {
     model,
@@ -93,31 +93,33 @@ export function endpointChat(options) {
       signal?.throwIfAborted();
       if (cause instanceof EndpointError) throw cause;
       const why = timeout.aborted ? `no reply within ${timeoutSeconds} s` : reasonOf(cause);
-      throw new Passing(new EndpointError(`${url.href}: ${why}`, { cause }));
+      throw new TransientFailure(new EndpointError(`${url.href}: ${why}`, { cause }));
     }
     const { status } = response;
     if (!response.ok) {
       const error = new EndpointError(`${url.href} answered ${status}: ${excerpt(text)}`, { status });
-      const passes = [408, 409, 425, 429].includes(status) || status >= 500;
-      throw passes ? new Passing(error, retryAfter(response.headers)) : error;
+      const transient = [408, 409, 425, 429].includes(status) || status >= 500;
+      throw transient ? new TransientFailure(error, retryAfter(response.headers)) : error;
     }
     const content = contentOf(text);
     if (content !== undefined) return content;
-    throw new Passing(new EndpointError(`${url.href} answered what is no completion: ${excerpt(text)}`, { status }));
+    throw new TransientFailure(
+      new EndpointError(`${url.href} answered something other than a completion: ${excerpt(text)}`, { status }),
+    );
   }
 
   /** @param {string} body @param {AbortSignal | undefined} signal */
-  async function persist(body, signal) {
-    for (let tried = 1; ; tried++) {
+  async function withRetries(body, signal) {
+    for (let attempted = 1; ; attempted++) {
       try {
         return await attempt(body, signal);
       } catch (failure) {
-        if (!(failure instanceof Passing)) throw failure;
-        if (tried >= attempts) {
+        if (!(failure instanceof TransientFailure)) throw failure;
+        if (attempted >= attempts) {
           failure.error.message += ` (the last of ${attempts} attempts)`;
           throw failure.error;
         }
-        const backoff = firstDelaySeconds * 2 ** (tried - 1) * (0.5 + random() / 2);
+        const backoff = firstDelaySeconds * 2 ** (attempted - 1) * (0.5 + random() / 2);
         const seconds = Math.min(mostDelaySeconds, Math.max(backoff, failure.seconds ?? 0));
         await wait(1000 * seconds, signal).catch((error) => {
           signal?.throwIfAborted();
@@ -129,11 +131,11 @@ export function endpointChat(options) {
 
   return async (messages, { signal } = {}) => {
     const body = JSON.stringify({ ...settings, messages });
-    return limiter.run(() => persist(body, signal), signal);
+    return limit(() => withRetries(body, signal), signal);
   };
 }
 
-/** The reply's text, as far as it is of a size that a reply can have. @param {Response} response */
+/** The text of a reply; a reply of more than `mostBytes` is an error. @param {Response} response */
 async function textOf(response) {
   const parts = [];
   let size = 0;
@@ -145,7 +147,10 @@ async function textOf(response) {
   return Buffer.concat(parts).toString('utf8');
 }
 
-/** The message of a completion; an empty one where the model said nothing. @param {string} text */
+/**
+ * The message of a completion, undefined if the text is not one. Null content is an empty message.
+ * @param {string} text
+ */
 function contentOf(text) {
   try {
     const { choices } = JSON.parse(text);
@@ -157,7 +162,7 @@ function contentOf(text) {
   }
 }
 
-/** Seconds or a date. @param {Headers} headers */
+/** The seconds that Retry-After requests, as a number or a date. @param {Headers} headers */
 function retryAfter(headers) {
   const value = headers.get('retry-after');
   if (value === null) return undefined;

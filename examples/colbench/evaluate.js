@@ -1,4 +1,4 @@
-/** The reward of an answer: the share of the task's calls on which it agrees with the hidden function. */
+/** The reward of an answer: the share of the test cases on which it agrees with the ground truth. */
 import { answerOf } from './protocol.js';
 import { runProgram } from './sandbox/run.js';
 
@@ -6,16 +6,16 @@ import { runProgram } from './sandbox/run.js';
 /** @typedef {import('./sandbox/run.js').Outcome} Outcome */
 
 /**
- * How an answer did on a call. 'no truth': the hidden function itself gives no value there, so that nothing agrees.
+ * The verdict on a call. 'no truth': the ground-truth function itself fails there, so no answer can agree.
  * @typedef {'agrees' | 'differs' | 'raises' | 'times out' | 'crashes' | 'floods' | 'no truth'} Verdict
  */
 
 /**
  * @typedef {object} Evaluation
  * @property {number} reward the share of calls that agree
- * @property {boolean} success whether all agree
+ * @property {boolean} success whether all calls agree
  * @property {{ call: string, verdict: Verdict, told: string, expected: string }[]} calls
- * @property {string} printed the start of what the answer printed
+ * @property {string} printed the beginning of the answer's output
  */
 
 /**
@@ -28,11 +28,11 @@ import { runProgram } from './sandbox/run.js';
 /** @type {Record<Exclude<Outcome['kind'], 'value'>, Verdict>} */
 const failures = { error: 'raises', timeout: 'times out', crash: 'crashes', flood: 'floods' };
 
-const keptTruths = 1000;
+const cachedTruths = 1000;
 
-/** Evaluates answers; what the hidden functions return is computed once a task. */
+/** Evaluates answers. The results of the ground truth are computed once per task. */
 export class Evaluator {
-  /** The tasks used last, by their function and calls. @type {Map<string, Promise<Outcome[]>>} */
+  /** Results of the ground truths used last, by function and test cases. @type {Map<string, Promise<Outcome[]>>} */
   #truths = new Map();
   #options;
 
@@ -43,13 +43,13 @@ export class Evaluator {
 
   /**
    * @param {Task} task
-   * @param {string} answer what the agent answered: the program, or a message that holds it
+   * @param {string} answer the program, or an assistant message that contains it
    * @returns {Promise<Evaluation>}
    */
   async evaluate(task, answer) {
     const { wall, limits, signal } = this.#options;
     const job = { program: programOf(answer), calls: task.test_cases };
-    // Never in one process: neither sees the other.
+    // Separate processes: the answer cannot read the expected results.
     const [truths, { outcomes, printed }] = await Promise.all([
       this.#truthsOf(task),
       runProgram(wall, job, { ...(limits && { limits }), ...(signal && { signal }) }),
@@ -69,10 +69,10 @@ export class Evaluator {
     this.#truths.delete(key);
     const truths = known ?? this.#run({ program: ground_truth, calls: test_cases });
     this.#truths.set(key, truths);
-    // What failed to run is not kept.
+    // A failed run is not cached.
     truths.catch(() => this.#truths.delete(key));
     const [oldest] = this.#truths.keys();
-    if (this.#truths.size > keptTruths && oldest !== undefined) this.#truths.delete(oldest);
+    if (this.#truths.size > cachedTruths && oldest !== undefined) this.#truths.delete(oldest);
     return truths;
   }
 
@@ -95,13 +95,13 @@ function verdictOf(truth, outcome) {
 const shownOf = (outcome) => (outcome.kind === 'value' ? outcome.shown : outcome.error);
 
 /**
- * The program of an answer: without the words that announce it, and without the fences of Markdown around it. Of several
- * fenced blocks the first is the program.
+ * The program of an answer, without the marker before it and the Markdown fences around it. Of several fenced blocks,
+ * the first is the program.
  * @param {string} answer
  */
 export function programOf(answer) {
   const text = answerOf(answer) ?? answer;
   const fenced = /^[ \t]*(`{3,}|~{3,})[^\n]*\n([\s\S]*?)(?:^[ \t]*\1|$(?![\s\S]))/m.exec(text);
-  // A fence that was opened before the words that announce the answer closes after them.
+  // A fence that opens before the marker closes after the program.
   return (fenced?.[2] ?? text.replace(/\n[ \t]*(`{3,}|~{3,})\s*$/, '')).replace(/^\s*\n/, '').trimEnd();
 }

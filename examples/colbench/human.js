@@ -1,11 +1,11 @@
-/** Two humans: a model that is shown the hidden function, and a script. */
+/** Simulated users: a model that sees the ground truth, and a script. ColBench calls them human simulators. */
 import { humanInstructions } from './protocol.js';
 
 /** @typedef {import('./converse.js').Chat} Chat */
 /** @typedef {import('./converse.js').Human} Human */
 
 /**
- * A model that plays the human. To it, the agent is the user.
+ * A model as the simulated user. In its prompt the roles are exchanged: the agent's messages are the user's.
  * @param {Chat} chat
  * @returns {Human}
  */
@@ -22,15 +22,15 @@ export const modelHuman = (chat) => (task, dialogue, options) => {
 
 /**
  * @typedef {object} Script
- * @property {{ asked: string, reply: string, problem?: string }[]} topics what is said where the question matches `asked`, a
- *   regular expression, and the problem, if given, its own
- * @property {string} [again] to a question whose topic was asked before
- * @property {string} [unknown] to a question of no topic
+ * @property {{ asked: string, reply: string, problem?: string }[]} topics the reply to a question that matches the
+ *   regular expression `asked`, in tasks whose description matches `problem` (default: all tasks)
+ * @property {string} [again] the reply to a repeated topic
+ * @property {string} [unknown] the reply to a question of no topic
  */
 
 /**
- * A human without a model, by the rules of the miniature's: tells what was asked for, says that something was asked before,
- * and knows nothing else.
+ * A simulated user without a model, by the rules of examples/colbench-mini: it answers questions of its topics, says
+ * when a topic is repeated, and answers nothing else.
  * @param {Script} script
  * @returns {Human}
  */

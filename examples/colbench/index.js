@@ -1,4 +1,4 @@
-/** ColBench's backend task for programs; main.js is its command line. */
+/** ColBench's backend task as functions; main.js is the command line. */
 export { agentPrompt, converse } from './converse.js';
 export { EndpointError, endpointChat } from './endpoint.js';
 export { Evaluator, programOf } from './evaluate.js';

@@ -1,12 +1,15 @@
-/** What is done is kept in a JSONL file, a line each, so that a run that was cut off is gone on with by the next. */
+/** A JSONL file of finished dialogues, from which an interrupted run is resumed. */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { checkedDialogue, lineOf, RecordError, readRecords } from './records.js';
 
 /** @typedef {import('./records.js').Dialogue} Dialogue */
-/** A dialogue in a journal: which one it is, and by which settings it came about. @typedef {Dialogue & { id: string, run: string }} Entry */
+/**
+ * A dialogue in a journal, with its id and a hash of the settings of its run.
+ * @typedef {Dialogue & { id: string, run: string }} Entry
+ */
 
-/** A short name for a value, the same for the same value. @param {unknown} value */
+/** A short hash of a value. @param {unknown} value */
 export const nameOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
 
 /** @param {unknown} value @returns {Entry} */
@@ -19,7 +22,7 @@ function checkedEntry(value) {
 }
 
 /**
- * Takes away what stands behind the last end of a line: a run that was cut off wrote it.
+ * Truncates the file after its last newline: an interrupted run leaves a partial line.
  * @param {string} file @param {import('node:fs/promises').FileHandle} handle
  * @param {(fault: import('./records.js').Fault) => void} onFault
  */
@@ -43,22 +46,27 @@ export class Journal {
   #file;
   #handle;
   #run;
-  /** Writes, one after the other. @type {Promise<void>} */
+  /** The last write; writes are serialized. @type {Promise<void>} */
   #writing = Promise.resolve();
 
-  /** @param {string} file @param {import('node:fs/promises').FileHandle} handle @param {string} run @param {Set<string>} done */
+  /**
+   * @param {string} file
+   * @param {import('node:fs/promises').FileHandle} handle
+   * @param {string} run
+   * @param {Set<string>} done
+   */
   constructor(file, handle, run, done) {
     this.#file = file;
     this.#handle = handle;
     this.#run = run;
-    /** The ids of what is done. */
+    /** The ids of the finished dialogues. */
     this.done = done;
   }
 
   /**
-   * A line that the last run did not finish is told to `onFault` and dropped: its dialogue is done anew.
-   * @param {string} file made where there is none
-   * @param {string} run names the settings; a journal of others is not gone on with
+   * Opens a journal. A partial line at its end is reported to `onFault` and dropped; its dialogue is sampled again.
+   * @param {string} file created if it does not exist
+   * @param {string} run hash of the settings; a journal with another one is an error
    * @param {(fault: import('./records.js').Fault) => void} onFault
    */
   static async open(file, run, onFault) {
@@ -68,9 +76,10 @@ export class Journal {
       const done = new Set();
       for await (const { record, line } of readRecords(file, checkedEntry, { onFault })) {
         if (record.run !== run) {
-          const what = `${file}, line ${line}: this dialogue came about by other settings (models, temperatures, limits)`;
-          const way = 'take another file, or the settings of before';
-          throw Object.assign(new Error(`${what}; ${way}`), { code: 'ERR_JOURNAL' });
+          const where = `${file}, line ${line}`;
+          const what = 'this dialogue was sampled with other settings (models, temperatures, limits)';
+          const error = new Error(`${where}: ${what}; use another file or the former settings`);
+          throw Object.assign(error, { code: 'ERR_JOURNAL' });
         }
         done.add(record.id);
       }
@@ -81,7 +90,7 @@ export class Journal {
     }
   }
 
-  /** Resolves when the dialogue is on the disk. @param {string} id @param {Dialogue} dialogue */
+  /** Resolves when the dialogue is on disk. @param {string} id @param {Dialogue} dialogue */
   async add(id, dialogue) {
     const line = lineOf(checkedEntry({ ...dialogue, id, run: this.#run }));
     const written = this.#writing.then(async () => {

@@ -1,10 +1,10 @@
-/** What JSON.parse does not tell: a key that stands twice in one object, of which it keeps the last. */
+/** Duplicate keys in JSON, of which JSON.parse silently keeps the last. */
 
 const quote = 0x22;
 const backslash = 0x5c;
 
 /**
- * The first key that is repeated within an object.
+ * The first duplicate key of an object.
  * @param {string} text valid JSON
  * @returns {string | undefined}
  */

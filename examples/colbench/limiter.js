@@ -1,75 +1,54 @@
-/** So many at once, the rest in the order in which they came. */
+/** Limits on what runs at once. */
+import pLimit from 'p-limit';
 
-export class Limiter {
-  #free;
-  /** @type {(() => void)[]} */
-  #waiting = [];
-
-  /** @param {number} most */
-  constructor(most) {
-    if (!Number.isInteger(most) || most < 1) {
-      throw new RangeError(`Expected a whole number from 1 on for concurrency but received ${most}`);
-    }
-    this.#free = most;
+/**
+ * At most `concurrency` actions run at once; the others wait in the order of their calls.
+ * @param {number} concurrency
+ * @returns {<T>(action: () => Promise<T>, signal?: AbortSignal) => Promise<T>} rejects at once if `signal` aborts while
+ *   the action waits, which p-limit does not do; a running action has to watch the signal itself
+ */
+export function createLimiter(concurrency) {
+  if (!Number.isInteger(concurrency) || concurrency < 1) {
+    throw new RangeError(`Expected a whole number from 1 on for concurrency but received ${concurrency}`);
   }
-
-  /**
-   * @template T
-   * @param {() => Promise<T>} action
-   * @param {AbortSignal} [signal] ends the waiting
-   * @returns {Promise<T>}
-   */
-  async run(action, signal) {
-    signal?.throwIfAborted();
-    if (this.#free > 0) this.#free -= 1;
-    else await this.#turn(signal);
-    try {
-      return await action();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
-
-  /** @param {AbortSignal | undefined} signal @returns {Promise<void>} */
-  #turn(signal) {
-    return new Promise((resolve, reject) => {
-      const go = () => {
-        signal?.removeEventListener('abort', abort);
-        resolve();
-      };
-      const abort = () => {
-        this.#waiting.splice(this.#waiting.indexOf(go), 1);
-        reject(signal?.reason);
-      };
+  const limit = pLimit(concurrency);
+  return (action, signal) =>
+    new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const abort = () => reject(signal?.reason);
       signal?.addEventListener('abort', abort, { once: true });
-      this.#waiting.push(go);
+      const start = () => {
+        signal?.removeEventListener('abort', abort);
+        signal?.throwIfAborted();
+        return action();
+      };
+      limit(start).then(resolve, reject);
     });
-  }
 }
 
 /**
- * The results of an action on each item, in the items' order, with so many under way at once; no more items are read than that.
+ * Yields the result of `action` on each item, in the order of the items, and runs at most `concurrency` actions at
+ * once. Reads no item earlier than it can start its action. Waits for the running actions when one fails or the reader
+ * stops.
  * @template T, R
  * @param {AsyncIterable<T> | Iterable<T>} items
- * @param {number} most
+ * @param {number} concurrency
  * @param {(item: T) => Promise<R>} action
  * @returns {AsyncGenerator<R>}
  */
-export async function* mapInOrder(items, most, action) {
+export async function* mapInOrder(items, concurrency, action) {
   /** @type {Promise<R>[]} */
-  const underWay = [];
+  const running = [];
   try {
     for await (const item of items) {
       const result = action(item);
-      // Whoever waits for it sees the error; until then it is no unhandled one.
+      // The error is thrown where the result is awaited; until then it must not count as unhandled.
       result.catch(() => {});
-      underWay.push(result);
-      if (underWay.length >= most) yield/** @type {R} */ (await underWay.shift());
+      running.push(result);
+      if (running.length >= concurrency) yield/** @type {R} */ (await running.shift());
     }
-    while (underWay.length > 0) yield/** @type {R} */ (await underWay.shift());
+    while (running.length > 0) yield/** @type {R} */ (await running.shift());
   } finally {
-    await Promise.allSettled(underWay);
+    await Promise.allSettled(running);
   }
 }

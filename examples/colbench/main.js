@@ -9,7 +9,7 @@ import { EndpointError, endpointChat } from './endpoint.js';
 import { Evaluator } from './evaluate.js';
 import { modelHuman, scriptedHuman } from './human.js';
 import { Journal, nameOf } from './journal.js';
-import { Limiter, mapInOrder } from './limiter.js';
+import { createLimiter, mapInOrder } from './limiter.js';
 import { dialoguePairs, messagePairs } from './pairs.js';
 import { checkedCandidates, readAnswers, readDialogues, readRecords, readTasks, writeRecords } from './records.js';
 import { buildWall } from './sandbox/wall.js';
@@ -22,12 +22,12 @@ import { buildWall } from './sandbox/wall.js';
 const percent = (/** @type {number} */ share) => `${(100 * share).toFixed(1)} %`;
 const notes = process.stderr;
 
-/** Tells of lines that are no records, and counts them. */
+/** Reports and counts invalid lines. */
 class Faults {
   count = 0;
 
   /** @param {Fault} fault */
-  tell = ({ file, line, fault }) => {
+  report = ({ file, line, fault }) => {
     this.count += 1;
     notes.write(`${file}${line > 0 ? `, line ${line}` : ''}: ${fault}\n`);
   };
@@ -35,17 +35,17 @@ class Faults {
 
 const quiet = { onFault: () => {} };
 
-/** So many items wait for one that takes long, so that the others go on meanwhile. */
-const patience = 8;
+/** Results that may wait for a slow one before them, per running action. */
+const bufferFactor = 8;
 
 /**
- * The results in the items' order, so many actions at once.
+ * The results in the order of the items, from at most `concurrency` actions at once.
  * @template T, R
  * @param {AsyncIterable<T>} items @param {number} concurrency @param {(item: T) => Promise<R>} action
  */
-function mapAtOnce(items, concurrency, action) {
-  const limiter = new Limiter(concurrency);
-  return mapInOrder(items, patience * concurrency, (item) => limiter.run(() => action(item)));
+function mapConcurrently(items, concurrency, action) {
+  const limit = createLimiter(concurrency);
+  return mapInOrder(items, bufferFactor * concurrency, (item) => limit(() => action(item)));
 }
 
 /** @template T @param {AsyncIterable<T>} items */
@@ -59,12 +59,12 @@ async function countOf(items) {
 async function evaluatorOf(given, signal) {
   const python = given.text('python');
   const wall = await buildWall({ ...(python && { python }), unsafe: given.flag('unsafe') });
-  if (!wall.isolated) notes.write('No sandbox: the answers run with your rights on this machine.\n');
+  if (!wall.isolated) notes.write('No sandbox: the answers run with your permissions on this machine.\n');
   const limits = given.limits();
   return { evaluator: new Evaluator({ wall, limits, signal }), limits, python: wall.python };
 }
 
-/** What is printed of many evaluations. */
+/** Totals of many evaluations. */
 class Summary {
   #answers = 0;
   #reward = 0;
@@ -91,7 +91,7 @@ class Summary {
     console.log(`calls         ${verdicts.join(', ') || 'none'}`);
     if (this.#withoutTruth > 0) {
       console.log(
-        `${this.#withoutTruth} answers are to tasks whose hidden function fails on a call: nobody can solve them`,
+        `${this.#withoutTruth} answers belong to tasks whose ground truth fails on a call: they cannot be solved`,
       );
     }
   }
@@ -100,13 +100,13 @@ class Summary {
 /** @param {Arguments} given @param {Faults} faults @param {AbortSignal} signal */
 async function evaluateAnswers(given, faults, signal) {
   const { evaluator } = await evaluatorOf(given, signal);
-  const total = await countOf(readAnswers(given.file, { onFault: faults.tell }));
+  const total = await countOf(readAnswers(given.file, { onFault: faults.report }));
   const concurrency = given.number('concurrency', availableParallelism(), 1, 1024);
   const progress = new Progress('Evaluating', notes);
   const summary = new Summary();
   async function* evaluated() {
     let done = 0;
-    const results = mapAtOnce(readAnswers(given.file, quiet), concurrency, async ({ record }) => ({
+    const results = mapConcurrently(readAnswers(given.file, quiet), concurrency, async ({ record }) => ({
       record,
       evaluation: await evaluator.evaluate(record.task, record.answer),
     }));
@@ -159,7 +159,7 @@ async function converseOnTasks(given, faults, signal) {
   const { evaluator, limits, python } = await evaluatorOf(given, signal);
   const run = nameOf({ agent: agent.settings, human: model?.settings ?? script, limits, python });
 
-  const journal = await Journal.open(file, run, faults.tell);
+  const journal = await Journal.open(file, run, faults.report);
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
   let failed = 0;
@@ -168,17 +168,17 @@ async function converseOnTasks(given, faults, signal) {
     const copies = new Map();
     async function* jobs() {
       for await (const { record: task } of readTasks(given.file, quiet)) {
-        // A task that stands twice in the file has twice the samples.
+        // A task that occurs twice in the file gets twice the samples.
         const name = nameOf(task);
         const copy = copies.get(name) ?? 0;
         copies.set(name, copy + 1);
         for (let sample = 0; sample < samples; sample++) yield { task, id: `${name}/${copy * samples + sample}` };
       }
     }
-    const total = samples * (await countOf(readTasks(given.file, { onFault: faults.tell })));
+    const total = samples * (await countOf(readTasks(given.file, { onFault: faults.report })));
     const progress = new Progress('Conversations', notes);
     let done = 0;
-    const results = mapAtOnce(jobs(), concurrency, async ({ task, id }) => {
+    const results = mapConcurrently(jobs(), concurrency, async ({ task, id }) => {
       if (journal.done.has(id) || either.aborted) return;
       try {
         const dialogue = await converse(task, { agent: agent.chat, human, signal: either });
@@ -189,14 +189,14 @@ async function converseOnTasks(given, faults, signal) {
         if (!(error instanceof EndpointError)) throw error;
         failed += 1;
         notes.write(`${id}: ${error.message}\n`);
-        // A request that is refused as such will be refused the next time.
+        // A request that the endpoint rejects would be rejected again.
         if (error.status !== undefined && error.status < 500 && error.status !== 429) stop.abort();
       }
     });
     for await (const _ of results) progress.update(++done, total);
     progress.finish(`${journal.done.size} of ${total} dialogues in ${file}`);
     if (journal.done.size < total) {
-      notes.write('The same command goes on with the rest.\n');
+      notes.write('The same command resumes with the rest.\n');
       process.exitCode = 1;
     }
     const rewards = [];
@@ -223,15 +223,16 @@ async function makePairs(given, faults) {
   const out = given.required('out');
   const source = given.choice('as', ['paper', 'released']);
   if (given.flag('candidates')) {
-    const states = await all(readRecords(given.file, checkedCandidates, { onFault: faults.tell }));
+    const states = await all(readRecords(given.file, checkedCandidates, { onFault: faults.report }));
     const { pairs, droppedTies } = messagePairs(states, source, given.number('seed', 0, 0, 2 ** 32 - 1));
     const lines = pairs.map(({ state, chosen, rejected }) => ({ input: states[state]?.input, chosen, rejected }));
     await writeRecords(out, lines, () => {});
     console.log(`${lines.length} pairs of messages at ${states.length} states, ${droppedTies} ties dropped`);
     return;
   }
-  if (given.text('seed') !== undefined) throw new UsageError('--seed is for --candidates: nothing is drawn here');
-  const dialogues = await all(readDialogues(given.file, { onFault: faults.tell }));
+  if (given.text('seed') !== undefined)
+    throw new UsageError('--seed needs --candidates: pairs of dialogues are not sampled');
+  const dialogues = await all(readDialogues(given.file, { onFault: faults.report }));
   const pairs = dialoguePairs(dialogues, source);
   const side = (/** @type {number} */ i) => {
     const { task: _, ...rest } = /** @type {import('./records.js').Dialogue} */ (dialogues[i]);
@@ -260,7 +261,7 @@ async function main(args) {
   const commands = { evaluate: evaluateAnswers, converse: converseOnTasks, pairs: makePairs };
   await commands[/** @type {keyof typeof commands} */ (given.command)](given, faults, interrupted.signal);
   if (faults.count > 0) {
-    notes.write(`${faults.count} lines were left out\n`);
+    notes.write(`${faults.count} invalid lines were skipped\n`);
     process.exitCode = 1;
   }
   if (interrupted.signal.aborted) process.exitCode = 130;

@@ -1,23 +1,23 @@
-/** Preference pairs, as the paper and as its released code make them. */
+/** Preference pairs, by the rules of the paper and of its released code. */
 import { samplePairs, trajectoryPairs } from 'sweet-rl';
 
 /** @typedef {import('./records.js').Dialogue} Dialogue */
 /** @typedef {'paper' | 'released'} Source */
 
-/** The released code looks at so many dialogues of a task, */
+/** Dialogues per task that the released code uses. */
 const releasedDialogues = 3;
-/** and draws so many pairs a turn; the paper draws one. */
+/** Pairs that the released code samples per turn; the paper samples one. */
 const releasedDraws = 4;
 
-/** What makes two dialogues those of one task. @param {Dialogue} dialogue */
+/** Equal for dialogues of one task. @param {Dialogue} dialogue */
 const taskKey = ({ task: { problem_description, ground_truth } }) =>
   JSON.stringify([problem_description, ground_truth]);
 
 /**
  * Pairs of dialogues of one task, which train the critic.
  *
- * 'paper': every better one against every worse one. 'released': of the first three dialogues of a task, the first best against each
- * worse one, where the best solved the task.
+ * 'paper': each better dialogue over each worse one. 'released': of the first three dialogues of a task, the first of
+ * the best over each worse one, if the best solved the task.
  * @param {readonly Pick<Dialogue, 'task' | 'reward'>[]} dialogues in any order
  * @param {Source} source
  * @returns {{ chosen: number, rejected: number }[]} indices into `dialogues`, task by task as they first appear
@@ -43,7 +43,7 @@ export function dialoguePairs(dialogues, source) {
   const { chosen, rejected } = trajectoryPairs({
     rewards,
     taskOffsets,
-    // All that differ, by however little.
+    // All pairs with different rewards.
     ...(source === 'released' ? { rule: 'best-vs-worse' } : { rule: 'threshold', minDifference: 0 }),
   });
   return Array.from(chosen, (winner, p) => ({
@@ -53,7 +53,7 @@ export function dialoguePairs(dialogues, source) {
 }
 
 /**
- * A state of a dialogue with candidates for the agent's next message, and the critic's score of each.
+ * A state of a dialogue: candidates for the next assistant message, and the critic's score of each.
  * @typedef {object} Candidates
  * @property {string | { role: string, content: string }[]} input the agent's prompt
  * @property {string[]} candidates
@@ -61,8 +61,9 @@ export function dialoguePairs(dialogues, source) {
  */
 
 /**
- * Pairs of messages at one state, which train the policy: one of the upper half against one of the lower half.
- * 'paper': one pair a state. 'released': four draws with replacement. A pair of equal scores is dropped and counted.
+ * Pairs of messages at one state, which train the policy: one from the upper half over one from the lower half.
+ * 'paper': one pair per state. 'released': four samples with replacement. Pairs of equal scores are dropped and
+ * counted.
  * @param {readonly Candidates[]} states
  * @param {Source} source
  * @param {number} seed
@@ -79,7 +80,7 @@ export function messagePairs(states, source, seed) {
   const messages = states.flatMap(({ candidates }, state) => candidates.map((text) => ({ state, text })));
   const pairs = Array.from(chosen, (winner, p) => {
     const [better, worse] = [messages[winner], messages[/** @type {number} */ (rejected[p])]];
-    if (better === undefined || worse === undefined) throw new RangeError('a pair of no candidate');
+    if (better === undefined || worse === undefined) throw new RangeError('Expected pairs of candidates');
     return { state: better.state, chosen: better.text, rejected: worse.text };
   });
   return { pairs, droppedTies };

@@ -1,39 +1,39 @@
-/** The rules of a conversation: who says what when, what counts as the answer, and how long a reply may be. */
+/** The rules of a conversation: number of turns, format of the answer, length of replies, prompts. */
 
-/** An answer starts with these words. */
+/** Marks the answer in an assistant message. */
 export const marker = 'I WANT TO ANSWER:';
-/** The agent has at most so many turns; the last must be an answer. */
+/** Assistant messages in a conversation; the last one is the answer. */
 export const maxTurns = 10;
-/** A reply of the human has at most so many characters. */
+/** Characters of a simulated user's reply. */
 export const maxReply = 400;
 
 /**
- * The answer of a message: what follows the first marker. The marker may stand anywhere in any message of the agent, since
- * models say a word before it; what stands in front of it is no part of the answer.
+ * The answer in a message: the text after the first marker. Models often write a sentence before the marker, so it may
+ * be anywhere in the message.
  * @param {string} message
- * @returns {string | undefined} undefined where the message is no answer
+ * @returns {string | undefined} undefined if the message has no marker
  */
 export function answerOf(message) {
   const at = message.indexOf(marker);
   return at < 0 ? undefined : message.slice(at + marker.length).trim();
 }
 
-/** A reply cut to the characters that it may have, none of them in half. @param {string} reply */
+/** A reply cut to `maxReply` code points. @param {string} reply */
 export function cutReply(reply) {
   if (reply.length <= maxReply) return reply;
   return Array.from(reply).slice(0, maxReply).join('');
 }
 
-/** What the agent is told of its task, before the first word of the human. */
+/** The agent's system prompt. */
 export const agentInstructions = `You are a software engineer. A colleague asks you for a Python function and knows details that \
 the request leaves out. Ask short questions, one in each message, until you know what the function must do; you have at most \
 ${maxTurns} messages in all. When you are ready, write "${marker}" and then only the function, in plain Python.`;
 
-/** What the agent is told when its last turn has come. */
+/** Added to the agent's prompt on its last turn. */
 export const lastTurn = `This is your last message. Answer now: "${marker}" and then only the function, in plain Python.`;
 
 /**
- * What a model is told that plays the human.
+ * The system prompt of a model as the simulated user.
  * @param {string} groundTruth
  */
 export const humanInstructions = (

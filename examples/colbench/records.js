@@ -1,4 +1,6 @@
-/** ColBench's records: read from and written to JSONL of any size, a line at a time, every fault told with its line. */
+/**
+ * ColBench's records as JSONL of any size. Files are streamed by line, and each invalid line is reported by its number.
+ */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
@@ -6,37 +8,37 @@ import { createGunzip, createGzip } from 'node:zlib';
 import { duplicateKey } from './json.js';
 
 /**
- * A task of backend programming. Fields beyond these are kept.
+ * A backend programming task. Other fields are kept.
  * @typedef {object} Task
- * @property {string} problem_description what the human says at first
- * @property {string} ground_truth the hidden function, in Python
- * @property {string[]} test_cases calls of it, as Python expressions; ten in the benchmark
+ * @property {string} problem_description the user's first message
+ * @property {string} ground_truth the reference function in Python, hidden from the agent: the privileged information
+ * @property {string[]} test_cases calls of the function as Python expressions; ten in the benchmark
  */
 
 /**
- * One message. Those of the agent carry what it was given and what it said.
+ * One message. Assistant messages may carry the agent's prompt and its raw output.
  * @typedef {object} Message
  * @property {string} role
  * @property {string} content
  * @property {string | { role: string, content: string }[]} [input] the agent's prompt
- * @property {string} [output] the agent's own words
+ * @property {string} [output] the agent's output
  */
 
 /**
- * A dialogue of the offline data. Fields beyond these are kept.
+ * A dialogue of the offline data. Other fields are kept.
  * @typedef {object} Dialogue
  * @property {Task} task
  * @property {Message[]} dialogue_history
  * @property {string} answer
- * @property {number} reward the share of the calls that agree, from 0 to 1
+ * @property {number} reward the share of test cases on which the answer agrees with the ground truth
  */
 
 /** @typedef {{ file: string, line: number, fault: string }} Fault */
 
 /**
  * @typedef {object} ReadOptions
- * @property {(fault: Fault) => void} onFault told of every line that holds no record; reading goes on
- * @property {number} [maxLineBytes] longer lines are faults; 256 MiB by default
+ * @property {(fault: Fault) => void} onFault called for each invalid line; reading continues
+ * @property {number} [maxLineBytes] longer lines are invalid; default 256 MiB
  */
 
 export class RecordError extends TypeError {
@@ -57,17 +59,20 @@ export const readTasks = (file, options) => readRecords(file, checkedTask, optio
 /** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: Dialogue, line: number }>} */
 export const readDialogues = (file, options) => readRecords(file, checkedDialogue, options);
 
-/** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: { task: Task, answer: string }, line: number }>} */
+/**
+ * @param {string} file
+ * @param {ReadOptions} options
+ * @returns {AsyncGenerator<{ record: { task: Task, answer: string }, line: number }>}
+ */
 export const readAnswers = (file, options) => readRecords(file, checkedAnswer, options);
 
 /**
- * Every record of a file, in its order. A line that is none is told to `onFault`, and costs none of the others: invalid
- * UTF-8 or JSON, a key that stands twice in an object, a missing field, a wrong type, a line too long, a gzip stream that
- * breaks off. Blank lines, CRLF, byte order marks and a last line without its end are no faults. Names that end in .gz are
- * unpacked.
+ * The records of a file, in order. An invalid line is reported to `onFault` and skipped: invalid UTF-8 or JSON, a
+ * duplicate key, a missing field, a wrong type, a line that is too long, a truncated gzip stream. Blank lines, CRLF,
+ * byte order marks and a missing newline at the end are valid. Files named *.gz are decompressed.
  * @template T
  * @param {string} file
- * @param {(value: unknown) => T} check gives the record, or throws a RecordError that tells what is wrong
+ * @param {(value: unknown) => T} check returns the record or throws a RecordError
  * @param {ReadOptions} options
  * @returns {AsyncGenerator<{ record: T, line: number }>}
  */
@@ -89,8 +94,8 @@ export async function* readRecords(file, check, { onFault, maxLineBytes = 256 * 
     let record;
     try {
       const value = JSON.parse(text);
-      const twice = duplicateKey(text);
-      if (twice !== undefined) throw new RecordError(`the key ${JSON.stringify(twice)} stands twice in an object`);
+      const duplicate = duplicateKey(text);
+      if (duplicate !== undefined) throw new RecordError(`duplicate key ${JSON.stringify(duplicate)} in an object`);
       record = check(value);
     } catch (error) {
       if (error instanceof RecordError) fault(error.message);
@@ -104,62 +109,62 @@ export async function* readRecords(file, check, { onFault, maxLineBytes = 256 * 
 
 /** @param {string} text */
 const hintFor = (text) =>
-  /\b(NaN|Infinity)\b/.test(text) ? ' (NaN and Infinity, which Python writes, are not JSON)' : '';
+  /\b(NaN|Infinity)\b/.test(text) ? ' (NaN and Infinity, as Python writes them, are not JSON)' : '';
 
 /**
- * The lines of a file without their ends; `bytes` is undefined for a line that is too long to be kept.
- * @param {string} file @param {number} most @param {(fault: Fault) => void} onFault
+ * The lines of a file without their newlines; `bytes` is undefined for a line of more than `maxBytes`.
+ * @param {string} file @param {number} maxBytes @param {(fault: Fault) => void} onFault
  * @returns {AsyncGenerator<{ bytes: Uint8Array | undefined, line: number, length: number }>}
  */
-async function* linesOf(file, most, onFault) {
+async function* linesOf(file, maxBytes, onFault) {
   const source = createReadStream(file, { highWaterMark: 2 ** 18 });
-  const unpacker = file.endsWith('.gz') ? createGunzip({ chunkSize: 2 ** 18 }) : undefined;
-  // A fault of the stream ends the file; what was unpacked before it is good.
-  const unpacking = unpacker && pipeline(source, unpacker).catch(() => {});
+  const gunzip = file.endsWith('.gz') ? createGunzip({ chunkSize: 2 ** 18 }) : undefined;
+  // A corrupt stream ends the file; the lines decompressed before are valid.
+  const decompression = gunzip && pipeline(source, gunzip).catch(() => {});
   /** @type {Buffer[]} */
   let parts = [];
   let length = 0;
   let line = 1;
-  const keep = (/** @type {Buffer} */ part) => {
+  const append = (/** @type {Buffer} */ part) => {
     length += part.length;
-    if (length <= most) parts.push(part);
+    if (length <= maxBytes) parts.push(part);
     else parts = [];
   };
-  const take = () => {
-    const bytes = length <= most ? Buffer.concat(parts) : undefined;
-    const taken = { bytes, line, length };
+  const endLine = () => {
+    const bytes = length <= maxBytes ? Buffer.concat(parts) : undefined;
+    const ended = { bytes, line, length };
     parts = [];
     length = 0;
     line += 1;
-    return taken;
+    return ended;
   };
   try {
-    for await (const chunk of /** @type {AsyncIterable<Buffer>} */ (unpacker ?? source)) {
+    for await (const chunk of /** @type {AsyncIterable<Buffer>} */ (gunzip ?? source)) {
       let from = 0;
       for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, from)) {
-        keep(chunk.subarray(from, at));
-        yield take();
+        append(chunk.subarray(from, at));
+        yield endLine();
         from = at + 1;
       }
-      keep(chunk.subarray(from));
+      append(chunk.subarray(from));
     }
   } catch (error) {
     const { code, message } = /** @type {{ code?: string, message: string }} */ (error);
-    if (unpacker === undefined || !/^Z_|^ERR_STREAM_PREMATURE_CLOSE$/.test(code ?? '')) throw error;
-    onFault({ file, line, fault: `the gzip stream breaks off: ${message}` });
+    if (gunzip === undefined || !/^Z_|^ERR_STREAM_PREMATURE_CLOSE$/.test(code ?? '')) throw error;
+    onFault({ file, line, fault: `the gzip stream is truncated or corrupt: ${message}` });
     return;
   } finally {
     source.destroy();
-    await unpacking;
+    await decompression;
   }
-  if (length > 0) yield take();
+  if (length > 0) yield endLine();
 }
 
-/** The first byte that is part of no character. @param {Uint8Array} bytes */
+/** The offset of the first invalid byte, by bisection. @param {Uint8Array} bytes */
 function firstInvalid(bytes) {
   let good = 0;
   let bad = bytes.length;
-  // A prefix is decoded as a stream: a character that its end cuts is no fault of it.
+  // A prefix is decoded as a stream, so an incomplete character at its end is valid.
   while (bad - good > 1) {
     const middle = (good + bad) >> 1;
     try {
@@ -202,7 +207,11 @@ export function checkedTask(value, what = '') {
   return /** @type {Task} */ ({ ...value, test_cases: checkedCalls(value.test_cases, `${what}test_cases`) });
 }
 
-/** An array, or an object whose values are the calls in order. @param {unknown} value @param {string} what */
+/**
+ * Test cases: an array, or an object whose values are the calls in order.
+ * @param {unknown} value
+ * @param {string} what
+ */
 function checkedCalls(value, what) {
   const calls = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.values(value) : value;
   if (!Array.isArray(calls) || calls.length === 0) {
@@ -216,7 +225,7 @@ function checkedCalls(value, what) {
 }
 
 /**
- * An answer to be evaluated: a dialogue, or just its task and answer.
+ * An answer to evaluate: a dialogue, or just its task and answer.
  * @param {unknown} value
  * @returns {{ task: Task, answer: string }}
  */
@@ -254,7 +263,7 @@ function checkMessage(message, what) {
   if (input !== undefined) checkPrompt(input, `${what}.input`);
 }
 
-/** A text or messages. @param {unknown} input @param {string} what */
+/** A prompt: a text or messages. @param {unknown} input @param {string} what */
 function checkPrompt(input, what) {
   if (typeof input === 'string') return;
   if (!Array.isArray(input)) {
@@ -268,7 +277,7 @@ function checkPrompt(input, what) {
 }
 
 /**
- * Candidates for the agent's next message with their scores.
+ * Candidates for the next assistant message with their scores.
  * @param {unknown} value
  * @returns {import('./pairs.js').Candidates}
  */
@@ -285,17 +294,16 @@ export function checkedCandidates(value) {
   return /** @type {import('./pairs.js').Candidates} */ (/** @type {unknown} */ (value));
 }
 
-/** A record as its line. @param {unknown} record */
+/** A record as a line of JSONL. @param {unknown} record */
 export const lineOf = (record) => `${JSON.stringify(record)}\n`;
 
 /**
- * Writes records, each checked before it is written. The file appears under its name when all of it is there; names that
- * end in .gz are packed.
+ * Checks and writes records. The file is renamed to its name once it is complete; files named *.gz are compressed.
  * @template T
  * @param {string} file
  * @param {AsyncIterable<T> | Iterable<T>} records
- * @param {(value: unknown) => unknown} check throws a RecordError for what is no record
- * @returns {Promise<number>} how many were written
+ * @param {(value: unknown) => unknown} check throws a RecordError for an invalid record
+ * @returns {Promise<number>} the number of records written
  */
 export async function writeRecords(file, records, check) {
   const partial = `${file}.part`;

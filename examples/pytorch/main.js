@@ -1,6 +1,6 @@
-// PyTorch trains a transformer; the critic's loss and its gradients at the last layer are computed here, in PyTorch's own
-// memory:  node examples/pytorch/main.js [--device cuda]
-// Needs Linux, and a python3 with torch; PYTHON names another one.
+// PyTorch trains a transformer; this process computes the critic's loss and its gradients at the last layer, in
+// PyTorch's memory:  node examples/pytorch/main.js [--device cuda] Needs Linux and a python3 with torch; the variable
+// PYTHON selects another one.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -15,12 +15,12 @@ if (device !== 'cpu' && device !== 'cuda') throw new Error(`Expected --device cp
 const python = spawn(process.env.PYTHON ?? 'python3', [fileURLToPath(new URL('trainer.py', import.meta.url))], {
   stdio: ['pipe', 'pipe', 'inherit'],
 });
-python.stdin.on('error', () => {}); // Python ended: receive() says so
+python.stdin.on('error', () => {}); // Python has exited; receive() throws
 const lines = createInterface({ input: python.stdout })[Symbol.asyncIterator]();
 const send = (message) => python.stdin.write(`${JSON.stringify(message)}\n`);
 const receive = async () => {
   const { value, done } = await lines.next();
-  if (done) throw new Error('Python ended before the training did');
+  if (done) throw new Error('Python exited before training was complete');
   return JSON.parse(value);
 };
 
@@ -41,25 +41,26 @@ send({
   ...plain({ inputIds, labels, mask, turnOffsets, trajectoryOffsets, chosen, rejected }),
 });
 
-/** A tensor of Python's: the same memory. */
+/** The memory of a tensor in Python. */
 function open({ shm, ...memory }) {
   if (device === 'cuda')
     return DeviceBuffer.fromIpc({ ...memory, handle: Uint8Array.from(memory.handle), dtype: 'float32' });
   const mapping = openShm(shm);
-  unlinkShm(shm); // both have it; nobody else needs the name
+  unlinkShm(shm); // both processes have mapped it, so the name is no longer needed
   return mapping.float32(0, mapping.byteLength / 4);
 }
-const tensors = Object.entries(await receive()).map(([name, place]) => [name, open(place)]);
+const tensors = Object.entries(await receive()).map(([name, memory]) => [name, open(memory)]);
 const { hidden, weight, gradHidden, gradWeight } = Object.fromEntries(tensors);
 
-const here = (array) => (device === 'cuda' && ArrayBuffer.isView(array) ? DeviceBuffer.from(array) : array);
-const placed = Object.fromEntries(Object.entries(batch).map(([name, value]) => [name, here(value)]));
+const onDevice = (array) => (device === 'cuda' && ArrayBuffer.isView(array) ? DeviceBuffer.from(array) : array);
+const batchOnDevice = Object.fromEntries(Object.entries(batch).map(([name, value]) => [name, onDevice(value)]));
 
-// A line tells that the hidden states are complete; memory alone promises no order.
+// A line says that the hidden states are complete; memory alone does not order writes between processes.
 await receive();
-const { logps: refLogps } = linearLogps({ hidden, weight, labels: placed.labels, mask: placed.mask }); // before training
+// The reference model is the model before training.
+const { logps: refLogps } = linearLogps({ hidden, weight, labels: batchOnDevice.labels, mask: batchOnDevice.mask });
 for (let step = 1; step <= STEPS; step++) {
-  const result = criticUpdate({ ...placed, refLogps, hidden, weight, out: { gradHidden, gradWeight } });
+  const result = criticUpdate({ ...batchOnDevice, refLogps, hidden, weight, out: { gradHidden, gradWeight } });
   report(step, result);
   if (step === 1 || step === STEPS) {
     send('check');

@@ -1,7 +1,7 @@
-"""A transformer in PyTorch: forward, backward and optimizer. The critic's update is the other process's.
+"""A transformer in PyTorch: forward, backward and optimizer. The other process computes the critic's update.
 
-Both processes see four tensors, float32: the last hidden states [N, H], the weight [V, H] of the layer above them, and
-their gradients, which the other process writes. Everything else goes in lines of JSON over standard input and output.
+The processes share four float32 tensors: the last hidden states [N, H], the weight [V, H] of the linear head, and their
+gradients, which the other process writes. Everything else is sent as lines of JSON over standard input and output.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-receive = lambda: json.loads(sys.stdin.readline() or sys.exit("the other process ended"))
+receive = lambda: json.loads(sys.stdin.readline() or sys.exit("the other process exited"))
 send = lambda message: print(json.dumps(message), flush=True)
 
 job = receive()
@@ -19,7 +19,7 @@ B, T, H, V = (job[name] for name in ("sequences", "length", "width", "vocab"))
 
 
 def shared(name, *shape):
-    """A tensor whose memory another process can open, and what it needs for that."""
+    """A tensor whose memory another process can open, and the handle of that memory."""
     bytes = 4 * math.prod(shape)
     if device == "cpu":
         file = f"{job['name']}-{name}"
@@ -27,9 +27,9 @@ def shared(name, *shape):
         return tensor.view(shape), {"shm": file}
     tensor = torch.zeros(shape, device=device)
     index, handle, _, offset, *_ = tensor.untyped_storage()._share_cuda_()
-    # Newer versions put a version and a kind before CUDA's 64 bytes.
+    # Newer versions of PyTorch put a version and a kind before CUDA's 64 bytes.
     if len(handle) > 64 and handle[1:2] != b"c":
-        sys.exit("this memory has no handle that CUDA opens: unset PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True")
+        sys.exit("this memory has no CUDA IPC handle: unset PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True")
     offset += 4 * tensor.storage_offset()
     return tensor, {"handle": list(handle[-64:]), "device": index, "byteOffset": offset, "byteLength": bytes}
 
@@ -42,7 +42,7 @@ tensors = {
     name: shared(name, *shape)
     for name, shape in {"hidden": (B * T, H), "weight": (V, H), "gradHidden": (B * T, H), "gradWeight": (V, H)}.items()
 }
-send({name: place for name, (_, place) in tensors.items()})
+send({name: memory for name, (_, memory) in tensors.items()})
 hidden, weight, grad_hidden, grad_weight = (tensor for tensor, _ in tensors.values())
 
 params = {name: tensor(values, shape).requires_grad_() for name, (shape, values) in job["params"].items()}
@@ -60,7 +60,7 @@ def last_hidden(p):
     return (h + (h @ p["up"]).relu() @ p["down"]).reshape(B * T, H)
 
 
-# -- the critic's loss by PyTorch alone, in float64: to check the gradients
+# -- the critic's loss in PyTorch alone, in float64, to check the gradients
 
 labels, mask = tensor(job["labels"], dtype=torch.long), tensor(job["mask"], dtype=torch.float64)
 chosen, rejected = tensor(job["chosen"], dtype=torch.long), tensor(job["rejected"], dtype=torch.long)
@@ -83,7 +83,7 @@ def critic_loss(hidden, weight, reference):
 
 
 def difference(reference):
-    """The largest difference of the other process's gradients from autograd's, relative to the largest of autograd's."""
+    """The largest difference of the gradients to autograd's, relative to the largest gradient."""
     inputs = [x.detach().double().requires_grad_() for x in (hidden, weight)]
     loss = critic_loss(*inputs, reference)
     gradients = torch.autograd.grad(loss, inputs)
@@ -99,7 +99,7 @@ while True:
         if reference is None:
             reference = logps_of(hidden.double(), weight.double())
     if device != "cpu":
-        torch.cuda.synchronize()  # no stream orders the work of two processes
+        torch.cuda.synchronize()  # streams do not order work between processes
     send("forward")
     request = receive()
     if request == "end":

@@ -1,7 +1,8 @@
-// The same on every rank: pairs of trajectories, hidden states, and a weight of which each rank keeps its own rows.
+// Data that is the same on every rank: pairs of trajectories, hidden states, and a weight of which each rank uses a
+// shard.
 export const [ROWS, WIDTH, VOCAB] = [96, 64, 4099];
 
-/** Numbers that look random, and are the same everywhere. */
+/** Pseudorandom numbers in [-scale, scale), the same on every machine. */
 export function numbers(length, scale, seed) {
   const array = new Float32Array(length);
   for (let i = 0, x = seed; i < length; i++) {
@@ -23,22 +24,22 @@ export const pairs = {
   rejected: Int32Array.of(1, 2),
 };
 
-/** The words of each rank begin where the ones before end: shares of uneven sizes. */
-export function cutsOf(size) {
+/** Rank r has the vocabulary shard [offsets[r], offsets[r + 1]); shards have uneven sizes. */
+export function shardOffsets(size) {
   const weights = Array.from({ length: size }, (_, rank) => 1 + (rank % 3) / 4);
   const total = weights.reduce((sum, x) => sum + x);
-  const cuts = [0];
+  const offsets = [0];
   for (let rank = 0, sum = 0; rank < size; rank++) {
     sum += weights[rank];
-    cuts.push(Math.round((VOCAB * sum) / total));
+    offsets.push(Math.round((VOCAB * sum) / total));
   }
-  return cuts;
+  return offsets;
 }
 
-/** How many words each rank has. */
-export const wordsOf = (cuts) => cuts.slice(1).map((cut, rank) => cut - cuts[rank]);
+/** The vocabulary entries of each shard. */
+export const shardSizes = (offsets) => offsets.slice(1).map((end, rank) => end - offsets[rank]);
 
-/** The bits of bfloat16, rounded to the nearest even. */
+/** The bits of bfloat16, rounded to nearest even. */
 export function toBfloat16(array) {
   const bits = new Uint32Array(array.buffer, array.byteOffset, array.length);
   return Uint16Array.from(bits, (x) => (x + 0x7fff + ((x >>> 16) & 1)) >>> 16);

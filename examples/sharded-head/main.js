@@ -1,18 +1,25 @@
-// The critic's update with a head that is cut over ranks, each of which has some words' rows of the weight:
+// The critic's update with a vocabulary-parallel head: each rank has a shard of the weight's rows.
 //
-//   mpirun -n 4 node examples/sharded-head/main.js [--transport mpi|nccl] [--dtype float32|bfloat16] [--steps 5] [--check]
+//   mpirun -n 4 node examples/sharded-head/main.js
+//     [--transport mpi|nccl] [--dtype float32|bfloat16] [--steps 5] [--check]
 //
-// With --check, rank 0 computes the last step's gradients once more over the whole weight and tells the largest difference.
+// With --check, rank 0 computes the last step's gradients with the whole weight and prints the largest differences.
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { linearLogps, linearLogpsBackward, mergePartials, partials, trajectoryPreferenceLoss } from 'sweet-rl';
-import { batch, cutsOf, numbers, pairs, ROWS, toBfloat16, VOCAB, WIDTH, wordsOf } from './data.js';
-import { devices, processors } from './ranks.js';
+import {
+  linearLogps,
+  linearLogpsBackward,
+  mergeVocabParallelStats,
+  trajectoryPreferenceLoss,
+  vocabParallelStats,
+} from 'sweet-rl';
+import { batch, numbers, pairs, ROWS, shardOffsets, shardSizes, toBfloat16, VOCAB, WIDTH } from './data.js';
+import { cpus, devices } from './ranks.js';
 
 const RATE = 20;
-// Of the largest gradient. A matrix library on a device sums thousands of words in one float32, in the order that it likes;
-// the processor's kernels add up tiles.
-const ALLOWED = { mpi: 1e-6, nccl: 1e-5 };
+// Relative to the largest gradient. A matrix library on a device sums thousands of vocabulary entries in one float32,
+// in an unspecified order; the CPU kernels add partial sums of tiles.
+const TOLERANCE = { mpi: 1e-6, nccl: 1e-5 };
 
 const { values: options } = parseArgs({
   options: {
@@ -31,16 +38,16 @@ if (!['mpi', 'nccl'].includes(transport))
 if (!(Number.isInteger(steps) && steps > 0))
   throw new Error(`Expected a number of steps but received ${options.steps}`);
 
-const ranks = transport === 'nccl' ? devices() : processors();
+const ranks = transport === 'nccl' ? devices() : cpus();
 try {
   train(ranks);
   ranks.finalize();
 } catch (error) {
   console.error(error);
-  ranks.abort(); // the others might wait for this rank for ever
+  ranks.abort(); // the other ranks may wait for this one
 }
 
-/** As the head takes them, where they are computed with. */
+/** An array of the head in its storage type, on the device if there is one. */
 function stored({ place }, array) {
   return place(dtype === 'bfloat16' ? toBfloat16(array) : array, dtype);
 }
@@ -51,8 +58,8 @@ function placed({ place }, arrays) {
 
 function train(ranks) {
   const { rank, size } = ranks;
-  const cuts = cutsOf(size);
-  const [first, end] = [cuts[rank], cuts[rank + 1]];
+  const offsets = shardOffsets(size);
+  const [first, end] = [offsets[rank], offsets[rank + 1]];
   const weight = numbers(VOCAB * WIDTH, 0.6, 2).slice(first * WIDTH, end * WIDTH);
   const bias = numbers(VOCAB, 0.5, 3).slice(first, end);
   const hidden = stored(ranks, numbers(ROWS * WIDTH, 1, 1));
@@ -66,17 +73,18 @@ function train(ranks) {
     vocabOffset: first,
     totalVocab: VOCAB,
   });
-  const forward = () => mergePartials({ partials: ranks.allGather(partials(head()).partials), ...labels });
-  if (rank === 0) console.log(`words of each rank: ${wordsOf(cuts).join(', ')}`);
+  const forward = () =>
+    mergeVocabParallelStats({ stats: ranks.allGather(vocabParallelStats(head()).stats), ...labels });
+  if (rank === 0) console.log(`vocabulary entries per rank: ${shardSizes(offsets).join(', ')}`);
 
-  const { logps: refLogps } = forward(); // the reference: the model before its training
+  const { logps: refLogps } = forward(); // the reference model is the model before training
   let last;
   for (let step = 1; step <= steps; step++) {
-    // The same bits on every rank, from the partials of all.
+    // The statistics of all shards give the same bits on every rank.
     const { logps, lse } = forward();
     const result = trajectoryPreferenceLoss({ logps, refLogps, ...loss });
     const gradients = linearLogpsBackward({ ...head(), lse, gradLogps: result.gradLogps });
-    // Added in the order of the ranks: a sum of the library's may take another order in another run.
+    // Gather and add in the order of the ranks: an all-reduce may add in another order in another run.
     const gradHidden = sumOf(ranks.host(ranks.allGather(gradients.gradHidden)), size);
     const [gradWeight, gradBias] = [ranks.host(gradients.gradWeight), ranks.host(gradients.gradBias)];
     if (rank === 0) console.log(`step ${step}  loss ${result.loss.toFixed(6)}  accuracy ${result.accuracy}`);
@@ -85,7 +93,7 @@ function train(ranks) {
     for (let v = 0; v < bias.length; v++) bias[v] -= RATE * gradBias[v];
   }
   digest(ranks, last);
-  if (options.check) check(ranks, cuts, last, hidden, labels, { ...loss, refLogps });
+  if (options.check) check(ranks, offsets, last, hidden, labels, { ...loss, refLogps });
 }
 
 function sumOf(all, size) {
@@ -94,34 +102,34 @@ function sumOf(all, size) {
   return sum;
 }
 
-/** Of all ranks' gradients: the same in every run. */
+/** Prints a hash of all ranks' gradients, the same in every run. */
 function digest(ranks, { gradHidden, gradWeight, gradBias }) {
-  const own = createHash('sha256');
+  const ofRank = createHash('sha256');
   for (const { buffer, byteOffset, byteLength } of [gradHidden, gradWeight, gradBias]) {
-    own.update(new Uint8Array(buffer, byteOffset, byteLength));
+    ofRank.update(new Uint8Array(buffer, byteOffset, byteLength));
   }
-  const all = ranks.host(ranks.allGather(ranks.place(new Uint8Array(own.digest()))));
+  const all = ranks.host(ranks.allGather(ranks.place(new Uint8Array(ofRank.digest()))));
   if (ranks.rank === 0) console.log(`gradients ${createHash('sha256').update(all).digest('hex')}`);
 }
 
-/** Rows of all ranks one after the other; a rank that has fewer than another fills up. */
-function gathered(ranks, cuts, own, width) {
-  const words = wordsOf(cuts);
-  const most = Math.max(...words);
-  const padded = new Float32Array(most * width);
-  padded.set(own);
+/** The rows of all shards, [VOCAB, width]. Shards are padded to the largest for the all-gather. */
+function gathered(ranks, offsets, shard, width) {
+  const sizes = shardSizes(offsets);
+  const largest = Math.max(...sizes);
+  const padded = new Float32Array(largest * width);
+  padded.set(shard);
   const all = ranks.host(ranks.allGather(ranks.place(padded)));
   const whole = new Float32Array(VOCAB * width);
   for (let r = 0; r < ranks.size; r++) {
-    const rows = all.subarray(r * most * width, (r * most + words[r]) * width);
-    whole.set(rows, cuts[r] * width);
+    const rows = all.subarray(r * largest * width, (r * largest + sizes[r]) * width);
+    whole.set(rows, offsets[r] * width);
   }
   return whole;
 }
 
-function check(ranks, cuts, last, hidden, labels, loss) {
-  const [weight, gradWeight] = [last.weight, last.gradWeight].map((own) => gathered(ranks, cuts, own, WIDTH));
-  const [bias, gradBias] = [last.bias, last.gradBias].map((own) => gathered(ranks, cuts, own, 1));
+function check(ranks, offsets, last, hidden, labels, loss) {
+  const [weight, gradWeight] = [last.weight, last.gradWeight].map((shard) => gathered(ranks, offsets, shard, WIDTH));
+  const [bias, gradBias] = [last.bias, last.gradBias].map((shard) => gathered(ranks, offsets, shard, 1));
   if (ranks.rank !== 0) return;
   const head = { hidden, weight: stored(ranks, weight), bias: stored(ranks, bias), dtype, ...labels };
   const { logps, lse } = linearLogps(head);
@@ -130,13 +138,13 @@ function check(ranks, cuts, last, hidden, labels, loss) {
   console.log(
     `one process: loss ${whole.loss.toFixed(6)}, off by ${Math.abs(whole.loss - last.loss).toExponential(1)}`,
   );
-  for (const [name, ours] of Object.entries({ gradHidden: last.gradHidden, gradWeight, gradBias })) {
-    const theirs = ranks.host(expected[name]);
-    const largest = theirs.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-    const off = theirs.reduce((most, x, i) => Math.max(most, Math.abs(x - ours[i])), 0) / largest;
+  for (const [name, actual] of Object.entries({ gradHidden: last.gradHidden, gradWeight, gradBias })) {
+    const reference = ranks.host(expected[name]);
+    const largest = reference.reduce((max, x) => Math.max(max, Math.abs(x)), 0);
+    const off = reference.reduce((max, x, i) => Math.max(max, Math.abs(x - actual[i])), 0) / largest;
     console.log(`  ${name} differs by ${off.toExponential(1)} of its largest`);
-    if (!(off <= ALLOWED[transport])) {
-      throw new Error(`Expected ${name} within ${ALLOWED[transport]} of one process but it is off by ${off}`);
+    if (!(off <= TOLERANCE[transport])) {
+      throw new Error(`Expected ${name} within ${TOLERANCE[transport]} of one process but it is off by ${off}`);
     }
   }
 }

@@ -1,4 +1,4 @@
-// MPI for this example: who am I, and an all-gather of typed arrays. Without mpirun there is one rank.
+// MPI for this example: rank, size, and an all-gather of typed arrays. Without mpirun there is one rank.
 #include <mpi.h>
 #include <napi.h>
 
@@ -23,7 +23,7 @@ Napi::Value init(const Napi::CallbackInfo& info) {
   int before = 0;
   MPI_Initialized(&before);
   if (!before) must(env, MPI_Init(nullptr, nullptr), "MPI_Init");
-  // Else MPI ends the process at the first error.
+  // By default MPI ends the process at the first error.
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   must(env, MPI_Comm_rank(MPI_COMM_WORLD, &rank), "MPI_Comm_rank");
   must(env, MPI_Comm_size(MPI_COMM_WORLD, &size), "MPI_Comm_size");
@@ -45,11 +45,11 @@ View view_of(const Napi::CallbackInfo& info, size_t i, const char* name) {
   return {static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
 }
 
-/** allGather(own, all): the `own` of every rank, one after the other. All ranks must call it. */
+/** allGather(own, all): concatenates `own` of all ranks in `all`. All ranks must call it. */
 void all_gather(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const View own = view_of(info, 0, "own"), all = view_of(info, 1, "all");
-  // What is wrong on one rank is an error on all of them; otherwise the others would wait for ever.
+  // An error on one rank is an error on all; otherwise the others would wait forever.
   const bool fits = all.bytes == own.bytes * static_cast<size_t>(size) && own.bytes <= INT_MAX;
   const long long bytes = fits ? static_cast<long long>(own.bytes) : -1;
   std::vector<long long> of_ranks(static_cast<size_t>(size));
@@ -68,10 +68,10 @@ void all_gather(const Napi::CallbackInfo& info) {
   must(env, MPI_Allgather(own.data, count, MPI_BYTE, all.data, count, MPI_BYTE, MPI_COMM_WORLD), "MPI_Allgather");
 }
 
-/** After it nothing else may be called. */
+/** No other function may be called after it. */
 void finalize(const Napi::CallbackInfo& info) { must(info.Env(), MPI_Finalize(), "MPI_Finalize"); }
 
-/** Ends the processes of all ranks, which might wait for this one. */
+/** Ends the processes of all ranks, which may wait for this one. */
 void abort_all(const Napi::CallbackInfo&) { MPI_Abort(MPI_COMM_WORLD, 1); }
 
 Napi::Object register_all(Napi::Env env, Napi::Object exports) {

@@ -1,5 +1,5 @@
-// NCCL for this example, loaded when it is asked for: an all-gather between devices, on the default stream. Its few
-// declarations are written out, as the library comes without headers where only PyTorch brought it.
+// NCCL for this example, loaded at run time: an all-gather between devices on the default stream. Its declarations are
+// repeated here, because a library from PyTorch comes without headers.
 #include <dlfcn.h>
 #include <napi.h>
 
@@ -35,7 +35,7 @@ void find(Napi::Env env, void* library, const char* name, F* function) {
     throw Napi::Error::New(env, std::string("Expected ") + name + " in NCCL but it is not there");
 }
 
-/** load(files): the first that can be loaded; the error lists all. */
+/** load(files): loads the first file that can be loaded; the error lists all. */
 Napi::Value load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Array files = info[0].As<Napi::Array>();
@@ -58,14 +58,14 @@ Napi::Value load(const Napi::CallbackInfo& info) {
                          "NCCL was not found (SWEET_RL_NCCL names its file; pip install nvidia-nccl-cu13):" + tried);
 }
 
-/** uniqueId(id): one rank makes it, all others need it. */
+/** uniqueId(id): one rank creates it, all ranks need it. */
 void unique_id(const Napi::CallbackInfo& info) {
   UniqueId id;
   must(info.Env(), nccl.unique_id(&id), "ncclGetUniqueId");
   memcpy(info[0].As<Napi::Uint8Array>().Data(), id.bytes, sizeof(id.bytes));
 }
 
-/** init(size, id, rank): waits for all ranks, each on a device of its own. */
+/** init(size, id, rank): waits for all ranks, one per device. */
 void init(const Napi::CallbackInfo& info) {
   UniqueId id;
   memcpy(id.bytes, info[1].As<Napi::Uint8Array>().Data(), sizeof(id.bytes));
@@ -77,7 +77,7 @@ void* pointer(const Napi::Value& value) {
   return reinterpret_cast<void*>(value.As<Napi::BigInt>().Uint64Value(&lossless));
 }
 
-/** allGather(own, all, bytes): addresses on the device. Returns before it is done: the default stream has it. */
+/** allGather(own, all, bytes): device addresses. Asynchronous, on the default stream. */
 void all_gather(const Napi::CallbackInfo& info) {
   const size_t bytes = static_cast<size_t>(info[2].ToNumber().Int64Value());
   must(info.Env(), nccl.all_gather(pointer(info[0]), pointer(info[1]), bytes, kInt8, comm, nullptr), "ncclAllGather");

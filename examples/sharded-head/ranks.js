@@ -1,4 +1,4 @@
-// How ranks exchange arrays: on the processor by MPI, on devices by NCCL, for which MPI finds the ranks together.
+// All-gather between ranks: on CPUs by MPI, on devices by NCCL, whose unique id is exchanged by MPI.
 import { createRequire } from 'node:module';
 import { DeviceBuffer } from 'sweet-rl';
 
@@ -14,19 +14,19 @@ function addon(name) {
   }
 }
 
-export function processors() {
+export function cpus() {
   const mpi = addon('mpi');
   const { rank, size } = mpi.init();
   return {
     rank,
     size,
-    /** Where arrays are computed with. */
+    /** Copies an array to where it is used in computations. */
     place: (array) => array,
     host: (array) => array,
-    /** The arrays of all ranks, one after the other. */
-    allGather(own) {
-      const all = new own.constructor(own.length * size);
-      mpi.allGather(own, all);
+    /** The arrays of all ranks, concatenated. */
+    allGather(local) {
+      const all = new local.constructor(local.length * size);
+      mpi.allGather(local, all);
       return all;
     },
     finalize: mpi.finalize,
@@ -34,26 +34,26 @@ export function processors() {
   };
 }
 
-/** Every rank has a device of its own: device number `rank` of the machine, or what CUDA_VISIBLE_DEVICES shows it. */
+/** One device per rank: device `rank` of the machine, or the one that CUDA_VISIBLE_DEVICES selects. */
 export function devices() {
-  const owners = new WeakMap(); // of the memory that a view looks at
-  const { rank, size, allGather, finalize, abort } = processors();
+  const owners = new WeakMap(); // keeps the memory of a view alive
+  const { rank, size, allGather, finalize, abort } = cpus();
   const nccl = addon('nccl');
   nccl.load([process.env.SWEET_RL_NCCL ?? 'libnccl.so.2']);
   const id = new Uint8Array(128);
   if (rank === 0) nccl.uniqueId(id);
   const device = process.env.CUDA_VISIBLE_DEVICES === undefined ? rank : 0;
-  DeviceBuffer.from(id, { device }).dispose(); // from here on this thread is that device's, for NCCL as well
+  DeviceBuffer.from(id, { device }).dispose(); // makes it the current device of this thread, for NCCL as well
   nccl.init(size, allGather(id).slice(0, id.length), rank);
   return {
     rank,
     size,
     place: (array, dtype) => DeviceBuffer.from(array, { device, ...(dtype === 'bfloat16' && { dtype }) }),
     host: (buffer) => buffer.toArray(),
-    allGather(own) {
-      const all = DeviceBuffer.allocate(own.dtype, own.length * size, { device });
-      nccl.allGather(own.ptr, all.ptr, own.byteLength);
-      // What NCCL was given is on the default stream: whoever reads the view comes after it.
+    allGather(local) {
+      const all = DeviceBuffer.allocate(local.dtype, local.length * size, { device });
+      nccl.allGather(local.ptr, all.ptr, local.byteLength);
+      // NCCL works on the default stream; calls with this view are ordered after it.
       const { ptr, byteLength, dtype } = all;
       const view = DeviceBuffer.view({ ptr, byteLength, dtype, device }, { stream: 0n });
       owners.set(view, all);

@@ -7,8 +7,7 @@ import {
   criticUpdate,
   DeviceBuffer,
   linearLogps,
-  mergePartials,
-  partials,
+  mergeVocabParallelStats,
   peakWorkingMemory,
   policyUpdate,
   tokenLogps,
@@ -17,6 +16,7 @@ import {
   trlMetrics,
   turnAdvantages,
   turnAdvantagesBackward,
+  vocabParallelStats,
 } from 'sweet-rl';
 import { afterEach, describe, expect, expectTypeOf, it } from 'vitest';
 import { randomPairs, randomStructure } from '../helpers/batches.ts';
@@ -71,12 +71,12 @@ describe('shards of a vocabulary', () => {
     };
     const [first, firstShard] = half(0, 20);
     const [second, secondShard] = half(20, V - 20);
-    const onDevice = partials({ ...uploaded(first), ...firstShard }).partials.toArray() as Float64Array;
-    const onHost = partials({ ...second, ...secondShard }).partials;
+    const onDevice = vocabParallelStats({ ...uploaded(first), ...firstShard }).stats.toArray() as Float64Array;
+    const onHost = vocabParallelStats({ ...second, ...secondShard }).stats;
     const all = Float64Array.of(...onHost, ...onDevice);
     const expected = tokenLogps({ logits: host.logits, labels, mask, entropy: true });
-    const merged = mergePartials({ partials: all, labels, mask, entropy: true });
-    const there = mergePartials({ ...uploaded({ partials: all, labels, mask }), entropy: true });
+    const merged = mergeVocabParallelStats({ stats: all, labels, mask, entropy: true });
+    const there = mergeVocabParallelStats({ ...uploaded({ stats: all, labels, mask }), entropy: true });
     for (const name of ['logps', 'lse', 'entropy'] as const) {
       expectClose(name, merged[name]!, expected[name]!, specified);
       expectClose(name, there[name]!.toArray() as Float32Array, expected[name]!, specified);
@@ -315,7 +315,7 @@ describe('refuses', () => {
     using gradLogits = DeviceBuffer.from(new Float32Array(N * V).fill(7));
     expect(thrownBy(() => criticUpdate({ ...on, chosen, out: { gradLogits } }))).toMatchObject({
       code: 'ERR_PAIR',
-      message: 'Expected the index of a unit for chosen[1] but received 9, in pair 1',
+      message: 'Expected the index of a trajectory or turn for chosen[1] but received 9, in pair 1',
     });
     expect(gradLogits.toArray()).toEqual(new Float32Array(N * V).fill(7));
     using turnOffsets = DeviceBuffer.from(host.turnOffsets.map((at, t) => (t === 2 ? 10_000 : at)));

@@ -1,7 +1,7 @@
 /** examples/sharded-head on devices, by what stands in for NCCL. */
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { buildExample, mpi, trained } from '../helpers/ranks.ts';
+import { buildExample, mpi, trained } from '../../examples/sharded-head/test/ranks.ts';
 
 describe.runIf(mpi)('ranks of NCCL', () => {
   beforeAll(buildExample, 120_000);

@@ -117,7 +117,7 @@ export const linearHead = () => ({
   mask: Uint8Array.of(1, 1, 1),
 });
 const given = () => ({ lse: floats(1, 1, 1), gradLogps: floats(1, 1, 1) });
-const partialsOut = () => ({ partials: new Float64Array(20).fill(7) });
+const statsOut = () => ({ stats: new Float64Array(20).fill(7) });
 const strangersTo = (own: Record<string, Kind>, others: Record<string, Kind>) =>
   Object.fromEntries(
     Object.keys(others)
@@ -157,28 +157,28 @@ const rows: Subject[] = [
     { ...linear, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, accumulate: boolean, out },
   ),
   subject(
-    sweetRl.partials as (options: never) => unknown,
+    sweetRl.vocabParallelStats as (options: never) => unknown,
     'of logits',
-    () => ({ ...logitsHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: partialsOut() }),
+    () => ({ ...logitsHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: statsOut() }),
     { ...strangersTo(logits, linear), ...logits, ...shard, ...labels, entropy: boolean, out },
   ),
   subject(
-    sweetRl.partials as (options: never) => unknown,
+    sweetRl.vocabParallelStats as (options: never) => unknown,
     'of hidden states',
-    () => ({ ...linearHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: partialsOut() }),
+    () => ({ ...linearHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: statsOut() }),
     { ...strangersTo(linear, logits), ...linear, ...shard, ...labels, entropy: boolean, out },
   ),
   subject(
-    sweetRl.mergePartials,
+    sweetRl.mergeVocabParallelStats,
     '',
     () => ({
-      partials: sweetRl.partials({ ...logitsHead(), entropy: true }).partials,
+      stats: sweetRl.vocabParallelStats({ ...logitsHead(), entropy: true }).stats,
       labels: ints(0, 1, 2),
       mask: Uint8Array.of(1, 1, 1),
       entropy: true,
       out: logpsOut(),
     }),
-    { partials: array('Float64Array', fixed), ...labels, entropy: boolean, out },
+    { stats: array('Float64Array', fixed), ...labels, entropy: boolean, out },
   ),
 ];
 

@@ -2,7 +2,10 @@
 
 /** Numbers that look random, in any storage type: 16 bits of sign, exponents near 1 and mantissas of either type. */
 function numbers(length, dtype, seed = 1) {
-  const array = dtype === 'float32' ? new Float32Array(length) : new Uint16Array(length);
+  const Class = dtype === 'float32' ? Float32Array : Uint16Array;
+  // Large arrays are shared, so that an async call starts without a copy.
+  const array =
+    length > 2 ** 20 ? new Class(new SharedArrayBuffer(length * Class.BYTES_PER_ELEMENT)) : new Class(length);
   for (let i = 0, x = seed; i < length; i++) {
     x = (x * 7919 + 104_729) % 1_048_573;
     array[i] = dtype === 'float32' ? x / 174_763 - 3 : (x % 3 === 0 ? 0xbc00 : 0x3c00) + (x % 0x3ff);
@@ -47,8 +50,8 @@ const CALLS = [
   ['tokenLogpsBackward', 'logits'],
   ['linearLogps', 'hidden'],
   ['linearLogpsBackward', 'hidden'],
-  ['partials', 'logits'],
-  ['partials', 'hidden'],
+  ['vocabParallelStats', 'logits'],
+  ['vocabParallelStats', 'hidden'],
   ['criticUpdate', 'logits'],
   ['criticUpdate', 'hidden'],
   ['policyUpdate', 'logits'],

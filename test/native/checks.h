@@ -84,3 +84,4 @@ void check_linear(Checks& checks, bool small);
 
 /** What only a GPU has: two kinds of matrix products, and working memory in chunks. */
 void check_device(Checks& checks, bool small);
+void check_cuda_references(Checks& checks);

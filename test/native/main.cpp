@@ -78,6 +78,7 @@ void run_all(const Options& options, const Run& run) {
     for (const auto check : kOperations) check(checks, options.small);
   });
   run("device", [&](Checks& checks) { check_device(checks, options.small); });
+  run("references", check_cuda_references);
   sweet::device::end_thread();
 #ifdef SWEET_EMULATOR
   run("emulator", [](Checks& checks) {

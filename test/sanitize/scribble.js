@@ -31,7 +31,7 @@ function shared(array) {
 
 /** All arrays that steer a call, once each. */
 function share(options) {
-  const NAMES = ['labels', 'mask', 'turnOffsets', 'trajectoryOffsets', 'chosen', 'rejected', 'pairWeights', 'partials'];
+  const NAMES = ['labels', 'mask', 'turnOffsets', 'trajectoryOffsets', 'chosen', 'rejected', 'pairWeights', 'stats'];
   const copies = new Map();
   const arrays = [];
   const all = Object.entries(options).map(([name, given]) => {

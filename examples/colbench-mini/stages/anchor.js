@@ -1,7 +1,7 @@
 /**
- * What keeps a policy able to answer. Its pairs compare questions only, but one network asks and answers: trained on
- * pairs alone, it forgets to write what it was told. So every second step on pairs is followed by one on answers that the
- * base agent gave itself, right or wrong.
+ * Keeps a policy able to answer. Preference pairs compare questions only, but one network asks and answers: trained on
+ * pairs alone, it forgets how to write programs from replies. So every second step on pairs is followed by a likelihood
+ * step on the base agent's own answers, right or wrong.
  */
 import { padBatch, tokenCount } from '../batch.js';
 import { messagesOf } from '../dialogue.js';

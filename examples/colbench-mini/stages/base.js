@@ -1,4 +1,4 @@
-/** The base agent: cloned from demonstrators that waste turns but use what they are told. */
+/** The base agent: behaviour cloning of demonstrators that waste turns but answer as the replies say. */
 import { padBatch, tokenCount } from '../batch.js';
 import { demonstrate, messagesOf } from '../dialogue.js';
 import { initialParams } from '../model.js';
@@ -8,8 +8,8 @@ import { drawTasks } from '../task.js';
 import { schedule, Trainer } from '../trainer.js';
 
 /**
- * Half of the demonstrations carry the hidden function in front, so that the critic can start from the base. All
- * tokens are learned, the human's too: who predicts the replies knows what they mean.
+ * Half of the demonstrations begin with the hidden function, so that the critic can start from the base agent. The loss
+ * covers all tokens, including the user's: predicting replies teaches what they mean.
  */
 function* demonstrationBatches(seed, size, window = 16) {
   const rand = random(seed, 21);

@@ -1,4 +1,4 @@
-/** Candidate actions at the turns of the offline data, and what critics read in them. */
+/** Candidate actions at turns of the offline data, and their scores under critics. */
 import { promptOf } from '../dialogue.js';
 import { act } from '../episodes.js';
 import { token } from '../language.js';
@@ -8,21 +8,21 @@ import { random } from '../random.js';
 import { Sampler } from '../sampler.js';
 
 /**
- * @typedef {object} Candidates actions at states of dialogues; the tokens of all actions lie one after the other
+ * @typedef {object} Candidates actions at states of dialogues, with the tokens of all actions concatenated
  * @property {{ task: import('../task.js').Task, turns: import('../dialogue.js').Turn[] }[]} states
  * @property {number[][]} actions
  * @property {Int32Array} candidateOffsets actions of each state
  * @property {Int32Array} turnOffsets tokens of each action
- * @property {Float32Array} logps of the tokens under the agent that chose them
+ * @property {Float32Array} logps of the tokens under the agent that sampled them
  */
 
-/** Gathers rows of logits and turns them into log-probs in large calls. */
+/** Collects rows of logits and computes their log-probs in large calls. */
 class LogpGatherer {
   #logits = new Float32Array(2048 * shape.vocab);
   #labels = new Int32Array(2048);
   #targets = [];
 
-  /** The log-prob of `token` comes to `target.logps[target.index]`, at the latest with `flush`. */
+  /** Stores the log-prob of `token` in `target.logps[target.index]`, at the latest in `flush`. */
   add(logits, token, target) {
     const row = this.#targets.push(target) - 1;
     this.#logits.set(logits, row * shape.vocab);
@@ -42,7 +42,7 @@ class LogpGatherer {
   }
 }
 
-/** One turn each of different tasks, as many as wanted; where there are more than tasks, every task once more. */
+/** `count` states: a random turn of each task, in random order, repeated if there are fewer tasks. */
 function pickStates({ tasks, trajectories }, count, rand) {
   const perTask = trajectories.length / tasks.length;
   const states = [];
@@ -56,7 +56,7 @@ function pickStates({ tasks, trajectories }, count, rand) {
 }
 
 /**
- * Feeds each state's prompt once and continues it from there.
+ * Feeds the prompt of each state once, and runs its continuations from there.
  * @param {(state: number, logits: Float32Array) => import('../sampler.js').Sequence[]} continuations
  */
 function continueStates(params, states, withHidden, continuations, onProgress) {
@@ -103,9 +103,9 @@ export function sampleCandidates(base, offline, { states: count, perState }, see
 }
 
 /**
- * Reads every candidate after its state, alike candidates once, and returns which are copies of which.
- * @param {(row: Float32Array, index: number, position: number) => boolean} onRow gets the logits before the candidate's
- *   token `position`, and those after its last one; whether to read on
+ * Feeds each distinct candidate of a state once, and returns the pairs [first, copy] of equal candidates.
+ * @param {(row: Float32Array, index: number, position: number) => boolean} onRow receives the logits of the candidate's
+ *   token `position`, or those after its last token; returns whether to continue
  */
 function readCandidates(params, { states, actions, candidateOffsets }, withHidden, onRow, onProgress) {
   function* read(index, logits) {
@@ -133,7 +133,7 @@ function readCandidates(params, { states, actions, candidateOffsets }, withHidde
   return copies;
 }
 
-/** Log-probs of all candidates' tokens under some parameters, with or without the hidden function in sight. */
+/** Log-probs of all candidates' tokens, with or without privileged information in the prompt. */
 export function candidateLogps(params, candidates, withHidden, onProgress) {
   const { actions, turnOffsets } = candidates;
   const logps = new Float32Array(turnOffsets[actions.length]);
@@ -148,7 +148,7 @@ export function candidateLogps(params, candidates, withHidden, onProgress) {
   return logps;
 }
 
-/** What a critic with a value head expects after each candidate: the probability of success. */
+/** The probability of success that a critic with a value head predicts after each candidate. */
 export function candidateValues(params, candidates, onProgress) {
   const { actions } = candidates;
   const values = new Float32Array(actions.length);

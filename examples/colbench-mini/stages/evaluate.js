@@ -1,11 +1,11 @@
-/** Evaluation on tasks whose functions are in no training set, with sampled and with greedy tokens. */
+/** Evaluation on tasks with unseen functions, with sampled and with greedy tokens. */
 import { entropyOf } from '../batch.js';
 import { behaviour, messagesOf } from '../dialogue.js';
 import { playEpisodes } from '../episodes.js';
 import { mean, share } from '../statistics.js';
 import { makeTasks } from '../task.js';
 
-/** Dialogues that the entropy is averaged over. */
+/** The entropy is averaged over so many dialogues. */
 const entropyDialogues = 320;
 
 /**
@@ -16,10 +16,10 @@ const entropyDialogues = 320;
  */
 
 /**
- * One episode a task, so that episodes are independent of each other; all agents get the same tasks, and the same
- * random numbers for each.
+ * One episode per task, so that episodes are independent. All agents get the same tasks and random numbers.
  * @param {'validation' | 'test'} split
- * @returns {Promise<{ sampled: Score & { entropy: number }, greedy: Score }>} entropy: of the tokens of sampled questions, nats
+ * @returns {Promise<{ sampled: Score & { entropy: number }, greedy: Score }>} entropy: of the tokens of sampled
+ *   questions, in nats
  */
 export async function evaluate(params, executor, split, { sampled, greedy }, seed, onProgress) {
   const total = sampled + greedy;

@@ -1,4 +1,4 @@
-/** Rejection fine-tuning: the base agent goes on learning from its own dialogues that ended in success. */
+/** Rejection fine-tuning: likelihood training of the base agent on its own successful dialogues. */
 import { batchIndices, padBatch, tokenCount } from '../batch.js';
 import { messagesOf } from '../dialogue.js';
 import { negativeLogLikelihood } from '../nll.js';
@@ -7,7 +7,7 @@ import { schedule, Trainer } from '../trainer.js';
 import { taskOf } from './offline.js';
 
 /**
- * All tokens of the agent are learned, the answer's too.
+ * The loss covers all tokens of the agent, including the answer's.
  * @param {import('../model.js').Params} base
  * @param {import('./offline.js').Offline} offline
  * @param {{ batch: number, epochs: number, rate: number }} settings

@@ -1,4 +1,4 @@
-/** The policy: the base agent trained on pairs of candidate actions, without sight of the hidden function. */
+/** The policy: the base agent trained on pairs of candidate actions, without privileged information. */
 import { batchIndices, padBatch, spreadLogps, tokenCount } from '../batch.js';
 import { promptOf } from '../dialogue.js';
 import { native } from '../native.js';
@@ -7,8 +7,8 @@ import { schedule, Trainer } from '../trainer.js';
 import { Anchor } from './anchor.js';
 
 /**
- * The likelihood term weighs far more than the paper's 0.01: so small a network, pushed away from the rejected
- * questions, would otherwise drift into words that are no questions at all.
+ * The likelihood term has a far larger weight than the paper's 0.01: with less, the gradient away from rejected
+ * questions makes so small a network write token sequences that are not questions.
  * @param {import('../model.js').Params} base
  * @param {import('./offline.js').Offline} offline
  * @param {import('./candidates.js').Candidates} candidates

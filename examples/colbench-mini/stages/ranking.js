@@ -1,27 +1,28 @@
-/** From the scores of candidates to pairs of them, and what the scores are worth beside an oracle's. */
+/** Pairs of candidates by their scores, and the agreement of the scores with an oracle's. */
 import { kindOf, kinds, maxQuestions } from '../dialogue.js';
 import { programSource, textOf } from '../language.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 
-/** The turn of the state that the report shows. */
+/** The turn of the state in the report. */
 const exampleTurn = 2;
 
-/** What each candidate does in its state. @returns {import('../dialogue.js').Kind[]} */
+/** The kind of each candidate in its state. @returns {import('../dialogue.js').Kind[]} */
 function candidateKinds({ states, actions, candidateOffsets }) {
   return states.flatMap(({ task, turns }, s) =>
     actions.slice(candidateOffsets[s], candidateOffsets[s + 1]).map((action) => kindOf(task, turns, action)),
   );
 }
 
-/** An oracle's scores, by kinds of questions. */
+/** An oracle's scores, by kind of question. */
 export const oracleScores = (candidates, worth) =>
   Float32Array.from(candidateKinds(candidates), (kind) => worth[kind] ?? 0);
 
 /**
- * How pairs are drawn from a state's candidates: by their ranks, as samplePairs does, or from all whose scores lie a share of the
- * state's range apart.
- * @typedef {{ rule: 'halves' | 'best-worst', numPairs?: number } | { rule: 'apart', ofRange: number, numPairs: number }} PairRule
+ * How pairs are sampled from a state's candidates: by their ranks with samplePairs, or from all pairs whose scores
+ * differ by at least the share `ofRange` of the state's range.
+ * @typedef {{ rule: 'halves' | 'best-worst', numPairs?: number }
+ *   | { rule: 'apart', ofRange: number, numPairs: number }} PairRule
  */
 
 /**
@@ -40,16 +41,17 @@ export function pairCandidates(candidates, scores, settings, seed) {
 }
 
 /**
- * Halves would mostly compare what is equally useless, for of 16 candidates some three are useful; the best against the worst gives one pair
- * a state. A share of each state's own range gives critics on any scale as many pairs as each other.
+ * About three of 16 candidates are useful, so pairs from the upper and lower half would mostly compare useless ones,
+ * and the best over the worst is only one pair per state. A minimum difference relative to the state's range gives
+ * critics of any scale the same number of pairs.
  */
 function pairsApart(scores, candidateOffsets, { ofRange, numPairs }, rand) {
   const pairs = [];
   for (let s = 0; s + 1 < candidateOffsets.length; s++) {
     const [from, to] = [candidateOffsets[s], candidateOffsets[s + 1]];
     const state = Array.from({ length: to - from }, (_, i) => from + i);
-    const own = scores.subarray(from, to);
-    const distance = ofRange * (Math.max(...own) - Math.min(...own));
+    const ofState = scores.subarray(from, to);
+    const distance = ofRange * (Math.max(...ofState) - Math.min(...ofState));
     const apart = state.flatMap((better) =>
       state
         .filter((worse) => scores[better] > scores[worse] && scores[better] - scores[worse] >= distance)
@@ -64,22 +66,23 @@ function pairsApart(scores, candidateOffsets, { ofRange, numPairs }, rand) {
 }
 
 /**
- * How much a question is worth to who sees the function: only those on its attributes bring a dialogue nearer to success.
- * Who does not see it had better ask what is open, too.
+ * Questions about open attributes. With privileged information only those about attributes of the function are useful;
+ * without it any of them may be.
  */
 const openKinds = new Set(['useful', 'absent']);
 
 /**
- * Shares of a state's pairs of candidates that the scores put in an oracle's order; equal scores count one half.
+ * Shares of a state's pairs of candidates that the scores order as an oracle does; equal scores count one half.
  * @typedef {object} Diagnosis
- * @property {number} agreement questions on attributes of the function before all others
+ * @property {number} agreement questions about attributes of the function before all others
  * @property {number[]} agreementByTurn
- * @property {number} usefulOverAbsent ... before those on attributes that it lacks
- * @property {number} usefulOverWasted ... before repeated ones, small talk and those that name no topic
- * @property {number} absentOverWasted what an oracle that does not see the function knows as well
- * @property {number} pairsInOrder share of the sampled pairs with one useful question in which it is the chosen one
- * @property {Record<string, { mean: number, deviation: number, count: number }>} advantages by kind of question: score above
- *   the mean of its state, in standard deviations over all states
+ * @property {number} usefulOverAbsent the same before those about attributes that it lacks
+ * @property {number} usefulOverWasted the same before repeated ones, small talk and those that name no topic
+ * @property {number} absentOverWasted the order of an oracle without privileged information
+ * @property {number} pairsInOrder share of sampled pairs with one useful question whose chosen question is the useful
+ *   one
+ * @property {Record<string, { mean: number, deviation: number, count: number }>} advantages by kind of question: score
+ *   minus the mean of its state, in standard deviations over all states
  */
 
 /** @returns {Diagnosis} */
@@ -142,7 +145,7 @@ function tally() {
   };
 }
 
-/** How one state's candidates rank. */
+/** The ranking of one state's candidates, for the report. */
 function exampleOf({ states, actions, candidateOffsets }, scores) {
   const shown = states.findIndex(({ turns }) => turns.length === exampleTurn);
   const ranking = native.rankCandidates({ scores, candidateOffsets });

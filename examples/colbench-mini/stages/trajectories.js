@@ -1,6 +1,6 @@
 /**
- * Training on pairs of trajectories. SWEET-RL's critic: the base agent's network, shown the hidden function, whose
- * log-prob ratio to the base becomes the advantage of a turn. Multi-turn DPO: the same on the policy itself.
+ * Training on pairs of trajectories. SWEET-RL's critic is the base agent's network with privileged information; its
+ * log-prob ratio to the base agent is the advantage of a turn. Multi-turn DPO trains the policy itself in the same way.
  */
 import { batchIndices, logpsOf, padBatch, spreadLogps, tokenCount } from '../batch.js';
 import { messagesOf } from '../dialogue.js';
@@ -11,8 +11,8 @@ import { Anchor } from './anchor.js';
 import { taskOf } from './offline.js';
 
 /**
- * Only the questions are compared, by every method. The answer is forced; beside the hidden function it would give
- * the outcome away, and a policy pushed away from the wrong answers to incomplete questions forgets how to answer.
+ * All methods compare questions only. The answer is forced: next to the hidden function it would reveal the outcome to
+ * the critic, and a policy trained against wrong answers after too few questions forgets how to answer.
  */
 function questionsOf(task, turns, withHidden) {
   const messages = messagesOf(task, turns, withHidden);
@@ -31,7 +31,7 @@ function questionsOf(task, turns, withHidden) {
 /**
  * @param {import('../model.js').Params} base
  * @param {import('./offline.js').Offline} offline
- * @param {import('../methods.js').Method} method by trajectories: what is trained is the policy, and has to answer
+ * @param {import('../methods.js').Method} method by trajectories: the policy itself is trained, and has to answer
  * @param {PairSettings} settings
  */
 export function trainOnTrajectories(base, offline, method, settings, seed, onProgress) {

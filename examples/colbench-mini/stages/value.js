@@ -1,6 +1,6 @@
 /**
- * The critic with a value head: the base agent's network, shown the hidden function, predicts after each question
- * whether the dialogue will end in success.
+ * The critic with a value head: the base agent's network with privileged information predicts after each question
+ * whether the dialogue will succeed.
  */
 import { IGNORE_INDEX } from 'sweet-rl';
 import { batchIndices, padBatch, tokenCount } from '../batch.js';
@@ -13,8 +13,8 @@ import { schedule, Trainer } from '../trainer.js';
 import { taskOf } from './offline.js';
 
 /**
- * The head is the output column of a word that nobody says, set to 0: a linear function of what the network makes of
- * the dialogue up to the question's last token.
+ * The value head is the output column of an unused vocabulary entry, initialized to 0: a linear function of the hidden
+ * state at the question's last token.
  * @param {import('../model.js').Params} params
  */
 function withValueHead(params) {
@@ -23,7 +23,7 @@ function withValueHead(params) {
   return { ...params, head: { ...params.head, data } };
 }
 
-/** The rows that have read the last token of a question. */
+/** The positions of the last tokens of questions. */
 function questionEnds({ labels, length, trajectoryOffsets }) {
   const rows = [];
   labels.forEach((label, row) => {
@@ -31,7 +31,7 @@ function questionEnds({ labels, length, trajectoryOffsets }) {
     if (label !== IGNORE_INDEX && last) rows.push(row + 1);
   });
   if (rows.length !== trajectoryOffsets[trajectoryOffsets.length - 1]) {
-    throw new Error('Expected a row after every question');
+    throw new Error('Expected a position after every question');
   }
   return rows;
 }
@@ -44,7 +44,7 @@ function questionEnds({ labels, length, trajectoryOffsets }) {
 export function trainValueCritic(base, offline, settings, seed, onProgress) {
   const rand = random(seed, 71);
   const { trajectories } = offline;
-  // the order to answer stays, so that the last question has a token after it
+  // the prompt of the answer stays, so that the last question has a token after it
   const dialogues = trajectories.map(({ turns }, i) => messagesOf(taskOf(offline, i), turns, true).slice(0, -1));
   const lengths = dialogues.map(tokenCount);
   const batches = batchIndices(lengths, settings.batch, settings.epochs, rand);
@@ -64,7 +64,7 @@ export function trainValueCritic(base, offline, settings, seed, onProgress) {
   return { params: trainer.finish(), curve };
 }
 
-/** The loss, its gradient at the logits, and the share of turns whose value is on the outcome's side of one half. */
+/** The loss, its gradient with respect to the logits, and the share of turns whose value predicts the outcome. */
 function outcomeLoss(logits, batch, outcomes) {
   const columns = questionEnds(batch).map((row) => row * shape.vocab + token.value);
   const { trajectoryOffsets } = batch;

@@ -1,8 +1,8 @@
-"""Runs a program that nobody trusts on its calls, inside the walls, and tells what each call returned.
+"""Runs an untrusted program on calls inside the sandbox and reports the result of each call.
 
-A job comes on file descriptor 0: the program, the calls, the limits. Lines of JSON go to descriptor 3: `ready`, `loaded`, then
-one a call. A value is told by a digest under which equal values are the same: it is the parent that compares, with values
-of another process, which this one has never seen. So a program that takes this file apart can only lie about itself.
+File descriptor 0 carries the job: program, calls, limits. Lines of JSON go to descriptor 3: `ready`, `loaded`, then one
+per call. A value is reported as a digest that is equal for equal values. The parent compares it with the digest of the
+ground truth, which runs in another process: a program that manipulates this one can only falsify its own results.
 """
 
 import json
@@ -20,7 +20,7 @@ def digest_of(value):
 
 
 def encoding_of(value):
-    """The value as bytes, alike for values that == holds for, and for two NaNs."""
+    """The value as bytes, the same for values that are equal by ==, and for two NaNs."""
     import collections
     import datetime
     import decimal
@@ -100,7 +100,7 @@ def error_of(error):
 
 
 def attempt(action):
-    """What the action gave, or the error as text: of any class, SystemExit included."""
+    """The result of an action, or its error as text; catches every class, including SystemExit."""
     try:
         return action(), None
     except BaseException as error:
@@ -125,16 +125,16 @@ def read_job():
     return json.loads(text)
 
 
-def tell(line):
+def report(line):
     data = json.dumps(line).encode() + b"\n"
     while data:
         data = data[os.write(CHANNEL, data) :]
 
 
 def main():
-    # What else was open where this was started is nobody's business here.
+    # The parent's other descriptors must not be reachable.
     os.closerange(CHANNEL + 1, 2**20)
-    # Where this file lies is no place to import from.
+    # Imports must not find files beside this one.
     del sys.path[0]
     job = read_job()
     limits = job["limits"]
@@ -142,26 +142,26 @@ def main():
     limit(resource.RLIMIT_MEMLOCK, 0)
     limit(resource.RLIMIT_NOFILE, limits["files"])
     limit(resource.RLIMIT_FSIZE, limits["fileBytes"])
-    # A signal that tells the reason, then one that cannot be ignored.
+    # SIGXCPU at the soft limit gives the reason; SIGKILL at the hard limit cannot be ignored.
     limit(resource.RLIMIT_CPU, limits["cpuSeconds"], limits["cpuSeconds"] + 1)
     limit(resource.RLIMIT_AS, limits["memoryBytes"])
 
-    # Its own name, so that what stands under `if __name__ == '__main__'` does not run.
+    # Another name than __main__, so that `if __name__ == '__main__'` blocks do not run.
     space = {"__name__": "answer", "__builtins__": __builtins__}
-    tell({"kind": "ready"})
+    report({"kind": "ready"})
     _, error = attempt(lambda: exec(compile(job["program"], "<answer>", "exec"), space))
-    tell({"kind": "loaded"} if error is None else {"kind": "failed", "error": error})
+    report({"kind": "loaded"} if error is None else {"kind": "failed", "error": error})
     if error is not None:
         os._exit(0)
     for call in job["calls"]:
 
-        def told():
+        def outcome():
             value = eval(compile(call.strip(), "<call>", "eval"), space)
             return {"kind": "value", "digest": digest_of(value), "shown": attempt(lambda: shown(value))[0]}
 
-        line, error = attempt(told)
-        tell(line if error is None else {"kind": "error", "error": error})
-    # Threads that go on and what was registered for the end must not hold this process up.
+        line, error = attempt(outcome)
+        report(line if error is None else {"kind": "error", "error": error})
+    # Running threads and atexit handlers must not delay the exit.
     os._exit(0)
 
 

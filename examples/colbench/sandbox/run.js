@@ -1,4 +1,4 @@
-/** Runs a program on calls behind the wall, and tells how each call ended. */
+/** Runs a program on calls in the sandbox; the outcome of each call. */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
@@ -6,22 +6,22 @@ import { join } from 'node:path';
 import { environment, SandboxError } from './wall.js';
 
 /**
- * A value has a digest, the same for equal values.
+ * A returned value. Equal values have equal digests.
  * @typedef {{ kind: 'value', digest: string, shown: string }} Value
  */
 /**
- * `loading`: the program failed before its first call.
+ * A call without a value. `loading`: the program failed before its first call.
  * @typedef {{ kind: 'error' | 'timeout' | 'crash' | 'flood', error: string, loading: boolean }} Failure
  */
-/** How a call ended. @typedef {Value | Failure} Outcome */
+/** The outcome of a call. @typedef {Value | Failure} Outcome */
 
 /**
  * @typedef {object} Limits
- * @property {number} callSeconds by the clock, of one call and of loading the program
- * @property {number} totalSeconds by the clock, of all calls of a program
- * @property {number} memoryBytes of addresses
- * @property {number} fileBytes of one file
- * @property {number} files open at once
+ * @property {number} callSeconds wall-clock time of one call, and of loading the program
+ * @property {number} totalSeconds wall-clock time of all calls of a program
+ * @property {number} memoryBytes of address space
+ * @property {number} fileBytes size of one file
+ * @property {number} files open descriptors
  * @property {number} printedBytes on standard output and standard error
  */
 
@@ -35,13 +35,14 @@ export const defaultLimits = Object.freeze({
   printedBytes: 4 * 2 ** 20,
 });
 
-/** The start of Python, before the program has any say. */
+/** For the start of Python, before the program runs. */
 const startSeconds = 60;
-/** More than this is no answer, and would be read before there are limits. */
-const mostProgram = 2 ** 20;
-/** What may be told of each call; a line is some hundred bytes. */
-const mostTold = 2 ** 12;
-const keptOfPrinted = 2000;
+/** Longer programs are rejected: the harness reads the program before it sets limits. */
+const maxProgramBytes = 2 ** 20;
+/** Bytes of results per call; a line has a few hundred. */
+const maxResultBytes = 2 ** 12;
+/** Characters of the output that are kept. */
+const keptOutput = 2000;
 
 /**
  * @param {import('./wall.js').Wall} wall
@@ -49,7 +50,7 @@ const keptOfPrinted = 2000;
  * @param {object} [options]
  * @param {Partial<Limits>} [options.limits]
  * @param {AbortSignal} [options.signal]
- * @returns {Promise<{ outcomes: Outcome[], printed: string }>} one outcome a call, and the start of what was printed
+ * @returns {Promise<{ outcomes: Outcome[], printed: string }>} an outcome per call, and the beginning of the output
  */
 export async function runProgram(wall, { program, calls }, { limits: given = {}, signal } = {}) {
   const limits = { ...defaultLimits, ...given };
@@ -58,20 +59,20 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
   const outcomes = [];
   let printed = '';
   const size = Buffer.byteLength(program);
-  if (size > mostProgram) {
-    const error = `the program has ${size} bytes, more than ${mostProgram}`;
+  if (size > maxProgramBytes) {
+    const error = `the program has ${size} bytes, more than ${maxProgramBytes}`;
     return { outcomes: calls.map(() => ({ kind: 'error', error, loading: true })), printed };
   }
-  // A call that takes the process with it leaves the later ones to a new process.
+  // If a call ends the process, a new process runs the remaining calls.
   while (outcomes.length < calls.length) {
     const folder = wall.isolated ? undefined : await mkdtemp(join(tmpdir(), 'colbench-'));
     try {
       const attempt = new Attempt(wall, { program, calls: calls.slice(outcomes.length) }, limits, end, folder);
-      const told = await attempt.run(signal);
-      outcomes.push(...told);
-      printed = (printed + attempt.printed).slice(0, keptOfPrinted);
+      const ended = await attempt.run(signal);
+      outcomes.push(...ended);
+      printed = (printed + attempt.printed).slice(0, keptOutput);
       const rest = performance.now() >= end ? outOfTime(limits) : undefined;
-      const failure = failedToLoad(told) ?? rest;
+      const failure = failedToLoad(ended) ?? rest;
       while (failure !== undefined && outcomes.length < calls.length) outcomes.push(failure);
     } finally {
       if (folder !== undefined) await rm(folder, { recursive: true, force: true });
@@ -80,7 +81,7 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
   return { outcomes, printed };
 }
 
-/** What fails before its first call does so in every process. @param {Outcome[]} outcomes */
+/** The failure of a program that does not load: every new process would fail alike. @param {Outcome[]} outcomes */
 function failedToLoad(outcomes) {
   const last = outcomes.at(-1);
   return last !== undefined && last.kind !== 'value' && last.loading ? last : undefined;
@@ -89,11 +90,11 @@ function failedToLoad(outcomes) {
 /** @param {Limits} limits @returns {Failure} */
 const outOfTime = ({ totalSeconds }) => ({
   kind: 'timeout',
-  error: `no time was left of the ${totalSeconds} s of all calls`,
+  error: `the ${totalSeconds} s of all calls are used up`,
   loading: false,
 });
 
-/** One process. */
+/** One process in the sandbox. */
 class Attempt {
   printed = '';
   #isolated;
@@ -105,11 +106,11 @@ class Attempt {
   #outcomes = [];
   /** @type {'starting' | 'loading' | 'calling'} */
   #state = 'starting';
-  /** Why the process was killed. @type {{ kind: 'timeout' | 'flood', error: string } | undefined} */
+  /** The reason why the process was killed. @type {{ kind: 'timeout' | 'flood', error: string } | undefined} */
   #killed;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
-  #told = 0;
+  #resultBytes = 0;
   #line = '';
   #printedBytes = 0;
 
@@ -129,19 +130,19 @@ class Attempt {
       stdio: ['pipe', 'pipe', 'pipe', 'pipe', wall.filter === undefined ? 'ignore' : 'pipe'],
       env: folder === undefined ? { PATH: process.env.PATH } : { ...environment, HOME: folder, TMPDIR: folder },
       cwd: folder ?? '/',
-      // A session of its own, so that all of it can be killed at once.
+      // A session of its own, so that all its processes can be killed at once.
       detached: true,
     });
     const [stdin, stdout, stderr, results, filter] = this.#child.stdio;
-    // A process that ends before it has read its job closes the other end.
+    // A process that exits before it has read its job closes the pipe.
     for (const stream of this.#child.stdio) stream?.on('error', () => {});
     const { memoryBytes, fileBytes, files } = limits;
     const cpuSeconds = Math.ceil(limits.totalSeconds) + 1;
-    const forHarness = { memoryBytes, fileBytes, files, cpuSeconds };
-    /** @type {import('node:stream').Writable} */ (stdin).end(JSON.stringify({ ...job, limits: forHarness }));
+    const harnessLimits = { memoryBytes, fileBytes, files, cpuSeconds };
+    /** @type {import('node:stream').Writable} */ (stdin).end(JSON.stringify({ ...job, limits: harnessLimits }));
     if (wall.filter !== undefined) /** @type {import('node:stream').Writable} */ (filter).end(wall.filter);
     for (const stream of [stdout, stderr]) stream?.on('data', (chunk) => this.#onPrinted(chunk));
-    results?.on('data', (chunk) => this.#onTold(chunk));
+    results?.on('data', (chunk) => this.#onResults(chunk));
   }
 
   /** @param {AbortSignal} [signal] @returns {Promise<Outcome[]>} */
@@ -156,7 +157,7 @@ class Attempt {
         reject(error);
       });
       this.#child.on('exit', () => {
-        // Without a wall, processes may be left, and one that left the session may still hold the pipes.
+        // Without isolation, processes may remain, and one that left the session may still hold the pipes open.
         if (!this.#isolated) this.#killSession();
         const late = setTimeout(() => {
           for (const stream of this.#child.stdio) stream?.destroy();
@@ -189,7 +190,7 @@ class Attempt {
   #cause(code, name) {
     if (this.#killed !== undefined) return this.#killed;
     const signal = name ?? signalOf(code);
-    if (signal === 'SIGXCPU') return { kind: 'timeout', error: 'the processor time was used up' };
+    if (signal === 'SIGXCPU') return { kind: 'timeout', error: 'the CPU time was used up' };
     const error = signal === undefined ? `the process ended with code ${code}` : `the process died of ${signal}`;
     return { kind: 'crash', error };
   }
@@ -214,14 +215,14 @@ class Attempt {
     if (exitCode === null && signalCode === null) this.#killSession();
   }
 
-  /** Behind a wall, all processes go with the first. */
+  /** In the sandbox, all processes end with the first one. */
   #killSession() {
     const { pid } = this.#child;
     if (pid === undefined) return;
     try {
       process.kill(-pid, 'SIGKILL');
     } catch {
-      // It has ended.
+      // It has already ended.
     }
   }
 
@@ -234,44 +235,44 @@ class Attempt {
   /** @param {Buffer} chunk */
   #onPrinted(chunk) {
     this.#printedBytes += chunk.length;
-    if (this.printed.length < keptOfPrinted) {
-      this.printed = (this.printed + chunk.toString('utf8')).slice(0, keptOfPrinted);
+    if (this.printed.length < keptOutput) {
+      this.printed = (this.printed + chunk.toString('utf8')).slice(0, keptOutput);
     }
     const { printedBytes } = this.#limits;
     if (this.#printedBytes > printedBytes) this.#flood(`more than ${printedBytes} bytes were printed`);
   }
 
   /** @param {Buffer} chunk */
-  #onTold(chunk) {
+  #onResults(chunk) {
     if (this.#killed !== undefined || this.#outcomes.length === this.#calls) return;
-    this.#told += chunk.length;
+    this.#resultBytes += chunk.length;
     const lines = (this.#line + chunk.toString('latin1')).split('\n');
     this.#line = /** @type {string} */ (lines.pop());
     for (const line of lines) this.#onLine(line);
-    if (this.#told > mostTold * (this.#calls + 2)) this.#flood('the channel of the results was flooded');
+    if (this.#resultBytes > maxResultBytes * (this.#calls + 2)) this.#flood('the channel of the results was flooded');
   }
 
-  /** What the program may have written itself: anything. @param {string} text */
+  /** A line of results. The program may have written it itself, so nothing in it is trusted. @param {string} text */
   #onLine(text) {
     if (this.#outcomes.length === this.#calls) return;
-    const { kind, ...told } = parsed(text);
+    const { kind, ...fields } = parsed(text);
     const { callSeconds } = this.#limits;
     if (this.#state === 'starting') {
       this.#state = 'loading';
       this.#arm(callSeconds);
     } else if (this.#state === 'loading') {
       this.#state = 'calling';
-      if (kind !== 'loaded') this.#outcomes.push({ kind: 'error', error: textOf(told.error), loading: true });
+      if (kind !== 'loaded') this.#outcomes.push({ kind: 'error', error: textOf(fields.error), loading: true });
       this.#arm(callSeconds);
     } else {
       this.#outcomes.push(
         kind === 'value'
-          ? { kind, digest: textOf(told.digest), shown: textOf(told.shown) }
-          : { kind: 'error', error: textOf(told.error), loading: false },
+          ? { kind, digest: textOf(fields.digest), shown: textOf(fields.shown) }
+          : { kind: 'error', error: textOf(fields.error), loading: false },
       );
       this.#arm(callSeconds);
     }
-    // Nothing that runs on is waited for.
+    // Do not wait for threads that are still running.
     if (this.#outcomes.length === this.#calls || kind === 'failed') this.#kill();
   }
 }
@@ -287,9 +288,9 @@ function parsed(text) {
 }
 
 /** @param {unknown} value */
-const textOf = (value) => (typeof value === 'string' ? value.slice(0, 300) : 'no result was told');
+const textOf = (value) => (typeof value === 'string' ? value.slice(0, 300) : 'no result was reported');
 
-/** Bubblewrap ends with 128 + the signal that its child died of. @param {number | null} code */
+/** Bubblewrap exits with 128 + the signal that ended its child. @param {number | null} code */
 function signalOf(code) {
   if (code === null || code <= 128) return undefined;
   return Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];

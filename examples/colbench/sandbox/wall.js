@@ -1,25 +1,35 @@
-/** What keeps an answer apart from the machine: how Python is started inside it, or the reason why that cannot be done. */
+/**
+ * The sandbox: the bubblewrap command that isolates an answer from the machine, or the reason why it is unavailable.
+ */
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { lstat, readlink, realpath } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { seccompFilter } from './seccomp.js';
 
 const run = promisify(execFile);
 const harness = fileURLToPath(new URL('./harness.py', import.meta.url));
 
-/** The descriptor of the child from which bubblewrap reads the filter of system calls; 3 is the channel of the results. */
+/**
+ * The filter of system calls, which export-filter.py writes, for `bwrap --seccomp`.
+ * @param {string} arch as in process.arch
+ * @returns {Buffer | undefined} undefined for an architecture that the filter does not cover
+ */
+export const seccompFilter = (arch = process.arch) =>
+  ['x64', 'arm64'].includes(arch) ? readFileSync(new URL('./seccomp.bpf', import.meta.url)) : undefined;
+
+/** The descriptor from which bubblewrap reads the system call filter; 3 carries the results. */
 const filterDescriptor = 4;
 
 /**
  * @typedef {object} Wall
  * @property {string} command
  * @property {readonly string[]} args
- * @property {Buffer | undefined} filter bytes for descriptor 4
- * @property {boolean} isolated whether answers are kept apart from the machine
- * @property {string} python which Python runs them
+ * @property {Buffer | undefined} filter the system call filter, for descriptor 4
+ * @property {boolean} isolated false if answers run without a sandbox
+ * @property {string} python the version of Python
  */
 
 /** @typedef {{ executable: string, prefixes: string[], version: string }} Python */
@@ -35,10 +45,10 @@ export class SandboxError extends Error {
 
 /**
  * @param {object} [options]
- * @param {string} [options.python] the interpreter; python3 by default
- * @param {string} [options.bubblewrap] the program that builds the wall; bwrap by default
- * @param {number} [options.scratchBytes] how much an answer may write to its folder, which is memory
- * @param {boolean} [options.unsafe] run answers with limits alone where there is no wall
+ * @param {string} [options.python] the interpreter; default python3
+ * @param {string} [options.bubblewrap] the bubblewrap program; default bwrap
+ * @param {number} [options.scratchBytes] size of an answer's folder, which is in memory
+ * @param {boolean} [options.unsafe] without a sandbox, run answers with resource limits only instead of throwing
  * @returns {Promise<Wall>}
  */
 export async function buildWall({
@@ -49,18 +59,18 @@ export async function buildWall({
 } = {}) {
   if (process.platform === 'win32') throw new SandboxError('Answers cannot be run on Windows');
   const found = await findPython(python);
-  // Without the user's packages; unbuffered, so that what was printed is seen although the process is killed. Not -I, which
-  // would leave the order of sets to chance.
+  // Without the user's packages, and unbuffered, so that the output of a killed process is complete. Not -I, which
+  // ignores PYTHONHASHSEED.
   const start = ['-s', '-B', '-u', '-X', 'utf8'];
   try {
     const filter = seccompFilter();
     if (process.platform !== 'linux' || filter === undefined) {
       throw new SandboxError(`No sandbox is known for ${process.platform} on ${process.arch}`);
     }
-    const walls = await wallArgs(found, scratchBytes);
-    await probe(bubblewrap, [...walls, '--', found.executable, ...start, '-c', 'pass']);
+    const isolation = await isolationArgs(found, scratchBytes);
+    await probe(bubblewrap, [...isolation, '--', found.executable, ...start, '-c', 'pass']);
     const filtered = ['--seccomp', String(filterDescriptor), '--', found.executable, ...start, '/harness.py'];
-    const args = [...walls, ...filtered];
+    const args = [...isolation, ...filtered];
     return { command: bubblewrap, args, filter, isolated: true, python: found.version };
   } catch (error) {
     if (!unsafe) throw error;
@@ -85,15 +95,15 @@ async function findPython(python) {
     return { executable, prefixes: [...prefixes, dirname(dirname(real))], version };
   } catch (cause) {
     const why = messageOf(cause);
-    throw new SandboxError(`Answers are run by Python >= 3.8, and "${python}" is none that starts: ${why}`, { cause });
+    throw new SandboxError(`Answers need Python >= 3.8, and "${python}" does not start: ${why}`, { cause });
   }
 }
 
 /**
- * No network, no processes of others, no user's files: the system's programs read-only, and an empty folder in memory.
+ * No network, no other processes, no files of users: the system's programs read-only, and an empty folder in memory.
  * @param {Python} python @param {number} scratchBytes
  */
-async function wallArgs({ prefixes }, scratchBytes) {
+async function isolationArgs({ prefixes }, scratchBytes) {
   const args = ['--unshare-user', '--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL'];
   args.push('--uid', '65534', '--gid', '65534', '--hostname', 'sandbox', '--clearenv');
   for (const [name, value] of Object.entries(environment)) args.push('--setenv', name, value);
@@ -102,11 +112,11 @@ async function wallArgs({ prefixes }, scratchBytes) {
     if (status?.isSymbolicLink()) args.push('--symlink', await readlink(path), path);
     else if (status?.isDirectory()) args.push('--ro-bind', path, path);
   }
-  // Where the loader finds libraries; Debian's links to the chosen one of several, as BLAS, lead through the second.
+  // The loader's cache, and Debian's links to the selected alternatives, such as BLAS.
   for (const path of ['/etc/ld.so.cache', '/etc/alternatives']) args.push('--ro-bind-try', path, path);
   for (const prefix of new Set(prefixes)) {
     if (`${homedir()}/`.startsWith(prefix === '/' ? '/' : `${prefix}/`)) {
-      throw new SandboxError(`A Python that is installed in ${prefix} cannot be put behind a wall with nothing else`);
+      throw new SandboxError(`The sandbox cannot expose a Python in ${prefix} without the home folder`);
     }
     if (prefix !== '/usr' && !prefix.startsWith('/usr/')) args.push('--ro-bind', prefix, prefix);
   }
@@ -115,20 +125,24 @@ async function wallArgs({ prefixes }, scratchBytes) {
   return args;
 }
 
-/** What an answer sees of the environment, with and without a wall. */
+/** The environment variables of an answer. */
 export const environment = {
   PATH: '/usr/bin:/bin',
   HOME: '/work',
   TMPDIR: '/work',
   LANG: 'C.UTF-8',
-  // Sets are in the same order in every process.
+  // Sets have the same order in every process.
   PYTHONHASHSEED: '0',
-  // A thread for each core would be counted as memory.
+  // The stacks of a thread per core would count as memory.
   OPENBLAS_NUM_THREADS: '1',
   OMP_NUM_THREADS: '1',
 };
 
-/** Whether the wall can be built here: containers often forbid namespaces. @param {string} bubblewrap @param {string[]} args */
+/**
+ * Throws if bubblewrap does not work here; containers often forbid namespaces.
+ * @param {string} bubblewrap
+ * @param {string[]} args
+ */
 async function probe(bubblewrap, args) {
   try {
     await run(bubblewrap, args, { timeout: 60_000 });
@@ -136,7 +150,7 @@ async function probe(bubblewrap, args) {
     const missing = /** @type {{ code?: unknown }} */ (cause).code === 'ENOENT';
     const why = missing
       ? `"${bubblewrap}" was not found (Debian and Ubuntu: apt-get install bubblewrap)`
-      : `bubblewrap cannot build it here: ${messageOf(cause)}`;
+      : `bubblewrap fails here: ${messageOf(cause)}`;
     throw new SandboxError(`Answers are not run without a sandbox, and ${why}`, { cause });
   }
 }

@@ -1,0 +1,267 @@
+// Generated from binding/operations.js by `npm run generate`. Do not edit.
+#include "../../native/logps.h"
+#include "../../native/vocab_parallel.h"
+#include "../../native/turn_advantages.h"
+#include "../../native/preference_loss.h"
+#include "../../native/preference_update.h"
+#include "../../native/non_finite.h"
+#include "../args.h"
+
+namespace sweet {
+namespace {
+
+static_assert(static_cast<int>(DType::float32) == 0 && static_cast<int>(DType::bfloat16) == 1 && static_cast<int>(DType::float16) == 2);
+static_assert(static_cast<int>(LossType::sigmoid) == 0 && static_cast<int>(LossType::hinge) == 1 && static_cast<int>(LossType::ipo) == 2);
+static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int>(Normalization::token_mean) == 1 && static_cast<int>(Normalization::sum) == 2);
+static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
+static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::shard_rows) == 13 && static_cast<int>(Code::shard_mismatch) == 14 && static_cast<int>(Code::shard_no_entropy) == 15 && static_cast<int>(Code::shard_coverage) == 16 && static_cast<int>(Code::device) == 17 && static_cast<int>(Code::device_gemm) == 18 && static_cast<int>(Code::cancelled) == 19);
+
+void read_logits_head(Args& args, Head& g) {
+  g.dtype = args.choice<DType>(3);
+  g.rows = args.integer();
+  g.vocab_size = args.integer();
+  g.temperature = args.number();
+  g.vocab_offset = args.integer();
+  g.total_vocab = args.integer();
+  g.row_stride = args.integer();
+  g.logits = args.array<const void>(logits_elements(g));
+}
+
+void read_linear_head(Args& args, Head& g) {
+  g.dtype = args.choice<DType>(3);
+  g.rows = args.integer();
+  g.vocab_size = args.integer();
+  g.temperature = args.number();
+  g.vocab_offset = args.integer();
+  g.total_vocab = args.integer();
+  g.hidden_size = args.integer();
+  g.chunk_bytes = args.integer();
+  g.hidden = args.array<const void>(g.rows * g.hidden_size);
+  g.weight = args.array<const void>(g.vocab_size * g.hidden_size);
+  g.bias = args.optional_array<const void>(g.vocab_size);
+}
+
+void read_head(Args& args, Head& g) {
+  if (!args.boolean()) return read_logits_head(args, g);
+  return read_linear_head(args, g);
+}
+
+void read_labels(Args& args, Labels& g, int64_t rows) {
+  g.wide = args.boolean();
+  g.ignore_index = args.integer();
+  g.data = args.array<const void>(rows);
+  g.mask = args.optional_array<const uint8_t>(rows);
+}
+
+void read_logps_out(Args& args, LogpsOut& g, int64_t rows) {
+  g.logps = args.array<float>(rows);
+  g.lse = args.array<float>(rows);
+  g.entropy = args.optional_array<float>(rows);
+}
+
+void read_logits_gradients(Args& args, HeadGradients& g, const Head& head) {
+  g.logits = args.array<void>(logits_elements(head));
+}
+
+void read_linear_gradients(Args& args, HeadGradients& g, const Head& head) {
+  g.accumulate = args.boolean();
+  g.hidden = args.array<float>(head.rows * head.hidden_size);
+  g.weight = args.array<float>(head.vocab_size * head.hidden_size);
+  g.bias = args.optional_array<float>(head.vocab_size);
+}
+
+void read_head_gradients(Args& args, HeadGradients& g, const Head& head) {
+  if (!args.boolean()) return read_logits_gradients(args, g, head);
+  return read_linear_gradients(args, g, head);
+}
+
+void read_turn_batch(Args& args, TurnBatch& g) {
+  g.tokens = args.integer();
+  g.turns = args.integer();
+  g.mean = args.boolean();
+  g.allow_empty_turns = args.boolean();
+  g.mask = args.optional_array<const uint8_t>(g.tokens);
+  g.turn_offsets = args.array<const int32_t>(g.turns + 1);
+}
+
+void read_pairs(Args& args, Pairs& g) {
+  g.count = args.integer();
+  g.chosen = args.array<const int32_t>(g.count);
+  g.rejected = args.array<const int32_t>(g.count);
+  g.weights = args.optional_array<const float>(g.count);
+}
+
+void read_preference_batch(Args& args, PreferenceBatch& g) {
+  g.level = args.choice<PreferenceLevel>(2);
+  g.tokens = args.integer();
+  g.turns = args.integer();
+  g.trajectories = args.integer();
+  g.mask = args.optional_array<const uint8_t>(g.tokens);
+  g.turn_offsets = args.array<const int32_t>(g.turns + 1);
+  g.trajectory_offsets = args.optional_array<const int32_t>(g.trajectories + 1);
+  read_pairs(args, g.pairs);
+  args.require(g.trajectory_offsets != nullptr || !g.of_trajectories());
+}
+
+void read_pair_loss(Args& args, PairLoss& g) {
+  g.type = args.choice<LossType>(3);
+  g.beta = args.number();
+  g.label_smoothing = args.number();
+}
+
+void read_preference_options(Args& args, PreferenceOptions& g) {
+  g.normalization = args.choice<Normalization>(3);
+  g.allow_empty_turns = args.boolean();
+  read_pair_loss(args, g.pair_loss);
+  g.pair_denominator = args.number();
+  g.nll_coef = args.number();
+  g.nll_denominator = args.number();
+}
+
+void read_preference_out(Args& args, PreferenceOut& g, const PreferenceBatch& batch) {
+  g.scalars = args.array<double>(4);
+  g.pair_losses = args.array<float>(batch.pairs.count);
+  g.margins = args.array<float>(batch.pairs.count);
+  g.chosen_rewards = args.array<float>(batch.pairs.count);
+  g.rejected_rewards = args.array<float>(batch.pairs.count);
+  g.turn_advantages = args.array<float>(batch.turns);
+  g.grad_logps = args.array<float>(batch.tokens);
+}
+
+void read_reference_logps(Args& args, Reference& g, int64_t rows) {
+  g.logps = args.array<const float>(rows);
+}
+
+void read_reference_head(Args& args, Reference& g) {
+  read_head(args, g.head);
+}
+
+void read_reference(Args& args, Reference& g, int64_t rows) {
+  if (!args.boolean()) return read_reference_logps(args, g, rows);
+  return read_reference_head(args, g);
+}
+
+Napi::Value bind_logps(const Napi::CallbackInfo& info) {
+  Args args(info);
+  Logps g{};
+  read_head(args, g.head);
+  read_labels(args, g.labels, g.head.rows);
+  read_logps_out(args, g.out, g.head.rows);
+  return args.perform([=] { return logps(g); });
+}
+
+Napi::Value bind_logps_backward(const Napi::CallbackInfo& info) {
+  Args args(info);
+  LogpsBackward g{};
+  read_head(args, g.head);
+  read_labels(args, g.labels, g.head.rows);
+  g.lse = args.array<const float>(g.head.rows);
+  g.grad_logps = args.array<const float>(g.head.rows);
+  read_head_gradients(args, g.gradients, g.head);
+  args.require(!g.head.logits == !g.gradients.logits);
+  return args.perform([=] { return logps_backward(g); });
+}
+
+Napi::Value bind_vocab_parallel_stats(const Napi::CallbackInfo& info) {
+  Args args(info);
+  VocabParallelStats g{};
+  read_head(args, g.head);
+  read_labels(args, g.labels, g.head.rows);
+  g.entropy = args.boolean();
+  g.stats = args.array<double>(shard_elements(g.head.rows));
+  return args.perform([=] { return vocab_parallel_stats(g); });
+}
+
+Napi::Value bind_merge_vocab_parallel_stats(const Napi::CallbackInfo& info) {
+  Args args(info);
+  MergeVocabParallelStats g{};
+  g.rows = args.integer();
+  g.shards = args.integer();
+  g.stats = args.array<const double>(g.shards * shard_elements(g.rows));
+  read_labels(args, g.labels, g.rows);
+  read_logps_out(args, g.out, g.rows);
+  return args.perform([=] { return merge_vocab_parallel_stats(g); });
+}
+
+Napi::Value bind_turn_advantages(const Napi::CallbackInfo& info) {
+  Args args(info);
+  TurnAdvantages g{};
+  read_turn_batch(args, g.batch);
+  g.logps = args.array<const float>(g.batch.tokens);
+  g.ref_logps = args.array<const float>(g.batch.tokens);
+  g.advantages = args.array<float>(g.batch.turns);
+  return args.perform([=] { return turn_advantages(g); });
+}
+
+Napi::Value bind_turn_advantages_backward(const Napi::CallbackInfo& info) {
+  Args args(info);
+  TurnAdvantagesBackward g{};
+  read_turn_batch(args, g.batch);
+  g.grad_advantages = args.array<const float>(g.batch.turns);
+  g.grad_logps = args.array<float>(g.batch.tokens);
+  return args.perform([=] { return turn_advantages_backward(g); });
+}
+
+Napi::Value bind_preference_loss(const Napi::CallbackInfo& info) {
+  Args args(info);
+  PreferenceLoss g{};
+  read_preference_batch(args, g.batch);
+  read_preference_options(args, g.options);
+  g.logps = args.array<const float>(g.batch.tokens);
+  g.ref_logps = args.array<const float>(g.batch.tokens);
+  read_preference_out(args, g.out, g.batch);
+  return args.perform([=] { return preference_loss(g); });
+}
+
+Napi::Value bind_preference_update(const Napi::CallbackInfo& info) {
+  Args args(info);
+  PreferenceUpdate g{};
+  read_head(args, g.head);
+  read_labels(args, g.labels, g.head.rows);
+  read_reference(args, g.reference, g.head.rows);
+  read_preference_batch(args, g.batch);
+  read_preference_options(args, g.options);
+  g.logps = args.array<float>(g.head.rows);
+  read_preference_out(args, g.out, g.batch);
+  read_head_gradients(args, g.gradients, g.head);
+  args.require(!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows);
+  return args.perform([=] { return preference_update(g); });
+}
+
+#ifndef SWEET_CUDA_ADDON
+Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
+  Args args(info);
+  FirstNonFinite g{};
+  g.dtype = args.choice<DType>(3);
+  g.rows = args.integer();
+  g.columns = args.integer();
+  g.row_stride = args.integer();
+  g.allow_neg_inf = args.boolean();
+  g.data = args.array<const void>(g.rows > 0 ? (g.rows - 1) * g.row_stride + g.columns : 0);
+  g.mask = args.optional_array<const uint8_t>(g.rows);
+  return Napi::Number::New(info.Env(), args.valid() ? static_cast<double>(first_non_finite(g)) : -1);
+}
+#endif
+
+}  // namespace
+
+const char* fault_name(Code code) {
+  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "shardRows", "shardMismatch", "shardNoEntropy", "shardCoverage", "device", "deviceGemm", "cancelled"};
+  return names[static_cast<int>(code)];
+}
+
+void register_operations(Napi::Object exports) {
+  add_operation(exports, "logps", bind_logps, true);
+  add_operation(exports, "logpsBackward", bind_logps_backward, true);
+  add_operation(exports, "vocabParallelStats", bind_vocab_parallel_stats, true);
+  add_operation(exports, "mergeVocabParallelStats", bind_merge_vocab_parallel_stats, false);
+  add_operation(exports, "turnAdvantages", bind_turn_advantages, false);
+  add_operation(exports, "turnAdvantagesBackward", bind_turn_advantages_backward, false);
+  add_operation(exports, "preferenceLoss", bind_preference_loss, false);
+  add_operation(exports, "preferenceUpdate", bind_preference_update, true);
+#ifndef SWEET_CUDA_ADDON
+  add_operation(exports, "firstNonFinite", bind_first_non_finite, false);
+#endif
+}
+
+}  // namespace sweet

@@ -1,0 +1,296 @@
+// The operations of the addon, described once. From this table `npm run generate` writes
+//
+//   binding/generated/operations.cc   reads the arguments of each call into its C++ struct; registers the operations
+//   lib/addon/operations.ts           the same structs as TypeScript interfaces, and what turns them into arguments
+//
+// so that a caller names every argument and only generated code knows their order. Tests derive their lists of
+// operations from it. A group is a C++ struct of native/*.h: camelCase fields here, snake_case members there.
+//
+// Types of fields: 'int' (int64_t), 'number' (double), 'bool', the name of an enum, the name of a group, or an array.
+// `reads(type, count)` is an array that the operation reads, `writes(type, count)` one that it writes; both must have
+// at least `count` elements, a C++ expression over the fields `g` of the same struct and the parameters of the group. An
+// optional array may be undefined, a null pointer in C++. Fields that a count needs come first. `requires` is a condition
+// on the whole, for the case that lib/ has a mistake.
+
+const reads = (type, count) => ({ kind: 'array', type: `const ${type}`, count });
+const writes = (type, count) => ({ kind: 'array', type, count });
+const optional = (array) => ({ ...array, optional: true });
+/** A group whose parameters get these values. */
+const group = (name, parameters) => ({ kind: 'group', name, parameters });
+/** One of several groups, told apart by the field `kind`. */
+const oneOf = (struct, variants, parameters = {}) => ({ struct, parameters, variants });
+
+/** Names in the order of the C++ values. */
+export const enums = {
+  DType: ['float32', 'bfloat16', 'float16'],
+  LossType: ['sigmoid', 'hinge', 'ipo'],
+  Normalization: ['turn-mean', 'token-mean', 'sum'],
+  PreferenceLevel: ['turn', 'trajectory'],
+};
+
+/** What a Status other than ok is called in lib/errors.ts; names in the order of the values of Code from 1 on. */
+export const faults = [
+  'memory',
+  'shape',
+  'label',
+  'turnOffsets',
+  'trajectoryOffsets',
+  'emptyTurn',
+  'emptyTrajectory',
+  'chosen',
+  'rejected',
+  'samePair',
+  'pairWeight',
+  'zeroWeights',
+  'shardRows',
+  'shardMismatch',
+  'shardNoEntropy',
+  'shardCoverage',
+  'device',
+  'deviceGemm',
+  'cancelled',
+];
+
+const headFields = {
+  dtype: 'DType',
+  rows: 'int',
+  vocabSize: 'int',
+  temperature: 'number',
+  vocabOffset: 'int',
+  totalVocab: 'int',
+};
+
+export const groups = {
+  LogitsHead: {
+    struct: 'Head',
+    fields: { ...headFields, rowStride: 'int', logits: reads('void', 'logits_elements(g)') },
+  },
+  LinearHead: {
+    struct: 'Head',
+    fields: {
+      ...headFields,
+      hiddenSize: 'int',
+      chunkBytes: 'int',
+      hidden: reads('void', 'g.rows * g.hidden_size'),
+      weight: reads('void', 'g.vocab_size * g.hidden_size'),
+      bias: optional(reads('void', 'g.vocab_size')),
+    },
+  },
+  Head: oneOf('Head', { logits: 'LogitsHead', linear: 'LinearHead' }),
+
+  Labels: {
+    parameters: { rows: 'int64_t' },
+    fields: {
+      wide: 'bool',
+      ignoreIndex: 'int',
+      data: reads('void', 'rows'),
+      mask: optional(reads('uint8_t', 'rows')),
+    },
+  },
+  LogpsOut: {
+    parameters: { rows: 'int64_t' },
+    fields: {
+      logps: writes('float', 'rows'),
+      lse: writes('float', 'rows'),
+      entropy: optional(writes('float', 'rows')),
+    },
+  },
+
+  LogitsGradients: {
+    struct: 'HeadGradients',
+    parameters: { head: 'const Head&' },
+    fields: { logits: writes('void', 'logits_elements(head)') },
+  },
+  LinearGradients: {
+    struct: 'HeadGradients',
+    parameters: { head: 'const Head&' },
+    fields: {
+      accumulate: 'bool',
+      hidden: writes('float', 'head.rows * head.hidden_size'),
+      weight: writes('float', 'head.vocab_size * head.hidden_size'),
+      bias: optional(writes('float', 'head.vocab_size')),
+    },
+  },
+  HeadGradients: oneOf(
+    'HeadGradients',
+    { logits: 'LogitsGradients', linear: 'LinearGradients' },
+    { head: 'const Head&' },
+  ),
+
+  TurnBatch: {
+    fields: {
+      tokens: 'int',
+      turns: 'int',
+      mean: 'bool',
+      allowEmptyTurns: 'bool',
+      mask: optional(reads('uint8_t', 'g.tokens')),
+      turnOffsets: reads('int32_t', 'g.turns + 1'),
+    },
+  },
+
+  Pairs: {
+    fields: {
+      count: 'int',
+      chosen: reads('int32_t', 'g.count'),
+      rejected: reads('int32_t', 'g.count'),
+      weights: optional(reads('float', 'g.count')),
+    },
+  },
+  PreferenceBatch: {
+    fields: {
+      level: 'PreferenceLevel',
+      tokens: 'int',
+      turns: 'int',
+      trajectories: 'int',
+      mask: optional(reads('uint8_t', 'g.tokens')),
+      turnOffsets: reads('int32_t', 'g.turns + 1'),
+      trajectoryOffsets: optional(reads('int32_t', 'g.trajectories + 1')),
+      pairs: 'Pairs',
+    },
+    // Only a batch of turns has no trajectories.
+    requires: 'g.trajectory_offsets != nullptr || !g.of_trajectories()',
+  },
+  PairLoss: { fields: { type: 'LossType', beta: 'number', labelSmoothing: 'number' } },
+  PreferenceOptions: {
+    fields: {
+      normalization: 'Normalization',
+      allowEmptyTurns: 'bool',
+      pairLoss: 'PairLoss',
+      pairDenominator: 'number',
+      nllCoef: 'number',
+      nllDenominator: 'number',
+    },
+  },
+  PreferenceOut: {
+    parameters: { batch: 'const PreferenceBatch&' },
+    fields: {
+      scalars: writes('double', '4'),
+      pairLosses: writes('float', 'batch.pairs.count'),
+      margins: writes('float', 'batch.pairs.count'),
+      chosenRewards: writes('float', 'batch.pairs.count'),
+      rejectedRewards: writes('float', 'batch.pairs.count'),
+      turnAdvantages: writes('float', 'batch.turns'),
+      gradLogps: writes('float', 'batch.tokens'),
+    },
+  },
+
+  ReferenceLogps: {
+    struct: 'Reference',
+    parameters: { rows: 'int64_t' },
+    fields: { logps: reads('float', 'rows') },
+  },
+  ReferenceHead: { struct: 'Reference', fields: { head: 'Head' } },
+  Reference: oneOf('Reference', { logps: 'ReferenceLogps', head: 'ReferenceHead' }, { rows: 'int64_t' }),
+};
+
+const labels = group('Labels', ['g.head.rows']);
+
+/**
+ * Operation `name` is `Status name(const Name& call)` of native/<header>.h. async: also registered as `nameAsync`, which
+ * runs on another thread. device: also implemented in native/cuda, in the addon of sweet-rl-cuda. returns: what it returns
+ * in place of a Status, and otherwise: what a call returns whose arrays are too short.
+ */
+export const operations = {
+  logps: {
+    header: 'logps',
+    async: true,
+    device: true,
+    fields: { head: 'Head', labels, out: group('LogpsOut', ['g.head.rows']) },
+  },
+  logpsBackward: {
+    header: 'logps',
+    async: true,
+    device: true,
+    fields: {
+      head: 'Head',
+      labels,
+      lse: reads('float', 'g.head.rows'),
+      gradLogps: reads('float', 'g.head.rows'),
+      gradients: group('HeadGradients', ['g.head']),
+    },
+    requires: '!g.head.logits == !g.gradients.logits',
+  },
+  vocabParallelStats: {
+    header: 'vocab_parallel',
+    async: true,
+    device: true,
+    fields: { head: 'Head', labels, entropy: 'bool', stats: writes('double', 'shard_elements(g.head.rows)') },
+  },
+  mergeVocabParallelStats: {
+    header: 'vocab_parallel',
+    async: false,
+    device: true,
+    fields: {
+      rows: 'int',
+      shards: 'int',
+      stats: reads('double', 'g.shards * shard_elements(g.rows)'),
+      labels: group('Labels', ['g.rows']),
+      out: group('LogpsOut', ['g.rows']),
+    },
+  },
+  turnAdvantages: {
+    header: 'turn_advantages',
+    async: false,
+    device: true,
+    fields: {
+      batch: 'TurnBatch',
+      logps: reads('float', 'g.batch.tokens'),
+      refLogps: reads('float', 'g.batch.tokens'),
+      advantages: writes('float', 'g.batch.turns'),
+    },
+  },
+  turnAdvantagesBackward: {
+    header: 'turn_advantages',
+    async: false,
+    device: true,
+    fields: {
+      batch: 'TurnBatch',
+      gradAdvantages: reads('float', 'g.batch.turns'),
+      gradLogps: writes('float', 'g.batch.tokens'),
+    },
+  },
+  preferenceLoss: {
+    header: 'preference_loss',
+    async: false,
+    device: true,
+    fields: {
+      batch: 'PreferenceBatch',
+      options: 'PreferenceOptions',
+      logps: reads('float', 'g.batch.tokens'),
+      refLogps: reads('float', 'g.batch.tokens'),
+      out: group('PreferenceOut', ['g.batch']),
+    },
+  },
+  preferenceUpdate: {
+    header: 'preference_update',
+    async: true,
+    device: true,
+    fields: {
+      head: 'Head',
+      labels,
+      reference: group('Reference', ['g.head.rows']),
+      batch: 'PreferenceBatch',
+      options: 'PreferenceOptions',
+      logps: writes('float', 'g.head.rows'),
+      out: group('PreferenceOut', ['g.batch']),
+      gradients: group('HeadGradients', ['g.head']),
+    },
+    requires: '!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows',
+  },
+  firstNonFinite: {
+    header: 'non_finite',
+    async: false,
+    device: false,
+    returns: 'int64_t',
+    otherwise: -1,
+    fields: {
+      dtype: 'DType',
+      rows: 'int',
+      columns: 'int',
+      rowStride: 'int',
+      allowNegInf: 'bool',
+      data: reads('void', 'g.rows > 0 ? (g.rows - 1) * g.row_stride + g.columns : 0'),
+      mask: optional(reads('uint8_t', 'g.rows')),
+    },
+  },
+};

@@ -1,0 +1,56 @@
+// What the adapters to frameworks share: the options of an update without the head, which the framework computes.
+import { isRecord } from '../args/options.js';
+import { expected, typeError } from '../errors.js';
+import {
+  type CriticUpdateOptions,
+  criticUpdate,
+  type PolicyUpdateOptions,
+  policyUpdate,
+  type UpdateResult,
+} from '../ops/preference-update.js';
+
+const HEAD_OPTIONS = [
+  'logits',
+  'hidden',
+  'weight',
+  'bias',
+  'dtype',
+  'rowStride',
+  'vocabSize',
+  'accumulate',
+  'out',
+] as const;
+type HeadOption = (typeof HEAD_OPTIONS)[number];
+
+/** Distributes over a union, which `Omit` alone does not. */
+type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+/** Everything that `criticUpdate` takes, but the logits and `out`. */
+export type CriticBatch = Without<CriticUpdateOptions, HeadOption>;
+
+/** Everything that `policyUpdate` takes, but the logits and `out`. */
+export type PolicyBatch = Without<PolicyUpdateOptions, HeadOption>;
+
+/** An update in place: the logits become their gradient. */
+export type InPlaceUpdate<Batch> = (batch: Batch, logits: Float32Array) => UpdateResult;
+
+export const criticInPlace: InPlaceUpdate<CriticBatch> = (batch, logits) =>
+  withoutGradient(criticUpdate(inPlace(batch, logits)));
+
+export const policyInPlace: InPlaceUpdate<PolicyBatch> = (batch, logits) =>
+  withoutGradient(policyUpdate(inPlace(batch, logits)));
+
+/** The options of the update; the framework computes the head, so the batch must not have one. */
+function inPlace(batch: object, logits: Float32Array): never {
+  if (!isRecord(batch)) throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', batch));
+  for (const option of HEAD_OPTIONS) {
+    if (option in batch) throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} in batch but received one`);
+  }
+  // The prototype, not a copy, which would omit inherited properties.
+  return Object.assign(Object.create(batch), { logits, out: { gradLogits: logits } }) as never;
+}
+
+function withoutGradient(result: UpdateResult & { gradLogits?: unknown }): UpdateResult {
+  const { gradLogits: _, ...rest } = result;
+  return rest;
+}

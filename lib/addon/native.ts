@@ -1,0 +1,120 @@
+// The addon, loaded and typed. Operations are called by `invoke` and `start` alone: elsewhere their arguments have names.
+
+import { expected, rangeError, SweetError, typeError } from '../errors.js';
+import { gemmLibrary, whyNoCuda } from './cuda.js';
+import type { Fault } from './faults.js';
+import { type Loaded, libc, load } from './load-native.cjs';
+import { type AsyncOperation, encode, type Operations, type Returns } from './operations.js';
+
+type Done = (fault: Fault | undefined) => void;
+
+type NativeOperations = {
+  [K in keyof Operations]: (...args: readonly unknown[]) => Returns<Fault>[K];
+} & {
+  /** The async form; the last argument is a `Done`. Returns the number of the call. */
+  [K in AsyncOperation as `${K}Async`]: (...args: readonly unknown[]) => number;
+} & {
+  /** Ends an async call, waiting or running, soon; its fault is then 'cancelled'. */
+  cancel(call: number): void;
+};
+
+/** One set of kernels, and whether it can be used here. */
+export interface Backend {
+  name: 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
+  available: boolean;
+  active: boolean;
+  reason?: string;
+  /** Of 'cuda', where it is available: what computes the matrix products of linear heads, and why not cuBLASLt. */
+  products?: string;
+}
+
+/** The failed step, with the error number of the system and the size found. */
+export interface ShmFault {
+  step: 'create' | 'open' | 'allocate' | 'size' | 'map' | 'buffer';
+  errno: number;
+  bytes: number;
+}
+
+export interface Native extends NativeOperations {
+  backends(): Backend[];
+  useBackend(name: string): boolean;
+  threads(): number;
+  setThreads(n: number): void;
+  /** bytes 0 maps all of it; maxBytes is the largest size of an ArrayBuffer. */
+  shmOpen(options: { name: string; bytes: number; create: boolean; maxBytes: number }): ArrayBuffer | ShmFault;
+  shmClose(buffer: ArrayBuffer): void;
+  /** 0 or the error number of the system. */
+  shmUnlink(name: string): number;
+  /** Keeps the memory of a mapping until shmRelease; undefined where the buffer is no mapping. */
+  shmRetain(buffer: ArrayBuffer): object | undefined;
+  shmRelease(retained: object): void;
+}
+
+/** An addon with the operations: that of the CPU, or of sweet-rl-cuda. */
+export type Addon = Pick<Native, keyof NativeOperations>;
+
+/** Runs an operation. */
+export function invoke<K extends keyof Operations>(addon: Addon, name: K, call: Operations[K]): Returns<Fault>[K] {
+  return (addon[name] as (...args: readonly unknown[]) => Returns<Fault>[K])(...encode[name](call));
+}
+
+/** Starts the async form with encoded arguments; returns the number of the call. */
+export function start(addon: Addon, name: AsyncOperation, args: readonly unknown[], done: Done): number {
+  return addon[`${name}Async`](...args, done);
+}
+
+function loadNative(): { native: Native; addonFile: string | undefined } {
+  const { addon, file } = loaded();
+  const native = addon as Native;
+  const backend = process.env.SWEET_RL_BACKEND;
+  if (backend) switchBackend(native, backend, 'SWEET_RL_BACKEND');
+  const threads = process.env.SWEET_RL_THREADS;
+  if (threads) native.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
+  return { native, addonFile: file };
+}
+
+function loaded(): Loaded {
+  try {
+    return load();
+  } catch (cause) {
+    const { platform, arch, versions } = process;
+    const system = `${platform}-${arch}${platform === 'linux' ? ` (${libc() ?? 'unknown libc'})` : ''}`;
+    throw new SweetError(
+      'ERR_ADDON',
+      `sweet-rl has no native addon that loads on ${system} with Node-API ${versions.napi ?? 'unknown'}.\n` +
+        '  npx sweet-rl build   compiles it, with CMake and a C++17 compiler\n' +
+        '  npx sweet-rl info    prints what this system is and what was tried',
+      { cause },
+    );
+  }
+}
+
+/** `argument` is the name of the argument or the environment variable that asks for it. */
+export function switchBackend(addon: Native, name: unknown, argument: string): void {
+  const list = addon.backends();
+  const names = [...list.map((backend) => backend.name), 'cuda'].map((each) => `'${each}'`).join(' | ');
+  const wanted = name === 'cuda' ? cudaBackend() : list.find((backend) => backend.name === name);
+  if (typeof name !== 'string') throw typeError('ERR_ARG_TYPE', expected(names, argument, name));
+  if (wanted === undefined) throw rangeError('ERR_ARG_VALUE', expected(names, argument, name));
+  if (name === 'cuda' || !addon.useBackend(name)) {
+    const reason = wanted.reason ?? 'calls on device buffers use it by themselves, typed arrays need another one';
+    throw new SweetError('ERR_BACKEND', `The backend '${name}' cannot be used here: ${reason}`);
+  }
+}
+
+export function cudaBackend(): Backend {
+  const reason = whyNoCuda();
+  const state = { name: 'cuda', active: false } as const;
+  if (reason !== undefined) return { ...state, available: false, reason };
+  return { ...state, available: true, products: gemmLibrary() };
+}
+
+export function threadCount(argument: string, n: unknown): number {
+  const rule = 'an integer from 1 to 256';
+  if (typeof n !== 'number') throw typeError('ERR_ARG_TYPE', expected(rule, argument, n));
+  if (!Number.isInteger(n) || n < 1 || n > 256) throw rangeError('ERR_ARG_VALUE', expected(rule, argument, n));
+  return n;
+}
+
+/** The addon and its file. */
+export const { native, addonFile } = loadNative();

@@ -1,0 +1,408 @@
+// Generated from binding/operations.js by `npm run generate`. Do not edit.
+
+/** A typed array, or the device buffer that takes its place. */
+export type View = ArrayBufferView & { readonly length: number };
+
+export const DTYPE = { float32: 0, bfloat16: 1, float16: 2 } as const;
+export type DType = keyof typeof DTYPE;
+
+export const LOSS_TYPE = { sigmoid: 0, hinge: 1, ipo: 2 } as const;
+export type LossType = keyof typeof LOSS_TYPE;
+
+export const NORMALIZATION = { 'turn-mean': 0, 'token-mean': 1, sum: 2 } as const;
+export type Normalization = keyof typeof NORMALIZATION;
+
+export const PREFERENCE_LEVEL = { turn: 0, trajectory: 1 } as const;
+export type PreferenceLevel = keyof typeof PREFERENCE_LEVEL;
+
+export interface LogitsHead {
+  kind: 'logits';
+  dtype: DType;
+  rows: number;
+  vocabSize: number;
+  temperature: number;
+  vocabOffset: number;
+  totalVocab: number;
+  rowStride: number;
+  logits: View;
+}
+
+function pushLogitsHead(to: unknown[], g: LogitsHead): void {
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.rowStride, g.logits);
+}
+
+export interface LinearHead {
+  kind: 'linear';
+  dtype: DType;
+  rows: number;
+  vocabSize: number;
+  temperature: number;
+  vocabOffset: number;
+  totalVocab: number;
+  hiddenSize: number;
+  chunkBytes: number;
+  hidden: View;
+  weight: View;
+  bias: View | undefined;
+}
+
+function pushLinearHead(to: unknown[], g: LinearHead): void {
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, g.hidden, g.weight, g.bias);
+}
+
+export type Head = LogitsHead | LinearHead;
+
+function pushHead(to: unknown[], g: Head): void {
+  to.push(g.kind !== 'logits');
+  if (g.kind === 'logits') pushLogitsHead(to, g);
+  else pushLinearHead(to, g);
+}
+
+export interface Labels {
+  wide: boolean;
+  ignoreIndex: number;
+  data: View;
+  mask: View | undefined;
+}
+
+function pushLabels(to: unknown[], g: Labels): void {
+  to.push(g.wide, g.ignoreIndex, g.data, g.mask);
+}
+
+export interface LogpsOut {
+  logps: View;
+  lse: View;
+  entropy: View | undefined;
+}
+
+function pushLogpsOut(to: unknown[], g: LogpsOut): void {
+  to.push(g.logps, g.lse, g.entropy);
+}
+
+export interface LogitsGradients {
+  kind: 'logits';
+  logits: View;
+}
+
+function pushLogitsGradients(to: unknown[], g: LogitsGradients): void {
+  to.push(g.logits);
+}
+
+export interface LinearGradients {
+  kind: 'linear';
+  accumulate: boolean;
+  hidden: View;
+  weight: View;
+  bias: View | undefined;
+}
+
+function pushLinearGradients(to: unknown[], g: LinearGradients): void {
+  to.push(g.accumulate, g.hidden, g.weight, g.bias);
+}
+
+export type HeadGradients = LogitsGradients | LinearGradients;
+
+function pushHeadGradients(to: unknown[], g: HeadGradients): void {
+  to.push(g.kind !== 'logits');
+  if (g.kind === 'logits') pushLogitsGradients(to, g);
+  else pushLinearGradients(to, g);
+}
+
+export interface TurnBatch {
+  tokens: number;
+  turns: number;
+  mean: boolean;
+  allowEmptyTurns: boolean;
+  mask: View | undefined;
+  turnOffsets: View;
+}
+
+function pushTurnBatch(to: unknown[], g: TurnBatch): void {
+  to.push(g.tokens, g.turns, g.mean, g.allowEmptyTurns, g.mask, g.turnOffsets);
+}
+
+export interface Pairs {
+  count: number;
+  chosen: View;
+  rejected: View;
+  weights: View | undefined;
+}
+
+function pushPairs(to: unknown[], g: Pairs): void {
+  to.push(g.count, g.chosen, g.rejected, g.weights);
+}
+
+export interface PreferenceBatch {
+  level: PreferenceLevel;
+  tokens: number;
+  turns: number;
+  trajectories: number;
+  mask: View | undefined;
+  turnOffsets: View;
+  trajectoryOffsets: View | undefined;
+  pairs: Pairs;
+}
+
+function pushPreferenceBatch(to: unknown[], g: PreferenceBatch): void {
+  to.push(PREFERENCE_LEVEL[g.level], g.tokens, g.turns, g.trajectories, g.mask, g.turnOffsets, g.trajectoryOffsets);
+  pushPairs(to, g.pairs);
+}
+
+export interface PairLoss {
+  type: LossType;
+  beta: number;
+  labelSmoothing: number;
+}
+
+function pushPairLoss(to: unknown[], g: PairLoss): void {
+  to.push(LOSS_TYPE[g.type], g.beta, g.labelSmoothing);
+}
+
+export interface PreferenceOptions {
+  normalization: Normalization;
+  allowEmptyTurns: boolean;
+  pairLoss: PairLoss;
+  pairDenominator: number;
+  nllCoef: number;
+  nllDenominator: number;
+}
+
+function pushPreferenceOptions(to: unknown[], g: PreferenceOptions): void {
+  to.push(NORMALIZATION[g.normalization], g.allowEmptyTurns);
+  pushPairLoss(to, g.pairLoss);
+  to.push(g.pairDenominator, g.nllCoef, g.nllDenominator);
+}
+
+export interface PreferenceOut {
+  scalars: View;
+  pairLosses: View;
+  margins: View;
+  chosenRewards: View;
+  rejectedRewards: View;
+  turnAdvantages: View;
+  gradLogps: View;
+}
+
+function pushPreferenceOut(to: unknown[], g: PreferenceOut): void {
+  to.push(g.scalars, g.pairLosses, g.margins, g.chosenRewards, g.rejectedRewards, g.turnAdvantages, g.gradLogps);
+}
+
+export interface ReferenceLogps {
+  kind: 'logps';
+  logps: View;
+}
+
+function pushReferenceLogps(to: unknown[], g: ReferenceLogps): void {
+  to.push(g.logps);
+}
+
+export interface ReferenceHead {
+  kind: 'head';
+  head: Head;
+}
+
+function pushReferenceHead(to: unknown[], g: ReferenceHead): void {
+  pushHead(to, g.head);
+}
+
+export type Reference = ReferenceLogps | ReferenceHead;
+
+function pushReference(to: unknown[], g: Reference): void {
+  to.push(g.kind !== 'logps');
+  if (g.kind === 'logps') pushReferenceLogps(to, g);
+  else pushReferenceHead(to, g);
+}
+
+export interface Logps {
+  head: Head;
+  labels: Labels;
+  out: LogpsOut;
+}
+
+function logps(g: Logps): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushLabels(to, g.labels);
+  pushLogpsOut(to, g.out);
+  return to;
+}
+
+export interface LogpsBackward {
+  head: Head;
+  labels: Labels;
+  lse: View;
+  gradLogps: View;
+  gradients: HeadGradients;
+}
+
+function logpsBackward(g: LogpsBackward): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushLabels(to, g.labels);
+  to.push(g.lse, g.gradLogps);
+  pushHeadGradients(to, g.gradients);
+  return to;
+}
+
+export interface VocabParallelStats {
+  head: Head;
+  labels: Labels;
+  entropy: boolean;
+  stats: View;
+}
+
+function vocabParallelStats(g: VocabParallelStats): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushLabels(to, g.labels);
+  to.push(g.entropy, g.stats);
+  return to;
+}
+
+export interface MergeVocabParallelStats {
+  rows: number;
+  shards: number;
+  stats: View;
+  labels: Labels;
+  out: LogpsOut;
+}
+
+function mergeVocabParallelStats(g: MergeVocabParallelStats): unknown[] {
+  const to: unknown[] = [];
+  to.push(g.rows, g.shards, g.stats);
+  pushLabels(to, g.labels);
+  pushLogpsOut(to, g.out);
+  return to;
+}
+
+export interface TurnAdvantages {
+  batch: TurnBatch;
+  logps: View;
+  refLogps: View;
+  advantages: View;
+}
+
+function turnAdvantages(g: TurnAdvantages): unknown[] {
+  const to: unknown[] = [];
+  pushTurnBatch(to, g.batch);
+  to.push(g.logps, g.refLogps, g.advantages);
+  return to;
+}
+
+export interface TurnAdvantagesBackward {
+  batch: TurnBatch;
+  gradAdvantages: View;
+  gradLogps: View;
+}
+
+function turnAdvantagesBackward(g: TurnAdvantagesBackward): unknown[] {
+  const to: unknown[] = [];
+  pushTurnBatch(to, g.batch);
+  to.push(g.gradAdvantages, g.gradLogps);
+  return to;
+}
+
+export interface PreferenceLoss {
+  batch: PreferenceBatch;
+  options: PreferenceOptions;
+  logps: View;
+  refLogps: View;
+  out: PreferenceOut;
+}
+
+function preferenceLoss(g: PreferenceLoss): unknown[] {
+  const to: unknown[] = [];
+  pushPreferenceBatch(to, g.batch);
+  pushPreferenceOptions(to, g.options);
+  to.push(g.logps, g.refLogps);
+  pushPreferenceOut(to, g.out);
+  return to;
+}
+
+export interface PreferenceUpdate {
+  head: Head;
+  labels: Labels;
+  reference: Reference;
+  batch: PreferenceBatch;
+  options: PreferenceOptions;
+  logps: View;
+  out: PreferenceOut;
+  gradients: HeadGradients;
+}
+
+function preferenceUpdate(g: PreferenceUpdate): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushLabels(to, g.labels);
+  pushReference(to, g.reference);
+  pushPreferenceBatch(to, g.batch);
+  pushPreferenceOptions(to, g.options);
+  to.push(g.logps);
+  pushPreferenceOut(to, g.out);
+  pushHeadGradients(to, g.gradients);
+  return to;
+}
+
+export interface FirstNonFinite {
+  dtype: DType;
+  rows: number;
+  columns: number;
+  rowStride: number;
+  allowNegInf: boolean;
+  data: View;
+  mask: View | undefined;
+}
+
+function firstNonFinite(g: FirstNonFinite): unknown[] {
+  const to: unknown[] = [];
+  to.push(DTYPE[g.dtype], g.rows, g.columns, g.rowStride, g.allowNegInf, g.data, g.mask);
+  return to;
+}
+
+/** Why an operation fails; errors.ts has the error of each. */
+export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+
+/** The operations and their arguments. */
+export interface Operations {
+  logps: Logps;
+  logpsBackward: LogpsBackward;
+  vocabParallelStats: VocabParallelStats;
+  mergeVocabParallelStats: MergeVocabParallelStats;
+  turnAdvantages: TurnAdvantages;
+  turnAdvantagesBackward: TurnAdvantagesBackward;
+  preferenceLoss: PreferenceLoss;
+  preferenceUpdate: PreferenceUpdate;
+  firstNonFinite: FirstNonFinite;
+}
+
+/** Those that also run on another thread. */
+export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate';
+
+/** Those that the addon of sweet-rl-cuda has. */
+export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate';
+
+/** What a native function returns: undefined or the rule that its input breaks, or a number. */
+export interface Returns<Fault> {
+  logps: Fault | undefined;
+  logpsBackward: Fault | undefined;
+  vocabParallelStats: Fault | undefined;
+  mergeVocabParallelStats: Fault | undefined;
+  turnAdvantages: Fault | undefined;
+  turnAdvantagesBackward: Fault | undefined;
+  preferenceLoss: Fault | undefined;
+  preferenceUpdate: Fault | undefined;
+  firstNonFinite: number;
+}
+
+/** The arguments of the native functions, in their order. */
+export const encode: { readonly [K in keyof Operations]: (call: Operations[K]) => unknown[] } = {
+  logps,
+  logpsBackward,
+  vocabParallelStats,
+  mergeVocabParallelStats,
+  turnAdvantages,
+  turnAdvantagesBackward,
+  preferenceLoss,
+  preferenceUpdate,
+  firstNonFinite,
+};

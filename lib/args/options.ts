@@ -1,0 +1,58 @@
+// The options object of a call.
+import { expected, typeError } from '../errors.js';
+
+/** Whether a call runs on the caller's thread, or on another one while the caller continues. */
+export type Mode = 'sync' | 'async';
+
+/**
+ * A copy of the options. Each is read once, before anything is checked, so that no getter of the caller runs between a check
+ * and the call. Throws where `given` is no options object or has a name that is not in `known`; async calls know `signal`
+ * too. `out` may have the names of `knownOut`.
+ */
+export function checkOptions<T>(
+  call: string,
+  given: T,
+  known: ReadonlySet<string>,
+  mode: Mode = 'sync',
+  knownOut?: ReadonlySet<string>,
+): T {
+  const called = mode === 'async' ? `${call}Async` : call;
+  if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
+  const options = copyOf(given, mode === 'async' ? [...known, 'signal'] : known) as Record<string, unknown>;
+  for (const name in options) {
+    if (!known.has(name) && !(mode === 'async' && name === 'signal')) {
+      throw typeError(
+        'ERR_UNKNOWN_OPTION',
+        `Expected a known option for ${called} but received ${JSON.stringify(name)}`,
+      );
+    }
+  }
+  const { out } = options;
+  if (knownOut !== undefined && out !== undefined) options.out = checkOptions('out', out, knownOut);
+  return options as T;
+}
+
+export function isArray(value: unknown): value is readonly unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false; // a revoked Proxy
+  }
+}
+
+export function isRecord(value: unknown): value is object {
+  try {
+    return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+  } catch {
+    return false;
+  }
+}
+
+function copyOf(given: object, known: Iterable<string>): object {
+  const copy: Record<string, unknown> = { ...given };
+  if (Object.getPrototypeOf(given) === Object.prototype) return copy;
+  // Inherited from a class or another object: getters, which a loop does not see, and unknown names, which must be refused.
+  for (const name of known) if (!Object.hasOwn(copy, name)) copy[name] = (given as typeof copy)[name];
+  for (const name in given) if (!Object.hasOwn(copy, name)) copy[name] = undefined;
+  return copy;
+}

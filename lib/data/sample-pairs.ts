@@ -1,0 +1,74 @@
+import { checkOptions } from '../args/options.js';
+import { integer, oneOf } from '../args/scalars.js';
+import { expected, rangeError, typeError } from '../errors.js';
+import { CANDIDATE_OPTIONS, type CandidateOptions, rankedStates } from './candidates.js';
+import { generator } from './random.js';
+
+/** What `samplePairs` takes. */
+export interface SamplePairsOptions extends CandidateOptions {
+  /** Pairs to draw per state under 'halves'; 4 by default. */
+  numPairs?: number | undefined;
+  /** 'halves' by default, as in the paper. */
+  rule?: 'halves' | 'best-worst' | undefined;
+  /** An integer from 0 to 2^32 - 1: the same seed draws the same pairs. */
+  seed: number;
+}
+
+/** Pairs of candidates, and how many were dropped. */
+export interface SampledPairs {
+  /** Indices into `scores`. */
+  chosen: Int32Array;
+  rejected: Int32Array;
+  /** Drawn pairs of equal scores, which carry no preference. */
+  droppedTies: number;
+}
+
+const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed']);
+
+/**
+ * Pairs of candidate actions of each state, by the ranks of their scores.
+ *
+ * 'halves': chosen from the first floor(n/2) ranks and rejected from the last floor(n/2), independently, `numPairs` times with
+ * replacement. 'best-worst': the first against the last, once. A pair of equal scores is dropped and counted.
+ *
+ * @param options.scores the score of every candidate, one state after the other.
+ * @param options.candidateOffsets [states + 1] into `scores`; a state with fewer than 2 candidates gives no pair.
+ * @param options.seed what the draws follow from.
+ * @returns chosen and rejected, indices into `scores`, and the number of dropped ties.
+ * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE for a NaN score or numPairs other than 1 with 'best-worst'.
+ * @see arXiv 2503.15478, Section 4.2.
+ * @example
+ * const scores = new Float32Array([1, 3, 2]);
+ * samplePairs({ scores, candidateOffsets: new Int32Array([0, 3]), rule: 'best-worst', seed: 1 });
+ * // { chosen: [1], rejected: [0], droppedTies: 0 }
+ */
+export function samplePairs(options: SamplePairsOptions): SampledPairs {
+  const given = checkOptions('samplePairs', options, OPTIONS);
+  const { scores, states } = rankedStates(given);
+  const rule = oneOf('rule', given.rule, 'halves', ['halves', 'best-worst']);
+  const best = rule === 'best-worst';
+  const numPairs = integer('numPairs', given.numPairs, best ? 1 : 4, 1, 2 ** 31 - 1);
+  if (best && numPairs !== 1)
+    throw rangeError('ERR_ARG_VALUE', expected("1 with rule 'best-worst'", 'numPairs', numPairs));
+  if (given.seed === undefined) throw typeError('ERR_ARG_TYPE', expected('an integer', 'seed', undefined));
+  const draw = generator(integer('seed', given.seed, 0, 0, 2 ** 32 - 1));
+
+  const chosen: number[] = [];
+  const rejected: number[] = [];
+  let droppedTies = 0;
+  for (const ranked of states) {
+    const n = ranked.length;
+    const half = best ? 1 : n >> 1;
+    for (let k = 0; n >= 2 && k < numPairs; k++) {
+      const winner = ranked[draw(half)] as number;
+      const loser = ranked[n - half + draw(half)] as number;
+      if (scores[winner] === scores[loser]) {
+        droppedTies++;
+      } else {
+        chosen.push(winner);
+        rejected.push(loser);
+      }
+    }
+  }
+  return { chosen: Int32Array.from(chosen), rejected: Int32Array.from(rejected), droppedTies };
+}

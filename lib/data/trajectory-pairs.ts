@@ -1,0 +1,85 @@
+import { checkOptions } from '../args/options.js';
+import { notNegative, oneOf } from '../args/scalars.js';
+import { typeError } from '../errors.js';
+import { comparable, groups } from './candidates.js';
+
+/** What `trajectoryPairs` takes. */
+export interface TrajectoryPairsOptions {
+  /** The reward of every trajectory of every task. */
+  rewards: Float32Array | Float64Array;
+  /** [tasks + 1], the trajectories of task t are taskOffsets[t] ... taskOffsets[t + 1] - 1. */
+  taskOffsets: Int32Array;
+  /** 'best-vs-worse' by default. */
+  rule?: 'best-vs-worse' | 'threshold' | undefined;
+  /** Of rule 'threshold'; 0.1 by default. */
+  minDifference?: number | undefined;
+}
+
+const OPTIONS = new Set(['rewards', 'taskOffsets', 'rule', 'minDifference']);
+
+// 0.3 - 0.2 is a little less than 0.1 in binary; in float32 by up to 1e-7.
+const ROUNDING = 1e-6;
+
+/**
+ * Pairs of trajectories of the same task, by their rewards.
+ *
+ * 'best-vs-worse' (backend programming): where the best reward is at least 1, the first best against each strictly worse.
+ * 'threshold' (frontend design): every two whose rewards differ by at least `minDifference`, in order of their indices.
+ *
+ * @param options.rewards one reward a trajectory, one task after the other.
+ * @param options.taskOffsets [tasks + 1] into `rewards`.
+ * @returns chosen and rejected, indices into `rewards`.
+ * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE naming a reward that is NaN; TypeError ERR_UNKNOWN_OPTION
+ *   for minDifference without rule 'threshold'.
+ * @see arXiv 2503.15478, Section 5, and its released code.
+ * @example
+ * const rewards = new Float32Array([0.5, 1, 0]);
+ * trajectoryPairs({ rewards, taskOffsets: new Int32Array([0, 3]) }); // { chosen: [1, 1], rejected: [0, 2] }
+ */
+export function trajectoryPairs(options: TrajectoryPairsOptions): { chosen: Int32Array; rejected: Int32Array } {
+  const given = checkOptions('trajectoryPairs', options, OPTIONS);
+  const rewards = comparable('rewards', given.rewards);
+  const tasks = groups('taskOffsets', given.taskOffsets, rewards.length);
+  const rule = oneOf('rule', given.rule, 'best-vs-worse', ['best-vs-worse', 'threshold']);
+  const minDifference = notNegative('minDifference', given.minDifference, 0.1);
+  if (rule === 'best-vs-worse' && given.minDifference !== undefined) {
+    throw typeError(
+      'ERR_UNKNOWN_OPTION',
+      `Expected no minDifference with rule 'best-vs-worse' but received ${minDifference}`,
+    );
+  }
+
+  const pairs = tasks.flatMap(([from, to]) =>
+    rule === 'threshold' ? differing(rewards, from, to, minDifference) : againstBest(rewards, from, to),
+  );
+  return {
+    chosen: Int32Array.from(pairs, ([winner]) => winner),
+    rejected: Int32Array.from(pairs, ([, loser]) => loser),
+  };
+}
+
+type Rewards = Float32Array | Float64Array;
+type Pair = readonly [winner: number, loser: number];
+
+function againstBest(rewards: Rewards, from: number, to: number): Pair[] {
+  const task = Array.from(rewards.subarray(from, to));
+  const best = task.reduce((a, b) => Math.max(a, b), -Infinity);
+  if (best < 1) return [];
+  const winner = from + task.indexOf(best);
+  return task
+    .map((reward, i) => [reward, from + i] as const)
+    .filter(([reward]) => reward < best)
+    .map(([, loser]) => [winner, loser] as const);
+}
+
+function differing(rewards: Rewards, from: number, to: number, minDifference: number): Pair[] {
+  const pairs: Pair[] = [];
+  for (let i = from; i < to; i++) {
+    for (let j = i + 1; j < to; j++) {
+      const difference = (rewards[i] as number) - (rewards[j] as number);
+      if (difference === 0 || Math.abs(difference) < minDifference - ROUNDING) continue;
+      pairs.push(difference > 0 ? [i, j] : [j, i]);
+    }
+  }
+  return pairs;
+}

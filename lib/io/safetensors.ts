@@ -1,0 +1,347 @@
+// Reads and writes .safetensors: how reference log-probs travel between programs. The bytes of each array are kept.
+import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { bytesOf, checkAttached, classOf, lengthOf, plainView, typedArray } from '../args/arrays.js';
+import { checkOptions, isArray, isRecord } from '../args/options.js';
+import { expected, rangeError, SweetError, typeError } from '../errors.js';
+import {
+  type Entry,
+  fault,
+  type Header,
+  headerLength,
+  MOST_HEADER_BYTES,
+  parseHeader,
+  STORAGE,
+  type TensorDType,
+} from './safetensors-header.js';
+
+export type { TensorDType };
+
+/** What holds a tensor's elements: bits in a Uint16Array for 'bfloat16' and 'float16', 0 and 1 in a Uint8Array for 'bool'. */
+export type TensorData = InstanceType<(typeof STORAGE)[TensorDType][2]>;
+
+/** A tensor as it was stored. */
+export interface Tensor {
+  dtype: TensorDType;
+  shape: number[];
+  /** Row-major. */
+  data: TensorData;
+}
+
+/** What a .safetensors file holds. */
+export interface Safetensors {
+  /** By name; an object without a prototype, since a tensor may have any name. */
+  tensors: Record<string, Tensor>;
+  metadata: Record<string, string>;
+}
+
+/** A tensor to write: an array alone, or with its dtype (of 16-bit words and flags) and its shape. */
+export type TensorInput =
+  | ArrayBufferView
+  | { data: ArrayBufferView; dtype?: TensorDType | undefined; shape?: readonly number[] | undefined };
+
+/** What is written into a .safetensors file. */
+export interface SafetensorsInput {
+  tensors: Readonly<Record<string, TensorInput>>;
+  metadata?: Readonly<Record<string, string>> | undefined;
+}
+
+/** What `readSafetensors` and `parseSafetensors` take beside their source. */
+export interface ReadSafetensorsOptions {
+  /** Only these tensors, all by default. */
+  names?: readonly string[] | undefined;
+}
+
+const READ_OPTIONS = new Set(['names']);
+const INPUT = new Set(['tensors', 'metadata']);
+const TENSOR = new Set(['data', 'dtype', 'shape']);
+const PIECE = 2 ** 30;
+
+/** Fills a view with the bytes from `position` on. */
+type Read = (view: Uint8Array, position: number) => void;
+
+function readTensors(source: string, total: number, read: Read, given: ReadSafetensorsOptions): Safetensors {
+  const options = checkOptions('reading safetensors', given, READ_OPTIONS);
+  const first = new Uint8Array(Math.min(8, total));
+  read(first, 0);
+  const length = headerLength(source, first, total);
+  const bytes = new Uint8Array(length);
+  read(bytes, 8);
+  const { metadata, entries } = parseHeader(source, bytes, total - 8 - length);
+  const tensors = Object.create(null) as Record<string, Tensor>;
+  for (const entry of chosen(source, entries, options.names)) {
+    tensors[entry.name] = tensorOf(source, entry, 8 + length, read);
+  }
+  return { tensors, metadata };
+}
+
+function chosen(source: string, entries: Header['entries'], names: unknown): Entry[] {
+  if (names === undefined) return entries;
+  if (!isArray(names)) throw typeError('ERR_ARG_TYPE', expected('an array of names', 'names', names));
+  return names.map((name) => {
+    const entry = entries.find((candidate) => candidate.name === name);
+    if (entry !== undefined) return entry;
+    const there = entries.slice(0, 8).map((candidate) => JSON.stringify(candidate.name));
+    throw new SweetError(
+      'ERR_SAFETENSORS',
+      `${source} has no tensor ${JSON.stringify(name)}; it has ${there.join(', ')}`,
+    );
+  });
+}
+
+function tensorOf(
+  source: string,
+  { name, dtype, stored, shape, begin, end }: Entry,
+  start: number,
+  read: Read,
+): Tensor {
+  if (dtype === undefined) {
+    throw new SweetError(
+      'ERR_SAFETENSORS',
+      `${source}: the tensor ${JSON.stringify(name)} is of a type that is not known here, ${stored}`,
+    );
+  }
+  const [, size, Class] = STORAGE[dtype];
+  const data = new Class((end - begin) / size);
+  read(new Uint8Array(data.buffer), start + begin);
+  return { dtype, shape, data };
+}
+
+/**
+ * Reads a .safetensors file; only the tensors asked for are read.
+ *
+ * @param path of the file.
+ * @param options.names which tensors; all by default.
+ * @returns the tensors by name, each in memory of its own, and the file's metadata.
+ * @throws SweetError ERR_SAFETENSORS naming the file and what is wrong with it; the system's error where it cannot be read.
+ * @see https://huggingface.co/docs/safetensors
+ * @example
+ * const { refLogps } = readSafetensors('reference.safetensors', { names: ['refLogps'] }).tensors;
+ * criticUpdate({ ...batch, logits, refLogps: toFloat32(refLogps) });
+ */
+export function readSafetensors(path: string | URL, options: ReadSafetensorsOptions = {}): Safetensors {
+  if (typeof path !== 'string' && !(isRecord(path) && path instanceof URL)) {
+    throw typeError('ERR_ARG_TYPE', expected('a string or a URL', 'path', path));
+  }
+  const file = openSync(path, 'r');
+  try {
+    const read: Read = (view, position) => {
+      for (let at = 0; at < view.length; ) {
+        const count = readSync(file, view, at, Math.min(view.length - at, PIECE), position + at);
+        if (count === 0) throw fault(String(path), 'it became shorter while it was read');
+        at += count;
+      }
+    };
+    return readTensors(String(path), fstatSync(file).size, read, options);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * Reads safetensors from bytes in memory, as `readSafetensors` does from a file.
+ *
+ * @param bytes the whole file.
+ * @param options.names which tensors; all by default.
+ * @returns the tensors by name, each in memory of its own, and the metadata.
+ * @throws SweetError ERR_SAFETENSORS naming what is wrong.
+ * @see https://huggingface.co/docs/safetensors
+ * @example
+ * const { tensors, metadata } = parseSafetensors(await (await fetch(url)).bytes());
+ */
+export function parseSafetensors(bytes: Uint8Array, options: ReadSafetensorsOptions = {}): Safetensors {
+  if (classOf(bytes) !== 'Uint8Array') throw typeError('ERR_ARG_TYPE', expected('Uint8Array', 'bytes', bytes));
+  checkAttached('bytes', bytes);
+  const { buffer, from } = bytesOf(bytes);
+  const read: Read = (view, position) => view.set(new Uint8Array(buffer as ArrayBuffer, from + position, view.length));
+  return readTensors('bytes', lengthOf(bytes), read, options);
+}
+
+interface Stored extends Tensor {
+  name: string;
+  bytes: Uint8Array;
+}
+
+/** The header, and the tensors in the order of their data: wider elements first, so that all of them lie aligned. */
+function layOut(input: SafetensorsInput): { header: Uint8Array; stored: Stored[] } {
+  const { tensors, metadata: strings } = checkOptions('writing safetensors', input, INPUT);
+  if (!isRecord(tensors)) throw typeError('ERR_ARG_TYPE', expected('an object of tensors', 'tensors', tensors));
+  if (strings !== undefined && !isRecord(strings)) {
+    throw typeError('ERR_ARG_TYPE', expected('an object of strings', 'metadata', strings));
+  }
+  const metadata = { ...strings };
+  const stored = Object.entries(tensors).map(([name, tensor]) => storedOf(name, tensor));
+  stored.sort((a, b) => STORAGE[b.dtype][1] - STORAGE[a.dtype][1]);
+  let at = 0;
+  const fields: string[] = Object.keys(metadata).length > 0 ? [`"__metadata__":${metadataOf(metadata)}`] : [];
+  for (const { name, dtype, shape, bytes } of stored) {
+    const entry = { dtype: STORAGE[dtype][0], shape, data_offsets: [at, at + bytes.length] };
+    at += bytes.length;
+    fields.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
+  }
+  return { header: headerOf(`{${fields.join(',')}}`), stored };
+}
+
+function metadataOf(metadata: Readonly<Record<string, unknown>>): string {
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== 'string') throw typeError('ERR_ARG_TYPE', expected('a string', `metadata.${key}`, value));
+  }
+  return JSON.stringify(metadata);
+}
+
+/** The header's length and the header, padded by spaces so that the data begins at a multiple of 8. */
+function headerOf(json: string): Uint8Array {
+  const text = new TextEncoder().encode(json);
+  const length = Math.ceil(text.length / 8) * 8;
+  if (length > MOST_HEADER_BYTES) {
+    throw rangeError('ERR_ARG_LENGTH', `Expected a header of at most ${MOST_HEADER_BYTES} bytes but it has ${length}`);
+  }
+  const bytes = new Uint8Array(8 + length).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);
+  bytes.set(text, 8);
+  return bytes;
+}
+
+function storedOf(name: string, input: TensorInput): Stored {
+  if (name === '__metadata__') {
+    throw rangeError('ERR_ARG_VALUE', expected("another name, since this one is the format's own,", 'tensors', name));
+  }
+  const { data, dtype, shape } = ArrayBuffer.isView(input) ? { data: input } : fieldsOf(name, input);
+  const argument = `tensors.${name}`;
+  const actual = dtypeOf(argument, data, dtype);
+  const length = lengthOf(data as Uint8Array);
+  if (shape !== undefined && !isArray(shape)) {
+    throw typeError('ERR_ARG_TYPE', expected('an array of integers', `${argument}.shape`, shape));
+  }
+  const dimensions: number[] = shape === undefined ? [length] : [...shape];
+  const at = dimensions.findIndex((n) => !Number.isSafeInteger(n) || n < 0);
+  if (at >= 0) {
+    throw rangeError('ERR_ARG_VALUE', expected('an integer >= 0', `${argument}.shape[${at}]`, dimensions[at]));
+  }
+  if (dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
+    throw rangeError(
+      'ERR_ARG_VALUE',
+      `Expected a shape of ${length} elements for ${argument}.shape but received [${dimensions}]`,
+    );
+  }
+  const { buffer, from, to } = bytesOf(data);
+  const bytes = new Uint8Array(buffer as ArrayBuffer, from, to - from);
+  return { name, dtype: actual, shape: dimensions, data: data as TensorData, bytes };
+}
+
+function fieldsOf(name: string, input: unknown): Exclude<TensorInput, ArrayBufferView> {
+  return checkOptions(`tensors.${name}`, input as Exclude<TensorInput, ArrayBufferView>, TENSOR);
+}
+
+/** The dtype that is given or, where the array's class leaves no choice, follows from it. */
+function dtypeOf(argument: string, data: unknown, given: unknown): TensorDType {
+  const name = classOf(data);
+  const all = Object.keys(STORAGE) as TensorDType[];
+  const fits = all.filter(
+    (dtype) => name === STORAGE[dtype][2].name || (name === 'Float16Array' && dtype === 'float16'),
+  );
+  if (fits.length === 0) throw typeError('ERR_ARG_TYPE', expected('a typed array', argument, data));
+  checkAttached(argument, data as Uint8Array);
+  const byClass = name === 'Uint8Array' ? 'uint8' : fits.length === 1 ? fits[0] : undefined;
+  const dtype = given === undefined ? byClass : fits.find((fit) => fit === given);
+  if (dtype !== undefined) return dtype;
+  const rule = `${fits.map((fit) => `'${fit}'`).join(' or ')}, since the data is a ${name},`;
+  throw typeError('ERR_ARG_TYPE', expected(rule, `${argument}.dtype`, given));
+}
+
+/**
+ * Writes a .safetensors file. It appears under its name when it is complete.
+ *
+ * @param path of the file; one that is there is replaced.
+ * @param input.tensors by name: a typed array, or `{ data, dtype?, shape? }`; a Uint16Array needs its dtype.
+ * @param input.metadata strings by name.
+ * @throws TypeError, RangeError naming the tensor; the system's error where the file cannot be written.
+ * @see https://huggingface.co/docs/safetensors
+ * @example
+ * writeSafetensors('reference.safetensors', { tensors: { refLogps: logps }, metadata: { model: 'base' } });
+ */
+export function writeSafetensors(path: string, input: SafetensorsInput): void {
+  if (typeof path !== 'string') throw typeError('ERR_ARG_TYPE', expected('a string', 'path', path));
+  const { header, stored } = layOut(input);
+  const partial = `${path}.${process.pid}.partial`;
+  try {
+    writeAll(partial, [header, ...stored.map((tensor) => tensor.bytes)]);
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw error;
+  }
+}
+
+function writeAll(path: string, parts: Uint8Array[]): void {
+  const file = openSync(path, 'w');
+  try {
+    for (const bytes of parts) {
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, PIECE));
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * The bytes of a .safetensors file, as `writeSafetensors` writes them.
+ *
+ * @param input.tensors by name: a typed array, or `{ data, dtype?, shape? }`; a Uint16Array needs its dtype.
+ * @param input.metadata strings by name.
+ * @returns the whole file.
+ * @throws TypeError, RangeError naming the tensor.
+ * @see https://huggingface.co/docs/safetensors
+ * @example
+ * const bytes = serializeSafetensors({ tensors: { refLogps: new Float32Array(4) } });
+ */
+export function serializeSafetensors(input: SafetensorsInput): Uint8Array {
+  const { header, stored } = layOut(input);
+  const total = stored.reduce((sum, { bytes }) => sum + bytes.length, header.length);
+  const result = new Uint8Array(total);
+  result.set(header);
+  let at = header.length;
+  for (const { bytes } of stored) {
+    result.set(bytes, at);
+    at += bytes.length;
+  }
+  return result;
+}
+
+/**
+ * A tensor's numbers in float32, as `refLogps` wants them: bfloat16 and float16 exactly, float64 rounded once.
+ *
+ * @param tensor of a floating-point dtype.
+ * @returns the numbers; the tensor's own array where it is in float32 already.
+ * @throws TypeError ERR_ARG_TYPE for another dtype.
+ * @see IEEE 754: binary16 and binary32.
+ * @example
+ * const refLogps = toFloat32(readSafetensors('reference.safetensors').tensors.refLogps);
+ */
+export function toFloat32(tensor: Tensor | undefined): Float32Array {
+  const { dtype, data } = isRecord(tensor) ? tensor : {};
+  const of = <C extends 'Float32Array' | 'Float64Array' | 'Uint16Array'>(name: C) =>
+    typedArray('tensor.data', data, [name]);
+  switch (dtype) {
+    case 'float32':
+      return of('Float32Array');
+    case 'float64':
+      return Float32Array.from(plainView(of('Float64Array')));
+    case 'bfloat16': {
+      const bits = Uint32Array.from(plainView(of('Uint16Array')), (word) => word << 16);
+      return new Float32Array(bits.buffer);
+    }
+    case 'float16':
+      return Float32Array.from(plainView(of('Uint16Array')), halfToNumber);
+    default:
+      throw typeError('ERR_ARG_TYPE', expected('a tensor of floating-point numbers', 'tensor', dtype ?? tensor));
+  }
+}
+
+/** IEEE binary16: a sign, 5 bits of exponent, 10 of fraction. */
+function halfToNumber(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
+}

@@ -1,0 +1,174 @@
+import { float32, hostView, mask, plainView } from '../args/arrays.js';
+import { checkOptions } from '../args/options.js';
+import { positive } from '../args/scalars.js';
+import { comparable, groups } from '../data/candidates.js';
+import { expected, rangeError } from '../errors.js';
+import { Results } from '../runtime/results.js';
+
+interface OutcomeOptions {
+  /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
+  trajectoryOffsets: Int32Array;
+  /** [K] in [0, 1], how each trajectory ended: 1 for success, 0 for none, or the share of tests that passed. */
+  outcomes: Float32Array | Float64Array;
+}
+
+/** What `binaryValueLoss` takes. */
+export interface BinaryValueOptions extends OutcomeOptions {
+  /** [T], what the value head gives for the state before each turn. */
+  valueLogits: Float32Array;
+  /** [T]; 0 drops a turn: it is never read. */
+  mask?: Uint8Array | undefined;
+  /** The number of turns that the loss is averaged over; those of this call that count by default. */
+  valueDenominator?: number | undefined;
+  out?: { [name in (typeof OUT)[number]]?: Float32Array | undefined } | undefined;
+}
+
+/** The loss of a value head, the values, and the gradient at what the head gave. */
+export interface BinaryValue {
+  loss: number;
+  /** [T], the loss of each turn; 0 where the mask drops it. */
+  valueLosses: Float32Array;
+  /** [T], sigma(v): the probability of success; 0 where the mask drops the turn. */
+  values: Float32Array;
+  /** [T], the gradient of the loss; 0 where the mask drops the turn. */
+  gradValueLogits: Float32Array;
+}
+
+/** What `valueAdvantages` takes. */
+export interface ValueAdvantagesOptions extends OutcomeOptions {
+  /** [T], the value of the state before each turn, on the scale of the outcomes: `values` of `binaryValueLoss`. */
+  values: Float32Array;
+  out?: { advantages?: Float32Array | undefined } | undefined;
+}
+
+type Three = [Float32Array, Float32Array, Float32Array];
+
+const OUT = ['valueLosses', 'values', 'gradValueLogits'] as const;
+const OUT_NAMES = new Set<string>(OUT);
+const LOSS_OPTIONS = new Set(['valueLogits', 'mask', 'trajectoryOffsets', 'outcomes', 'valueDenominator', 'out']);
+const ADVANTAGE_OPTIONS = new Set(['values', 'trajectoryOffsets', 'outcomes', 'out']);
+const ADVANTAGE_OUT = new Set(['advantages']);
+
+function checkOutcomes(options: OutcomeOptions, turns: number) {
+  const trajectories = groups('trajectoryOffsets', options.trajectoryOffsets, turns);
+  const outcomes = comparable('outcomes', options.outcomes, trajectories.length);
+  const at = outcomes.findIndex((y) => y < 0 || y > 1);
+  if (at >= 0) throw rangeError('ERR_ARG_VALUE', expected('a number in [0, 1]', `outcomes[${at}]`, outcomes[at]));
+  return { trajectories, outcomes };
+}
+
+/**
+ * The loss of a value head that predicts how the dialogue ends: binary cross-entropy, averaged over turns.
+ *
+ *     l_t = -y_k log sigma(v_t) - (1 - y_k) log(1 - sigma(v_t)),  y_k the outcome of the trajectory k of turn t
+ *     loss = sum_t m_t l_t / sum_t m_t;   dloss/dv_t = m_t (sigma(v_t) - y_k) / sum_t m_t
+ *
+ * Finite for any finite v; no logarithm of a rounded probability is taken.
+ *
+ * @param options.valueLogits [T], v_t of the state before each turn; `mask` [T] drops turns.
+ * @param options.trajectoryOffsets [K + 1] into turns.
+ * @param options.outcomes [K] in [0, 1].
+ * @param options.valueDenominator for micro-batches: the number of turns of the whole batch that count.
+ * @param options.out buffers for any of the result's arrays, by their names.
+ * @returns loss, `valueLosses` [T], `values` [T] = sigma(v), `gradValueLogits` [T].
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE for
+ *   device buffers: this runs on the host.
+ * @see arXiv 2503.15478, Section 5 (the value head as the critic).
+ * @example
+ * const { loss, values } = binaryValueLoss({
+ *   valueLogits: new Float32Array([0, 2, 0]),
+ *   trajectoryOffsets: new Int32Array([0, 2, 3]),
+ *   outcomes: new Float32Array([1, 0]),
+ * });
+ * // loss = 0.5044, values = [0.5, 0.8808, 0.5]
+ */
+export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
+  const given = checkOptions('binaryValueLoss', options, LOSS_OPTIONS, 'sync', OUT_NAMES);
+  const logits = hostView('valueLogits', float32('valueLogits', given.valueLogits));
+  const counts = hostView('mask', mask(given.mask, logits.length));
+  const { trajectories, outcomes } = checkOutcomes(given, logits.length);
+  const wanted = positive('valueDenominator', given.valueDenominator, 0);
+  const results = new Results(given.out, logits);
+  const arrays = OUT.map((name) => results.float32(name, logits.length)) as Three;
+  results.place([
+    ['valueLogits', logits],
+    ['mask', counts],
+    ['trajectoryOffsets', given.trajectoryOffsets],
+    ['outcomes', outcomes],
+  ]);
+
+  const counted = counts === undefined ? logits.length : counts.reduce((n, m) => (m === 0 ? n : n + 1), 0);
+  const denominator = wanted > 0 ? wanted : counted;
+  const [valueLosses, values, gradValueLogits] = arrays.map(plainView) as Three;
+  for (const array of [valueLosses, values, gradValueLogits]) array.fill(0);
+  let sum = 0;
+  for (const [k, [from, to]] of trajectories.entries()) {
+    const y = outcomes[k] as number;
+    for (let t = from; t < to; t++) {
+      if (counts?.[t] === 0) continue;
+      const v = logits[t] as number;
+      // At v = +-inf one logarithm is infinite; its weight 0 must silence it.
+      const loss = (y > 0 ? y * softplus(-v) : 0) + (y < 1 ? (1 - y) * softplus(v) : 0);
+      sum += loss;
+      valueLosses[t] = loss;
+      values[t] = sigmoid(v);
+      // sigma(v) - y without the cancellation where v is large and right.
+      gradValueLogits[t] = ((1 - y) * sigmoid(v) - y * sigmoid(-v)) / denominator;
+    }
+  }
+  const loss = counted === 0 ? 0 : sum / denominator;
+  return { loss, ...(results.collect() as Omit<BinaryValue, 'loss'>) };
+}
+
+/**
+ * The advantage of each turn under a value head: by how much the value rises, the outcome standing in for the last.
+ *
+ *     A_t = v_{t+1} - v_t within a trajectory;  A_t = y_k - v_t for its last turn
+ *
+ * The advantages of a trajectory add up to y_k - v of its first turn. Values and outcomes are on one scale: give the
+ * probabilities sigma(v), `values` of `binaryValueLoss`, and not the logits.
+ *
+ * @param options.values [T], the value of the state before each turn.
+ * @param options.trajectoryOffsets [K + 1] into turns; `outcomes` [K] in [0, 1].
+ * @param options.out a buffer for `advantages`.
+ * @returns [T] advantages.
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE for
+ *   device buffers: this runs on the host.
+ * @see arXiv 2503.15478, Section 5 (the value head as the critic).
+ * @example
+ * valueAdvantages({
+ *   values: new Float32Array([0.5, 0.75, 0.5]),
+ *   trajectoryOffsets: new Int32Array([0, 2, 3]),
+ *   outcomes: new Float32Array([1, 0]),
+ * }); // [0.25, 0.25, -0.5]
+ */
+export function valueAdvantages(options: ValueAdvantagesOptions): Float32Array {
+  const given = checkOptions('valueAdvantages', options, ADVANTAGE_OPTIONS, 'sync', ADVANTAGE_OUT);
+  const values = hostView('values', float32('values', given.values));
+  const { trajectories, outcomes } = checkOutcomes(given, values.length);
+  const results = new Results(given.out, values);
+  const advantages = results.float32('advantages', values.length);
+  results.place([
+    ['values', values],
+    ['trajectoryOffsets', given.trajectoryOffsets],
+    ['outcomes', outcomes],
+  ]);
+
+  for (const [k, [from, to]] of trajectories.entries()) {
+    for (let t = from; t < to; t++) {
+      const next = (t + 1 < to ? values[t + 1] : outcomes[k]) as number;
+      advantages[t] = next - (values[t] as number);
+    }
+  }
+  return (results.collect() as { advantages: Float32Array }).advantages;
+}
+
+function sigmoid(v: number): number {
+  const e = Math.exp(-Math.abs(v));
+  return (v >= 0 ? 1 : e) / (1 + e);
+}
+
+/** log(1 + e^v) without overflow or cancellation. */
+function softplus(v: number): number {
+  return Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v)));
+}

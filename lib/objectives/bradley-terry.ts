@@ -1,0 +1,90 @@
+import { check } from '../addon/faults.js';
+import { invoke } from '../addon/native.js';
+import { float32, hostView } from '../args/arrays.js';
+import { checkOptions } from '../args/options.js';
+import { batchInputs, checkBatch, checkPreferenceOptions, type PairOptions } from '../args/preference.js';
+import type { PreferenceResult } from '../ops/preference-loss.js';
+import { Results } from '../runtime/results.js';
+
+/** What `bradleyTerryLoss` takes. */
+export interface BradleyTerryOptions extends Omit<PairOptions, 'nllCoef' | 'nllDenominator' | 'allowEmptyTurns'> {
+  /** [n], scores: of a reward model, of a value head, or sums of log-ratios. */
+  scores: Float32Array;
+  /** The inverse temperature beta > 0; 1 by default. */
+  beta?: number | undefined;
+  out?: { [name in (typeof OUT)[number]]?: Float32Array | undefined } | undefined;
+}
+
+/** The loss of all pairs, metrics, and the gradient at the scores. */
+export interface BradleyTerryResult
+  extends Pick<PreferenceResult, 'loss' | 'accuracy' | 'pairLosses' | 'margins' | 'chosenRewards' | 'rejectedRewards'> {
+  /** [n], the gradient of the loss; 0 at scores in no pair. */
+  gradScores: Float32Array;
+}
+
+const OUT = ['pairLosses', 'margins', 'chosenRewards', 'rejectedRewards', 'gradScores'] as const;
+const OUT_NAMES = new Set<string>(OUT);
+const OPTIONS = new Set([
+  'scores',
+  'chosen',
+  'rejected',
+  'beta',
+  'lossType',
+  'labelSmoothing',
+  'pairWeights',
+  'pairDenominator',
+  'out',
+]);
+
+/**
+ * The pairwise loss of given scores: Bradley-Terry, hinge or IPO, with its gradient at the scores.
+ *
+ *     delta_p = s_chosen - s_rejected,  u_p = beta delta_p;  pair losses l_p as in `trajectoryPreferenceLoss`
+ *     loss = sum_p w_p l_p / D,  D = sum_p w_p unless given
+ *     accuracy = share of pairs with delta_p > 0
+ *
+ * A score may be in several pairs: its gradients add up. `trlMetrics` takes the result.
+ *
+ * @param options.scores [n].
+ * @param options.chosen [P] indices of scores; `rejected` [P] likewise; `pairWeights` [P].
+ * @param options.lossType 'sigmoid' (with `labelSmoothing`), 'hinge' or 'ipo'.
+ * @param options.pairDenominator for micro-batches: the sum of the weights of the whole batch.
+ * @param options.out buffers for any array of the result, by name.
+ * @returns loss, metrics and `gradScores` [n].
+ * @throws RangeError ERR_PAIR, ERR_PAIR_WEIGHT naming the pair; TypeError ERR_DEVICE for device buffers: scores come from
+ *   the host.
+ * @see arXiv 2503.15478, Section 4 (Equation 1: Bradley-Terry on trajectories).
+ * @example
+ * const { loss, gradScores } = bradleyTerryLoss({
+ *   scores: new Float32Array([2, 1, 0]),
+ *   chosen: new Int32Array([0, 0]),
+ *   rejected: new Int32Array([1, 2]),
+ * });
+ * // loss = 0.2201, gradScores = [-0.1941, 0.1345, 0.0596]
+ */
+export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResult {
+  const given = checkOptions('bradleyTerryLoss', options, OPTIONS, 'sync', OUT_NAMES);
+  const scores = hostView('scores', float32('scores', given.scores));
+  // Each score is a turn of one token with a reference log-prob of 0.
+  const n = scores.length;
+  const turnOffsets = Int32Array.from({ length: n + 1 }, (_, i) => i);
+  const batch = checkBatch({ ...given, turnOffsets }, n, undefined, 'turn');
+  const beta = given.beta === undefined ? 1 : given.beta;
+  const lossOptions = checkPreferenceOptions({ ...given, beta }, 'sum', 0);
+  const results = new Results(given.out, scores);
+  const { count } = batch.pairs;
+  const out = {
+    scalars: results.lossScalars(),
+    pairLosses: results.float32('pairLosses', count),
+    margins: results.float32('margins', count),
+    chosenRewards: results.float32('chosenRewards', count),
+    rejectedRewards: results.float32('rejectedRewards', count),
+    turnAdvantages: new Float32Array(n),
+    gradLogps: results.float32('gradScores', n),
+  };
+  const addon = results.place([['scores', scores], ...batchInputs(batch)]);
+  const refLogps = new Float32Array(n);
+  check(invoke(addon, 'preferenceLoss', { batch, options: lossOptions, logps: scores, refLogps, out }));
+  const { preferenceLoss: _, nllLoss: __, ...result } = results.collect() as PreferenceResult & BradleyTerryResult;
+  return result;
+}

@@ -1,0 +1,158 @@
+import { checkLinear, checkTemperature, LINEAR_HEAD, type LinearHead, type TemperatureOption } from '../args/head.js';
+import { checkLabels, LABEL_OPTIONS, type LabelOptions } from '../args/labels.js';
+import { checkOptions, type Mode } from '../args/options.js';
+import { boolean } from '../args/scalars.js';
+import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
+import type { OnDevice } from '../device/device-buffer.js';
+import type { DebugOption } from '../runtime/assert-finite.js';
+import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
+import { LINEAR_GRADIENTS, type LinearGradients, linearGradients } from './head-gradients.js';
+import { backwardCall, forwardCall, LOGPS_OUT, type Logps, type LogpsOut } from './logps.js';
+
+/** What `linearLogps` takes. */
+export interface LinearLogpsOptions extends LinearHead, TemperatureOption, LabelOptions, DebugOption {
+  /** Also compute the entropy; false by default. */
+  entropy?: boolean | undefined;
+  out?: LogpsOut | undefined;
+}
+
+/** What `linearLogpsBackward` takes. */
+export interface LinearLogpsBackwardOptions
+  extends LinearHead,
+    TemperatureOption,
+    ShardOptions,
+    LabelOptions,
+    DebugOption {
+  /** [N], of the forward pass over the same head. */
+  lse: Float32Array;
+  /** [N], the gradient of the loss at each log-prob. */
+  gradLogps: Float32Array;
+  /** Add to the buffers of `out` instead of overwriting them. */
+  accumulate?: boolean | undefined;
+  out?: { [name in keyof LinearGradients]?: Float32Array | undefined } | undefined;
+}
+
+const HEAD_OPTIONS = [...LINEAR_HEAD, ...LABEL_OPTIONS, 'debug', 'out'];
+const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy']);
+const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, 'lse', 'gradLogps', 'accumulate']);
+const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
+
+function forward(given: LinearLogpsOptions, mode: Mode): PreparedCall<'logps'> {
+  const options = checkOptions('linearLogps', given, FORWARD_OPTIONS, mode, LOGPS_OUT);
+  const labels = checkLabels(options);
+  const head = checkLinear(options, labels.rows, checkTemperature(options));
+  return forwardCall(head, labels, options, mode);
+}
+
+function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'logpsBackward'> {
+  const options = checkOptions('linearLogpsBackward', given, BACKWARD_OPTIONS, mode, BACKWARD_OUT);
+  const labels = checkLabels(options);
+  const head = checkLinear(options, labels.rows, checkTemperature(options));
+  checkShard(options, head);
+  const accumulate = boolean('accumulate', options.accumulate, false);
+  return backwardCall(head, labels, options, (results) => linearGradients(head, results, accumulate), mode);
+}
+
+/**
+ * Log-probabilities of tokens from hidden states; the [N, V] logits are never stored.
+ *
+ *     logits_i = hidden_i * weight^T (+ bias), then as in `tokenLogps`
+ *
+ * Masked rows (mask 0) cost nothing. Sums in float32, in an order that does not depend on the number of threads.
+ *
+ * @param options.hidden [N, H] float32, bfloat16 or float16.
+ * @param options.weight [V, H] of the class of `hidden`; `bias` [V] likewise.
+ * @param options.labels [N] the tokens taken.
+ * @param options.chunkBytes on a device, the most bytes of logits at once; 2^30 by default.
+ * @param options.entropy also compute the entropy of each row.
+ * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
+ * @returns logps, lse and, when asked for, entropy: [N] each, nats.
+ * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const hidden = new Float32Array([1, 0]); // one row, H = 2
+ * const weight = new Float32Array([1, 0, 2, 0, 3, 0]); // V = 3
+ * const { logps } = linearLogps({ hidden, weight, labels: new Int32Array([2]) }); // [-0.4076]
+ */
+export function linearLogps(options: LinearLogpsOptions): Logps;
+export function linearLogps(options: OnDevice<LinearLogpsOptions>): OnDevice<Logps>;
+export function linearLogps(options: LinearLogpsOptions | OnDevice<LinearLogpsOptions>): Logps | OnDevice<Logps> {
+  return runSync(forward(options as LinearLogpsOptions, 'sync')) as Logps;
+}
+
+/**
+ * `linearLogps` on another thread.
+ *
+ *     logits_i = hidden_i * weight^T (+ bias), then as in `tokenLogps`
+ *
+ * @param options as `linearLogps` takes them, which must not be changed until the promise settles.
+ * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
+ * @returns a promise of the result of `linearLogps`; the same bits.
+ * @throws nothing; the promise rejects with what `linearLogps` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was detached meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { logps } = await linearLogpsAsync({ hidden, weight, labels, signal: AbortSignal.timeout(1000) });
+ */
+export function linearLogpsAsync(options: LinearLogpsOptions & Abortable): Promise<Logps>;
+export function linearLogpsAsync(options: OnDevice<LinearLogpsOptions> & Abortable): Promise<OnDevice<Logps>>;
+export function linearLogpsAsync(
+  options: (LinearLogpsOptions | OnDevice<LinearLogpsOptions>) & Abortable,
+): Promise<Logps | OnDevice<Logps>> {
+  return runAsync(options as LinearLogpsOptions, forward) as Promise<Logps>;
+}
+
+/**
+ * The gradients of token log-probs at hidden states, weight and bias.
+ *
+ *     d_iv = gradLogps_i * (1[v = label_i] - p_iv) / temperature
+ *     gradHidden_i = sum_v d_iv weight_v,  gradWeight_v = sum_i d_iv hidden_i,  gradBias_v = sum_i d_iv
+ *
+ * Logits are recomputed, a tile at a time. Everything is summed in float32, whatever the storage type, in a fixed order.
+ *
+ * @param options.lse [N] from `linearLogps` over the same head, with the same temperature, or, for a vocabulary shard
+ * of the weight with its `vocabOffset` and `totalVocab`, from `mergeVocabParallelStats`; gradHidden is then the shard's term
+ * of the sum over shards.
+ * @param options.gradLogps [N] the gradient of the loss at each log-prob.
+ * @param options.accumulate add into `out` (gradient accumulation over micro-batches); then all of its buffers must be given.
+ * @param options.out `gradHidden` [N, H], `gradWeight` [V, H], `gradBias` [V], float32.
+ * @returns gradHidden, gradWeight and, with a bias, gradBias: float32.
+ * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const head = { hidden: new Float32Array([1, 0]), weight: new Float32Array([1, 0, 2, 0, 3, 0]) };
+ * const labels = new Int32Array([2]);
+ * const { lse } = linearLogps({ ...head, labels });
+ * linearLogpsBackward({ ...head, labels, lse, gradLogps: new Float32Array([1]) }).gradHidden; // [0.4248, 0]
+ */
+export function linearLogpsBackward(options: LinearLogpsBackwardOptions): LinearGradients;
+export function linearLogpsBackward(options: OnDevice<LinearLogpsBackwardOptions>): OnDevice<LinearGradients>;
+export function linearLogpsBackward(
+  options: LinearLogpsBackwardOptions | OnDevice<LinearLogpsBackwardOptions>,
+): LinearGradients | OnDevice<LinearGradients> {
+  return runSync(backward(options as LinearLogpsBackwardOptions, 'sync')) as LinearGradients;
+}
+
+/**
+ * `linearLogpsBackward` on another thread.
+ *
+ *     gradHidden_i = sum_v d_iv weight_v,  gradWeight_v = sum_i d_iv hidden_i,  gradBias_v = sum_i d_iv
+ *
+ * @param options as `linearLogpsBackward` takes them, which must not be changed until the promise settles.
+ * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
+ * @returns a promise of the result of `linearLogpsBackward`; the same bits.
+ * @throws nothing; the promise rejects with what `linearLogpsBackward` throws, with the signal's reason, and with TypeError
+ * ERR_DETACHED where a buffer of `out` was detached meanwhile.
+ * @see arXiv 2503.15478, Section 4.
+ * @example
+ * const { gradHidden, gradWeight } = await linearLogpsBackwardAsync({ hidden, weight, labels, lse, gradLogps });
+ */
+export function linearLogpsBackwardAsync(options: LinearLogpsBackwardOptions & Abortable): Promise<LinearGradients>;
+export function linearLogpsBackwardAsync(
+  options: OnDevice<LinearLogpsBackwardOptions> & Abortable,
+): Promise<OnDevice<LinearGradients>>;
+export function linearLogpsBackwardAsync(
+  options: (LinearLogpsBackwardOptions | OnDevice<LinearLogpsBackwardOptions>) & Abortable,
+): Promise<LinearGradients | OnDevice<LinearGradients>> {
+  return runAsync(options as LinearLogpsBackwardOptions, backward) as Promise<LinearGradients>;
+}

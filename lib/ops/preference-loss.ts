@@ -1,0 +1,228 @@
+// The critic's loss over pairs of trajectories and the policy's loss over pairs of turns: one native operation.
+
+import { check } from '../addon/faults.js';
+import { invoke } from '../addon/native.js';
+import type * as native from '../addon/operations.js';
+import { float32, lengthOf, mask } from '../args/arrays.js';
+import { checkOptions } from '../args/options.js';
+import {
+  batchInputs,
+  type CheckedBatch,
+  checkBatch,
+  checkNormalization,
+  checkPreferenceOptions,
+  checkTurnReduction,
+  type Normalization,
+  PAIR_OPTIONS,
+  type PairOptions,
+} from '../args/preference.js';
+import type { OnDevice } from '../device/device-buffer.js';
+import {
+  assertFinite,
+  assertFiniteResults,
+  checkDebug,
+  type DebugOption,
+  logpsMatrices,
+} from '../runtime/assert-finite.js';
+import { Results } from '../runtime/results.js';
+import type { Reduction } from './turn-advantages.js';
+
+/** The loss of all pairs, metrics, and the gradient at the log-probs. */
+export interface PreferenceResult {
+  /** preferenceLoss + nllCoef * nllLoss. */
+  loss: number;
+  preferenceLoss: number;
+  nllLoss: number;
+  /** The share of pairs whose chosen item (trajectory or turn) has the higher score. */
+  accuracy: number;
+  /** [P], the loss of each pair. */
+  pairLosses: Float32Array;
+  /** [P], beta (S_chosen - S_rejected). */
+  margins: Float32Array;
+  /** [P], beta S_chosen. */
+  chosenRewards: Float32Array;
+  /** [P], beta S_rejected. */
+  rejectedRewards: Float32Array;
+  /** [T], the mean log-ratio of each turn where turns are averaged, else its sum. */
+  turnAdvantages: Float32Array;
+  /** [N], the gradient of the loss at the log-probs. */
+  gradLogps: Float32Array;
+}
+
+type ResultArrays = Pick<
+  PreferenceResult,
+  'pairLosses' | 'margins' | 'chosenRewards' | 'rejectedRewards' | 'turnAdvantages' | 'gradLogps'
+>;
+
+export type PreferenceOut = { [name in keyof ResultArrays]?: Float32Array | undefined };
+
+export const PREFERENCE_OUT = [
+  'pairLosses',
+  'margins',
+  'chosenRewards',
+  'rejectedRewards',
+  'turnAdvantages',
+  'gradLogps',
+] as const;
+
+/** The log-probs of both losses. */
+export interface LogpsPair extends DebugOption {
+  /** [N] under the trained model. */
+  logps: Float32Array;
+  /** [N] under the frozen reference. */
+  refLogps: Float32Array;
+  /** [N]; 0 masks a token. */
+  mask?: Uint8Array | undefined;
+  /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
+  turnOffsets: Int32Array;
+  out?: PreferenceOut | undefined;
+}
+
+/** Options of pairs of trajectories. */
+export interface TrajectoryOptions {
+  /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
+  trajectoryOffsets: Int32Array;
+  /** How token ratios become a trajectory's score; 'turn-mean' by default, as in the paper. */
+  normalization?: Normalization | undefined;
+}
+
+/** Options of pairs of turns. */
+export interface TurnScoreOptions {
+  /** How token ratios become a turn's score; 'sum' by default, as in the paper. */
+  reduction?: Reduction | undefined;
+}
+
+/** What `trajectoryPreferenceLoss` takes. */
+export interface TrajectoryPreferenceOptions extends LogpsPair, PairOptions, TrajectoryOptions {}
+
+/** What `turnPreferenceLoss` takes. */
+export interface TurnPreferenceOptions extends LogpsPair, PairOptions, TurnScoreOptions {}
+
+export const TRAJECTORY_OPTIONS = ['trajectoryOffsets', 'normalization'] as const;
+export const TURN_SCORE_OPTIONS = ['reduction'] as const;
+
+const LOGPS_PAIR = ['logps', 'refLogps', 'mask', 'debug', 'out'] as const;
+const OF_TRAJECTORIES = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TRAJECTORY_OPTIONS]);
+const OF_TURNS = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TURN_SCORE_OPTIONS]);
+const OUT_NAMES = new Set<string>(PREFERENCE_OUT);
+
+/** The critic's: 'turn-mean' and no NLL by default. */
+export const trajectoryLossOptions = (options: PairOptions & TrajectoryOptions): native.PreferenceOptions =>
+  checkPreferenceOptions(options, checkNormalization(options.normalization), 0);
+
+/** The policy's: 'sum' and 0.01 times the NLL by default. */
+export const turnLossOptions = (options: PairOptions & TurnScoreOptions): native.PreferenceOptions =>
+  checkPreferenceOptions(options, checkTurnReduction(options.reduction), 0.01);
+
+/** The results of the loss of a batch. */
+export function preferenceOut(results: Results, { tokens, turns, pairs }: CheckedBatch): native.PreferenceOut {
+  const { count } = pairs;
+  return {
+    scalars: results.lossScalars(),
+    pairLosses: results.float32('pairLosses', count, { unit: 'pair' }),
+    margins: results.float32('margins', count, { unit: 'pair' }),
+    chosenRewards: results.float32('chosenRewards', count, { unit: 'pair' }),
+    rejectedRewards: results.float32('rejectedRewards', count, { unit: 'pair' }),
+    turnAdvantages: results.float32('turnAdvantages', turns, { unit: 'turn' }),
+    gradLogps: results.float32('gradLogps', tokens),
+  };
+}
+
+function preferenceLoss(
+  given: LogpsPair & PairOptions & { trajectoryOffsets?: Int32Array | undefined },
+  level: native.PreferenceLevel,
+  options: native.PreferenceOptions,
+): PreferenceResult {
+  const logps = float32('logps', given.logps);
+  const tokens = lengthOf(logps);
+  const refLogps = float32('refLogps', given.refLogps, tokens);
+  const batch = checkBatch(given, tokens, mask(given.mask, tokens), level);
+  const results = new Results(given.out, logps);
+  const out = preferenceOut(results, batch);
+  const addon = results.place([['logps', logps], ['refLogps', refLogps], ...batchInputs(batch)]);
+  const debug = checkDebug(given);
+  if (debug) assertFinite(logpsMatrices(logps, refLogps, batch.mask));
+  check(invoke(addon, 'preferenceLoss', { batch, options, logps, refLogps, out }));
+  if (debug) assertFiniteResults(results);
+  return results.collect() as PreferenceResult;
+}
+
+/**
+ * The critic's loss: Bradley-Terry on pairs of whole trajectories, with its gradient at the log-probs.
+ *
+ *     rho_i = logp_i - refLogp_i,  A_t = (1/L_t) sum_{i in t} m_i rho_i
+ *     S_k = sum_{t in k} A_t                          'turn-mean' (the paper)
+ *     S_k = sum_i m_i rho_i / sum_i m_i                   'token-mean' (the released code)
+ *     S_k = sum_i m_i rho_i                             'sum' (multi-turn DPO)
+ *     delta_p = S_chosen - S_rejected,  u_p = beta delta_p
+ *     l_p = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)       'sigmoid';  'hinge': max(0, 1 - u_p);  'ipo': (delta_p - 1/(2beta))^2
+ *     loss = sum_p w_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
+ *
+ * A trajectory may be in several pairs. Gradient accumulation: give every micro-batch the whole batch's
+ * `pairDenominator` and `nllDenominator`; losses and gradients then add up.
+ *
+ * @param options.logps [N] of the tokens, of all turns of all trajectories; `refLogps` [N] likewise.
+ * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
+ * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise; `pairWeights` [P].
+ * @param options.nllCoef 0 by default.
+ * @param options.out buffers for any array of the result, by name.
+ * @returns loss, metrics and `gradLogps` [N].
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT naming where.
+ * @see arXiv 2503.15478, Equation 2.
+ * @example
+ * const result = trajectoryPreferenceLoss({
+ *   logps: new Float32Array([-1, -2, -3]),
+ *   refLogps: new Float32Array([-2, -2, -3]),
+ *   turnOffsets: new Int32Array([0, 2, 3]),
+ *   trajectoryOffsets: new Int32Array([0, 1, 2]),
+ *   chosen: new Int32Array([0]),
+ *   rejected: new Int32Array([1]),
+ * });
+ * // result.loss = 0.6685, result.margins = [0.05], result.gradLogps = [-0.0244, -0.0244, 0.0488]
+ */
+export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): PreferenceResult;
+export function trajectoryPreferenceLoss(options: OnDevice<TrajectoryPreferenceOptions>): OnDevice<PreferenceResult>;
+export function trajectoryPreferenceLoss(
+  given: TrajectoryPreferenceOptions | OnDevice<TrajectoryPreferenceOptions>,
+): PreferenceResult | OnDevice<PreferenceResult> {
+  const name = 'trajectoryPreferenceLoss';
+  const options = checkOptions(name, given as TrajectoryPreferenceOptions, OF_TRAJECTORIES, 'sync', OUT_NAMES);
+  return preferenceLoss(options, 'trajectory', trajectoryLossOptions(options));
+}
+
+/**
+ * The policy's loss: DPO on pairs of turns plus a small NLL term, with its gradient at the log-probs.
+ *
+ *     S_t = sum_{i in t} m_i (logp_i - refLogp_i)     'sum' (the paper);  'mean' divides by L_t
+ *     delta_p = S_chosen - S_rejected, pair losses as in `trajectoryPreferenceLoss`
+ *     loss = sum_p w_p l_p / D + nllCoef * NLL,  NLL = -sum_p sum_{i in chosen_p} m_i logp_i / sum_p L_chosen_p
+ *
+ * A turn may be in several pairs.
+ *
+ * @param options.logps [N] of the tokens of all turns; `refLogps` [N] likewise.
+ * @param options.turnOffsets [T + 1] into tokens.
+ * @param options.chosen [P] indices of turns; `rejected` [P] likewise; `pairWeights` [P].
+ * @param options.nllCoef 0.01 by default, as in the paper.
+ * @param options.out buffers for any array of the result, by name.
+ * @returns loss, metrics and `gradLogps` [N].
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT naming where.
+ * @see arXiv 2503.15478, Equation 4.
+ * @example
+ * const result = turnPreferenceLoss({
+ *   logps: new Float32Array([-1, -2, -3]),
+ *   refLogps: new Float32Array([-2, -2, -3]),
+ *   turnOffsets: new Int32Array([0, 2, 3]),
+ *   chosen: new Int32Array([0]),
+ *   rejected: new Int32Array([1]),
+ * });
+ * // result.preferenceLoss = 0.6444, result.nllLoss = 1.5, result.loss = 0.6594
+ */
+export function turnPreferenceLoss(options: TurnPreferenceOptions): PreferenceResult;
+export function turnPreferenceLoss(options: OnDevice<TurnPreferenceOptions>): OnDevice<PreferenceResult>;
+export function turnPreferenceLoss(
+  given: TurnPreferenceOptions | OnDevice<TurnPreferenceOptions>,
+): PreferenceResult | OnDevice<PreferenceResult> {
+  const name = 'turnPreferenceLoss';
+  const options = checkOptions(name, given as TurnPreferenceOptions, OF_TURNS, 'sync', OUT_NAMES);
+  return preferenceLoss(options, 'turn', turnLossOptions(options));
+}

@@ -1,0 +1,303 @@
+// The updates of the critic and of the policy: head -> log-probs -> preference loss -> gradient at the head, in one native
+// call. They differ in what a pair compares.
+import type * as native from '../addon/operations.js';
+import { float32, type NamedArray } from '../args/arrays.js';
+import type { DType, FloatArray } from '../args/dtypes.js';
+import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
+import {
+  checkLinear,
+  checkLogits,
+  checkRefLogits,
+  checkTemperature,
+  headInputs,
+  LINEAR_HEAD,
+  type LinearHead,
+  LOGITS_HEAD,
+  type LogitsHead,
+  REFERENCE_NAMES,
+  type TemperatureOption,
+} from '../args/head.js';
+import { checkLabels, LABEL_OPTIONS, type LabelOptions } from '../args/labels.js';
+import { checkOptions, type Mode } from '../args/options.js';
+import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
+import { boolean } from '../args/scalars.js';
+import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
+import {
+  assertFinite,
+  checkDebug,
+  type DebugOption,
+  headMatrices,
+  referenceMatrices,
+  rowsRead,
+} from '../runtime/assert-finite.js';
+import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
+import { Results } from '../runtime/results.js';
+import { LINEAR_GRADIENTS, type LinearGradients, linearGradients, logitsGradients } from './head-gradients.js';
+import {
+  PREFERENCE_OUT,
+  type PreferenceOut,
+  type PreferenceResult,
+  preferenceOut,
+  TRAJECTORY_OPTIONS,
+  type TrajectoryOptions,
+  TURN_SCORE_OPTIONS,
+  type TurnScoreOptions,
+  trajectoryLossOptions,
+  turnLossOptions,
+} from './preference-loss.js';
+
+/** The frozen reference: its log-probs, or a head over the same labels. */
+export type Reference =
+  | { refLogps: Float32Array }
+  | { refLogits: FloatArray; refDtype?: DType | undefined }
+  | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined };
+
+interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions, DebugOption {
+  /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
+  turnOffsets: Int32Array;
+}
+
+type LogitsUpdate<L extends FloatArray> = LogitsHead<L> & {
+  out?: (PreferenceOut & { logps?: Float32Array | undefined; gradLogits?: L | undefined }) | undefined;
+};
+
+type LinearUpdate = LinearHead & {
+  /** Add gradHidden, gradWeight and gradBias into `out` instead of overwriting it. */
+  accumulate?: boolean | undefined;
+  out?: (PreferenceOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined }) | undefined;
+};
+
+type CriticInputs = UpdateInputs & TrajectoryOptions & Reference;
+type PolicyInputs = UpdateInputs & TurnScoreOptions & Reference;
+
+/** What `criticUpdate` takes. */
+export type CriticUpdateOptions<L extends FloatArray = FloatArray> = CriticInputs & (LogitsUpdate<L> | LinearUpdate);
+
+/** What `policyUpdate` takes. */
+export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = PolicyInputs & (LogitsUpdate<L> | LinearUpdate);
+
+/** The result of the loss and the trained model's log-probs, [N], 0 at masked and ignored rows. */
+export type UpdateResult = PreferenceResult & { logps: Float32Array };
+
+const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
+const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
+const OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
+const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
+const POLICY_OPTIONS = new Set<string>([...OPTIONS, ...TURN_SCORE_OPTIONS]);
+const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
+
+type AnyOptions = Partial<Record<(typeof OPTIONS)[number], unknown>>;
+
+const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']]);
+const REFERENCE_GROUPS = exclusiveGroups([
+  ['refLogps'],
+  ['refLogits', 'refDtype'],
+  ['refHidden', 'refWeight', 'refBias', 'refDtype'],
+]);
+
+function criticCall(given: CriticUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
+  const options = checkOptions('criticUpdate', given, CRITIC_OPTIONS, mode, OUT_NAMES);
+  return updateOf(options, 'trajectory', trajectoryLossOptions(options), mode);
+}
+
+function policyCall(given: PolicyUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
+  const options = checkOptions('policyUpdate', given, POLICY_OPTIONS, mode, OUT_NAMES);
+  return updateOf(options, 'turn', turnLossOptions(options), mode);
+}
+
+/** From options with known names, and the checked options of the loss, to the call. */
+function updateOf(
+  given: UpdateInputs & { trajectoryOffsets?: Int32Array | undefined },
+  level: native.PreferenceLevel,
+  options: native.PreferenceOptions,
+  mode: Mode,
+): PreparedCall<'preferenceUpdate'> {
+  const any = given as AnyOptions;
+  const labels = checkLabels(given);
+  const temperature = checkTemperature(given);
+  const linear = selectGroup(any, HEAD_GROUPS, 'the head') === 'hidden';
+  const head = linear
+    ? checkLinear(any as unknown as LinearHead, labels.rows, temperature)
+    : checkLogits(any as unknown as LogitsHead, labels.rows, temperature);
+  const reference = checkReference(any, head);
+  const batch = checkBatch(given, labels.rows, labels.mask, level);
+  const accumulate = boolean('accumulate', any.accumulate, false);
+  const debug = checkDebug(given);
+
+  const results = new Results(any.out as object | undefined, labels.data, mode);
+  const out = preferenceOut(results, batch);
+  const logps = results.float32('logps', labels.rows);
+  const gradients =
+    head.kind === 'linear' ? linearGradients(head, results, accumulate) : logitsGradients(head, results);
+  const inputs: NamedArray[] = [
+    ...headInputs(head),
+    ['labels', labels.data],
+    ...referenceInputs(reference),
+    ...batchInputs(batch),
+  ];
+  const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
+  if (debug) {
+    const read = rowsRead(labels, false);
+    assertFinite([...headMatrices(head, read), ...referenceMatrices(reference, read)]);
+  }
+  const args = { head, labels, reference, batch, options, logps, out, gradients };
+  return { addon, operation: 'preferenceUpdate', args, results, debug };
+}
+
+function checkReference(options: AnyOptions, head: native.Head): native.Reference {
+  const { rows, vocabSize, temperature } = head;
+  const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
+  if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, rows) };
+  const refDtype = options.refDtype === undefined ? options.dtype : options.refDtype;
+  if (name === 'refLogits') {
+    const rowStride = head.kind === 'logits' ? head.rowStride : vocabSize;
+    return { kind: 'head', head: checkRefLogits({ refLogits: options.refLogits, refDtype }, { ...head, rowStride }) };
+  }
+  const given = {
+    hidden: options.refHidden,
+    weight: options.refWeight,
+    bias: options.refBias,
+    dtype: refDtype,
+    chunkBytes: options.chunkBytes,
+  } as LinearHead;
+  return { kind: 'head', head: checkLinear(given, rows, temperature, REFERENCE_NAMES, vocabSize) };
+}
+
+function referenceInputs(reference: native.Reference): NamedArray[] {
+  if (reference.kind === 'logps') return [['refLogps', reference.logps]];
+  return headInputs(reference.head, REFERENCE_NAMES);
+}
+
+/**
+ * One update of the critic: log-probs of the tokens, the trajectory preference loss, its gradient at the head.
+ *
+ *     logps = tokenLogps(head),  result = trajectoryPreferenceLoss(logps, refLogps),  gradient = result.gradLogps * dlogps/dhead
+ *
+ * The same numbers as the three calls, but masked and ignored rows are never read. Nothing of size [N, V] is stored except the
+ * gradient of logits, and nothing at all of that size with hidden states.
+ *
+ * @param options.logits [N, V], or `hidden` [N, H] and `weight` [V, H] with or without `bias` [V].
+ * @param options.labels [N] the tokens taken; rows of all turns of all trajectories.
+ * @param options.refLogps [N], or `refLogits` [N, V], or `refHidden` and `refWeight`: the frozen reference.
+ * @param options.turnOffsets [T + 1] into rows; `trajectoryOffsets` [K + 1] into turns.
+ * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise.
+ * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
+ * @returns the result of `trajectoryPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
+ * @throws as `tokenLogps` and `trajectoryPreferenceLoss` do; nothing is written then.
+ * @see arXiv 2503.15478, Equation 2.
+ * @example
+ * const { loss, gradLogits } = criticUpdate({ logits, labels, refLogps, turnOffsets, trajectoryOffsets, chosen, rejected });
+ */
+export function criticUpdate<L extends FloatArray>(
+  options: CriticInputs & LogitsUpdate<L>,
+): UpdateResult & { gradLogits: L };
+export function criticUpdate(options: CriticInputs & LinearUpdate): UpdateResult & LinearGradients;
+export function criticUpdate(
+  options: OnDevice<CriticInputs & LogitsUpdate<FloatArray>>,
+): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
+export function criticUpdate(options: OnDevice<CriticInputs & LinearUpdate>): OnDevice<UpdateResult & LinearGradients>;
+export function criticUpdate(
+  options: CriticUpdateOptions | OnDevice<CriticUpdateOptions>,
+): UpdateResult | OnDevice<UpdateResult> {
+  return runSync(criticCall(options as CriticUpdateOptions, 'sync')) as UpdateResult;
+}
+
+/**
+ * `criticUpdate` on another thread.
+ *
+ *     logps = tokenLogps(head),  result = trajectoryPreferenceLoss(logps, refLogps),  gradient = result.gradLogps * dlogps/dhead
+ *
+ * @param options as `criticUpdate` takes them, which must not be changed until the promise settles.
+ * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
+ * @returns a promise of the result of `criticUpdate`; the same bits.
+ * @throws nothing; the promise rejects with what `criticUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was detached meanwhile.
+ * @see arXiv 2503.15478, Equation 2.
+ * @example
+ * const batch = { labels, refLogps, turnOffsets, trajectoryOffsets, chosen, rejected };
+ * const { loss, gradLogits } = await criticUpdateAsync({ ...batch, logits, out: { gradLogits: logits } });
+ */
+export function criticUpdateAsync<L extends FloatArray>(
+  options: CriticInputs & LogitsUpdate<L> & Abortable,
+): Promise<UpdateResult & { gradLogits: L }>;
+export function criticUpdateAsync(
+  options: CriticInputs & LinearUpdate & Abortable,
+): Promise<UpdateResult & LinearGradients>;
+export function criticUpdateAsync(
+  options: OnDevice<CriticInputs & LogitsUpdate<FloatArray>> & Abortable,
+): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
+export function criticUpdateAsync(
+  options: OnDevice<CriticInputs & LinearUpdate> & Abortable,
+): Promise<OnDevice<UpdateResult & LinearGradients>>;
+export function criticUpdateAsync(
+  options: (CriticUpdateOptions | OnDevice<CriticUpdateOptions>) & Abortable,
+): Promise<UpdateResult | OnDevice<UpdateResult>> {
+  return runAsync(options as CriticUpdateOptions, criticCall) as Promise<UpdateResult>;
+}
+
+/**
+ * One update of the policy: log-probs of the tokens, the turn preference loss, its gradient at the head.
+ *
+ *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps * dlogps/dhead
+ *
+ * The same numbers as the three calls, but masked and ignored rows are never read. Nothing of size [N, V] is stored except the
+ * gradient of logits, and nothing at all of that size with hidden states.
+ *
+ * @param options.logits [N, V], or `hidden` [N, H] and `weight` [V, H] with or without `bias` [V].
+ * @param options.labels [N] the tokens taken; rows of all turns.
+ * @param options.refLogps [N], or `refLogits` [N, V], or `refHidden` and `refWeight`: the frozen reference.
+ * @param options.turnOffsets [T + 1] into rows.
+ * @param options.chosen [P] indices of turns; `rejected` [P] likewise.
+ * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
+ * @returns the result of `turnPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
+ * @throws as `tokenLogps` and `turnPreferenceLoss` do; nothing is written then.
+ * @see arXiv 2503.15478, Equation 4.
+ * @example
+ * const { loss, gradLogits } = policyUpdate({ logits, labels, refLogps, turnOffsets, chosen, rejected });
+ */
+export function policyUpdate<L extends FloatArray>(
+  options: PolicyInputs & LogitsUpdate<L>,
+): UpdateResult & { gradLogits: L };
+export function policyUpdate(options: PolicyInputs & LinearUpdate): UpdateResult & LinearGradients;
+export function policyUpdate(
+  options: OnDevice<PolicyInputs & LogitsUpdate<FloatArray>>,
+): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
+export function policyUpdate(options: OnDevice<PolicyInputs & LinearUpdate>): OnDevice<UpdateResult & LinearGradients>;
+export function policyUpdate(
+  options: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>,
+): UpdateResult | OnDevice<UpdateResult> {
+  return runSync(policyCall(options as PolicyUpdateOptions, 'sync')) as UpdateResult;
+}
+
+/**
+ * `policyUpdate` on another thread.
+ *
+ *     logps = tokenLogps(head),  result = turnPreferenceLoss(logps, refLogps),  gradient = result.gradLogps * dlogps/dhead
+ *
+ * @param options as `policyUpdate` takes them, which must not be changed until the promise settles.
+ * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
+ * @returns a promise of the result of `policyUpdate`; the same bits.
+ * @throws nothing; the promise rejects with what `policyUpdate` throws, with the signal's reason, and with TypeError ERR_DETACHED where
+ * a buffer of `out` was detached meanwhile.
+ * @see arXiv 2503.15478, Equation 4.
+ * @example
+ * const batch = { labels, refLogps, turnOffsets, chosen, rejected };
+ * const { loss, gradLogits } = await policyUpdateAsync({ ...batch, logits, out: { gradLogits: logits } });
+ */
+export function policyUpdateAsync<L extends FloatArray>(
+  options: PolicyInputs & LogitsUpdate<L> & Abortable,
+): Promise<UpdateResult & { gradLogits: L }>;
+export function policyUpdateAsync(
+  options: PolicyInputs & LinearUpdate & Abortable,
+): Promise<UpdateResult & LinearGradients>;
+export function policyUpdateAsync(
+  options: OnDevice<PolicyInputs & LogitsUpdate<FloatArray>> & Abortable,
+): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
+export function policyUpdateAsync(
+  options: OnDevice<PolicyInputs & LinearUpdate> & Abortable,
+): Promise<OnDevice<UpdateResult & LinearGradients>>;
+export function policyUpdateAsync(
+  options: (PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>) & Abortable,
+): Promise<UpdateResult | OnDevice<UpdateResult>> {
+  return runAsync(options as PolicyUpdateOptions, policyCall) as Promise<UpdateResult>;
+}

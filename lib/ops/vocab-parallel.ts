@@ -1,0 +1,216 @@
+import { check } from '../addon/faults.js';
+import { invoke } from '../addon/native.js';
+import { lengthOf, typedArray } from '../args/arrays.js';
+import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
+import {
+  checkLinear,
+  checkLogits,
+  checkTemperature,
+  headInputs,
+  LINEAR_HEAD,
+  type LinearHead,
+  LOGITS_HEAD,
+  type LogitsHead,
+  type TemperatureOption,
+} from '../args/head.js';
+import { checkLabels, LABEL_OPTIONS, type LabelOptions, labelInputs } from '../args/labels.js';
+import { checkOptions, type Mode } from '../args/options.js';
+import { boolean } from '../args/scalars.js';
+import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
+import type { OnDevice } from '../device/device-buffer.js';
+import { expected, rangeError } from '../errors.js';
+import {
+  assertFinite,
+  assertFiniteResults,
+  assertOnHost,
+  checkDebug,
+  type DebugOption,
+  headMatrices,
+  rowsRead,
+} from '../runtime/assert-finite.js';
+import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
+import { Results } from '../runtime/results.js';
+import { LOGPS_OUT, type Logps, type LogpsOut, logpsOut } from './logps.js';
+
+// kShardHeaderSize and kShardStatsSize of native/vocab_parallel.h.
+const HEADER_SIZE = 8;
+const ROW_SIZE = 4;
+
+interface StatsInputs extends TemperatureOption, ShardOptions, LabelOptions, DebugOption {
+  /** Whether `mergeVocabParallelStats` will be asked for the entropy; false by default. */
+  entropy?: boolean | undefined;
+  out?: { stats?: Float64Array | undefined } | undefined;
+}
+
+/** What `vocabParallelStats` takes: a head, of logits or of hidden states, with a vocabulary shard. */
+export type VocabParallelStatsOptions = StatsInputs & (LogitsHead | LinearHead);
+
+/** The softmax statistics of a vocabulary shard. */
+export interface VocabParallelStats {
+  /** [8 + 4 * N]: a header, then four numbers a row. */
+  stats: Float64Array;
+}
+
+/** What `mergeVocabParallelStats` takes. */
+export interface MergeVocabParallelStatsOptions extends LabelOptions, DebugOption {
+  /** [S, 8 + 4 * N]: of all S shards of a vocabulary, in any order. */
+  stats: Float64Array;
+  /** Also compute the entropy; false by default. */
+  entropy?: boolean | undefined;
+  out?: LogpsOut | undefined;
+}
+
+const OPTIONS = [...SHARD_OPTIONS, ...LABEL_OPTIONS, 'entropy', 'debug', 'out'];
+const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, LINEAR_HEAD]);
+const STATS_OPTIONS = new Set<string>([...LOGITS_HEAD, ...LINEAR_HEAD, ...OPTIONS]);
+const MERGE_OPTIONS = [...LABEL_OPTIONS, 'entropy', 'debug', 'out'];
+
+const FLOAT64 = ['Float64Array'] as const;
+
+/** The names of the functions and of the statistics; those of ops/partials.ts differ. */
+export interface StatsNames {
+  compute: string;
+  merge: string;
+  stats: string;
+}
+
+const NAMES: StatsNames = { compute: 'vocabParallelStats', merge: 'mergeVocabParallelStats', stats: 'stats' };
+
+export function statsCall(
+  given: VocabParallelStatsOptions,
+  mode: Mode,
+  names = NAMES,
+): PreparedCall<'vocabParallelStats'> {
+  const options = checkOptions(names.compute, given, STATS_OPTIONS, mode, new Set([names.stats]));
+  const linear = selectGroup(options, HEAD_GROUPS, 'the head') === 'hidden';
+  const labels = checkLabels(options);
+  const temperature = checkTemperature(options);
+  const head = linear
+    ? checkLinear(options as LinearHead, labels.rows, temperature)
+    : checkLogits(options as LogitsHead, labels.rows, temperature);
+  checkShard(options, head);
+  const entropy = boolean('entropy', options.entropy, false);
+  const debug = checkDebug(options);
+  const results = new Results(options.out, labels.data, mode);
+  const stats = results.float64(names.stats, HEADER_SIZE + ROW_SIZE * labels.rows);
+  const addon = results.place([...headInputs(head), ...labelInputs(labels)]);
+  if (debug) assertFinite(headMatrices(head, rowsRead(labels, true)));
+  const args = { head, labels, entropy, stats };
+  // Statistics of rows that are not read have max -inf: they are not checked.
+  return { addon, operation: 'vocabParallelStats', args, results, debug: false };
+}
+
+/**
+ * The softmax statistics of a vocabulary shard, row by row: the first half of `tokenLogps` or `linearLogps` for a head whose
+ * vocabulary is split over devices or machines.
+ *
+ *     max_i near max_v x_iv,  t_iv = log2(e) * (x_iv - max_i) / temperature,  [max_i, sum_v 2^t_iv, sum_v t_iv 2^t_iv, x_i,label]
+ *
+ * Each rank calls it for its shard, all ranks exchange the results (8 + 4 * N numbers, whatever the size of the vocabulary),
+ * and `mergeVocabParallelStats` computes from them the results of the whole head. The exchange is an all-gather, or a sum
+ * (all-reduce) over buffers [S, 8 + 4 * N] in which each rank fills its own part and leaves the others 0. The gradient needs
+ * no further exchange: `tokenLogpsBackward` and `linearLogpsBackward` take the merged lse, `vocabOffset` and `totalVocab`.
+ *
+ * @param options.logits [N, V of the shard], or `hidden` [N, H] and `weight` [V of the shard, H], as in `tokenLogps` and
+ * `linearLogps`.
+ * @param options.labels [N] token ids of the whole vocabulary, the same for every shard, as are `mask` and `ignoreIndex`.
+ * @param options.vocabOffset the token id of the shard's first entry; 0 by default. `totalVocab`: the size of the whole
+ * vocabulary; that of the head by default.
+ * @param options.entropy also compute the third number, for the entropy.
+ * @param options.debug 'finite' checks the head; the results are checked by `mergeVocabParallelStats`.
+ * @param options.out `stats`, a Float64Array.
+ * @returns stats: [8 + 4 * N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, 1 with entropy or 0, 0, 0; then
+ * four numbers for each row, -inf, 0, 0, 0 for a masked row.
+ * @throws RangeError ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
+ * @see arXiv 1909.08053 (Megatron-LM), Section 3: vocabulary-parallel cross entropy.
+ * @example
+ * const labels = new Int32Array([3]); // an entry of the second shard
+ * const first = vocabParallelStats({ logits: new Float32Array([1, 2]), labels, totalVocab: 4 }).stats;
+ * const second = vocabParallelStats({ logits: new Float32Array([3, 4]), labels, vocabOffset: 2, totalVocab: 4 }).stats;
+ * const { logps } = mergeVocabParallelStats({ stats: new Float64Array([...first, ...second]), labels }); // [-0.4402]
+ */
+export function vocabParallelStats(options: StatsInputs & LogitsHead): VocabParallelStats;
+export function vocabParallelStats(options: VocabParallelStatsOptions): VocabParallelStats;
+export function vocabParallelStats(options: OnDevice<VocabParallelStatsOptions>): OnDevice<VocabParallelStats>;
+export function vocabParallelStats(
+  options: VocabParallelStatsOptions | OnDevice<VocabParallelStatsOptions>,
+): VocabParallelStats | OnDevice<VocabParallelStats> {
+  return runSync(statsCall(options as VocabParallelStatsOptions, 'sync')) as VocabParallelStats;
+}
+
+/**
+ * `vocabParallelStats` on another thread.
+ *
+ *     max_i near max_v x_iv,  t_iv = log2(e) * (x_iv - max_i) / temperature,  [max_i, sum_v 2^t_iv, sum_v t_iv 2^t_iv, x_i,label]
+ *
+ * @param options as `vocabParallelStats` takes them, which must not be changed until the promise settles.
+ * @param options.signal ends the call, waiting or running; the contents of `out` are then undefined.
+ * @returns a promise of the result of `vocabParallelStats`; the same bits.
+ * @throws nothing; the promise rejects with what `vocabParallelStats` throws, with the signal's reason, and with TypeError
+ * ERR_DETACHED where a buffer of `out` was detached meanwhile.
+ * @see arXiv 1909.08053 (Megatron-LM), Section 3.
+ * @example
+ * const { stats } = await vocabParallelStatsAsync({ hidden, weight: rowsOfTheShard, labels, vocabOffset, totalVocab });
+ */
+export function vocabParallelStatsAsync(options: StatsInputs & LogitsHead & Abortable): Promise<VocabParallelStats>;
+export function vocabParallelStatsAsync(options: VocabParallelStatsOptions & Abortable): Promise<VocabParallelStats>;
+export function vocabParallelStatsAsync(
+  options: OnDevice<VocabParallelStatsOptions> & Abortable,
+): Promise<OnDevice<VocabParallelStats>>;
+export function vocabParallelStatsAsync(
+  options: (VocabParallelStatsOptions | OnDevice<VocabParallelStatsOptions>) & Abortable,
+): Promise<VocabParallelStats | OnDevice<VocabParallelStats>> {
+  return runAsync(options as VocabParallelStatsOptions, statsCall) as Promise<VocabParallelStats>;
+}
+
+/**
+ * The log-probs of tokens, from the softmax statistics of all vocabulary shards.
+ *
+ *     lse_i = log sum_v exp(z_iv),  logp_i = z_i,label - lse_i,  H_i = lse_i - sum_v p_iv z_iv  over the entries of all shards
+ *
+ * Shards are merged in float64 in the order of their vocabulary offsets: the same statistics give the same bits on every CPU or
+ * device of one kind, in whatever order the shards are given. With one shard these are the bits of `tokenLogps` and
+ * `linearLogps`.
+ *
+ * @param options.stats [S, 8 + 4 * N] float64, the results of `vocabParallelStats` for each of the S shards.
+ * @param options.labels [N] as for `vocabParallelStats`, with the same `mask` and `ignoreIndex`.
+ * @param options.entropy also compute the entropy of each row; every shard must have been computed with it.
+ * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
+ * @returns logps, lse and, when asked for, entropy: [N] each, nats.
+ * @throws RangeError ERR_PARTIALS where these are not all shards of one vocabulary, each once; ERR_LABEL for a label outside
+ * [0, totalVocab); TypeError or RangeError naming a wrong argument.
+ * @see arXiv 1909.08053 (Megatron-LM), Section 3.
+ * @example
+ * const labels = new Int32Array([1, 0]);
+ * const { stats } = vocabParallelStats({ logits: new Float32Array([1, 2, 3, 4]), labels });
+ * const { logps } = mergeVocabParallelStats({ stats, labels }); // [-0.3133, -1.3133]
+ */
+export function mergeVocabParallelStats(options: MergeVocabParallelStatsOptions): Logps;
+export function mergeVocabParallelStats(options: OnDevice<MergeVocabParallelStatsOptions>): OnDevice<Logps>;
+export function mergeVocabParallelStats(
+  options: MergeVocabParallelStatsOptions | OnDevice<MergeVocabParallelStatsOptions>,
+): Logps | OnDevice<Logps> {
+  return mergeStats(options as MergeVocabParallelStatsOptions);
+}
+
+export function mergeStats(given: MergeVocabParallelStatsOptions, names = NAMES): Logps {
+  const options = checkOptions(names.merge, given, new Set([...MERGE_OPTIONS, names.stats]), 'sync', LOGPS_OUT);
+  const labels = checkLabels(options);
+  const { rows } = labels;
+  const stats = typedArray(names.stats, options[names.stats as 'stats'], FLOAT64);
+  const size = HEADER_SIZE + ROW_SIZE * rows;
+  const shards = lengthOf(stats) / size;
+  if (!Number.isInteger(shards) || shards === 0) {
+    const rule = `${HEADER_SIZE} + ${ROW_SIZE} * N = ${size} elements for each shard`;
+    throw rangeError('ERR_ARG_LENGTH', expected(rule, names.stats, stats));
+  }
+  const entropy = boolean('entropy', options.entropy, false);
+  const debug = checkDebug(options);
+  const results = new Results(options.out, labels.data);
+  const out = logpsOut(results, rows, entropy);
+  const addon = results.place([[names.stats, stats], ...labelInputs(labels)]);
+  if (debug) assertOnHost(names.stats, stats);
+  check(invoke(addon, 'mergeVocabParallelStats', { rows, shards, stats, labels, out }));
+  if (debug) assertFiniteResults(results);
+  return results.collect() as Logps;
+}

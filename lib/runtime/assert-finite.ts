@@ -1,0 +1,138 @@
+// debug: 'finite' - looks for NaN and infinity in what a call reads, before it writes anything, and in what it wrote.
+import { invoke, native } from '../addon/native.js';
+import type { Head, Reference } from '../addon/operations.js';
+import { classOf, isOnDevice, lengthOf, plainView } from '../args/arrays.js';
+import type { DType } from '../args/dtypes.js';
+import { HEAD_NAMES, type HeadNames, REFERENCE_NAMES } from '../args/head.js';
+import type { CheckedLabels } from '../args/labels.js';
+import { oneOf } from '../args/scalars.js';
+import { rangeError, typeError } from '../errors.js';
+
+export interface DebugOption {
+  /**
+   * 'finite' throws a RangeError ERR_NOT_FINITE that names the first number, read or written, that is NaN or infinite.
+   * -inf in logits and biases stands for a masked vocabulary entry and is allowed there. Rows that the call does not read
+   * are not checked. Results are checked after they were written. Typed arrays only.
+   */
+  debug?: 'finite' | undefined;
+}
+
+export function checkDebug({ debug }: DebugOption): boolean {
+  return oneOf<'finite' | 'off'>('debug', debug, 'off', ['finite']) === 'finite';
+}
+
+/** Numbers to check: a matrix [rows, columns] or, without columns, a list. */
+export interface Matrix {
+  name: string;
+  array: ArrayBufferView | undefined;
+  /** What a row stands for, in the message. */
+  unit: 'row' | 'turn' | 'pair' | 'vocabulary entry';
+  rows?: number;
+  columns?: number;
+  rowStride?: number;
+  /** float32 by default. */
+  dtype?: DType;
+  /** Rows with 0 are not read. */
+  mask?: Uint8Array | undefined;
+  /** -inf is allowed. */
+  allowNegInf?: boolean;
+}
+
+/** The numbers that a call returns. */
+export interface ResultNumbers {
+  losses: readonly (readonly [name: string, value: number])[];
+  matrices: readonly Matrix[];
+}
+
+/** Throws for the first number of the first matrix that is not finite, in row-major order. */
+export function assertFinite(matrices: readonly Matrix[]): void {
+  for (const { name, array, unit, columns, dtype = 'float32', mask, allowNegInf = false, ...rest } of matrices) {
+    if (array === undefined) continue;
+    const data = array as Float32Array;
+    assertOnHost(name, array);
+    const { rows = lengthOf(data), rowStride = columns ?? 1 } = rest;
+    const call = { dtype, rows, columns: columns ?? 1, rowStride, allowNegInf, data, mask };
+    const at = invoke(native, 'firstNonFinite', call);
+    if (at < 0) continue;
+    const row = Math.floor(at / call.columns);
+    const column = at - row * call.columns;
+    const value = numberOf(data[row * rowStride + column] as number, data, dtype);
+    fail(name, value, `${unit} ${row}${columns === undefined ? '' : `, column ${column}`}`);
+  }
+}
+
+/** After the native call. The lse comes first: it shows a row of masked vocabulary entries alone; its logp follows from it. */
+export function assertFiniteResults(results: { numbers(): ResultNumbers }): void {
+  const { losses, matrices } = results.numbers();
+  for (const [name, value] of losses) assertFiniteNumber(name, value);
+  assertFinite(matrices.filter(({ name }) => name === 'lse'));
+  assertFinite(matrices.filter(({ name }) => name !== 'lse'));
+}
+
+export function assertFiniteNumber(name: string, value: number): void {
+  if (!Number.isFinite(value)) fail(name, value);
+}
+
+export function assertOnHost(name: string, array: ArrayBufferView): void {
+  if (!isOnDevice(array)) return;
+  throw typeError('ERR_DEVICE', `Expected a typed array for ${name}: debug: 'finite' does not read device memory`);
+}
+
+function fail(name: string, value: number, where?: string): never {
+  const place = where === undefined ? '' : ` at ${where}`;
+  throw rangeError(
+    'ERR_NOT_FINITE',
+    `Expected finite numbers (debug: 'finite') for ${name} but received ${value}${place}`,
+  );
+}
+
+/** The value of a number that is not finite, of which a Uint16Array holds the bits. */
+function numberOf(element: number, array: ArrayBufferView, dtype: DType): number {
+  if (classOf(array) !== 'Uint16Array') return element;
+  const fraction = element & (dtype === 'bfloat16' ? 0x7f : 0x3ff);
+  return fraction !== 0 ? NaN : element & 0x8000 ? -Infinity : Infinity;
+}
+
+/** [N] 1 for rows that a call reads: unmasked, and ignored ones only where their lse is computed. */
+export function rowsRead({ rows, data, mask, ignoreIndex }: CheckedLabels, withIgnored: boolean): Uint8Array {
+  if (isOnDevice(data)) return new Uint8Array(rows).fill(1);
+  const labels = plainView(data as Int32Array);
+  return Uint8Array.from({ length: rows }, (_, i) =>
+    mask?.[i] === 0 || (!withIgnored && Number(labels[i]) === ignoreIndex) ? 0 : 1,
+  );
+}
+
+export function headMatrices(head: Head, mask: Uint8Array, names: HeadNames = HEAD_NAMES): Matrix[] {
+  const { dtype, rows, vocabSize } = head;
+  if (head.kind === 'logits') {
+    const { logits: array, rowStride } = head;
+    const matrix = { unit: 'row', dtype, rows, columns: vocabSize, rowStride, mask, allowNegInf: true } as const;
+    return [{ name: names.logits, array, ...matrix }];
+  }
+  const { hidden, weight, bias, hiddenSize: columns } = head;
+  return [
+    { name: names.hidden, array: hidden, unit: 'row', dtype, rows, columns, mask },
+    { name: names.weight, array: weight, unit: 'vocabulary entry', dtype, rows: vocabSize, columns },
+    { name: names.bias, array: bias, unit: 'vocabulary entry', dtype, allowNegInf: true },
+  ];
+}
+
+export function referenceMatrices(reference: Reference, mask: Uint8Array): Matrix[] {
+  if (reference.kind === 'head') return headMatrices(reference.head, mask, REFERENCE_NAMES);
+  return [{ name: 'refLogps', array: reference.logps, unit: 'row', mask }];
+}
+
+export function logpsMatrices(logps: Float32Array, refLogps: Float32Array, mask: Uint8Array | undefined): Matrix[] {
+  return [
+    { name: 'logps', array: logps, unit: 'row', mask },
+    { name: 'refLogps', array: refLogps, unit: 'row', mask },
+  ];
+}
+
+/** What a backward pass reads beside the head. */
+export function backwardMatrices(lse: Float32Array, gradLogps: Float32Array, mask: Uint8Array): Matrix[] {
+  return [
+    { name: 'lse', array: lse, unit: 'row', mask },
+    { name: 'gradLogps', array: gradLogps, unit: 'row', mask },
+  ];
+}

@@ -1,0 +1,80 @@
+// Runs a prepared call, on the caller's thread or on another one, and returns its results.
+
+import { check, type Fault } from '../addon/faults.js';
+import { type Addon, invoke, start } from '../addon/native.js';
+import { type AsyncOperation, encode, type Operations } from '../addon/operations.js';
+import { isRecord, type Mode } from '../args/options.js';
+import { expected, typeError } from '../errors.js';
+import { assertFiniteResults } from './assert-finite.js';
+import type { Results } from './results.js';
+import { RetainedInputs } from './retained-inputs.js';
+
+/** A call after its checks: the operation, its arguments, its results. */
+export interface PreparedCall<K extends AsyncOperation = AsyncOperation> {
+  addon: Addon;
+  operation: K;
+  args: Operations[K];
+  results: Results;
+  /** Look for numbers that are not finite in the results. */
+  debug: boolean;
+}
+
+/** What every async form takes beside the options of its sync form. */
+export interface Abortable {
+  /** Ends the call: the promise rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+export function runSync<K extends AsyncOperation>({ addon, operation, args, results, debug }: PreparedCall<K>): object {
+  check(invoke(addon, operation, args) as Fault | undefined);
+  if (debug) assertFiniteResults(results);
+  return results.collect();
+}
+
+/** `prepare` checks the options as for the sync form; its errors reject the promise. */
+export async function runAsync<O, K extends AsyncOperation>(
+  options: O,
+  prepare: (options: O, mode: Mode) => PreparedCall<K>,
+): Promise<object> {
+  const signal = signalOf(options);
+  signal?.throwIfAborted();
+  const { addon, operation, args, results, debug } = prepare(options, 'async');
+  const retained = new RetainedInputs(results);
+  try {
+    const fault = await started(addon, operation, retained.replaceIn(encode[operation](args)), signal);
+    signal?.throwIfAborted();
+    check(fault);
+    retained.copyBack();
+    if (debug) assertFiniteResults(results);
+    return results.collect();
+  } finally {
+    retained.release();
+  }
+}
+
+function started(
+  addon: Addon,
+  operation: AsyncOperation,
+  args: readonly unknown[],
+  signal: AbortSignal | undefined,
+): Promise<Fault | undefined> {
+  return new Promise((resolve) => {
+    const number = start(addon, operation, args, done);
+    const abort = () => addon.cancel(number);
+    signal?.addEventListener('abort', abort);
+    function done(fault: Fault | undefined): void {
+      signal?.removeEventListener('abort', abort);
+      resolve(fault);
+    }
+  });
+}
+
+function signalOf(options: unknown): AbortSignal | undefined {
+  const signal = (options as Abortable | null | undefined)?.signal as unknown;
+  if (signal === undefined) return undefined;
+  // Not by its class: other realms and libraries have AbortSignals of their own.
+  if (!isRecord(signal) || !('aborted' in signal) || !('throwIfAborted' in signal)) {
+    throw typeError('ERR_ARG_TYPE', expected('an AbortSignal', 'signal', signal));
+  }
+  return signal as AbortSignal;
+}

@@ -1,0 +1,69 @@
+// What the machine offers and what of it is used. All of this is for the whole process, worker threads included.
+import { cudaOn, deviceCount } from '../addon/cuda.js';
+import { type Backend, cudaBackend, native, switchBackend, threadCount } from '../addon/native.js';
+
+export type { Backend };
+
+/**
+ * The backends that sweet-rl knows, best first; the first available one is active unless another was chosen. The last,
+ * 'cuda', is never the active one: calls on device buffers use it, and no others do.
+ *
+ * @returns one entry each: whether it is available here, whether it is active, and the reason where it is not available.
+ * @example
+ * backends().find((backend) => backend.active)?.name; // 'avx512'
+ */
+export function backends(): Backend[] {
+  return [...native.backends(), cudaBackend()];
+}
+
+/**
+ * Makes a backend the active one. The environment variable SWEET_RL_BACKEND does the same at start.
+ *
+ * @param name one of the names that `backends()` lists.
+ * @throws SweetError ERR_BACKEND, with the reason, where it is not available; RangeError for an unknown name.
+ * @example
+ * useBackend('portable'); // plain C++, on every processor
+ */
+export function useBackend(name: Backend['name']): void {
+  switchBackend(native, name, 'name');
+}
+
+/**
+ * Sets how many threads a large call may use, the calling one included. Results do not depend on it. The environment
+ * variable SWEET_RL_THREADS does the same at start; without either it is the number of processors.
+ *
+ * @param n an integer from 1 to 256.
+ * @throws RangeError ERR_ARG_VALUE outside of that, TypeError ERR_ARG_TYPE for what is no number.
+ * @example
+ * setThreads(1); // leave the other processors to the model
+ */
+export function setThreads(n: number): void {
+  native.setThreads(threadCount('n', n));
+}
+
+/**
+ * How many threads a large call may use.
+ *
+ * @returns the number that `setThreads` or SWEET_RL_THREADS set, else the number of processors.
+ * @example
+ * threads(); // 8
+ */
+export function threads(): number {
+  return native.threads();
+}
+
+/**
+ * The most working memory, in bytes, that one call on device buffers had at once, of all calls since this was last asked.
+ * Arrays and results of the calls are not counted. A linear head has about `chunkBytes` of it, every other operation a
+ * few numbers per row.
+ *
+ * @returns bytes; 0 where no call was made.
+ * @throws SweetError ERR_BACKEND where CUDA cannot be used, with the reason.
+ * @example
+ * linearLogps({ hidden, weight, labels, chunkBytes: 2 ** 28 });
+ * peakWorkingMemory(); // 268 million or less, and some
+ */
+export function peakWorkingMemory(): number {
+  deviceCount();
+  return cudaOn(0).takePeakScratch();
+}

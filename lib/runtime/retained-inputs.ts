@@ -1,0 +1,92 @@
+// The caller's arrays during an async call. Whatever happens to them meanwhile (detached, transferred, resized, disposed,
+// collected), the native code works on memory that stays.
+//
+//   SharedArrayBuffer         never detached: used in place
+//   mapping of sweet-rl/shm   counted: used in place
+//   DeviceBuffer              counted: used in place
+//   any other ArrayBuffer     copied; results are copied back
+//
+// Memory of a released copy is used again while the collector leaves it: writing fresh memory takes much longer than the
+// copy itself, since the system supplies it page by page (docs/guide/async.md has the figures).
+import { types } from 'node:util';
+import { cudaOn } from '../addon/cuda.js';
+import { native } from '../addon/native.js';
+import { bytesOf, classOf, type DeviceArray, isOnDevice, lengthOf } from '../args/arrays.js';
+import { typeError } from '../errors.js';
+import type { Results, View } from './results.js';
+
+const MIN_SPARE_BYTES = 65536;
+const MAX_SPARES = 8;
+const spares: WeakRef<ArrayBuffer>[] = [];
+
+function allocate(byteLength: number): ArrayBuffer {
+  const at = spares.findIndex((spare) => spare.deref()?.byteLength === byteLength);
+  return (at < 0 ? undefined : spares.splice(at, 1)[0]?.deref()) ?? new ArrayBuffer(byteLength);
+}
+
+export class RetainedInputs {
+  private readonly copies = new Map<View, View>();
+  private readonly mappings = new Map<object, object>();
+  private readonly deviceArrays: DeviceArray[] = [];
+  private readonly results: readonly (readonly [name: string, view: View, length: number])[];
+
+  constructor(results: Results) {
+    this.results = results.callerResults().map(([name, view]) => [name, view, lengthOf(view)]);
+    for (const view of results.callerArrays()) this.retain(view);
+  }
+
+  private retain(view: View): void {
+    if (isOnDevice(view)) {
+      cudaOn(view.device).retain(view);
+      this.deviceArrays.push(view);
+      return;
+    }
+    const { buffer } = bytesOf(view);
+    if (!types.isArrayBuffer(buffer) || this.mappings.has(buffer) || this.copies.has(view)) return;
+    const mapping = native.shmRetain(buffer);
+    if (mapping === undefined) this.copies.set(view, copyOf(view));
+    else this.mappings.set(buffer, mapping);
+  }
+
+  /** The encoded arguments with the copies in place of the caller's arrays. */
+  replaceIn(args: readonly unknown[]): readonly unknown[] {
+    return this.copies.size === 0 ? args : args.map((arg) => this.copies.get(arg as View) ?? arg);
+  }
+
+  /** After the call: copies results into the caller's buffers; throws where one was detached or disposed meanwhile. */
+  copyBack(): void {
+    for (const [name, view, length] of this.results) {
+      if (lengthOf(view) === length) continue;
+      if (isOnDevice(view)) {
+        throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer for ${name} but it was disposed during the call`);
+      }
+      throw typeError('ERR_DETACHED', `Expected an attached buffer for ${name} but it was detached during the call`);
+    }
+    for (const [, view] of this.results) {
+      const copy = this.copies.get(view);
+      if (copy !== undefined) byteView(view).set(byteView(copy));
+    }
+  }
+
+  release(): void {
+    for (const { buffer, byteLength } of this.copies.values()) {
+      if (byteLength >= MIN_SPARE_BYTES) spares.unshift(new WeakRef(buffer as ArrayBuffer));
+    }
+    spares.length = Math.min(spares.length, MAX_SPARES);
+    for (const mapping of this.mappings.values()) native.shmRelease(mapping);
+    for (const array of this.deviceArrays) cudaOn(array.device).release(array);
+  }
+}
+
+function byteView(view: View): Uint8Array {
+  const { buffer, from, to } = bytesOf(view);
+  return new Uint8Array(buffer as ArrayBufferLike, from, to - from);
+}
+
+function copyOf(view: View): View {
+  const Class = globalThis[classOf(view) as 'Uint8Array'];
+  const bytes = byteView(view);
+  const memory = allocate(bytes.length);
+  new Uint8Array(memory).set(bytes);
+  return new Class(memory);
+}

@@ -1,0 +1,205 @@
+// Writes both sides of the addon's boundary from binding/operations.js.
+//   npm run generate               (test/addon/operations.test.ts fails where the committed files differ)
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { enums, faults, groups, operations } from '../binding/operations.js';
+
+const HEADER = '// Generated from binding/operations.js by `npm run generate`. Do not edit.';
+
+const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replace(/^_/, '');
+const pascal = (name) => name[0].toUpperCase() + name.slice(1);
+const constant = (name) => (name === 'DType' ? 'DTYPE' : snake(name).toUpperCase());
+const fieldsOf = (fields) => Object.entries(fields).map(([name, type]) => ({ name, type }));
+const groupOf = (type) => (type.kind === 'group' ? type : { name: type, parameters: [] });
+
+// -- C++: a function for each group that reads its fields in their order
+
+function readField({ name, type }, struct) {
+  const member = `${struct}.${snake(name)}`;
+  if (type.kind === 'array') {
+    const { type: element, count, optional } = type;
+    return `${member} = args.${optional ? 'optional_array' : 'array'}<${element}>(${count});`;
+  }
+  if (type === 'int') return `${member} = args.integer();`;
+  if (type === 'number') return `${member} = args.number();`;
+  if (type === 'bool') return `${member} = args.boolean();`;
+  if (type in enums) return `${member} = args.choice<${type}>(${enums[type].length});`;
+  const { name: group, parameters } = groupOf(type);
+  return `read_${snake(group)}(args, ${[member, ...parameters].join(', ')});`;
+}
+
+function readGroup([name, { struct = name, parameters = {}, fields, variants, requires }]) {
+  const names = Object.keys(parameters);
+  const signature = [`Args& args, ${struct}& g`, ...names.map((each) => `${parameters[each]} ${each}`)].join(', ');
+  const body = fields
+    ? [...fieldsOf(fields).map((field) => readField(field, 'g')), ...(requires ? [`args.require(${requires});`] : [])]
+    : Object.values(variants).map((variant, i) => {
+        const given = Object.keys(groups[variant].parameters ?? {});
+        return `${i === 0 ? 'if (!args.boolean()) return' : 'return'} read_${snake(variant)}(${['args', 'g', ...given].join(', ')});`;
+      });
+  return `void read_${snake(name)}(${signature}) {\n${body.map((line) => `  ${line}\n`).join('')}}\n`;
+}
+
+function bindOperation([name, { fields, requires, returns, otherwise, device }]) {
+  const reads = fieldsOf(fields).map((field) => `  ${readField(field, 'g')}\n`);
+  if (requires) reads.push(`  args.require(${requires});\n`);
+  const result = returns
+    ? `Napi::Number::New(info.Env(), args.valid() ? static_cast<double>(${snake(name)}(g)) : ${otherwise})`
+    : `args.perform([=] { return ${snake(name)}(g); })`;
+  const text = `Napi::Value bind_${snake(name)}(const Napi::CallbackInfo& info) {
+  Args args(info);
+  ${pascal(name)} g{};
+${reads.join('')}  return ${result};
+}
+`;
+  return device ? text : `#ifndef SWEET_CUDA_ADDON\n${text}#endif\n`;
+}
+
+function registration([name, { async, device }]) {
+  const line = `  add_operation(exports, "${name}", bind_${snake(name)}, ${async});\n`;
+  return device ? line : `#ifndef SWEET_CUDA_ADDON\n${line}#endif\n`;
+}
+
+function enumCheck([name, values]) {
+  const check = (value, i) => `static_cast<int>(${name}::${value.replaceAll('-', '_')}) == ${i}`;
+  return `static_assert(${values.map(check).join(' && ')});\n`;
+}
+
+function cppSource() {
+  const headers = [...new Set(Object.values(operations).map(({ header }) => header))];
+  return `${HEADER}
+${headers.map((header) => `#include "../../native/${header}.h"\n`).join('')}#include "../args.h"
+
+namespace sweet {
+namespace {
+
+${Object.entries(enums).map(enumCheck).join('')}${enumCheck(['Code', ['ok', ...faults.map(snake)]])}
+${Object.entries(groups).map(readGroup).join('\n')}
+${Object.entries(operations).map(bindOperation).join('\n')}
+}  // namespace
+
+const char* fault_name(Code code) {
+  static const char* const names[] = {"ok", ${faults.map((name) => `"${name}"`).join(', ')}};
+  return names[static_cast<int>(code)];
+}
+
+void register_operations(Napi::Object exports) {
+${Object.entries(operations).map(registration).join('')}}
+
+}  // namespace sweet
+`;
+}
+
+// -- TypeScript: an interface for each group, and a function that appends its fields in their order
+
+const SCALARS = { int: 'number', number: 'number', bool: 'boolean' };
+
+function typeOf(type) {
+  if (type.kind === 'array') return type.optional ? 'View | undefined' : 'View';
+  return SCALARS[type] ?? groupOf(type).name;
+}
+
+const isGroup = (type) => type.kind !== 'array' && !(type in SCALARS) && !(type in enums);
+
+function pushFields(fields) {
+  const lines = [];
+  let values = [];
+  const flush = () => {
+    if (values.length > 0) lines.push(`  to.push(${values.join(', ')});\n`);
+    values = [];
+  };
+  for (const { name, type } of fieldsOf(fields)) {
+    if (isGroup(type)) {
+      flush();
+      lines.push(`  push${groupOf(type).name}(to, g.${name});\n`);
+    } else {
+      values.push(type in enums ? `${constant(type)}[g.${name}]` : `g.${name}`);
+    }
+  }
+  flush();
+  return lines.join('');
+}
+
+function interfaceOf(name, fields, kind) {
+  const members = fieldsOf(fields).map(({ name: field, type }) => `  ${field}: ${typeOf(type)};\n`);
+  return `export interface ${name} {\n${kind ? `  kind: '${kind}';\n` : ''}${members.join('')}}\n`;
+}
+
+function kindOf(name) {
+  for (const { variants = {} } of Object.values(groups)) {
+    for (const [kind, variant] of Object.entries(variants)) if (variant === name) return kind;
+  }
+  return undefined;
+}
+
+function tsGroup([name, { fields, variants }]) {
+  const push = (body) => `\nfunction push${name}(to: unknown[], g: ${name}): void {\n${body}}\n`;
+  if (fields) return interfaceOf(name, fields, kindOf(name)) + push(pushFields(fields));
+  const [[first, a], [, b]] = Object.entries(variants);
+  return `export type ${name} = ${a} | ${b};\n${push(
+    `  to.push(g.kind !== '${first}');\n  if (g.kind === '${first}') push${a}(to, g);\n  else push${b}(to, g);\n`,
+  )}`;
+}
+
+function tsOperation([name, { fields }]) {
+  return `${interfaceOf(pascal(name), fields)}
+function ${name}(g: ${pascal(name)}): unknown[] {
+  const to: unknown[] = [];
+${pushFields(fields)}  return to;
+}
+`;
+}
+
+function tsEnum([name, values]) {
+  const numbers = values.map((value, i) => `${/-/.test(value) ? `'${value}'` : value}: ${i}`);
+  return `export const ${constant(name)} = { ${numbers.join(', ')} } as const;
+export type ${name} = keyof typeof ${constant(name)};\n`;
+}
+
+function tsSource() {
+  const names = Object.keys(operations);
+  const quoted = (condition) =>
+    names
+      .filter((name) => condition(operations[name]))
+      .map((name) => `'${name}'`)
+      .join(' | ');
+  return `${HEADER}
+
+/** A typed array, or the device buffer that takes its place. */
+export type View = ArrayBufferView & { readonly length: number };
+
+${Object.entries(enums).map(tsEnum).join('\n')}
+${Object.entries(groups).map(tsGroup).join('\n')}
+${Object.entries(operations).map(tsOperation).join('\n')}
+/** Why an operation fails; errors.ts has the error of each. */
+export type FaultCode = ${faults.map((name) => `'${name}'`).join(' | ')};
+
+/** The operations and their arguments. */
+export interface Operations {
+${names.map((name) => `  ${name}: ${pascal(name)};\n`).join('')}}
+
+/** Those that also run on another thread. */
+export type AsyncOperation = ${quoted(({ async }) => async)};
+
+/** Those that the addon of sweet-rl-cuda has. */
+export type DeviceOperation = ${quoted(({ device }) => device)};
+
+/** What a native function returns: undefined or the rule that its input breaks, or a number. */
+export interface Returns<Fault> {
+${names.map((name) => `  ${name}: ${operations[name].returns ? 'number' : 'Fault | undefined'};\n`).join('')}}
+
+/** The arguments of the native functions, in their order. */
+export const encode: { readonly [K in keyof Operations]: (call: Operations[K]) => unknown[] } = {
+${names.map((name) => `  ${name},\n`).join('')}};
+`;
+}
+
+/** The generated files by their paths in the repository. */
+export function generate() {
+  return { 'binding/generated/operations.cc': cppSource(), 'lib/addon/operations.ts': tsSource() };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const root = new URL('../', import.meta.url);
+  for (const [path, text] of Object.entries(generate())) writeFileSync(new URL(path, root), text);
+}

@@ -1,0 +1,110 @@
+/** Where the addon comes from, what is said where it is missing, and the command line that helps then. */
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { installedProject, PREBUILT } from '../helpers/installed.ts';
+
+const withAddon = installedProject({ addon: true });
+const without = installedProject({ addon: false });
+const broken = installedProject({ addon: 'no binary at all' });
+afterAll(() => {
+  for (const { remove } of [withAddon, without, broken]) remove();
+});
+
+function node(folder: string, args: string[], env: NodeJS.ProcessEnv = {}) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...process.env, SWEET_RL_BACKEND: undefined, ...env },
+  });
+  return { status, stdout, stderr };
+}
+
+const cli = ({ folder }: { folder: string }, ...args: string[]) =>
+  node(folder, [join('node_modules', 'sweet-rl', 'dist', 'cli.js'), ...args]);
+
+const IMPORT = ['--input-type=module', '--eval', "import { threads } from 'sweet-rl'; console.log(threads() > 0);"];
+const REQUIRE = ['--eval', "console.log(require('sweet-rl').threads() > 0);"];
+
+describe('the addon', () => {
+  it.each([
+    ['import', IMPORT],
+    ['require', REQUIRE],
+  ])('is the prebuilt one where there is no other: %s', (_, program) => {
+    expect(node(withAddon.folder, program)).toEqual({ status: 0, stdout: 'true\n', stderr: '' });
+  });
+
+  it.each([
+    ['missing', without, {}],
+    ['for another libc', withAddon, { LIBC: 'musl' }],
+    ['not a binary', broken, {}],
+  ])('%s: says on what system, and names the two commands that help', (_, { folder }, env) => {
+    for (const program of [IMPORT, REQUIRE]) {
+      const { status, stderr } = node(folder, program, env);
+      expect(status).toBe(1);
+      expect(stderr).toContain("code: 'ERR_ADDON'");
+      expect(stderr).toContain(`${process.platform}-${process.arch} (glibc) with Node-API ${process.versions.napi}`);
+      expect(stderr).toContain('npx sweet-rl build');
+      expect(stderr).toContain('npx sweet-rl info');
+      expect(stderr).toContain('[cause]');
+    }
+  });
+});
+
+describe('a binary for glibc', () => {
+  // What a process on musl without Alpine's mark reads about itself.
+  const musl = `
+    const fs = require('node:fs');
+    const { readFileSync } = fs;
+    fs.readFileSync = (path, ...rest) => path === '/proc/self/maps' ? '/lib/ld-musl-x86_64.so.1' : readFileSync(path, ...rest);`;
+
+  it('is not loaded into a process on musl', () => {
+    const preload = join(withAddon.folder, 'musl.cjs');
+    writeFileSync(preload, musl);
+    const { status, stderr } = node(withAddon.folder, ['--require', preload, ...REQUIRE]);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/no native addon that loads on \w+-\w+ \(musl\)/);
+    expect(stderr).toMatch(/\[cause\]: Error: .*\.glibc\.node is for glibc/);
+    expect(node(withAddon.folder, ['--require', preload, '--eval', "require('sweet-rl/static')"]).status).toBe(1);
+  });
+});
+
+describe('npx sweet-rl', () => {
+  it('info tells the version, where the addon is from, the backends, CUDA and the threads', () => {
+    const { status, stdout } = cli(withAddon, 'info');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^sweet-rl +\d+\.\d+\.\d+$/m);
+    expect(stdout).toMatch(new RegExp(`^addon +.*node_modules/sweet-rl/prebuilds/${PREBUILT}$`, 'm'));
+    expect(stdout).toMatch(/^backend +(avx512bf16|avx512|avx2|neon|portable)$/m);
+    expect(stdout).toMatch(/^portable +available$/m);
+    expect(stdout).toMatch(/^cuda +(available|not available: .+)$/m);
+    expect(stdout).toMatch(/^threads +\d+$/m);
+    expect(stdout).toMatch(
+      new RegExp(`^runtime +Node ${process.versions.node}, Node-API ${process.versions.napi}$`, 'm'),
+    );
+  });
+
+  it('info tells what was tried where there is no addon', () => {
+    const { status, stdout } = cli(without, 'info');
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/^tried +No native build was found/m);
+    expect(stdout).toContain('npx sweet-rl build');
+  });
+
+  it('build says what it needs where there is no CMake', () => {
+    const { status, stderr } = node(without.folder, ['node_modules/sweet-rl/dist/cli.js', 'build'], {
+      PATH: '/nowhere',
+    });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^The build needs CMake .* C\+\+17 compiler/);
+  });
+
+  it('refuses other commands and further arguments', () => {
+    for (const args of [['built'], ['info', '--json']]) {
+      const { status, stderr } = cli(withAddon, ...args);
+      expect(status).toBe(1);
+      expect(stderr).toContain('npx sweet-rl build');
+    }
+  });
+});

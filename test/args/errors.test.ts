@@ -1,0 +1,411 @@
+/**
+ * What may be wrong inside arrays and between arguments: the class of error, its code, a message that names the argument or
+ * the index, and that nothing was written. What a single argument may be is in arguments.test.ts.
+ */
+import * as sweetRl from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
+import { bytesIn } from '../helpers/arguments.ts';
+import { floats, hiddenOut, ints, SUBJECTS } from '../helpers/calls.ts';
+import {
+  type ErrorRow,
+  emptyTurn,
+  notOnHost,
+  type Options,
+  thrownBy,
+  unknownOption,
+  wrongLabel,
+  wrongLength,
+  wrongOffsets,
+  wrongPair,
+  wrongType,
+  wrongValue,
+  wrongWeight,
+} from '../helpers/errors.ts';
+import { forEachBackend } from '../helpers/machine.ts';
+
+// -- rows over the vocabulary: 3 rows of 4 words
+
+const labelRows: ErrorRow[] = [
+  wrongLabel('a label that is no word', { labels: ints(0, 4, 2) }, /\[1\].* 4\b/),
+  wrongLabel('a negative label', { labels: ints(0, 1, -1) }, /\[2\].* -1\b/),
+  wrongLabel('-100 where another index is ignored', { labels: ints(-100, 1, 2), ignoreIndex: -1 }, /\[0\].* -100\b/),
+  wrongLabel('a label beyond 32 bits', { labels: BigInt64Array.of(0n, 2n ** 40n, 0n) }, /\[1\].* 1099511627776\b/),
+  wrongLabel(
+    'a label that 32 bits would take for 0',
+    { labels: BigInt64Array.of(0n, 0n, -(2n ** 32n)) },
+    /\[2\].* -4294967296\b/,
+  ),
+  wrongLength('mask too short', { mask: new Uint8Array(2) }, /mask.*\(2\)/),
+];
+
+const logitsRows: ErrorRow[] = [
+  wrongLength('logits that are no whole rows', { logits: new Float32Array(13) }, /logits.*\(13\)/),
+  wrongLength('logits too short for vocabSize', { vocabSize: 5 }, /logits.*\(12\)/),
+  wrongLength('logits too short for rowStride', { rowStride: 6 }, /logits.*\(12\)/),
+  wrongValue('rowStride below V', { vocabSize: 4, rowStride: 3 }, /rowStride.* 3\b/),
+  ...dtypeRows('logits', 'dtype', new Uint16Array(12)),
+];
+
+function dtypeRows(array: string, dtype: string, halves: Uint16Array): ErrorRow[] {
+  return [
+    wrongType(`${array}: Float32Array with float16`, { [dtype]: 'float16' }, new RegExp(`${dtype}.*"float16"`)),
+    wrongType(
+      `${array}: Uint16Array without dtype`,
+      { [array]: halves, [dtype]: undefined },
+      new RegExp(`${dtype}.*undefined`),
+    ),
+    wrongType(
+      `${array}: Uint16Array with float32`,
+      { [array]: halves, [dtype]: 'float32' },
+      new RegExp(`${dtype}.*"float32"`),
+    ),
+    wrongValue(`${array}: unknown dtype`, { [dtype]: 'int8' }, new RegExp(`${dtype}.*"int8"`)),
+  ];
+}
+
+const linearRows: ErrorRow[] = [
+  wrongLength('hidden that is no whole rows', { hidden: new Float32Array(7) }, /hidden.*\(7\)/),
+  wrongLength('weight that is no whole rows', { weight: new Float32Array(7) }, /weight.*\(7\)/),
+  wrongLength('bias of another length', { bias: new Float32Array(5) }, /bias.*\(5\)/),
+  wrongType('weight of another class', { weight: new Uint16Array(8) }, /weight.*Uint16Array/),
+  wrongType('bias of another class', { bias: new Uint16Array(4) }, /bias.*Uint16Array/),
+  ...dtypeRows('hidden', 'dtype', new Uint16Array(6)),
+];
+
+// -- turns: 5 tokens in 3 turns in 2 trajectories
+
+function offsetsRows(name: string, total: number): ErrorRow[] {
+  const at = (index: string) => new RegExp(`${name}.* index ${index}\\b`);
+  return [
+    wrongOffsets(`${name} that fall`, { [name]: ints(0, 2, 1, total) }, at('2')),
+    wrongOffsets(`${name} that start late`, { [name]: ints(1, 2, 2, total) }, at('0')),
+    wrongOffsets(`${name} that start below 0`, { [name]: ints(-1, 1, 2, total) }, at('0')),
+    wrongOffsets(`${name} that end early`, { [name]: ints(0, 1, 2, total - 1) }, at('3')),
+    wrongOffsets(`${name} that end late`, { [name]: ints(0, 1, 2, total + 1) }, at('3')),
+    // Where they leave the range or where they come back, either is named.
+    wrongOffsets(`${name} that go beyond and come back`, { [name]: ints(0, total + 3, total, total) }, at('[12]')),
+    wrongLength(`${name} without an element`, { [name]: ints() }, new RegExp(`${name}.*\\(0\\)`)),
+  ];
+}
+
+const maskRows: ErrorRow[] = [wrongLength('mask too long', { mask: new Uint8Array(6) }, /mask.*\(6\)/)];
+
+const emptyTurnRows: ErrorRow[] = [
+  emptyTurn('a turn without tokens', { turnOffsets: ints(0, 2, 2, 5) }, /turn 1\b/),
+  emptyTurn('a turn whose tokens are masked', { mask: Uint8Array.of(1, 1, 1, 0, 0) }, /turn 2\b/),
+];
+
+const pairRows: ErrorRow[] = [
+  wrongPair('no pair', { chosen: ints(), rejected: ints() }, /pair/),
+  wrongPair('chosen = rejected', { chosen: ints(0, 1), rejected: ints(1, 1) }, /pair 1\b/),
+  wrongPair('chosen out of range', { chosen: ints(0, 3), rejected: ints(1, 0) }, /chosen.* 3\b.*pair 1\b/),
+  wrongPair('rejected out of range', { chosen: ints(0, 1), rejected: ints(-1, 0) }, /rejected.* -1\b.*pair 0\b/),
+  wrongLength('as many rejected as chosen', { chosen: ints(0, 1), rejected: ints(1) }, /rejected.*\(1\)/),
+  wrongWeight('a negative weight', { pairWeights: floats(1, -1) }, /pair 1\b/),
+  wrongWeight('a weight of NaN', { pairWeights: floats(NaN, 1) }, /pair 0\b/),
+  wrongWeight('an infinite weight', { pairWeights: floats(1, Infinity) }, /pair 1\b/),
+  wrongWeight('weights that are all 0', { pairWeights: floats(0, 0) }, /pair 0\b/),
+  wrongWeight(
+    'weights that are all 0, with a denominator',
+    { pairWeights: floats(0, 0), pairDenominator: 2 },
+    /pair 0\b/,
+  ),
+  wrongLength('pairWeights too long', { pairWeights: floats(1, 1, 1) }, /pairWeights.*\(3\)/),
+];
+
+const trajectoryRows: ErrorRow[] = [
+  ...offsetsRows('turnOffsets', 5),
+  ...offsetsRows('trajectoryOffsets', 3),
+  ...maskRows,
+  ...emptyTurnRows,
+  emptyTurn(
+    'a trajectory without tokens under token-mean',
+    { mask: Uint8Array.of(1, 1, 1, 0, 0), normalization: 'token-mean' },
+    /trajectory 1\b/,
+  ),
+  emptyTurn(
+    'a trajectory without turns under token-mean',
+    { trajectoryOffsets: ints(0, 0, 3), normalization: 'token-mean' },
+    /trajectory 0\b/,
+  ),
+  wrongPair('a trajectory that is not there', { chosen: ints(2, 0), rejected: ints(0, 1) }, /chosen.* 2\b.*pair 0\b/),
+  ...pairRows,
+  unknownOption('the reduction of turns', { reduction: 'mean' }, /"reduction"/),
+];
+
+const turnRows: ErrorRow[] = [
+  ...offsetsRows('turnOffsets', 5),
+  ...maskRows,
+  ...emptyTurnRows.map((row) => ({ ...row, change: { ...row.change, reduction: 'mean' } })),
+  ...pairRows,
+  unknownOption('the normalization of trajectories', { normalization: 'sum' }, /"normalization"/),
+  unknownOption('trajectoryOffsets', { trajectoryOffsets: ints(0, 3) }, /"trajectoryOffsets"/),
+];
+
+// -- updates: 5 rows of 2 words
+
+const updateRows: ErrorRow[] = [
+  wrongLabel('a label that is no word', { labels: ints(0, 1, 0, 2, 0) }, /\[3\].* 2\b/),
+  wrongType('no reference', { refLogps: undefined }, /refLogps/),
+  wrongType('two references', { refLogits: new Float32Array(10) }, /refLogps.*refLogits/),
+  unknownOption('refDtype beside refLogps', { refDtype: 'float32' }, /refDtype/),
+  wrongLength('refLogps too short', { refLogps: new Float32Array(4) }, /refLogps.*\(4\)/),
+  wrongLength('refLogits too short', { refLogps: undefined, refLogits: new Float32Array(9) }, /refLogits.*\(9\)/),
+  wrongType(
+    'refHidden without refWeight',
+    { refLogps: undefined, refHidden: new Float32Array(15) },
+    /refWeight.*undefined/,
+  ),
+  wrongLength(
+    'a reference of another vocabulary',
+    { refLogps: undefined, refHidden: new Float32Array(15), refWeight: new Float32Array(9) },
+    /refWeight.*\(9\)/,
+  ),
+  wrongType('two heads', { logits: new Float32Array(10), hidden: new Float32Array(15) }, /logits.*hidden/),
+  wrongType('no head', { logits: undefined, hidden: undefined }, /logits.*hidden/),
+];
+
+const logitsUpdateRows: ErrorRow[] = [
+  ...updateRows,
+  wrongLength('logits that are no whole rows', { logits: new Float32Array(11) }, /logits.*\(11\)/),
+  ...dtypeRows('logits', 'dtype', new Uint16Array(10)),
+  unknownOption('accumulate', { accumulate: true }, /accumulate/),
+  unknownOption('a weight beside logits', { weight: new Float32Array(6) }, /weight/),
+];
+
+const { gradWeight: _, ...withoutWeight } = hiddenOut();
+const hiddenUpdateRows: ErrorRow[] = [
+  ...updateRows,
+  wrongType('accumulate without a buffer', { accumulate: true, out: withoutWeight }, /out\.gradWeight/),
+  unknownOption('rowStride beside hidden', { rowStride: 3 }, /rowStride/),
+  unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
+];
+
+// -- baselines: 5 tokens in 3 turns in 2 trajectories
+
+/** What a device buffer looks like to the checks. */
+const hostRows = (standsFor: string, length: number, ...names: string[]): ErrorRow[] =>
+  names.map((name) => {
+    const buffer = {
+      [Symbol.for('sweet-rl.standsFor')]: standsFor,
+      dtype: 'float32',
+      device: 0,
+      length,
+      disposed: false,
+    };
+    return notOnHost(`${name} on a device`, { [name]: buffer }, new RegExp(name));
+  });
+
+const outcomeRows: ErrorRow[] = [
+  ...offsetsRows('trajectoryOffsets', 3),
+  wrongValue('an outcome of NaN', { outcomes: floats(1, NaN) }, /outcomes\[1\].*NaN/),
+  wrongValue('an outcome above 1', { outcomes: floats(0, 1.5) }, /outcomes\[1\].*1\.5/),
+  wrongValue('an outcome below 0', { outcomes: floats(-1, 0) }, /outcomes\[0\].*-1/),
+  ...hostRows('Float32Array', 2, 'outcomes'),
+];
+
+// -- candidates and rewards
+
+const stateRows: ErrorRow[] = [
+  ...offsetsRows('candidateOffsets', 5),
+  wrongValue('a score of NaN', { scores: floats(1, 2, NaN, 4, 5) }, /scores\[2\].*NaN/),
+];
+
+/** By the names of the calls that they change. */
+const ROWS: Record<string, ErrorRow[]> = {
+  tokenLogps: [
+    ...labelRows,
+    ...logitsRows,
+    unknownOption('out.entropy without entropy', { entropy: false }, /entropy/),
+  ],
+  tokenLogpsBackward: [...labelRows, ...logitsRows],
+  linearLogps: [...labelRows, ...linearRows],
+  linearLogpsBackward: [
+    ...labelRows,
+    ...linearRows,
+    wrongType('accumulate without buffers', { accumulate: true, out: undefined }, /out\.gradHidden/),
+    unknownOption('out.gradBias without a bias', { bias: undefined }, /gradBias/),
+  ],
+  'vocabParallelStats of logits': [
+    wrongLabel('a label of no shard', { labels: ints(0, 10, 2) }, /\[1\].* 10\b/),
+    ...logitsRows.filter(({ what }) => what !== 'logits too short for vocabSize'),
+    wrongValue('words past the last', { vocabOffset: 7 }, /vocabOffset.* 7\b/),
+  ],
+  'vocabParallelStats of hidden states': [
+    wrongLabel('a negative label', { labels: ints(0, 1, -1) }, /\[2\].* -1\b/),
+    ...linearRows,
+    wrongValue('words past the last', { vocabOffset: 7 }, /vocabOffset.* 7\b/),
+  ],
+  mergeVocabParallelStats: [
+    ...labelRows,
+    wrongLength('half a shard', { stats: new Float64Array(21) }, /stats.*\(21\)/),
+    unknownOption('out.entropy without entropy', { entropy: false }, /entropy/),
+    unknownOption('a temperature, which the statistics have', { temperature: 1 }, /"temperature"/),
+  ],
+  turnAdvantages: [...offsetsRows('turnOffsets', 5), ...maskRows, ...emptyTurnRows],
+  turnAdvantagesBackward: [
+    wrongOffsets('turnOffsets that fall', { turnOffsets: ints(0, 3, 2, 5) }, /turnOffsets.*\b2\b/),
+    wrongOffsets('turnOffsets that start late', { turnOffsets: ints(1, 2, 3, 5) }, /turnOffsets.*\b0\b/),
+    ...emptyTurnRows,
+  ],
+  trajectoryPreferenceLoss: trajectoryRows,
+  turnPreferenceLoss: turnRows,
+  'criticUpdate of logits against log-probs': [...trajectoryRows, ...logitsUpdateRows],
+  'criticUpdate of hidden states against log-probs': [...trajectoryRows, ...hiddenUpdateRows],
+  'policyUpdate of logits against log-probs': [...turnRows, ...logitsUpdateRows],
+  'policyUpdate of hidden states against log-probs': [...turnRows, ...hiddenUpdateRows],
+  filteredNll: [
+    ...offsetsRows('turnOffsets', 5),
+    ...offsetsRows('trajectoryOffsets', 3),
+    wrongValue('a reward of NaN', { rewards: floats(1, NaN) }, /rewards\[1\].*NaN/),
+    ...hostRows('Float32Array', 5, 'logps'),
+    ...hostRows('Uint8Array', 5, 'mask'),
+    ...hostRows('Int32Array', 4, 'turnOffsets', 'trajectoryOffsets'),
+    ...hostRows('Float32Array', 2, 'rewards'),
+  ],
+  binaryValueLoss: [
+    ...outcomeRows,
+    ...hostRows('Float32Array', 3, 'valueLogits'),
+    ...hostRows('Uint8Array', 3, 'mask'),
+  ],
+  valueAdvantages: [...outcomeRows, ...hostRows('Float32Array', 3, 'values')],
+  bradleyTerryLoss: [
+    unknownOption('the NLL of log-probs', { nllCoef: 0.01 }, /"nllCoef"/),
+    ...hostRows('Float32Array', 3, 'scores'),
+    ...hostRows('Int32Array', 2, 'chosen'),
+  ],
+  // No operation over the vocabulary, though it takes the same names.
+  checkLogps: [
+    ...hostRows('Float32Array', 12, 'logits'),
+    ...hostRows('Int32Array', 3, 'labels'),
+    ...hostRows('Uint8Array', 3, 'mask'),
+    ...hostRows('Float32Array', 3, 'logps'),
+  ],
+  rankCandidates: [...stateRows, ...hostRows('Float32Array', 5, 'scores')],
+  samplePairs: [
+    ...stateRows,
+    wrongValue('several pairs by best-worst', { rule: 'best-worst', numPairs: 2 }, /numPairs.* 2\b/),
+  ],
+  trajectoryPairs: [
+    ...offsetsRows('taskOffsets', 5),
+    wrongValue('a reward of NaN', { rewards: floats(1, 0, 0, NaN, 1) }, /rewards\[3\].*NaN/),
+    unknownOption('minDifference without threshold', { minDifference: 0.1, rule: 'best-vs-worse' }, /minDifference/),
+  ],
+};
+const subjects = SUBJECTS.flatMap((subject) => {
+  const rows = ROWS[subject.name];
+  return rows === undefined ? [] : [{ ...subject, rows }];
+});
+
+function expectError(
+  thrown: Error & { code?: unknown },
+  { class: Class, code, message }: Omit<ErrorRow, 'what' | 'change'>,
+) {
+  expect(thrown.message).toMatch(message);
+  expect(thrown.code).toBe(code);
+  expect(thrown).toBeInstanceOf(Class);
+}
+
+forEachBackend(() => {
+  describe.each(subjects)('$name', ({ call, valid, rows }) => {
+    it('takes the call that the rows change', () => {
+      expect(() => call(valid() as never)).not.toThrow();
+    });
+
+    it.each(rows)('$what', ({ change, ...expected }) => {
+      const options: Options = { ...valid(), ...change };
+      const bytes = bytesIn(options);
+      expectError(
+        thrownBy(() => call(options as never)),
+        expected,
+      );
+      for (const [now, before] of bytes) expect(now).toEqual(before);
+    });
+  });
+});
+
+it('has rows for calls that there are', () => {
+  expect(Object.keys(ROWS).sort()).toEqual(subjects.map(({ name }) => name).sort());
+});
+
+/** The same tables for the forms that run later: the same errors as rejections, and nothing written either. */
+const twins: Record<string, unknown> = { ...sweetRl };
+
+describe.each(subjects.filter(({ call }) => `${call.name}Async` in twins))('$name, later', ({ call, valid, rows }) => {
+  const later = twins[`${call.name}Async`] as (options: unknown) => Promise<unknown>;
+  const rejectionOf = (options: unknown): Promise<Error> =>
+    later(options).then(
+      () => Promise.reject(new Error('the promise was fulfilled')),
+      (error) => error,
+    );
+
+  it('takes the call that the rows change', async () => {
+    await expect(later(valid())).resolves.toBeDefined();
+  });
+
+  it.each(rows)('$what', async ({ change, ...expected }) => {
+    const options: Options = { ...valid(), ...change };
+    const bytes = bytesIn(options);
+    expectError(await rejectionOf(options), expected);
+    for (const [now, before] of bytes) expect(now).toEqual(before);
+  });
+});
+
+describe('packTurns', () => {
+  const agent = { tokens: [3, 4], agent: true };
+  const human = { tokens: [1, 2], agent: false };
+  const fine = { turns: [human, agent] };
+
+  it.each<[string, unknown[], Omit<ErrorRow, 'what' | 'change'>]>([
+    ['nothing', [], wrongType('', {}, /trajectories.*undefined/)],
+    ['an object', [fine], wrongType('', {}, /trajectories/)],
+    ['a trajectory without turns', [[fine, {}]], wrongType('', {}, /trajectories\[1\]\.turns/)],
+    ['no trajectory', [[fine, null]], wrongType('', {}, /trajectories\[1\]/)],
+    ['a turn without tokens', [[{ turns: [human, { agent: true }] }]], wrongType('', {}, /\[0\]\.turns\[1\]\.tokens/)],
+    [
+      'tokens of a wrong class',
+      [[{ turns: [{ tokens: new Float32Array(2), agent: true }] }]],
+      wrongType('', {}, /tokens.*Float32Array/),
+    ],
+    ["a turn that is nobody's", [[{ turns: [human, { tokens: [1] }] }]], wrongType('', {}, /\[0\]\.turns\[1\]\.agent/)],
+    ['no agent', [[fine, { turns: [human] }]], emptyTurn('', {}, /trajector.*\b1\b/)],
+    ['no turns', [[{ turns: [] }]], emptyTurn('', {}, /trajector.*\b0\b/)],
+    ['an empty message', [[{ turns: [human, { tokens: [], agent: true }, agent] }]], emptyTurn('', {}, /turns\[1\]/)],
+    [
+      'only the first token',
+      [[{ turns: [{ tokens: [5], agent: true }, human, agent] }]],
+      emptyTurn('', {}, /turns\[0\]/),
+    ],
+    [
+      'a negative token',
+      [[{ turns: [human, { tokens: [1, -1], agent: true }] }]],
+      wrongValue('', {}, /tokens\[1\].*-1/),
+    ],
+    ['half a token', [[{ turns: [human, { tokens: [1.5], agent: true }] }]], wrongValue('', {}, /tokens\[0\].*1\.5/)],
+    ['an unknown option', [[fine], { colour: 1 }], unknownOption('', {}, /"colour"/)],
+    ['half an ignoreIndex', [[fine], { ignoreIndex: 0.5 }], wrongValue('', {}, /ignoreIndex.*0\.5/)],
+  ])('refuses %s', (_what, args, expected) => {
+    const call = sweetRl.packTurns as (...args: unknown[]) => unknown;
+    expectError(
+      thrownBy(() => call(...args)),
+      expected,
+    );
+  });
+});
+
+describe('trlMetrics', () => {
+  it.each([undefined, null, {}, { loss: 1 }])('refuses %o', (result) => {
+    expectError(
+      thrownBy(() => sweetRl.trlMetrics(result as never)),
+      wrongType('', {}, /result|Rewards/),
+    );
+  });
+});
+
+describe('SweetError', () => {
+  it('is an Error with a code', () => {
+    const error = new sweetRl.SweetError('ERR_MEMORY', 'why');
+    expect(error).toBeInstanceOf(Error);
+    expect([error.name, error.code, error.message]).toEqual(['SweetError', 'ERR_MEMORY', 'why']);
+  });
+});

@@ -1,0 +1,156 @@
+/**
+ * Updates from hidden states whose pairs share no unit form the gradients right after the logits and scale them later.
+ * What comes out must be what the parts give: linearLogps, the loss, linearLogpsBackward.
+ */
+import {
+  criticUpdate,
+  type LinearLogpsBackwardOptions,
+  linearLogps,
+  linearLogpsBackward,
+  policyUpdate,
+  trajectoryPreferenceLoss,
+  turnPreferenceLoss,
+} from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
+import { expectClose, expectSameBits } from '../helpers/compare.ts';
+import { randomHead } from '../helpers/linear.ts';
+import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
+import { Random } from '../helpers/random.ts';
+import type { DType } from '../helpers/storage.ts';
+
+// A pair of trajectories has more tokens than a chunk.
+const [N, H, V, TURN] = [2800, 130, 131, 200];
+const GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as const;
+
+/** 14 turns in 5 trajectories; every seventh token is masked, some carry the ignored label. */
+function batchOf(dtype: DType, withBias = false) {
+  const head = randomHead({ N, H, V, dtype, withBias });
+  const random = new Random(5);
+  const labels = head.labels.map((label, i) => (i % 11 === 3 ? -100 : label));
+  return {
+    hidden: head.hidden,
+    weight: head.weight,
+    ...(head.bias && { bias: head.bias }),
+    dtype,
+    labels,
+    mask: Uint8Array.from({ length: N }, (_, i) => Number(i % 7 !== 2)),
+    refLogps: Float32Array.from({ length: N }, () => -6 + random.normal()),
+    turnOffsets: Int32Array.from({ length: N / TURN + 1 }, (_, t) => t * TURN),
+  };
+}
+
+const TRAJECTORIES = {
+  trajectoryOffsets: Int32Array.of(0, 3, 5, 8, 12, 14),
+  chosen: Int32Array.of(4, 0),
+  rejected: Int32Array.of(1, 3),
+};
+const TURNS = { chosen: Int32Array.of(0, 5, 13, 9), rejected: Int32Array.of(7, 2, 3, 12) };
+
+const variants: [string, object][] = [
+  ['plain', {}],
+  ['temperature and token-mean', { temperature: 1.4, normalization: 'token-mean' }],
+  ['a pair of weight 0', { pairWeights: 'without the first' }],
+  ['hinge, far beyond its margin', { lossType: 'hinge', beta: 40 }],
+  ['NLL, which takes the other way', { nllCoef: 0.3 }],
+];
+
+type Gradients = Partial<Record<(typeof GRADIENTS)[number], Float32Array>>;
+type Result = Gradients & { logps: Float32Array; gradLogps: Float32Array; loss: number; margins: Float32Array };
+
+const subjects = {
+  criticUpdate: { update: criticUpdate, loss: trajectoryPreferenceLoss, units: TRAJECTORIES, policy: false },
+  policyUpdate: { update: policyUpdate, loss: turnPreferenceLoss, units: TURNS, policy: true },
+};
+
+describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, units, policy }) => {
+  const run = update as unknown as (options: object) => Result;
+  const lossOf = loss as unknown as (options: object) => { gradLogps: Float32Array; loss: number };
+
+  function optionsOf(variant: object, dtype: DType, withBias = false) {
+    const { normalization, pairWeights, ...rest } = variant as Record<string, unknown>;
+    const weights = Float32Array.from(units.chosen, (_u, p) => (p === 0 ? 0 : 1 + p));
+    return {
+      ...batchOf(dtype, withBias),
+      ...units,
+      ...rest,
+      ...(normalization !== undefined && !policy && { normalization }),
+      ...(pairWeights !== undefined && { pairWeights: weights }),
+    };
+  }
+
+  function partsOf({ refLogps, turnOffsets, ...options }: ReturnType<typeof optionsOf>) {
+    const { hidden, weight, labels, mask, dtype } = options;
+    const { bias, temperature } = options as { bias?: Float32Array; temperature?: number };
+    const head = { hidden, weight, labels, mask, dtype, ...(bias && { bias }), ...(temperature && { temperature }) };
+    const kept = mask.map((m, i) => Number(m !== 0 && labels[i]! >= 0));
+    const { logps, lse } = linearLogps(head);
+    const { trajectoryOffsets, chosen, rejected } = options as unknown as typeof TRAJECTORIES;
+    const names = ['normalization', 'pairWeights', 'lossType', 'beta', 'nllCoef'] as const;
+    const given = Object.fromEntries(
+      names.filter((name) => name in options).map((name) => [name, (options as Record<string, unknown>)[name]]),
+    );
+    const result = lossOf({
+      logps,
+      refLogps,
+      mask: kept,
+      turnOffsets,
+      ...(trajectoryOffsets && { trajectoryOffsets }),
+      chosen,
+      rejected,
+      ...given,
+    });
+    const gradients = linearLogpsBackward({ ...head, lse, gradLogps: result.gradLogps } as LinearLogpsBackwardOptions);
+    return { ...result, logps, gradients: gradients as Gradients };
+  }
+
+  function expectGradients(ours: Gradients, expected: Gradients, relative: number) {
+    for (const name of GRADIENTS) {
+      if (!expected[name]) continue;
+      const largest = expected[name].reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      expectClose(name, ours[name]!, expected[name], () => relative * largest);
+    }
+  }
+
+  forEachBackend(() => {
+    it.each(variants)('gives what the parts give: %s', (_name, variant) => {
+      const options = optionsOf(variant, 'float32', true);
+      const [ours, parts] = [run(options), partsOf(options)];
+      expect(ours.loss).toBeCloseTo(parts.loss, 6);
+      expectSameBits('logps', ours.logps, parts.logps);
+      expectSameBits('gradLogps', ours.gradLogps, parts.gradLogps);
+      expectGradients(ours, parts.gradients, 1e-5);
+    });
+
+    // Where the products take pairs, either way rounds the gradients of logits once to 16 bits, one before and one after
+    // scaling: half a unit in the last place each, of terms that cancel.
+    it.each(['bfloat16', 'float16'] as const)('gives what the parts give: %s', (dtype) => {
+      const options = optionsOf({}, dtype);
+      expectGradients(run(options), partsOf(options).gradients, 2 ** -7);
+    });
+
+    it('adds to gradients that are there', () => {
+      const options = optionsOf({}, 'float32', true);
+      const fresh = run(options);
+      const before = Object.fromEntries(
+        GRADIENTS.map((name) => [name, fresh[name]!.map((_x, i) => ((i % 13) - 6) / 64)]),
+      ) as Required<Gradients>;
+      const out = Object.fromEntries(GRADIENTS.map((name) => [name, before[name].slice()]));
+      run({ ...options, accumulate: true, out });
+      for (const name of GRADIENTS) {
+        expectClose(
+          name,
+          out[name]!,
+          fresh[name]!.map((x, i) => x + before[name][i]!),
+          () => 1e-7,
+        );
+      }
+    });
+
+    it('gives the same bits for any number of threads', () => {
+      const results = underThreadCounts(() => run(optionsOf({}, 'float32', true)));
+      for (const { result } of results.slice(1)) {
+        for (const name of GRADIENTS) expectSameBits(name, result[name]!, results[0]!.result[name]!);
+      }
+    });
+  });
+});
