@@ -1,5 +1,5 @@
-// The arrays of a case, and a call on them. What lies behind each is poisoned, so that AddressSanitizer sees the first
-// byte too far; each starts at any number of a vector and has guard bytes before it.
+// The arrays of a case, and a call on them. The memory behind each is poisoned, so that AddressSanitizer sees the first
+// byte out of bounds; each starts at any element of a vector, with guard bytes before it.
 #pragma once
 
 #include <sanitizer/asan_interface.h>
@@ -33,7 +33,7 @@ inline std::string about;
 }
 
 extern "C" const char* __asan_default_options() {
-  // Fresh memory holds something else than 0. Where it was had from is told when a finding is reproduced: see run.js.
+  // New memory is not 0. Stacks of allocations are printed when a finding is reproduced: see run.js.
   return "max_malloc_fill_size=16384:quarantine_size_mb=2:malloc_context_size=0";
 }
 
@@ -95,7 +95,7 @@ class Memory {
   void hide(const void* data, int64_t bytes) { hidden_.push_back({data, static_cast<size_t>(bytes)}); }
   void show_all() { hidden_.clear(); }
 
-  /** What stood there before the call. */
+  /** The contents before the call. */
   const void* before(const void* data) const { return before_ + (static_cast<const uint8_t*>(data) - arena_); }
 
   /**
@@ -116,7 +116,7 @@ class Memory {
     copy(after_, arena_);
     copy(arena_, before_);
     const sweet::Status again = run_with(threads == 1 ? 8 : threads - 1, call);
-    if (again.code != status.code || again.index != status.index) fail("another answer with other threads");
+    if (again.code != status.code || again.index != status.index) fail("another status with other threads");
     for (const Block& block : blocks_) {
       if (!same(after_, block.at, block.bytes)) fail("other bits with other threads");
     }
@@ -133,7 +133,7 @@ class Memory {
     size_t bytes;
   };
 
-  // memcpy and memcmp would ask AddressSanitizer about what lies between the arrays.
+  // AddressSanitizer would check memcpy and memcmp, but the memory between the arrays is poisoned.
   __attribute__((no_builtin)) void copy(uint8_t* to, const uint8_t* from) const {
     for (size_t i = 0; i < used_; i += 8)
       *reinterpret_cast<uint64_t*>(to + i) = *reinterpret_cast<const uint64_t*>(from + i);
@@ -152,7 +152,7 @@ class Memory {
     for (const Range& range : hidden_) __asan_unpoison_memory_region(range.data, range.bytes);
     for (const Block& block : blocks_) {
       if (same(before_, block.at, block.result && status.ok() ? block.front : block.bytes)) continue;
-      fail(status.ok() ? "an input or a guard was written" : "a refused call has written");
+      fail(status.ok() ? "an input or a guard was written" : "a refused call writes");
     }
     return status;
   }
@@ -166,7 +166,7 @@ class Memory {
   size_t used_ = 0;
 };
 
-/** One of the instruction sets that this machine has. */
+/** Chooses one of the instruction sets of this machine. */
 inline void pick_backend(Reader& reader) {
   static const std::vector<const char*> names = [] {
     std::vector<const char*> found;

@@ -1,6 +1,5 @@
-// What the bytes of an input mean. They are choices: shapes, types, options, faults. Once they are used up, choices
-// come from a generator that the whole input seeds, and so do all numbers: every input, the empty one too, is a whole
-// case.
+// What the bytes of an input mean: choices of shapes, types, options, faults. After the last byte, choices come from a
+// generator that the whole input seeds, as all numbers do. So every input, the empty one too, is a complete case.
 #pragma once
 
 #include <cmath>
@@ -20,7 +19,7 @@ class Reader {
     for (size_t i = 0; i < size; i++) state_ = (state_ ^ data[i]) * 0x100000001b3u;
   }
 
-  /** Of the generator alone (splitmix64). Mutations cannot raise the rate of what it decides, as that of slow cases. */
+  /** From the generator alone (splitmix64). It decides on slow cases: mutations cannot raise their rate. */
   uint64_t random() {
     uint64_t x = state_ += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -43,7 +42,7 @@ class Reader {
     return values[pick(0, kCount - 1)];
   }
 
-  /** In (-1, 1); twice of them summed are normal enough. */
+  /** In (-1, 1); the sum of two is close enough to normal. */
   double uniform() { return static_cast<double>(static_cast<int64_t>(random()) >> 11) * 0x1p-52; }
 
  private:
@@ -52,11 +51,26 @@ class Reader {
   uint64_t state_;
 };
 
-/** How the numbers of an array are made. From kWild on they are what float32 cannot be judged by, or hardly. */
-enum class Pattern { normal, wide, outliers, masked, equal, rising, two, tiny, huge, nan, infinite, raw, lost, kCount };
+/** The distribution of an array's numbers. From kWild on float32 has few or no correct digits. */
+enum class Pattern {
+  normal,
+  wide,
+  outliers,
+  masked,
+  equal,
+  rising,
+  two,
+  tiny,
+  huge,
+  nan,
+  infinite,
+  raw,
+  single,
+  kCount
+};
 constexpr Pattern kWild = Pattern::tiny;
 
-/** Whether numbers of it come again and again, or in steps. */
+/** Whether numbers repeat or come in steps, so that their roundings are not independent. */
 inline bool repeats(Pattern pattern) {
   return pattern == Pattern::equal || pattern == Pattern::rising || pattern == Pattern::two;
 }
@@ -101,7 +115,7 @@ class Numbers {
         return i == odd_ ? kInfinity : normal();
       case Pattern::raw:
         return sweet::float_of(static_cast<uint32_t>(dice));
-      case Pattern::lost:
+      case Pattern::single:
         return i == odd_ && n_ > 1 ? first_ : -kInfinity;
       default:
         return normal();

@@ -4,10 +4,10 @@
 //   -- --runs 10000000      or for so many executions
 //   -- --target rows        one target alone
 //   -- --reproduce FILE     one input, of the target in front of its name, with the stacks of all memory
-//   -- --merge              minimizes the corpus that is kept, with what earlier runs have found for it
+//   -- --merge              minimizes the committed corpus, with the inputs that earlier runs added
 //
-// The corpus that is kept is one file a target, an input a line in base64. It is unpacked into build/fuzz, where new
-// inputs are added to it.
+// The committed corpus is one file a target, an input a line in base64. It is unpacked into build/fuzz, where libFuzzer
+// adds new inputs to it.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -73,7 +73,7 @@ function unpack(target) {
   for (const [i, line] of lines.entries()) writeFileSync(join(corpus(target), `kept-${i}`), line, 'base64');
 }
 
-/** Every input that still adds coverage goes into the file, in an order of its own. */
+/** Every input that adds coverage goes into the file, in sorted order. */
 function merge(target) {
   unpack(target);
   const small = `${corpus(target)}-merged`;
@@ -87,7 +87,7 @@ function merge(target) {
   mkdirSync(join(import.meta.dirname, 'corpus'), { recursive: true });
   writeFileSync(kept(target), `${inputs.sort().join('\n')}\n`);
   rmSync(corpus(target), { recursive: true });
-  console.log(`${target}: ${inputs.length} inputs are kept`);
+  console.log(`${target}: ${inputs.length} inputs`);
 }
 
 function reproduce(file) {
@@ -119,9 +119,9 @@ function fuzz(target) {
     }
     if (step !== 'DONE' && step !== 'INITED' && Date.now() - shown < SECONDS_BETWEEN_LINES * 1000) return;
     shown = Date.now();
-    const words = step === 'DONE' ? 'done' : '';
+    const suffix = step === 'DONE' ? 'done' : '';
     say(
-      `${target.padEnd(10)} ${done.padStart(10)} executions ${speed.padStart(6)}/s  ${cov} edges, ${ft} features  ${words}`,
+      `${target.padEnd(10)} ${done.padStart(10)} executions ${speed.padStart(6)}/s  ${cov} edges, ${ft} features  ${suffix}`,
     );
   });
   return new Promise((resolve) => {
@@ -144,10 +144,10 @@ if (options.merge) {
   for (const target of targets) merge(target);
 } else {
   const left = [...targets];
-  const fine = [];
+  const passed = [];
   const worker = async () => {
-    for (let target = left.shift(); target !== undefined; target = left.shift()) fine.push(await fuzz(target));
+    for (let target = left.shift(); target !== undefined; target = left.shift()) passed.push(await fuzz(target));
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));
-  process.exit(fine.every(Boolean) ? 0 : 1);
+  process.exit(passed.every(Boolean) ? 0 : 1);
 }

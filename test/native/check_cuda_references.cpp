@@ -26,7 +26,8 @@ Doubles doubles(const Floats& values) { return Doubles(values.begin(), values.en
 
 void compare(Checks& checks, const Floats& ours, const Doubles& expected, double tolerance, const char* what) {
   for (size_t i = 0; i < expected.size(); i++) {
-    checks.close(ours[i], expected[i], tolerance * (1 + std::fabs(expected[i])), what + (" " + std::to_string(i)));
+    const double bound = tolerance * (1 + std::fabs(expected[i]));
+    checks.close(what, static_cast<int64_t>(i), ours[i], expected[i], bound);
   }
 }
 
@@ -154,6 +155,7 @@ void check_turn(Checks& checks, int64_t tokens, bool mean) {
 }  // namespace
 
 void check_cuda_references(Checks& checks) {
+  checks.begin("reference");
   for (const int64_t vocab_size : {1, 9, 1030, 16390}) check_logits(checks, vocab_size);
   check_linear(checks, 70, 33);
   check_product(checks, 66, 67, 35);

@@ -1,8 +1,12 @@
-// Matrix products by cuBLASLt (or what stands in for it) and by kernels of ours, in one process on the same numbers:
-// each against float64, and one against the other. Without the library only the kernels of ours are checked.
+// What only a GPU has. Matrix products by cuBLASLt (or its stand-in) and by our kernels, in one process on the same
+// numbers: each against float64, and one against the other. Without the library only our kernels are checked. And the
+// working memory of linear heads in chunks.
 #include <algorithm>
 
 #include "../../native/cuda/cublaslt.h"
+#include "../../native/device_gemm.h"
+#include "../../native/device_memory.h"
+#include "../../native/logps.h"
 #include "checks.h"
 #include "device_array.h"
 
@@ -12,12 +16,12 @@ namespace {
 
 size_t size(int64_t n) { return static_cast<size_t>(n); }
 
-/** The three products that a linear head needs. */
+/** The three products of a linear head. */
 enum class Form { logits, grad_hidden, grad_weight };
 
 struct Shape {
   int64_t rows, columns, depth;
-  int64_t gap;  // numbers between rows, of operands and result
+  int64_t gap;  // elements between rows, of operands and result
   DType dtype;
   Form form;
   float alpha;
@@ -32,57 +36,52 @@ class ProductCheck {
         a_stride_((shape.form == Form::grad_weight ? shape.rows : shape.depth) + shape.gap),
         b_stride_((shape.form == Form::logits ? shape.depth : shape.columns) + shape.gap),
         stride_(shape.columns + shape.gap),
-        a_(shape.dtype, random((shape.form == Form::grad_weight ? shape.depth : shape.rows) * a_stride_, 1)),
-        b_(shape.dtype, random((shape.form == Form::logits ? shape.columns : shape.depth) * b_stride_, 1)),
-        bias_(DType::float32, random(shape.columns, 1)),
-        before_(DType::float32, random(shape.rows * stride_, 1)),
-        name_("product " + std::to_string(shape.rows) + " x " + std::to_string(shape.columns) + " x " +
-              std::to_string(shape.depth) + " " + name_of(shape.dtype)) {}
+        a_(shape.dtype, checks.normals((shape.form == Form::grad_weight ? shape.depth : shape.rows) * a_stride_, 1)),
+        b_(shape.dtype, checks.normals((shape.form == Form::logits ? shape.columns : shape.depth) * b_stride_, 1)),
+        bias_(DType::float32, checks.normals(shape.columns, 1)),
+        before_(DType::float32, checks.normals(shape.rows * stride_, 1)) {
+    checks.begin("product " + std::to_string(shape.rows) + " x " + std::to_string(shape.columns) + " x " +
+                 std::to_string(shape.depth) + " " + name_of(shape.dtype));
+  }
 
-  /** The most by which the two differ, in units of 2^-24 of what a result's terms add up to; below 0 without the
-   * library. */
+  /** The largest difference between the two, relative to the bound of either; below 0 without the library. */
   double run() {
-    const std::vector<float> ours = multiplied("ours", [](cuda::LaunchContext& context, const cuda::Product& product) {
+    const std::vector<float> ours = multiplied([](cuda::LaunchContext& context, const cuda::Product& product) {
       cuda::multiply_by_kernels(context, product);
       return true;
     });
-    const std::vector<float> theirs = multiplied("cuBLASLt", cuda::multiply_by_cublaslt);
+    const std::vector<float> theirs = multiplied(cuda::multiply_by_cublaslt);
+    // Independent roundings; tensor cores truncate where others round.
+    const double u = shape_.dtype == DType::float32 ? oracle::kU : 2 * oracle::kU;
+    const oracle::Gradients expected = oracle::multiply(
+        shape_.rows, shape_.columns, shape_.depth, 2 * std::sqrt(static_cast<double>(shape_.depth) + 2) * u, 0,
+        [&](int64_t i, int64_t k) { return shape_.alpha * a(i, k); }, [](int64_t, int64_t) { return 0.0; },
+        [&](int64_t k, int64_t j) { return b(k, j); },
+        [&](int64_t i, int64_t j) {
+          return (shape_.bias ? bias_.values[size(j)] : 0) + (shape_.add ? before_.values[size(i * stride_ + j)] : 0);
+        });
     double most = theirs.empty() ? -1 : 0;
     for (int64_t i = 0; i < shape_.rows; i++) {
       for (int64_t j = 0; j < stride_; j++) {
-        const size_t at = size(i * stride_ + j);
-        const std::string where = name_ + " at " + std::to_string(i) + ", " + std::to_string(j);
+        const int64_t at = i * stride_ + j;
         if (j >= shape_.columns) {
-          checks_.same(ours[at] == before_.values[at] && (theirs.empty() || theirs[at] == before_.values[at]),
-                       where + " lies between rows");
+          checks_.expect(ours[size(at)] == before_.values[size(at)], "our kernels write between rows", at);
+          if (!theirs.empty()) checks_.expect(theirs[size(at)] == before_.values[size(at)], "cuBLASLt does", at);
           continue;
         }
-        double sum = 0, magnitude = 0;
-        for (int64_t k = 0; k < shape_.depth; k++) {
-          sum += a(i, k) * b(k, j);
-          magnitude += std::fabs(a(i, k) * b(k, j));
-        }
-        const double bias = shape_.bias ? bias_.values[size(j)] : 0, before = shape_.add ? before_.values[at] : 0;
-        const double expected = shape_.alpha * sum + bias + before;
-        magnitude = shape_.alpha * magnitude + std::fabs(bias) + std::fabs(before);
-        const double allowed = allowed_of(magnitude);
-        checks_.close(ours[at], expected, allowed, where + " by kernels of ours");
+        const double value = expected.values[size(i * shape_.columns + j)];
+        const double bound = expected.bounds[size(i * shape_.columns + j)];
+        checks_.close("our kernels", at, ours[size(at)], value, bound);
         if (theirs.empty()) continue;
-        checks_.close(theirs[at], expected, allowed, where + " by cuBLASLt");
-        checks_.close(ours[at], theirs[at], allowed, where + " by both");
-        most = std::max(most, std::fabs(double{ours[at]} - theirs[at]) / magnitude * 0x1p24);
+        checks_.close("cuBLASLt", at, theirs[size(at)], value, bound);
+        checks_.close("both", at, ours[size(at)], theirs[size(at)], bound);
+        most = std::max(most, std::fabs(double{ours[size(at)]} - theirs[size(at)]) / bound);
       }
     }
     return most;
   }
 
  private:
-  std::vector<double> random(int64_t count, double scale) {
-    std::vector<double> numbers(size(count));
-    for (double& x : numbers) x = checks_.normal(scale);
-    return numbers;
-  }
-
   double a(int64_t i, int64_t k) const {
     return a_.values[size(shape_.form == Form::grad_weight ? k * a_stride_ + i : i * a_stride_ + k)];
   }
@@ -90,15 +89,9 @@ class ProductCheck {
     return b_.values[size(shape_.form == Form::logits ? j * b_stride_ + k : k * b_stride_ + j)];
   }
 
-  /** n roundings to float32 walk at random to sqrtn of them; twice that. Tensor cores cut off what others round. */
-  double allowed_of(double magnitude) const {
-    const double unit = shape_.dtype == DType::float32 ? 0x1p-24 : 0x1p-23;
-    return 2 * std::sqrt(static_cast<double>(shape_.depth) + 2) * unit * magnitude;
-  }
-
-  /** Empty where it could not be computed so. */
+  /** Empty where `multiply` cannot compute it. */
   template <class Multiply>
-  std::vector<float> multiplied(const char* by, Multiply multiply) {
+  std::vector<float> multiplied(Multiply multiply) {
     const DeviceArray<unsigned char> a(a_.bytes), b(b_.bytes);
     const DeviceArray<float> bias(std::vector<float>(bias_.values.begin(), bias_.values.end()));
     const DeviceArray<float> out(std::vector<float>(before_.values.begin(), before_.values.end()));
@@ -114,7 +107,7 @@ class ProductCheck {
                                          out.get(),
                                          stride_,
                                          shape_.bias ? bias.get() : nullptr});
-    checks_.ok(context.finish(nullptr), name_ + " by " + by);
+    checks_.ok(context.finish(nullptr));
     return done ? out.values() : std::vector<float>();
   }
 
@@ -122,12 +115,9 @@ class ProductCheck {
   const Shape shape_;
   const int64_t a_stride_, b_stride_, stride_;
   const Stored a_, b_, bias_, before_;
-  const std::string name_;
 };
 
-}  // namespace
-
-void check_device(Checks& checks, bool small) {
+void check_products(Checks& checks, bool small) {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
     double most = -1;
     for (const Form form : {Form::logits, Form::grad_hidden, Form::grad_weight}) {
@@ -137,13 +127,46 @@ void check_device(Checks& checks, bool small) {
         most = std::max(most, ProductCheck(checks, shape).run());
       };
       check(1, 1, 1, 0, 1, false, false);
-      check(65, 67, 33, 5, 0.25f, true, false);  // past the edge of every tile, rows off aligned addresses
+      check(65, 67, 33, 5, 0.25f, true, false);  // past the edge of every tile, rows at unaligned addresses
       check(64, 40, 96, 8, 1, false, true);
       if (!small) check(70, 30, 1000, 0, 1, false, false);
     }
-    if (most >= 0) {
-      printf("products of %s: cuBLASLt and kernels of ours differ by at most %.3g x 2^-24 of their terms' magnitudes\n",
-             name_of(dtype), most);
-    }
+    if (most < 0) continue;
+    printf("products of %s: cuBLASLt and our kernels differ by at most %.3g of the bound\n", name_of(dtype), most);
   }
+}
+
+/** Working memory stays within chunk_bytes but for what does not grow with the chunk. */
+void check_chunk_memory(Checks& checks) {
+  checks.begin("memory of a linear head");
+  const int64_t rows = 1000, hidden_size = 8, vocab = 500;
+  const DeviceArray<float> hidden(std::vector<float>(size(rows * hidden_size), 0.5f));
+  const DeviceArray<float> weight(std::vector<float>(size(vocab * hidden_size), 0.25f)), out(size(rows)),
+      lse(size(rows));
+  const DeviceArray<int32_t> labels(std::vector<int32_t>(size(rows), 7));
+  Head head{};
+  head.dtype = DType::float32;
+  head.rows = rows;
+  head.vocab_size = vocab;
+  head.hidden_size = hidden_size;
+  head.temperature = 1;
+  head.hidden = hidden.get();
+  head.weight = weight.get();
+  const auto peak = [&](int64_t bytes) {
+    head.chunk_bytes = bytes;
+    device::take_peak_scratch();
+    checks.ok(logps({head, {labels.get(), false, nullptr, -100}, {out.get(), lse.get(), nullptr}}));
+    return device::take_peak_scratch();
+  };
+  const int64_t small = peak(1), medium = peak(200000), whole = peak(0);
+  checks.expect(small < 30000 && medium > 150000 && medium < 260000 && whole > 4 * rows * vocab,
+                std::to_string(small) + ", " + std::to_string(medium) + ", " + std::to_string(whole) + " bytes");
+}
+
+}  // namespace
+
+void check_device(Checks& checks, bool small) {
+  printf("%s\n", device::gemm_library().substr(0, device::gemm_library().find('\n')).c_str());
+  check_products(checks, small);
+  check_chunk_memory(checks);
 }

@@ -143,21 +143,17 @@ void check_linear(Checks& checks, bool small) {
   check_refused(checks);
   std::vector<Shape> shapes = {
       {1, 1, 1, 0, 0, false}, {7, 5, 3, 1, 0, true}, {9, 33, 65, 2000, 1, true}, {67, 24, 130, 30000, 0, false}};
-  if (!small) {
-    shapes.insert(shapes.end(), {{1, 7, 2, 0, 0, true},
-                                 {5, 1, 65, 0, 2, false},
-                                 {7, 33, 95, 0, 0, true},
-                                 {3, 8, 96, 0, 0, false},
-                                 {4, 9, 97, 0, 5, true},
-                                 {13, 17, 129, 0, 0, false},
-                                 {2, 65, 4099, 0, 0, true},
-                                 {3, 8, 4101, 0, 3, false},
-                                 {67, 31, 257, 0, 1, true},
-                                 {300, 16, 200, 150000, 8, true},
-                                 {301, 5, 3, 0, 0, false},
-                                 {1101, 3, 5, 0, 0, true},
-                                 {90, 6, 1050, 0, 0, false}});
-  }
+  const std::vector<Shape> more = {
+      {1, 7, 2, 0, 0, true},  {5, 1, 65, 0, 2, false},    {7, 33, 95, 0, 0, true},   {3, 8, 96, 0, 0, false},
+      {4, 9, 97, 0, 5, true}, {13, 17, 129, 0, 0, false}, {3, 8, 4101, 0, 3, false}, {300, 16, 200, 150000, 8, true}};
+  // Around the tiles and chunks of the CPU; slow on the emulator.
+  const std::vector<Shape> of_cpu = {{2, 65, 4099, 0, 0, true},
+                                     {67, 31, 257, 0, 1, true},
+                                     {301, 5, 3, 0, 0, false},
+                                     {1101, 3, 5, 0, 0, true},
+                                     {90, 6, 1050, 0, 0, false}};
+  if (!small) shapes.insert(shapes.end(), more.begin(), more.end());
+  if (!small && kOnCpu) shapes.insert(shapes.end(), of_cpu.begin(), of_cpu.end());
   int turn = 0;
   for (const Shape& shape : shapes) {
     for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {

@@ -1,9 +1,8 @@
 // Checks every operation of native/ against float64, without Node, on the library that it is linked with:
 //
-//   sweet_check       [--seed=1] [--small] [parts of checks' names]   the CPU's, with sanitizers by
-//   test/sanitize/run.js sweet_cuda_check  [--seed=1] [--small] [parts of checks' names]   a GPU's, or the emulator's
-//   (test/cuda/emulator) sweet_cuda_check  --time [--quick]                                times as JSON, see
-//   bench/cuda
+//   sweet_check [--seed=1] [--small] [parts of checks' names]       the CPU's; test/sanitize/run.js adds sanitizers
+//   sweet_cuda_check [--seed=1] [--small] [parts of checks' names]  a GPU's, or the emulator's of test/cuda/emulator
+//   sweet_cuda_check --time [--quick]                               times as JSON, see bench/cuda
 //
 // Exit status 1 if a check fails.
 #include <algorithm>
