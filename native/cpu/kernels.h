@@ -24,7 +24,8 @@ struct SegmentStats {
 constexpr SegmentStats kEmptyStats = {-INFINITY, 0, 0};
 
 // Elements of a segment. Rows are always split there, whatever the number of threads and the alignment, so that neither
-// changes a result.
+// changes a result. Zen 5, 128 MiB of float32: 8192 takes 1.13 of the time (AVX2 1.11), 32768 0.99 (0.97), 65536 0.94
+// (0.94), but fewer threads find work in a few rows.
 constexpr int64_t kSegment = 16384;
 
 /**
