@@ -7,9 +7,10 @@ file(GLOB cuda_binding CONFIGURE_DEPENDS binding/*.cc binding/generated/*.cc bin
 list(FILTER cuda_binding EXCLUDE REGEX "/binding/(addon|shm|machine|host_memory|cuda/addon)[.]cc$")
 set(cuda_check
   test/native/main.cpp
-  test/native/check_rows.cpp
+  test/native/check_logits.cpp
   test/native/check_linear.cpp
   test/native/check_preference.cpp
+  test/native/check_updates.cpp
   test/native/check_device.cpp
   test/native/check_cuda_references.cpp
   bench/cuda/timing.cpp

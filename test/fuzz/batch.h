@@ -1,7 +1,6 @@
-// A batch of turns, trajectories and pairs, sound or with one broken rule; the options of a loss; what comes out of it.
+// A batch of turns, trajectories and pairs, valid or with one broken rule; the options of a loss; its results.
 #pragma once
 
-#include "../../native/preference_loss.h"
 #include "heads.h"
 
 namespace fuzz {
@@ -14,9 +13,9 @@ struct BatchCase {
   /** Turns of up to 5 tokens, the first of `longest`. */
   BatchCase(Reader& reader, Memory& memory, bool of_turns, int64_t longest) : of_turns_(of_turns) {
     batch.level = of_turns ? sweet::PreferenceLevel::turn : sweet::PreferenceLevel::trajectory;
-    const bool empty_too = reader.one_in(3);
-    make_offsets(reader, memory, empty_too, longest);
-    make_options(reader, empty_too && !reader.one_in(6));
+    const bool empty_turns = reader.one_in(3);
+    make_offsets(reader, memory, empty_turns, longest);
+    make_options(reader, empty_turns && !reader.one_in(6));
     make_pairs(reader, memory);
     if (reader.one_in(10)) break_offsets(reader);
     if (reader.one_in(10)) break_pairs(reader);
@@ -38,21 +37,21 @@ struct BatchCase {
     about += text;
   }
 
-  /** The first rule that is broken. labels (may be null): a token whose checked label is negative does not count. */
+  /** The first rule that is broken. labels (may be null): a token whose checked label is negative is masked. */
   sweet::Status expected(const int32_t* labels) const {
     using sweet::Code;
-    const int64_t units = of_turns_ ? batch.turns : batch.trajectories;
+    const int64_t items = batch.items();
     sweet::Status status = offsets_of(Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
     if (status.ok() && !of_turns_) {
-      status = offsets_of(Code::trajectory_offsets, batch.trajectory_offsets, units, batch.turns);
+      status = offsets_of(Code::trajectory_offsets, batch.trajectory_offsets, items, batch.turns);
     }
     if (!status.ok()) return status;
     bool any = false;
     for (int64_t p = 0; p < batch.pairs.count; p++) {
       const int32_t chosen = batch.pairs.chosen[p], rejected = batch.pairs.rejected[p];
       const float weight = batch.pairs.weights ? batch.pairs.weights[p] : 1;
-      if (chosen < 0 || chosen >= units) return {Code::chosen, p, chosen};
-      if (rejected < 0 || rejected >= units) return {Code::rejected, p, rejected};
+      if (chosen < 0 || chosen >= items) return {Code::chosen, p, chosen};
+      if (rejected < 0 || rejected >= items) return {Code::rejected, p, rejected};
       if (chosen == rejected) return {Code::same_pair, p, chosen};
       if (!std::isfinite(weight) || weight < 0) return {Code::pair_weight, p, chosen};
       any |= weight > 0;
@@ -63,63 +62,17 @@ struct BatchCase {
     return {};
   }
 
-  /** The same for turns alone. */
+  /** The first rule that the turns break. */
   sweet::Status expected_of_turns(bool mean) const {
     const sweet::Status status = offsets_of(sweet::Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
     return status.ok() && mean ? empty_of(sweet::Code::empty_turn, nullptr) : status;
   }
 
-  /** As the oracle wants it; of a batch that is sound. */
-  oracle::Batch seen(const int32_t* labels) const {
-    oracle::Batch known;
-    for (int64_t i = 0; i < batch.tokens; i++) {
-      known.keeps.push_back((!batch.mask || batch.mask[i] != 0) && (!labels || labels[i] >= 0));
-    }
-    known.turns.assign(batch.turn_offsets, batch.turn_offsets + batch.turns + 1);
-    if (!of_turns_) known.units.assign(batch.trajectory_offsets, batch.trajectory_offsets + batch.trajectories + 1);
-    for (int64_t t = 0; of_turns_ && t <= batch.turns; t++) known.units.push_back(t);
-    known.chosen.assign(batch.pairs.chosen, batch.pairs.chosen + batch.pairs.count);
-    known.rejected.assign(batch.pairs.rejected, batch.pairs.rejected + batch.pairs.count);
-    for (int64_t p = 0; p < batch.pairs.count; p++) {
-      known.weights.push_back(batch.pairs.weights ? static_cast<double>(batch.pairs.weights[p]) : 1);
-    }
-    return known;
-  }
-
-  /** The results on these log-probs; what is computed in float64 is rounded once. */
-  void judge(const int32_t* labels, const float* logps, const float* ref_logps) const {
-    const sweet::PairLoss& pair_loss = options.pair_loss;
-    const oracle::Loss loss = {static_cast<decltype(oracle::Loss::type)>(pair_loss.type),
-                               static_cast<decltype(oracle::Loss::normalization)>(options.normalization),
-                               pair_loss.beta,
-                               pair_loss.label_smoothing,
-                               options.pair_denominator,
-                               options.nll_coef,
-                               options.nll_denominator};
-    const oracle::Preference known = oracle::preference_of(seen(labels), loss, logps, ref_logps);
-    const oracle::Value scalars[] = {known.loss, known.preference_loss, known.nll_loss};
-    const char* const names[] = {"loss", "preferenceLoss", "nllLoss"};
-    for (int i = 0; i < 3; i++) {
-      expect_close(names[i], 0, out.scalars[i], scalars[i].x, scalars[i].error + 1e-300, oracle::kInfinite);
-    }
-    const double wins = out.scalars[3] * static_cast<double>(batch.pairs.count);
-    if (!(wins > known.fewest_wins - 1e-6 && wins < known.most_wins + 1e-6)) {
-      fail("accuracy %g, expected %g ... %g of %d", out.scalars[3], known.fewest_wins, known.most_wins,
-           int(batch.pairs.count));
-    }
-    judge("pairLosses", out.pair_losses, known.pair_losses);
-    judge("margins", out.margins, known.margins);
-    judge("chosenRewards", out.chosen_rewards, known.chosen_rewards);
-    judge("rejectedRewards", out.rejected_rewards, known.rejected_rewards);
-    judge("turnAdvantages", out.turn_advantages, known.turn_advantages);
-    judge("gradLogps", out.grad_logps, known.grad_logps);
-  }
-
-  static void judge(const char* name, const float* ours, const oracle::Array<oracle::Value>& known) {
-    for (size_t i = 0; i < known.size(); i++) {
-      const double rounding = oracle::kU * (std::fabs(known[i].x) + known[i].error) + oracle::kTiny / 4;
-      expect_close(name, int64_t(i), static_cast<double>(ours[i]), known[i].x, known[i].error + rounding);
-    }
+  /** Compares the results for these log-probs. labels: as in expected(). */
+  void compare(const int32_t* labels, const float* logps, const float* ref_logps) const {
+    FirstFailure comparison;
+    compare_preference(
+        comparison, oracle::preference_loss(oracle_batch(batch, labels), oracle_loss(options), logps, ref_logps), out);
   }
 
  private:
@@ -134,30 +87,31 @@ struct BatchCase {
 
   sweet::Status empty_of(sweet::Code code, const int32_t* labels) const {
     const bool of_turns = code == sweet::Code::empty_turn;
-    const oracle::Batch known = seen(labels);
+    const oracle::Batch known = oracle_batch(batch, labels);
     for (int64_t group = 0; !options.allow_empty_turns && group < (of_turns ? batch.turns : batch.trajectories);
          group++) {
       const int64_t first = of_turns ? group : batch.trajectory_offsets[group];
       const int64_t last = of_turns ? group + 1 : batch.trajectory_offsets[group + 1];
-      bool kept = false;
-      for (int64_t i = batch.turn_offsets[first]; i < batch.turn_offsets[last]; i++) kept |= known.keeps[size_t(i)];
-      if (!kept) return {code, group, 0};
+      bool any = false;
+      for (int64_t i = batch.turn_offsets[first]; i < batch.turn_offsets[last]; i++) any |= known.unmasked[size_t(i)];
+      if (!any) return {code, group, 0};
     }
     return {};
   }
 
-  void make_offsets(Reader& reader, Memory& memory, bool empty_too, int64_t longest) {
+  void make_offsets(Reader& reader, Memory& memory, bool empty_turns, int64_t longest) {
     batch.trajectories = reader.pick(2, 5);
     int32_t* const trajectories = trajectory_offsets_ = memory.take<int32_t>(batch.trajectories + 1);
     trajectories[0] = 0;
     for (int64_t k = 0; k < batch.trajectories; k++) {
-      trajectories[k + 1] = trajectories[k] + static_cast<int32_t>(reader.pick(empty_too ? 0 : 1, 3));
+      trajectories[k + 1] = trajectories[k] + static_cast<int32_t>(reader.pick(empty_turns ? 0 : 1, 3));
     }
     batch.turns = trajectories[batch.trajectories];
     turn_offsets_ = memory.take<int32_t>(batch.turns + 1);
     turn_offsets_[0] = 0;
     for (int64_t t = 0; t < batch.turns; t++) {
-      const int64_t length = t == 0 && longest > 0 ? longest : reader.pick(empty_too ? 0 : 1, reader.one_in(4) ? 5 : 2);
+      const int64_t length =
+          t == 0 && longest > 0 ? longest : reader.pick(empty_turns ? 0 : 1, reader.one_in(4) ? 5 : 2);
       turn_offsets_[t + 1] = turn_offsets_[t] + static_cast<int32_t>(length);
     }
     batch.tokens = turn_offsets_[batch.turns];
@@ -167,7 +121,7 @@ struct BatchCase {
     uint8_t* const mask = memory.take<uint8_t>(batch.tokens);
     batch.mask = mask;
     for (int64_t i = 0; i < batch.tokens; i++) mask[i] = reader.random() % 4 == 0 ? 0 : uint8_t(reader.random() | 1);
-    for (int64_t t = 0; t < batch.turns && !empty_too; t++) mask[turn_offsets_[t]] = 7;
+    for (int64_t t = 0; t < batch.turns && !empty_turns; t++) mask[turn_offsets_[t]] = 7;
   }
 
   void make_options(Reader& reader, bool allow_empty_turns) {
@@ -188,18 +142,19 @@ struct BatchCase {
     options.nll_denominator = reader.any_of(denominators);
   }
 
-  /** In some cases no unit is in two pairs, which lets an update take one pass. */
+  /** In some cases no item is in two pairs, which permits an update in one pass. */
   void make_pairs(Reader& reader, Memory& memory) {
-    const int64_t units = of_turns_ ? batch.turns : batch.trajectories;
-    const bool apart = reader.one_in(2);
-    const int64_t pairs = apart ? std::max<int64_t>(1, units / 2) : reader.pick(1, 6);
+    const int64_t items = batch.items();
+    const bool disjoint = reader.one_in(2);
+    const int64_t pairs = disjoint ? std::max<int64_t>(1, items / 2) : reader.pick(1, 6);
     batch.pairs.count = pairs;
     batch.pairs.chosen = chosen_ = memory.take<int32_t>(pairs);
     batch.pairs.rejected = rejected_ = memory.take<int32_t>(pairs);
     for (int64_t p = 0; p < pairs; p++) {
-      chosen_[p] = static_cast<int32_t>(apart ? 2 * p : reader.pick(0, std::max<int64_t>(units, 1) - 1));
-      rejected_[p] = chosen_[p] + (apart ? 1 : static_cast<int32_t>(reader.pick(1, std::max<int64_t>(units - 1, 1))));
-      if (rejected_[p] >= units) rejected_[p] -= static_cast<int32_t>(units);
+      chosen_[p] = static_cast<int32_t>(disjoint ? 2 * p : reader.pick(0, std::max<int64_t>(items, 1) - 1));
+      rejected_[p] =
+          chosen_[p] + (disjoint ? 1 : static_cast<int32_t>(reader.pick(1, std::max<int64_t>(items - 1, 1))));
+      if (rejected_[p] >= items) rejected_[p] -= static_cast<int32_t>(items);
     }
     if (!reader.one_in(2)) return;
     const float some[] = {1, 0.25f, 0, 3, 1e-3f, 0x1p-140f, 1e30f};
@@ -216,8 +171,8 @@ struct BatchCase {
   }
 
   void break_pairs(Reader& reader) {
-    const int64_t p = reader.pick(0, batch.pairs.count - 1), units = of_turns_ ? batch.turns : batch.trajectories;
-    const int32_t wrong[] = {-1, static_cast<int32_t>(units), INT32_MAX, INT32_MIN, chosen_[p], rejected_[p]};
+    const int64_t p = reader.pick(0, batch.pairs.count - 1), items = batch.items();
+    const int32_t wrong[] = {-1, static_cast<int32_t>(items), INT32_MAX, INT32_MIN, chosen_[p], rejected_[p]};
     const float weights[] = {-1, kNaN, kInfinity, -kInfinity, -0x1p-149f, -0.0f};
     switch (reader.pick(0, 2)) {
       case 0:

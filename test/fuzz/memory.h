@@ -9,22 +9,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <memory_resource>
 #include <string>
 #include <vector>
 
-#include "../../native/backend.h"
-#include "../../native/status.h"
-#include "oracle.h"
+#include "../native/compare.h"
 #include "reader.h"
 
 namespace fuzz {
-
-inline const char* active_backend() {
-  for (int i = 0; i < sweet::kBackends; i++) {
-    if (sweet::backend(i).active) return sweet::backend(i).name;
-  }
-  return "";
-}
 
 /** What a finding is about; each part of a case adds a line. */
 inline std::string about;
@@ -45,11 +37,31 @@ extern "C" const char* __asan_default_options() {
   return "max_malloc_fill_size=16384:quarantine_size_mb=2:malloc_context_size=0";
 }
 
+/** Of the oracle's arrays, freed with each case: allocation under AddressSanitizer takes longer than the sums. */
+inline std::pmr::monotonic_buffer_resource& oracle_memory() {
+  alignas(64) static char bytes[1 << 26];
+  static std::pmr::monotonic_buffer_resource memory(bytes, sizeof(bytes), std::pmr::null_memory_resource());
+  static const bool once = (std::pmr::set_default_resource(&memory), true);
+  (void)once;
+  return memory;
+}
+
+/** Stops at the first result that is wrong. */
+struct FirstFailure : Comparison {
+  void close(const char* name, int64_t i, double ours, double expected, double bound, double largest) override {
+    if (oracle::is_close(ours, expected, bound, largest)) return;
+    fail("%s[%d] %.17g, expected %.17g +- %g, off %g", name, int(i), ours, expected, bound, std::fabs(ours - expected));
+  }
+  void expect(bool fulfilled, const char* name, int64_t i) override {
+    if (!fulfilled) fail("%s at %d", name, int(i));
+  }
+};
+
 class Memory {
  public:
   explicit Memory(Reader& reader) : reader_(reader) {
     about.clear();
-    oracle::Room::clear();
+    oracle_memory().release();
     static const bool once = [] { return __asan_poison_memory_region(arena_, sizeof(arena_)), true; }();
     (void)once;
   }
@@ -149,8 +161,8 @@ class Memory {
   alignas(64) static inline uint8_t arena_[1 << 22], before_[1 << 22], after_[1 << 22];
 
   Reader& reader_;
-  oracle::Array<Block> blocks_;
-  oracle::Array<Range> hidden_;
+  oracle::Array<Block> blocks_{&oracle_memory()};
+  oracle::Array<Range> hidden_{&oracle_memory()};
   size_t used_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// turn_advantages and its backward pass, trajectory_preference, turn_preference.
+// turn_advantages, turn_advantages_backward and preference_loss.
 #include "../../native/preference_loss.h"
 #include "../../native/turn_advantages.h"
 #include "batch.h"
@@ -26,21 +26,11 @@ void run_advantages(Reader& reader, Memory& memory, const BatchCase& batch, cons
                            }),
                 expected);
   if (!expected.ok()) return;
-  const oracle::Batch known = batch.seen(nullptr);
-  oracle::Array<oracle::Value> sums(size_t(in.turns)), slopes(size_t(in.tokens));
-  for (size_t t = 0; t < sums.size(); t++) {
-    const size_t first = size_t(known.turns[t]), last = size_t(known.turns[t + 1]);
-    double length = 0;
-    for (size_t i = first; i < last; i++) length += known.keeps[i];
-    const double share = mean && length > 0 ? 1 / length : 1;
-    for (size_t i = first; i < last; i++) {
-      if (!known.keeps[i]) continue;
-      sums[t].add((static_cast<double>(logps[i]) - static_cast<double>(ref_logps[i])) * share);
-      slopes[i].add(static_cast<double>(upstream[t]) * share);
-    }
-  }
-  BatchCase::judge("advantages", advantages, sums);
-  BatchCase::judge("gradLogps", grad_logps, slopes);
+  FirstFailure comparison;
+  const oracle::TurnAdvantages known =
+      oracle::turn_advantages(oracle_batch(in, nullptr), mean, logps, ref_logps, upstream);
+  compare_values(comparison, "advantages", known.advantages, advantages);
+  compare_values(comparison, "gradLogps", known.grad_logps, grad_logps);
 }
 
 void run(const uint8_t* data, size_t size) {
@@ -56,7 +46,7 @@ void run(const uint8_t* data, size_t size) {
   float* const ref_logps = memory.numbers(pick_pattern(reader, wild), scale, n);
   if (reader.one_in(8)) std::copy_n(logps, n, ref_logps);  // ties
   for (int64_t i = 0; i < n; i++) {
-    // Dropped tokens are never looked at, not even as numbers.
+    // The log-probs of masked tokens are not read.
     if (batch.batch.mask && batch.batch.mask[i] == 0) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
   }
   const auto call = [&] { return sweet::preference_loss({batch.batch, batch.options, logps, ref_logps, batch.out}); };
@@ -66,7 +56,7 @@ void run(const uint8_t* data, size_t size) {
                             out.turn_advantages, out.grad_logps},
                            twice, call),
                 expected);
-  if (expected.ok()) batch.judge(nullptr, logps, ref_logps);
+  if (expected.ok()) batch.compare(nullptr, logps, ref_logps);
   run_advantages(reader, memory, batch, logps, ref_logps, twice, wild);
 }
 

@@ -1,4 +1,4 @@
-// token_logps, linear_logps and their backward passes.
+// logps and logps_backward, of logits and of linear heads.
 #include <sys/mman.h>
 
 #include "../../native/logps.h"
@@ -7,7 +7,7 @@
 namespace fuzz {
 namespace {
 
-/** Mostly small; the limits of the kernels and what threads share come at rates that no mutation can raise. */
+/** Mostly small; sizes at the limits of the kernels and for several threads come at rates that no mutation raises. */
 Shape pick_shape(Reader& reader, bool linear) {
   Shape shape = {reader.pick(0, 6), reader.pick(1, 50), linear ? reader.pick(1, 18) : 0};
   if (reader.one_in(8)) shape.rows = reader.pick(1, 70), shape.vocab = reader.pick(1, 5);
@@ -20,43 +20,27 @@ Shape pick_shape(Reader& reader, bool linear) {
   }
   const Shape odd[] = {{2, 1023, 0}, {1, 1025, 0}, {2, 300, 0}, {1, 4095, 0}, {1, 4096, 0},
                        {2, 4101, 0}, {1, 2500, 0}, {300, 3, 0}, {1, 5100, 0}, {65, 64, 0}};
-  const Shape cut[] = {{1, 16384, 0}, {2, 16385, 0}, {1, 32770, 0}};
+  const Shape segments[] = {{1, 16384, 0}, {2, 16385, 0}, {1, 32770, 0}};
   const Shape shared[] = {{9, 16390, 0}, {4200, 33, 0}, {4, 33000, 0}, {135, 1000, 0}};
-  return dice < 1 ? reader.any_of(shared) : dice < 6 ? reader.any_of(cut) : dice < 80 ? reader.any_of(odd) : shape;
+  return dice < 1 ? reader.any_of(shared) : dice < 6 ? reader.any_of(segments) : dice < 80 ? reader.any_of(odd) : shape;
 }
 
-void judge_rows(const HeadCase& rows, const oracle::Array<int32_t>& labels, const sweet::LogpsOut& ours,
-                oracle::Array<double>& lse) {
-  for (int64_t i = 0; i < rows.head.rows; i++) {
-    const int32_t label = labels[static_cast<size_t>(i)];
-    oracle::Row row{};
-    if (label != -2)
-      row = oracle::row_of(rows.row(i), rows.errors_of(i), rows.head.vocab_size, label, rows.head.temperature);
-    expect_close("lse", i, ours.lse[i], row.lse, row.lse_error);
-    expect_close("logps", i, ours.logps[i], label < 0 ? 0 : row.logp, row.logp_error);
-    if (ours.entropy) expect_close("entropy", i, ours.entropy[i], row.entropy, row.entropy_error);
-    lse.push_back(ours.lse[i]);
-  }
-}
-
-/**
- * Rows so far apart that offsets pass 2^31 numbers and 2^32 bytes must give the bits of packed rows. Of the memory
- * between them nothing is touched, so that there need not be any.
- */
+/** Rows whose offsets exceed 2^31 elements and 2^32 bytes give the bits of packed rows. The memory between is reserved
+ * only. */
 void run_far(Memory& memory, const HeadCase& packed, const LabelCase& labels) {
   constexpr size_t kReserve = size_t{1} << 34;
   static char* const far = static_cast<char*>(
       mmap(nullptr, kReserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   if (far == MAP_FAILED) fail("no addresses for rows far apart");
-  const int64_t n = packed.head.rows, words = packed.head.vocab_size, bytes = packed.bytes();
-  if (n < 2 || words > 4096) return;
+  const int64_t n = packed.head.rows, vocab = packed.head.vocab_size, bytes = packed.bytes();
+  if (n < 2 || vocab > 4096) return;
   sweet::Head head = packed.head;
-  head.row_stride = (static_cast<int64_t>(kReserve) / bytes - words) / (n - 1);
+  head.row_stride = (static_cast<int64_t>(kReserve) / bytes - vocab) / (n - 1);
   head.logits = far;
   const auto row_at = [&](void* base, int64_t i, const sweet::Head& of) {
     return static_cast<char*>(base) + i * of.row_stride * bytes;
   };
-  const size_t row_bytes = static_cast<size_t>(words * bytes);
+  const size_t row_bytes = static_cast<size_t>(vocab * bytes);
   for (int64_t i = 0; i < n; i++)
     memcpy(row_at(far, i, head), row_at(const_cast<void*>(packed.head.logits), i, packed.head), row_bytes);
 
@@ -85,7 +69,7 @@ void run(const uint8_t* data, size_t size) {
   pick_backend(reader);
   const bool linear = reader.one_in(2), wild = reader.one_in(3), twice = reader.one_in(3);
   const Shape shape = pick_shape(reader, linear);
-  const bool large = shape.rows * shape.vocab * std::max<int64_t>(1, shape.width) >= 1 << 17;
+  const bool large = shape.rows * shape.vocab * std::max<int64_t>(1, shape.hidden_size) >= 1 << 17;
   LabelCase labels(reader, memory, shape.rows, shape.vocab, reader.one_in(12));
   HeadCase rows(reader, memory, shape, wild);
   const int64_t n = shape.rows;
@@ -99,13 +83,13 @@ void run(const uint8_t* data, size_t size) {
   }
   const auto forward = [&] { return sweet::logps({rows.head, labels.labels, out}); };
   expect_status(memory.run({out.logps, out.lse, out.entropy}, twice || large, forward), labels.expected);
-  oracle::Array<double> lse;
-  if (labels.expected.ok()) judge_rows(rows, labels.checked, out, lse);
+  FirstFailure comparison;
+  if (labels.expected.ok()) compare_rows(comparison, rows.known, labels.checked.data(), out);
 
   const bool in_place = !linear && reader.one_in(3);
   sweet::LogpsBackward backward{rows.head, labels.labels, out.lse, nullptr, {}};
-  const double slopes[] = {1, 0.01, 1e-4, 100, 1e20};
-  backward.grad_logps = memory.numbers(pick_pattern(reader, wild), reader.any_of(slopes), n);
+  const double scales[] = {1, 0.01, 1e-4, 100, 1e20};
+  backward.grad_logps = memory.numbers(pick_pattern(reader, wild), reader.any_of(scales), n);
   backward.gradients = rows.gradients(reader, in_place);
   memory.show_all();
   if (!in_place) rows.hide_padding();
@@ -116,8 +100,8 @@ void run(const uint8_t* data, size_t size) {
   const sweet::HeadGradients& to = backward.gradients;
   expect_status(memory.run({to.logits, to.hidden, to.weight, to.bias}, twice || large, back), labels.expected);
   if (!labels.expected.ok()) return;
-  const oracle::Array<double> exactly(static_cast<size_t>(n));
-  rows.judge_gradients(to, labels.checked.data(), backward.grad_logps, lse.data(), exactly.data());
+  const oracle::Array<double> lse(out.lse, out.lse + n);
+  rows.compare_gradients(to, labels.checked.data(), backward.grad_logps, lse.data(), nullptr);
 }
 
 }  // namespace

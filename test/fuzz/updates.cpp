@@ -1,5 +1,5 @@
-// critic_update and policy_update: head, loss, gradient in one call. What the call shows of its steps is judged first
-// and is then what the next step is judged by.
+// preference_update: head, loss and gradient in one call. Each step is compared with the oracle on the results of the
+// step before.
 #include "../../native/logps.h"
 #include "../../native/preference_update.h"
 #include "batch.h"
@@ -7,8 +7,8 @@
 namespace fuzz {
 namespace {
 
-/** Log-probs under a reference head, by the operation that has been judged itself. */
-oracle::Array<float> logps_under(const sweet::Head& head, const sweet::Labels& labels) {
+/** Log-probs of a reference head, by the operation that rows.cpp checks. */
+oracle::Array<float> logps_of(const sweet::Head& head, const sweet::Labels& labels) {
   oracle::Array<float> logps(size_t(head.rows)), lse(logps);
   const sweet::LogpsOut out = {logps.data(), lse.data(), nullptr};
   if (!sweet::logps({head, labels, out}).ok()) fail("the reference alone is refused");
@@ -20,7 +20,7 @@ void run(const uint8_t* data, size_t size) {
   Memory memory(reader);
   pick_backend(reader);
   const bool of_turns = reader.one_in(2), wild = reader.one_in(4), linear = reader.one_in(2), twice = reader.one_in(3);
-  // Long pairs of a wide head, which an update takes in one pass; what is large enough to be shared by threads.
+  // Long pairs and a wide head: one pass. shared: enough work for several threads.
   const uint64_t dice = reader.random() % 4096;
   const bool long_pairs = linear && dice < 2, shared = dice == 4095;
   BatchCase batch(reader, memory, of_turns, long_pairs ? reader.pick(700, 1400) : shared ? 40 : 0);
@@ -29,17 +29,17 @@ void run(const uint8_t* data, size_t size) {
                                                            : reader.pick(1, reader.one_in(8) ? 40 : 12);
   LabelCase labels(reader, memory, n, vocab, reader.one_in(16));
   batch.batch.mask = labels.labels.mask;
-  // Labels drop tokens as well: else most calls would be refused.
+  // Ignored labels mask tokens as well: else most calls would be refused.
   batch.options.allow_empty_turns |= !reader.one_in(6);
 
   sweet::PreferenceUpdate update{};
   update.labels = labels.labels;
   update.options = batch.options;
-  const auto width = [&] { return long_pairs ? reader.pick(128, 135) : shared ? 2 : reader.pick(1, 8); };
-  HeadCase head(reader, memory, {n, vocab, linear ? width() : 0}, wild && !long_pairs);
+  const auto hidden_size = [&] { return long_pairs ? reader.pick(128, 135) : shared ? 2 : reader.pick(1, 8); };
+  HeadCase head(reader, memory, {n, vocab, linear ? hidden_size() : 0}, wild && !long_pairs);
   update.head = head.head;
   const bool by_head = reader.one_in(3), linear_reference = reader.one_in(2);
-  HeadCase reference(reader, memory, {by_head ? n : 0, vocab, linear_reference && by_head ? width() : 0}, wild);
+  HeadCase reference(reader, memory, {by_head ? n : 0, vocab, linear_reference && by_head ? hidden_size() : 0}, wild);
   if (by_head) update.reference.head = reference.head, update.reference.head.temperature = update.head.temperature;
   const float* given = by_head ? nullptr : memory.numbers(pick_pattern(reader, wild), 3, n);
   update.reference.logps = given;
@@ -65,19 +65,19 @@ void run(const uint8_t* data, size_t size) {
                 expected);
   if (!expected.ok()) return;
 
+  FirstFailure comparison;
   oracle::Array<double> lse, lse_errors;
   for (int64_t i = 0; i < n; i++) {
     const int32_t label = labels.checked[size_t(i)];
-    oracle::Row row{};
-    if (label >= 0) row = oracle::row_of(head.row(i), head.errors_of(i), vocab, label, head.head.temperature);
-    expect_close("logps", i, static_cast<double>(update.logps[i]), row.logp, row.logp_error);
+    const oracle::Row row = label < 0 ? oracle::Row{} : head.known.row(i, label);
+    comparison.close("logps", i, static_cast<double>(update.logps[i]), row.logp, row.logp_error, oracle::kLargest);
     lse.push_back(row.lse);
-    lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // it stays float64 within a call
+    lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // within a call lse stays float64
   }
-  oracle::Array<float> by_reference;
-  if (by_head) by_reference = logps_under(update.reference.head, labels.labels);
-  batch.judge(labels.checked.data(), update.logps, by_head ? by_reference.data() : given);
-  head.judge_gradients(to, labels.checked.data(), p.grad_logps, lse.data(), lse_errors.data());
+  oracle::Array<float> of_reference;
+  if (by_head) of_reference = logps_of(update.reference.head, labels.labels);
+  batch.compare(labels.checked.data(), update.logps, by_head ? of_reference.data() : given);
+  head.compare_gradients(to, labels.checked.data(), p.grad_logps, lse.data(), lse_errors.data(), long_pairs);
 }
 
 }  // namespace

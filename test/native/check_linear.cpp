@@ -1,167 +1,123 @@
-// The linear head: log-probs, entropy and the three gradients against float64, with rows dropped, in one chunk and in
-// many, at sizes around the tiles' edges, with what breaks softmaxes, and what is refused. Run once with cuBLASLt (or
-// what stands in for it) and once without, this compares both with the same numbers.
-#include <algorithm>
-#include <cstring>
-
-#include "../../native/device_gemm.h"
-#include "../../native/device_memory.h"
-#include "../../native/logps.h"
-#include "checks.h"
-#include "device_array.h"
-#include "linear_oracle.h"
-#include "shards.h"
+// The linear head: log-probs, entropy and the three gradients, in one chunk and in many, around the edges of tiles,
+// register tiles and chunks, from unaligned addresses, with masked vocabulary entries and NaN. sweet_cuda_check runs
+// with cuBLASLt and without it.
+#include "head_results.h"
 
 using namespace sweet;
 
 namespace {
 
-struct Shape {
-  int64_t rows, width, vocab;
-  DType dtype;
-  bool bias;
-  double temperature;
-  int64_t chunk_bytes;
-  int64_t shift;  // numbers by which hidden states and weight are off an aligned address
-};
-
 size_t size(int64_t n) { return static_cast<size_t>(n); }
+
+struct Shape {
+  int64_t rows, hidden_size, vocab;
+  int64_t chunk_bytes;
+  int64_t offset;  // elements by which hidden states and weight are off an aligned address
+  bool bias;
+};
 
 class LinearCheck {
  public:
-  LinearCheck(Checks& checks, const Shape& shape)
+  /** hard: one row of hidden states is NaN; vocabulary entries are masked by a bias of -inf. */
+  LinearCheck(Checks& checks, const Shape& shape, DType dtype, double temperature, double grad_scale, bool hard)
       : checks_(checks),
-        shape_(shape),
-        hidden_(shape.dtype, random(shape.shift + shape.rows * shape.width, 1)),
-        weight_(shape.dtype, random(shape.shift + shape.vocab * shape.width, 2 / std::sqrt(shape.width))),
-        bias_(shape.dtype, random(shape.vocab, 1)),
-        oracle_(shape.width, shape.temperature, unshifted(hidden_), unshifted(weight_),
-                shape.bias ? bias_.values : std::vector<double>()),
-        name_("linear " + std::to_string(shape.rows) + " x " + std::to_string(shape.width) + " x " +
-              std::to_string(shape.vocab) + " " + name_of(shape.dtype) + (shape.bias ? " with bias" : "") + " in " +
-              std::to_string(shape.chunk_bytes) + " bytes") {
-    for (int64_t i = 0; i < shape.rows; i++) {
-      const bool ignored = shape.rows > 2 && i % 5 == 3, masked = shape.rows > 2 && i % 5 == 1;
-      labels_.push_back(ignored ? -100 : masked ? shape.vocab + 7 : checks.integer(0, shape.vocab));
-      mask_.push_back(!masked);
-      grad_logps_.push_back(static_cast<float>(checks.normal(0.01)));
-    }
-    std::vector<int64_t> counted = labels_;
-    for (size_t i = 0; i < counted.size(); i++) counted[i] = mask_[i] ? labels_[i] : -1;
-    expected_ = oracle_.gradients(counted, {grad_logps_.begin(), grad_logps_.end()}, 0, shape.dtype);
+        labels_(checks, shape.rows, shape.vocab, grad_scale),
+        hidden_(dtype, hidden(shape, hard)),
+        weight_(dtype,
+                checks.normals(shape.offset + shape.vocab * shape.hidden_size, 2 / std::sqrt(shape.hidden_size))),
+        bias_(dtype, bias(shape, hard)),
+        device_hidden_(hidden_.bytes),
+        device_weight_(weight_.bytes),
+        device_bias_(bias_.bytes),
+        known_(linear_oracle(dtype, shape.rows, shape.vocab, shape.hidden_size, temperature)) {
+    known_.hidden.assign(hidden_.values.begin() + shape.offset, hidden_.values.end());
+    known_.weight.assign(weight_.values.begin() + shape.offset, weight_.values.end());
+    known_.bias.assign(bias_.values.begin(), bias_.values.end());
+    project(known_);
+    head_.dtype = dtype;
+    head_.rows = shape.rows;
+    head_.vocab_size = shape.vocab;
+    head_.temperature = temperature;
+    head_.hidden = device_hidden_.get() + shape.offset * bytes_of(dtype);
+    head_.weight = device_weight_.get() + shape.offset * bytes_of(dtype);
+    head_.bias = shape.bias ? device_bias_.get() : nullptr;
+    head_.hidden_size = shape.hidden_size;
+    head_.chunk_bytes = shape.chunk_bytes;
+    checks.begin("linear " + std::to_string(shape.rows) + " x " + std::to_string(shape.hidden_size) + " x " +
+                 std::to_string(shape.vocab) + " " + name_of(dtype) + (shape.bias ? " with bias" : "") +
+                 (hard ? ", hard" : "") + " in " + std::to_string(shape.chunk_bytes) + " bytes");
   }
 
   void run() {
-    const size_t n = size(shape_.rows);
-    // A dropped row is never read: what stands there is NaN on the device.
-    std::vector<double> spoilt = hidden_.values;
-    for (int64_t i = 0; i < shape_.rows; i++) {
-      if (mask_[size(i)]) continue;
-      for (int64_t h = 0; h < shape_.width; h++) spoilt[size(shape_.shift + i * shape_.width + h)] = NAN;
-    }
-    const Stored given_hidden(shape_.dtype, spoilt);
-    const DeviceArray<unsigned char> hidden(given_hidden.bytes), weight(weight_.bytes), bias(bias_.bytes);
-    const DeviceArray<int64_t> labels(labels_);
-    const DeviceArray<uint8_t> mask(mask_);
-    const DeviceArray<float> logps(n), lse(n), entropy(n), grad_logps(grad_logps_);
-    Head head{};
-    head.dtype = shape_.dtype;
-    head.rows = shape_.rows;
-    head.vocab_size = shape_.vocab;
-    head.temperature = shape_.temperature;
-    head.hidden = hidden.get() + shape_.shift * bytes_of(shape_.dtype);
-    head.weight = weight.get() + shape_.shift * bytes_of(shape_.dtype);
-    head.bias = shape_.bias ? bias.get() : nullptr;
-    head.hidden_size = shape_.width;
-    head.chunk_bytes = shape_.chunk_bytes;
-    const Labels given{labels.get(), true, mask.get(), -100};
-    checks_.ok(sweet::logps({head, given, {logps.get(), lse.get(), entropy.get()}}), name_);
-    check_forward(logps.values(), lse.values(), entropy.values());
+    const Labels labels = labels_.labels(head_.vocab_size % 2 == 1);
+    const RowResults results(head_.rows), merged(head_.rows);
+    checks_.ok(logps({head_, labels, results.out()}));
+    results.compare(checks_, known_, labels_.checked);
 
-    std::vector<float> nan(size(shape_.rows * shape_.width), NAN);
-    const DeviceArray<float> grad_hidden(nan), grad_weight(size(shape_.vocab * shape_.width)),
-        grad_bias(size(shape_.vocab));
-    LogpsBackward backward{head, given, lse.get(), grad_logps.get(), {}};
-    backward.gradients = {nullptr, grad_hidden.get(), grad_weight.get(), shape_.bias ? grad_bias.get() : nullptr,
-                          false};
-    checks_.ok(logps_backward(backward), name_);
-    const std::vector<float> first = grad_weight.values();
-    check_gradients(grad_hidden.values(), first, grad_bias.values(), 1);
-    // Twice into the same memory; and the same bits again.
-    backward.gradients.accumulate = true;
-    checks_.ok(logps_backward(backward), name_);
-    check_gradients(grad_hidden.values(), grad_weight.values(), grad_bias.values(), 2);
-    backward.gradients.accumulate = false;
-    checks_.ok(logps_backward(backward), name_);
-    checks_.same(grad_weight.values() == first, name_ + ": other bits on another run");
+    const oracle::Array<double> lse = results.lse_values();
+    oracle::Gradients expected =
+        known_.logit_gradients(labels_.checked.data(), labels_.grad_logps.data(), lse.data(), nullptr);
+    add_storage_rounding(expected, head_.dtype, head_.temperature, labels_.grad_logps);
+    const LinearGradients gradients(head_);
+    LogpsBackward call{head_, labels, results.lse.get(), labels_.device_grad_logps.get(), gradients.out()};
+    const auto backward = [&](bool accumulate) {
+      const LinearGradients::Values before = gradients.values();
+      call.gradients.accumulate = accumulate;
+      checks_.ok(logps_backward(call));
+      compare_linear_gradients(checks_, known_, expected, labels_.checked, gradients.values(),
+                               accumulate ? &before : nullptr);
+    };
+    backward(false);
+    const LinearGradients::Values first = gradients.values();
+    backward(true);
+    backward(false);
+    checks_.expect(same_bits(gradients.values().weight, first.weight), "other bits on another run");
 
-    // Each shard overwrites its own words' gradients and adds to that of the hidden states.
-    merge_shards(checks_, shards_of(head), given, {logps.get(), lse.get(), entropy.get()}, name_ + " merged");
-    check_forward(logps.values(), lse.values(), entropy.values());
-    std::vector<float> sum(size(shape_.rows * shape_.width));
-    for (const Head& shard : shards_of(head)) {
-      backward.head = shard;
-      backward.gradients.weight = grad_weight.get() + shard.vocab_offset * shape_.width;
-      backward.gradients.bias = shape_.bias ? grad_bias.get() + shard.vocab_offset : nullptr;
-      checks_.ok(logps_backward(backward), name_);
-      const std::vector<float> own = grad_hidden.values();
+    // A shard overwrites the gradients of its own entries; those of the hidden states add up.
+    merge_shards(checks_, head_, labels, merged.out());
+    merged.compare(checks_, known_, labels_.checked);
+    std::vector<double> sum(first.hidden.size());
+    for (const Head& shard : shards_of(head_)) {
+      call.head = shard;
+      call.gradients.weight = gradients.weight.get() + shard.vocab_offset * shard.hidden_size;
+      if (head_.bias) call.gradients.bias = gradients.bias.get() + shard.vocab_offset;
+      checks_.ok(logps_backward(call));
+      const std::vector<float> own = gradients.hidden.values();
       for (size_t i = 0; i < sum.size(); i++) sum[i] += own[i];
     }
-    check_gradients(sum, grad_weight.values(), grad_bias.values(), 1);
+    LinearGradients::Values all = gradients.values();
+    all.hidden.assign(sum.begin(), sum.end());
+    compare_linear_gradients(checks_, known_, expected, labels_.checked, all);
   }
 
  private:
-  std::vector<double> random(int64_t count, double scale) {
-    std::vector<double> numbers(size(count));
-    for (double& x : numbers) x = checks_.normal(scale);
-    return numbers;
-  }
-
-  std::vector<double> unshifted(const Stored& stored) const {
-    return std::vector<double>(stored.values.begin() + shape_.shift, stored.values.end());
-  }
-
-  void check_forward(const std::vector<float>& logps, const std::vector<float>& lse,
-                     const std::vector<float>& entropy) {
-    for (size_t i = 0; i < logps.size(); i++) {
-      const std::string where = name_ + " row " + std::to_string(i);
-      if (!mask_[i]) {
-        checks_.same(logps[i] == 0 && lse[i] == 0 && entropy[i] == 0, where + " is masked");
-        continue;
-      }
-      const double logp = labels_[i] < 0 ? 0 : oracle_.logp(i, labels_[i]);
-      checks_.close(logps[i], logp, 5e-6 + 2e-6 * std::fabs(logp), where + " logp");
-      checks_.close(lse[i], oracle_.lse[i], 5e-6 + 2e-6 * std::fabs(oracle_.lse[i]), where + " lse");
-      checks_.close(entropy[i], oracle_.entropy[i], 2e-5 + 1e-5 * std::fabs(oracle_.entropy[i]), where + " entropy");
+  /** Masked rows are NaN: they are never read. */
+  std::vector<double> hidden(const Shape& shape, bool hard) {
+    std::vector<double> values = checks_.normals(shape.offset + shape.rows * shape.hidden_size, 1);
+    for (int64_t i = 0; i < shape.rows; i++) {
+      if (labels_.checked[size(i)] != kMasked && !(hard && i == 2)) continue;
+      std::fill_n(values.begin() + shape.offset + i * shape.hidden_size, shape.hidden_size, NAN);
     }
+    return values;
   }
 
-  void check_gradients(const std::vector<float>& hidden, const std::vector<float>& weight,
-                       const std::vector<float>& bias, double times) {
-    const auto each = [&](const std::vector<float>& ours, const std::vector<BoundedSum>& expected, const char* what) {
-      for (size_t i = 0; i < expected.size(); i++) {
-        checks_.close(ours[i], times * expected[i].value, times * expected[i].off + 1e-10,
-                      name_ + " " + what + std::to_string(i));
-      }
-    };
-    each(hidden, expected_.hidden, "gradient of hidden ");
-    each(weight, expected_.weight, "gradient of weight ");
-    if (shape_.bias) each(bias, expected_.bias, "gradient of bias ");
+  std::vector<double> bias(const Shape& shape, bool hard) {
+    std::vector<double> values = checks_.normals(shape.bias ? shape.vocab : 0, 1);
+    for (size_t v = 3; hard && v < values.size(); v += 7) values[v] = -INFINITY;
+    return values;
   }
 
   Checks& checks_;
-  const Shape shape_;
+  const RowLabels labels_;
   const Stored hidden_, weight_, bias_;
-  const LinearOracle oracle_;
-  const std::string name_;
-  std::vector<int64_t> labels_;
-  std::vector<uint8_t> mask_;
-  std::vector<float> grad_logps_;
-  LinearOracle::Gradients expected_;
+  const DeviceArray<unsigned char> device_hidden_, device_weight_, device_bias_;
+  oracle::Head known_;
+  Head head_{};
 };
 
-/** A label that is no word, found before anything is written. */
+/** An invalid label, found before anything is written. */
 void check_refused(Checks& checks) {
+  checks.begin("refused labels, linear");
   const DeviceArray<float> hidden(std::vector<float>(6 * 4, 1.0f)), weight(std::vector<float>(9 * 4, 1.0f));
   const std::vector<float> before(36, 42.0f);
   const DeviceArray<float> out(before), rows(std::vector<float>(6, 1.0f));
@@ -175,53 +131,40 @@ void check_refused(Checks& checks) {
   head.hidden = hidden.get();
   head.weight = weight.get();
   const Labels given{labels.get(), false, nullptr, -100};
-  checks.fault(logps({head, given, {out.get(), out.get() + 6, nullptr}}), Code::label, 3, 9, "a label, linear");
-  LogpsBackward backward{head, given, rows.get(), rows.get(), {}};
-  backward.gradients = {nullptr, out.get(), out.get(), nullptr, false};
-  checks.fault(logps_backward(backward), Code::label, 3, 9, "a label, linear backward");
-  checks.same(out.values() == before, "a refused call of the linear head writes");
-}
-
-/** Working memory stays within what was asked for, but for what does not grow with the rows. */
-void check_memory(Checks& checks) {
-  const int64_t rows = 1000, width = 8, vocab = 500;
-  const DeviceArray<float> hidden(std::vector<float>(size(rows * width), 0.5f));
-  const DeviceArray<float> weight(std::vector<float>(size(vocab * width), 0.25f)), out(size(rows)), lse(size(rows));
-  const DeviceArray<int32_t> labels(std::vector<int32_t>(size(rows), 7));
-  Head head{};
-  head.dtype = DType::float32;
-  head.rows = rows;
-  head.vocab_size = vocab;
-  head.hidden_size = width;
-  head.temperature = 1;
-  head.hidden = hidden.get();
-  head.weight = weight.get();
-  const Labels given{labels.get(), false, nullptr, -100};
-  const auto peak = [&](int64_t bytes) {
-    head.chunk_bytes = bytes;
-    sweet::device::take_peak_scratch();
-    checks.ok(logps({head, given, {out.get(), lse.get(), nullptr}}), "memory of the linear head");
-    return sweet::device::take_peak_scratch();
-  };
-  const int64_t small = peak(1), medium = peak(200000), whole = peak(0);
-  checks.same(small < 30000 && medium > 150000 && medium < 260000 && whole > 4 * rows * vocab,
-              "working memory of the linear head: " + std::to_string(small) + ", " + std::to_string(medium) + ", " +
-                  std::to_string(whole));
+  checks.fault(logps({head, given, {out.get(), out.get() + 6, nullptr}}), Code::label, 3, 9, "logps");
+  const HeadGradients gradients{nullptr, out.get(), out.get(), nullptr, false};
+  checks.fault(logps_backward({head, given, rows.get(), rows.get(), gradients}), Code::label, 3, 9, "logps_backward");
+  checks.expect(out.values() == before, "a refused call writes");
 }
 
 }  // namespace
 
 void check_linear(Checks& checks, bool small) {
-  printf("%s\n", device::gemm_library().substr(0, device::gemm_library().find('\n')).c_str());
   check_refused(checks);
-  check_memory(checks);
-  for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
-    LinearCheck(checks, {1, 1, 1, dtype, false, 1, 0, 0}).run();
-    LinearCheck(checks, {7, 5, 3, dtype, true, 1, 1, 0}).run();
-    LinearCheck(checks, {9, 33, 65, dtype, true, 0.7, 2000, 1}).run();
-    LinearCheck(checks, {67, 24, 130, dtype, false, 1.9, 30000, 0}).run();
-    if (small) continue;
-    LinearCheck(checks, {3, 8, 4101, dtype, false, 1, 0, 3}).run();
-    LinearCheck(checks, {300, 16, 200, dtype, true, 1, 150000, 8}).run();
+  std::vector<Shape> shapes = {
+      {1, 1, 1, 0, 0, false}, {7, 5, 3, 1, 0, true}, {9, 33, 65, 2000, 1, true}, {67, 24, 130, 30000, 0, false}};
+  if (!small) {
+    shapes.insert(shapes.end(), {{1, 7, 2, 0, 0, true},
+                                 {5, 1, 65, 0, 2, false},
+                                 {7, 33, 95, 0, 0, true},
+                                 {3, 8, 96, 0, 0, false},
+                                 {4, 9, 97, 0, 5, true},
+                                 {13, 17, 129, 0, 0, false},
+                                 {2, 65, 4099, 0, 0, true},
+                                 {3, 8, 4101, 0, 3, false},
+                                 {67, 31, 257, 0, 1, true},
+                                 {300, 16, 200, 150000, 8, true},
+                                 {301, 5, 3, 0, 0, false},
+                                 {1101, 3, 5, 0, 0, true},
+                                 {90, 6, 1050, 0, 0, false}});
+  }
+  int turn = 0;
+  for (const Shape& shape : shapes) {
+    for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
+      turn++;
+      const double temperature = turn % 5 == 0 ? 1.7 : turn % 5 == 3 ? 0.7 : 1;
+      LinearCheck(checks, shape, dtype, temperature, turn % 2 ? 1 : 0.01, false).run();
+    }
+    if (shape.bias) LinearCheck(checks, shape, static_cast<DType>(turn / 3 % 3), 1, 1, true).run();
   }
 }

@@ -29,7 +29,7 @@ void run_job(Checks& checks, int workers, int64_t items, int64_t work) {
   for (int64_t i = 0; i < items; i++) {
     faults += times[static_cast<size_t>(i)] != 1 || results[static_cast<size_t>(i)] != i * i;
   }
-  checks.same(faults == 0, std::to_string(workers) + " workers, " + std::to_string(items) + " items");
+  checks.expect(faults == 0, std::to_string(workers) + " workers, " + std::to_string(items) + " items");
 }
 
 }  // namespace

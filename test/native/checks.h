@@ -1,47 +1,60 @@
-// Comparisons with float64, and what the checks of each operation share.
+// The checks of the operations, on the CPU's library or a GPU's, and what counts their comparisons.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <random>
 #include <string>
+#include <vector>
 
-#include "../../native/status.h"
+#include "compare.h"
 
-/** What was compared and what was wrong; the first mismatches are printed. */
-class Checks {
+/** Counts comparisons and failures, and prints the first failures. */
+class Checks : public Comparison {
  public:
   explicit Checks(uint64_t seed) : random(seed) {}
 
-  void close(double ours, double expected, double tolerance, const std::string& what) {
+  /** What the comparisons are about from here on. */
+  void begin(const std::string& name) { name_ = name; }
+
+  void close(const char* what, int64_t i, double ours, double expected, double bound,
+             double largest = oracle::kLargest) override {
+    if (bound == oracle::kInfinite) return;
     comparisons++;
-    if (ours == expected || std::fabs(ours - expected) <= tolerance || (std::isnan(ours) && std::isnan(expected)))
-      return;
-    wrong(what + ": ours " + std::to_string(ours) + ", expected " + std::to_string(expected) + ", off " +
-          std::to_string(std::fabs(ours - expected)));
+    if (oracle::is_close(ours, expected, bound, largest)) return;
+    char numbers[160];
+    snprintf(numbers, sizeof(numbers), "[%lld]: ours %.9g, expected %.9g +- %.3g, off %.3g", static_cast<long long>(i),
+             ours, expected, bound, std::fabs(ours - expected));
+    failed(what + std::string(numbers));
   }
 
-  void ok(const sweet::Status& status, const std::string& what) {
+  void expect(bool fulfilled, const char* what, int64_t i) override {
     comparisons++;
-    if (status.ok()) return;
-    wrong(what + ": " + (status.device.operation ? status.device.operation : "refused") + " " +
-          (status.device.name ? status.device.name : std::to_string(static_cast<int>(status.code))));
+    if (!fulfilled) failed(what + (" at " + std::to_string(i)));
+  }
+
+  void expect(bool fulfilled, const std::string& what) {
+    comparisons++;
+    if (!fulfilled) failed(what);
+  }
+
+  void ok(const sweet::Status& status, const std::string& what = "the call") {
+    expect(status.ok(), what + ": " + (status.device.operation ? status.device.operation : "refused") + " " +
+                            (status.device.name ? status.device.name : std::to_string(static_cast<int>(status.code))));
   }
 
   void fault(const sweet::Status& status, sweet::Code code, int64_t index, int64_t value, const std::string& what) {
-    comparisons++;
-    if (status.code == code && status.index == index && status.value == value) return;
-    wrong(what + ": code " + std::to_string(static_cast<int>(status.code)) + " at " + std::to_string(status.index) +
-          " with " + std::to_string(status.value));
-  }
-
-  void same(bool equal, const std::string& what) {
-    comparisons++;
-    if (!equal) wrong(what);
+    expect(status.code == code && status.index == index && status.value == value,
+           what + ": code " + std::to_string(static_cast<int>(status.code)) + " at " + std::to_string(status.index) +
+               " with " + std::to_string(status.value));
   }
 
   double normal(double scale) { return scale * std::normal_distribution<double>()(random); }
+  std::vector<double> normals(int64_t count, double scale) {
+    std::vector<double> values(oracle::size(count));
+    for (double& x : values) x = normal(scale);
+    return values;
+  }
   int64_t integer(int64_t begin, int64_t end) {
     return begin + static_cast<int64_t>(random() % static_cast<uint64_t>(end - begin));
   }
@@ -50,15 +63,23 @@ class Checks {
   std::mt19937_64 random;
 
  private:
-  void wrong(const std::string& what) {
-    if (++failures <= 20) printf("%s\n", what.c_str());
+  void failed(const std::string& what) {
+    if (++failures <= 20) printf("%s: %s\n", name_.c_str(), what.c_str());
   }
+
+  std::string name_;
 };
+
+/** The same bits, of NaN as well. */
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
 
 void check_turns(Checks& checks, bool small);
 void check_losses(Checks& checks, bool small);
 void check_updates(Checks& checks, bool small);
-void check_rows(Checks& checks, bool small);
+void check_logits(Checks& checks, bool small);
 void check_linear(Checks& checks, bool small);
 
 /** What only a GPU has: two kinds of matrix products, and working memory in chunks. */

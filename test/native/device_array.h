@@ -1,5 +1,5 @@
-// Device memory of a test, and values in and out of the storage types. With SWEET_CHECKS_ON_CPU it is the host's: the
-// same checks then run over the CPU's kernels, for test/native.
+// Device memory of a check, and numbers in and out of the storage types. With SWEET_CHECKS_ON_CPU it is the host's: the
+// same checks run on the CPU's kernels.
 #pragma once
 
 #ifndef SWEET_CHECKS_ON_CPU
@@ -14,6 +14,8 @@
 
 #ifdef SWEET_CHECKS_ON_CPU
 
+constexpr bool kOnCpu = true;
+
 struct Memory {
   static void* allocate(size_t bytes) { return malloc(bytes); }
   static void release(void* data) { free(data); }
@@ -22,6 +24,8 @@ struct Memory {
 };
 
 #else
+
+constexpr bool kOnCpu = false;
 
 inline void must(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;

@@ -1,103 +1,399 @@
-// The preference losses in float64, as the specification writes them. Nothing of the library's is used.
+// The specification in float64 and plain loops, and how far float32 may be from it: what the fuzzers and the checks of
+// the kernels compare results with. Nothing of native/ is used, so that a mistake there is not repeated here.
+//
+//   N rows, V vocabulary entries, H hidden size, T turns, P pairs;  u = 2^-24, one rounding to float32
+//
+// Errors are propagated to first order. Where one exceeds kMeaningless, or float32 could overflow on the way, the bound
+// is infinite: then only a NaN is compared.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <string>
+#include <cstring>
+#include <memory_resource>
+#include <utility>
 #include <vector>
 
-struct Batch {
-  std::vector<int32_t> turn_offsets, trajectory_offsets, chosen, rejected;
-  std::vector<uint8_t> keeps;  // [N]
-  std::vector<float> weights;
+namespace oracle {
+
+constexpr double kU = 0x1p-24, kTiny = 0x1p-148, kInfinite = INFINITY, kMeaningless = 0.05;
+constexpr double kLargest = 0x1.fffffep127;  // of float32
+constexpr double kDouble = 1e-13;            // some hundred roundings to float64
+
+/** Its memory is the default resource's, which the fuzzers replace by one that is fast under AddressSanitizer. */
+template <class T>
+using Array = std::pmr::vector<T>;
+
+inline size_t size(int64_t n) { return static_cast<size_t>(n); }
+
+inline double power_of_2(int n) {
+  const uint64_t bits = static_cast<uint64_t>(n + 1023) << 52;
+  double x;
+  memcpy(&x, &bits, 8);
+  return x;
+}
+
+/** A 16-bit type by its definition: a sign, an exponent, a fraction. */
+struct Half {
+  int exponent_bits, fraction_bits;
+
+  int lowest() const { return 2 - (1 << (exponent_bits - 1)); }
+  double largest() const { return (2 - power_of_2(-fraction_bits)) * power_of_2(1 - lowest()); }
+  double ulp(double x) const {
+    return power_of_2(std::max(x == 0 ? lowest() : std::ilogb(x), lowest()) - fraction_bits);
+  }
+  double decode(uint16_t bits) const {
+    const int exponent = (bits & 0x7fff) >> fraction_bits, fraction = bits & ((1 << fraction_bits) - 1);
+    double x = (exponent ? fraction + (1 << fraction_bits) : fraction) *
+               power_of_2(std::max(exponent, 1) - 1 + lowest() - fraction_bits);
+    if (exponent == (1 << exponent_bits) - 1) x = fraction ? NAN : kInfinite;
+    return bits & 0x8000 ? -x : x;
+  }
 };
 
-struct LossOptions {
-  std::string normalization = "turn-mean", loss_type = "sigmoid";
-  double beta = 0.1, smoothing = 0, nll_coef = 0, pair_denominator = 0, nll_denominator = 0;
-  bool of_turns = false;
+constexpr Half kBfloat16 = {8, 7}, kFloat16 = {5, 10};
+
+/** Element i of float32, or of 16 bits. */
+inline double value_at(const Half* half, const void* data, int64_t i) {
+  return half ? half->decode(static_cast<const uint16_t*>(data)[i]) : static_cast<const float*>(data)[i];
+}
+
+/** Whether `ours`, stored in a type whose largest number is `largest`, is within `bound` of what is expected. */
+inline bool is_close(double ours, double expected, double bound, double largest = kLargest) {
+  if (std::isnan(expected)) return std::isnan(ours);
+  if (bound == kInfinite || ours == expected) return true;
+  // What rounds to infinity is infinity.
+  if (std::isinf(ours)) return (ours > 0 ? expected : -expected) + bound >= largest * (1 - kU);
+  return std::fabs(ours - expected) <= bound;
+}
+
+/**
+ * The error of a sum of n rounded terms, relative to the sum of their magnitudes: n u at most. Roundings that are
+ * independent add up as a random walk, which stays below 4 sqrt(n) u; those of repeated terms may have one sign.
+ */
+inline double sum_error(int64_t n, bool at_random = true) {
+  const double most = static_cast<double>(n) * kU, walk = 4 * std::sqrt(n) * kU;
+  return at_random && walk < most ? walk : most;
+}
+
+// -- Heads.
+
+struct Row {
+  double lse, logp, entropy, lse_error, logp_error, entropy_error;
+};
+
+/** Values and how far float32 may be off. */
+struct Gradients {
+  Array<double> values, bounds;
+};
+
+/** out[rows, columns] = a[rows, depth] * b[depth, columns] + c, with functions for a, its bounds, b and c. */
+template <class A, class Bound, class B, class C>
+Gradients multiply(int64_t rows, int64_t columns, int64_t depth, double relative, double smallest, A a,
+                   Bound bound_of_a, B b, C c) {
+  Gradients out{Array<double>(size(rows * columns)), Array<double>(size(rows * columns))};
+  for (int64_t i = 0; i < rows; i++) {
+    for (int64_t j = 0; j < columns; j++) {
+      double sum = c(i, j), off = 0, magnitude = std::isfinite(sum) ? std::fabs(sum) : 0;
+      bool unknown = false;
+      for (int64_t k = 0; k < depth; k++) {
+        const double x = a(i, k), y = b(k, j);
+        sum += x * y;
+        if (std::isfinite(x * y)) magnitude += std::fabs(x * y);
+        off += bound_of_a(i, k) * std::fabs(y);
+        const bool flushed = std::fabs(x) < smallest || std::fabs(y) < smallest;
+        if (flushed) off += std::fabs(x * y);
+        unknown |= bound_of_a(i, k) == kInfinite || (flushed && !std::isfinite(x * y));
+      }
+      double& bound = out.bounds[size(i * columns + j)];
+      out.values[size(i * columns + j)] = sum;
+      bound = off + relative * magnitude + static_cast<double>(depth + 2) * std::max(kTiny, smallest);
+      if (!std::isfinite(sum)) bound = 0;  // whatever the order
+      if (!(bound < kLargest && magnitude < kLargest / 4) || unknown) bound = kInfinite;
+    }
+  }
+  return out;
+}
+
+/** Logits, or the hidden states and the weight whose products they are. A label below 0 is no token id; -2: masked. */
+struct Head {
+  int64_t rows = 0, vocab = 0, hidden_size = 0;  // hidden_size 0: logits
+  double temperature = 1;
+  Array<double> logits, errors;        // [N, V] before the temperature; how far float32 may be off, empty: exact
+  Array<double> hidden, weight, bias;  // [N, H], [V, H], [V] or empty
+  bool hidden_at_random = true, weight_at_random = true;
+  double smallest = 0;          // products take numbers below this for 0
+  double most_off = kInfinite;  // by how much the products move a log-prob at most, where their bound is larger
+
+  /** The relative error of a sum of so many products and up to two terms more. */
+  double (*product_error)(int64_t n, bool at_random) = [](int64_t n, bool random) { return sum_error(n + 2, random); };
+
+  const double* logits_of(int64_t i) const { return logits.data() + i * vocab; }
+  const double* errors_of(int64_t i) const { return errors.empty() ? nullptr : errors.data() + i * vocab; }
+
+  /** Computes the logits of a linear head. */
+  void project() {
+    Gradients product = multiply(
+        rows, vocab, hidden_size, product_error(hidden_size, hidden_at_random || weight_at_random), smallest,
+        [&](int64_t i, int64_t k) { return hidden[size(i * hidden_size + k)]; }, [](int64_t, int64_t) { return 0.0; },
+        [&](int64_t k, int64_t v) { return weight[size(v * hidden_size + k)]; },
+        [&](int64_t, int64_t v) { return bias.empty() ? 0.0 : bias[size(v)]; });
+    logits.swap(product.values), errors.swap(product.bounds);
+  }
+
+  /**
+   * lse, logp and entropy. The powers' exponents t have two or three relative roundings, so that p t of the entropy is
+   * off by p u (|t| + t^2). In rows of more than 1024 entries t may count from up to 64 log(2) below the maximum.
+   */
+  Row row(int64_t i, int32_t label) const {
+    if (label == -2) return {};
+    const double *const x = logits_of(i), *const error = errors_of(i);
+    double max = -kInfinite, sum = 0, linear = 0, square = 0, mean_error = 0, entropy = 0, of_entropy = 0;
+    for (int64_t v = 0; v < vocab; v++) max = x[v] > max || std::isnan(x[v]) ? x[v] : max;
+    const auto t_of = [&](int64_t v) { return (x[v] - max) / temperature; };
+    for (int64_t v = 0; v < vocab; v++) sum += std::exp(t_of(v));
+    const double log_sum = std::log(sum);
+    for (int64_t v = 0; v < vocab; v++) {
+      if (error && error[v] == kInfinite) mean_error = kInfinite;
+      const double t = t_of(v), p = std::exp(t) / sum;
+      if (p == 0) continue;  // 0 * -inf is 0
+      entropy += p * (log_sum - t);
+      linear += p * std::fabs(t);
+      square += p * t * t;
+      if (error) mean_error += p * error[v] / temperature;
+      if (error) of_entropy += p * error[v] / temperature * std::fabs(log_sum - t - 1);
+    }
+    Row row{max / temperature + log_sum, label >= 0 ? t_of(label) - log_sum : 0, entropy, 0, 0, 0};
+    const double of_label = error && label >= 0 && x[label] > -kInfinite ? error[label] / temperature : 0;
+    const bool unknown = !(mean_error + of_label <= kMeaningless);
+    const double of_lse = std::min(mean_error, most_off);
+    of_entropy = std::min(of_entropy, most_off * (1 + entropy));
+    row.lse_error = 2e-6 + 2e-6 * std::fabs(row.lse) + of_lse;
+    row.logp_error = label >= 0 ? 2e-6 + 2e-6 * std::fabs(row.logp) + std::min(mean_error + of_label, most_off) : 0;
+    row.entropy_error = 2e-6 * (1 + std::fabs(entropy)) + 3 * kU * (linear + square) + of_entropy +
+                        of_lse * (1 + entropy) + (vocab > 1024 ? 2 * kU * 64 * std::log(2) : 0);
+    if (unknown) row.lse_error = row.logp_error = row.entropy_error = kInfinite;
+    return row;
+  }
+
+  /**
+   * [N, V] gradients of the logits, g (1[label] - p) / temperature, where lse is known to lse_errors (null: exactly).
+   * Where the rounding of lse * temperature to float32 is as large as a logit's difference to it, p is unknown.
+   */
+  Gradients logit_gradients(const int32_t* labels, const float* grad_logps, const double* lse,
+                            const double* lse_errors) const {
+    Gradients out{Array<double>(logits.size()), Array<double>(logits.size())};
+    for (int64_t i = 0; i < rows; i++) {
+      if (labels[i] < 0) continue;
+      const double g = grad_logps[i], scale = g / temperature, lse_error = lse_errors ? lse_errors[i] : 0;
+      const double *const x = logits_of(i), *const error = errors_of(i);
+      const bool unknown =
+          !(std::fabs(static_cast<float>(lse[i] * temperature) / temperature - lse[i]) <= kMeaningless) ||
+          std::fabs(scale) > kLargest / 4;
+      for (int64_t v = 0; v < vocab; v++) {
+        const double z = x[v] / temperature, p = std::exp(z - lse[i]), distance = p == 0 ? 0 : std::fabs(z - lse[i]);
+        const double off = (error ? error[v] / temperature : 0) + lse_error + 0x1p-51 * std::fabs(lse[i]);
+        const double value = v == labels[i] ? -scale * std::expm1(z - lse[i]) : -scale * p;
+        const double relative = v == labels[i] ? off : 4 * kU * (distance + 2) + off;
+        double bound = std::fabs(scale) * (p * relative + 0x1p-126) + 2 * kU * std::fabs(value) + kTiny;
+        const bool vague = off > kMeaningless && !(z - lse[i] + off <= -200);  // else p is 0 for certain
+        if (unknown || vague || std::fabs(scale) * p > kLargest / 4) bound = kInfinite;
+        if (std::isnan(value) || !std::isfinite(g)) bound = g == 0 ? kInfinite : 0;  // or the row is skipped
+        out.values[size(i * vocab + v)] = value;
+        out.bounds[size(i * vocab + v)] = bound;
+      }
+    }
+    return out;
+  }
+
+  // Rows without a token id are not read, whatever their hidden states.
+
+  Gradients hidden_gradients(const Gradients& d, const int32_t* labels) const {
+    Gradients out = multiply(
+        rows, hidden_size, vocab, product_error(vocab, weight_at_random), smallest,
+        [&](int64_t i, int64_t v) { return d.values[size(i * vocab + v)]; },
+        [&](int64_t i, int64_t v) { return d.bounds[size(i * vocab + v)]; },
+        [&](int64_t v, int64_t k) { return weight[size(v * hidden_size + k)]; }, [](int64_t, int64_t) { return 0.0; });
+    for (int64_t i = 0; i < rows; i++) {
+      if (labels[i] >= 0) continue;
+      std::fill_n(&out.values[size(i * hidden_size)], hidden_size, 0.0);
+      std::fill_n(&out.bounds[size(i * hidden_size)], hidden_size, 0.0);
+    }
+    return out;
+  }
+
+  Gradients weight_gradients(const Gradients& d, const int32_t* labels) const {
+    return multiply(
+        vocab, hidden_size, rows, product_error(rows, hidden_at_random), smallest,
+        [&](int64_t v, int64_t i) { return d.values[size(i * vocab + v)]; },
+        [&](int64_t v, int64_t i) { return d.bounds[size(i * vocab + v)]; },
+        [&](int64_t i, int64_t k) { return labels[i] < 0 ? 0 : hidden[size(i * hidden_size + k)]; },
+        [](int64_t, int64_t) { return 0.0; });
+  }
+
+  Gradients bias_gradients(const Gradients& d) const {
+    return multiply(
+        vocab, 1, rows, product_error(rows, false), smallest,
+        [&](int64_t v, int64_t i) { return d.values[size(i * vocab + v)]; },
+        [&](int64_t v, int64_t i) { return d.bounds[size(i * vocab + v)]; }, [](int64_t, int64_t) { return 1.0; },
+        [](int64_t, int64_t) { return 0.0; });
+  }
+};
+
+// -- The preference loss.
+
+struct Batch {
+  Array<bool> unmasked;             // [N]
+  Array<int64_t> turn_offsets;      // [T+1] into tokens
+  Array<int64_t> item_offsets;      // [items+1] into turns; an item is a turn or a trajectory
+  Array<int64_t> chosen, rejected;  // [P] items
+  Array<double> weights;            // [P]
 };
 
 struct Loss {
-  double loss = 0, preference_loss = 0, nll_loss = 0, accuracy = 0;
-  std::vector<double> pair_losses, margins, turn_advantages, grad_logps;
+  enum { kSigmoid, kHinge, kIpo } type;
+  enum { kTurnMean, kTokenMean, kSum } normalization;
+  double beta, label_smoothing, pair_denominator, nll_coef, nll_denominator;
 };
 
-inline double log_sigma(double u) { return u < 0 ? u - std::log1p(std::exp(u)) : -std::log1p(std::exp(-u)); }
+struct Value {
+  double x = 0, error = 0;
 
-inline Loss preference_oracle(const Batch& batch, const LossOptions& options, const std::vector<double>& logps,
-                              const std::vector<double>& ref_logps) {
-  const size_t tokens = logps.size(), turns = batch.turn_offsets.size() - 1;
-  const size_t units = options.of_turns ? turns : batch.trajectory_offsets.size() - 1;
-  std::vector<size_t> turn_of(tokens), unit_of(turns);
-  for (size_t t = 0; t < turns; t++) {
-    for (int32_t i = batch.turn_offsets[t]; i < batch.turn_offsets[t + 1]; i++) turn_of[static_cast<size_t>(i)] = t;
+  // An infinity or a NaN is exact: every order of summation gives it.
+  void add(double term, double off = 0) {
+    x += term;
+    if (std::isfinite(term)) error += off + kDouble * std::fabs(term);
   }
-  for (size_t k = 0; k < units; k++) {
-    const int32_t first = options.of_turns ? static_cast<int32_t>(k) : batch.trajectory_offsets[k];
-    const int32_t last = options.of_turns ? first + 1 : batch.trajectory_offsets[k + 1];
-    for (int32_t t = first; t < last; t++) unit_of[static_cast<size_t>(t)] = k;
+};
+
+struct Preference {
+  Value loss, preference_loss, nll_loss;
+  double fewest_wins = 0, most_wins = 0;
+  Array<Value> pair_losses, margins, chosen_rewards, rejected_rewards, turn_advantages, grad_logps;
+};
+
+template <class Use>
+void each_of(const Array<int64_t>& offsets, size_t group, Use use) {
+  for (int64_t i = offsets[group]; i < offsets[group + 1]; i++) use(size(i));
+}
+
+inline double log_sigmoid(double u) { return u < 0 ? u - std::log1p(std::exp(u)) : -std::log1p(std::exp(-u)); }
+
+/** l and dl/ddelta, and how far they are off where delta is off by delta.error. */
+inline void pair_term(const Loss& options, Value delta, Value* loss, Value* grad) {
+  const double beta = options.beta, eps = options.label_smoothing, u = beta * delta.x, off = beta * delta.error;
+  if (options.type == Loss::kHinge) {
+    loss->add(std::isnan(u) ? u : std::max(0.0, 1 - u), off);
+    grad->add(std::isnan(u) ? u : u < 1 ? -beta : 0, std::fabs(1 - u) <= off + kDouble ? beta : 0);
+  } else if (options.type == Loss::kIpo) {
+    const double difference = delta.x - 1 / (2 * beta);
+    loss->add(difference * difference, (2 * std::fabs(difference) + delta.error) * (delta.error + kDouble / beta));
+    grad->add(2 * difference, 2 * delta.error + kDouble / beta);
+  } else {
+    loss->add(-(1 - eps) * log_sigmoid(u), off);
+    if (eps > 0) loss->add(-eps * log_sigmoid(-u), off);
+    grad->add(-beta * (1 - eps) * std::exp(log_sigmoid(-u)), beta * (off + kDouble));
+    grad->add(beta * eps * std::exp(log_sigmoid(u)), beta * (off + kDouble));
   }
-  std::vector<double> turn_lengths(turns), unit_lengths(units), scores(units), unit_logps(units), slopes(units);
-  std::vector<double> times_chosen(units);
-  for (size_t i = 0; i < tokens; i++) {
-    turn_lengths[turn_of[i]] += batch.keeps[i];
-    unit_lengths[unit_of[turn_of[i]]] += batch.keeps[i];
+}
+
+/** Results of the loss at these log-probs, and its gradient at them; ref_logps are known to ref_error. */
+inline Preference preference_loss(const Batch& batch, const Loss& options, const float* logps, const float* ref_logps,
+                                  double ref_error = 0) {
+  const size_t turns = batch.turn_offsets.size() - 1, items = batch.item_offsets.size() - 1;
+  Array<double> turn_length(turns), item_length(items), times_chosen(items);
+  Array<Value> score(items), nll(items), grad(items);
+  for (size_t k = 0; k < items; k++) {
+    each_of(batch.item_offsets, k, [&](size_t t) {
+      each_of(batch.turn_offsets, t, [&](size_t i) { turn_length[t] += batch.unmasked[i]; });
+      item_length[k] += turn_length[t];
+    });
   }
-  const auto share = [&](size_t i) {
-    if (!batch.keeps[i]) return 0.0;
-    if (options.normalization == "turn-mean") return 1 / turn_lengths[turn_of[i]];
-    if (options.normalization == "token-mean") return 1 / unit_lengths[unit_of[turn_of[i]]];
+  // dS_k/drho of the unmasked tokens of turn t in item k.
+  const auto coefficient = [&](size_t t, size_t k) {
+    if (options.normalization == Loss::kTurnMean) return turn_length[t] > 0 ? 1 / turn_length[t] : 0;
+    if (options.normalization == Loss::kTokenMean) return item_length[k] > 0 ? 1 / item_length[k] : 0;
     return 1.0;
   };
-
-  Loss loss;
-  loss.turn_advantages.resize(turns);
-  for (size_t i = 0; i < tokens; i++) {
-    if (!batch.keeps[i]) continue;
-    const double ratio = logps[i] - ref_logps[i];
-    scores[unit_of[turn_of[i]]] += ratio * share(i);
-    unit_logps[unit_of[turn_of[i]]] += logps[i];
-    loss.turn_advantages[turn_of[i]] += options.normalization == "turn-mean" ? ratio * share(i) : ratio;
-  }
-
-  double weights = 0, chosen_tokens = 0, nll = 0;
-  for (size_t p = 0; p < batch.chosen.size(); p++) {
-    weights += batch.weights[p];
-    chosen_tokens += unit_lengths[static_cast<size_t>(batch.chosen[p])];
-  }
-  const double denominator = options.pair_denominator > 0 ? options.pair_denominator : weights;
-  const double nll_tokens = options.nll_denominator > 0 ? options.nll_denominator : chosen_tokens;
-  const double beta = options.beta, eps = options.smoothing;
-  for (size_t p = 0; p < batch.chosen.size(); p++) {
-    const size_t c = static_cast<size_t>(batch.chosen[p]), r = static_cast<size_t>(batch.rejected[p]);
-    const double delta = scores[c] - scores[r], u = beta * delta;
-    double value, slope;
-    if (options.loss_type == "hinge") {
-      value = std::fmax(0, 1 - u);
-      slope = u < 1 ? -beta : 0;
-    } else if (options.loss_type == "ipo") {
-      value = std::pow(delta - 1 / (2 * beta), 2);
-      slope = 2 * (delta - 1 / (2 * beta));
-    } else {
-      value = -(1 - eps) * log_sigma(u) - eps * log_sigma(-u);
-      slope = -beta * ((1 - eps) * std::exp(log_sigma(-u)) - eps * std::exp(log_sigma(u)));
+  const auto each_token = [&](auto use) {
+    for (size_t k = 0; k < items; k++) {
+      each_of(batch.item_offsets, k, [&](size_t t) {
+        each_of(batch.turn_offsets, t, [&](size_t i) {
+          if (batch.unmasked[i]) use(i, t, k);
+        });
+      });
     }
-    loss.pair_losses.push_back(value);
-    loss.margins.push_back(u);
-    loss.preference_loss += batch.weights[p] * value / denominator;
-    loss.accuracy += (delta > 0) / static_cast<double>(batch.chosen.size());
-    slopes[c] += batch.weights[p] * slope / denominator;
-    slopes[r] -= batch.weights[p] * slope / denominator;
-    nll -= unit_logps[c];
-    times_chosen[c] += 1;
+  };
+
+  Preference out;
+  out.turn_advantages.resize(turns);
+  out.grad_logps.resize(batch.unmasked.size());
+  each_token([&](size_t i, size_t t, size_t k) {
+    const double ratio = static_cast<double>(logps[i]) - ref_logps[i];
+    const double of_turn = options.normalization == Loss::kTurnMean ? coefficient(t, k) : 1;
+    score[k].add(ratio * coefficient(t, k), ref_error * coefficient(t, k));
+    out.turn_advantages[t].add(ratio * of_turn, ref_error * of_turn);
+    nll[k].add(-logps[i]);
+  });
+
+  double denominator = options.pair_denominator, chosen_tokens = 0;
+  for (size_t p = 0; p < batch.chosen.size(); p++) {
+    if (options.pair_denominator == 0) denominator += batch.weights[p];
+    chosen_tokens += item_length[size(batch.chosen[p])];
   }
-  loss.nll_loss = nll_tokens > 0 ? nll / nll_tokens : 0;
-  loss.loss = loss.preference_loss + options.nll_coef * loss.nll_loss;
-  for (size_t i = 0; i < tokens; i++) {
-    const size_t k = unit_of[turn_of[i]];
-    const double of_nll = nll_tokens > 0 ? options.nll_coef * times_chosen[k] / nll_tokens : 0;
-    loss.grad_logps.push_back(batch.keeps[i] ? slopes[k] * share(i) - of_nll : 0);
+  const double nll_tokens = options.nll_denominator > 0 ? options.nll_denominator : chosen_tokens;
+  for (size_t p = 0; p < batch.chosen.size(); p++) {
+    const size_t chosen = size(batch.chosen[p]), rejected = size(batch.rejected[p]);
+    const Value delta = {score[chosen].x - score[rejected].x, score[chosen].error + score[rejected].error};
+    Value loss, pair_grad;
+    pair_term(options, delta, &loss, &pair_grad);
+    out.pair_losses.push_back(loss);
+    for (const auto& [results, value] : {std::pair{&out.margins, delta}, std::pair{&out.chosen_rewards, score[chosen]},
+                                         std::pair{&out.rejected_rewards, score[rejected]}}) {
+      results->emplace_back();
+      results->back().add(options.beta * value.x, options.beta * value.error);
+    }
+    out.fewest_wins += delta.x > delta.error;
+    out.most_wins += delta.x > (delta.error > 0 ? -delta.error : 0);
+    times_chosen[chosen]++;
+    if (nll_tokens > 0) out.nll_loss.add(nll[chosen].x / nll_tokens, nll[chosen].error / nll_tokens);
+    const double weight = batch.weights[p] / denominator;
+    if (weight == 0) continue;  // even an infinite loss counts nothing
+    out.preference_loss.add(weight * loss.x, weight * loss.error);
+    grad[chosen].add(weight * pair_grad.x, weight * pair_grad.error);
+    grad[rejected].add(-weight * pair_grad.x, weight * pair_grad.error);
   }
-  return loss;
+  out.loss = out.preference_loss;
+  if (options.nll_coef > 0) out.loss.add(options.nll_coef * out.nll_loss.x, options.nll_coef * out.nll_loss.error);
+  const double nll_grad = options.nll_coef > 0 && nll_tokens > 0 ? options.nll_coef / nll_tokens : 0;
+  each_token([&](size_t i, size_t t, size_t k) {
+    out.grad_logps[i].add(grad[k].x * coefficient(t, k), grad[k].error * coefficient(t, k));
+    out.grad_logps[i].add(-times_chosen[k] * nll_grad);
+  });
+  return out;
 }
+
+// -- The advantages of turns.
+
+struct TurnAdvantages {
+  Array<Value> advantages, grad_logps;  // [T], [N]
+};
+
+inline TurnAdvantages turn_advantages(const Batch& batch, bool mean, const float* logps, const float* ref_logps,
+                                      const float* grad_advantages) {
+  TurnAdvantages out{Array<Value>(batch.turn_offsets.size() - 1), Array<Value>(batch.unmasked.size())};
+  for (size_t t = 0; t < out.advantages.size(); t++) {
+    double length = 0;
+    each_of(batch.turn_offsets, t, [&](size_t i) { length += batch.unmasked[i]; });
+    const double coefficient = mean && length > 0 ? 1 / length : 1;
+    each_of(batch.turn_offsets, t, [&](size_t i) {
+      if (!batch.unmasked[i]) return;
+      out.advantages[t].add((static_cast<double>(logps[i]) - ref_logps[i]) * coefficient);
+      out.grad_logps[i].add(grad_advantages[t] * coefficient);
+    });
+  }
+  return out;
+}
+
+}  // namespace oracle

@@ -1,9 +1,10 @@
 # The checks of the operations without Node, for test/sanitize. Included by the CMakeLists.txt above.
 add_executable(sweet_check EXCLUDE_FROM_ALL
   test/native/main.cpp
-  test/native/check_rows.cpp
-  test/native/check_linear_shapes.cpp
+  test/native/check_logits.cpp
+  test/native/check_linear.cpp
   test/native/check_preference.cpp
+  test/native/check_updates.cpp
   test/native/check_cancelled.cpp
   test/native/check_concurrent.cpp
   test/native/check_pool.cpp
