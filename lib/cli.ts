@@ -66,7 +66,7 @@ function build(): void {
   console.log(`\nBuilt in ${path.join(root, 'build', 'Release')}, which is used instead of a prebuilt binary.`);
 }
 
-/** cmake-js and node-addon-api of the project or the package, else installed from the registry into build/ of the package. */
+/** cmake-js and node-addon-api of the project or the package, else installed from the registry into build/tools. */
 function buildTools(): NodeJS.Require {
   const folder = path.join(root, 'build', 'tools');
   const places = [process.cwd(), root, folder].map((place) => createRequire(path.join(place, 'package.json')));

@@ -1,6 +1,6 @@
-// SWEET-RL's losses for models in jax-js, which has no custom gradients: jax-js runs the forward pass, this package computes the
-// loss and its gradient at the logits, and the pullback of jax-js runs the backward pass. The caller passes the module `jax`: a
-// second copy of jax-js would not accept its arrays.
+// SWEET-RL's losses for models in jax-js, which has no custom gradients: jax-js runs the forward pass, this package
+// computes the loss and its gradient at the logits, and the pullback of jax-js runs the backward pass. The caller
+// passes the module `jax`: a second copy of jax-js would not accept its arrays.
 import type * as jaxJs from '@jax-js/jax';
 import type { Array as JaxArray, JsTree } from '@jax-js/jax';
 import { isRecord } from '../args/options.js';
@@ -16,7 +16,7 @@ export type Jax = Pick<typeof jaxJs, 'vjp' | 'numpy' | 'tree'>;
 /** A model: parameters and inputs to logits [N, V], or [..., V] with N rows in total. */
 export type Forward<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[]> = (params: P, ...inputs: I) => JaxArray;
 
-/** Takes the parameters, a batch and the inputs of the model; returns loss and metrics, and the gradient of each parameter. */
+/** (parameters, batch, inputs) -> [loss and metrics, the gradient of each parameter]. */
 export type ValueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], Batch> = (
   params: P,
   batch: Batch,
@@ -55,11 +55,12 @@ function valueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], 
  *
  *     logits = forward(params, ...inputs),  result = criticUpdate({ logits, ...batch }),  gradients = result.gradLogits * dlogits/dparams
  *
- * Arrays are consumed, as by all functions of jax-js: pass `tree.ref(params)` to keep them. `forward` may be compiled by `jit`.
+ * Arrays are consumed, as by all functions of jax-js: pass `tree.ref(params)` to keep them. `forward` may be compiled
+ * by `jit`.
  *
  * @param jax the module that created the arrays.
  * @param forward (params, ...inputs) -> logits [N, V], float32; row i predicts labels[i].
- * @returns (params, batch, ...inputs) -> [result of `criticUpdate` without gradLogits, gradients in the shape of params].
+ * @returns (params, batch, ...inputs) -> [result of `criticUpdate` without gradLogits, gradients shaped like params].
  * @throws as `criticUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 2; jax.value_and_grad.
  * @example
@@ -80,7 +81,7 @@ export function criticValueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<
  *
  * @param jax the module that created the arrays.
  * @param forward (params, ...inputs) -> logits [N, V], float32; row i predicts labels[i].
- * @returns (params, batch, ...inputs) -> [result of `policyUpdate` without gradLogits, gradients in the shape of params].
+ * @returns (params, batch, ...inputs) -> [result of `policyUpdate` without gradLogits, gradients shaped like params].
  * @throws as `policyUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 4; jax.value_and_grad.
  * @example

@@ -1,5 +1,5 @@
-// SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes the module `tf`: several packages
-// export it, and a second copy would not accept its tensors.
+// SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes the module `tf`: several
+// packages export it, and a second copy would not accept its tensors.
 import { float32, hostView } from '../args/arrays.js';
 import { isArray, isRecord } from '../args/options.js';
 import { expected, rangeError, typeError } from '../errors.js';

@@ -14,7 +14,7 @@ export const root: string = path.join(__dirname, '..', '..');
 
 let bundled: (() => unknown) | undefined;
 
-/** Sets how a bundle requires its addon (static-addon.cts). `addon` returns undefined where it has none for this system. */
+/** Sets how a bundle requires its addon (static-addon.cts), which is undefined where it has none for this system. */
 export function provide(addon: () => unknown): void {
   bundled = addon;
 }
@@ -36,7 +36,8 @@ export function load(): Loaded {
 
 function find(): Loaded {
   const file = finder.path(root);
-  // The finder recognizes musl by a file of Alpine; on another musl system, loading a binary for glibc may crash the process.
+  // The finder recognizes musl by a file of Alpine; on another musl system, loading a binary for glibc may crash the
+  // process.
   if (file.includes('.glibc.') && libc() === 'musl') throw new Error(`${file} is for glibc`);
   return { addon: require(file), file };
 }

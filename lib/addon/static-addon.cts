@@ -1,5 +1,5 @@
-// For bundlers: one literal require per binary, so that they find and copy the files (esbuild: the `copy` loader). load-native.cts
-// calls them, and searches elsewhere where none fits.
+// For bundlers: one literal require per binary, so that they find and copy the files (esbuild: the `copy` loader).
+// load-native.cts calls them, and searches elsewhere where none fits.
 import native = require('./load-native.cjs');
 
 native.provide(() => {

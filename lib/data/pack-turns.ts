@@ -37,13 +37,13 @@ const OPTIONS = new Set(['ignoreIndex']);
 /**
  * Packs dialogues of token lists into one batch, with the labels shifted by one.
  *
- * The tokens s_0 ... s_{n-1} of a trajectory become n - 1 rows: row i reads s_i and predicts s_{i+1}. The row is unmasked
- * where s_{i+1} is of an assistant message. A turn is one assistant message together with the masked rows before it, which
- * predict the tokens of other messages; rows after the last assistant message belong to its turn.
+ * The tokens s_0 ... s_{n-1} of a trajectory become n - 1 rows: row i reads s_i and predicts s_{i+1}. The row is
+ * unmasked where s_{i+1} is of an assistant message. A turn is one assistant message together with the masked rows
+ * before it, which predict the tokens of other messages; rows after the last assistant message belong to its turn.
  *
  * @param trajectories the messages of each, in order.
  * @param options.ignoreIndex the label of masked rows; -100 by default.
- * @returns inputIds, labels, mask, turnOffsets, trajectoryOffsets, sequenceOffsets, as the losses and updates take them.
+ * @returns inputIds, labels, mask, turnOffsets, trajectoryOffsets, sequenceOffsets: arguments of losses and updates.
  * @throws RangeError ERR_EMPTY_TURN for a trajectory without an assistant message or an assistant message none of whose
  *   tokens is predicted; ERR_ARG_VALUE for a token that is not an integer from 0 to 2^31 - 1.
  * @see arXiv 2503.15478, Section 4: the advantage of a turn is over the tokens of the action.

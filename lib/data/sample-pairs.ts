@@ -28,14 +28,16 @@ const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed
 /**
  * Samples pairs of candidate actions of each state by the ranks of their scores.
  *
- * 'halves': chosen from the first floor(n/2) ranks and rejected from the last floor(n/2), independently, `numPairs` times with
- * replacement. 'best-worst': the first rank against the last, once. Pairs of equal scores are left out and counted.
+ * 'halves': chosen from the first floor(n/2) ranks and rejected from the last floor(n/2), independently, `numPairs`
+ * times with replacement. 'best-worst': the first rank against the last, once. Pairs of equal scores are left out and
+ * counted.
  *
  * @param options.scores the score of every candidate, one state after the other.
  * @param options.candidateOffsets [states + 1] into `scores`; a state with fewer than 2 candidates gives no pair.
  * @param options.seed of the random numbers.
  * @returns chosen and rejected, indices into `scores`, and the number of ties.
- * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE for a NaN score or numPairs other than 1 with 'best-worst'.
+ * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE for a NaN score or numPairs other than 1 with
+ *   'best-worst'.
  * @see arXiv 2503.15478, Section 4.2.
  * @example
  * const scores = new Float32Array([1, 3, 2]);

@@ -23,14 +23,15 @@ const ROUNDING = 1e-6;
 /**
  * Pairs trajectories of the same task by their rewards.
  *
- * 'best-vs-worse' (backend programming): where the best reward is at least 1, the first best against each strictly worse.
- * 'threshold' (frontend design): all pairs whose rewards differ by at least `minDifference`, in order of their indices.
+ * 'best-vs-worse' (backend programming): where the best reward is at least 1, the first best against each strictly
+ * worse. 'threshold' (frontend design): all pairs whose rewards differ by at least `minDifference`, in order of their
+ * indices.
  *
  * @param options.rewards one per trajectory, one task after the other.
  * @param options.taskOffsets [tasks + 1] into `rewards`.
  * @returns chosen and rejected, indices into `rewards`.
- * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE naming a reward that is NaN; TypeError ERR_UNKNOWN_OPTION
- *   for minDifference without rule 'threshold'.
+ * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE naming a reward that is NaN; TypeError
+ *   ERR_UNKNOWN_OPTION for minDifference without rule 'threshold'.
  * @see arXiv 2503.15478, Section 5, and its released code.
  * @example
  * const rewards = new Float32Array([0.5, 1, 0]);

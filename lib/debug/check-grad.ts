@@ -33,7 +33,7 @@ type LossValue = number | { readonly loss: number };
 
 /** What `checkGrad` takes: a loss, or a forward pass and a batch, or all three. */
 export interface CheckGradOptions<P extends Parameters = Parameters> {
-  /** Where the gradient was computed. They are never written: `loss` and `forward` get copies of the arrays that change. */
+  /** Where the gradient was computed. Never written: `loss` and `forward` get copies of the arrays that change. */
   parameters: P;
   /** The gradient that the step computed, in the shape of the parameters. */
   gradient: P;
@@ -51,7 +51,7 @@ export interface CheckGradOptions<P extends Parameters = Parameters> {
   refLogits?: Float32Array | undefined;
   /** [N], what the model reads in each row, as `packTurns` returns it, to check that the labels are the next tokens. */
   inputIds?: Int32Array | undefined;
-  /** How many single parameters are checked besides the direction of the gradient; 8 by default. */
+  /** The number of single parameters that are checked besides the direction of the gradient; 8 by default. */
   coordinates?: number | undefined;
   /** The seed of their choice; 0 by default. */
   seed?: number | undefined;
@@ -172,7 +172,8 @@ function explainConsistent(
     const given = hostView('logits', float32('logits', options.logits, logits.length));
     const at = given.findIndex((x, i) => !(distance(x, logits[i] as number, 1e-3) <= 1));
     if (at >= 0) {
-      const what = `logits[${at}] is ${rounded(given[at] as number)} but forward returns ${rounded(logits[at] as number)}`;
+      const [stale, fresh] = [given[at] as number, logits[at] as number].map(rounded);
+      const what = `logits[${at}] is ${stale} but forward returns ${fresh}`;
       return ['stale-logits', `${what}: logits are of other parameters, or were overwritten by their gradient.`];
     }
   }
@@ -216,13 +217,13 @@ const NOISE_POINTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
  *
  *     gradient_i  against  (loss(parameters + h e_i) - loss(parameters - h e_i)) / 2h,   h -> 0 by Ridders' method
  *
- * Compared are the derivatives along single parameters and along the gradient, which shows errors that are small in each
- * parameter. The rounding error of the loss is measured and allowed for. Give `loss`, or `forward` and `batch`: the latter,
- * with `logits`, `logps`, `refLogits` and `inputIds` where they exist, also show mistakes that leave loss and gradient
- * consistent. The check takes dozens of forward passes: use a small batch.
+ * The check compares derivatives along single parameters and along the gradient; the latter shows errors that are small
+ * in each parameter. It measures the rounding error of the loss and allows for it. Give `loss`, or `forward` and
+ * `batch`: the latter, with `logits`, `logps`, `refLogits` and `inputIds` where they exist, also show mistakes that
+ * leave loss and gradient consistent. The check takes dozens of forward passes: use a small batch.
  *
  * @param options.parameters Float32Array or Float64Array, or an object of them; `gradient` in the same shape.
- * @param options.loss parameters -> the loss; or `forward`, parameters -> logits [N, V], and `batch`, the update's other options.
+ * @param options.loss parameters -> loss; or `forward`, parameters -> logits [N, V], and `batch`, the other options.
  * @returns whether all derivatives agree, what was compared, and the mistake that explains the difference.
  * @throws TypeError or RangeError naming a wrong argument; what `loss` or `forward` throw.
  * @see Ridders, Accurate computation of F'(x) and F'(x) F''(x), 1982; docs/guide/checking.md

@@ -19,7 +19,7 @@ export type LogpsSuspicion =
 export interface CheckLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions {
   /** [N], the log-probs of the labels as computed elsewhere: by the sampler, by another framework, in a file. */
   logps: Float32Array;
-  /** The largest error of a log-prob, absolute and relative to its size; 0.001 by default. 16-bit samplers need more. */
+  /** The largest error of a log-prob, absolute and relative; 0.001 by default. 16-bit samplers need more. */
   tolerance?: number | undefined;
 }
 
@@ -55,8 +55,8 @@ export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: nu
  *
  *     |tokenLogps(logits, labels).logps_i - logps_i| <= tolerance * max(1, |logp_i|)   in every row that is compared
  *
- * Compared are the unmasked rows whose label is not ignored. The mistakes that are recognized: labels or rows shifted by one,
- * another temperature, masked rows, the sign of a loss, log-probs that are not normalized, and another model.
+ * Unmasked rows whose label is not ignored are compared. The check recognizes labels or rows shifted by one, another
+ * temperature, masked rows, the sign of a loss, log-probs that are not normalized, and another model.
  *
  * @param options.logits [N, V], as in `tokenLogps`, with the `labels`, `mask` and `temperature` of the training step.
  * @param options.logps [N] the log-probs to check, in nats.
@@ -110,9 +110,9 @@ export function checkLogps(options: CheckLogpsOptions): LogpsReport {
     },
     temperature: given.temperature ?? 1,
   });
-  const what = `${mismatches.length} of ${compared.length} log-probs disagree with the logits: in row ${row} the logits give`;
-  const numbers = `${rounded(worst.expected)} but logps has ${rounded(worst.received)}`;
-  return { ok: false, worst, suspicion, message: `${what} ${numbers}. ${why}` };
+  const what = `${mismatches.length} of ${compared.length} log-probs disagree with the logits`;
+  const where = `in row ${row} the logits give ${rounded(worst.expected)} but logps has ${rounded(worst.received)}`;
+  return { ok: false, worst, suspicion, message: `${what}: ${where}. ${why}` };
 }
 
 /** The rows of the logits, one after the other. */
@@ -140,7 +140,7 @@ interface Evidence {
 
 function explain(evidence: Evidence): [LogpsSuspicion, string] {
   const { rows, labels, ignoreIndex, received, expected, tolerance, call } = evidence;
-  /** Whether a guess explains all of these rows in which it is defined, at least one; `at` is the index of the row in `rows`. */
+  /** Whether a guess explains all rows in which it is defined, at least one; `at` is the index of `row` in `rows`. */
   const explains = (guess: (row: number, at: number) => number, isDefined: (row: number) => boolean = () => true) => {
     const agrees = (row: number, at: number) => distance(guess(row, at), received[row] as number, tolerance) <= 1;
     return rows.some(isDefined) && rows.every((row, at) => !isDefined(row) || agrees(row, at));
@@ -188,7 +188,7 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
   ];
 }
 
-/** The positive argument of the least f(x), by a grid of factors 2^-4 ... 2^4 around `around` and ternary search in log x. */
+/** The argument of the least f(x): a grid of 2^-4 ... 2^4 times `around`, then ternary search in log x. */
 export function argmin(f: (x: number) => number, around: number): number {
   const grid = Array.from({ length: 65 }, (_, i) => around * 2 ** ((i - 32) / 8));
   const values = grid.map(f);

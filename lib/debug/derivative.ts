@@ -12,10 +12,10 @@ const LEVELS = 8;
 const TARGET_ERROR = 1e-3;
 
 /**
- * Ridders' method: central differences with steps that halve, extrapolated to a step of 0, until rounding outweighs the gain.
+ * Ridders' method: central differences with halved steps, extrapolated to step 0, until rounding outweighs the gain.
  *
- * `difference(h)` is (f(h) - f(-h)) / 2h, and `noise` the standard deviation of one value of f, in float32 far more than the
- * last bit.
+ * `difference(h)` is (f(h) - f(-h)) / 2h, and `noise` the standard deviation of one value of f, in float32 far more
+ * than the last bit.
  */
 export async function derivative(
   difference: (h: number) => Promise<number>,
@@ -41,8 +41,8 @@ export async function derivative(
 }
 
 /**
- * The standard deviation of the errors of values of a smooth curve at equidistant points, from their fourth differences: a
- * polynomial of degree 3 has none, and those of independent errors have sqrt(70) times the errors' deviation.
+ * The standard deviation of the noise of a smooth function at equidistant points, from fourth differences: those of a
+ * polynomial of degree 3 are 0, those of independent noise have sqrt(70) times its deviation.
  */
 export function noiseOf(values: readonly number[]): number {
   let differences = values;

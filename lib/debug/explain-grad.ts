@@ -77,7 +77,7 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
   return guesses;
 }
 
-/** The temperature at which a batch misses least. `miss` is how far its loss is from what it must explain, in tolerances. */
+/** The temperature with the least `miss`: how far the loss of a batch is from what it must explain, in tolerances. */
 function bestTemperature(batch: Batch, miss: (batch: Batch) => number): number {
   const missAt = (temperature: number) => {
     const value = miss({ ...batch, temperature });

@@ -1,5 +1,5 @@
-// The steps in parameter space along which checkGrad compares a gradient with finite differences: along one coordinate, or
-// along a direction of many.
+// The steps in parameter space along which checkGrad compares a gradient with finite differences: along one coordinate,
+// or along a direction of many.
 import { classOf, hostView, typedArray } from '../args/arrays.js';
 import { isRecord } from '../args/options.js';
 import { generator } from '../data/random.js';
@@ -97,7 +97,7 @@ export function maxAbs(array: Numbers): number {
   return max;
 }
 
-/** Half of the coordinates at random, half with the largest gradient of 64 random ones, in one array after the other. */
+/** Half of the coordinates are random, half have the largest gradient of 64 random ones; arrays take turns. */
 export function coordinateProbes(
   { names, arrays, gradients, assemble }: CheckedParameters,
   count: number,

@@ -47,17 +47,19 @@ const HANDLE_BYTES = 64;
 const NO_CONTEXT = 201; // the error of CUDA for a handle of the process itself
 
 /**
- * An array in the memory of a CUDA device. Every operation over the vocabulary and every preference loss on log-probs takes
- * device buffers instead of typed arrays, for all of its arrays and of one device; it returns device buffers and, for scalars,
- * numbers.
+ * An array in the memory of a CUDA device. Every operation over the vocabulary and every preference loss on log-probs
+ * takes device buffers instead of typed arrays, for all of its arrays and of one device; it returns device buffers and,
+ * for scalars, numbers.
  *
- * The memory is freed by `dispose()`, by a `using` declaration or, as a last resort, by the garbage collector. Transfers use
- * pinned memory. A buffer belongs to the thread that created it.
+ * The memory is freed by `dispose()`, by a `using` declaration or, as a last resort, by the garbage collector.
+ * Transfers use pinned memory. A buffer belongs to the thread that created it.
  *
- * `subarray` returns a part of a buffer, `view` makes a buffer of memory that another library of this process owns, `ipcHandle`
- * and `fromIpc` share memory between processes. None of them copies, and every function takes their buffers.
+ * `subarray` returns a part of a buffer, `view` makes a buffer of memory that another library of this process owns,
+ * `ipcHandle` and `fromIpc` share memory between processes. None of them copies, and every function takes their
+ * buffers.
  *
- * @throws SweetError ERR_BACKEND where CUDA cannot be used, with the reason; CudaError ERR_CUDA where a CUDA call fails.
+ * @throws SweetError ERR_BACKEND where CUDA cannot be used, with the reason; CudaError ERR_CUDA where a CUDA call
+ *   fails.
  * @example
  * const logits = DeviceBuffer.from(new Float32Array([1, 2, 3, 4]));
  * const labels = DeviceBuffer.from(new Int32Array([1, 0]));
@@ -99,19 +101,21 @@ export class DeviceBuffer {
   }
 
   /**
-   * A buffer of device memory that another library of this process owns; nothing is copied and `dispose` frees nothing. The
-   * owner must not free it while the view is in use.
+   * A buffer of device memory that another library of this process owns; nothing is copied and `dispose` frees nothing.
+   * The owner must not free it while the view is in use.
    *
-   * With a `stream`, every call that reads or writes the view starts on the device after the work that the stream has so far,
-   * without a wait on the host. The call is complete when it returns, so later work of the stream comes after it. Without a
-   * stream, the owner must have waited for its work (cudaStreamSynchronize), that of the default stream too.
+   * With a `stream`, every call that reads or writes the view starts on the device after the work that the stream has
+   * so far, without a wait on the host. The call is complete when it returns, so later work of the stream comes after
+   * it. Without a stream, the owner must have waited for its work (cudaStreamSynchronize), that of the default stream
+   * too.
    *
-   * The address is checked with the driver: every byte must be memory of the device. The handle of a stream cannot be checked.
+   * The address is checked with the driver: every byte must be memory of the device. The handle of a stream cannot be
+   * checked.
    *
    * @param memory.ptr the address; memory.byteLength, a multiple of the element's bytes; memory.dtype; memory.device.
    * @param options.stream the handle of the owner's stream; 0n is the default stream. It must live as long as the view.
-   * @throws RangeError ERR_DEVICE where the address is not memory of the device, ERR_ARG_VALUE where it is not a multiple of
-   * the bytes of an element or the memory is too short.
+   * @throws RangeError ERR_DEVICE where the address is not memory of the device, ERR_ARG_VALUE where it is not a
+   * multiple of the bytes of an element or the memory is too short.
    * @example
    * const view = DeviceBuffer.view({ ptr, byteLength: 4 * N * V, dtype: 'float32' }, { stream });
    * criticUpdate({ ...batch, logits: view, out: { gradLogits: view } });
@@ -132,15 +136,15 @@ export class DeviceBuffer {
   }
 
   /**
-   * A buffer of memory that another process, for example with PyTorch, allocated with cudaMalloc; nothing is copied. `dispose`
-   * closes it, and the other process must not free it before. A handle may be opened several times.
+   * A buffer of memory that another process, for example with PyTorch, allocated with cudaMalloc; nothing is copied.
+   * `dispose` closes it, and the other process must not free it before. A handle may be opened several times.
    *
-   * Work of two processes is not ordered: the other process must wait for its work before it signals this one, whose work is
-   * complete when a call returns. The whole allocation is mapped, including other arrays in it.
+   * Work of two processes is not ordered: the other process must wait for its work before it signals this one, whose
+   * work is complete when a call returns. The whole allocation is mapped, including other arrays in it.
    *
-   * @param memory the result of `ipcHandle()` in the other process. Of a PyTorch tensor `t`, handle and byteOffset are the
-   * second and fourth of `t.untyped_storage()._share_cuda_()` (without the two bytes that newer versions put before the handle),
-   * the offset plus `t.storage_offset() * t.element_size()`.
+   * @param memory the result of `ipcHandle()` in the other process. Of a PyTorch tensor `t`, handle and byteOffset are
+   * the second and fourth of `t.untyped_storage()._share_cuda_()` (without the two bytes that newer versions put before
+   * the handle), the offset plus `t.storage_offset() * t.element_size()`.
    * @throws SweetError ERR_IPC for a handle of this process; CudaError ERR_CUDA where it cannot be opened; RangeError
    * ERR_ARG_VALUE where its memory is too short.
    * @see cudaIpcOpenMemHandle.
@@ -222,8 +226,8 @@ export class DeviceBuffer {
   }
 
   /**
-   * A part of the same memory: the elements from `begin` to before `end`; negative numbers count from the end, as for typed
-   * arrays. It need not be disposed, and cannot be used after its parent is.
+   * A part of the same memory: the elements from `begin` to before `end`; negative numbers count from the end, as for
+   * typed arrays. It need not be disposed, and cannot be used after its parent is.
    *
    * @throws RangeError ERR_ARG_VALUE for an index out of range.
    */
@@ -239,12 +243,13 @@ export class DeviceBuffer {
   }
 
   /**
-   * The arguments with which another process opens this memory by `DeviceBuffer.fromIpc` or cudaIpcOpenMemHandle. Do not
-   * dispose the buffer before the other process has closed it. That process can access the whole allocation, of which this
-   * may be a part.
+   * The arguments with which another process opens this memory by `DeviceBuffer.fromIpc` or cudaIpcOpenMemHandle. Do
+   * not dispose the buffer before the other process has closed it. That process can access the whole allocation, of
+   * which this may be a part.
    *
-   * @throws SweetError ERR_IPC for memory of another process, whose handle can be passed on instead; RangeError ERR_ARG_LENGTH
-   * for a buffer without elements; CudaError ERR_CUDA where the memory cannot be shared, for example of cudaMallocAsync.
+   * @throws SweetError ERR_IPC for memory of another process, whose handle can be passed on instead; RangeError
+   * ERR_ARG_LENGTH for a buffer without elements; CudaError ERR_CUDA where the memory cannot be shared, for example of
+   * cudaMallocAsync.
    * @see cudaIpcGetMemHandle.
    * @example
    * process.send({ ...buffer.ipcHandle() });
@@ -289,8 +294,8 @@ export class DeviceBuffer {
   }
 
   /**
-   * Frees the memory of this package, closes memory of another process, and has no effect on memory of another library or of
-   * a parent. The memory is freed after transfers that are running. A second call has no effect.
+   * Frees the memory of this package, closes memory of another process, and has no effect on memory of another library
+   * or of a parent. The memory is freed after transfers that are running. A second call has no effect.
    */
   dispose(): void {
     if (this.#disposed) return;

@@ -8,7 +8,7 @@ import type { Labels } from '../args/labels.js';
 import { integer, oneOf } from '../args/scalars.js';
 import { expected, rangeError, typeError } from '../errors.js';
 
-/** The element type of a device buffer: numbers of a head, statistics (float64), or labels, offsets, pairs and masks. */
+/** The element type of a device buffer: numbers of a head, statistics (float64), labels, offsets, pairs, masks. */
 export type DeviceDType = DType | 'float64' | 'int32' | 'int64' | 'uint8';
 
 /** The elements of a device buffer on the host; bfloat16 and float16 as their bits in a Uint16Array. */

@@ -17,7 +17,7 @@ export type TensorDType =
   | 'uint8'
   | 'bool';
 
-/** The name of each type in a file, the bytes of an element, and the class of its array; of 16-bit floats, an array of bits. */
+/** Name in a file, bytes of an element, class of the array; the arrays of 16-bit floats hold their bits. */
 export const STORAGE = {
   float64: ['F64', 8, Float64Array],
   float32: ['F32', 4, Float32Array],

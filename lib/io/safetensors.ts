@@ -1,4 +1,5 @@
-// Reads and writes .safetensors files, for example reference log-probs for another program. The bytes of arrays are unchanged.
+// Reads and writes .safetensors files, for example reference log-probs for another program. The bytes of arrays are
+// unchanged.
 import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { bytesOf, checkAttached, classOf, lengthOf, plainView, typedArray } from '../args/arrays.js';
 import { checkOptions, isArray, isRecord } from '../args/options.js';
@@ -34,7 +35,9 @@ export interface Safetensors {
   metadata: Record<string, string>;
 }
 
-/** A tensor to write: an array, or an array with its dtype (needed for 'bfloat16', 'float16' and 'bool') and its shape. */
+/**
+ * A tensor to write: an array, or an array with its dtype (needed for 'bfloat16', 'float16' and 'bool') and its shape.
+ */
 export type TensorInput =
   | ArrayBufferView
   | { data: ArrayBufferView; dtype?: TensorDType | undefined; shape?: readonly number[] | undefined };

@@ -30,8 +30,9 @@ const CLASSES = { Float32Array, Float64Array, Int32Array, BigInt64Array, Uint16A
 /**
  * Shared memory that this process has mapped: what `openShm` returns.
  *
- * Another process sees every write, but in no guaranteed order: signal by other means (a pipe, a socket) that a buffer is
- * complete. No process may shorten the memory while it is mapped: an access past its new end terminates the process (SIGBUS).
+ * Another process sees every write, but in no guaranteed order: signal by other means (a pipe, a socket) that a buffer
+ * is complete. No process may shorten the memory while it is mapped: an access past its new end terminates the process
+ * (SIGBUS).
  *
  * @example
  * const logits = mapping.float32(0, N * V); // the same bytes as numpy's frombuffer(shm.buf, 'float32', N * V)
@@ -107,7 +108,8 @@ function requiredInteger(argument: string, value: unknown, max: number): number 
 /**
  * Maps a POSIX shared memory object, which other processes can map too.
  *
- * @param name its name, without a slash: what Python's `multiprocessing.shared_memory` calls `name`, a file of /dev/shm on Linux.
+ * @param name its name, without a slash: what Python's `multiprocessing.shared_memory` calls `name`, a file of /dev/shm
+ *   on Linux.
  * @param options.byteLength how many bytes to map; all by default. With `create` the size, which is allocated at once.
  * @param options.create creates it; it must not exist.
  * @returns the mapping, whose typed arrays every function of this package reads and writes without a copy.

@@ -69,8 +69,8 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
  * @param options.valueDenominator for micro-batches: the number of unmasked turns of the whole batch.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, `valueLosses` [T], `values` [T] = sigma(v), `gradValueLogits` [T].
- * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE for
- *   device buffers: this runs on the host.
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE
+ *   for device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (the value head as the critic).
  * @example
  * const { loss, values } = binaryValueLoss({
@@ -133,8 +133,8 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
  * @param options.trajectoryOffsets [K + 1] into turns; `outcomes` [K] in [0, 1].
  * @param options.out a buffer for `advantages`.
  * @returns [T] advantages.
- * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE for
- *   device buffers: this runs on the host.
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE
+ *   for device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (the value head as the critic).
  * @example
  * valueAdvantages({

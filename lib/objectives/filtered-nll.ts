@@ -60,9 +60,9 @@ const OUT_NAMES = new Set(['gradLogps']);
  *     S = { k : R_k >= threshold },  n = sum_{k in S} sum_{i in k} m_i
  *     loss = -sum_{k in S} sum_{i in k} m_i logp_i / n;   dloss/dlogp_i = -m_i / n in trajectories of S, else 0
  *
- * The threshold is rounded to the type of the rewards, so that a float32 reward of 0.7 reaches 0.7. Where no trajectory is
- * selected, the loss and the gradient are 0. Masked tokens are never read; a row whose label was ignored has logp 0 and is
- * included unless it is masked, as it is by `packTurns`.
+ * The threshold is rounded to the type of the rewards, so that a float32 reward of 0.7 reaches 0.7. Where no trajectory
+ * is selected, the loss and the gradient are 0. Masked tokens are never read; a row whose label was ignored has logp 0
+ * and is included unless it is masked, as it is by `packTurns`.
  *
  * @param options.logps [N] of the tokens of all turns; `mask` [N]: 0 masks a token.
  * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
