@@ -1,4 +1,4 @@
-// The element types of a DeviceBuffer, and the checks of its arguments: dtypes, devices, addresses, memory of others.
+// The element types of a DeviceBuffer, and the checks of its arguments: dtypes, devices, addresses, foreign memory.
 
 import { type Cuda, cudaOn, deviceCount, type Location } from '../addon/cuda.js';
 import { check, errorOf } from '../addon/faults.js';
