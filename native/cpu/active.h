@@ -1,4 +1,4 @@
-// The kernels of the active instruction set. A call asks once and keeps what it got to its end.
+// The kernels of the active instruction set. A call asks once and uses the same kernels to its end.
 #pragma once
 
 #include "kernels.h"

@@ -1,5 +1,5 @@
-// The ordered table of instruction sets and the choice among them. A new one is a function and an entry of
-// the table, and a simd_<name>.h.
+// The ordered table of instruction sets and the choice among them. A new one takes a function and an entry of the table
+// here, and an isa/simd_<name>.h.
 #include "../backend.h"
 
 #include <algorithm>
@@ -39,7 +39,7 @@ Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   return r;
 }
 
-/** Which registers the operating system saves: without that, a processor's vectors are of no use. */
+/** XCR0, the register state that the operating system saves: vectors that it does not save cannot be used. */
 uint64_t saved_state() {
   if (!(cpuid(1).c >> 27 & 1)) return 0;
 #ifdef _MSC_VER
@@ -51,7 +51,7 @@ uint64_t saved_state() {
 #endif
 }
 
-bool all(uint32_t word, uint32_t bits) { return (word & bits) == bits; }
+bool all(uint32_t flags, uint32_t bits) { return (flags & bits) == bits; }
 
 bool has_avx2() {
   const uint32_t fma = 1u << 12, f16c = 1u << 29, avx = 1u << 28, avx2 = 1u << 5;
@@ -91,10 +91,10 @@ double best_seconds(float (*exercise)(int rounds)) {
 }
 
 /**
- * A product of pairs does twice the work of one of numbers. Some processors take as long for it (Zen 4), some twice as
- * long, some four times (Emerald Rapids): those are quicker when bfloat16 is widened. Nothing is measured near 3.
+ * An FMA of bfloat16 pairs does twice the work of a float32 FMA. Some CPUs take as long for it (Zen 4), some twice as
+ * long, some four times (Emerald Rapids): the last are faster with bfloat16 widened. No measured ratio is near 3.
  */
-bool pairs_pay() { return best_seconds(exercise_bf16_pairs_avx512) < 3 * best_seconds(exercise_float32_avx512); }
+bool pairs_are_faster() { return best_seconds(exercise_bf16_pairs_avx512) < 3 * best_seconds(exercise_float32_avx512); }
 #endif
 
 Entry avx512bf16() {
@@ -105,41 +105,41 @@ Entry avx512bf16() {
     kernels.bf16_pairs = bf16_pair_kernels_avx512();
     return {"avx512bf16", nullptr, &kernels};
   }
-  return {"avx512bf16", "this processor or operating system has no AVX512-BF16", nullptr};
+  return {"avx512bf16", "this CPU or operating system has no AVX512-BF16", nullptr};
 #else
-  return {"avx512bf16", "needs an x86-64 processor", nullptr};
+  return {"avx512bf16", "needs an x86-64 CPU", nullptr};
 #endif
 }
 
 Entry avx512() {
 #ifdef SWEET_X64
   if (has_avx512()) return {"avx512", nullptr, kernels_avx512()};
-  return {"avx512", "this processor or operating system has no AVX-512 F, BW, DQ and VL", nullptr};
+  return {"avx512", "this CPU or operating system has no AVX-512 F, BW, DQ and VL", nullptr};
 #else
-  return {"avx512", "needs an x86-64 processor", nullptr};
+  return {"avx512", "needs an x86-64 CPU", nullptr};
 #endif
 }
 
 Entry avx2() {
 #ifdef SWEET_X64
   if (has_avx2()) return {"avx2", nullptr, kernels_avx2()};
-  return {"avx2", "this processor or operating system has no AVX2 with FMA and F16C", nullptr};
+  return {"avx2", "this CPU or operating system has no AVX2 with FMA and F16C", nullptr};
 #else
-  return {"avx2", "needs an x86-64 processor", nullptr};
+  return {"avx2", "needs an x86-64 CPU", nullptr};
 #endif
 }
 
 Entry neon() {
 #if defined(__aarch64__) || defined(_M_ARM64)
-  return {"neon", nullptr, kernels_neon()};  // every 64-bit Arm processor has it
+  return {"neon", nullptr, kernels_neon()};  // every 64-bit Arm CPU has it
 #else
-  return {"neon", "needs a 64-bit Arm processor", nullptr};
+  return {"neon", "needs a 64-bit Arm CPU", nullptr};
 #endif
 }
 
 Entry portable() { return {"portable", nullptr, kernels_portable()}; }
 
-/** Best first; the processor is asked once. */
+/** Best first; initialized once. */
 const Entry* table() {
   static const Entry entries[kBackends] = {avx512bf16(), avx512(), avx2(), neon(), portable()};
   return entries;
@@ -148,7 +148,7 @@ const Entry* table() {
 const Kernels* best() {
   const Entry* entry = table();
 #ifdef SWEET_X64
-  if (!entry->unavailable && !pairs_pay()) entry++;
+  if (!entry->unavailable && !pairs_are_faster()) entry++;
 #endif
   while (entry->unavailable) entry++;
   return entry->kernels;

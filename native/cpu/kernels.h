@@ -1,5 +1,5 @@
-// The interface of the inner loops, which kernels.cpp implements once per instruction set. Threads, segments and losses
-// are common code above it.
+// The table of kernels, which kernels.cpp implements once per instruction set. Threads, segments and losses are common
+// code above it.
 #pragma once
 
 #include <math.h>
@@ -23,13 +23,14 @@ struct SegmentStats {
 
 constexpr SegmentStats kEmptyStats = {-INFINITY, 0, 0};
 
-// Rows are always split here: neither the number of threads nor the alignment may change a result.
+// Elements of a segment. Rows are always split there, whatever the number of threads and the alignment, so that neither
+// changes a result.
 constexpr int64_t kSegment = 16384;
 
 /**
  * c[rows, columns] = a * b, or += with `add`, over packed elements of 32 bits: a float32, or two bfloat16 that are
- * neighbours along the depth. a(i, k) = a[i * a_row + k * a_k]; b in panels of [depth][kernels.panel], the last one
- * padded. The order of the sums depends on depth alone. `stop` is called before each panel and ends the product.
+ * adjacent along the depth. a(i, k) = a[i * a_row + k * a_k]; b in panels of [depth][kernels.panel], the last one
+ * padded. The order of the sums depends on depth alone. `stop` is called before each panel; true ends the product.
  */
 struct Product {
   const void* a;
@@ -47,7 +48,7 @@ struct Tile {
   int64_t row_stride, entries, tokens;
 };
 
-/** Products of pairs of bfloat16. */
+/** Products of pairs of bfloat16: see gemm/bf16_pairs.h. */
 struct Bf16PairKernels {
   void (*multiply)(const Product& product);
 
@@ -58,7 +59,7 @@ struct Bf16PairKernels {
   void (*narrow_tile)(const Tile& tile, uint32_t* pairs, bf16* rows);
 };
 
-/** The inner loops of one instruction set. */
+/** The kernels of one instruction set: see rows/ and gemm/. */
 struct Kernels {
   const char* name;
 
@@ -91,7 +92,7 @@ const Kernels* kernels_neon();
 
 const Bf16PairKernels* bf16_pair_kernels_avx512();
 
-/** `rounds` rounds of products of bfloat16 pairs, or of float32: to time which are faster on this CPU. */
+/** `rounds` rounds of FMAs of bfloat16 pairs, or of float32, to time which are faster on this CPU. */
 float exercise_bf16_pairs_avx512(int rounds);
 float exercise_float32_avx512(int rounds);
 

@@ -13,18 +13,18 @@ constexpr int64_t kForwardTokens = 1024;
 
 /** Calls use(rows, count) for each chunk. */
 template <class Use>
-void each_chunk(const Tokens& tokens, int64_t chunk, Use use) {
-  for (int64_t first = 0; first < tokens.count() && !cancelled(); first += chunk) {
-    use(tokens.rows() + first, std::min(chunk, tokens.count() - first));
+void each_chunk(const CompactRows& compact, int64_t chunk, Use use) {
+  for (int64_t first = 0; first < compact.count() && !cancelled(); first += chunk) {
+    use(compact.rows() + first, std::min(chunk, compact.count() - first));
   }
 }
 
 }  // namespace
 
 Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
-  const Tokens tokens(head, labels, out.skip_ignored);
-  if (!tokens.ok()) return {Code::memory};
-  const int64_t chunk = std::min(kForwardTokens, tokens.count());
+  const CompactRows compact(head, labels, out.skip_ignored);
+  if (!compact.ok()) return {Code::memory};
+  const int64_t chunk = std::min(kForwardTokens, compact.count());
   const int workers = threads();
   Tiles tiles(head, chunk, workers, false);
   ForwardPass forward(head, chunk, workers);
@@ -32,8 +32,8 @@ Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut&
 
   for (Blocks block(0, head.rows); block.next();)
     for (int64_t i = block.begin; i < block.end; i++) skip_row(out, i);
-  each_chunk(tokens, chunk, [&](const int64_t* rows, int64_t count) {
-    tiles.take(rows, count);
+  each_chunk(compact, chunk, [&](const int64_t* rows, int64_t count) {
+    tiles.gather(rows, count);
     forward.run(tiles, rows, count, labels, out, kNotStored);
   });
   return ended();
@@ -41,25 +41,26 @@ Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut&
 
 Status linear_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
                        const HeadGradients& gradients) {
-  const Tokens tokens(head, labels, true);
-  if (!tokens.ok()) return {Code::memory};
-  const int64_t chunk = std::min(BackwardPass::chunk(head), tokens.count());
+  const CompactRows compact(head, labels, true);
+  if (!compact.ok()) return {Code::memory};
+  const int64_t chunk = std::min(BackwardPass::chunk(head), compact.count());
   const int workers = threads();
   Tiles tiles(head, chunk, workers, true);
-  TokenGradients token_gradients(chunk);
+  LogitGradients logit_gradients(chunk);
   BackwardPass backward(head, chunk, workers);
-  if (!tiles.ok() || !token_gradients.ok() || !backward.ok()) return {Code::memory};
+  if (!tiles.ok() || !logit_gradients.ok() || !backward.ok()) return {Code::memory};
 
   if (!gradients.accumulate) clear(threads(), gradients.hidden, head.rows * head.hidden_size);
-  if (!gradients.accumulate && tokens.count() == 0) {
+  if (!gradients.accumulate && compact.count() == 0) {
     clear(threads(), gradients.weight, head.vocab_size * head.hidden_size);
     if (gradients.bias) clear(threads(), gradients.bias, head.vocab_size);
   }
   bool add = gradients.accumulate;
-  each_chunk(tokens, chunk, [&](const int64_t* rows, int64_t count) {
-    tiles.take(rows, count);
-    token_gradients.take(rows, count, labels, lse, grad_logps, head.temperature);
-    backward.run(tiles, token_gradients, rows, count, kNotStored, {gradients.weight, gradients.bias, add}, gradients.hidden);
+  each_chunk(compact, chunk, [&](const int64_t* rows, int64_t count) {
+    tiles.gather(rows, count);
+    logit_gradients.gather(rows, count, labels, lse, grad_logps, head.temperature);
+    backward.run(tiles, logit_gradients, rows, count, kNotStored, {gradients.weight, gradients.bias, add},
+                 gradients.hidden);
     add = true;
   });
   return ended();

@@ -1,5 +1,5 @@
-// The head of logits: one read of memory forward; one read and one write backward. A row is split into segments, the
-// items of work, so that few long rows occupy every thread too.
+// The head of logits: one read of memory forward; one read and one write backward. The items of work are segments of
+// rows, so that a few long rows occupy every thread too.
 #include <algorithm>
 #include <cstring>
 
@@ -36,10 +36,10 @@ void set_grad_at(void* grad, DType dtype, int64_t i, double value) {
   }
 }
 
-constexpr int64_t kWholeRows = 8;  // rows a thread from which a row is one item of work
+constexpr int64_t kWholeRows = 8;  // rows per thread from which an item of work is a row, not a segment
 
-// From this size on a gradient in memory of its own is written by non-temporal stores: it leaves the caches before it
-// is used, and its memory need not be read first.
+// A gradient of at least this size that is not in place is written by non-temporal stores: the caches cannot hold it
+// until it is read, and the stores need not read its memory first.
 constexpr int64_t kStreamBytes = int64_t{1} << 25;
 
 /** The segments of all rows: item k is segment k % per_row of row k / per_row. */

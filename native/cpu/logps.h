@@ -1,5 +1,4 @@
-// The forward and backward pass of a head of either kind, as logps, vocab_parallel_stats and preference_update use
-// them.
+// The forward and backward pass of a head of either kind, for logps, vocab_parallel_stats and preference_update.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +24,7 @@ struct ForwardOut {
   bool with_entropy() const { return entropy != nullptr || shard_entropy; }
 };
 
-/** Merges the segments of row i in their order and writes its results; label_logit counts only where is_local(label).
- */
+/** Merges the segments of row i in their order and writes its results; label_logit is used if is_local(label). */
 void finish_row(const SegmentStats* segments, int64_t count, int32_t label, float label_logit, double temperature,
                 const ForwardOut& out, int64_t i);
 

@@ -1,4 +1,4 @@
-// One pass over memory, in pieces that threads share. A number is not finite where all bits of its exponent are set.
+// One pass over memory, in blocks that threads share. An element is not finite if all bits of its exponent are set.
 #include "../non_finite.h"
 
 #include <algorithm>
@@ -20,11 +20,11 @@ constexpr Pattern<uint32_t> kFloat32 = {0x7f800000u, 0xff800000u};
 constexpr Pattern<uint16_t> kBfloat16 = {0x7f80u, 0xff80u};
 constexpr Pattern<uint16_t> kFloat16 = {0x7c00u, 0xfc00u};
 
-constexpr int64_t kPiece = 16384;  // numbers
-constexpr int64_t kBlock = 1024;   // checked without a branch
+constexpr int64_t kItem = 16384;  // elements of an item of work
+constexpr int64_t kBlock = 1024;  // elements checked without a branch
 
 template <class Bits>
-bool is_found(Bits x, Pattern<Bits> pattern, bool allow_neg_inf) {
+bool is_non_finite(Bits x, Pattern<Bits> pattern, bool allow_neg_inf) {
   return (x & pattern.exponent) == pattern.exponent && !(allow_neg_inf && x == pattern.minus_infinity);
 }
 
@@ -35,10 +35,10 @@ int64_t first_of(const Bits* x, int64_t n, Pattern<Bits> pattern, bool allow_neg
     const int64_t to = std::min(n, from + kBlock);
     Bits found = 0;
     for (int64_t i = from; i < to; i++) {
-      found = static_cast<Bits>(found | static_cast<Bits>(is_found(x[i], pattern, allow_neg_inf)));
+      found = static_cast<Bits>(found | static_cast<Bits>(is_non_finite(x[i], pattern, allow_neg_inf)));
     }
     for (int64_t i = from; found && i < to; i++) {
-      if (is_found(x[i], pattern, allow_neg_inf)) return i;
+      if (is_non_finite(x[i], pattern, allow_neg_inf)) return i;
     }
   }
   return n;
@@ -47,14 +47,14 @@ int64_t first_of(const Bits* x, int64_t n, Pattern<Bits> pattern, bool allow_neg
 template <class Bits>
 int64_t search(const FirstNonFinite& view, Pattern<Bits> pattern) {
   const Bits* const x = static_cast<const Bits*>(view.data);
-  const int64_t none = view.rows * view.columns, per_row = (view.columns + kPiece - 1) / kPiece;
+  const int64_t none = view.rows * view.columns, per_row = (view.columns + kItem - 1) / kItem;
   std::atomic<int64_t> first{none};
   parallel_for(threads(), view.rows * per_row, none, [&](int64_t item, int) {
-    const int64_t row = item / per_row, column = item % per_row * kPiece, place = row * view.columns + column;
+    const int64_t row = item / per_row, column = item % per_row * kItem, place = row * view.columns + column;
     if (view.mask && view.mask[row] == 0) return;
     int64_t least = first.load(std::memory_order_relaxed);
     if (place >= least) return;
-    const int64_t n = std::min(kPiece, view.columns - column);
+    const int64_t n = std::min(kItem, view.columns - column);
     const int64_t at = first_of(x + row * view.row_stride + column, n, pattern, view.allow_neg_inf);
     if (at == n) return;
     while (place + at < least && !first.compare_exchange_weak(least, place + at)) {

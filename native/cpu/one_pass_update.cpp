@@ -9,14 +9,14 @@
 namespace sweet {
 namespace {
 
-// Measured: forming a logit again costs 2*H operations, keeping it 8 bytes of traffic; scaling a pair's gradients costs
-// 12 bytes for each number of the weight. Both are small from here on.
-constexpr int64_t kFewestTokens = 256;  // of a pair, on the average
-constexpr int64_t kNarrowest = 128;     // H
+// Computing a logit again costs 2*H operations, storing it 8 bytes of memory traffic; scaling a pair's gradients costs
+// 12 bytes for each element of the weight. Both are small from these sizes on.
+constexpr int64_t kMinPairTokens = 256;  // mean tokens of a pair
+constexpr int64_t kMinHiddenSize = 128;
 
-constexpr int64_t kLogits = int64_t{1} << 24;  // 64 MB of logits are kept
+constexpr int64_t kStoredLogits = int64_t{1} << 24;  // 64 MiB
 
-/** to += scale * from, or = . */
+/** to (+)= scale * from */
 void scale_into(const float* from, int64_t n, float scale, float* to, bool add) {
   constexpr int64_t kRange = 1 << 14;
   parallel_for(threads(), (n + kRange - 1) / kRange, n, [&](int64_t item, int) {
@@ -25,9 +25,9 @@ void scale_into(const float* from, int64_t n, float scale, float* to, bool add) 
   });
 }
 
-/** The gradients of one pair, before dloss/d(S_chosen - S_rejected) of the pair is known. */
+/** The gradients of one pair, before they are multiplied by its dloss/d(S_chosen - S_rejected). */
 struct Unscaled {
-  Scratch<float> hidden, weight, bias;  // hidden: [N, H], of which the pair's rows count
+  Scratch<float> hidden, weight, bias;  // hidden: [N, H], of which the pair's rows are used
 
   explicit Unscaled(const Head& head)
       : hidden(head.rows * head.hidden_size),
@@ -51,27 +51,28 @@ struct Unscaled {
 
 bool one_pass_pays(const PreferenceUpdate& call, const PreferenceComputation& preference) {
   const Head& head = call.head;
-  return !head.logits && head.hidden_size >= kNarrowest && preference.separable() &&
-         head.rows >= kFewestTokens * preference.pairs();
+  return !head.logits && head.hidden_size >= kMinHiddenSize && preference.separable() &&
+         head.rows >= kMinPairTokens * preference.pairs();
 }
 
 Status one_pass_update(const PreferenceUpdate& call, const PreferenceComputation& preference, const int32_t* labels,
                        const float* ref_logps) {
   const Head& head = call.head;
   const HeadGradients& gradients = call.gradients;
-  const int64_t width = head.hidden_size, tiles_of_vocab = (head.vocab_size + kTileEntries - 1) / kTileEntries;
-  const int64_t most = std::max<int64_t>(64, kLogits / head.vocab_size / 64 * 64);
-  const int64_t chunk = std::min({most, BackwardPass::chunk(head), head.rows});
+  const int64_t hidden_size = head.hidden_size;
+  const int64_t vocab_tiles = (head.vocab_size + kTileEntries - 1) / kTileEntries;
+  const int64_t storable = std::max<int64_t>(64, kStoredLogits / head.vocab_size / 64 * 64);
+  const int64_t chunk = std::min({storable, BackwardPass::chunk(head), head.rows});
   const int workers = threads();
   Tiles tiles(head, chunk, workers, true);
   ForwardPass forward(head, chunk, workers);
   BackwardPass backward(head, chunk, workers);
-  TokenGradients token_gradients(chunk);
+  LogitGradients logit_gradients(chunk);
   Unscaled unscaled(head);
-  Scratch<float> logits(tiles_of_vocab * tiles.tile_size()), coefficients(head.rows);
+  Scratch<float> logits(vocab_tiles * tiles.tile_size()), coefficients(head.rows);
   Scratch<double> lse(head.rows);
   Scratch<int64_t> rows(head.rows);
-  if (!tiles.ok() || !forward.ok() || !backward.ok() || !token_gradients.ok() || !unscaled.ok() || !logits.ok() ||
+  if (!tiles.ok() || !forward.ok() || !backward.ok() || !logit_gradients.ok() || !unscaled.ok() || !logits.ok() ||
       !coefficients.ok() || !lse.ok() || !rows.ok()) {
     return {Code::memory};
   }
@@ -79,7 +80,7 @@ Status one_pass_update(const PreferenceUpdate& call, const PreferenceComputation
   const StoredLogits stored = {logits.get(), tiles.tile_size()};
   const ForwardOut results = {call.logps, lse.get(), nullptr, true};
   clear(workers, call.logps, head.rows);
-  if (!gradients.accumulate) clear(threads(), gradients.hidden, head.rows * width);
+  if (!gradients.accumulate) clear(threads(), gradients.hidden, head.rows * hidden_size);
 
   bool add = gradients.accumulate;
   for (int64_t p = -1; p < preference.pairs() && !cancelled(); p++) {
@@ -87,12 +88,13 @@ Status one_pass_update(const PreferenceUpdate& call, const PreferenceComputation
     for (int64_t first = 0; first < n && !cancelled(); first += chunk) {
       const int64_t count = std::min(chunk, n - first);
       const int64_t* const chunk_rows = rows.get() + first;
-      tiles.take(chunk_rows, count);
+      tiles.gather(chunk_rows, count);
       forward.run(tiles, chunk_rows, count, labels, results, p < 0 ? kNotStored : stored);
       if (p < 0) continue;
-      for (int64_t r = 0; r < count; r++) std::fill_n(unscaled.hidden.get() + chunk_rows[r] * width, width, 0.0f);
-      token_gradients.take(chunk_rows, count, labels, lse.get(), coefficients.get(), head.temperature);
-      backward.run(tiles, token_gradients, chunk_rows, count, stored,
+      for (int64_t r = 0; r < count; r++)
+        std::fill_n(unscaled.hidden.get() + chunk_rows[r] * hidden_size, hidden_size, 0.0f);
+      logit_gradients.gather(chunk_rows, count, labels, lse.get(), coefficients.get(), head.temperature);
+      backward.run(tiles, logit_gradients, chunk_rows, count, stored,
                    {unscaled.weight.get(), head.bias ? unscaled.bias.get() : nullptr, first > 0},
                    unscaled.hidden.get());
     }
@@ -102,7 +104,7 @@ Status one_pass_update(const PreferenceUpdate& call, const PreferenceComputation
     add = true;
   }
   if (!add) {
-    clear(threads(), gradients.weight, head.vocab_size * width);
+    clear(threads(), gradients.weight, head.vocab_size * hidden_size);
     if (gradients.bias) clear(threads(), gradients.bias, head.vocab_size);
   }
   return ended();

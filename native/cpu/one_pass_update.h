@@ -1,6 +1,7 @@
-// A linear head's update in one pass. The gradient at a token is dloss/d(S_chosen - S_rejected) of its pair, known when
-// both scores are, times a coefficient known in advance. So the gradients of a pair are formed while its logits are at
-// hand, and scaled when the pair is complete: 6 N H V operations instead of 8, for memory of the size of gradWeight.
+// A linear head's update in one pass. The gradient at a token is a coefficient that is known in advance times
+// dloss/d(S_chosen - S_rejected) of its pair, which is known after the pair's forward pass. So the gradients of a pair
+// are computed from its stored logits and scaled when the pair is complete: 6 N H V operations instead of 8, for
+// scratch of the size of gradWeight.
 #pragma once
 
 #include "../preference_update.h"
@@ -8,7 +9,7 @@
 
 namespace sweet {
 
-/** Whether one pass is possible and quicker: see the rule in one_pass_update.cpp. */
+/** Whether one pass is possible and faster: see the rule in one_pass_update.cpp. */
 bool one_pass_pays(const PreferenceUpdate& call, const PreferenceComputation& preference);
 
 /** call.logps and call.gradients; Code::memory, with nothing written, where an allocation failed. */

@@ -12,10 +12,10 @@
 namespace sweet {
 namespace {
 
-std::atomic<int> wanted_threads{std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads)};
+std::atomic<int> thread_count{std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads)};
 
-// Waking a thread costs some microseconds; so many words cost about ten times that.
-constexpr int64_t kWorthWaking = 1 << 17;
+// Less work stays on the calling thread.
+constexpr int64_t kMinParallelWork = 1 << 17;
 
 struct Job {
   RangeFn fn;
@@ -24,9 +24,9 @@ struct Job {
   const std::atomic<bool>* cancel_flag;
   std::atomic<int64_t> next{0};
 
-  /** Long ranges first, which are good for reading ahead, single items last, so that all are done together. */
+  /** Long ranges first, which suit the hardware prefetcher, single items last, so that all workers end together. */
   void run(int worker) {
-    const Cancellable as_the_caller(cancel_flag);
+    const Cancellable cancellable(cancel_flag);  // the flag is thread-local
     for (int64_t begin = next.load(std::memory_order_relaxed); begin < items && !cancelled();) {
       const int64_t end = begin + std::max<int64_t>(1, (items - begin) / (workers * 2));
       if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
@@ -37,8 +37,9 @@ struct Job {
 };
 
 /**
- * Threads that sleep until there is a job. One job at a time: a caller that finds the pool busy (another Node worker is
- * in a call) works alone, so callers never wait for each other and never have more threads than asked for.
+ * Helper threads that sleep until there is a job. One job at a time: a caller that finds the pool busy, because another
+ * Node worker is in a call, works alone. So callers never wait for each other and never use more threads than
+ * set_threads() allows.
  */
 class Pool {
  public:
@@ -50,14 +51,14 @@ class Pool {
       while (started_ < helpers && start_one()) {
       }
       job_ = &job;
-      seats_ = std::min(helpers, started_);
+      open_workers_ = std::min(helpers, started_);
     }
     wake_.notify_all();
     job.run(0);
     std::unique_lock<std::mutex> lock(mutex_);
-    seats_ = 0;  // who has not come by now finds nothing left
+    open_workers_ = 0;  // nothing is left for a helper that has not started yet
     job_ = nullptr;
-    left_.wait(lock, [this] { return working_ == 0; });
+    idle_.wait(lock, [this] { return working_ == 0; });
   }
 
  private:
@@ -65,7 +66,7 @@ class Pool {
     try {
       std::thread([this] { work(); }).detach();
     } catch (const std::system_error&) {
-      return false;  // the system gives no more threads: the call is slower, not wrong
+      return false;  // with fewer threads the call is slower, but right
     }
     started_++;
     return true;
@@ -74,25 +75,26 @@ class Pool {
   void work() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [this] { return seats_ > 0; });
-      const int worker = seats_--;  // the caller's is 0
+      wake_.wait(lock, [this] { return open_workers_ > 0; });
+      const int worker = open_workers_--;  // the caller's is 0
       working_++;
       Job& job = *job_;
       lock.unlock();
       job.run(worker);
       lock.lock();
       working_--;
-      if (working_ == 0) left_.notify_one();
+      if (working_ == 0) idle_.notify_one();
     }
   }
 
   std::mutex one_caller_, mutex_;
-  std::condition_variable wake_, left_;
+  std::condition_variable wake_, idle_;
   Job* job_ = nullptr;
-  int started_ = 0, seats_ = 0, working_ = 0;
+  int started_ = 0, working_ = 0;
+  int open_workers_ = 0;  // worker indices 1 ... open_workers_ have no thread yet
 };
 
-// Never destroyed: its threads may sleep in it until the process ends.
+// Never destroyed: its threads sleep in it until the process ends.
 Pool& pool() {
   static Pool* const instance = new Pool;
   return *instance;
@@ -100,18 +102,18 @@ Pool& pool() {
 
 }  // namespace
 
-int threads() { return wanted_threads.load(std::memory_order_relaxed); }
+int threads() { return thread_count.load(std::memory_order_relaxed); }
 
-void set_threads(int n) { wanted_threads.store(n, std::memory_order_relaxed); }
+void set_threads(int n) { thread_count.store(n, std::memory_order_relaxed); }
 
 void parallel_ranges(int workers, int64_t items, int64_t work, RangeFn fn, void* context) {
-  const int64_t useful = std::min<int64_t>(workers, items);
-  if (useful <= 1 || work < kWorthWaking) {
+  const int64_t count = std::min<int64_t>(workers, items);
+  if (count <= 1 || work < kMinParallelWork) {
     if (items > 0) fn(context, 0, items, 0);
     return;
   }
-  Job job{fn, context, items, useful, cancel_flag};
-  pool().run(job, static_cast<int>(useful) - 1);
+  Job job{fn, context, items, count, cancel_flag};
+  pool().run(job, static_cast<int>(count) - 1);
 }
 
 }  // namespace sweet

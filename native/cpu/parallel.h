@@ -11,9 +11,9 @@ namespace sweet {
 using RangeFn = void (*)(void* context, int64_t begin, int64_t end, int worker);
 
 /**
- * Calls fn on ranges that cover 0 ... items-1 once, unless the call is cancelled. Up to `workers` threads do it when
- * `work` (numbers touched) is worth waking them; each has a worker of its own, 0 ... workers-1, to find its scratch
- * memory by.
+ * Calls fn on ranges that cover 0 ... items-1 once, unless the call is cancelled. Up to `workers` threads share the
+ * ranges if `work` (elements read or written) is large enough; each passes its worker index, 0 ... workers-1, which
+ * selects its scratch memory.
  */
 void parallel_ranges(int workers, int64_t items, int64_t work, RangeFn fn, void* context);
 

@@ -19,15 +19,15 @@ Status preference_update(const PreferenceUpdate& call) {
   status = preference.check(labels.get());
   if (!status.ok()) return status;
 
-  // The reference comes first: the gradient may overwrite the logits, and nothing of the caller's is written before all
-  // inputs are read.
+  // The reference is computed first: the gradient may overwrite the logits, and no output is written before all inputs
+  // are read.
   const float* ref_logps = call.reference.logps;
   if (!ref_logps) {
     ref_logps = computed_ref_logps.get();
     status = head_forward(call.reference.head, labels.get(), {computed_ref_logps.get(), ref_lse.get(), nullptr, true});
     if (!status.ok()) return status;
   }
-  // Where the memory of one pass cannot be allocated, the two passes below take its place.
+  // If the scratch of one pass cannot be allocated, two passes follow.
   if (one_pass_pays(call, preference)) {
     status = one_pass_update(call, preference, labels.get(), ref_logps);
     if (status.ok()) {

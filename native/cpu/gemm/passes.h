@@ -1,19 +1,61 @@
-// The two passes of a linear head over one chunk of tokens.
+// The forward and the backward pass of a linear head over one chunk of tokens. The logits [tokens, V] are formed tile
+// by tile and never stored as a whole, except where the one-pass update asks for it.
 //
-// Forward, an item of work is a run of words. Backward it is a group of tiles, with a gradHidden of its own that is
-// added to the others' in their order. Which numbers add up in which order follows from the shapes alone.
+//   z_v = (bias_v + weight_v . hidden) / temperature,  lse = log sum_v e^z_v,  logp = z_label - lse
+//   D_v = g * (1[v = label] - e^(z_v - lse)) / temperature
+//   grad_hidden += sum_v D_v weight_v,  grad_weight_v += D_v hidden,  grad_bias_v += D_v
+//
+// Forward, an item of work is kItemTiles tiles of the vocabulary; the statistics of a token's items are merged at the
+// end. Backward, an item is a group of tiles with a gradHidden of its own; the groups are added in their order. So the
+// order of all sums follows from the shapes alone.
 #pragma once
 
 #include "tiles.h"
 
+namespace sweet::reference {
+
+/** One token: hidden [H], weight [V, H], bias [V]; returns logp. */
+static inline double linear_logp(const float* hidden, const float* weight, const float* bias, int64_t vocab_size,
+                                 int64_t hidden_size, int64_t label, double temperature, double* lse) {
+  double z_label = 0, max = -INFINITY, sum = 0;
+  for (int64_t v = 0; v < vocab_size; v++) {
+    double z = bias[v];
+    for (int64_t k = 0; k < hidden_size; k++) z += static_cast<double>(weight[v * hidden_size + k]) * hidden[k];
+    z /= temperature;
+    if (v == label) z_label = z;
+    const double new_max = z > max ? z : max;
+    sum = sum * ::exp(max - new_max) + ::exp(z - new_max);
+    max = new_max;
+  }
+  *lse = max + ::log(sum);
+  return z_label - *lse;
+}
+
+/** One token: adds to grad_hidden [H], grad_weight [V, H] and grad_bias [V]. */
+static inline void linear_gradient(const float* hidden, const float* weight, const float* bias, int64_t vocab_size,
+                                   int64_t hidden_size, int64_t label, double temperature, double lse, double g,
+                                   double* grad_hidden, double* grad_weight, double* grad_bias) {
+  for (int64_t v = 0; v < vocab_size; v++) {
+    const float* const w = weight + v * hidden_size;
+    double z = bias[v];
+    for (int64_t k = 0; k < hidden_size; k++) z += static_cast<double>(w[k]) * hidden[k];
+    const double d = g * ((v == label ? 1 : 0) - ::exp(z / temperature - lse)) / temperature;
+    for (int64_t k = 0; k < hidden_size; k++) grad_hidden[k] += d * w[k];
+    for (int64_t k = 0; k < hidden_size; k++) grad_weight[v * hidden_size + k] += d * hidden[k];
+    grad_bias[v] += d;
+  }
+}
+
+}  // namespace sweet::reference
+
 namespace sweet {
 
-/** A whole chunk's logits, tile after tile: kept from a forward pass, they need not be formed again. */
+/** The logits of a chunk, tile after tile, in memory that the caller keeps from the forward to the backward pass. */
 struct StoredLogits {
   float* x;
   int64_t tile_size;
 
-  float* at(int64_t word) const { return x ? x + word / kTileEntries * tile_size : nullptr; }
+  float* at(int64_t entry) const { return x ? x + entry / kTileEntries * tile_size : nullptr; }
 };
 constexpr StoredLogits kNotStored = {nullptr, 0};
 
@@ -21,9 +63,9 @@ class ForwardPass {
  public:
   ForwardPass(const Head& head, int64_t tokens, int workers);
 
-  bool ok() const { return parts_.ok() && sums_.ok() && label_logits_.ok(); }
+  bool ok() const { return item_stats_.ok() && worker_stats_.ok() && label_logits_.ok(); }
 
-  /** Results of these rows, which are the chunk that tiles took. */
+  /** Results of these rows, the chunk that tiles gathered. */
   void run(Tiles& tiles, const int64_t* rows, int64_t count, const int32_t* labels, const ForwardOut& out,
            StoredLogits store);
 
@@ -31,11 +73,11 @@ class ForwardPass {
   const Head& head_;
   const int workers_;
   const int64_t items_;
-  Scratch<SegmentStats> parts_, sums_;  // [tokens][items]; a worker: [tokens]
-  Scratch<float> label_logits_;
+  Scratch<SegmentStats> item_stats_, worker_stats_;  // [tokens, items]; per worker: [tokens]
+  Scratch<float> label_logits_;                      // [tokens]
 };
 
-/** Gradients of a pass: `weight` [V, H] and `bias` [V] or null are added to, or overwritten, as `add` says. */
+/** Gradients of a pass: `weight` [V, H] and `bias` [V] or null; added to with `add`, else overwritten. */
 struct WeightGradients {
   float *weight, *bias;
   bool add;
@@ -45,20 +87,20 @@ class BackwardPass {
  public:
   BackwardPass(const Head& head, int64_t tokens, int workers);
 
-  /** How many tokens a chunk should have, so that the groups' gradHidden stays within bounds. */
+  /** The number of tokens of a chunk that keeps gradHidden of all groups within kMaxGradHidden. */
   static int64_t chunk(const Head& head);
 
-  bool ok() const { return hidden_.ok(); }
+  bool ok() const { return group_hidden_.ok(); }
 
   /** hidden[rows[r]] += the gradient of the chunk's token r. */
-  void run(Tiles& tiles, TokenGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
+  void run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
            const WeightGradients& out, float* hidden);
 
  private:
   const Head& head_;
   const int workers_;
   const int64_t tokens_;
-  Scratch<float> hidden_;  // [groups][tokens][H]
+  Scratch<float> group_hidden_;  // [groups, tokens, H]
 };
 
 }  // namespace sweet

@@ -1,5 +1,12 @@
-// Tiles of logits of a linear head, and what becomes of them: the parts that the forward pass, the backward pass and
-// the one-pass update share.
+// Tiles of logits of a linear head: what the forward pass, the backward pass and the one-pass update share. A tile has
+// the logits x[entries][tokens], before the temperature, of up to kTileEntries vocabulary entries and a chunk of
+// tokens; in the backward pass they become D:
+//
+//   x_vi = bias_v + sum_k weight_vk hidden_ik
+//   D_vi = g_i * (1[v = label_i] - e^(x_vi / temperature - lse_i)) / temperature
+//   grad_hidden_ik (+)= sum_v D_vi weight_vk,  grad_weight_vk (+)= sum_i D_vi hidden_ik,  grad_bias_v (+)= sum_i D_vi
+//
+// hidden [tokens, H], weight [V, H], bias [V], g, label and lse [tokens]
 #pragma once
 
 #include "../../head.h"
@@ -7,14 +14,43 @@
 #include "../kernels.h"
 #include "../logps.h"
 
+namespace sweet::reference {
+
+/** x [entries, tokens] of hidden [tokens, H], weight [entries, H] and bias [entries]. */
+static inline void tile_logits(const float* hidden, const float* weight, const float* bias, int64_t tokens,
+                               int64_t entries, int64_t hidden_size, double* x) {
+  for (int64_t v = 0; v < entries; v++) {
+    for (int64_t i = 0; i < tokens; i++) {
+      double sum = bias[v];
+      for (int64_t k = 0; k < hidden_size; k++) {
+        sum += static_cast<double>(weight[v * hidden_size + k]) * hidden[i * hidden_size + k];
+      }
+      x[v * tokens + i] = sum;
+    }
+  }
+}
+
+/** x becomes D. */
+static inline void logit_gradients(double* x, const int32_t* labels, const double* lse, const float* g, int64_t tokens,
+                                   int64_t entries, double temperature) {
+  for (int64_t v = 0; v < entries; v++) {
+    for (int64_t i = 0; i < tokens; i++) {
+      double& x_vi = x[v * tokens + i];
+      x_vi = g[i] * ((v == labels[i] ? 1 : 0) - ::exp(x_vi / temperature - lse[i])) / temperature;
+    }
+  }
+}
+
+}  // namespace sweet::reference
+
 namespace sweet {
 
-constexpr int64_t kTileEntries = 96;  // a multiple of every register tile's rows, and even
+constexpr int64_t kTileEntries = 96;  // a multiple of kTileRows of every instruction set, and even
 
-/** The rows whose logits are needed, in their order: the others cost nothing. */
-class Tokens {
+/** Row compaction: the rows whose logits are read, in their order. */
+class CompactRows {
  public:
-  Tokens(const Head& head, const int32_t* labels, bool skip_ignored);
+  CompactRows(const Head& head, const int32_t* labels, bool skip_ignored);
 
   bool ok() const { return rows_.ok(); }
   int64_t count() const { return count_; }
@@ -26,88 +62,85 @@ class Tokens {
 };
 
 /**
- * A chunk of tokens, packed as the products want it, and working memory for every worker. A word of 32 bits is a
- * number, or a pair of bfloat16 numbers where the processor multiplies those; other 16-bit storage is widened.
+ * A chunk of tokens, packed for the products, and scratch memory for every worker. A packed element of 32 bits is a
+ * float32, or a pair of bfloat16 where the CPU multiplies those; other 16-bit storage is widened.
  */
 class Tiles {
  public:
+  using Element = uint32_t;
+
   /** For chunks of up to `tokens`; multiply() needs `backward`. */
   Tiles(const Head& head, int64_t tokens, int workers, bool backward);
 
   bool ok() const;
   const Kernels& kernels() const { return kernels_; }
 
-  /** Packs the hidden states of these rows. */
-  void take(const int64_t* rows, int64_t count);
+  /** Gathers and packs the hidden states of these rows: the chunk. */
+  void gather(const int64_t* rows, int64_t count);
 
-  using Word = uint32_t;
-
-  /** A tile's rows of the weight, from word `first` on. */
-  struct Rows {
+  /** The weight's rows of a tile: entries first ... first + count - 1, [count, row_elements]. */
+  struct WeightRows {
     int64_t first, count;
-    const Word* words;
+    const Element* elements;
   };
 
-  /** Made ready in the worker's memory, unless they lie well where they are. */
-  Rows rows(int64_t first, int worker);
+  /** Packed in the worker's scratch, unless the weight itself has the packed layout. */
+  WeightRows weight_rows(int64_t first, int worker);
 
-  /** The tile of these words over memory of tile_size() numbers. */
-  Tile tile(const Rows& rows, float* x) const { return {x, tile_row_, rows.count, count_}; }
-  int64_t tile_size() const { return kTileEntries * tile_row_; }
+  /** The tile of these entries in memory of tile_size() elements. */
+  Tile tile(const WeightRows& weight, float* x) const { return {x, row_stride_, weight.count, count_}; }
+  int64_t tile_size() const { return kTileEntries * row_stride_; }
 
-  /**
-   * Logits of these words, before the temperature, in `to` or, if that is null, in the worker's memory: the same bits
-   * whatever they are for.
-   */
-  Tile logits(const Rows& rows, int worker, float* to);
+  /** The logits x in `to` or, if that is null, in the worker's scratch: the same bits in every pass. */
+  Tile logits(const WeightRows& weight, int worker, float* to);
 
-  /** grad_hidden[count, H] (+)= tile^T * weight,  grad_weight[words, H] (+)= tile * hidden. */
-  void multiply(const Tile& tile, const Rows& rows, int worker, float* grad_hidden, bool add_hidden, float* grad_weight,
-                bool add_weight);
+  /** grad_hidden[count, H] (+)= tile^T * weight,  grad_weight[entries, H] (+)= tile * hidden. */
+  void multiply(const Tile& tile, const WeightRows& weight, int worker, float* grad_hidden, bool add_hidden,
+                float* grad_weight, bool add_weight);
 
  private:
-  int64_t words_of(int64_t numbers) const { return pairs_ ? (numbers + 1) / 2 : numbers; }
+  int64_t packed_size(int64_t numbers) const { return pairs_ ? (numbers + 1) / 2 : numbers; }
   int64_t columns_size(int64_t rows) const;
   void product(const Product& product) const { pairs_ ? pairs_->multiply(product) : kernels_.multiply(product); }
-  void copy_row(const void* matrix, int64_t row, Word* to) const;
-  void pack_columns(const Word* rows, int64_t count, int64_t panel, Word* packed) const;
+  void copy_row(const void* matrix, int64_t row, Element* to) const;
+  void pack_columns(const Element* rows, int64_t count, int64_t panel, Element* packed) const;
 
   const Head& head_;
   const Kernels& kernels_;
   const Bf16PairKernels* const pairs_;
   const bool backward_;
-  const int64_t panel_, row_words_, tile_row_;  // a matrix row of H numbers in words; from row to row of a tile
+  const int64_t panel_, row_elements_, row_stride_;  // columns of a panel; elements of H numbers; row stride of a tile
   int64_t count_ = 0;
-  Scratch<Word> rows_;                     // [tokens][row_words]: hidden states, gathered, filled up with 0
-  Scratch<Word> hidden_;                   // panels of [row_words][panel tokens]
-  Scratch<Word> hidden_columns_;           // panels of [words_of(tokens)][panel columns]
-  Scratch<Word> weight_, weight_columns_;  // a worker: a tile's rows of the weight, and panels as above
-  Scratch<float> tile_;                    // a worker: [kTileEntries][tile_row]
-  Scratch<Word> narrow_;                   // a worker: a tile in bfloat16, twice
+  Scratch<Element> rows_;                     // [padded tokens, row_elements] hidden states
+  Scratch<Element> hidden_;                   // panels of [row_elements, panel tokens]
+  Scratch<Element> hidden_columns_;           // panels of [packed tokens, panel columns]
+  Scratch<Element> weight_, weight_columns_;  // per worker: the weight's rows of a tile, and panels as above
+  Scratch<float> tile_;                       // per worker: [kTileEntries, row_stride]
+  Scratch<Element> bf16_tile_;                // per worker: the two outputs of narrow_tile
 };
 
-/** D = g * (1[label] - p) / temperature for a chunk of tokens. */
-class TokenGradients {
+/** D of a chunk of tokens. */
+class LogitGradients {
  public:
-  explicit TokenGradients(int64_t tokens);
+  explicit LogitGradients(int64_t tokens);
 
   bool ok() const {
-    return label_logits_.ok() && labels_.ok() && lse_.ok() && upstream_.ok() && pivots_.ok() && factors_.ok();
+    return label_logits_.ok() && labels_.ok() && lse_.ok() && upstream_.ok() && max_.ok() && factor_.ok();
   }
-  void take(const int64_t* rows, int64_t count, const int32_t* labels, const double* lse, const float* grad_logps,
-            double temperature);
+  void gather(const int64_t* rows, int64_t count, const int32_t* labels, const double* lse, const float* grad_logps,
+              double temperature);
 
-  /** Logits of the words from `first` on become D. */
+  /** Replaces the logits of the entries from `first` on by D. */
   void replace(const Tile& tile, int64_t first, const Kernels& kernels);
 
  private:
   double temperature_ = 1;
   Scratch<int32_t> labels_;
   Scratch<double> lse_, upstream_;
-  Scratch<float> label_logits_, pivots_, factors_;
+  Scratch<float> label_logits_, max_, factor_;
 };
 
-/** to[v] (+)= sum over the tokens of a tile. */
-void add_columns(const Tile& tile, float* to, bool add);
+/** to[v] (+)= sum of row v of a tile. */
+void add_row_sums(const Tile& tile, float* to, bool add);
 
 }  // namespace sweet

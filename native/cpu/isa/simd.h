@@ -3,46 +3,47 @@
 //
 // clang-format off
 //   load(p)  load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
-//   store(p, x)  store_n(p, x, n)    to float, bf16 or f16, rounded to nearest; of a NaN for bf16 the lower half must be 0
-//   load2(p, a, b)  store2(p, a, b)  twice as many, shared out between a and b in whatever order is cheapest
-//   stream2(p, a, b)  end_stream()   store2 past the caches where it can, p aligned to 64 bytes; after the last of them
-//   fetch2(p)                        asks for what load2 will need some way ahead of p
+//   store(p, x)  store_n(p, x, n)    to float, bf16 or f16, rounded to nearest; a NaN for bf16 must have a zero lower half
+//   load2(p, a, b)  store2(p, a, b)  2 * kLanes elements, distributed over a and b in the cheapest order
+//   store_nontemporal2(p, a, b)      store2 with non-temporal stores where the set has them; p aligned to 64 bytes
+//   fence_nontemporal()              orders them before later stores
+//   prefetch2(p)                     prefetches what load2 reads kPrefetchL1 and kPrefetchL2 bytes after p
 //   set1  add  sub  mul
-//   fma(a, b, c)                     a*b + c, rounded once if kFused
+//   fma(a, b, c)                     a * b + c, rounded once if kHasFma
 //   max(a, b)  min(a, b)             b where either is a NaN
 //   max_lanes(x)                     the largest lane
-//   power(y, line, seen)             2^t in two factors, t = y * slope + shift. Where -127 <= t < 128 does not hold, what comes
-//                                    out means nothing and seen.strayed() says so from then on; never if kPowersAreEndless.
-//   kPower  kBf16Gradient            2^r for power's r: as good as float32 takes; for bfloat16 gradients
-//   kTileRows  kTileVectors          the register tile of the matrix product
-//   kPairsAtOnce                     so many times load2 before the first gradient is stored, as was quickest
+//   reduce_exp2(y, exponent, range)  range reduction of t = y * scale_log2 + bias: 2^t = scale * 2^r. Valid for
+//                                    -127 <= t < 128; other t set range.out_of_range(). If kExp2Saturates, every t is
+//                                    valid: 2^t is 0 or infinite beyond float32.
+//   kExp2  kExp2Bf16                 2^r for this r: to float32's precision; to that of bfloat16 gradients
+//   kTileRows  kTileVectors          the register tile of the matrix product, see gemm/product.h
+//   kPairsAtOnce                     load2 calls before the first store of a gradient, see rows/softmax_gradient.h
 // clang-format on
 #pragma once
 
 #include "../../dtype.h"
 
-// Bytes that memory is asked for ahead of its use. One distance alone leaves a core waiting for about a fifth of its
-// time.
-constexpr int kFar = 65536, kNear = 4096;
+// Prefetch distances in bytes, into L1 and into L2.
+constexpr int kPrefetchL1 = 4096, kPrefetchL2 = 65536;
 
 namespace sweet {
 namespace {
 
-/** t = y * slope + shift; shift is an integer. t is -127 at y = low and just under 128 at y = high. */
-struct Line {
-  float slope, shift, low, high;
+/** t = y * scale_log2 + bias; bias is an integer. t is -127 at y = low and just under 128 at y = high. */
+struct Exponent {
+  float scale_log2, bias, low, high;
 };
 
-/** 2^r = 1 + c[0]*r + c[1]*r^2 + ..., a minimax polynomial over the range that power() leaves. */
-struct Exp2 {
+/** 2^r = 1 + c[0]*r + c[1]*r^2 + ..., a minimax polynomial over the range of r that reduce_exp2() leaves. */
+struct Exp2Polynomial {
   int degree;
   float c[6];
 };
 
 // For -1/2 <= r <= 1/2, of sets without a table: to 28 and 18 bits.
-constexpr Exp2 kNearest6 = {
+constexpr Exp2Polynomial kExp2Degree6 = {
     6, {6.9314720286e-1f, 2.4022647914e-1f, 5.5503324703e-2f, 9.6184373571e-3f, 1.3398874755e-3f, 1.5353362886e-4f}};
-constexpr Exp2 kNearest4 = {4, {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
+constexpr Exp2Polynomial kExp2Degree4 = {4, {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981e-2f, 9.5828547598e-3f}};
 
 }  // namespace
 }  // namespace sweet
@@ -64,7 +65,7 @@ constexpr Exp2 kNearest4 = {4, {6.9312419292e-1f, 2.4024098608e-1f, 5.5906428981
 namespace sweet::SWEET_ISA {
 namespace {
 
-// Joins the lanes in float64, always in the same tree.
+// Adds the lanes in float64, always in the same tree.
 inline double sum_lanes(V x) {
   float lanes[kLanes];
   double d[kLanes];

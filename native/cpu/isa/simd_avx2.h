@@ -7,19 +7,20 @@ namespace sweet::avx2 {
 namespace {
 
 constexpr int kLanes = 8, kTileRows = 6, kTileVectors = 2, kPairsAtOnce = 1;
-constexpr bool kFused = true;
+constexpr bool kHasFma = true;
 
 using V = __m256;
 
-struct Power {
+/** 2^t = scale * 2^r */
+struct ReducedExp2 {
   V r, scale;
 };
 
 constexpr float kMagic = 0x1.8p20f + 127;
-struct Seen {
+struct RangeTracker {
   __m256i bits = _mm256_setzero_si256();
 
-  bool strayed() const { return !_mm256_testc_si256(_mm256_set1_epi32(0x49c00000 | 0x7ff), bits); }
+  bool out_of_range() const { return !_mm256_testc_si256(_mm256_set1_epi32(0x49c00000 | 0x7ff), bits); }
 };
 
 inline V load(const float* p) { return _mm256_loadu_ps(p); }
@@ -34,11 +35,11 @@ inline void load2(const T* p, V& a, V& b) {
   a = load(p);
   b = load(p + kLanes);
 }
-// The even words, then the odd ones: no shuffle.
+// a gets the even elements, b the odd ones: no shuffle.
 inline void load2(const bf16* p, V& a, V& b) {
-  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  a = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
-  b = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-65536)));
+  const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  a = _mm256_castsi256_ps(_mm256_slli_epi32(packed, 16));
+  b = _mm256_castsi256_ps(_mm256_and_si256(packed, _mm256_set1_epi32(-65536)));
 }
 
 template <class T>
@@ -48,8 +49,8 @@ inline V load_n(const T* p, int n, float fill) {
   return _mm256_loadu_ps(lanes);
 }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
-// that were rounded to float32 before know no better.
+// The upper half of each lane is the rounded bfloat16; the lower half is undefined. Ties round up: they carry no
+// information, since x was rounded to float32 before.
 inline __m256i round_to_bf16(V x) { return _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(0x8000)); }
 
 inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
@@ -71,16 +72,16 @@ inline __m256i pack(V even, V odd) {
 }
 inline void store2(bf16* p, V a, V b) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), pack(a, b)); }
 
-inline void stream2(float* p, V a, V b) {
+inline void store_nontemporal2(float* p, V a, V b) {
   _mm256_stream_ps(p, a);
   _mm256_stream_ps(p + kLanes, b);
 }
-inline void stream2(bf16* p, V a, V b) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), pack(a, b)); }
-inline void stream2(f16* p, V a, V b) {
+inline void store_nontemporal2(bf16* p, V a, V b) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), pack(a, b)); }
+inline void store_nontemporal2(f16* p, V a, V b) {
   const __m256i low = _mm256_castsi128_si256(to_f16(a));
   _mm256_stream_si256(reinterpret_cast<__m256i*>(p), _mm256_inserti128_si256(low, to_f16(b), 1));
 }
-inline void end_stream() { _mm_sfence(); }
+inline void fence_nontemporal() { _mm_sfence(); }
 
 template <class T>
 inline void store_n(T* p, V x, int n) {
@@ -90,11 +91,11 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch2(const T* p) {
+inline void prefetch2(const T* p) {
   const char* const at = reinterpret_cast<const char*>(p);
   for (int i = 0; i < 2 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
-    _mm_prefetch(at + kFar + i, _MM_HINT_T1);
-    _mm_prefetch(at + kNear + i, _MM_HINT_T0);
+    _mm_prefetch(at + kPrefetchL2 + i, _MM_HINT_T1);
+    _mm_prefetch(at + kPrefetchL1 + i, _MM_HINT_T0);
   }
 }
 
@@ -112,28 +113,28 @@ inline float max_lanes(V x) {
 }
 
 // 2^(i/8)
-alignas(32) constexpr float kSteps[8] = {1.0f,        1.09050773f, 1.18920712f, 1.29683955f,
-                                         1.41421356f, 1.54221083f, 1.68179283f, 1.83400809f};
+alignas(32) constexpr float kExp2Table[8] = {1.0f,        1.09050773f, 1.18920712f, 1.29683955f,
+                                             1.41421356f, 1.54221083f, 1.68179283f, 1.83400809f};
 
 // -1/16 <= r <= 1/16
-constexpr Exp2 kPower = {3, {6.9314721428e-1f, 2.4025763005e-1f, 5.5496209696e-2f}};  // to 25 bits
-constexpr Exp2 kBf16Gradient = {2, {6.9330887646e-1f, 2.4022590492e-1f}};             // to 18 bits
-constexpr bool kPowersAreEndless = false;
+constexpr Exp2Polynomial kExp2 = {3, {6.9314721428e-1f, 2.4025763005e-1f, 5.5496209696e-2f}};  // to 25 bits
+constexpr Exp2Polynomial kExp2Bf16 = {2, {6.9330887646e-1f, 2.4022590492e-1f}};                // to 18 bits
+constexpr bool kExp2Saturates = false;
 
-// Added to 1.5 * 2^20 + 127, t loses all but eighths: the table's index lies in the three lowest bits, the biased
-// exponent in the eight above; other bits change only where t strays. The table lacks what the index brings along when
-// both are shifted into place. r is exact before it is rounded.
-inline Power power(V y, const Line& line, Seen& seen) {
-  const V magic = set1(kMagic + line.shift);
-  const V eighths = fma(y, set1(line.slope), magic);
-  const V r = fma(y, set1(line.slope), sub(magic, eighths));
+// Adding 1.5 * 2^20 + 127 rounds t to eighths: the three lowest bits are the table index, the next eight the biased
+// exponent; other bits change only where t is out of range. The shift into place leaves index << 20 in the mantissa, so
+// that is subtracted from the table's entries. The FMA computes r exactly and rounds it once.
+inline ReducedExp2 reduce_exp2(V y, const Exponent& exponent, RangeTracker& range) {
+  const V magic = set1(kMagic + exponent.bias);
+  const V eighths = fma(y, set1(exponent.scale_log2), magic);
+  const V r = fma(y, set1(exponent.scale_log2), sub(magic, eighths));
   const __m256i bits = _mm256_castps_si256(eighths);
-  seen.bits = _mm256_or_si256(seen.bits, bits);
+  range.bits = _mm256_or_si256(range.bits, bits);
   const __m256i exponent_of_1 = _mm256_set1_epi32(127 << 23);
   const __m256i index = _mm256_slli_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), 20);
-  const __m256i steps = _mm256_sub_epi32(_mm256_castps_si256(load(kSteps)), _mm256_add_epi32(exponent_of_1, index));
+  const __m256i table = _mm256_sub_epi32(_mm256_castps_si256(load(kExp2Table)), _mm256_add_epi32(exponent_of_1, index));
   return {r,
-          _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(steps, bits), _mm256_slli_epi32(bits, 20)))};
+          _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(table, bits), _mm256_slli_epi32(bits, 20)))};
 }
 
 }  // namespace

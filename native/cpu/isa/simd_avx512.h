@@ -7,15 +7,16 @@ namespace sweet::avx512 {
 namespace {
 
 constexpr int kLanes = 16, kTileRows = 6, kTileVectors = 4, kPairsAtOnce = 2;
-constexpr bool kFused = true;
+constexpr bool kHasFma = true;
 
 using V = __m512;
 
-struct Power {
+/** 2^t = scale * 2^r */
+struct ReducedExp2 {
   V r, scale;
 };
-struct Seen {
-  bool strayed() const { return false; }
+struct RangeTracker {
+  bool out_of_range() const { return false; }
 };
 
 inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
@@ -23,8 +24,8 @@ inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 inline V widen(__m256i h, bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
 inline V widen(__m256i h, f16) { return _mm512_cvtph_ps(h); }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
-// that were rounded to float32 before know no better.
+// The upper half of each lane is the rounded bfloat16; the lower half is undefined. Ties round up: they carry no
+// information, since x was rounded to float32 before.
 inline __m512i round_to_bf16(V x) { return _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000)); }
 inline __m256i narrow(V x, bf16) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_to_bf16(x), 16)); }
 inline __m256i narrow(V x, f16) { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -40,11 +41,11 @@ inline void load2(const T* p, V& a, V& b) {
   a = load(p);
   b = load(p + kLanes);
 }
-// The even words, then the odd ones: no shuffle.
+// a gets the even elements, b the odd ones: no shuffle.
 inline void load2(const bf16* p, V& a, V& b) {
-  const __m512i words = _mm512_loadu_si512(p);
-  a = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
-  b = _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(-65536)));
+  const __m512i packed = _mm512_loadu_si512(p);
+  a = _mm512_castsi512_ps(_mm512_slli_epi32(packed, 16));
+  b = _mm512_castsi512_ps(_mm512_and_si512(packed, _mm512_set1_epi32(-65536)));
 }
 
 inline V load_n(const float* p, int n, float fill) { return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(n), p); }
@@ -69,16 +70,16 @@ inline __m512i pack(V even, V odd) {
 }
 inline void store2(bf16* p, V a, V b) { _mm512_storeu_si512(p, pack(a, b)); }
 
-inline void stream2(float* p, V a, V b) {
+inline void store_nontemporal2(float* p, V a, V b) {
   _mm512_stream_ps(p, a);
   _mm512_stream_ps(p + kLanes, b);
 }
-inline void stream2(bf16* p, V a, V b) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), pack(a, b)); }
-inline void stream2(f16* p, V a, V b) {
+inline void store_nontemporal2(bf16* p, V a, V b) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), pack(a, b)); }
+inline void store_nontemporal2(f16* p, V a, V b) {
   const __m512i low = _mm512_castsi256_si512(narrow(a, f16{}));
   _mm512_stream_si512(reinterpret_cast<__m512i*>(p), _mm512_inserti64x4(low, narrow(b, f16{}), 1));
 }
-inline void end_stream() { _mm_sfence(); }
+inline void fence_nontemporal() { _mm_sfence(); }
 
 inline void store_n(float* p, V x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
 template <class T>
@@ -87,11 +88,11 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch2(const T* p) {
+inline void prefetch2(const T* p) {
   const char* const at = reinterpret_cast<const char*>(p);
   for (int i = 0; i < 2 * kLanes * static_cast<int>(sizeof(T)); i += 64) {
-    _mm_prefetch(at + kFar + i, _MM_HINT_T1);
-    _mm_prefetch(at + kNear + i, _MM_HINT_T0);
+    _mm_prefetch(at + kPrefetchL2 + i, _MM_HINT_T1);
+    _mm_prefetch(at + kPrefetchL1 + i, _MM_HINT_T0);
   }
 }
 
@@ -105,24 +106,24 @@ inline V min(V a, V b) { return _mm512_min_ps(a, b); }
 inline float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
 
 // 2^(i/32)
-alignas(64) constexpr float kSteps[32] = {
+alignas(64) constexpr float kExp2Table[32] = {
     1.0f,        1.02189715f, 1.04427378f, 1.0671404f,  1.09050773f, 1.11438674f, 1.13878863f, 1.16372486f,
     1.18920712f, 1.21524736f, 1.24185781f, 1.26905096f, 1.29683955f, 1.32523664f, 1.35425555f, 1.38390988f,
     1.41421356f, 1.44518081f, 1.47682615f, 1.50916443f, 1.54221083f, 1.57598085f, 1.61049033f, 1.64575548f,
     1.68179283f, 1.7186193f,  1.75625216f, 1.79470908f, 1.83400809f, 1.87416763f, 1.91520656f, 1.95714412f};
 
 // 0 <= r < 1/32
-constexpr Exp2 kPower = {3, {6.9314723461e-1f, 2.4021599464e-1f, 5.6084225333e-2f}};  // to 33 bits
-constexpr Exp2 kBf16Gradient = {2, {6.9312373179e-1f, 2.4265268570e-1f}};             // to 23 bits
-constexpr bool kPowersAreEndless = true;
+constexpr Exp2Polynomial kExp2 = {3, {6.9314723461e-1f, 2.4021599464e-1f, 5.6084225333e-2f}};  // to 33 bits
+constexpr Exp2Polynomial kExp2Bf16 = {2, {6.9312373179e-1f, 2.4265268570e-1f}};                // to 23 bits
+constexpr bool kExp2Saturates = true;
 
-// The table's index comes to lie in the lowest bits when 1.5 * 2^18 is added. What t is above 2^17 or below -2^17,
-// where the index is wrong, the scale makes infinite or 0.
-inline Power power(V y, const Line& line, Seen&) {
-  const V t = fma(y, set1(line.slope), set1(line.shift));
+// Adding 1.5 * 2^18 leaves the table index, the multiple of 1/32 below t, in the lowest bits. Beyond +-2^17 the index
+// is wrong, but the scale is infinite or 0 there.
+inline ReducedExp2 reduce_exp2(V y, const Exponent& exponent, RangeTracker&) {
+  const V t = fma(y, set1(exponent.scale_log2), set1(exponent.bias));
   const V index = _mm512_add_round_ps(t, set1(0x1.8p18f), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  const V step = _mm512_permutex2var_ps(load(kSteps), _mm512_castps_si512(index), load(kSteps + kLanes));
-  return {_mm512_reduce_ps(t, 5 << 4 | _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), _mm512_scalef_ps(step, t)};
+  const V entry = _mm512_permutex2var_ps(load(kExp2Table), _mm512_castps_si512(index), load(kExp2Table + kLanes));
+  return {_mm512_reduce_ps(t, 5 << 4 | _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), _mm512_scalef_ps(entry, t)};
 }
 
 }  // namespace

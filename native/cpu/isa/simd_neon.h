@@ -7,19 +7,20 @@ namespace sweet::neon {
 namespace {
 
 constexpr int kLanes = 4, kTileRows = 6, kTileVectors = 4, kPairsAtOnce = 2;
-constexpr bool kFused = true;
+constexpr bool kHasFma = true;
 
 using V = float32x4_t;
 
-struct Power {
+/** 2^t = scale * 2^r */
+struct ReducedExp2 {
   V r, scale;
 };
 
 constexpr float kMagic = 0x1.8p23f + 127;
-struct Seen {
+struct RangeTracker {
   uint32x4_t bits = vdupq_n_u32(0);
 
-  bool strayed() const { return vmaxvq_u32(vbicq_u32(bits, vdupq_n_u32(0x4b400000 | 0xff))) != 0; }
+  bool out_of_range() const { return vmaxvq_u32(vbicq_u32(bits, vdupq_n_u32(0x4b400000 | 0xff))) != 0; }
 };
 
 inline V load(const float* p) { return vld1q_f32(p); }
@@ -35,11 +36,11 @@ inline void load2(const T* p, V& a, V& b) {
   a = load(p);
   b = load(p + kLanes);
 }
-// The even words, then the odd ones.
+// a gets the even elements, b the odd ones.
 inline void load2(const bf16* p, V& a, V& b) {
-  const uint32x4_t words = vreinterpretq_u32_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(p)));
-  a = vreinterpretq_f32_u32(vshlq_n_u32(words, 16));
-  b = vreinterpretq_f32_u32(vandq_u32(words, vdupq_n_u32(0xffff0000)));
+  const uint32x4_t packed = vreinterpretq_u32_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(p)));
+  a = vreinterpretq_f32_u32(vshlq_n_u32(packed, 16));
+  b = vreinterpretq_f32_u32(vandq_u32(packed, vdupq_n_u32(0xffff0000)));
 }
 
 template <class T>
@@ -49,8 +50,8 @@ inline V load_n(const T* p, int n, float fill) {
   return vld1q_f32(lanes);
 }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
-// that were rounded to float32 before know no better.
+// The upper half of each lane is the rounded bfloat16; the lower half is undefined. Ties round up: they carry no
+// information, since x was rounded to float32 before.
 inline uint32x4_t round_to_bf16(V x) { return vaddq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0x8000)); }
 
 inline void store(float* p, V x) { vst1q_f32(p, x); }
@@ -68,10 +69,10 @@ inline void store2(bf16* p, V a, V b) {
 }
 
 template <class T>
-inline void stream2(T* p, V a, V b) {
+inline void store_nontemporal2(T* p, V a, V b) {
   store2(p, a, b);
 }
-inline void end_stream() {}
+inline void fence_nontemporal() {}
 
 template <class T>
 inline void store_n(T* p, V x, int n) {
@@ -81,9 +82,9 @@ inline void store_n(T* p, V x, int n) {
 }
 
 template <class T>
-inline void fetch2(const T* p) {
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + kFar, 0, 2);
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + kNear);
+inline void prefetch2(const T* p) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchL2, 0, 2);
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchL1);
 }
 
 inline V set1(float x) { return vdupq_n_f32(x); }
@@ -95,17 +96,17 @@ inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 inline V min(V a, V b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
 
-constexpr Exp2 kPower = kNearest6, kBf16Gradient = kNearest4;
-constexpr bool kPowersAreEndless = false;
+constexpr Exp2Polynomial kExp2 = kExp2Degree6, kExp2Bf16 = kExp2Degree4;
+constexpr bool kExp2Saturates = false;
 
-// Added to 1.5 * 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
-// only where t strays. r is exact before it is rounded.
-inline Power power(V y, const Line& line, Seen& seen) {
-  const V magic = set1(kMagic + line.shift);
-  const V integer = fma(y, set1(line.slope), magic);
-  const V r = fma(y, set1(line.slope), sub(magic, integer));
+// Adding 1.5 * 2^23 + 127 rounds t to an integer: the eight lowest bits are the biased exponent, and others change only
+// where t is out of range. The FMA computes r exactly and rounds it once.
+inline ReducedExp2 reduce_exp2(V y, const Exponent& exponent, RangeTracker& range) {
+  const V magic = set1(kMagic + exponent.bias);
+  const V integer = fma(y, set1(exponent.scale_log2), magic);
+  const V r = fma(y, set1(exponent.scale_log2), sub(magic, integer));
   const uint32x4_t bits = vreinterpretq_u32_f32(integer);
-  seen.bits = vorrq_u32(seen.bits, bits);
+  range.bits = vorrq_u32(range.bits, bits);
   return {r, vreinterpretq_f32_u32(vshlq_n_u32(bits, 23))};
 }
 

@@ -1,25 +1,26 @@
-// The compiler's own vectors of four lanes: whatever the processor's baseline is, SSE2 on x86-64.
+// The vector extension of GCC and Clang with four lanes, compiled for the CPU's baseline: SSE2 on x86-64.
 #pragma once
 
 namespace sweet::portable {
 namespace {
 
 constexpr int kLanes = 4, kTileRows = 4, kTileVectors = 2, kPairsAtOnce = 2;
-constexpr bool kFused = false;
+constexpr bool kHasFma = false;
 
 typedef float V __attribute__((vector_size(16)));
 typedef uint32_t U __attribute__((vector_size(16)));
 typedef uint16_t H __attribute__((vector_size(8)));
 
-struct Power {
+/** 2^t = scale * 2^r */
+struct ReducedExp2 {
   V r, scale;
 };
 
 constexpr float kMagic = 0x1.8p23f + 127;
-struct Seen {
+struct RangeTracker {
   U bits{};
 
-  bool strayed() const {
+  bool out_of_range() const {
     const U others = bits & ~(0x4b400000u | 0xff);
     return (others[0] | others[1] | others[2] | others[3]) != 0;
   }
@@ -46,8 +47,8 @@ inline V load(const float* p) {
   return x;
 }
 inline V load(const bf16* p) { return bits<V>(widen(p) << 16); }
-// A factor of 2^112 moves the exponent's bias from 15 to 127, for subnormal numbers too; infinities and NaN keep
-// theirs.
+// A factor of 2^112 changes the exponent's bias from 15 to 127, for subnormal numbers too; infinities and NaN are set
+// apart.
 inline V load(const f16* p) {
   const U h = widen(p), magnitude = (h & 0x7fff) << 13;
   const V finite = bits<V>(magnitude) * 0x1p112f;
@@ -60,12 +61,12 @@ inline void load2(const T* p, V& a, V& b) {
   a = load(p);
   b = load(p + kLanes);
 }
-// The even words, then the odd ones: no shuffle.
+// a gets the even elements, b the odd ones: no shuffle.
 inline void load2(const bf16* p, V& a, V& b) {
-  U words;
-  memcpy(&words, p, sizeof(U));
-  a = bits<V>(words << 16);
-  b = bits<V>(words & 0xffff0000);
+  U packed;
+  memcpy(&packed, p, sizeof(U));
+  a = bits<V>(packed << 16);
+  b = bits<V>(packed & 0xffff0000);
 }
 
 template <class T>
@@ -80,8 +81,8 @@ inline void store_n(T* p, V x, int n) {
   for (int i = 0; i < n; i++) from_float(x[i], p + i);
 }
 
-// The upper half of each lane, rounded; what is left in the lower half has no meaning. Half a unit is rounded up: words
-// that were rounded to float32 before know no better.
+// The upper half of each lane is the rounded bfloat16; the lower half is undefined. Ties round up: they carry no
+// information, since x was rounded to float32 before.
 inline U round_to_bf16(V x) { return bits<U>(x) + 0x8000; }
 
 inline void store(float* p, V x) { memcpy(p, &x, sizeof(V)); }
@@ -96,20 +97,20 @@ inline void store2(T* p, V a, V b) {
   store(p + kLanes, b);
 }
 inline void store2(bf16* p, V a, V b) {
-  const U words = (round_to_bf16(a) >> 16) | (round_to_bf16(b) & 0xffff0000);
-  memcpy(p, &words, sizeof(U));
+  const U packed = (round_to_bf16(a) >> 16) | (round_to_bf16(b) & 0xffff0000);
+  memcpy(p, &packed, sizeof(U));
 }
 
 template <class T>
-inline void stream2(T* p, V a, V b) {
+inline void store_nontemporal2(T* p, V a, V b) {
   store2(p, a, b);
 }
-inline void end_stream() {}
+inline void fence_nontemporal() {}
 
 template <class T>
-inline void fetch2(const T* p) {
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + kFar, 0, 2);
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + kNear);
+inline void prefetch2(const T* p) {
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchL2, 0, 2);
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchL1);
 }
 
 inline V add(V a, V b) { return a + b; }
@@ -125,14 +126,14 @@ inline float max_lanes(V x) {
   return m;
 }
 
-constexpr Exp2 kPower = kNearest6, kBf16Gradient = kNearest4;
-constexpr bool kPowersAreEndless = false;
+constexpr Exp2Polynomial kExp2 = kExp2Degree6, kExp2Bf16 = kExp2Degree4;
+constexpr bool kExp2Saturates = false;
 
-// Added to 1.5 * 2^23 + 127, t loses its fraction: the biased exponent lies in the eight lowest bits, and others change
-// only where t strays.
-inline Power power(V y, const Line& line, Seen& seen) {
-  const V product = y * line.slope, magic = set1(kMagic + line.shift), integer = product + magic;
-  seen.bits |= bits<U>(integer);
+// Adding 1.5 * 2^23 + 127 rounds t to an integer: the eight lowest bits are the biased exponent, and others change only
+// where t is out of range.
+inline ReducedExp2 reduce_exp2(V y, const Exponent& exponent, RangeTracker& range) {
+  const V product = y * exponent.scale_log2, magic = set1(kMagic + exponent.bias), integer = product + magic;
+  range.bits |= bits<U>(integer);
   return {product + (magic - integer), bits<V>(bits<U>(integer) << 23)};
 }
 

@@ -1,0 +1,80 @@
+// The softmax of a linear head over one tile of logits x[entries][tokens]: the passes of rows/ with a token in each
+// lane, so that a pass over a column of the tile is a pass over a part of a token's row.
+//
+//   tile_stats      stats[i] += the softmax statistics of x[0 ... entries-1][i]
+//   tile_gradient   x[v][i] = factor[i] * 2^((x[v][i] - max[i]) * scale_log2)
+#pragma once
+
+#include "../rows/softmax_gradient.h"
+#include "../rows/softmax_stats.h"
+
+namespace sweet::reference {
+
+/** Of one token. */
+static inline SegmentStats tile_stats(const Tile& tile, int64_t token, double scale_log2) {
+  return softmax_stats(tile.x + token, tile.entries, scale_log2, tile.row_stride);
+}
+
+/** Of one token, [entries]. */
+static inline void tile_gradient(const Tile& tile, int64_t token, double* out, double scale_log2, double max,
+                                 double factor) {
+  for (int64_t v = 0; v < tile.entries; v++) {
+    out[v] = factor * ::exp2((tile.x[v * tile.row_stride + token] - max) * scale_log2);
+  }
+}
+
+}  // namespace sweet::reference
+
+namespace sweet::SWEET_ISA {
+namespace {
+
+/** Of the kLanes tokens from `first` on; `tokens` of them count, the others are padding. */
+template <bool kEntropy>
+void column_stats(const Tile& tile, int64_t first, int tokens, SegmentStats* stats, float scale_log2) {
+  const float* const x = tile.x + first;
+  V largest = set1(-INFINITY);
+  for (int64_t v = 0; v < tile.entries; v++) largest = max(largest, load(x + v * tile.row_stride));
+  float maxes[kLanes];
+  store(maxes, largest);
+  for (int i = 0; i < kLanes; i++) {
+    if (i < tokens && maxes[i] > stats[i].max) rescale(stats + i, maxes[i], scale_log2);
+    maxes[i] = i < tokens && stats[i].max > -INFINITY ? stats[i].max : 0.0f;
+  }
+
+  const V row_max = load(maxes);
+  Accumulators<kEntropy, true, true, float> sums(RowExponent<true>(0, scale_log2, 0));
+  const auto add = [&](int64_t v, int k) { sums.add1(sub(load(x + v * tile.row_stride), row_max), k); };
+  for (int64_t v = 0; v + 1 < tile.entries; v += 2) add(v, 0), add(v + 1, 1);
+  if (tile.entries % 2) add(tile.entries - 1, 0);
+
+  float sum_exp[kLanes], sum_t_exp[kLanes];
+  store(sum_exp, sums.sum_exp());
+  store(sum_t_exp, sums.sum_t_exp());
+  for (int i = 0; i < tokens; i++) {
+    stats[i].sum_exp += sum_exp[i];
+    stats[i].sum_t_exp += sum_t_exp[i];
+  }
+}
+
+inline void tile_stats(const Tile& tile, SegmentStats* stats, float scale_log2, bool entropy) {
+  for (int64_t i = 0; i < tile.tokens; i += kLanes) {
+    const int tokens = static_cast<int>(tile.tokens - i < kLanes ? tile.tokens - i : kLanes);
+    entropy ? column_stats<true>(tile, i, tokens, stats + i, scale_log2)
+            : column_stats<false>(tile, i, tokens, stats + i, scale_log2);
+  }
+}
+
+inline void tile_gradient(const Tile& tile, const float* max, const float* factor, float scale_log2) {
+  const RowGradient<true, float> gradient(RowExponent<true>(0, scale_log2, 0), 1);
+  RangeTracker range;
+  for (int64_t i = 0; i < tile.tokens; i += kLanes) {
+    const V row_max = load(max + i), row_factor = load(factor + i);
+    for (int64_t v = 0; v < tile.entries; v++) {
+      float* const x = tile.x + v * tile.row_stride + i;
+      store(x, mul(gradient.at<true>(sub(load(x), row_max), range), row_factor));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sweet::SWEET_ISA

@@ -1,0 +1,176 @@
+// Forward pass over a segment of a row x[n]: the softmax statistics, relative to a max m.
+//
+//   t_i = (x_i - m) * scale_log2,  sum_exp = sum_i 2^t_i,  sum_t_exp = sum_i t_i 2^t_i
+//
+// The online softmax rescales its sums at every new maximum. The kernel rescales at most once: it takes m from the
+// first elements and adds up all terms relative to it in one read of memory. Terms are in float32, in kStrip additions
+// a lane; if one is out of range or a sum grows too large, the segment is summed again relative to its true maximum.
+#pragma once
+
+#include "../kernels.h"
+#include "exp2.h"
+
+namespace sweet::reference {
+
+/** Online softmax in float64, of n elements that are `stride` apart. */
+template <class T>
+static SegmentStats softmax_stats(const T* x, int64_t n, double scale_log2, int64_t stride = 1) {
+  double m = -INFINITY, sum = 0, t_sum = 0;
+  for (int64_t i = 0; i < n; i++) {
+    const double xi = to_float(x[i * stride]);
+    if (xi == -INFINITY) continue;  // 2^t = 0
+    if (xi > m) {
+      const double d = (m - xi) * scale_log2, factor = ::exp2(d);
+      t_sum = sum > 0 ? (t_sum + sum * d) * factor : 0;
+      sum *= factor;
+      m = xi;
+    }
+    const double t = (xi - m) * scale_log2, p = ::exp2(t);
+    sum += p;
+    t_sum += p > 0 ? t * p : p;  // of a NaN, NaN
+  }
+  return {static_cast<float>(m), sum, t_sum};
+}
+
+}  // namespace sweet::reference
+
+namespace sweet::SWEET_ISA {
+namespace {
+
+constexpr int kShort = 1024;        // up to this size m is the maximum of the segment
+constexpr int kFirst = 256;         // of a longer segment, m is the maximum of the first elements
+constexpr double kMaxSum = 0x1p64;  // a larger sum shows that m is too low
+
+/** The largest of n elements. */
+template <class T>
+float max_of(const T* x, int64_t n) {
+  V m = set1(-INFINITY);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    m = max(m, n - i < kLanes ? load_n(x + i, static_cast<int>(n - i), -INFINITY) : load(x + i));
+  }
+  return max_lanes(m);
+}
+
+struct Sums {
+  double sum_exp, sum_t_exp;
+};
+
+/** sum_exp and sum_t_exp of a strip. Two independent accumulators each hide the latency of the FMA. */
+template <bool kEntropy, bool kClamped, bool kFolded, class T>
+class Accumulators {
+ public:
+  explicit Accumulators(const RowExponent<kFolded>& exponent) : row_(exponent) {
+    sum_exp_[0] = sum_exp_[1] = sum_t_exp_[0] = sum_t_exp_[1] = set1(0.0f);
+  }
+
+  void add2(const T* p) {
+    V a, b;
+    load2(p, a, b);
+    add1(a, 0);
+    add1(b, 1);
+  }
+
+  void add1(V x, int k) { accumulate<kClamped>(x, k); }
+
+  /** Fewer than kLanes elements. The padding lanes are -inf, which is not to be reported as out of range. */
+  void add_tail(const T* p, int n) { accumulate<true>(load_n(p, n, -INFINITY), 0); }
+
+  bool out_of_range() const { return range_.out_of_range(); }
+  V sum_exp() const { return add(sum_exp_[0], sum_exp_[1]); }
+  V sum_t_exp() const { return add(sum_t_exp_[0], sum_t_exp_[1]); }
+
+ private:
+  template <bool kClamp>
+  void accumulate(V x, int k) {
+    const V y = row_.template argument<kClamp>(x);
+    const ReducedExp2 reduced = reduce_exp2(y, row_.exponent, range_);
+    const V p = polynomial_(reduced.r);
+    sum_exp_[k] = fma(reduced.scale, p, sum_exp_[k]);
+    if (!kEntropy) return;
+    // x = -inf has 2^t = 0 and t = -inf; the clamp makes their product 0.
+    const V t = max(set1(-127.0f), fma(y, set1(row_.exponent.scale_log2), set1(row_.exponent.bias)));
+    sum_t_exp_[k] = fma(mul(reduced.scale, t), p, sum_t_exp_[k]);
+  }
+
+  const RowExponent<kFolded> row_;
+  const ScaledExp2<kExp2> polynomial_;
+  V sum_exp_[2], sum_t_exp_[2];
+  RangeTracker range_;
+};
+
+/**
+ * One pass over n elements; NaN if some are out of range. Most of them are read as two streams, the second from the
+ * middle, which is faster than one. The sums of a strip are added to a total lane by lane, the lanes at the end in
+ * float64.
+ */
+template <bool kEntropy, bool kClamped, bool kFolded, class T>
+Sums sum_pass(const T* x, int64_t n, const RowExponent<kFolded>& exponent) {
+  constexpr int kPair = 2 * kLanes;
+  V sum_exp = set1(0.0f), sum_t_exp = sum_exp;
+  bool out_of_range = false;
+  const auto add_strip = [&](const Accumulators<kEntropy, kClamped, kFolded, T>& strip) {
+    out_of_range |= strip.out_of_range();
+    sum_exp = add(sum_exp, strip.sum_exp());
+    if (kEntropy) sum_t_exp = add(sum_t_exp, strip.sum_t_exp());
+  };
+  const int64_t half = n / (2 * kStrip * kPair) * kStrip * kPair;
+  int64_t i = 0;
+  while (i < half) {
+    Accumulators<kEntropy, kClamped, kFolded, T> strip(exponent);
+    for (int k = 0; k < kStrip; k++, i += kPair) {
+      if (kFolded) prefetch2(x + i), prefetch2(x + half + i);
+      strip.add2(x + i);
+      strip.add2(x + half + i);
+    }
+    add_strip(strip);
+  }
+  Accumulators<kEntropy, kClamped, kFolded, T> strip(exponent);
+  for (i = 2 * half; i + kPair <= n; i += kPair) strip.add2(x + i);
+  for (; i + kLanes <= n; i += kLanes) strip.add1(load(x + i), 0);
+  if (i < n) strip.add_tail(x + i, static_cast<int>(n - i));
+  add_strip(strip);
+  if (!kClamped && out_of_range) return {NAN, NAN};
+  const double total = sum_lanes(sum_exp), t_total = kEntropy ? sum_lanes(sum_t_exp) : 0.0;
+  if (!kFolded) return {total, t_total};
+  const double factor = ::exp2(exponent.residual);
+  return {total * factor, (t_total + exponent.residual * total) * factor};
+}
+
+/** Changes the max that the sums are relative to. */
+inline void rescale(SegmentStats* stats, float row_max, float scale_log2) {
+  if (stats->sum_exp != 0) {  // else both sums are 0, and the old max may be -inf
+    const double d = (static_cast<double>(stats->max) - row_max) * scale_log2, factor = ::exp2(d);
+    stats->sum_t_exp = (stats->sum_t_exp + stats->sum_exp * d) * factor;
+    stats->sum_exp *= factor;
+  }
+  stats->max = row_max;
+}
+
+template <class T>
+float initial_max(const T* x, int64_t n) {
+  const float first = max_of(x, n <= kShort ? n : kFirst);
+  return first > -INFINITY ? first : max_of(x, n);
+}
+
+template <bool kEntropy, bool kClamped, class T>
+Sums sums_relative_to(float row_max, const T* x, int64_t n, float scale_log2) {
+  // The max of masked entries alone is -inf. Relative to 0 their terms are 0, and a NaN among them remains.
+  return with_exponent(row_max == -INFINITY ? 0.0f : row_max, scale_log2, 0, n,
+                       [&](const auto& exponent) { return sum_pass<kEntropy, kClamped>(x, n, exponent); });
+}
+
+template <bool kEntropy, class T>
+void softmax_stats(SegmentStats* stats, const T* x, int64_t n, float scale_log2) {
+  if (stats->max == -INFINITY) rescale(stats, initial_max(x, n), scale_log2);
+  Sums sums = sums_relative_to<kEntropy, false>(stats->max, x, n, scale_log2);
+  if (!(sums.sum_exp <= kMaxSum)) {  // the max is too low, or elements are far below it, or there is a NaN
+    const float true_max = max_of(x, n);
+    if (true_max > stats->max) rescale(stats, true_max, scale_log2);
+    sums = sums_relative_to<kEntropy, true>(stats->max, x, n, scale_log2);
+  }
+  stats->sum_exp += sums.sum_exp;
+  stats->sum_t_exp += sums.sum_t_exp;
+}
+
+}  // namespace
+}  // namespace sweet::SWEET_ISA
