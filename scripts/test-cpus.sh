@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# The tests on processors that this machine is not, emulated: an x86-64 without AVX, one with AVX2, one with AVX-512, and a
-# 64-bit Arm.
+# The tests on emulated CPUs: x86-64 without AVX, with AVX2, with AVX-512, and 64-bit Arm.
 #   npm run test:cpus [-- --only=x86-64|avx512|arm64] [test files]
 # Needs a build (npm run build) and Debian's packages libsimde-dev for AVX-512, qemu-user-static and g++-aarch64-linux-gnu
 # for the others.
@@ -19,17 +18,16 @@ esac
 wanted() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 
 tests=("$@")
-more=()  # what would take qemu too long
+more=()  # too slow under qemu
 if [ ${#tests[@]} -eq 0 ]; then
-  tests=(test/token-logps.test.ts test/linear-logps.test.ts test/turn-advantages.test.ts test/critic-update.test.ts
-    test/policy-update.test.ts test/traps.test.ts)
-  more=(test/exp2.test.ts test/long-rows.test.ts test/partials.test.ts)
+  tests=(test/ops/{token-logps,linear-logps,turn-advantages,critic-update,policy-update}.test.ts test/numerics/traps.test.ts)
+  more=(test/numerics/{exp2,long-rows}.test.ts test/ops/vocab-parallel.test.ts)
 fi
-# Threads, not processes: a process started from an emulated one would run on the real processor.
-# The tests of thread counts, the same code on more rows, would take the emulator most of an hour.
+# Threads, not processes: a process started from an emulated one would run on the real CPU.
+# The tests of thread counts run the same code on more rows; under qemu they take most of an hour.
 vitest=(node_modules/vitest/vitest.mjs run --pool=threads --testNamePattern '^(?!.*any number of threads)' "${tests[@]}")
 
-# The package with an addon of its own, in a folder to go to: its name, how CMake is to build it.
+# package NAME CMAKE_OPTIONS: the package with an addon built with these options, in build/NAME.
 package() {
   tree=build/$1
   shift
@@ -38,7 +36,7 @@ package() {
     -DCMAKE_JS_INC="$PWD/node_modules/node-api-headers/include"
   cmake --build "$tree/cmake" --target sweet_rl
   cp "$tree/cmake/sweet_rl.node" "$tree/build/Release/"
-  cp -r package.json package-lock.json .npmrc vitest.config.ts README.md dist dist-cjs test "$tree/"
+  cp -r package.json package-lock.json .npmrc vitest.config.ts README.md dist dist-cjs test binding scripts "$tree/"
   mkdir -p "$tree/examples/colbench-mini"
   cp examples/colbench-mini/package.json "$tree/examples/colbench-mini/"
 }
