@@ -1,38 +1,28 @@
 // The chart of a run: the time from logits to gradient, ours and the peers', and our share of the memory bandwidth.
+import { box, picture, text } from '../scripts/svg.js';
 
 const WIDTH = 830;
 const BAR = { left: 310, width: 340, height: 22, gap: 10 };
-const COLORS = { ours: '#2563eb', peer: '#9ca3af', text: '#1f2937', faint: '#6b7280' };
-
-const escapeXml = (text) => String(text).replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
-
-function text(x, y, content, { anchor = 'start', size = 13, color = COLORS.text, weight = 400 } = {}) {
-  return `<text x="${x}" y="${y}" text-anchor="${anchor}" font-size="${size}" fill="${color}" font-weight="${weight}">${escapeXml(content)}</text>`;
-}
+const [OURS, PEER, FAINT] = ['#2563eb', '#9ca3af', '#6b7280'];
 
 function bar(y, { label, value, max, caption, color }) {
   const width = Math.max(2, (value / max) * BAR.width);
-  const middle = y + BAR.height / 2 + 4.5;
+  const baseline = y + BAR.height / 2 + 4.5;
   return [
-    text(BAR.left - 10, middle, label, { anchor: 'end' }),
-    `<rect x="${BAR.left}" y="${y}" width="${width.toFixed(1)}" height="${BAR.height}" rx="3" fill="${color}"/>`,
-    text(BAR.left + width + 8, middle, caption, { color: COLORS.faint }),
-  ].join('\n');
+    text(BAR.left - 10, baseline, label, { anchor: 'end', size: 13 }),
+    box(BAR.left, y, width, BAR.height, color),
+    text(BAR.left + width + 8, baseline, caption, { color: FAINT, size: 13 }),
+  ];
 }
 
 export function chart({ machine, results }) {
-  const parts = [];
+  const elements = [];
   let y = 34;
-  const heading = (title, note) => {
-    parts.push(
-      text(24, y, title, { size: 16, weight: 600 }),
-      text(24, y + 19, note, { size: 12, color: COLORS.faint }),
-    );
+  const panel = (title, note, bars) => {
+    elements.push(text(24, y, title, { size: 16, weight: 600 }), text(24, y + 19, note, { color: FAINT }));
     y += 34;
-  };
-  const bars = (rows) => {
-    for (const row of rows) {
-      parts.push(bar(y, row));
+    for (const each of bars) {
+      elements.push(...bar(y, each));
       y += BAR.height + BAR.gap;
     }
     y += 26;
@@ -40,49 +30,35 @@ export function chart({ machine, results }) {
 
   const times = results.filter(({ op }) => op === 'logits -> gradient').toSorted((a, b) => a.ms - b.ms);
   const [{ rows, vocab, threads }] = times;
-  heading(
-    'From logits to their gradient',
-    `${rows} \u00d7 ${vocab} float32, ${threads} threads, milliseconds (lower is better)`,
-  );
   // Bars of outliers are cut off, or the other bars would be too short to read.
   const median = times[times.length >> 1].ms;
   const max = Math.max(...times.map(({ ms }) => ms).filter((ms) => ms < 10 * median));
-  bars(
+  panel(
+    'From logits to their gradient',
+    `${rows} \u00d7 ${vocab} float32, ${threads} threads, milliseconds (lower is better)`,
     times.map(({ name, ms }) => ({
       label: name,
       value: Math.min(ms, max),
       max,
       caption: `${ms.toFixed(ms < 100 ? 1 : 0)} ms${ms > max ? ', off the scale' : ''}`,
-      color: name === 'sweet-rl' ? COLORS.ours : COLORS.peer,
+      color: name === 'sweet-rl' ? OURS : PEER,
     })),
   );
-
   const shares = results.filter(
     ({ share, name, vocab }) => share !== undefined && name === 'sweet-rl' && vocab === 128_256,
   );
-  heading(
+  panel(
     'Share of the measured memory bandwidth',
     'roofline from the same run: streaming reads (forward), in-place updates (backward)',
-  );
-  bars(
     shares.map(({ op, dtype, backend, threads, share }) => ({
       label: `${op.includes('Backward') ? 'backward' : 'forward'}, ${dtype}, ${backend}, ${threads} thread${threads > 1 ? 's' : ''}`,
       value: Math.min(share, 1),
       max: 1,
       caption: share.toFixed(2),
-      color: COLORS.ours,
+      color: OURS,
     })),
   );
-  parts.push(
-    text(24, y - 6, `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, ${machine.date}`, {
-      size: 12,
-      color: COLORS.faint,
-    }),
-  );
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y + 12}" font-family="system-ui, sans-serif">
-<title>sweet-rl compared with other libraries and with the memory bandwidth</title>
-<rect width="100%" height="100%" fill="white"/>
-${parts.join('\n')}
-</svg>
-`;
+  const { cpu, cores, node, date } = machine;
+  elements.push(text(24, y - 6, `${cpu}, ${cores} cores, Node ${node}, ${date}`, { color: FAINT }));
+  return picture(WIDTH, y + 12, 'sweet-rl compared with other libraries and with the memory bandwidth', elements);
 }

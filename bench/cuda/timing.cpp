@@ -8,8 +8,8 @@
 #include <functional>
 #include <string>
 
-#include "../../native/token_logps.h"
-#include "device_array.h"
+#include "../../native/logps.h"
+#include "../../test/native/device_array.h"
 
 using namespace sweet;
 
@@ -36,13 +36,13 @@ void time_rows(const Shape& shape, int runs, bool last) {
   head.temperature = 1;
   head.logits = logits.get();
   const Labels tokens{labels.get(), false, nullptr, -100};
-  LogpsBackward backward{lse.get(), grad_logps.get(), {}};
-  backward.out.logits = logits.get();
+  LogpsBackward backward{head, tokens, lse.get(), grad_logps.get(), {}};
+  backward.gradients.logits = logits.get();
 
   const double copy_ms = median_ms(
       runs, [&] { must(cudaMemcpy(copy.get(), logits.get(), bytes, cudaMemcpyDeviceToDevice), "cudaMemcpy"); });
-  const double forward_ms = median_ms(runs, [&] { token_logps(head, tokens, {logps.get(), lse.get(), nullptr}); });
-  const double backward_ms = median_ms(runs, [&] { token_logps_backward(head, tokens, backward); });
+  const double forward_ms = median_ms(runs, [&] { sweet::logps({head, tokens, {logps.get(), lse.get(), nullptr}}); });
+  const double backward_ms = median_ms(runs, [&] { logps_backward(backward); });
   const std::string torch =
       "torch_rows.py " + std::to_string(shape.rows) + " " + std::to_string(shape.vocab) + " " + name_of(shape.dtype);
   const double bandwidth = 2 * static_cast<double>(bytes) / copy_ms;  // bytes per ms, reads and writes

@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "device_array.h"
+#include "../../test/native/device_array.h"
 
 /** Prints all times as JSON; returns the exit status of the program. */
 int run_timing(bool quick);

@@ -4,11 +4,11 @@
 // PeakBytes are the peak of the working memory.
 #include <algorithm>
 
-#include "../../native/critic_update.h"
 #include "../../native/cuda/product.h"
+#include "../../native/device_gemm.h"
 #include "../../native/device_memory.h"
-#include "../../native/linear_logps.h"
-#include "../../native/products.h"
+#include "../../native/logps.h"
+#include "../../native/preference_update.h"
 #include "timing.h"
 
 using namespace sweet;
@@ -63,11 +63,11 @@ class LinearTiming {
     HeadGradients gradients{};
     gradients.hidden = grad_hidden_.get();
     gradients.weight = grad_weight_.get();
-    const auto forward = [&] { must(linear_logps(head_, labels, {logps_.get(), lse_.get(), nullptr})); };
+    const auto forward = [&] { must(logps({head_, labels, {logps_.get(), lse_.get(), nullptr}})); };
     time("forward", 2, forward);
     time("forwardBackward", 8, [&] {
       forward();
-      must(linear_logps_backward(head_, labels, {lse_.get(), grad_logps_.get(), gradients}));
+      must(logps_backward({head_, labels, lse_.get(), grad_logps_.get(), gradients}));
     });
     time_update(labels, gradients);
   }
@@ -81,19 +81,19 @@ class LinearTiming {
   double time_product() {
     const DeviceArray<float> logits(size(shape_.rows * shape_.vocab));
     return median_ms(runs_, [&] {
-      cuda::Run run;
-      cuda::multiply(run, {kType,
-                           shape_.rows,
-                           shape_.vocab,
-                           shape_.width,
-                           {hidden_.get(), shape_.width, false},
-                           {weight_.get(), shape_.width, true},
-                           1,
-                           false,
-                           logits.get(),
-                           shape_.vocab,
-                           nullptr});
-      must(run.finish(nullptr));
+      cuda::LaunchContext context;
+      cuda::multiply(context, {kType,
+                               shape_.rows,
+                               shape_.vocab,
+                               shape_.width,
+                               {hidden_.get(), shape_.width, false},
+                               {weight_.get(), shape_.width, true},
+                               1,
+                               false,
+                               logits.get(),
+                               shape_.vocab,
+                               nullptr});
+      must(context.finish(nullptr));
     });
   }
 
@@ -118,10 +118,11 @@ class LinearTiming {
     const size_t pairs = even.size();
     const DeviceArray<float> per_pair(4 * pairs), advantages(size(turns)), grad_logps(size(shape_.rows));
     double scalars[4];
-    Update update{};
+    PreferenceUpdate update{};
     update.head = head_;
     update.labels = labels;
-    update.ref_logps = ref_logps_.get();
+    update.reference.logps = ref_logps_.get();
+    update.batch.level = PreferenceLevel::trajectory;
     update.batch.tokens = shape_.rows;
     update.batch.turn_offsets = turn_offsets.get();
     update.batch.turns = turns;
@@ -130,13 +131,12 @@ class LinearTiming {
     update.batch.pairs = {chosen.get(), rejected.get(), nullptr, static_cast<int64_t>(pairs)};
     update.options.normalization = Normalization::turn_mean;
     update.options.pair_loss = {LossType::sigmoid, 0.1, 0};
-    UpdateOut out{};
-    out.logps = logps_.get();
+    update.logps = logps_.get();
     float* const results = per_pair.get();
-    out.preference = {scalars,          results,         results + pairs, results + 2 * pairs, results + 3 * pairs,
-                      advantages.get(), grad_logps.get()};
-    out.gradients = gradients;
-    time("criticUpdate", 8, [&] { must(critic_update(update, out)); });
+    update.out = {scalars,          results,         results + pairs, results + 2 * pairs, results + 3 * pairs,
+                  advantages.get(), grad_logps.get()};
+    update.gradients = gradients;
+    time("criticUpdate", 8, [&] { must(preference_update(update)); });
   }
 
   const Shape shape_;
@@ -153,7 +153,7 @@ class LinearTiming {
 void time_linear_heads(bool quick) {
   std::vector<Shape> shapes = {{8192, 4096, 128256}, {8192, 896, 151936}, {8192, 2304, 256000}, {2048, 4096, 131072}};
   if (quick) shapes = {{64, 32, 200}, {33, 24, 130}};
-  const std::string& library = device::products();
+  const std::string& library = device::gemm_library();
   printf("  \"products\": \"%s\",\n  \"linearLogps\": [\n", library.substr(0, library.find('\n')).c_str());
   for (size_t i = 0; i < shapes.size(); i++) {
     const Shape& shape = shapes[i];

@@ -6,7 +6,13 @@
 // With --check, rank 0 computes the last step's gradients with the whole weight and prints the largest differences.
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { linearLogps, linearLogpsBackward, mergePartials, partials, trajectoryPreferenceLoss } from 'sweet-rl';
+import {
+  linearLogps,
+  linearLogpsBackward,
+  mergeVocabParallelStats,
+  trajectoryPreferenceLoss,
+  vocabParallelStats,
+} from 'sweet-rl';
 import { batch, numbers, pairs, ROWS, shardOffsets, shardSizes, toBfloat16, VOCAB, WIDTH } from './data.js';
 import { cpus, devices } from './ranks.js';
 
@@ -67,7 +73,8 @@ function train(ranks) {
     vocabOffset: first,
     totalVocab: VOCAB,
   });
-  const forward = () => mergePartials({ partials: ranks.allGather(partials(head()).partials), ...labels });
+  const forward = () =>
+    mergeVocabParallelStats({ stats: ranks.allGather(vocabParallelStats(head()).stats), ...labels });
   if (rank === 0) console.log(`vocabulary entries per rank: ${shardSizes(offsets).join(', ')}`);
 
   const { logps: refLogps } = forward(); // the reference model is the model before training

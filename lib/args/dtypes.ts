@@ -1,11 +1,11 @@
 // Storage types: which typed arrays hold them.
-import { DTYPE, type DType } from '../addon/operations.js';
+import { DTYPE } from '../addon/operations.js';
 import { expected, typeError } from '../errors.js';
 import { checkAttached, classOf, isOnDevice } from './arrays.js';
 import { oneOf } from './scalars.js';
 
 /** How numbers are stored; every sum is in float32 or better. */
-export type { DType };
+export type DType = keyof typeof DTYPE;
 
 /** A `Float16Array`, described by its shape: it exists from Node 24 on. */
 export interface HalfArray extends ArrayBufferView {

@@ -5,12 +5,24 @@
 //   mapping of sweet-rl/shm   counted: used in place
 //   DeviceBuffer              counted: used in place
 //   any other ArrayBuffer     copied; results are copied back
+//
+// Memory of a released copy is used again while the collector leaves it: writing fresh memory takes much longer than the
+// copy itself, since the system supplies it page by page (docs/guide/async.md has the figures).
 import { types } from 'node:util';
 import { cudaOn } from '../addon/cuda.js';
 import { native } from '../addon/native.js';
 import { bytesOf, classOf, type DeviceArray, isOnDevice, lengthOf } from '../args/arrays.js';
 import { typeError } from '../errors.js';
 import type { Results, View } from './results.js';
+
+const MIN_SPARE_BYTES = 65536;
+const MAX_SPARES = 8;
+const spares: WeakRef<ArrayBuffer>[] = [];
+
+function allocate(byteLength: number): ArrayBuffer {
+  const at = spares.findIndex((spare) => spare.deref()?.byteLength === byteLength);
+  return (at < 0 ? undefined : spares.splice(at, 1)[0]?.deref()) ?? new ArrayBuffer(byteLength);
+}
 
 export class RetainedInputs {
   private readonly copies = new Map<View, View>();
@@ -57,6 +69,10 @@ export class RetainedInputs {
   }
 
   release(): void {
+    for (const { buffer, byteLength } of this.copies.values()) {
+      if (byteLength >= MIN_SPARE_BYTES) spares.unshift(new WeakRef(buffer as ArrayBuffer));
+    }
+    spares.length = Math.min(spares.length, MAX_SPARES);
     for (const mapping of this.mappings.values()) native.shmRelease(mapping);
     for (const array of this.deviceArrays) cudaOn(array.device).release(array);
   }
@@ -69,5 +85,8 @@ function byteView(view: View): Uint8Array {
 
 function copyOf(view: View): View {
   const Class = globalThis[classOf(view) as 'Uint8Array'];
-  return new Class(byteView(view).slice().buffer);
+  const bytes = byteView(view);
+  const memory = allocate(bytes.length);
+  new Uint8Array(memory).set(bytes);
+  return new Class(memory);
 }

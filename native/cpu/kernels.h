@@ -7,25 +7,11 @@
 #include <cstdint>
 
 #include "../dtype.h"
+#include "../segment.h"
 
 namespace sweet {
 
-/**
- * Softmax statistics of a segment of a row, as in softmax.h:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,
- * sum_t_exp = sum t * 2^t. max is the largest x where the segment is short: the term of a confident token is then
- * exactly 1. In a longer segment max is a lower bound of it, high enough that no term overflows.
- */
-struct SegmentStats {
-  float max;
-  double sum_exp;
-  double sum_t_exp;
-};
-
 constexpr SegmentStats kEmptyStats = {-INFINITY, 0, 0};
-
-// Elements of a segment. Rows are always split there, whatever the number of threads and the alignment, so that neither
-// changes a result.
-constexpr int64_t kSegment = 16384;
 
 /**
  * c[rows, columns] = a * b, or += with `add`, over packed elements of 32 bits: a float32, or two bfloat16 that are

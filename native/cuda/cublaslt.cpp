@@ -10,7 +10,7 @@
 #include <map>
 #include <vector>
 
-#include "../products.h"
+#include "../device_gemm.h"
 
 namespace sweet {
 namespace cuda {
@@ -22,9 +22,9 @@ constexpr int32_t kNoTranspose = 0, kTranspose = 1;             // CUBLAS_OP_N, 
 constexpr int kComputeFloat32 = 68;                             // CUBLAS_COMPUTE_32F: no TF32
 constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7;  // CUBLASLT_MATMUL_DESC_...
 constexpr int kBiasPointer = 8;
-constexpr uint32_t kEpilogueBias = 4;                   // CUBLASLT_EPILOGUE_BIAS
-constexpr int kMostWorkspace = 1, kFirstAlignment = 5;  // CUBLASLT_MATMUL_PREF_..., of A; B, C and D follow
-constexpr int kNotSupported = 15;                       // CUBLAS_STATUS_NOT_SUPPORTED
+constexpr uint32_t kEpilogueBias = 4;                  // CUBLASLT_EPILOGUE_BIAS
+constexpr int kMaxWorkspace = 1, kFirstAlignment = 5;  // CUBLASLT_MATMUL_PREF_..., of A; B, C and D follow
+constexpr int kNotSupported = 15;                      // CUBLAS_STATUS_NOT_SUPPORTED
 
 struct Algorithm {  // cublasLtMatmulAlgo_t
   uint64_t data[8];
@@ -82,10 +82,10 @@ const char* load_functions(void* file, Functions* functions) {
   return unavailable;
 }
 
-// -- where it is looked for
+// -- where it is searched
 
 /** Where NVIDIA's installers, conda and pip put it. A bare name leaves the search to the loader. */
-std::vector<std::string> places() {
+std::vector<std::string> candidate_files() {
   std::vector<std::string> files;
   const auto add = [&](const std::string& folder) {
     for (const char* name : {"libcublasLt.so.13", "libcublasLt.so.12"}) files.push_back(folder + name);
@@ -114,8 +114,8 @@ std::vector<std::string> places() {
 
 struct Library {
   Functions functions{};
-  bool found = false, refused = false;
-  std::string text;  // as device::gemm_library() gives it
+  bool found = false, unusable = false;  // unusable: SWEET_RL_CUBLASLT names it
+  std::string text;                      // as device::gemm_library() gives it
 };
 
 /** Empty if the file can be used, else why not. */
@@ -141,7 +141,7 @@ Library find_library() {
     return library;
   }
   std::string tried;
-  for (const std::string& file : given.empty() ? places() : std::vector<std::string>{given}) {
+  for (const std::string& file : given.empty() ? candidate_files() : std::vector<std::string>{given}) {
     const std::string fault = try_file(file, &library.functions);
     if (!fault.empty()) {
       tried += "\n  " + fault;
@@ -154,11 +154,12 @@ Library find_library() {
     library.found = true;
     return library;
   }
-  library.refused = !given.empty();
-  library.text = (library.refused ? "SWEET_RL_CUBLASLT names no cuBLASLt that can be used:"
-                                  : "kernels of sweet-rl, slower than cuBLASLt, which pip install nvidia-cublas brings "
-                                    "and which was not found:") +
-                 tried;
+  library.unusable = !given.empty();
+  library.text =
+      (library.unusable ? "SWEET_RL_CUBLASLT names no cuBLASLt that can be used:"
+                        : "kernels of sweet-rl, slower than cuBLASLt, which pip install nvidia-cublas brings "
+                          "and which was not found:") +
+      tried;
   return library;
 }
 
@@ -201,15 +202,15 @@ cudaDataType_t type_of(DType dtype) {
   return dtype == DType::float32 ? CUDA_R_32F : dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
-/** To how many bytes a pointer is aligned, of those that matter. */
+/** Bytes to which a pointer is aligned, 256 at most. */
 int64_t alignment_of(const void* pointer) {
   const uintptr_t address = reinterpret_cast<uintptr_t>(pointer) | 256;
   return static_cast<int64_t>(address & (~address + 1));
 }
 
-constexpr int64_t kWorkspaceBytes = 32 << 20;  // what NVIDIA recommends for Hopper
+constexpr int64_t kWorkspaceBytes = 32 << 20;  // NVIDIA's recommendation for Hopper; other sizes not measured
 
-/** How products of one shape are computed. */
+/** The descriptors and the algorithm of products of one shape. */
 struct Plan {
   void *desc = nullptr, *a = nullptr, *b = nullptr, *out = nullptr;
   Heuristic heuristic{};
@@ -235,49 +236,50 @@ Shape shape_of(const Product& p) {
           alignment_of(p.out)};
 }
 
-/** One device's handle and the plans of the shapes it has seen. A row-major matrix is its transpose, column-major: so
- *  out^T = op(b)^T op(a)^T, the operands change places. */
+/** The handle of a device and the plans of its shapes. cuBLASLt takes column-major matrices, and a row-major matrix is
+ * its transpose in column-major order: out^T = op(b)^T op(a)^T, so a and b swap. */
 class Device {
  public:
   explicit Device(const Functions& functions) : lt_(functions) { status_ = lt_.create(&handle_); }
   ~Device() {
-    forget();
+    clear_plans();
     if (status_ == 0) lt_.destroy(handle_);
   }
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  bool multiply(Run& run, const Product& p) {
-    if (status_ != 0) return run.fail(status_of(status_, "cublasLtCreate")), true;
+  bool multiply(LaunchContext& context, const Product& p) {
+    if (status_ != 0) return context.fail(status_of(status_, "cublasLtCreate")), true;
     const Plan& plan = plan_of(p);
     if (plan.status == kNotSupported) return false;
     if (plan.status != 0) {
-      run.fail(status_of(plan.status, "cublasLtMatmulAlgoGetHeuristic"));
-      forget();  // memory that is short now may be there next time
+      context.fail(status_of(plan.status, "cublasLtMatmulAlgoGetHeuristic"));
+      clear_plans();  // a failed allocation may succeed next time
       return true;
     }
     if (p.bias && set_bias(plan.desc, p.bias) != 0) return false;
-    const Run::Scope scope(run);
+    const LaunchContext::ScratchScope scope(context);
     const int64_t bytes = static_cast<int64_t>(plan.heuristic.workspace_bytes);
-    void* const workspace = run.scratch<char>(bytes);
-    if (!run.ok()) return true;
+    void* const workspace = context.scratch<char>(bytes);
+    if (!context.ok()) return true;
     const float beta = p.add ? 1 : 0;
     const int status =
         lt_.matmul(handle_, plan.desc, &p.alpha, p.b.data, plan.b, p.a.data, plan.a, &beta, p.out, plan.out, p.out,
-                   plan.out, &plan.heuristic.algorithm, workspace, plan.heuristic.workspace_bytes, run.stream());
-    run.fail(status_of(status, "cublasLtMatmul"));
+                   plan.out, &plan.heuristic.algorithm, workspace, plan.heuristic.workspace_bytes, context.stream());
+    context.fail(status_of(status, "cublasLtMatmul"));
     return true;
   }
 
  private:
-  // The last chunk of a batch has a shape of its own: what was seen long ago must not pile up.
-  static constexpr size_t kMostPlans = 64;
+  // Bounds the memory, since every batch may bring new shapes: of each of a linear head's 3 products one of the whole
+  // chunks and one of the last. Other bounds not measured.
+  static constexpr size_t kMaxPlans = 64;
 
   const Plan& plan_of(const Product& p) {
     const Shape shape = shape_of(p);
     const auto known = plans_.find(shape);
     if (known != plans_.end()) return known->second;
-    if (plans_.size() == kMostPlans) forget();
+    if (plans_.size() == kMaxPlans) clear_plans();
     Plan& plan = plans_[shape];
     plan.status = make(p, &plan);
     return plan;
@@ -295,15 +297,15 @@ class Device {
                                  stride);
       });
     };
-    const auto stored = [&](void** out, const Matrix& matrix, int64_t rows, int64_t columns) {
+    const auto operand_layout = [&](void** out, const Matrix& matrix, int64_t rows, int64_t columns) {
       if (matrix.transposed) std::swap(rows, columns);
       layout(out, p.dtype, rows, columns, matrix.stride);
     };
     const auto prefer = [&](int attribute, auto value) {
       then([&] { return lt_.preference_set(preference, attribute, &value, sizeof(value)); });
     };
-    stored(&plan->a, p.a, p.rows, p.depth);
-    stored(&plan->b, p.b, p.depth, p.columns);
+    operand_layout(&plan->a, p.a, p.rows, p.depth);
+    operand_layout(&plan->b, p.b, p.depth, p.columns);
     layout(&plan->out, DType::float32, p.rows, p.columns, p.stride);
     then([&] { return transpose(plan->desc, kTransposeA, p.b.transposed); });
     then([&] { return transpose(plan->desc, kTransposeB, p.a.transposed); });
@@ -312,7 +314,7 @@ class Device {
       then([&] { return set_bias(plan->desc, p.bias); });
     }
     then([&] { return lt_.preference_create(&preference); });
-    prefer(kMostWorkspace, static_cast<size_t>(kWorkspaceBytes));
+    prefer(kMaxWorkspace, static_cast<size_t>(kWorkspaceBytes));
     const void* const pointers[] = {p.b.data, p.a.data, p.out, p.out};
     for (int i = 0; i < 4; i++) prefer(kFirstAlignment + i, static_cast<uint32_t>(alignment_of(pointers[i])));
     int found = 0;
@@ -332,7 +334,7 @@ class Device {
 
   int set_bias(void* desc, const float* bias) { return lt_.desc_set(desc, kBiasPointer, &bias, sizeof(bias)); }
 
-  void forget() {
+  void clear_plans() {
     for (auto& [shape, plan] : plans_) {
       for (void* const each : {plan.a, plan.b, plan.out}) {
         if (each) lt_.layout_destroy(each);
@@ -348,27 +350,27 @@ class Device {
   std::map<Shape, Plan> plans_;
 };
 
-// Not destroyed with the thread: by then the driver may have gone.
+// Pointers, so that nothing is destroyed at the end of the thread: the driver may be unloaded by then.
 thread_local std::map<int, Device*> devices;
 
 }  // namespace
 
-void require_products(Run& run) {
+void require_products(LaunchContext& context) {
   const Library& found = library();
-  if (!found.refused) return;
+  if (!found.unusable) return;
   Status status{Code::device_gemm};
   status.device.meaning = found.text.c_str();
-  run.fail(status);
+  context.fail(status);
 }
 
-bool multiply_by_cublaslt(Run& run, const Product& product) {
+bool multiply_by_cublaslt(LaunchContext& context, const Product& product) {
   const Library& found = library();
   if (!found.found) return false;
   int number = 0;
   cudaGetDevice(&number);
   Device*& device = devices[number];
   if (!device) device = new Device(found.functions);
-  return device->multiply(run, product);
+  return device->multiply(context, product);
 }
 
 void close_cublaslt() {

@@ -1,4 +1,4 @@
-// cuBLASLt, loaded when it is first needed and never linked with: who has PyTorch or the CUDA toolkit has it already.
+// cuBLASLt, loaded when it is first needed and not linked: PyTorch and the CUDA toolkit bring it.
 #pragma once
 
 #include "product.h"
@@ -6,10 +6,10 @@
 namespace sweet {
 namespace cuda {
 
-/** False, with nothing launched, where cuBLASLt is not to be had or has no algorithm for this product. */
-bool multiply_by_cublaslt(Run& run, const Product& product);
+/** False, with nothing launched, where cuBLASLt is unavailable or has no algorithm for this product. */
+bool multiply_by_cublaslt(LaunchContext& context, const Product& product);
 
-/** Ends what this thread keeps of it. */
+/** Destroys this thread's handles and plans. */
 void close_cublaslt();
 
 }  // namespace cuda

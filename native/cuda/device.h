@@ -1,4 +1,4 @@
-// What the kernels share: 16-byte vectors of the storage types, powers of two, reductions over a warp and a block.
+// What the kernels share: 16-byte vectors of the storage types, and reductions over a warp and a block.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -9,23 +9,30 @@
 #include <cstring>
 
 #include "../dtype.h"
-#include "run.h"
+#include "intrinsics.h"
+#include "launch.h"
 
 namespace sweet {
 namespace cuda {
 
+// No constant of these kernels was measured on a GPU. What stands at each is what nvcc 13 gives for sm_90 (registers
+// and shared memory, npm run test:cuda:nvcc) and the threads that an SM runs at once then: 2048 at most, 65,536
+// registers.
+
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-/** Kernels that count what may be empty ask this first: the arrays are not sound. */
-__device__ inline bool unsound(const Outcome* outcome) { return outcome->fault != kNoFault; }
+/** Whether the arrays are invalid by which kernels that look for empty turns and items index others. */
+__device__ inline bool has_layout_fault(const DeviceResult* result) { return result->layout_fault != kNoFault; }
 
-/** Every kernel that writes results asks this first. Uniform over the grid, as no such kernel refuses anything. */
-__device__ inline bool refused(const Outcome* outcome) { return unsound(outcome) || outcome->empty_fault != kNoFault; }
+/** Kernels that write results return at once if so. Uniform over the grid, since they record no fault themselves. */
+__device__ inline bool has_fault(const DeviceResult* result) {
+  return has_layout_fault(result) || result->empty_fault != kNoFault;
+}
 
 /** The first fault in the order of the rules stays, whichever thread comes first. */
-__device__ inline void refuse(unsigned long long* fault, Rule rule, int64_t index) {
-  atomicMin(fault, fault_of(rule, index));
+__device__ inline void record_fault(unsigned long long* fault, Rule rule, int64_t index) {
+  atomicMin(fault, encode_fault(rule, index));
 }
 
 __device__ inline int64_t global_thread() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
@@ -53,7 +60,7 @@ void with_type(DType dtype, F f) {
   }
 }
 
-/** 16 bytes of a row, loaded and stored at once. */
+/** Elements of a row that one 16-byte access loads or stores. */
 template <class T>
 struct Vector {
   static constexpr int kSize = 16 / sizeof(T);
@@ -68,19 +75,19 @@ __device__ inline Vector<T> load(const T* x) {
   return vector;
 }
 
-/** The same of words that start anywhere, out of the two aligned vectors in which they lie. */
+/** The vector at any address, from the two aligned vectors in which it lies. */
 template <class T>
-__device__ inline Vector<T> load_across(const T* x) {
-  const unsigned past = static_cast<unsigned>(reinterpret_cast<uintptr_t>(x) % 16);
-  const uint4* const from = reinterpret_cast<const uint4*>(reinterpret_cast<const char*>(x) - past);
-  const uint4 low = from[0], high = from[1];
+__device__ inline Vector<T> load_unaligned(const T* x) {
+  const unsigned offset = static_cast<unsigned>(reinterpret_cast<uintptr_t>(x) % 16);
+  const uint4* const aligned = reinterpret_cast<const uint4*>(reinterpret_cast<const char*>(x) - offset);
+  const uint4 low = aligned[0], high = aligned[1];
   uint32_t bits[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
-  for (int i = 0; i < 6; i++) bits[i] = past & 8 ? bits[i + 2] : bits[i];
+  for (int i = 0; i < 6; i++) bits[i] = offset & 8 ? bits[i + 2] : bits[i];
 #pragma unroll
-  for (int i = 0; i < 5; i++) bits[i] = past & 4 ? bits[i + 1] : bits[i];
+  for (int i = 0; i < 5; i++) bits[i] = offset & 4 ? bits[i + 1] : bits[i];
 #pragma unroll
-  for (int i = 0; i < 4; i++) bits[i] = past & 2 ? bits[i] >> 16 | bits[i + 1] << 16 : bits[i];
+  for (int i = 0; i < 4; i++) bits[i] = offset & 2 ? bits[i] >> 16 | bits[i + 1] << 16 : bits[i];
   Vector<T> vector;
   memcpy(&vector, bits, sizeof(vector));
   return vector;
@@ -93,30 +100,17 @@ __device__ inline void store(const Vector<T>& vector, T* out) {
   *reinterpret_cast<uint4*>(out) = bits;
 }
 
-/** n words from x on: [0, first) and [last, n) go one by one, what lies between as aligned vectors. */
-struct Split {
+/** The elements first ... last - 1 of an array are whole aligned vectors; those before and after go one by one. */
+struct AlignedRange {
   int first, last;
 };
 
 template <class T>
-__device__ inline Split split(const T* x, int n) {
+__device__ inline AlignedRange aligned_range(const T* x, int n) {
   constexpr int size = Vector<T>::kSize;
-  const int past = static_cast<int>(reinterpret_cast<uintptr_t>(x) / sizeof(T) % size);
-  const int first = min(past == 0 ? 0 : size - past, n);
+  const int offset = static_cast<int>(reinterpret_cast<uintptr_t>(x) / sizeof(T) % size);
+  const int first = min(offset == 0 ? 0 : size - offset, n);
   return {first, first + (n - first) / size * size};
-}
-
-// -- arithmetic
-
-/** 2^x to 2 ulp; below 2^-126 it may be 0. */
-__device__ inline float power_of_two(float x) {
-#ifdef __CUDA_ARCH__
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#else
-  return exp2f(x);
-#endif
 }
 
 // -- reductions: every lane gets the result, in an order that is always the same
@@ -133,24 +127,24 @@ __device__ inline float warp_max(float x) {
   return x;
 }
 
-/** The warps' results joined in their order. `room` holds one number per warp and may be used again afterwards. */
-template <class T, class Join>
-__device__ inline T block_join(T of_warp, T* room, Join join) {
+/** Reduces the warps' results in their order. `shared` holds one of each warp and may be used again afterwards. */
+template <class T, class Reduce>
+__device__ inline T block_reduce(T of_warp, T* shared, Reduce reduce) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
-  if (threadIdx.x % kWarp == 0) room[warp] = of_warp;
+  if (threadIdx.x % kWarp == 0) shared[warp] = of_warp;
   __syncthreads();
-  T all = room[0];
-  for (int w = 1; w < warps; w++) all = join(all, room[w]);
+  T all = shared[0];
+  for (int w = 1; w < warps; w++) all = reduce(all, shared[w]);
   __syncthreads();
   return all;
 }
 
-__device__ inline double block_sum(double x, double* room) {
-  return block_join(warp_sum(x), room, [](double a, double b) { return a + b; });
+__device__ inline double block_sum(double x, double* shared) {
+  return block_reduce(warp_sum(x), shared, [](double a, double b) { return a + b; });
 }
 
-__device__ inline float block_max(float x, float* room) {
-  return block_join(warp_max(x), room, [](float a, float b) { return fmaxf(a, b); });
+__device__ inline float block_max(float x, float* shared) {
+  return block_reduce(warp_max(x), shared, [](float a, float b) { return fmaxf(a, b); });
 }
 
 }  // namespace cuda

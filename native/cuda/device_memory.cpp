@@ -16,19 +16,21 @@ namespace {
 
 using namespace cuda;
 
-/** Two pages in turn: while the device copies one, the host copies the other. */
+/** Two pinned pages in turn: while the device copies one, the host copies the other. */
 struct Staging {
   int device;
   Stream halves[2];
 };
 
+// Bytes of a page. Not measured on a GPU: long enough that starting a copy costs little beside it, short enough that
+// the first and the last page, which overlap with nothing, are a small part of a large array.
 constexpr int64_t kStagingBytes = 4 << 20;
 
-// Copies run on any thread, several at once; pinned memory is too dear to be had anew for each.
+// Copies run on any thread, several at once. Idle pages are kept, since the driver maps each page that it pins.
 std::mutex staging_lock;
 std::vector<Staging> idle_staging;
 
-Status take_staging(int device, Staging* staging) {
+Status acquire_staging(int device, Staging* staging) {
   {
     const std::lock_guard<std::mutex> lock(staging_lock);
     for (size_t i = 0; i < idle_staging.size(); i++) {
@@ -46,17 +48,16 @@ Status take_staging(int device, Staging* staging) {
   return status;
 }
 
-/** Calls start(half, offset, bytes) and then finish(half, offset, bytes) for each page of so many bytes, two at a time.
- */
+/** Calls start(half, offset, bytes), then finish(half, offset, bytes), for each page; two pages are in flight. */
 template <class Start, class Finish>
-Status by_pages(int device, int64_t bytes, Start start, Finish finish) {
+Status copy_pages(int device, int64_t bytes, Start start, Finish finish) {
   if (bytes == 0) return {};
   Staging staging;
   Status status = use(device);
-  if (status.ok()) status = take_staging(device, &staging);
+  if (status.ok()) status = acquire_staging(device, &staging);
   if (!status.ok()) return status;
   for (const Stream& half : staging.halves) {
-    if (status.ok()) status = wait_at_gate(half.handle);
+    if (status.ok()) status = wait_for_fence(half.handle);
   }
 
   const auto size_at = [&](int64_t at) { return static_cast<size_t>(std::min(kStagingBytes, bytes - at)); };
@@ -73,14 +74,13 @@ Status by_pages(int device, int64_t bytes, Start start, Finish finish) {
       status = status_of(start(half, at, size_at(at)), "cudaMemcpyAsync");
     }
   }
-  for (const Stream& half : staging.halves) cudaStreamSynchronize(half.handle);  // nothing is left under way
+  for (const Stream& half : staging.halves) cudaStreamSynchronize(half.handle);  // no copy is left in flight
   const std::lock_guard<std::mutex> lock(staging_lock);
   idle_staging.push_back(staging);
   return status;
 }
 
-// Of the driver alone: the runtime tells no allocation's size. Asked for by name, so that nothing is linked with the
-// driver.
+// Only the driver knows an allocation's size. Its function is looked up by name, so that nothing is linked with it.
 Status address_range(CUdeviceptr address, Location* location) {
   using Function = CUresult (*)(CUdeviceptr*, size_t*, CUdeviceptr);
   void* found = nullptr;
@@ -91,7 +91,7 @@ Status address_range(CUdeviceptr address, Location* location) {
   if (error != cudaSuccess) return status_of(error, "cudaGetDriverEntryPointByVersion");
   CUdeviceptr begin = 0;
   size_t bytes = 0;
-  // The two libraries number their errors alike.
+  // Driver and runtime number their errors alike.
   const CUresult answer = reinterpret_cast<Function>(found)(&begin, &bytes, address);
   location->begin = reinterpret_cast<const char*>(begin);
   location->bytes = static_cast<int64_t>(bytes);
@@ -135,7 +135,7 @@ Status set_zero(void* memory, int64_t bytes) {
   return status_of(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream->handle), "cudaMemsetAsync");
 }
 
-Status follow(uint64_t stream) { return put_before_gate(reinterpret_cast<cudaStream_t>(stream)); }
+Status follow(uint64_t stream) { return record_foreign_stream(reinterpret_cast<cudaStream_t>(stream)); }
 
 Status locate(const void* address, Location* location) {
   *location = {};
@@ -180,7 +180,7 @@ void end_thread() {
 }
 
 void end_process() {
-  close_gates();
+  close_fences();
   const std::lock_guard<std::mutex> lock(staging_lock);
   for (const Staging& staging : idle_staging) {
     cudaSetDevice(staging.device);
@@ -195,7 +195,7 @@ Status write(int device, void* memory, const void* host, int64_t bytes) {
     char* const to = static_cast<char*>(memory) + at;
     return cudaMemcpyAsync(to, half.page, count, cudaMemcpyHostToDevice, half.handle);
   };
-  return by_pages(device, bytes, start, [](const Stream&, int64_t, size_t) {});
+  return copy_pages(device, bytes, start, [](const Stream&, int64_t, size_t) {});
 }
 
 Status read(int device, const void* memory, void* host, int64_t bytes) {
@@ -206,7 +206,7 @@ Status read(int device, const void* memory, void* host, int64_t bytes) {
   const auto finish = [&](const Stream& half, int64_t at, size_t count) {
     memcpy(static_cast<char*>(host) + at, half.page, count);
   };
-  return by_pages(device, bytes, start, finish);
+  return copy_pages(device, bytes, start, finish);
 }
 
 }  // namespace device

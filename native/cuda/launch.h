@@ -1,6 +1,6 @@
-// One operation on the device, from its first launch to its status. Everything goes to one stream in order; the host
-// waits once, in finish(), or before that where it must know a number, in settle(). After a failed call nothing more is
-// launched; after a broken rule of the input every kernel leaves at once, so that nothing is written.
+// One operation on the device, from its first launch to its status. All its work goes to one stream in order. The host
+// waits once, in finish(), or earlier in wait(), where it needs a number. After a failed call nothing more is launched;
+// after a fault of the input every kernel returns at once, so that nothing is written.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,14 +13,14 @@
 namespace sweet {
 namespace cuda {
 
-/** What comes back from the device in the end. */
-struct Outcome {
+/** What the kernels of an operation leave for the host. */
+struct DeviceResult {
   double scalars[4];
-  // The least of the faults found, as fault_of() counts them: of what stands in the arrays, and of turns and
-  // trajectories without a token, which can be looked for only where the arrays are sound.
-  unsigned long long fault, empty_fault;
-  int64_t kept;      // of keep_rows()
-  unsigned largest;  // the bits of the largest |gradient| of a log-prob, where one was asked for
+  // The least encode_fault() that was recorded: of labels, offsets and pairs, and, where these are valid, of turns and
+  // items without an unmasked token.
+  unsigned long long layout_fault, empty_fault;
+  int64_t compacted_rows;  // of compact_rows()
+  unsigned max_grad;       // bits of the largest |gradient| of a log-prob, where one was computed
 };
 
 constexpr unsigned long long kNoFault = ~0ull;
@@ -36,26 +36,26 @@ enum class Rule : unsigned {
   empty_trajectory
 };
 
-SWEET_HOST_DEVICE inline unsigned long long fault_of(Rule rule, int64_t index) {
+SWEET_HOST_DEVICE inline unsigned long long encode_fault(Rule rule, int64_t index) {
   return static_cast<unsigned long long>(rule) << 40 | static_cast<unsigned long long>(index);
 }
 
-/** Where the values stand that a fault names; device memory. */
-struct Sources {
+/** The arrays that were checked, in device memory: a fault names an element of them. */
+struct CheckedInputs {
   Labels labels;
   const int32_t *turn_offsets, *trajectory_offsets;
   Pairs pairs;
-  int64_t units;
+  int64_t items;
 };
 
-class Run {
+class LaunchContext {
  public:
-  Run();
-  ~Run();
-  Run(const Run&) = delete;
-  Run& operator=(const Run&) = delete;
+  LaunchContext();
+  ~LaunchContext();
+  LaunchContext(const LaunchContext&) = delete;
+  LaunchContext& operator=(const LaunchContext&) = delete;
 
-  /** Memory until the run ends; null after a failure and for no element at all. */
+  /** Memory until the operation ends; null after a failure and for 0 elements. */
   template <class T>
   T* scratch(int64_t count) {
     return static_cast<T*>(scratch_bytes(count * static_cast<int64_t>(sizeof(T))));
@@ -68,58 +68,57 @@ class Run {
     config.gridDim = dim3(static_cast<unsigned>(blocks));
     config.blockDim = dim3(static_cast<unsigned>(threads));
     config.stream = stream_->handle;
-    note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+    record_error(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
   }
 
-  /** Memory that was taken in between goes back at its end, in the stream's order. */
-  class Scope {
+  /** Scratch memory allocated during its life is freed at its end, in the stream's order. */
+  class ScratchScope {
    public:
-    explicit Scope(Run& run) : run_(run), first_(run.scratch_count_) {}
-    ~Scope() { run_.free_from(first_); }
-    Scope(const Scope&) = delete;
-    Scope& operator=(const Scope&) = delete;
+    explicit ScratchScope(LaunchContext& context) : context_(context), first_(context.scratch_count_) {}
+    ~ScratchScope() { context_.free_from(first_); }
+    ScratchScope(const ScratchScope&) = delete;
+    ScratchScope& operator=(const ScratchScope&) = delete;
 
    private:
-    Run& run_;
+    LaunchContext& context_;
     const int first_;
   };
 
   void set_zero(void* memory, int64_t bytes);
-  /** Between host and device; on the host it is there after settle(). */
+  /** Between host and device; a copy to the host is complete after wait(). */
   void copy(void* to, const void* from, int64_t bytes);
 
   bool ok() const { return status_.ok(); }
   cudaStream_t stream() const { return stream_->handle; }
-  /** Nothing more is launched, and finish() answers this. */
+  /** Nothing more is launched, and finish() returns this status. */
   void fail(const Status& status);
 
-  /** In device memory. Kernels ask it whether the input was refused. */
-  Outcome* outcome() const { return outcome_; }
+  /** In device memory. Kernels ask it whether the input has a fault. */
+  DeviceResult* result() const { return result_; }
 
-  /** Waits for what the kernels left so far; of no meaning unless ok() afterwards. */
-  Outcome settle();
+  /** Waits for the kernels launched so far; undefined unless ok() afterwards. */
+  DeviceResult wait();
 
-  /** Waits. scalars (may be null) gets what the kernels left in the outcome. */
+  /** Waits and returns the status; scalars (may be null) gets those of the result. */
   Status finish(double* scalars);
 
-  /** What the checks have read, for the report of a fault. */
-  Sources sources{};
+  CheckedInputs checked{};
 
  private:
   void* scratch_bytes(int64_t bytes);
-  void note(cudaError_t error, const char* operation);
-  Status report(unsigned long long fault);
+  void record_error(cudaError_t error, const char* operation);
+  Status status_of_fault(unsigned long long fault) const;
   void free_from(int first);
 
-  struct Room {
+  struct Buffer {
     void* memory;
     int64_t bytes;
   };
-  static constexpr int kMostScratch = 64;
+  static constexpr int kMaxBuffers = 64;  // an update of a linear head with a bias has 22 at once
   Stream* stream_ = nullptr;
   Status status_;
-  Outcome* outcome_ = nullptr;
-  Room scratch_[kMostScratch];
+  DeviceResult* result_ = nullptr;
+  Buffer scratch_[kMaxBuffers];
   int64_t scratch_bytes_ = 0;
   int scratch_count_ = 0;
 };

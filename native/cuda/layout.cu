@@ -1,3 +1,9 @@
+// Checks of labels, offsets and pairs by the rules of ../layout.h, which the CPU uses too. A thread takes an element;
+// of several faults the first in the order of the rules, then of the indices, is reported:
+//
+//   fault = min over (rule, index) of rule * 2^40 + index
+//
+// Checked labels are a copy; offsets and pairs are used where they are.
 #include "device.h"
 #include "layout.h"
 
@@ -5,83 +11,91 @@ namespace sweet {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256;  // 10 to 26 registers: 2048 threads an SM, with 128 or 512 too
 
-__global__ void __launch_bounds__(kThreads)
-    check_labels_kernel(Labels labels, int64_t rows, Words words, int32_t* checked, Outcome* outcome) {
+__global__ void __launch_bounds__(kThreads) check_labels_kernel(Labels labels,  // [N] label and mask
+                                                                int64_t rows, VocabShard shard,
+                                                                int32_t* checked,  // [N]
+                                                                DeviceResult* result) {
   const int64_t i = global_thread();
-  if (i < rows && !checked_label(labels, i, words, &checked[i])) refuse(&outcome->fault, Rule::label, i);
+  if (i < rows && !checked_label(labels, i, shard, &checked[i])) record_fault(&result->layout_fault, Rule::label, i);
 }
 
 __global__ void __launch_bounds__(kThreads)
-    check_offsets_kernel(const int32_t* offsets, int64_t groups, int64_t total, Rule rule, Outcome* outcome) {
+    check_offsets_kernel(const int32_t* offsets,  // [groups + 1]
+                         int64_t groups, int64_t total, Rule rule, DeviceResult* result) {
   const int64_t i = global_thread();
   if (i > groups) return;
   const int32_t last = i > 0 ? offsets[i - 1] : 0;
-  if (!offset_fits(offsets[i], last, i, groups, total)) refuse(&outcome->fault, rule, i);
+  if (!offset_fits(offsets[i], last, i, groups, total)) record_fault(&result->layout_fault, rule, i);
 }
 
-/** One block: whether any weight is above 0 is known when all were seen. */
-__global__ void __launch_bounds__(kThreads) check_pairs_kernel(Pairs pairs, int64_t units, Outcome* outcome) {
-  __shared__ double room[kThreads / kWarp];
-  double above_zero = 0;
+/** One block: whether any weight is above 0 is known once all are read. */
+__global__ void __launch_bounds__(kThreads) check_pairs_kernel(Pairs pairs,  // [P] chosen, rejected, weights
+                                                               int64_t items, DeviceResult* result) {
+  __shared__ double shared[kThreads / kWarp];
+  double positive = 0;
   for (int64_t p = threadIdx.x; p < pairs.count; p += kThreads) {
     const float weight = pairs.weights ? pairs.weights[p] : 1.0f;
-    if (pair_fault(pairs.chosen[p], pairs.rejected[p], weight, units) != Code::ok)
-      refuse(&outcome->fault, Rule::pair, p);
-    above_zero += weight > 0;
+    if (pair_fault(pairs.chosen[p], pairs.rejected[p], weight, items) != Code::ok) {
+      record_fault(&result->layout_fault, Rule::pair, p);
+    }
+    positive += weight > 0;
   }
-  above_zero = block_sum(above_zero, room);
-  if (threadIdx.x == 0 && above_zero == 0) refuse(&outcome->fault, Rule::zero_weights, 0);
+  positive = block_sum(positive, shared);
+  if (threadIdx.x == 0 && positive == 0) record_fault(&result->layout_fault, Rule::zero_weights, 0);
 }
 
-__global__ void __launch_bounds__(kTurnThreads)
-    count_turns_kernel(Turns turns, bool may_be_empty, int32_t* lengths, Outcome* outcome) {
-  if (unsound(outcome)) return;
+/** A warp per turn. */
+__global__ void __launch_bounds__(kTurnThreads) count_turns_kernel(Turns turns,  // T turns over N tokens
+                                                                   bool allow_empty,
+                                                                   int32_t* lengths,  // [T]
+                                                                   DeviceResult* result) {
+  if (has_layout_fault(result)) return;
   const int64_t t = global_thread() / kWarp;
   if (t >= turns.count) return;
   double length = 0;
   for (int64_t i = turns.offsets[t] + threadIdx.x % kWarp; i < turns.offsets[t + 1]; i += kWarp) {
-    length += keeps(turns, i);
+    length += is_unmasked(turns, i);
   }
   length = warp_sum(length);
   if (threadIdx.x % kWarp != 0) return;
   lengths[t] = static_cast<int32_t>(length);
-  if (length == 0 && !may_be_empty) refuse(&outcome->empty_fault, Rule::empty_turn, t);
+  if (length == 0 && !allow_empty) record_fault(&result->empty_fault, Rule::empty_turn, t);
 }
 
 }  // namespace
 
-const int32_t* check_labels(Run& run, const Labels& labels, int64_t rows, const Words& words) {
-  run.sources.labels = labels;
-  int32_t* const checked = run.scratch<int32_t>(rows);
-  run.launch("check_labels_kernel", check_labels_kernel, blocks_for(rows, kThreads), kThreads, labels, rows, words,
-             checked, run.outcome());
+const int32_t* check_labels(LaunchContext& context, const Labels& labels, int64_t rows, const VocabShard& shard) {
+  context.checked.labels = labels;
+  int32_t* const checked = context.scratch<int32_t>(rows);
+  context.launch("check_labels_kernel", check_labels_kernel, blocks_for(rows, kThreads), kThreads, labels, rows, shard,
+                 checked, context.result());
   return checked;
 }
 
-void check_turn_offsets(Run& run, const int32_t* offsets, int64_t turns, int64_t tokens) {
-  run.sources.turn_offsets = offsets;
-  run.launch("check_offsets_kernel", check_offsets_kernel, blocks_for(turns + 1, kThreads), kThreads, offsets, turns,
-             tokens, Rule::turn_offsets, run.outcome());
+void check_turn_offsets(LaunchContext& context, const int32_t* offsets, int64_t turns, int64_t tokens) {
+  context.checked.turn_offsets = offsets;
+  context.launch("check_offsets_kernel", check_offsets_kernel, blocks_for(turns + 1, kThreads), kThreads, offsets,
+                 turns, tokens, Rule::turn_offsets, context.result());
 }
 
-void check_trajectory_offsets(Run& run, const int32_t* offsets, int64_t trajectories, int64_t turns) {
-  run.sources.trajectory_offsets = offsets;
-  run.launch("check_offsets_kernel", check_offsets_kernel, blocks_for(trajectories + 1, kThreads), kThreads, offsets,
-             trajectories, turns, Rule::trajectory_offsets, run.outcome());
+void check_trajectory_offsets(LaunchContext& context, const int32_t* offsets, int64_t trajectories, int64_t turns) {
+  context.checked.trajectory_offsets = offsets;
+  context.launch("check_offsets_kernel", check_offsets_kernel, blocks_for(trajectories + 1, kThreads), kThreads,
+                 offsets, trajectories, turns, Rule::trajectory_offsets, context.result());
 }
 
-void check_pairs(Run& run, const Pairs& pairs, int64_t units) {
-  run.sources.pairs = pairs;
-  run.sources.units = units;
-  run.launch("check_pairs_kernel", check_pairs_kernel, 1, kThreads, pairs, units, run.outcome());
+void check_pairs(LaunchContext& context, const Pairs& pairs, int64_t items) {
+  context.checked.pairs = pairs;
+  context.checked.items = items;
+  context.launch("check_pairs_kernel", check_pairs_kernel, 1, kThreads, pairs, items, context.result());
 }
 
-const int32_t* count_turns(Run& run, const Turns& turns, bool may_be_empty) {
-  int32_t* const lengths = run.scratch<int32_t>(turns.count);
-  run.launch("count_turns_kernel", count_turns_kernel, blocks_for_turns(turns.count), kTurnThreads, turns, may_be_empty,
-             lengths, run.outcome());
+const int32_t* count_turns(LaunchContext& context, const Turns& turns, bool allow_empty) {
+  int32_t* const lengths = context.scratch<int32_t>(turns.count);
+  context.launch("count_turns_kernel", count_turns_kernel, blocks_for_turns(turns.count), kTurnThreads, turns,
+                 allow_empty, lengths, context.result());
   return lengths;
 }
 

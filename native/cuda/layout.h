@@ -1,35 +1,37 @@
-// The checks of layout.h on the device. They find faults; what follows in the run sees them.
+// The checks of ../layout.h on the device. They record faults, which later kernels and finish() see.
 #pragma once
 
-#include "../preference.h"
-#include "run.h"
+#include "../preference_loss.h"
+#include "launch.h"
 
 namespace sweet {
 namespace cuda {
 
-/** The checked copy, until the run ends. */
-const int32_t* check_labels(Run& run, const Labels& labels, int64_t rows, const Words& words);
+/** The checked copy, [N], until the operation ends. */
+const int32_t* check_labels(LaunchContext& context, const Labels& labels, int64_t rows, const VocabShard& shard);
 
-void check_turn_offsets(Run& run, const int32_t* offsets, int64_t turns, int64_t tokens);
-void check_trajectory_offsets(Run& run, const int32_t* offsets, int64_t trajectories, int64_t turns);
-void check_pairs(Run& run, const Pairs& pairs, int64_t units);
+void check_turn_offsets(LaunchContext& context, const int32_t* offsets, int64_t turns, int64_t tokens);
+void check_trajectory_offsets(LaunchContext& context, const int32_t* offsets, int64_t trajectories, int64_t turns);
+void check_pairs(LaunchContext& context, const Pairs& pairs, int64_t items);
 
-/** Turns and their tokens; a token counts unless the mask or (where there are any) its checked label drops it. */
+/** Turns and which of their tokens are unmasked: by the mask and, where there are labels, by their checked copy. */
 struct Turns {
   const int32_t* offsets;  // [T+1]
-  int64_t count;
-  const uint8_t* mask;    // [N] or null
-  const int32_t* labels;  // [N] checked, or null
+  int64_t count;           // T
+  const uint8_t* mask;     // [N] or null
+  const int32_t* labels;   // [N] checked, or null
 };
 
-SWEET_HOST_DEVICE inline bool keeps(const Turns& turns, int64_t i) {
+SWEET_HOST_DEVICE inline bool is_unmasked(const Turns& turns, int64_t i) {
   return (!turns.mask || turns.mask[i] != 0) && (!turns.labels || turns.labels[i] >= 0);
 }
 
-/** How many tokens of each turn count, [T]; refuses a turn without one unless it may be empty. */
-const int32_t* count_turns(Run& run, const Turns& turns, bool may_be_empty);
+/** Unmasked tokens of each turn, [T]; a turn without any is a fault unless empty turns are allowed. */
+const int32_t* count_turns(LaunchContext& context, const Turns& turns, bool allow_empty);
 
-constexpr int kTurnThreads = 128;  // a warp takes a turn
+// Threads of a block of kernels that take a warp for each turn, whose tokens are contiguous. 20 to 34 registers: an SM
+// runs 1536 to 2048 threads, with 256 too; a smaller block leaves less idle where turns are few.
+constexpr int kTurnThreads = 128;
 inline int64_t blocks_for_turns(int64_t turns) { return blocks_for(turns, kTurnThreads / 32); }
 
 }  // namespace cuda

@@ -1,224 +1,191 @@
-// The linear head, chunk by chunk of the rows that count: hidden states gathered, a product into float32 logits, the
-// kernels of token_logps.cu over them forward; backward the logits become their gradient in place and two products take
-// that to the gradients of hidden states and weight. Chunks follow each other, so that sums have one order.
+// Log-probs of a linear head and their gradients. hidden [N, H], weight [V, H], bias [V]; g the gradient at a log-prob:
+//
+//   x = hidden * weight^T + bias                                       [N, V], then as in logits_head.cu
+//   D_iv = g_i / temperature * (1[v = label_i] - e^(x_iv / temperature - lse_i))
+//   dhidden = D * weight [N, H],  dweight = D^T * hidden [V, H],  dbias_v = sum_i D_iv [V]
+//
+// The logits of all rows are never stored: the rows that are read are gathered and computed in chunks of C, one after
+// the other, so that sums over rows have one order. Of a chunk, the logits [C, V] are stored once, in float32. Backward
+// D takes their place, rounded once to the head's type, for the two products that read it. Logits and softmax are not
+// one kernel, since the products are cuBLASLt's: beside 2 C H V operations for each of three products, a chunk's logits
+// are written and read once more each, 8 C V bytes.
 #include <type_traits>
+#include <vector>
 
-#include "../linear_logps.h"
-#include "../softmax.h"
 #include "device.h"
-#include "layout.h"
-#include "linear.h"
+#include "linear_head.h"
 #include "product.h"
+#include "reference.h"
+#include "row_compaction.h"
+#include "row_gradient.h"
 
 namespace sweet {
+
+reference::LogpsRow reference::linear_row(const double* hidden, const double* weight, const double* bias,
+                                          int64_t vocab_size, int64_t hidden_size, int64_t label, double temperature,
+                                          double g, const LinearGradients& grad) {
+  std::vector<double> x(bias, bias + vocab_size), d(x.size());
+  for (int64_t i = 0; i < vocab_size * hidden_size; i++) x[i / hidden_size] += hidden[i % hidden_size] * weight[i];
+  const LogpsRow row = logits_row(x.data(), vocab_size, label, temperature, g, d.data());
+  for (int64_t i = 0; i < vocab_size * hidden_size; i++) {
+    grad.hidden[i % hidden_size] += d[i / hidden_size] * weight[i];
+    grad.weight[i] += d[i / hidden_size] * hidden[i % hidden_size];
+  }
+  for (int64_t v = 0; v < vocab_size; v++) grad.bias[v] += d[v];
+  return row;
+}
+
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarp;
-constexpr int64_t kRowWords = 64;     // rows of logits start at multiples of so many
-constexpr int64_t kWholeTiles = 128;  // rows of a chunk, where it has more
+constexpr int kThreads = 256;          // every kernel has 32 registers at most: 2048 threads an SM
+constexpr int64_t kRowAlignment = 64;  // elements: 256 bytes, the largest alignment that cuBLASLt distinguishes
+
+// Rows of a chunk are a multiple of this, a multiple of the tile of rows of usual tensor-core kernels (64, 128), so
+// that no tile is partly empty. Not measured on a GPU.
+constexpr int64_t kTileRows = 128;
+
+// Memory of a chunk where the caller gives none. H = 4096, V = 151,936 in bfloat16 is 632,320 bytes a row, so 1664
+// rows. Not measured on a GPU: a larger chunk reads the weight less often, 2 H V bytes for each chunk's product.
 constexpr int64_t kChunkBytes = 1 << 30;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-/** Rows of a chunk: as equal as can be, so that the last one is no rest. */
-int64_t rows_of_chunk(const Head& head, int64_t stride, int64_t count) {
+/** C: chunks are as equal as they can be, so that the last one is not small. */
+int64_t rows_per_chunk(const Head& head, int64_t row_stride, int64_t rows) {
   const int64_t bytes = head.chunk_bytes > 0 ? head.chunk_bytes : kChunkBytes;
-  // Logits, and beside them the hidden states and their gradient.
-  int64_t most = bytes / (4 * stride + head.hidden_size * (bytes_of(head.dtype) + 4));
-  if (most > kWholeTiles) most -= most % kWholeTiles;
+  // A row's logits, hidden states and their gradient.
+  int64_t most = bytes / (4 * row_stride + head.hidden_size * (bytes_of(head.dtype) + 4));
+  if (most > kTileRows) most -= most % kTileRows;
   if (most < 1) most = 1;
-  if (count <= most) return count;
-  const int64_t even = blocks_for(count, blocks_for(count, most));
-  const int64_t whole = round_up(even, kWholeTiles);
-  return whole <= most ? whole : even;
-}
-
-/** One block: a prefix sum over all rows. */
-__global__ void __launch_bounds__(kThreads)
-    keep_rows_kernel(const int32_t* labels, int64_t rows, bool skip_ignored, int64_t* kept, Outcome* outcome) {
-  __shared__ int counts[kWarps];
-  if (refused(outcome)) return;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-  int64_t before = 0;
-  for (int64_t first = 0; first < rows; first += kThreads) {
-    const int64_t i = first + threadIdx.x;
-    const int own = i < rows && is_read(labels[i], skip_ignored);
-    int upto = own;
-    for (int distance = 1; distance < kWarp; distance *= 2) {
-      const int other = __shfl_up_sync(kAllLanes, upto, distance);
-      if (lane >= distance) upto += other;
-    }
-    if (lane == kWarp - 1) counts[warp] = upto;
-    __syncthreads();
-    int64_t at = before + upto - own;
-    for (int w = 0; w < kWarps; w++) {
-      if (w < warp) at += counts[w];
-      before += counts[w];
-    }
-    __syncthreads();
-    if (own) kept[at] = i;
-  }
-  if (threadIdx.x == 0) outcome->kept = before;
-}
-
-/** A block per row. */
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    gather_rows_kernel(const T* from, const int64_t* rows, int64_t width, T* to, const Outcome* outcome) {
-  if (refused(outcome)) return;
-  const T* const x = from + rows[blockIdx.x] * width;
-  T* const y = to + blockIdx.x * width;
-  for (int64_t h = threadIdx.x; h < width; h += kThreads) y[h] = x[h];
-}
-
-__global__ void __launch_bounds__(kThreads) scatter_rows_kernel(const float* from, const int64_t* rows, int64_t width,
-                                                                bool add, float* to, const Outcome* outcome) {
-  if (refused(outcome)) return;
-  const float* const x = from + blockIdx.x * width;
-  float* const y = to + rows[blockIdx.x] * width;
-  for (int64_t h = threadIdx.x; h < width; h += kThreads) y[h] = add ? y[h] + x[h] : x[h];
-}
-
-__global__ void __launch_bounds__(kThreads) gather_labels_kernel(const int32_t* labels, const int64_t* rows,
-                                                                 int64_t count, int32_t* to, const Outcome* outcome) {
-  const int64_t i = global_thread();
-  if (!refused(outcome) && i < count) to[i] = labels[rows[i]];
-}
-
-__global__ void __launch_bounds__(kThreads)
-    scatter_results_kernel(ForwardOut from, const int64_t* rows, int64_t count, ForwardOut to, const Outcome* outcome) {
-  const int64_t i = global_thread();
-  if (refused(outcome) || i >= count) return;
-  const int64_t row = rows[i];
-  if (to.partials) {
-    to.partials[row] = from.partials[i];
-    return;
-  }
-  to.logps[row] = from.logps[i];
-  if (to.lse) to.lse[row] = from.lse[i];
-  if (to.lse32) to.lse32[row] = static_cast<float>(from.lse[i]);
-  if (to.entropy) to.entropy[row] = from.entropy[i];
+  if (rows <= most) return rows;
+  const int64_t even = blocks_for(rows, blocks_for(rows, most));
+  const int64_t whole_tiles = round_up(even, kTileRows);
+  return whole_tiles <= most ? whole_tiles : even;
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    widen_kernel(const T* from, int64_t count, float* to, const Outcome* outcome) {
+__global__ void __launch_bounds__(kThreads) widen_kernel(const T* from,  // [count]
+                                                         int64_t count,
+                                                         float* to,  // [count]
+                                                         const DeviceResult* result) {
   const int64_t i = global_thread();
-  if (!refused(outcome) && i < count) to[i] = to_float(from[i]);
+  if (!has_fault(result) && i < count) to[i] = to_float(from[i]);
 }
 
-/** The largest magnitude that is a number. */
-__global__ void __launch_bounds__(kThreads)
-    largest_gradient_kernel(const float* grad_logps, const int64_t* rows, int64_t count, Outcome* outcome) {
+/** The largest finite magnitude. */
+__global__ void __launch_bounds__(kThreads) max_grad_kernel(const float* grad_logps,  // [N]
+                                                            const int64_t* rows,      // [count]
+                                                            int64_t count, DeviceResult* result) {
   const int64_t i = global_thread();
-  if (refused(outcome) || i >= count) return;
+  if (has_fault(result) || i >= count) return;
   const float g = fabsf(grad_logps[rows[i]]);
   unsigned bits = 0;
   memcpy(&bits, &g, sizeof(bits));
-  if (g < INFINITY) atomicMax(&outcome->largest, bits);
+  if (g < INFINITY) atomicMax(&result->max_grad, bits);
 }
 
-__global__ void clear_largest_kernel(Outcome* outcome) { outcome->largest = 0; }
+__global__ void clear_max_grad_kernel(DeviceResult* result) { result->max_grad = 0; }
 
-/** What the gradients of a row have in common, and that of its label. */
-struct RowGradient {
-  float pivot, factor, of_label;
-  int32_t label;
-};
-
-__global__ void __launch_bounds__(kThreads)
-    prepare_tokens_kernel(const float* logits, int64_t stride, const int32_t* labels, const int64_t* rows,
-                          int64_t count, double temperature, const double* lse, const float* lse32,
-                          const float* grad_logps, float scale, RowGradient* gradients, const Outcome* outcome) {
+/** A thread per row of the chunk. */
+__global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* logits,  // [C, V]
+                                                                 int64_t row_stride,
+                                                                 const int32_t* labels,  // [N] checked
+                                                                 const int64_t* rows,    // [C]
+                                                                 int64_t count, double temperature,
+                                                                 const double* lse,        // [N] or null
+                                                                 const float* lse32,       // [N] where lse is null
+                                                                 const float* grad_logps,  // [N]
+                                                                 float scale,
+                                                                 RowGradient* gradients,  // [C]
+                                                                 const DeviceResult* result) {
   const int64_t i = global_thread();
-  if (refused(outcome) || i >= count) return;
+  if (has_fault(result) || i >= count) return;
   const int64_t row = rows[i];
-  const int32_t label = labels[row];
   const double g = grad_logps[row] / temperature * scale, row_lse = lse ? lse[row] : lse32[row];
-  const SoftmaxGradient softmax(row_lse, temperature, -g);
-  const float label_logit = is_local(label) ? logits[i * stride + label] : 0.0f;
-  const float of_label = static_cast<float>(label_gradient(label_logit, row_lse, temperature, g));
-  gradients[i] = {softmax.pivot, softmax.factor, of_label, label};
+  gradients[i] = row_gradient(logits + i * row_stride, labels[row], row_lse, temperature, g);
 }
 
 /**
- * A block takes a row of float32 logits and leaves its gradient as T from the same address on. What is narrower than
- * what it replaces lies over words that were read before: a tile is read by all threads before any of it is written.
+ * A block turns a row of float32 logits into its gradient as T, which starts at the same address. Where T is narrower,
+ * it overwrites logits that were read before: all threads read a tile before any of it is written. A thread has two
+ * vectors of logits, which become one of a 16-bit T.
  */
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    grad_tokens_kernel(float* logits, int64_t vocab, int64_t stride, const RowGradient* gradients, float slope,
-                       const Outcome* outcome) {
-  if (refused(outcome)) return;
-  constexpr int size = Vector<float>::kSize, vectors = 2, own = size * vectors;
+__global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  // [C, V], then [C, V] of T
+                                                              int64_t vocab_size, int64_t row_stride,
+                                                              const RowGradient* gradients,  // [C]
+                                                              float scale_log2, const DeviceResult* result) {
+  if (has_fault(result)) return;
+  constexpr int size = Vector<float>::kSize, vectors = 2, per_thread = size * vectors;
   const RowGradient row = gradients[blockIdx.x];
-  const float* const x = logits + blockIdx.x * stride;
-  T* const grad = reinterpret_cast<T*>(logits + blockIdx.x * stride);
-  for (int64_t first = 0; first < vocab; first += kThreads * own) {
-    const int64_t v = first + threadIdx.x * own;
-    const int64_t words = v < vocab ? vocab - v : 0;
-    float logit[own];
+  const float* const x = logits + blockIdx.x * row_stride;
+  T* const grad = reinterpret_cast<T*>(logits + blockIdx.x * row_stride);
+  for (int64_t first = 0; first < vocab_size; first += kThreads * per_thread) {
+    const int64_t v = first + threadIdx.x * per_thread;
+    const int64_t left = v < vocab_size ? vocab_size - v : 0;
+    float logit[per_thread];
 #pragma unroll
     for (int k = 0; k < vectors; k++) {
-      if (words >= own) {
+      if (left >= per_thread) {
         const Vector<float> vector = load(x + v + k * size);
         memcpy(&logit[k * size], &vector, sizeof(vector));
       } else {
 #pragma unroll
-        for (int j = k * size; j < (k + 1) * size; j++) logit[j] = j < words ? x[v + j] : 0.0f;
+        for (int j = k * size; j < (k + 1) * size; j++) logit[j] = j < left ? x[v + j] : 0.0f;
       }
     }
     __syncthreads();
-    T result[own];
+    T entries[per_thread];
 #pragma unroll
-    for (int j = 0; j < own; j++) {
-      const float g = row.factor * power_of_two((logit[j] - row.pivot) * slope);
-      from_float(v + j == row.label ? row.of_label : g, &result[j]);
+    for (int j = 0; j < per_thread; j++) {
+      const float g = row.factor * exp2_approx((logit[j] - row.max) * scale_log2);
+      from_float(v + j == row.label ? row.label_grad : g, &entries[j]);
     }
-    if (words >= own) {
+    if (left >= per_thread) {
 #pragma unroll
-      for (int j = 0; j < own; j += Vector<T>::kSize) {
+      for (int j = 0; j < per_thread; j += Vector<T>::kSize) {
         Vector<T> vector;
-        memcpy(&vector, &result[j], sizeof(vector));
+        memcpy(&vector, &entries[j], sizeof(vector));
         store(vector, grad + v + j);
       }
     } else {
 #pragma unroll
-      for (int j = 0; j < own; j++) {
-        if (j < words) grad[v + j] = result[j];
+      for (int j = 0; j < per_thread; j++) {
+        if (j < left) grad[v + j] = entries[j];
       }
     }
   }
 }
 
-/** A thread per word: its gradients in the order of the rows. */
+/** A thread per vocabulary entry, which adds its gradients in the order of the rows. */
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    sum_words_kernel(const T* grad, int64_t stride, int64_t rows, int64_t vocab, float alpha, bool add, float* out,
-                     const Outcome* outcome) {
+    grad_bias_kernel(const T* grad,  // [C, V]
+                     int64_t row_stride, int64_t rows, int64_t vocab_size, float alpha, bool add,
+                     float* grad_bias,  // [V]
+                     const DeviceResult* result) {
   const int64_t v = global_thread();
-  if (refused(outcome) || v >= vocab) return;
+  if (has_fault(result) || v >= vocab_size) return;
   double sum = 0;
-  for (int64_t i = 0; i < rows; i++) sum += to_float(grad[i * stride + v]);
+  for (int64_t i = 0; i < rows; i++) sum += to_float(grad[i * row_stride + v]);
   sum *= alpha;
-  out[v] = static_cast<float>(add ? out[v] + sum : sum);
+  grad_bias[v] = static_cast<float>(add ? grad_bias[v] + sum : sum);
 }
 
 /**
- * A power of two that takes the gradients of logits to where float16 has its precision: most of a softmax's are far
- * below the largest, and float16 ends at 6e-8.
+ * The power of two that brings the largest gradient of a float16 head's logits close to 2^14. Most entries of a softmax
+ * are far below the largest, and float16 has nothing between 0 and 6e-8.
  */
-float scale_of(Run& run, DType dtype, double temperature, const float* grad_logps, const KeptRows& kept) {
-  if (dtype != DType::float16) return 1;
-  run.launch("clear_largest_kernel", clear_largest_kernel, 1, 1, run.outcome());
-  run.launch("largest_gradient_kernel", largest_gradient_kernel, blocks_for(kept.count, kThreads), kThreads, grad_logps,
-             kept.rows, kept.count, run.outcome());
-  const Outcome outcome = run.settle();
-  float largest = 0;
-  if (run.ok()) memcpy(&largest, &outcome.largest, sizeof(largest));
-  const double gradient = largest / temperature;
+float grad_scale(LaunchContext& context, const Head& head, const float* grad_logps, const CompactedRows& rows) {
+  if (head.dtype != DType::float16) return 1;
+  context.launch("clear_max_grad_kernel", clear_max_grad_kernel, 1, 1, context.result());
+  context.launch("max_grad_kernel", max_grad_kernel, blocks_for(rows.count, kThreads), kThreads, grad_logps, rows.rows,
+                 rows.count, context.result());
+  const DeviceResult result = context.wait();
+  float max_grad = 0;
+  if (context.ok()) memcpy(&max_grad, &result.max_grad, sizeof(max_grad));
+  const double gradient = max_grad / head.temperature;
   if (!(gradient > 0)) return 1;
   const int exponent = 14 - (std::ilogb(gradient) + 1);  // below 2^14: float16 goes to 2^16
   return std::ldexp(1.0f, exponent < -100 ? -100 : exponent > 100 ? 100 : exponent);
@@ -226,171 +193,115 @@ float scale_of(Run& run, DType dtype, double temperature, const float* grad_logp
 
 }  // namespace
 
-KeptRows keep_rows(Run& run, const int32_t* labels, int64_t rows, bool skip_ignored) {
-  require_products(run);
-  int64_t* const kept = run.scratch<int64_t>(rows);
-  run.launch("keep_rows_kernel", keep_rows_kernel, 1, kThreads, labels, rows, skip_ignored, kept, run.outcome());
-  const Outcome outcome = run.settle();
-  return {kept, run.ok() ? outcome.kept : 0};
-}
-
-LinearPass::LinearPass(Run& run, const Head& head, const int32_t* labels, const KeptRows& kept)
-    : run_(run),
+LinearPass::LinearPass(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows)
+    : context_(context),
       head_(head),
       labels_(labels),
-      kept_(kept),
-      stride_(round_up(head.vocab_size, kRowWords)),
-      chunk_(rows_of_chunk(head, stride_, kept.count)) {
-  hidden_ = run.scratch<char>(chunk_ * head.hidden_size * bytes_of(head.dtype));
-  logits_ = run.scratch<float>(chunk_ * stride_);
+      rows_(rows),
+      row_stride_(round_up(head.vocab_size, kRowAlignment)),
+      chunk_(rows_per_chunk(head, row_stride_, rows.count)) {
+  hidden_ = context.scratch<char>(chunk_ * head.hidden_size * bytes_of(head.dtype));
+  logits_ = context.scratch<float>(chunk_ * row_stride_);
   if (!head.bias) return;
-  bias_ = run.scratch<float>(head.vocab_size);
+  bias_ = context.scratch<float>(head.vocab_size);
   with_type(head.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    run.launch("widen_kernel", widen_kernel<T>, blocks_for(head.vocab_size, kThreads), kThreads,
-               static_cast<const T*>(head.bias), head.vocab_size, bias_, run.outcome());
+    context.launch("widen_kernel", widen_kernel<T>, blocks_for(head.vocab_size, kThreads), kThreads,
+                   static_cast<const T*>(head.bias), head.vocab_size, bias_, context.result());
   });
 }
 
 template <class Use>
-void LinearPass::each_chunk(Use use) const {
-  for (int64_t first = 0; first < kept_.count && run_.ok(); first += chunk_) {
-    use(first, chunk_ < kept_.count - first ? chunk_ : kept_.count - first);
+void LinearPass::for_each_chunk(Use use) const {
+  for (int64_t first = 0; first < rows_.count && context_.ok(); first += chunk_) {
+    use(first, chunk_ < rows_.count - first ? chunk_ : rows_.count - first);
   }
 }
 
 void LinearPass::compute_logits(int64_t first, int64_t count) {
-  if (computed_ == first) return;
-  computed_ = first;
-  with_type(head_.dtype, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    run_.launch("gather_rows_kernel", gather_rows_kernel<T>, count, kThreads, static_cast<const T*>(head_.hidden),
-                kept_.rows + first, head_.hidden_size, static_cast<T*>(hidden_), run_.outcome());
-  });
-  multiply(run_, {head_.dtype,
-                  count,
-                  head_.vocab_size,
-                  head_.hidden_size,
-                  {hidden_, head_.hidden_size, false},
-                  {head_.weight, head_.hidden_size, true},
-                  1,
-                  false,
-                  logits_,
-                  stride_,
-                  bias_});
+  if (computed_first_ == first) return;
+  computed_first_ = first;
+  const int64_t hidden_size = head_.hidden_size;
+  gather_rows(context_, head_.dtype, head_.hidden, rows_.rows + first, count, hidden_size, hidden_);
+  const Matrix hidden{hidden_, hidden_size, false}, weight{head_.weight, hidden_size, true};
+  multiply(context_,
+           {head_.dtype, count, head_.vocab_size, hidden_size, hidden, weight, 1, false, logits_, row_stride_, bias_});
 }
 
 void LinearPass::forward(const ForwardOut& out) {
   const int64_t n = head_.rows;
-  if (out.logps) run_.set_zero(out.logps, 4 * n);
-  if (out.lse) run_.set_zero(out.lse, 8 * n);
-  if (out.lse32) run_.set_zero(out.lse32, 4 * n);
-  if (out.entropy) run_.set_zero(out.entropy, 4 * n);
-  const Run::Scope scope(run_);
-  int32_t* const labels = run_.scratch<int32_t>(chunk_);
-  const ForwardOut own{run_.scratch<float>(chunk_),
-                       run_.scratch<double>(chunk_),
-                       nullptr,
-                       out.entropy ? run_.scratch<float>(chunk_) : nullptr,
-                       false,
-                       out.partials ? run_.scratch<ShardStats>(chunk_) : nullptr,
-                       out.weighted};
-  each_chunk([&](int64_t first, int64_t count) {
-    const Run::Scope of_chunk(run_);
-    const int64_t* const rows = kept_.rows + first;
-    const int64_t blocks = blocks_for(count, kThreads);
+  if (out.logps) context_.set_zero(out.logps, 4 * n);
+  if (out.lse) context_.set_zero(out.lse, 8 * n);
+  if (out.lse32) context_.set_zero(out.lse32, 4 * n);
+  if (out.entropy) context_.set_zero(out.entropy, 4 * n);
+  const LaunchContext::ScratchScope scope(context_);
+  int32_t* const labels = context_.scratch<int32_t>(chunk_);
+  const ForwardOut chunk_out{context_.scratch<float>(chunk_),
+                             context_.scratch<double>(chunk_),
+                             nullptr,
+                             out.entropy ? context_.scratch<float>(chunk_) : nullptr,
+                             false,
+                             out.shard_stats ? context_.scratch<ShardStats>(chunk_) : nullptr,
+                             out.shard_entropy};
+  for_each_chunk([&](int64_t first, int64_t count) {
+    const LaunchContext::ScratchScope chunk_scope(context_);
+    const int64_t* const rows = rows_.rows + first;
     compute_logits(first, count);
-    Head head = head_;
-    head.dtype = DType::float32;
-    head.rows = count;
-    head.logits = logits_;
-    head.row_stride = stride_;
-    run_.launch("gather_labels_kernel", gather_labels_kernel, blocks, kThreads, labels_, rows, count, labels,
-                run_.outcome());
-    forward_rows(run_, head, labels, own);
-    run_.launch("scatter_results_kernel", scatter_results_kernel, blocks, kThreads, own, rows, count, out,
-                run_.outcome());
+    Head chunk_head = head_;
+    chunk_head.dtype = DType::float32;
+    chunk_head.rows = count;
+    chunk_head.logits = logits_;
+    chunk_head.row_stride = row_stride_;
+    gather_labels(context_, labels_, rows, count, labels);
+    logits_forward(context_, chunk_head, labels, chunk_out);
+    scatter_results(context_, chunk_out, rows, count, out);
   });
 }
 
 void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const double* lse, const float* lse32,
                                 const float* grad_logps, bool add_weight, const HeadGradients& out) {
-  const Run::Scope scope(run_);
-  const int64_t* const rows = kept_.rows + first;
-  const int64_t width = head_.hidden_size, vocab = head_.vocab_size;
-  RowGradient* const gradients = run_.scratch<RowGradient>(count);
-  float* const grad_hidden = run_.scratch<float>(count * width);
+  const LaunchContext::ScratchScope scope(context_);
+  const int64_t* const rows = rows_.rows + first;
+  const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
+  RowGradient* const gradients = context_.scratch<RowGradient>(count);
+  float* const grad_hidden = context_.scratch<float>(count * hidden_size);
   compute_logits(first, count);
-  computed_ = -1;
-  run_.launch("prepare_tokens_kernel", prepare_tokens_kernel, blocks_for(count, kThreads), kThreads, logits_, stride_,
-              labels_, rows, count, head_.temperature, lse, lse32, grad_logps, scale, gradients, run_.outcome());
+  computed_first_ = -1;  // overwritten below
+  context_.launch("prepare_chunk_kernel", prepare_chunk_kernel, blocks_for(count, kThreads), kThreads, logits_,
+                  row_stride_, labels_, rows, count, head_.temperature, lse, lse32, grad_logps, scale, gradients,
+                  context_.result());
   with_type(head_.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    const int64_t stride = stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));
-    const Matrix grad{logits_, stride, false};
-    run_.launch("grad_tokens_kernel", grad_tokens_kernel<T>, count, kThreads, logits_, vocab, stride_, gradients,
-                log2_scale(head_.temperature), run_.outcome());
-    multiply(run_, {head_.dtype,
-                    count,
-                    width,
-                    vocab,
-                    grad,
-                    {head_.weight, width, false},
-                    1 / scale,
-                    false,
-                    grad_hidden,
-                    width,
-                    nullptr});
-    run_.launch("scatter_rows_kernel", scatter_rows_kernel, count, kThreads, grad_hidden, rows, width, out.accumulate,
-                out.hidden, run_.outcome());
-    multiply(run_, {head_.dtype,
-                    vocab,
-                    width,
-                    count,
-                    {logits_, stride, true},
-                    {hidden_, width, false},
-                    1 / scale,
-                    add_weight,
-                    out.weight,
-                    width,
-                    nullptr});
+    const int64_t grad_stride = row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));
+    const Matrix grad{logits_, grad_stride, false}, grad_transposed{logits_, grad_stride, true};
+    const Matrix weight{head_.weight, hidden_size, false}, hidden{hidden_, hidden_size, false};
+    context_.launch("grad_chunk_kernel", grad_chunk_kernel<T>, count, kThreads, logits_, vocab_size, row_stride_,
+                    gradients, log2_scale(head_.temperature), context_.result());
+    multiply(context_, {head_.dtype, count, hidden_size, vocab_size, grad, weight, 1 / scale, false, grad_hidden,
+                        hidden_size, nullptr});
+    scatter_rows(context_, grad_hidden, rows, count, hidden_size, out.accumulate, out.hidden);
+    multiply(context_, {head_.dtype, vocab_size, hidden_size, count, grad_transposed, hidden, 1 / scale, add_weight,
+                        out.weight, hidden_size, nullptr});
     if (out.bias) {
-      run_.launch("sum_words_kernel", sum_words_kernel<T>, blocks_for(vocab, kThreads), kThreads,
-                  reinterpret_cast<const T*>(logits_), stride, count, vocab, 1 / scale, add_weight, out.bias,
-                  run_.outcome());
+      context_.launch("grad_bias_kernel", grad_bias_kernel<T>, blocks_for(vocab_size, kThreads), kThreads,
+                      reinterpret_cast<const T*>(logits_), grad_stride, count, vocab_size, 1 / scale, add_weight,
+                      out.bias, context_.result());
     }
   });
 }
 
 void LinearPass::backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out) {
-  const int64_t width = head_.hidden_size, vocab = head_.vocab_size;
-  const float scale = scale_of(run_, head_.dtype, head_.temperature, grad_logps, kept_);
-  if (!out.accumulate) run_.set_zero(out.hidden, 4 * head_.rows * width);
-  if (!out.accumulate && kept_.count == 0) {
-    run_.set_zero(out.weight, 4 * vocab * width);
-    if (out.bias) run_.set_zero(out.bias, 4 * vocab);
+  const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
+  const float scale = grad_scale(context_, head_, grad_logps, rows_);
+  if (!out.accumulate) context_.set_zero(out.hidden, 4 * head_.rows * hidden_size);
+  if (!out.accumulate && rows_.count == 0) {
+    context_.set_zero(out.weight, 4 * vocab_size * hidden_size);
+    if (out.bias) context_.set_zero(out.bias, 4 * vocab_size);
   }
-  each_chunk([&](int64_t first, int64_t count) {
+  for_each_chunk([&](int64_t first, int64_t count) {
     backward_chunk(first, count, scale, lse, lse32, grad_logps, out.accumulate || first > 0, out);
   });
 }
 
 }  // namespace cuda
-
-Status linear_logps(const Head& head, const Labels& labels, const LogpsOut& out) {
-  cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
-  const cuda::KeptRows kept = cuda::keep_rows(run, checked, head.rows, false);
-  cuda::LinearPass(run, head, checked, kept).forward({out.logps, nullptr, out.lse, out.entropy, false});
-  return run.finish(nullptr);
-}
-
-Status linear_logps_backward(const Head& head, const Labels& labels, const LogpsBackward& backward) {
-  cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
-  const cuda::KeptRows kept = cuda::keep_rows(run, checked, head.rows, true);
-  cuda::LinearPass(run, head, checked, kept).backward(nullptr, backward.lse, backward.grad_logps, backward.out);
-  return run.finish(nullptr);
-}
-
 }  // namespace sweet

@@ -1,34 +1,20 @@
-// Linear heads on the device, as linear_logps.cu and both updates need them. All pointers are to device memory.
+// Linear heads on the device. All pointers are to device memory.
 #pragma once
 
-#include "../head.h"
-#include "rows.h"
-#include "run.h"
+#include "logps.h"
 
 namespace sweet {
 namespace cuda {
 
-/** The rows whose logits a pass needs, in their order. */
-struct KeptRows {
-  const int64_t* rows;
-  int64_t count;
-};
-
-/** Waits for the checks: what follows has its input accepted. */
-KeptRows keep_rows(Run& run, const int32_t* labels, int64_t rows, bool skip_ignored);
-
-/**
- * A head and the memory of one chunk of its kept rows: gathered hidden states, their float32 logits, which become the
- * gradient in place, rounded once to the head's type.
- */
+/** The passes of a head over its compacted rows, and the memory of one chunk of them. */
 class LinearPass {
  public:
-  LinearPass(Run& run, const Head& head, const int32_t* labels, const KeptRows& kept);
+  LinearPass(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows);
 
-  /** Rows that are not kept get 0; partials of theirs are left alone. */
+  /** Rows that are not read get 0; their shard_stats stay as they are. */
   void forward(const ForwardOut& out);
 
-  /** lse or, if that is null, lse32, [N]. After forward() the logits of a single chunk are still there. */
+  /** lse or, if that is null, lse32, [N]. After forward() the logits of a single chunk are not computed again. */
   void backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out);
 
  private:
@@ -37,18 +23,18 @@ class LinearPass {
                       const float* grad_logps, bool add_weight, const HeadGradients& out);
   /** Calls use(first, count) for each chunk. */
   template <class Use>
-  void each_chunk(Use use) const;
+  void for_each_chunk(Use use) const;
 
-  Run& run_;
+  LaunchContext& context_;
   const Head& head_;
-  const int32_t* const labels_;
-  const KeptRows kept_;
-  const int64_t stride_;     // of logits
-  const int64_t chunk_;      // rows
-  void* hidden_ = nullptr;   // [chunk, H]
-  float* logits_ = nullptr;  // [chunk, stride]
-  float* bias_ = nullptr;    // [V]
-  int64_t computed_ = -1;    // the chunk whose logits are there, by its first row
+  const int32_t* const labels_;  // [N] checked
+  const CompactedRows rows_;
+  const int64_t row_stride_;     // of the chunk's logits
+  const int64_t chunk_;          // C, rows
+  void* hidden_ = nullptr;       // [C, H], gathered
+  float* logits_ = nullptr;      // [C, V], which become their gradient in place
+  float* bias_ = nullptr;        // [V]
+  int64_t computed_first_ = -1;  // first row of the chunk whose logits are in logits_
 };
 
 }  // namespace cuda

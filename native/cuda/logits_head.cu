@@ -1,93 +1,118 @@
-// Rows of logits. Forward: a block takes a segment of a row, reads it once in 16-byte vectors and leaves (pivot, sum,
-// weighted sum); a thread per row joins the segments in their order. Backward: a thread per row prepares what the words
-// of the row have in common and the label's own gradient, since in place its logit is about to go; then one read and
-// one write.
+// Log-probs of rows of logits and their gradient. logits [N, V], rows `row_stride` elements apart; x_v the logits of a
+// row, g the gradient at its log-prob:
 //
-// Segments are as long as the CPU's, whatever the number of rows: a row's result does not depend on its batch.
+//   lse = max / temperature + log(sum_v 2^t_v),  t_v = (x_v - max) * scale_log2,  scale_log2 = log2(e) / temperature
+//   logp = x_label / temperature - lse,  entropy = log(sum_v 2^t_v) - ln(2) * (sum_v t_v 2^t_v) / (sum_v 2^t_v)
+//   dx_v = g / temperature * (1[v = label] - p_v),  p_v = e^(x_v / temperature - lse)
+//   online softmax: a new max multiplies the sums by 2^((old max - new max) * scale_log2)
+//
+// Forward: one read. A block reduces a segment of a row to SegmentStats {max, sum_exp, sum_t_exp}, of which each thread
+// keeps its own until the end. Then a thread per row merges the row's segments in their order. Probabilities are never
+// stored: the backward pass computes them from the logits and lse, at one read and one write, which may be in place.
+// Before that a thread per row computes the label's entry and what the row's other entries share, since in place the
+// label's logit is overwritten.
 #include <type_traits>
 
-#include "../softmax.h"
-#include "../token_logps.h"
+#include "../segment.h"
 #include "device.h"
-#include "layout.h"
-#include "rows.h"
+#include "logps.h"
+#include "reference.h"
+#include "row_gradient.h"
 
 namespace sweet {
+
+reference::LogpsRow reference::logits_row(const double* logits, int64_t vocab_size, int64_t label, double temperature,
+                                          double g, double* grad_logits) {
+  double max = -INFINITY, sum_exp = 0, sum_t_exp = 0;
+  for (int64_t v = 0; v < vocab_size; v++) max = fmax(max, logits[v] / temperature);
+  for (int64_t v = 0; v < vocab_size; v++) {
+    const double t = logits[v] / temperature - max;
+    sum_exp += exp(t);
+    if (t > -INFINITY) sum_t_exp += t * exp(t);
+  }
+  const double lse = max + log(sum_exp);
+  for (int64_t v = 0; v < vocab_size; v++) {
+    grad_logits[v] = g / temperature * ((v == label) - exp(logits[v] / temperature - lse));
+  }
+  return {lse, logits[label] / temperature - lse, log(sum_exp) - sum_t_exp / sum_exp};
+}
+
 namespace cuda {
 namespace {
 
+// segment_stats_kernel of bfloat16: 48 registers, 1280 threads an SM, as with 128; with 512 it has 64 registers, 1024.
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kSegment = 16384;
-constexpr int kAhead = 4;  // vectors that a thread loads before it needs the first
 
-struct SegmentStats {
-  float pivot;
-  double sum, weighted;
-};
+// Vectors that a thread loads before it uses the first. The same kernel with
+//   2: 32 registers, 2048 threads an SM, which load 64 KiB at once
+//   4: 48 registers, 1280 threads, 80 KiB
+//   8: 80 registers, 768 threads, 96 KiB
+// grad_segments_kernel: 32 registers with 2 and 4, 44 (1280 threads) with 8.
+constexpr int kInFlight = 4;
 
 /**
- * A thread's share of a segment: its pivot is the largest of its words so far. Words at the pivot count exactly 1 each
- * and are kept apart: beside a confident token all others may come to less than float32 can add to 1.
+ * Statistics of a thread's share of a segment so far. Entries equal to max add exactly 1 each and are counted apart:
+ * the sum of all others may be too small to change a float32 sum that is 1 or more.
  */
-struct Sums {
-  float pivot, ones, rest, weighted;
+struct ThreadStats {
+  float max, count_at_max, sum_exp_below, sum_t_exp;
 };
 
-/** What -inf is measured from: -inf - -inf would be NaN. */
-__device__ inline float finite(float pivot) { return pivot == -INFINITY ? 0.0f : pivot; }
+/** Where all entries are -inf: -inf - -inf would be NaN. */
+__device__ inline float finite_or_zero(float max) { return max == -INFINITY ? 0.0f : max; }
 
 template <bool kEntropy>
-__device__ inline void move_pivot(Sums& sums, float largest, float slope) {
-  if (!(largest > sums.pivot)) return;
-  if (sums.pivot != -INFINITY) {
-    const float t = (sums.pivot - largest) * slope, factor = power_of_two(t), sum = sums.ones + sums.rest;
-    if (kEntropy) sums.weighted = factor == 0 ? 0.0f : (sums.weighted + sum * t) * factor;
-    sums.rest = sum * factor;
-    sums.ones = 0;
+__device__ inline void raise_max(ThreadStats& stats, float max, float scale_log2) {
+  if (!(max > stats.max)) return;
+  if (stats.max != -INFINITY) {
+    const float t = (stats.max - max) * scale_log2, factor = exp2_approx(t);
+    const float sum_exp = stats.count_at_max + stats.sum_exp_below;
+    if (kEntropy) stats.sum_t_exp = factor == 0 ? 0.0f : (stats.sum_t_exp + sum_exp * t) * factor;
+    stats.sum_exp_below = sum_exp * factor;
+    stats.count_at_max = 0;
   }
-  sums.pivot = largest;
+  stats.max = max;
 }
 
-/** So many vectors at once: one move of the pivot for all of them, and short sums before the long one. */
+/** kCount vectors at once: max is raised once for all of them, and their sum is added in parts, of a vector each. */
 template <bool kEntropy, int kCount, class T>
-__device__ inline void add_vectors(Sums& sums, const Vector<T> (&vectors)[kCount], float slope) {
-  float largest = -INFINITY;
+__device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors)[kCount], float scale_log2) {
+  float vector_max = -INFINITY;
 #pragma unroll
   for (int k = 0; k < kCount; k++) {
 #pragma unroll
-    for (int j = 0; j < Vector<T>::kSize; j++) largest = fmaxf(largest, to_float(vectors[k].at[j]));
+    for (int j = 0; j < Vector<T>::kSize; j++) vector_max = fmaxf(vector_max, to_float(vectors[k].at[j]));
   }
-  move_pivot<kEntropy>(sums, largest, slope);
-  const float pivot = finite(sums.pivot);
-  float rest = 0;
+  raise_max<kEntropy>(stats, vector_max, scale_log2);
+  const float max = finite_or_zero(stats.max);
+  float sum_exp_below = 0;
 #pragma unroll
   for (int k = 0; k < kCount; k++) {
-    float of_vector = 0;
+    float vector_sum = 0;
 #pragma unroll
     for (int j = 0; j < Vector<T>::kSize; j++) {
-      const float t = (to_float(vectors[k].at[j]) - pivot) * slope, e = power_of_two(t);
+      const float t = (to_float(vectors[k].at[j]) - max) * scale_log2, e = exp2_approx(t);
       if (t == 0) {
-        sums.ones += 1;
+        stats.count_at_max += 1;
       } else {
-        of_vector += e;
+        vector_sum += e;
       }
-      if (kEntropy && e != 0) sums.weighted += t * e;
+      if (kEntropy && e != 0) stats.sum_t_exp += t * e;
     }
-    rest += of_vector;
+    sum_exp_below += vector_sum;
   }
-  sums.rest += rest;
+  stats.sum_exp_below += sum_exp_below;
 }
 
-/** A vector of words from x on. */
 template <bool kAligned, class T>
-__device__ inline Vector<T> load_words(const T* x) {
-  return kAligned ? load(x) : load_across(x);
+__device__ inline Vector<T> load_vector(const T* x) {
+  return kAligned ? load(x) : load_unaligned(x);
 }
 
-/** The first n words from x on; past them stands -inf. */
+/** The first n elements from x on, then -inf. */
 template <class T>
-__device__ inline Vector<T> load_some(const T* x, int n) {
+__device__ inline Vector<T> load_partial(const T* x, int n) {
   Vector<T> vector;
 #pragma unroll
   for (int j = 0; j < Vector<T>::kSize; j++) {
@@ -100,170 +125,175 @@ __device__ inline Vector<T> load_some(const T* x, int n) {
   return vector;
 }
 
-/** This thread's words of the segment at x: the same ones in the same order wherever in memory the row starts. */
+/** This thread's share of the n elements at x: the same ones in the same order at any address. */
 template <bool kEntropy, bool kAligned, class T>
-__device__ inline Sums sum_words(const T* x, int words, float slope) {
+__device__ inline ThreadStats thread_stats(const T* x,  // [n]
+                                           int n, float scale_log2) {
   constexpr int size = Vector<T>::kSize, step = kThreads * size;
-  // Words that start anywhere are loaded with what else lies in their two aligned vectors: not at the very end.
-  const int last = words - 2 * size;
-  Sums sums{-INFINITY, 0, 0, 0};
+  // load_unaligned() reads up to the end of the next aligned vector, which may lie past the row's end.
+  const int last = n - 2 * size;
+  ThreadStats stats{-INFINITY, 0, 0, 0};
   int v = static_cast<int>(threadIdx.x) * size;
-  for (; v + (kAhead - 1) * step <= last; v += kAhead * step) {
-    Vector<T> vectors[kAhead];
+  for (; v + (kInFlight - 1) * step <= last; v += kInFlight * step) {
+    Vector<T> vectors[kInFlight];
 #pragma unroll
-    for (int k = 0; k < kAhead; k++) vectors[k] = load_words<kAligned>(x + v + k * step);
-    add_vectors<kEntropy>(sums, vectors, slope);
+    for (int k = 0; k < kInFlight; k++) vectors[k] = load_vector<kAligned>(x + v + k * step);
+    add_vectors<kEntropy>(stats, vectors, scale_log2);
   }
-  for (; v < words; v += step) {
-    const Vector<T> vectors[1] = {v <= last ? load_words<kAligned>(x + v) : load_some(x + v, words - v)};
-    add_vectors<kEntropy>(sums, vectors, slope);
+  for (; v < n; v += step) {
+    const Vector<T> vectors[1] = {v <= last ? load_vector<kAligned>(x + v) : load_partial(x + v, n - v)};
+    add_vectors<kEntropy>(stats, vectors, scale_log2);
   }
-  return sums;
+  return stats;
 }
 
-/** The threads' sums around their largest pivot. */
+/** Merges the threads' statistics relative to their largest max. */
 template <bool kEntropy>
-__device__ inline SegmentStats join_block(const Sums& own, float slope) {
-  __shared__ float pivots[kWarps];
-  __shared__ double room[kWarps];
-  const float pivot = block_max(own.pivot, pivots);
-  double sum = static_cast<double>(own.ones) + own.rest, weighted = 0;
-  if (sum != 0) {  // else masked words alone: their pivot may be -inf
-    const float t = (own.pivot - pivot) * slope;
-    const double factor = power_of_two(t);
-    if (kEntropy) weighted = factor == 0 ? 0 : (own.weighted + sum * t) * factor;
-    sum *= factor;
+__device__ inline SegmentStats block_stats(const ThreadStats& thread, float scale_log2) {
+  __shared__ float shared_max[kWarps];
+  __shared__ double shared_sum[kWarps];
+  const float max = block_max(thread.max, shared_max);
+  double sum_exp = static_cast<double>(thread.count_at_max) + thread.sum_exp_below, sum_t_exp = 0;
+  if (sum_exp != 0) {  // else every entry is -inf, and thread.max may be too
+    const float t = (thread.max - max) * scale_log2;
+    const double factor = exp2_approx(t);
+    if (kEntropy) sum_t_exp = factor == 0 ? 0 : (thread.sum_t_exp + sum_exp * t) * factor;
+    sum_exp *= factor;
   }
-  sum = block_sum(sum, room);
-  if (kEntropy) weighted = block_sum(weighted, room);
-  return {pivot, sum, weighted};
+  sum_exp = block_sum(sum_exp, shared_sum);
+  if (kEntropy) sum_t_exp = block_sum(sum_t_exp, shared_sum);
+  return {max, sum_exp, sum_t_exp};
 }
 
-/** Block b has segment b % per_row of row b / per_row. */
-struct Cut {
-  int64_t vocab, stride;
+/** Block b computes segment b % per_row of row b / per_row. */
+struct Segments {
+  int64_t vocab_size, row_stride;
   unsigned per_row;
 
-  explicit Cut(const Head& head)
-      : vocab(head.vocab_size),
-        stride(head.row_stride),
+  explicit Segments(const Head& head)
+      : vocab_size(head.vocab_size),
+        row_stride(head.row_stride),
         per_row(static_cast<unsigned>((head.vocab_size + kSegment - 1) / kSegment)) {}
 
   __device__ int64_t row() const { return blockIdx.x / per_row; }
-  __device__ int64_t first_word() const { return static_cast<int64_t>(blockIdx.x % per_row) * kSegment; }
-  __device__ int words() const {
-    const int64_t left = vocab - first_word();
-    return left < kSegment ? static_cast<int>(left) : kSegment;
+  __device__ int64_t first() const { return static_cast<int64_t>(blockIdx.x % per_row) * kSegment; }
+  __device__ int size() const {
+    const int64_t left = vocab_size - first();
+    return static_cast<int>(left < kSegment ? left : kSegment);
   }
 };
 
 template <class T, bool kEntropy>
-__global__ void __launch_bounds__(kThreads)
-    sum_segments_kernel(const T* logits, Cut cut, const int32_t* labels, bool skip_ignored, float slope,
-                        SegmentStats* sums, const Outcome* outcome) {
-  if (refused(outcome) || !is_read(labels[cut.row()], skip_ignored)) return;
-  const T* const x = logits + cut.row() * cut.stride + cut.first_word();
+__global__ void __launch_bounds__(kThreads) segment_stats_kernel(const T* logits,  // [N, V]
+                                                                 Segments segments,
+                                                                 const int32_t* labels,  // [N] checked
+                                                                 bool skip_ignored, float scale_log2,
+                                                                 SegmentStats* stats,  // [N, per_row]
+                                                                 const DeviceResult* result) {
+  if (has_fault(result) || !is_read(labels[segments.row()], skip_ignored)) return;
+  const T* const x = logits + segments.row() * segments.row_stride + segments.first();
   const bool aligned = reinterpret_cast<uintptr_t>(x) % sizeof(Vector<T>) == 0;
-  const Sums own =
-      aligned ? sum_words<kEntropy, true>(x, cut.words(), slope) : sum_words<kEntropy, false>(x, cut.words(), slope);
-  const SegmentStats segment = join_block<kEntropy>(own, slope);
-  if (threadIdx.x == 0) sums[blockIdx.x] = segment;
+  const ThreadStats thread = aligned ? thread_stats<kEntropy, true>(x, segments.size(), scale_log2)
+                                     : thread_stats<kEntropy, false>(x, segments.size(), scale_log2);
+  const SegmentStats segment = block_stats<kEntropy>(thread, scale_log2);
+  if (threadIdx.x == 0) stats[blockIdx.x] = segment;
 }
 
+/** A thread per row. */
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    end_rows_kernel(const T* logits, int64_t rows, Cut cut, const int32_t* labels, double temperature,
-                    const SegmentStats* sums, ForwardOut out, const Outcome* outcome) {
+__global__ void __launch_bounds__(kThreads) finish_rows_kernel(const T* logits,  // [N, V]
+                                                               int64_t rows, Segments segments,
+                                                               const int32_t* labels,  // [N] checked
+                                                               double temperature,
+                                                               const SegmentStats* stats,  // [N, per_row]
+                                                               ForwardOut out,             // [N] each
+                                                               const DeviceResult* result) {
   const int64_t i = global_thread();
-  if (refused(outcome) || i >= rows) return;
+  if (has_fault(result) || i >= rows) return;
   const int32_t label = labels[i];
   const bool read = is_read(label, out.skip_ignored);
-  const float label_logit = read && is_local(label) ? to_float(logits[i * cut.stride + label]) : 0.0f;
-  const SegmentStats* const own = sums + i * cut.per_row;
-  const auto segment = [own](int64_t s) -> const SegmentStats& { return own[s]; };
-  ShardStats row = empty_shard_stats();
-  if (read) row = {join(cut.per_row, temperature, segment), label_logit};
-  if (out.partials) {
-    out.partials[i] = row;
+  const float label_logit = read && is_local(label) ? to_float(logits[i * segments.row_stride + label]) : 0.0f;
+  const SegmentStats* const of_row = stats + i * segments.per_row;
+  const auto segment = [of_row](int64_t s) -> const SegmentStats& { return of_row[s]; };
+  ShardStats merged = empty_shard_stats();
+  if (read) merged = {merge_stats(segments.per_row, temperature, segment), label_logit};
+  if (out.shard_stats) {
+    out.shard_stats[i] = merged;
     return;
   }
-  RowResult end{0, 0, 0};
-  if (read) end = row_result(row.sums, label, label_logit, temperature);
-  out.logps[i] = end.logp;
-  if (out.lse) out.lse[i] = end.lse;
-  if (out.lse32) out.lse32[i] = static_cast<float>(end.lse);
-  if (out.entropy) out.entropy[i] = end.entropy;
+  RowResult row{0, 0, 0};
+  if (read) row = row_result(merged.softmax, label, label_logit, temperature);
+  out.logps[i] = row.logp;
+  if (out.lse) out.lse[i] = row.lse;
+  if (out.lse32) out.lse32[i] = static_cast<float>(row.lse);
+  if (out.entropy) out.entropy[i] = row.entropy;
 }
 
-/** What the gradients of a row have in common, and that of its label. */
-struct RowGradient {
-  float pivot, factor, of_label;
-  int32_t label;
-};
-
+/** A thread per row. */
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    prepare_rows_kernel(const T* logits, int64_t rows, int64_t stride, const int32_t* labels, double temperature,
-                        const double* lse, const float* lse32, const float* grad_logps, RowGradient* gradients,
-                        const Outcome* outcome) {
+__global__ void __launch_bounds__(kThreads) prepare_rows_kernel(const T* logits,  // [N, V]
+                                                                int64_t rows, int64_t row_stride,
+                                                                const int32_t* labels,  // [N] checked
+                                                                double temperature,
+                                                                const double* lse,        // [N] or null
+                                                                const float* lse32,       // [N] where lse is null
+                                                                const float* grad_logps,  // [N]
+                                                                RowGradient* gradients,   // [N]
+                                                                const DeviceResult* result) {
   const int64_t i = global_thread();
-  if (refused(outcome) || i >= rows) return;
+  if (has_fault(result) || i >= rows) return;
   const int32_t label = labels[i];
   RowGradient gradient{0, 0, 0, label};
   if (label >= 0) {
     const double g = grad_logps[i] / temperature, row_lse = lse ? lse[i] : lse32[i];
-    const SoftmaxGradient softmax(row_lse, temperature, -g);
-    const float label_logit = is_local(label) ? to_float(logits[i * stride + label]) : 0.0f;
-    gradient.pivot = softmax.pivot;
-    gradient.factor = softmax.factor;
-    gradient.of_label = static_cast<float>(label_gradient(label_logit, row_lse, temperature, g));
+    gradient = row_gradient(logits + i * row_stride, label, row_lse, temperature, g);
   }
   gradients[i] = gradient;
 }
 
-/** A number that is known where code is compiled. */
-template <int n>
-struct Count {
-  static constexpr int value = n;
-};
-
-/** Calls vectors(v, count) for the aligned vectors of a segment that are this thread's, and word(v) for the others. */
-template <class T, class Vectors, class Word>
-__device__ inline void each_of_segment(const Split& at, int words, Vectors vectors, Word word) {
+/** Calls vectors(v, count) for this thread's aligned vectors of a segment of n elements, element(v) for the others. */
+template <class T, class Vectors, class Element>
+__device__ inline void for_each_in_segment(const AlignedRange& range, int n, Vectors vectors, Element element) {
   constexpr int size = Vector<T>::kSize, step = kThreads * size;
   const int thread = static_cast<int>(threadIdx.x);
-  for (int v = thread; v < at.first; v += kThreads) word(v);
-  int v = at.first + thread * size;
-  for (; v + (kAhead - 1) * step < at.last; v += kAhead * step) vectors(v, Count<kAhead>());
-  for (; v < at.last; v += step) vectors(v, Count<1>());
-  for (int w = at.last + thread; w < words; w += kThreads) word(w);
+  for (int v = thread; v < range.first; v += kThreads) element(v);
+  int v = range.first + thread * size;
+  for (; v + (kInFlight - 1) * step < range.last; v += kInFlight * step) {
+    vectors(v, std::integral_constant<int, kInFlight>());
+  }
+  for (; v < range.last; v += step) vectors(v, std::integral_constant<int, 1>());
+  for (int tail = range.last + thread; tail < n; tail += kThreads) element(tail);
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits, Cut cut, const RowGradient* gradients,
-                                                                 float slope, T* out, const Outcome* outcome) {
-  if (refused(outcome)) return;
+__global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits,  // [N, V]
+                                                                 Segments segments,
+                                                                 const RowGradient* gradients,  // [N]
+                                                                 float scale_log2,
+                                                                 T* grad_logits,  // [N, V], may be the logits
+                                                                 const DeviceResult* result) {
+  if (has_fault(result)) return;
   constexpr int size = Vector<T>::kSize, step = kThreads * size;
-  const RowGradient row = gradients[cut.row()];
-  const int words = cut.words();
-  const int64_t offset = cut.row() * cut.stride + cut.first_word();
+  const RowGradient row = gradients[segments.row()];
+  const int n = segments.size();
+  const int64_t offset = segments.row() * segments.row_stride + segments.first();
   const T* const x = logits + offset;
-  T* const grad = out + offset;
-  if (row.label < 0) {  // dropped: its logits are never read
-    const auto zero = [&](int v) { from_float(0.0f, grad + v); };
-    const auto zeros = [&](int v, auto count) {
+  T* const grad = grad_logits + offset;
+  if (row.label < 0) {  // masked or ignored: its logits are not read
+    const auto zero_element = [&](int v) { from_float(0.0f, grad + v); };
+    const auto zero_vectors = [&](int v, auto count) {
       const uint4 bits = make_uint4(0, 0, 0, 0);
       for (int k = 0; k < decltype(count)::value; k++) *reinterpret_cast<uint4*>(grad + v + k * step) = bits;
     };
-    each_of_segment<T>(split(grad, words), words, zeros, zero);
+    for_each_in_segment<T>(aligned_range(grad, n), n, zero_vectors, zero_element);
     return;
   }
 
   const auto gradient = [&](T logit, T* to) {
-    from_float(row.factor * power_of_two((to_float(logit) - row.pivot) * slope), to);
+    from_float(row.factor * exp2_approx((to_float(logit) - row.max) * scale_log2), to);
   };
-  const auto one_word = [&](int v) { gradient(x[v], grad + v); };
-  const auto some_vectors = [&](int v, auto count) {
+  const auto grad_element = [&](int v) { gradient(x[v], grad + v); };
+  const auto grad_vectors = [&](int v, auto count) {
     Vector<T> vectors[decltype(count)::value];
 #pragma unroll
     for (int k = 0; k < decltype(count)::value; k++) vectors[k] = load(x + v + k * step);
@@ -274,62 +304,48 @@ __global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits
       store(vectors[k], grad + v + k * step);
     }
   };
-  // A result that is not aligned as the logits are goes word by word.
+  // Where logits and gradient are not aligned alike, all elements go one by one.
   const bool aligned = (reinterpret_cast<uintptr_t>(x) ^ reinterpret_cast<uintptr_t>(grad)) % sizeof(Vector<T>) == 0;
-  each_of_segment<T>(aligned ? split(x, words) : Split{words, words}, words, some_vectors, one_word);
+  for_each_in_segment<T>(aligned ? aligned_range(x, n) : AlignedRange{n, n}, n, grad_vectors, grad_element);
 
-  const int64_t label = row.label - cut.first_word();
-  if (label < 0 || label >= words) return;  // all threads or none
+  const int64_t label = row.label - segments.first();
+  if (label < 0 || label >= n) return;  // the same for all threads
   __syncthreads();
-  if (threadIdx.x == 0) from_float(row.of_label, grad + label);
+  if (threadIdx.x == 0) from_float(row.label_grad, grad + label);
 }
 
 }  // namespace
 
-void forward_rows(Run& run, const Head& head, const int32_t* labels, const ForwardOut& out) {
-  const Cut cut(head);
-  const int64_t rows = head.rows, blocks = rows * cut.per_row;
-  SegmentStats* const sums = run.scratch<SegmentStats>(blocks);
+void logits_forward(LaunchContext& context, const Head& head, const int32_t* labels, const ForwardOut& out) {
+  const Segments segments(head);
+  const int64_t rows = head.rows, blocks = rows * segments.per_row;
+  SegmentStats* const stats = context.scratch<SegmentStats>(blocks);
   with_type(head.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* const logits = static_cast<const T*>(head.logits);
-    run.launch("sum_segments_kernel", out.with_entropy() ? sum_segments_kernel<T, true> : sum_segments_kernel<T, false>,
-               blocks, kThreads, logits, cut, labels, out.skip_ignored, log2_scale(head.temperature), sums,
-               run.outcome());
-    run.launch("end_rows_kernel", end_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows, cut, labels,
-               head.temperature, sums, out, run.outcome());
+    context.launch("segment_stats_kernel",
+                   out.with_entropy() ? segment_stats_kernel<T, true> : segment_stats_kernel<T, false>, blocks,
+                   kThreads, logits, segments, labels, out.skip_ignored, log2_scale(head.temperature), stats,
+                   context.result());
+    context.launch("finish_rows_kernel", finish_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
+                   segments, labels, head.temperature, stats, out, context.result());
   });
 }
 
-void backward_rows(Run& run, const Head& head, const int32_t* labels, const double* lse, const float* lse32,
-                   const float* grad_logps, void* out) {
-  const Cut cut(head);
+void logits_backward(LaunchContext& context, const Head& head, const int32_t* labels, const double* lse,
+                     const float* lse32, const float* grad_logps, void* grad_logits) {
+  const Segments segments(head);
   const int64_t rows = head.rows;
-  RowGradient* const gradients = run.scratch<RowGradient>(rows);
+  RowGradient* const gradients = context.scratch<RowGradient>(rows);
   with_type(head.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* const logits = static_cast<const T*>(head.logits);
-    run.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
-               head.row_stride, labels, head.temperature, lse, lse32, grad_logps, gradients, run.outcome());
-    run.launch("grad_segments_kernel", grad_segments_kernel<T>, rows * cut.per_row, kThreads, logits, cut, gradients,
-               log2_scale(head.temperature), static_cast<T*>(out), run.outcome());
+    context.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
+                   head.row_stride, labels, head.temperature, lse, lse32, grad_logps, gradients, context.result());
+    context.launch("grad_segments_kernel", grad_segments_kernel<T>, rows * segments.per_row, kThreads, logits, segments,
+                   gradients, log2_scale(head.temperature), static_cast<T*>(grad_logits), context.result());
   });
 }
 
 }  // namespace cuda
-
-Status token_logps(const Head& head, const Labels& labels, const LogpsOut& out) {
-  cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
-  cuda::forward_rows(run, head, checked, {out.logps, nullptr, out.lse, out.entropy, false});
-  return run.finish(nullptr);
-}
-
-Status token_logps_backward(const Head& head, const Labels& labels, const LogpsBackward& backward) {
-  cuda::Run run;
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words_of(head));
-  cuda::backward_rows(run, head, checked, nullptr, backward.lse, backward.grad_logps, backward.out.logits);
-  return run.finish(nullptr);
-}
-
 }  // namespace sweet

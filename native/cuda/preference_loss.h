@@ -1,37 +1,32 @@
-// The preference loss over units, turns or whole trajectories, on the device. Checked before any logit is read,
-// computed when the log-probs are there. All pointers but out.scalars are to device memory.
+// The preference loss over items, turns or trajectories, on the device: checked before any logit is read, computed when
+// the log-probs are there. All pointers but out.scalars are to device memory.
 #pragma once
 
-#include "../preference.h"
+#include "../preference_loss.h"
 #include "layout.h"
-#include "run.h"
 
 namespace sweet {
 namespace cuda {
 
-/** What the kernels work on: the batch, and for each turn and unit what was counted. */
-struct PreferenceUnits {
+/** What the kernels work on: the batch, and what was counted of each turn and item. */
+struct PreferenceInputs {
   Turns turns;
-  const int32_t* unit_offsets;  // [U+1] turns of a unit, or null: unit k is turn k
-  int64_t units;
-  Pairs pairs;
+  const int32_t* item_offsets;  // [K+1] into turns, or null: item k is turn k
+  int64_t items;                // K
+  Pairs pairs;                  // P
   PreferenceOptions options;
-  const int32_t* turn_lengths;  // [T]
-  int32_t* turn_units;          // [T] the unit of each turn
-  int64_t* unit_lengths;        // [U]
+  const int32_t* turn_lengths;  // [T] unmasked tokens
+  int32_t* turn_items;          // [T] the item of each turn
+  int64_t* item_lengths;        // [K] unmasked tokens
 };
 
-/** labels (may be null): a token whose checked label is negative is dropped as well. */
-PreferenceUnits check_preference(Run& run, const PreferenceBatch& batch, const PreferenceOptions& options, Units units,
-                                 const int32_t* labels);
+/** labels: checked, [N], or null; a token whose label is negative is masked as well. */
+PreferenceInputs check_preference(LaunchContext& context, const PreferenceBatch& batch,
+                                  const PreferenceOptions& options, const int32_t* labels);
 
-/** out.grad_logps is the gradient of the loss, 0 at dropped tokens; the scalars go to the run's outcome. */
-void compute_preference(Run& run, const PreferenceUnits& units, const float* logps, const float* ref_logps,
+/** out.grad_logps is the gradient of the loss, 0 at masked tokens; the scalars go to the context's result. */
+void compute_preference(LaunchContext& context, const PreferenceInputs& in, const float* logps, const float* ref_logps,
                         const PreferenceOut& out);
-
-/** Check and compute at once. */
-Status preference_of(const PreferenceBatch& batch, const PreferenceOptions& options, Units units, const float* logps,
-                     const float* ref_logps, const PreferenceOut& out);
 
 }  // namespace cuda
 }  // namespace sweet

@@ -1,22 +1,47 @@
-// Products without a library: a block computes a tile of the result, in steps of the depth that lie in shared memory,
-// 16-bit numbers by the tensor cores, float32 by plain multiply-adds. Each number of the result is one sum in the order
-// of the depth, whatever stands beside it.
+// Matrix products without cuBLASLt, for linear heads where it is not installed:
+//
+//   out_ij = alpha * sum_k op(a)_ik op(b)_kj + bias_j (+ out_ij),  op(a) [rows, depth], op(b) [depth, columns]
+//
+// A block computes a tile of kTile x kTile of the result and goes through the depth in steps of kDepth, whose parts of
+// a and b lie in shared memory: each element of a and b is loaded columns / kTile or rows / kTile times instead of once
+// for each product. 16-bit types are multiplied by the tensor cores (mma.m16n8k16), float32 by FMAs. Each element of
+// the result is one float32 sum in the order of the depth, whatever the other sizes. Nothing is split over the depth,
+// and no partial sum is stored.
 #include <type_traits>
 
 #include "cublaslt.h"
 #include "device.h"
 #include "product.h"
+#include "reference.h"
 
 namespace sweet {
+
+void reference::product(const double* a, const double* b, const double* bias, int64_t rows, int64_t columns,
+                        int64_t depth, double alpha, double* out) {
+  for (int64_t i = 0; i < rows; i++) {
+    for (int64_t j = 0; j < columns; j++) {
+      double sum = 0;
+      for (int64_t k = 0; k < depth; k++) sum += a[i * depth + k] * b[k * columns + j];
+      out[i * columns + j] = alpha * sum + bias[j];
+    }
+  }
+}
+
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kTile = 64;   // rows and columns of a block's part of the result
-constexpr int kDepth = 32;  // of a step
+constexpr int kThreads = 128;  // four warps
+constexpr int kTile = 64;      // rows and columns of a block's part of the result: 32 x 32 of each warp, see Sums
 
-// Numbers from one row of a tile in shared memory to the next, so that no two lanes ask one bank; of 16 bits, whole
-// vectors.
+// Depth of a step, between two barriers. Registers, shared memory and threads an SM, of 16-bit types and of float32:
+//   16: 55 and 61 registers,  6 and  8.5 KiB, 1152 and 1024 threads
+//   32: 56 and 61 registers, 10 and 16.5 KiB, 1152 and 1024 threads
+//   64: 64 and 74 registers, 18 and 32.5 KiB, 1024 and 768 threads
+constexpr int kDepth = 32;
+
+// Elements from one row of a tile in shared memory to the next. A warp reads 8 rows at a time: with 8 more 16-bit
+// elements than kDepth (20 banks) or one more float (33 banks) their addresses lie in different banks; 16-bit rows stay
+// whole vectors.
 template <class T>
 constexpr int kPitch = sizeof(T) == 2 ? kDepth + 8 : kDepth + 1;
 
@@ -26,12 +51,12 @@ struct alignas(16) Tile {
 };
 
 /**
- * A step's part of an operand, as [kTile][kDepth]; what lies outside is 0. kAlong: the depth runs along the rows in
- * memory, so that neighbouring threads read neighbouring numbers either way.
+ * A step's part of an operand as tile [kTile][kDepth], rows first ... of `count`, columns from ... of `depth`; 0
+ * outside. kAlong: the depth runs along the rows in memory. Neighbouring threads read neighbouring elements either way.
  */
 template <bool kAlong, class T>
-__device__ inline void load_tile(const Matrix& matrix, int64_t first, int64_t count, int64_t from, int64_t depth,
-                                 Tile<T>& tile) {
+__device__ inline void load_tile(const Matrix& matrix,  // [count, depth], or its transpose unless kAlong
+                                 int64_t first, int64_t count, int64_t from, int64_t depth, Tile<T>& tile) {
   constexpr int size = Vector<T>::kSize;
   const T* const data = static_cast<const T*>(matrix.data);
   const bool aligned = reinterpret_cast<uintptr_t>(data) % 16 == 0 && matrix.stride % size == 0;
@@ -64,67 +89,13 @@ __device__ inline void load_tile(const Matrix& matrix, int64_t first, int64_t co
   }
 }
 
-// -- the tensor cores' product of a warp: c [16, 8] += a [16, 16] * b [16, 8], in the fragments of PTX's m16n8k16
-
-/** One of the two numbers of a register. */
-template <class T>
-__device__ inline float half_of(uint32_t bits, int i) {
-  const uint16_t half = static_cast<uint16_t>(i == 0 ? bits : bits >> 16);
-  T value;
-  memcpy(static_cast<void*>(&value), &half, sizeof(half));
-  return to_float(value);
-}
-
-/** The same by shuffles alone. */
-template <class T>
-__device__ inline void multiply_fragments_by_shuffles(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, group = lane / 4, pair = lane % 4 * 2;
-  // Lane 4 g + j has columns 2 j, 2 j + 1 (registers 0, 1) and those + 8 (2, 3) of rows g (0, 2) and g + 8 (1, 3) of a,
-  // and rows 2 j, 2 j + 1 (register 0) and those + 8 (1) of column g of b.
-  for (int half = 0; half < 2; half++) {
-    for (int j = 0; j < 4; j++) {
-      const uint32_t rows[2] = {__shfl_sync(kAllLanes, a[2 * half], group * 4 + j),
-                                __shfl_sync(kAllLanes, a[2 * half + 1], group * 4 + j)};
-      const uint32_t columns[2] = {__shfl_sync(kAllLanes, b[half], pair * 4 + j),
-                                   __shfl_sync(kAllLanes, b[half], (pair + 1) * 4 + j)};
-      for (int i = 0; i < 4; i++) {
-        for (int k = 0; k < 2; k++) {
-          c[i] += half_of<T>(rows[i / 2], k) * half_of<T>(columns[i % 2], k);
-        }
-      }
-    }
-  }
-}
-
-__device__ inline void multiply_fragments(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], __half*) {
-#ifdef __CUDA_ARCH__
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-  multiply_fragments_by_shuffles<__half>(c, a, b);
-#endif
-}
-
-__device__ inline void multiply_fragments(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                                          __nv_bfloat16*) {
-#ifdef __CUDA_ARCH__
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-  multiply_fragments_by_shuffles<__nv_bfloat16>(c, a, b);
-#endif
-}
-
-// -- a thread's sums of the tile, and where they belong
-
-/** Four warps, each 32 x 32 of the result. */
+/** A thread's part of the tile of the result, for 16-bit types. Each of four warps has 32 x 32. */
 template <class T>
 struct Sums {
-  float c[2][4][4] = {};
+  float c[2][4][4] = {};  // fragments of 16 x 8
 
-  __device__ static uint32_t two(const Tile<T>& tile, int row, int k) {
+  /** Two neighbours along the depth, as a register of a fragment. */
+  __device__ static uint32_t load_pair(const Tile<T>& tile, int row, int k) {
     uint32_t bits;
     memcpy(&bits, &tile.at[row * kPitch<T> + k], sizeof(bits));
     return bits;
@@ -138,28 +109,28 @@ struct Sums {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const int row = first_row() + 16 * i + group;
-        rows[i][0] = two(a, row, k + pair);
-        rows[i][1] = two(a, row + 8, k + pair);
-        rows[i][2] = two(a, row, k + pair + 8);
-        rows[i][3] = two(a, row + 8, k + pair + 8);
+        rows[i][0] = load_pair(a, row, k + pair);
+        rows[i][1] = load_pair(a, row + 8, k + pair);
+        rows[i][2] = load_pair(a, row, k + pair + 8);
+        rows[i][3] = load_pair(a, row + 8, k + pair + 8);
       }
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         const int column = first_column() + 8 * j + group;
-        columns[j][0] = two(b, column, k + pair);
-        columns[j][1] = two(b, column, k + pair + 8);
+        columns[j][0] = load_pair(b, column, k + pair);
+        columns[j][1] = load_pair(b, column, k + pair + 8);
       }
 #pragma unroll
       for (int i = 0; i < 2; i++) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) multiply_fragments(c[i][j], rows[i], columns[j], static_cast<T*>(nullptr));
+        for (int j = 0; j < 4; j++) mma_m16n8k16(c[i][j], rows[i], columns[j], static_cast<T*>(nullptr));
       }
     }
   }
 
   /** Calls use(row, column, sum) for each. */
   template <class Use>
-  __device__ void each(Use use) const {
+  __device__ void for_each(Use use) const {
     const int lane = static_cast<int>(threadIdx.x) % kWarp, group = lane / 4, pair = lane % 4 * 2;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -178,7 +149,7 @@ struct Sums {
   __device__ static int first_column() { return static_cast<int>(threadIdx.x) / kWarp % 2 * 32; }
 };
 
-/** 8 x 4 of the result each. */
+/** The same for float32: 8 x 4 of the result, 8 rows and 16 columns apart. */
 template <>
 struct Sums<float> {
   float c[8][4] = {};
@@ -198,7 +169,7 @@ struct Sums<float> {
   }
 
   template <class Use>
-  __device__ void each(Use use) const {
+  __device__ void for_each(Use use) const {
     const int row = static_cast<int>(threadIdx.x) / 16, column = static_cast<int>(threadIdx.x) % 16;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
@@ -209,11 +180,12 @@ struct Sums<float> {
 };
 
 template <class T, bool kTransposedA, bool kTransposedB>
-__global__ void __launch_bounds__(kThreads) product_kernel(Product p, const Outcome* outcome) {
+__global__ void __launch_bounds__(kThreads) product_kernel(Product p,  // shapes: see product.h
+                                                           const DeviceResult* result) {
   __shared__ Tile<T> a, b;
-  if (refused(outcome)) return;
-  const int64_t across = (p.columns + kTile - 1) / kTile;
-  const int64_t row = blockIdx.x / across * kTile, column = blockIdx.x % across * kTile;
+  if (has_fault(result)) return;
+  const int64_t tiles_per_row = (p.columns + kTile - 1) / kTile;
+  const int64_t row = blockIdx.x / tiles_per_row * kTile, column = blockIdx.x % tiles_per_row * kTile;
   Sums<T> sums;
   for (int64_t from = 0; from < p.depth; from += kDepth) {
     load_tile<!kTransposedA>(p.a, row, p.rows, from, p.depth, a);
@@ -222,7 +194,7 @@ __global__ void __launch_bounds__(kThreads) product_kernel(Product p, const Outc
     sums.add(a, b);
     __syncthreads();
   }
-  sums.each([&](int i, int j, float sum) {
+  sums.for_each([&](int i, int j, float sum) {
     if (row + i >= p.rows || column + j >= p.columns) return;
     float* const out = p.out + (row + i) * p.stride + column + j;
     float value = p.alpha * sum;
@@ -233,20 +205,20 @@ __global__ void __launch_bounds__(kThreads) product_kernel(Product p, const Outc
 
 }  // namespace
 
-void multiply_ourselves(Run& run, const Product& p) {
+void multiply_by_kernels(LaunchContext& context, const Product& p) {
   with_type(p.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const int64_t blocks = blocks_for(p.rows, kTile) * blocks_for(p.columns, kTile);
     const auto kernel = p.a.transposed   ? product_kernel<T, true, false>
                         : p.b.transposed ? product_kernel<T, false, true>
                                          : product_kernel<T, false, false>;
-    run.launch("product_kernel", kernel, blocks, kThreads, p, run.outcome());
+    context.launch("product_kernel", kernel, blocks, kThreads, p, context.result());
   });
 }
 
-void multiply(Run& run, const Product& product) {
-  if (!run.ok() || product.rows == 0 || product.columns == 0) return;
-  if (!multiply_by_cublaslt(run, product)) multiply_ourselves(run, product);
+void multiply(LaunchContext& context, const Product& product) {
+  if (!context.ok() || product.rows == 0 || product.columns == 0) return;
+  if (!multiply_by_cublaslt(context, product)) multiply_by_kernels(context, product);
 }
 
 }  // namespace cuda

@@ -7,62 +7,62 @@ namespace sweet {
 namespace cuda {
 namespace {
 
-struct Opened {
+struct DeviceStream {
   int device;
   Stream stream;
 };
 
-thread_local std::vector<Opened> opened;
+thread_local std::vector<DeviceStream> thread_streams;
 
-struct Gate {
+struct Fence {
   int device;
   cudaStream_t stream = nullptr;  // waits for one foreign stream after the other
-  cudaEvent_t given = nullptr, open = nullptr;
+  cudaEvent_t foreign_done = nullptr, passed = nullptr;
 };
 
-std::mutex gates_lock;
-std::vector<Gate> gates;
+std::mutex fences_lock;
+std::vector<Fence> fences;
 
-Gate* gate_of(int device) {
-  for (Gate& gate : gates) {
-    if (gate.device == device) return &gate;
+Fence* fence_of(int device) {
+  for (Fence& fence : fences) {
+    if (fence.device == device) return &fence;
   }
   return nullptr;
 }
 
-void close_gate(const Gate& gate) {
-  if (gate.open) cudaEventDestroy(gate.open);
-  if (gate.given) cudaEventDestroy(gate.given);
-  if (gate.stream) cudaStreamDestroy(gate.stream);
+void close_fence(const Fence& fence) {
+  if (fence.passed) cudaEventDestroy(fence.passed);
+  if (fence.foreign_done) cudaEventDestroy(fence.foreign_done);
+  if (fence.stream) cudaStreamDestroy(fence.stream);
 }
 
-Status build_gate(int device, Gate** built) {
-  Gate gate{device};
+Status create_fence(int device, Fence** created) {
+  Fence fence{device};
   const char* operation = "cudaStreamCreate";
-  cudaError_t error = cudaStreamCreateWithFlags(&gate.stream, cudaStreamNonBlocking);
-  for (cudaEvent_t* const event : {&gate.given, &gate.open}) {
+  cudaError_t error = cudaStreamCreateWithFlags(&fence.stream, cudaStreamNonBlocking);
+  for (cudaEvent_t* const event : {&fence.foreign_done, &fence.passed}) {
     if (error != cudaSuccess) break;
     operation = "cudaEventCreate";
     error = cudaEventCreateWithFlags(event, cudaEventDisableTiming);
   }
   if (error != cudaSuccess) {
-    close_gate(gate);
+    close_fence(fence);
     return status_of(error, operation);
   }
-  gates.push_back(gate);
-  *built = &gates.back();
+  fences.push_back(fence);
+  *created = &fences.back();
   return {};
 }
 
 Status current_device(int* device) { return status_of(cudaGetDevice(device), "cudaGetDevice"); }
 
-/** Freed memory stays in the device's pool for the next call instead of going back to the driver at every wait. */
+/** Freed memory stays in the device's pool for the next call instead of returning to the driver at every wait. */
 Status keep_freed_memory(int device) {
   cudaMemPool_t pool;
   cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, device);
   if (error != cudaSuccess) return status_of(error, "cudaDeviceGetDefaultMemPool");
-  uint64_t most = UINT64_MAX;
-  error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &most);
+  uint64_t threshold = UINT64_MAX;
+  error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold);
   return status_of(error, "cudaMemPoolSetAttribute");
 }
 
@@ -70,8 +70,7 @@ Status keep_freed_memory(int device) {
 
 Status status_of(cudaError_t error, const char* operation) {
   if (error == cudaSuccess) return {};
-  // Forgets the error, unless it is one that nothing can make forget.
-  cudaGetLastError();
+  cudaGetLastError();  // clears the error, unless it is sticky
   const bool sticky = cudaDeviceSynchronize() != cudaSuccess;
   Status status{Code::device, 0, static_cast<int64_t>(error)};
   status.device = {operation, cudaGetErrorName(error), cudaGetErrorString(error), sticky};
@@ -100,7 +99,7 @@ Status wait_for(const Stream& stream) {
 Status stream_of_thread(Stream** stream) {
   int device = 0;
   if (const Status status = current_device(&device); !status.ok()) return status;
-  for (Opened& each : opened) {
+  for (DeviceStream& each : thread_streams) {
     if (each.device != device) continue;
     *stream = &each.stream;
     return {};
@@ -108,50 +107,49 @@ Status stream_of_thread(Stream** stream) {
   if (const Status status = keep_freed_memory(device); !status.ok()) return status;
   Stream created;
   if (const Status status = open_stream(kResultBytes, &created); !status.ok()) return status;
-  opened.push_back({device, created});
-  *stream = &opened.back().stream;
+  thread_streams.push_back({device, created});
+  *stream = &thread_streams.back().stream;
   return {};
 }
 
 void close_streams() {
-  for (const Opened& each : opened) {
+  for (const DeviceStream& each : thread_streams) {
     cudaSetDevice(each.device);
     close_stream(each.stream);
   }
-  opened.clear();
+  thread_streams.clear();
 }
 
-Status put_before_gate(cudaStream_t foreign) {
+Status record_foreign_stream(cudaStream_t foreign) {
   int device = 0;
   if (const Status status = current_device(&device); !status.ok()) return status;
-  const std::lock_guard<std::mutex> lock(gates_lock);
-  Gate* gate = gate_of(device);
-  if (!gate) {
-    if (const Status status = build_gate(device, &gate); !status.ok()) return status;
+  const std::lock_guard<std::mutex> lock(fences_lock);
+  Fence* fence = fence_of(device);
+  if (!fence) {
+    if (const Status status = create_fence(device, &fence); !status.ok()) return status;
   }
-  if (const Status status = status_of(cudaEventRecord(gate->given, foreign), "cudaEventRecord"); !status.ok()) {
-    return status;
-  }
-  const Status status = status_of(cudaStreamWaitEvent(gate->stream, gate->given, 0), "cudaStreamWaitEvent");
-  return status.ok() ? status_of(cudaEventRecord(gate->open, gate->stream), "cudaEventRecord") : status;
+  Status status = status_of(cudaEventRecord(fence->foreign_done, foreign), "cudaEventRecord");
+  if (!status.ok()) return status;
+  status = status_of(cudaStreamWaitEvent(fence->stream, fence->foreign_done, 0), "cudaStreamWaitEvent");
+  return status.ok() ? status_of(cudaEventRecord(fence->passed, fence->stream), "cudaEventRecord") : status;
 }
 
-Status wait_at_gate(cudaStream_t stream) {
-  const std::lock_guard<std::mutex> lock(gates_lock);
-  if (gates.empty()) return {};
+Status wait_for_fence(cudaStream_t stream) {
+  const std::lock_guard<std::mutex> lock(fences_lock);
+  if (fences.empty()) return {};
   int device = 0;
   if (const Status status = current_device(&device); !status.ok()) return status;
-  const Gate* const gate = gate_of(device);
-  return gate ? status_of(cudaStreamWaitEvent(stream, gate->open, 0), "cudaStreamWaitEvent") : Status{};
+  const Fence* const fence = fence_of(device);
+  return fence ? status_of(cudaStreamWaitEvent(stream, fence->passed, 0), "cudaStreamWaitEvent") : Status{};
 }
 
-void close_gates() {
-  const std::lock_guard<std::mutex> lock(gates_lock);
-  for (const Gate& gate : gates) {
-    cudaSetDevice(gate.device);
-    close_gate(gate);
+void close_fences() {
+  const std::lock_guard<std::mutex> lock(fences_lock);
+  for (const Fence& fence : fences) {
+    cudaSetDevice(fence.device);
+    close_fence(fence);
   }
-  gates.clear();
+  fences.clear();
 }
 
 }  // namespace cuda

@@ -1,5 +1,5 @@
-// Streams and errors. Each thread has a stream for each device that it used, with a page of host memory that results
-// come back through; device::end_thread() ends them.
+// Streams, fences and errors. Each thread has a stream for each device that it has used, with a page of pinned host
+// memory for results; device::end_thread() closes them.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,7 +11,7 @@
 namespace sweet {
 namespace cuda {
 
-/** ok, or Code::device for what `operation` returned. An error that leaves the device unusable is told apart. */
+/** ok, or Code::device for the error that `operation` returned. */
 Status status_of(cudaError_t error, const char* operation);
 
 struct Stream {
@@ -19,7 +19,7 @@ struct Stream {
   void* page = nullptr;  // pinned
 };
 
-constexpr size_t kResultBytes = 4 << 10;  // of a thread's page
+constexpr size_t kResultBytes = 4 << 10;  // of a thread's page: one page of the host, of which a DeviceResult is 64 B
 
 Status open_stream(size_t page_bytes, Stream* stream);
 void close_stream(const Stream& stream);
@@ -29,17 +29,18 @@ Status wait_for(const Stream& stream);
 Status stream_of_thread(Stream** stream);
 void close_streams();
 
-// A device's gate opens when the work of all foreign streams is done that we were told to follow. One for all threads:
-// a call may be told on one thread and run on another. Whatever reads or writes memory that may be foreign waits there.
+// The fence of a device comes after the work that foreign streams (those of other libraries) had when they were
+// recorded. One for all threads: a stream may be recorded on one thread and the operation run on another. Whatever
+// reads or writes memory that may be foreign waits for the fence.
 
-/** The gate of this thread's device opens after what `foreign` was given so far. */
-Status put_before_gate(cudaStream_t foreign);
+/** The fence of this thread's device comes after what `foreign` has been given so far. */
+Status record_foreign_stream(cudaStream_t foreign);
 
-/** What a stream of this thread's device is given next comes behind its gate. The host does not wait. */
-Status wait_at_gate(cudaStream_t stream);
+/** What a stream of this thread's device is given next comes after the fence. The host does not wait. */
+Status wait_for_fence(cudaStream_t stream);
 
 /** Of every device, once no thread uses them any more. */
-void close_gates();
+void close_fences();
 
 }  // namespace cuda
 }  // namespace sweet

@@ -1,42 +1,17 @@
-# sweet-rl-cuda and what checks it. Included by the CMakeLists.txt above.
+# sweet-rl-cuda, with nvcc and on the emulator of test/cuda/emulator. Included by the CMakeLists.txt above.
 
-set(cuda_kernels
-  native/cuda/layout.cu
-  native/cuda/token_logps.cu
-  native/cuda/product.cu
-  native/cuda/linear_logps.cu
-  native/cuda/partials.cu
-  native/cuda/turn_advantages.cu
-  native/cuda/preference.cu
-  native/cuda/trajectory_preference.cu
-  native/cuda/turn_preference.cu
-  native/cuda/update.cu
-  native/cuda/critic_update.cu
-  native/cuda/policy_update.cu)
-set(cuda_host
-  native/cuda/run.cpp
-  native/cuda/cublaslt.cpp
-  native/cuda/device_memory.cpp
-  native/cuda/stream.cpp)
-set(cuda_binding
-  binding/args.cc
-  binding/later.cc
-  binding/token_logps.cc
-  binding/linear_logps.cc
-  binding/partials.cc
-  binding/turn_advantages.cc
-  binding/trajectory_preference.cc
-  binding/turn_preference.cc
-  binding/critic_update.cc
-  binding/policy_update.cc
-  binding/cuda/device_buffer.cc
-  binding/cuda/register.cc)
+file(GLOB cuda_kernels CONFIGURE_DEPENDS native/cuda/*.cu)
+file(GLOB cuda_host CONFIGURE_DEPENDS native/cuda/*.cpp)
+# All of binding/ but what needs memory or threads of the CPU's operations; register.cc is for both addons.
+file(GLOB cuda_binding CONFIGURE_DEPENDS binding/*.cc binding/generated/*.cc binding/cuda/*.cc)
+list(FILTER cuda_binding EXCLUDE REGEX "/binding/(addon|shm|machine|host_memory|cuda/addon)[.]cc$")
 set(cuda_check
-  bench/cuda/main.cpp
-  bench/cuda/check_rows.cpp
-  bench/cuda/check_linear.cpp
-  bench/cuda/check_preference.cpp
-  bench/cuda/check_products.cpp
+  test/native/main.cpp
+  test/native/check_rows.cpp
+  test/native/check_linear.cpp
+  test/native/check_preference.cpp
+  test/native/check_device.cpp
+  test/native/check_cuda_references.cpp
   bench/cuda/timing.cpp
   bench/cuda/timing_linear.cpp)
 
@@ -44,15 +19,7 @@ file(READ packages/cuda/package.json cuda_package)
 string(JSON cuda_version GET "${cuda_package}" version)
 
 # -- with nvcc
-if(SWEET_CUDA STREQUAL "AUTO")
-  include(CheckLanguage)
-  check_language(CUDA)
-  set(with_cuda ${CMAKE_CUDA_COMPILER})
-else()
-  set(with_cuda ${SWEET_CUDA})
-endif()
-
-if(with_cuda)
+if(SWEET_CUDA)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
   endif()
@@ -73,7 +40,7 @@ if(with_cuda)
   # Its package's own build folder: node-gyp-build takes the first addon of a folder.
   set_target_properties(sweet_rl_cuda PROPERTIES
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_SOURCE_DIR}/packages/cuda/build/Release)
-  target_compile_definitions(sweet_rl_cuda PRIVATE SWEET_VERSION="${cuda_version}")
+  target_compile_definitions(sweet_rl_cuda PRIVATE SWEET_CUDA_ADDON SWEET_VERSION="${cuda_version}")
   target_link_libraries(sweet_rl_cuda PRIVATE sweet_cuda)
 
   add_executable(sweet_cuda_check ${cuda_check})
@@ -89,28 +56,28 @@ if(SWEET_CUDA_EMULATOR)
   set_source_files_properties(${cuda_kernels} ${emulator}/emulator_test.cu ${emulator}/cublaslt.cu PROPERTIES LANGUAGE CXX)
   add_custom_target(sweet_emulated)
 
-  function(of_emulator target)
+  function(set_emulator_options target)
     target_include_directories(${target} SYSTEM PRIVATE ${CUDA_INCLUDE})
     target_compile_options(${target} PRIVATE -Wno-conversion -Wno-shadow -g ${ARGN})
     set_target_properties(${target} PROPERTIES
       RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
   endfunction()
 
-  # What surrounds the kernels is the same in all builds.
+  # The same objects in all builds.
   add_library(emulated_check OBJECT ${cuda_check})
-  of_emulator(emulated_check)
+  set_emulator_options(emulated_check)
   target_compile_definitions(emulated_check PRIVATE SWEET_EMULATOR)
   add_library(emulated_binding OBJECT ${emulator}/addon.cc ${cuda_binding})
-  of_emulator(emulated_binding)
+  set_emulator_options(emulated_binding)
   finish_addon_sources(emulated_binding)
-  target_compile_definitions(emulated_binding PRIVATE SWEET_VERSION="${cuda_version}")
+  target_compile_definitions(emulated_binding PRIVATE SWEET_CUDA_ADDON SWEET_VERSION="${cuda_version}")
 
-  # kernel_flags are for the kernels alone, `more` are sources of the emulator's.
-  function(add_emulated variant flags kernel_flags more)
+  # kernel_flags are for the kernels alone, emulator_sources are added to the emulator.
+  function(add_emulated variant flags kernel_flags emulator_sources)
     separate_arguments(flags)
     separate_arguments(kernel_flags)
-    # Shared with the library that stands in for cuBLASLt: one device for both.
-    add_library(emulator_${variant} SHARED ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${more})
+    # A shared library: the program and the stand-in for cuBLASLt use one device.
+    add_library(emulator_${variant} SHARED ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${emulator}/memory.cpp ${emulator_sources})
     target_link_libraries(emulator_${variant} PUBLIC ${BOOST_CONTEXT} ${CMAKE_DL_LIBS} Threads::Threads)
     add_library(kernels_${variant} STATIC ${cuda_kernels} ${cuda_host})
     target_link_libraries(kernels_${variant} PUBLIC emulator_${variant})
@@ -131,14 +98,16 @@ if(SWEET_CUDA_EMULATOR)
       target_compile_options(${target} PRIVATE ${kernel_flags} -fno-strict-aliasing -Wno-unknown-pragmas
         "SHELL:-x c++ -include ${CMAKE_SOURCE_DIR}/${emulator}/cuda_emulator.h")
     endforeach()
+    # In place of native/cuda/intrinsics.h, whose include guard it has.
+    target_compile_options(kernels_${variant} PRIVATE "SHELL:-include ${CMAKE_SOURCE_DIR}/${emulator}/intrinsics.h")
     set(programs check_${variant} emulator_test_${variant} addon_${variant} cublaslt_${variant})
     foreach(target emulator_${variant} kernels_${variant} ${programs})
-      of_emulator(${target} ${flags})
+      set_emulator_options(${target} ${flags})
       target_link_options(${target} PRIVATE ${flags})
     endforeach()
     add_dependencies(sweet_emulated ${programs})
 
-    # How mutants are linked: their own objects before the library that has the others.
+    # For mutants: their objects are linked before the library that has the original ones.
     string(REPLACE ";" " " link_flags "${flags}")
     file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/check_${variant}.link CONTENT
 "${CMAKE_CXX_COMPILER} ${link_flags} @OBJECTS@ $<JOIN:$<TARGET_OBJECTS:emulated_check>, > \
@@ -149,7 +118,7 @@ $<TARGET_FILE:kernels_${variant}> $<TARGET_FILE:emulator_${variant}> -Wl,-rpath,
   add_library(nccl_plain MODULE ${emulator}/nccl.cpp)
   target_link_libraries(nccl_plain PRIVATE emulator_plain)
   set_target_properties(nccl_plain PROPERTIES CXX_VISIBILITY_PRESET default)
-  of_emulator(nccl_plain)
+  set_emulator_options(nccl_plain)
   add_dependencies(sweet_emulated nccl_plain)
   add_emulated(asan "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" "" "")
   add_emulated(races "-O1" "-fsanitize=thread" ${emulator}/access_check.cpp)

@@ -1,20 +1,42 @@
-// A warp takes a turn; its lanes' sums, in float64, are joined in a fixed order.
+// The advantage of a turn and its gradient, as ../turn_advantages.h defines them:
+//
+//   A_t = s_t * sum_{i in t} m_i (logp_i - ref_logp_i),  dlogp_i = m_i * s_t * dA_t,  s_t = 1 / L_t, or 1 of a sum
+//
+// A warp takes a turn: lane l adds the tokens l, l + 32, ... in float64, and a butterfly adds the lanes, so that a sum
+// has one order whatever the batch. The log-ratios are never stored.
 #include "../turn_advantages.h"
 #include "device.h"
 #include "layout.h"
+#include "reference.h"
 
 namespace sweet {
+
+double reference::turn_advantage(const float* logps, const float* ref_logps, const uint8_t* mask, int64_t tokens,
+                                 bool mean, double* grad_logps) {
+  double sum = 0, length = 0;
+  for (int64_t i = 0; i < tokens; i++) {
+    if (mask[i]) sum += static_cast<double>(logps[i]) - ref_logps[i], length += 1;
+  }
+  const double scale = mean ? 1 / length : 1;
+  for (int64_t i = 0; i < tokens; i++) grad_logps[i] = mask[i] ? scale : 0;
+  return scale * sum;
+}
+
 namespace cuda {
 namespace {
 
-__global__ void __launch_bounds__(kTurnThreads)
-    advantages_kernel(Turns turns, const int32_t* lengths, bool mean, const float* logps, const float* ref_logps,
-                      float* advantages, const Outcome* outcome) {
+__global__ void __launch_bounds__(kTurnThreads) advantages_kernel(Turns turns,             // T turns over N tokens
+                                                                  const int32_t* lengths,  // [T]
+                                                                  bool mean,
+                                                                  const float* logps,      // [N]
+                                                                  const float* ref_logps,  // [N]
+                                                                  float* advantages,       // [T]
+                                                                  const DeviceResult* result) {
   const int64_t t = global_thread() / kWarp;
-  if (refused(outcome) || t >= turns.count) return;
+  if (has_fault(result) || t >= turns.count) return;
   double sum = 0;
   for (int64_t i = turns.offsets[t] + threadIdx.x % kWarp; i < turns.offsets[t + 1]; i += kWarp) {
-    if (keeps(turns, i)) sum += static_cast<double>(logps[i]) - ref_logps[i];
+    if (is_unmasked(turns, i)) sum += static_cast<double>(logps[i]) - ref_logps[i];
   }
   sum = warp_sum(sum);
   if (threadIdx.x % kWarp == 0) {
@@ -22,42 +44,49 @@ __global__ void __launch_bounds__(kTurnThreads)
   }
 }
 
-__global__ void __launch_bounds__(kTurnThreads)
-    advantages_backward_kernel(Turns turns, const int32_t* lengths, bool mean, const float* grad_advantages,
-                               float* grad_logps, const Outcome* outcome) {
+__global__ void __launch_bounds__(kTurnThreads) advantages_backward_kernel(Turns turns,  // T turns over N tokens
+                                                                           const int32_t* lengths,  // [T]
+                                                                           bool mean,
+                                                                           const float* grad_advantages,  // [T]
+                                                                           float* grad_logps,             // [N]
+                                                                           const DeviceResult* result) {
   const int64_t t = global_thread() / kWarp;
-  if (refused(outcome) || t >= turns.count) return;
+  if (has_fault(result) || t >= turns.count) return;
   const double grad =
       mean && lengths[t] > 0 ? static_cast<double>(grad_advantages[t]) / lengths[t] : grad_advantages[t];
   for (int64_t i = turns.offsets[t] + threadIdx.x % kWarp; i < turns.offsets[t + 1]; i += kWarp) {
-    grad_logps[i] = keeps(turns, i) ? static_cast<float>(grad) : 0.0f;
+    grad_logps[i] = is_unmasked(turns, i) ? static_cast<float>(grad) : 0.0f;
   }
 }
 
-const int32_t* check(Run& run, const TurnBatch& batch, const Turns& turns) {
-  check_turn_offsets(run, batch.turn_offsets, batch.turns, batch.tokens);
-  return count_turns(run, turns, !batch.mean || batch.allow_empty_turns);
+Turns turns_of(const TurnBatch& batch) { return {batch.turn_offsets, batch.turns, batch.mask, nullptr}; }
+
+const int32_t* check(LaunchContext& context, const TurnBatch& batch) {
+  check_turn_offsets(context, batch.turn_offsets, batch.turns, batch.tokens);
+  return count_turns(context, turns_of(batch), !batch.mean || batch.allow_empty_turns);
 }
 
 }  // namespace
 }  // namespace cuda
 
-Status turn_advantages(const TurnBatch& batch, const float* logps, const float* ref_logps, float* advantages) {
-  cuda::Run run;
-  const cuda::Turns turns{batch.turn_offsets, batch.turns, batch.mask, nullptr};
-  const int32_t* const lengths = cuda::check(run, batch, turns);
-  run.launch("advantages_kernel", cuda::advantages_kernel, cuda::blocks_for_turns(batch.turns), cuda::kTurnThreads,
-             turns, lengths, batch.mean, logps, ref_logps, advantages, run.outcome());
-  return run.finish(nullptr);
+using namespace cuda;
+
+Status turn_advantages(const TurnAdvantages& call) {
+  const TurnBatch& batch = call.batch;
+  LaunchContext context;
+  const int32_t* const lengths = check(context, batch);
+  context.launch("advantages_kernel", advantages_kernel, blocks_for_turns(batch.turns), kTurnThreads, turns_of(batch),
+                 lengths, batch.mean, call.logps, call.ref_logps, call.advantages, context.result());
+  return context.finish(nullptr);
 }
 
-Status turn_advantages_backward(const TurnBatch& batch, const float* grad_advantages, float* grad_logps) {
-  cuda::Run run;
-  const cuda::Turns turns{batch.turn_offsets, batch.turns, batch.mask, nullptr};
-  const int32_t* const lengths = cuda::check(run, batch, turns);
-  run.launch("advantages_backward_kernel", cuda::advantages_backward_kernel, cuda::blocks_for_turns(batch.turns),
-             cuda::kTurnThreads, turns, lengths, batch.mean, grad_advantages, grad_logps, run.outcome());
-  return run.finish(nullptr);
+Status turn_advantages_backward(const TurnAdvantagesBackward& call) {
+  const TurnBatch& batch = call.batch;
+  LaunchContext context;
+  const int32_t* const lengths = check(context, batch);
+  context.launch("advantages_backward_kernel", advantages_backward_kernel, blocks_for_turns(batch.turns), kTurnThreads,
+                 turns_of(batch), lengths, batch.mean, call.grad_advantages, call.grad_logps, context.result());
+  return context.finish(nullptr);
 }
 
 }  // namespace sweet

@@ -1,82 +1,98 @@
+// Softmax statistics of a vocabulary shard, and their merge, as ../vocab_parallel.h defines both. The statistics of S
+// shards are [S, 8 + 4 N] float64 numbers: a header, then max, sum_exp, sum_t_exp and label_logit of each row.
+//
+//   max = max_s max_s,  f_s = 2^((max_s - max) * scale_log2),  sum_exp = sum_s sum_exp_s * f_s
+//   lse = max / temperature + log(sum_exp),  logp = (sum_s label_logit_s) / temperature - lse
+//
+// A shard's statistics come from the kernels of its head, which write them in place of log-probs. The merge takes a
+// thread per row; it needs no logits, and the merged statistics are not stored. The scalar reference is that of
+// logits_head.cu over the whole row.
 #include <vector>
 
-#include "../partials.h"
+#include "../vocab_parallel.h"
 #include "device.h"
 #include "layout.h"
-#include "linear.h"
-#include "rows.h"
+#include "logps.h"
 
 namespace sweet {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 256;  // 24 and 40 registers: 2048 and 1536 threads an SM, with 128 or 512 too
 
-/** What the partials are of, and rows that nobody reads. */
-__global__ void __launch_bounds__(kThreads)
-    init_shard_stats_kernel(ShardHeader head, int64_t rows, double* out, const Outcome* outcome) {
+/** The header, and the statistics of rows that are not read. */
+__global__ void __launch_bounds__(kThreads) init_shard_stats_kernel(ShardHeader header, int64_t rows,
+                                                                    double* stats,  // [shard_elements(rows)]
+                                                                    const DeviceResult* result) {
   const int64_t i = global_thread();
-  if (refused(outcome)) return;
-  if (i == 0) *reinterpret_cast<ShardHeader*>(out) = head;
-  if (i < rows) reinterpret_cast<ShardStats*>(out + kShardHeaderSize)[i] = empty_shard_stats();
+  if (has_fault(result)) return;
+  if (i == 0) *reinterpret_cast<ShardHeader*>(stats) = header;
+  if (i < rows) reinterpret_cast<ShardStats*>(stats + kShardHeaderSize)[i] = empty_shard_stats();
 }
 
-/** A thread per row. `size` numbers from a shard to the next. */
+/** A thread per row. */
 __global__ void __launch_bounds__(kThreads)
-    merge_shard_stats_kernel(const double* partials, int64_t shards, int64_t size, const int64_t* order, int64_t rows,
-                             const int32_t* labels, double temperature, LogpsOut out, const Outcome* outcome) {
+    merge_shard_stats_kernel(const double* stats,  // [shards, shard_size]
+                             int64_t shards, int64_t shard_size,
+                             const int64_t* order,  // [shards], by vocabulary offset
+                             int64_t rows,
+                             const int32_t* labels,  // [N] checked
+                             double temperature,
+                             LogpsOut out,  // [N] each
+                             const DeviceResult* result) {
   const int64_t i = global_thread();
-  if (refused(outcome) || i >= rows) return;
-  const double* const own = partials + kShardHeaderSize + i * kShardStatsSize;
-  const auto partial = [=](int64_t s) -> const ShardStats& {
-    return *reinterpret_cast<const ShardStats*>(own + order[s] * size);
+  if (has_fault(result) || i >= rows) return;
+  const double* const row = stats + kShardHeaderSize + i * kShardStatsSize;
+  const auto shard_stats = [=](int64_t s) -> const ShardStats& {
+    return *reinterpret_cast<const ShardStats*>(row + order[s] * shard_size);
   };
-  RowResult end{0, 0, 0};
-  if (is_read(labels[i], false)) end = merge_row(shards, labels[i], temperature, partial);
-  out.logps[i] = end.logp;
-  out.lse[i] = static_cast<float>(end.lse);
-  if (out.entropy) out.entropy[i] = end.entropy;
+  RowResult merged{0, 0, 0};
+  if (is_read(labels[i], false)) merged = merge_row(shards, labels[i], temperature, shard_stats);
+  out.logps[i] = merged.logp;
+  out.lse[i] = static_cast<float>(merged.lse);
+  if (out.entropy) out.entropy[i] = merged.entropy;
 }
 
 }  // namespace
 }  // namespace cuda
 
-Status partials(const Head& head, const Labels& labels, bool entropy, double* out) {
-  cuda::Run run;
-  const Words words = words_of(head);
-  const int32_t* const checked = cuda::check_labels(run, labels, head.rows, words);
-  const cuda::KeptRows kept = head.logits ? cuda::KeptRows{} : cuda::keep_rows(run, checked, head.rows, false);
-  run.launch("init_shard_stats_kernel", cuda::init_shard_stats_kernel, cuda::blocks_for(head.rows + 1, cuda::kThreads),
-             cuda::kThreads, shard_header(head, words, entropy), head.rows, out, run.outcome());
-  cuda::ForwardOut rows{};
-  rows.partials = reinterpret_cast<ShardStats*>(out + kShardHeaderSize);
-  rows.weighted = entropy;
-  if (head.logits) {
-    cuda::forward_rows(run, head, checked, rows);
-  } else {
-    cuda::LinearPass(run, head, checked, kept).forward(rows);
-  }
-  return run.finish(nullptr);
+using namespace cuda;
+
+Status vocab_parallel_stats(const VocabParallelStats& call) {
+  const Head& head = call.head;
+  const VocabShard shard = vocab_shard(head);
+  LaunchContext context;
+  const int32_t* const labels = check_labels(context, call.labels, head.rows, shard);
+  const CompactedRows rows = compacted_rows_of(context, head, labels, false);
+  context.launch("init_shard_stats_kernel", init_shard_stats_kernel, blocks_for(head.rows + 1, kThreads), kThreads,
+                 shard_header(head, shard, call.entropy), head.rows, call.stats, context.result());
+  ForwardOut out{};
+  out.shard_stats = reinterpret_cast<ShardStats*>(call.stats + kShardHeaderSize);
+  out.shard_entropy = call.entropy;
+  head_forward(context, head, labels, rows, out);
+  return context.finish(nullptr);
 }
 
-Status merge_partials(const double* partials, int64_t shards, int64_t rows, const Labels& labels, const LogpsOut& out) {
-  cuda::Run run;
-  const int64_t size = kShardHeaderSize + rows * kShardStatsSize;
-  std::vector<ShardHeader> heads(static_cast<size_t>(shards));
+Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
+  const int64_t rows = call.rows, shards = call.shards, size = shard_elements(rows);
+  LaunchContext context;
+  std::vector<ShardHeader> headers(static_cast<size_t>(shards));
   for (int64_t s = 0; s < shards; s++) {
-    run.copy(&heads[static_cast<size_t>(s)], partials + s * size, sizeof(ShardHeader));
+    context.copy(&headers[static_cast<size_t>(s)], call.stats + s * size, sizeof(ShardHeader));
   }
-  run.settle();
+  context.wait();
   std::vector<int64_t> host_order(static_cast<size_t>(shards));
-  if (run.ok()) run.fail(check_shards(heads.data(), shards, rows, out.entropy != nullptr, host_order.data()));
-  if (!run.ok()) return run.finish(nullptr);
-  int64_t* const order = run.scratch<int64_t>(shards);
-  run.copy(order, host_order.data(), shards * static_cast<int64_t>(sizeof(int64_t)));
-  const int64_t all = static_cast<int64_t>(heads[0].total_vocab);
-  const int32_t* const checked = cuda::check_labels(run, labels, rows, {0, all, all});
-  run.launch("merge_shard_stats_kernel", cuda::merge_shard_stats_kernel, cuda::blocks_for(rows, cuda::kThreads),
-             cuda::kThreads, partials, shards, size, order, rows, checked, heads[0].temperature, out, run.outcome());
-  return run.finish(nullptr);
+  if (context.ok()) {
+    context.fail(check_shards(headers.data(), shards, rows, call.out.entropy != nullptr, host_order.data()));
+  }
+  if (!context.ok()) return context.finish(nullptr);
+  int64_t* const order = context.scratch<int64_t>(shards);
+  context.copy(order, host_order.data(), shards * static_cast<int64_t>(sizeof(int64_t)));
+  const int64_t total = static_cast<int64_t>(headers[0].total_vocab);
+  const int32_t* const labels = check_labels(context, call.labels, rows, {0, total, total});
+  context.launch("merge_shard_stats_kernel", merge_shard_stats_kernel, blocks_for(rows, kThreads), kThreads, call.stats,
+                 shards, size, order, rows, labels, headers[0].temperature, call.out, context.result());
+  return context.finish(nullptr);
 }
 
 }  // namespace sweet

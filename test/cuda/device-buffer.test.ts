@@ -238,8 +238,8 @@ describe('errors', () => {
       expect.arrayContaining([
         'cudaSetDevice',
         'cudaMallocAsync',
-        'sum_segments_kernel',
-        'end_rows_kernel',
+        'segment_stats_kernel',
+        'finish_rows_kernel',
         'cudaStreamSynchronize',
       ]),
     );

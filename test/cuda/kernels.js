@@ -1,7 +1,7 @@
-// What nvcc makes of the kernels, for every architecture that sweet-rl-cuda is built for:  npm run test:cuda:nvcc
+// The machine code of the kernels, for every architecture that sweet-rl-cuda is built for:  npm run test:cuda:nvcc
 //
-// Prints registers and shared memory. Fails on a warning, on a stack frame or a spill in any kernel, and on a row kernel
-// whose machine code has no 16-byte load (or, where it writes logits, no 16-byte store).
+// Prints registers and shared memory. Fails on a warning, on a stack frame or a spill in any kernel, and on a kernel of
+// VECTOR_KERNELS without 16-byte loads or stores.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,10 +9,10 @@ import { join } from 'node:path';
 
 const FOLDER = join(import.meta.dirname, '..', '..', 'native', 'cuda');
 const ARCHITECTURES = [80, 90, 100];
-const ROW_KERNELS = {
-  sum_segments_kernel: ['load'],
+const VECTOR_KERNELS = {
+  segment_stats_kernel: ['load'],
   grad_segments_kernel: ['load', 'store'],
-  grad_tokens_kernel: ['load', 'store'],
+  grad_chunk_kernel: ['load', 'store'],
   product_kernel: ['load'],
 };
 
@@ -22,7 +22,7 @@ const fail = (text) => {
   console.log(`FAILED: ${text}`);
 };
 
-/** Kernels by their mangled names, with what ptxas says of them. */
+/** Kernels by their mangled names, with the resources that ptxas reports. */
 function resourcesOf(report) {
   const kernels = new Map();
   let current;
@@ -44,7 +44,7 @@ function resourcesOf(report) {
 }
 
 /**
- * How many 16-byte accesses of global memory stand in each function of a cubin, an ELF file whose instructions have 16
+ * The number of 16-byte accesses of global memory in each function of a cubin, an ELF file whose instructions have 16
  * bytes: the low 12 bits are the operation (LDG, STG), three bits from bit 73 on the width (6: 128 bits).
  */
 function wideAccessesOf(cubin) {
@@ -72,11 +72,12 @@ function wideAccessesOf(cubin) {
   return functions;
 }
 
-/** sum_segments_kernel<half, entropy> from a mangled name, well enough to be read. */
+/** Such as segment_stats_kernel<half, true>, from a mangled name. */
 function readable(name) {
   const [, kernel, rest] = /\d([a-z_]+_kernel)(.*)/.exec(name) ?? [undefined, name, ''];
-  const type = { f: 'float', _: rest.startsWith('I6__half') ? 'half' : 'bfloat16' }[/^I\d*(.)/.exec(rest)?.[1]] ?? '';
-  return `${kernel}${type && `<${type}${rest.includes('Lb1E') ? ', entropy' : ''}>`}`;
+  const type = { f: 'float', _: rest.startsWith('I6__half') ? 'half' : 'bfloat16' }[/^I\d*(.)/.exec(rest)?.[1]];
+  const flags = [...rest.matchAll(/Lb([01])E/g)].map(([, bit]) => bit === '1');
+  return type ? `${kernel}<${[type, ...flags].join(', ')}>` : kernel;
 }
 
 function check(name, architecture, resources, accesses) {
@@ -87,7 +88,7 @@ function check(name, architecture, resources, accesses) {
   );
   if (frame > 0 || spills > 0)
     fail(`${readable(name)} on sm_${architecture}: ${frame} bytes of stack, ${spills} of spills`);
-  for (const kind of Object.entries(ROW_KERNELS).find(([kernel]) => name.includes(kernel))?.[1] ?? []) {
+  for (const kind of Object.entries(VECTOR_KERNELS).find(([kernel]) => name.includes(kernel))?.[1] ?? []) {
     if (accesses[kind] === 0) fail(`${readable(name)} on sm_${architecture} has no 16-byte ${kind}`);
   }
 }

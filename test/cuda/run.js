@@ -1,10 +1,10 @@
-// Builds what executes the CUDA kernels without a GPU and runs all of it:  npm run test:cuda  [-- --seeds=5] [--short]
+// Builds the emulator of CUDA and runs every test on it:  npm run test:cuda  [-- --seeds=5] [--short]
 //
-// Three builds of the same sources: plain; with AddressSanitizer and UBSan; with the check of accesses. In each, for every
-// seed: the emulator's own cases (faults must be found by at least one build under at least one seed, races by the check
-// of accesses under every seed) and the oracle's grid. Then the JavaScript tests on device buffers: all of them in the
-// plain build, those of linear heads once more with products by kernels of ours, the shared vectors in every build under
-// every seed. --short is what .ci/run does: two seeds, and the oracle's grid whole in the plain build alone.
+// Three builds of the same sources: plain; with AddressSanitizer and UBSan; with the access check. In each, for every
+// seed: the emulator's own cases (faults must be found by at least one build under at least one seed, races by the access
+// check under every seed) and the checks of test/native against float64. Then the JavaScript tests on device buffers: all
+// of them in the plain build, those of linear heads once more without cuBLASLt, the shared vectors in every build under
+// every seed. --short, as .ci/run does: two seeds, and all shapes of the checks in the plain build alone.
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { build, each, end, expectOk, fail, libraryOf, ROOT, run, say } from '../helpers/programs.js';
@@ -19,13 +19,13 @@ const SEEDS = Array.from({ length: count }, (_, i) => i + 1);
 const LINEAR = ['linear-logps', 'linear-error', 'critic-update', 'policy-update', 'cuda/operations'];
 
 const program = (name, build) => join(OUT, 'bin', `${name}_${build}`);
-/** What stands in for cuBLASLt. */
-const products = (variant) => join(OUT, 'bin', `libcublaslt_${variant}.so`);
+/** The stand-in for cuBLASLt. */
+const cublaslt = (variant) => join(OUT, 'bin', `libcublaslt_${variant}.so`);
 const environment = (variant) => ({
   NO_COLOR: '1',
   ASAN_OPTIONS: 'detect_leaks=0',
   SWEET_RL_CUDA: join(OUT, 'bin', `addon_${variant}.node`),
-  SWEET_RL_CUBLASLT: products(variant),
+  SWEET_RL_CUBLASLT: cublaslt(variant),
   ...(variant === 'asan' ? { LD_PRELOAD: libraryOf('libasan.so') } : {}),
 });
 
@@ -47,15 +47,15 @@ async function testEmulator() {
     const [plain, sanitized, races] = found;
     console.log(`  ${name.padEnd(68)} plain ${plain}/${count}  asan ${sanitized}/${count}  races ${races}/${count}`);
     if (Math.max(...found) === 0) fail(`not found: ${name}`);
-    // A race is one in whatever order the threads ran.
-    if (/missing (barrier|atomic)/.test(name) && races < count) fail(`not found by the check of accesses: ${name}`);
+    // A race is one in any order of the threads.
+    if (/missing (barrier|atomic)/.test(name) && races < count) fail(`not found by the access check: ${name}`);
   }
 }
 
 async function testKernels() {
   const task = (build, seed) => async () => {
-    // Linear heads by the stand-in for cuBLASLt and by kernels of ours, in turns.
-    const SWEET_RL_CUBLASLT = seed % 2 === 1 ? products(build) : 'none';
+    // Odd seeds multiply by the stand-in for cuBLASLt, even ones by the kernels of product.cu.
+    const SWEET_RL_CUBLASLT = seed % 2 === 1 ? cublaslt(build) : 'none';
     const env = { ASAN_OPTIONS: 'detect_leaks=0', SWEET_RL_CUBLASLT };
     const small = short && build !== 'plain' ? ['--small'] : [];
     const result = await run(program('check', build), [`--seed=${seed}`, ...small], env);
@@ -64,7 +64,7 @@ async function testKernels() {
   };
   await each(BUILDS.flatMap((build) => SEEDS.map((seed) => task(build, seed))));
   const times = await run(program('check', 'plain'), ['--time', '--quick'], {
-    SWEET_RL_CUBLASLT: products('plain'),
+    SWEET_RL_CUBLASLT: cublaslt('plain'),
   });
   if (!expectOk('times', times)) return;
   const { tokenLogps, linearLogps } = JSON.parse(times.text);
@@ -79,7 +79,7 @@ async function testKernels() {
 async function testScripts(build, seeds, filter = [], more = {}) {
   const env = { ...environment(build), SWEET_EMULATOR_SEEDS: seeds?.join(' ') ?? '1', ...more };
   const result = await run('npx', ['vitest', 'run', '--config', 'test/cuda/vitest.config.ts', ...filter], env);
-  const by = more.SWEET_RL_CUBLASLT === 'none' ? ', products by kernels of ours' : '';
+  const by = more.SWEET_RL_CUBLASLT === 'none' ? ', without cuBLASLt' : '';
   expectOk(`JavaScript, ${build}${by}`, result);
   const summary = result.text.split('\n').filter((line) => /^ +Tests /.test(line));
   console.log(`  ${build.padEnd(6)} ${summary.join(' ').trim()}${by}`);
@@ -91,7 +91,7 @@ say(`The emulator's own cases under ${count} seeds: how often each fault was fou
 await testEmulator();
 say(`The kernels against float64 under ${count} seeds`);
 await testKernels();
-say('The operations on device buffers: all tests; in every build the vectors, and memory of others');
+say('The operations on device buffers: all tests; in every build the vectors, and foreign memory');
 await each([
   () => testScripts('plain'),
   () => testScripts('plain', [1], LINEAR, { SWEET_RL_CUBLASLT: 'none' }),

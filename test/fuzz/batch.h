@@ -1,7 +1,7 @@
 // A batch of turns, trajectories and pairs, sound or with one broken rule; the options of a loss; what comes out of it.
 #pragma once
 
-#include "../../native/preference.h"
+#include "../../native/preference_loss.h"
 #include "heads.h"
 
 namespace fuzz {
@@ -13,6 +13,7 @@ struct BatchCase {
 
   /** Turns of up to 5 tokens, the first of `longest`. */
   BatchCase(Reader& reader, Memory& memory, bool of_turns, int64_t longest) : of_turns_(of_turns) {
+    batch.level = of_turns ? sweet::PreferenceLevel::turn : sweet::PreferenceLevel::trajectory;
     const bool empty_too = reader.one_in(3);
     make_offsets(reader, memory, empty_too, longest);
     make_options(reader, empty_too && !reader.one_in(6));

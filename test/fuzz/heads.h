@@ -98,7 +98,8 @@ class HeadCase {
   void hide_padding() {
     if (!head.logits) return;
     for (int64_t i = 0; i + 1 < head.rows; i++) {
-      memory_.hide(at(head.logits, i * head.row_stride + head.vocab_size), (head.row_stride - head.vocab_size) * bytes());
+      memory_.hide(at(head.logits, i * head.row_stride + head.vocab_size),
+                   (head.row_stride - head.vocab_size) * bytes());
     }
   }
 
@@ -183,7 +184,8 @@ class HeadCase {
         }
       }
       if (i + 1 == head.rows) break;
-      const int64_t end = (i * head.row_stride + head.vocab_size) * bytes(), gap = (head.row_stride - head.vocab_size) * bytes();
+      const int64_t end = (i * head.row_stride + head.vocab_size) * bytes(),
+                    gap = (head.row_stride - head.vocab_size) * bytes();
       if (memcmp(static_cast<const char*>(ours) + end, static_cast<const char*>(memory_.before(ours)) + end,
                  static_cast<size_t>(gap)) != 0) {
         fail("what lies between two rows of gradLogits was written");

@@ -1,7 +1,6 @@
 // turn_advantages and its backward pass, trajectory_preference, turn_preference.
-#include "../../native/trajectory_preference.h"
+#include "../../native/preference_loss.h"
 #include "../../native/turn_advantages.h"
-#include "../../native/turn_preference.h"
 #include "batch.h"
 
 namespace fuzz {
@@ -11,14 +10,20 @@ void run_advantages(Reader& reader, Memory& memory, const BatchCase& batch, cons
                     bool twice, bool wild) {
   const bool mean = reader.one_in(2);
   const sweet::PreferenceBatch& in = batch.batch;
-  const sweet::TurnBatch turns = {in.tokens, in.mask, in.turn_offsets, in.turns, mean, batch.options.allow_empty_turns};
+  const sweet::TurnBatch turns = {in.tokens, in.turns, in.mask, in.turn_offsets, mean, batch.options.allow_empty_turns};
   const float* const upstream = memory.numbers(pick_pattern(reader, wild), 1, in.turns);
   float *const advantages = memory.take<float>(in.turns), *const grad_logps = memory.take<float>(in.tokens);
 
   const sweet::Status expected = batch.expected_of_turns(mean);
-  expect_status(memory.run({advantages}, twice, [&] { return turn_advantages(turns, logps, ref_logps, advantages); }),
+  expect_status(memory.run({advantages}, twice,
+                           [&] {
+                             return sweet::turn_advantages({turns, logps, ref_logps, advantages});
+                           }),
                 expected);
-  expect_status(memory.run({grad_logps}, twice, [&] { return turn_advantages_backward(turns, upstream, grad_logps); }),
+  expect_status(memory.run({grad_logps}, twice,
+                           [&] {
+                             return sweet::turn_advantages_backward({turns, upstream, grad_logps});
+                           }),
                 expected);
   if (!expected.ok()) return;
   const oracle::Batch known = batch.seen(nullptr);
@@ -54,10 +59,7 @@ void run(const uint8_t* data, size_t size) {
     // Dropped tokens are never looked at, not even as numbers.
     if (batch.batch.mask && batch.batch.mask[i] == 0) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
   }
-  const auto call = [&] {
-    return of_turns ? turn_preference(batch.batch, batch.options, logps, ref_logps, batch.out)
-                    : trajectory_preference(batch.batch, batch.options, logps, ref_logps, batch.out);
-  };
+  const auto call = [&] { return sweet::preference_loss({batch.batch, batch.options, logps, ref_logps, batch.out}); };
   const sweet::PreferenceOut& out = batch.out;
   const sweet::Status expected = batch.expected(nullptr);
   expect_status(memory.run({out.scalars, out.pair_losses, out.margins, out.chosen_rewards, out.rejected_rewards,

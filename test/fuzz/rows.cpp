@@ -1,8 +1,7 @@
 // token_logps, linear_logps and their backward passes.
 #include <sys/mman.h>
 
-#include "../../native/linear_logps.h"
-#include "../../native/token_logps.h"
+#include "../../native/logps.h"
 #include "heads.h"
 
 namespace fuzz {
@@ -55,7 +54,7 @@ void run_far(Memory& memory, const HeadCase& packed, const LabelCase& labels) {
   head.row_stride = (static_cast<int64_t>(kReserve) / bytes - words) / (n - 1);
   head.logits = far;
   const auto row_at = [&](void* base, int64_t i, const sweet::Head& of) {
-    return static_cast<char*>(base) + i * of.stride * bytes;
+    return static_cast<char*>(base) + i * of.row_stride * bytes;
   };
   const size_t row_bytes = static_cast<size_t>(words * bytes);
   for (int64_t i = 0; i < n; i++)
@@ -63,16 +62,16 @@ void run_far(Memory& memory, const HeadCase& packed, const LabelCase& labels) {
 
   float *const logps = memory.take<float>(n), *const lse = memory.take<float>(n);
   float *const far_logps = memory.take<float>(n), *const far_lse = memory.take<float>(n);
-  token_logps(packed.head, labels.labels, {logps, lse, nullptr});
-  token_logps(head, labels.labels, {far_logps, far_lse, nullptr});
+  sweet::logps({packed.head, labels.labels, {logps, lse, nullptr}});
+  sweet::logps({head, labels.labels, {far_logps, far_lse, nullptr}});
   if (memcmp(logps, far_logps, size_t(n) * 4) != 0 || memcmp(lse, far_lse, size_t(n) * 4) != 0) fail("far rows differ");
-  sweet::LogpsBackward backward{};
-  backward.lse = lse, backward.grad_logps = memory.numbers(Pattern::normal, 1, n);
-  backward.out.logits = memory.take(n * packed.head.row_stride, bytes);
-  token_logps_backward(packed.head, labels.labels, backward);
-  void* const gradients = backward.out.logits;
-  backward.out.logits = far;
-  token_logps_backward(head, labels.labels, backward);
+  sweet::LogpsBackward backward{packed.head, labels.labels, lse, memory.numbers(Pattern::normal, 1, n), {}};
+  backward.gradients.logits = memory.take(n * packed.head.row_stride, bytes);
+  logps_backward(backward);
+  void* const gradients = backward.gradients.logits;
+  backward.gradients.logits = far;
+  backward.head = head;
+  logps_backward(backward);
   for (int64_t i = 0; i < n; i++) {
     if (memcmp(row_at(far, i, head), row_at(gradients, i, packed.head), row_bytes) != 0)
       fail("gradients far away differ");
@@ -98,29 +97,23 @@ void run(const uint8_t* data, size_t size) {
   for (int64_t i = 0; i < n; i++) {
     if (labels.checked[static_cast<size_t>(i)] == -2) rows.hide(i);
   }
-  const auto forward = [&] {
-    return linear ? linear_logps(rows.head, labels.labels, out) : token_logps(rows.head, labels.labels, out);
-  };
+  const auto forward = [&] { return sweet::logps({rows.head, labels.labels, out}); };
   expect_status(memory.run({out.logps, out.lse, out.entropy}, twice || large, forward), labels.expected);
   oracle::Array<double> lse;
   if (labels.expected.ok()) judge_rows(rows, labels.checked, out, lse);
 
   const bool in_place = !linear && reader.one_in(3);
-  sweet::LogpsBackward backward{};
+  sweet::LogpsBackward backward{rows.head, labels.labels, out.lse, nullptr, {}};
   const double slopes[] = {1, 0.01, 1e-4, 100, 1e20};
-  backward.lse = out.lse;
   backward.grad_logps = memory.numbers(pick_pattern(reader, wild), reader.any_of(slopes), n);
-  backward.out = rows.gradients(reader, in_place);
+  backward.gradients = rows.gradients(reader, in_place);
   memory.show_all();
   if (!in_place) rows.hide_padding();
   for (int64_t i = 0; i < n && !in_place; i++) {
     if (labels.checked[static_cast<size_t>(i)] < 0) rows.hide(i);
   }
-  const auto back = [&] {
-    return linear ? linear_logps_backward(rows.head, labels.labels, backward)
-                  : token_logps_backward(rows.head, labels.labels, backward);
-  };
-  const sweet::HeadGradients& to = backward.out;
+  const auto back = [&] { return logps_backward(backward); };
+  const sweet::HeadGradients& to = backward.gradients;
   expect_status(memory.run({to.logits, to.hidden, to.weight, to.bias}, twice || large, back), labels.expected);
   if (!labels.expected.ok()) return;
   const oracle::Array<double> exactly(static_cast<size_t>(n));

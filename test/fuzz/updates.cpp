@@ -1,9 +1,7 @@
 // critic_update and policy_update: head, loss, gradient in one call. What the call shows of its steps is judged first
 // and is then what the next step is judged by.
-#include "../../native/critic_update.h"
-#include "../../native/linear_logps.h"
-#include "../../native/policy_update.h"
-#include "../../native/token_logps.h"
+#include "../../native/logps.h"
+#include "../../native/preference_update.h"
 #include "batch.h"
 
 namespace fuzz {
@@ -13,8 +11,7 @@ namespace {
 oracle::Array<float> logps_under(const sweet::Head& head, const sweet::Labels& labels) {
   oracle::Array<float> logps(size_t(head.rows)), lse(logps);
   const sweet::LogpsOut out = {logps.data(), lse.data(), nullptr};
-  const sweet::Status status = head.logits ? token_logps(head, labels, out) : linear_logps(head, labels, out);
-  if (!status.ok()) fail("the reference alone is refused");
+  if (!sweet::logps({head, labels, out}).ok()) fail("the reference alone is refused");
   return logps;
 }
 
@@ -35,7 +32,7 @@ void run(const uint8_t* data, size_t size) {
   // Labels drop tokens as well: else most calls would be refused.
   batch.options.allow_empty_turns |= !reader.one_in(6);
 
-  sweet::Update update{};
+  sweet::PreferenceUpdate update{};
   update.labels = labels.labels;
   update.options = batch.options;
   const auto width = [&] { return long_pairs ? reader.pick(128, 135) : shared ? 2 : reader.pick(1, 8); };
@@ -43,13 +40,13 @@ void run(const uint8_t* data, size_t size) {
   update.head = head.head;
   const bool by_head = reader.one_in(3), linear_reference = reader.one_in(2);
   HeadCase reference(reader, memory, {by_head ? n : 0, vocab, linear_reference && by_head ? width() : 0}, wild);
-  if (by_head) update.reference = reference.head, update.reference.temperature = update.head.temperature;
+  if (by_head) update.reference.head = reference.head, update.reference.head.temperature = update.head.temperature;
   const float* given = by_head ? nullptr : memory.numbers(pick_pattern(reader, wild), 3, n);
-  update.ref_logps = given;
+  update.reference.logps = given;
   update.batch = batch.batch;
 
   const bool in_place = !linear && reader.one_in(3);
-  const sweet::UpdateOut out = {memory.take<float>(n), batch.out, head.gradients(reader, in_place)};
+  update.logps = memory.take<float>(n), update.out = batch.out, update.gradients = head.gradients(reader, in_place);
   for (int64_t i = 0; i < n; i++) {
     if (labels.checked[size_t(i)] >= 0) continue;
     if (!in_place) head.hide(i);
@@ -61,11 +58,10 @@ void run(const uint8_t* data, size_t size) {
 
   const sweet::Status expected = labels.expected.ok() ? batch.expected(labels.checked.data()) : labels.expected;
   const sweet::PreferenceOut& p = batch.out;
-  const sweet::HeadGradients& to = out.gradients;
-  const auto call = [&] { return of_turns ? policy_update(update, out) : critic_update(update, out); };
-  expect_status(memory.run({out.logps, p.scalars, p.pair_losses, p.margins, p.chosen_rewards, p.rejected_rewards,
+  const sweet::HeadGradients& to = update.gradients;
+  expect_status(memory.run({update.logps, p.scalars, p.pair_losses, p.margins, p.chosen_rewards, p.rejected_rewards,
                             p.turn_advantages, p.grad_logps, to.logits, to.hidden, to.weight, to.bias},
-                           twice || long_pairs || shared, call),
+                           twice || long_pairs || shared, [&] { return sweet::preference_update(update); }),
                 expected);
   if (!expected.ok()) return;
 
@@ -74,13 +70,13 @@ void run(const uint8_t* data, size_t size) {
     const int32_t label = labels.checked[size_t(i)];
     oracle::Row row{};
     if (label >= 0) row = oracle::row_of(head.row(i), head.errors_of(i), vocab, label, head.head.temperature);
-    expect_close("logps", i, static_cast<double>(out.logps[i]), row.logp, row.logp_error);
+    expect_close("logps", i, static_cast<double>(update.logps[i]), row.logp, row.logp_error);
     lse.push_back(row.lse);
     lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // it stays float64 within a call
   }
   oracle::Array<float> by_reference;
-  if (by_head) by_reference = logps_under(update.reference, labels.labels);
-  batch.judge(labels.checked.data(), out.logps, by_head ? by_reference.data() : given);
+  if (by_head) by_reference = logps_under(update.reference.head, labels.labels);
+  batch.judge(labels.checked.data(), update.logps, by_head ? by_reference.data() : given);
   head.judge_gradients(to, labels.checked.data(), p.grad_logps, lse.data(), lse_errors.data());
 }
 

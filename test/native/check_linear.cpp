@@ -1,169 +1,227 @@
-// The linear head against float64 loops, around the edges of its tiles, its register tiles and its chunks.
+// The linear head: log-probs, entropy and the three gradients against float64, with rows dropped, in one chunk and in
+// many, at sizes around the tiles' edges, with what breaks softmaxes, and what is refused. Run once with cuBLASLt (or
+// what stands in for it) and once without, this compares both with the same numbers.
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 
-#include "../../bench/cuda/device_array.h"
-#include "../../native/linear_logps.h"
-#include "native_checks.h"
+#include "../../native/device_gemm.h"
+#include "../../native/device_memory.h"
+#include "../../native/logps.h"
+#include "checks.h"
+#include "device_array.h"
+#include "linear_oracle.h"
+#include "shards.h"
 
 using namespace sweet;
 
 namespace {
-
-size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 struct Shape {
   int64_t rows, width, vocab;
   DType dtype;
   bool bias;
   double temperature;
+  int64_t chunk_bytes;
+  int64_t shift;  // numbers by which hidden states and weight are off an aligned address
 };
+
+size_t size(int64_t n) { return static_cast<size_t>(n); }
 
 class LinearCheck {
  public:
   LinearCheck(Checks& checks, const Shape& shape)
       : checks_(checks),
         shape_(shape),
-        hidden_(shape.dtype, normals(shape.rows * shape.width, 1)),
-        weight_(shape.dtype, normals(shape.vocab * shape.width, 2 / std::sqrt(static_cast<double>(shape.width)))),
-        bias_(shape.dtype, normals(shape.vocab, 1)),
-        name_(std::to_string(shape.rows) + " x " + std::to_string(shape.width) + " x " + std::to_string(shape.vocab) +
-              " " + name_of(shape.dtype) + (shape.bias ? " with bias" : "")) {
+        hidden_(shape.dtype, random(shape.shift + shape.rows * shape.width, 1)),
+        weight_(shape.dtype, random(shape.shift + shape.vocab * shape.width, 2 / std::sqrt(shape.width))),
+        bias_(shape.dtype, random(shape.vocab, 1)),
+        oracle_(shape.width, shape.temperature, unshifted(hidden_), unshifted(weight_),
+                shape.bias ? bias_.values : std::vector<double>()),
+        name_("linear " + std::to_string(shape.rows) + " x " + std::to_string(shape.width) + " x " +
+              std::to_string(shape.vocab) + " " + name_of(shape.dtype) + (shape.bias ? " with bias" : "") + " in " +
+              std::to_string(shape.chunk_bytes) + " bytes") {
     for (int64_t i = 0; i < shape.rows; i++) {
-      labels_.push_back(static_cast<int32_t>(shape.rows > 2 && i % 5 == 3 ? -100 : checks.integer(0, shape.vocab)));
-      mask_.push_back(shape.rows < 3 || i % 5 != 1);
-      grad_logps_.push_back(static_cast<float>(checks.normal(1)));
+      const bool ignored = shape.rows > 2 && i % 5 == 3, masked = shape.rows > 2 && i % 5 == 1;
+      labels_.push_back(ignored ? -100 : masked ? shape.vocab + 7 : checks.integer(0, shape.vocab));
+      mask_.push_back(!masked);
+      grad_logps_.push_back(static_cast<float>(checks.normal(0.01)));
     }
+    std::vector<int64_t> counted = labels_;
+    for (size_t i = 0; i < counted.size(); i++) counted[i] = mask_[i] ? labels_[i] : -1;
+    expected_ = oracle_.gradients(counted, {grad_logps_.begin(), grad_logps_.end()}, 0, shape.dtype);
   }
 
   void run() {
     const size_t n = size(shape_.rows);
-    // Memory of exactly these sizes.
-    const DeviceArray<unsigned char> hidden(hidden_.bytes), weight(weight_.bytes), bias(bias_.bytes);
-    const DeviceArray<int32_t> labels(labels_);
+    // A dropped row is never read: what stands there is NaN on the device.
+    std::vector<double> spoilt = hidden_.values;
+    for (int64_t i = 0; i < shape_.rows; i++) {
+      if (mask_[size(i)]) continue;
+      for (int64_t h = 0; h < shape_.width; h++) spoilt[size(shape_.shift + i * shape_.width + h)] = NAN;
+    }
+    const Stored given_hidden(shape_.dtype, spoilt);
+    const DeviceArray<unsigned char> hidden(given_hidden.bytes), weight(weight_.bytes), bias(bias_.bytes);
+    const DeviceArray<int64_t> labels(labels_);
     const DeviceArray<uint8_t> mask(mask_);
     const DeviceArray<float> logps(n), lse(n), entropy(n), grad_logps(grad_logps_);
-    const DeviceArray<float> grad_hidden(n * size(shape_.width)), grad_weight(size(shape_.vocab * shape_.width));
-    const DeviceArray<float> grad_bias(size(shape_.vocab));
     Head head{};
     head.dtype = shape_.dtype;
     head.rows = shape_.rows;
     head.vocab_size = shape_.vocab;
-    head.hidden_size = shape_.width;
     head.temperature = shape_.temperature;
-    head.hidden = hidden.get();
-    head.weight = weight.get();
+    head.hidden = hidden.get() + shape_.shift * bytes_of(shape_.dtype);
+    head.weight = weight.get() + shape_.shift * bytes_of(shape_.dtype);
     head.bias = shape_.bias ? bias.get() : nullptr;
-    const Labels given{labels.get(), false, mask.get(), -100};
-    checks_.ok(linear_logps(head, given, {logps.get(), lse.get(), entropy.get()}), name_);
-    LogpsBackward backward{lse.get(), grad_logps.get(), {}};
-    backward.out.hidden = grad_hidden.get();
-    backward.out.weight = grad_weight.get();
-    backward.out.bias = shape_.bias ? grad_bias.get() : nullptr;
-    checks_.ok(linear_logps_backward(head, given, backward), name_);
+    head.hidden_size = shape_.width;
+    head.chunk_bytes = shape_.chunk_bytes;
+    const Labels given{labels.get(), true, mask.get(), -100};
+    checks_.ok(sweet::logps({head, given, {logps.get(), lse.get(), entropy.get()}}), name_);
+    check_forward(logps.values(), lse.values(), entropy.values());
 
-    ours_logps_ = logps.values();
-    ours_lse_ = lse.values();
-    ours_entropy_ = entropy.values();
-    for (int64_t i = 0; i < shape_.rows; i++) check_row(i);
-    compare(grad_hidden.values(), expected_hidden_, "gradHidden");
-    compare(grad_weight.values(), expected_weight_, "gradWeight");
-    if (shape_.bias) compare(grad_bias.values(), expected_bias_, "gradBias");
+    std::vector<float> nan(size(shape_.rows * shape_.width), NAN);
+    const DeviceArray<float> grad_hidden(nan), grad_weight(size(shape_.vocab * shape_.width)),
+        grad_bias(size(shape_.vocab));
+    LogpsBackward backward{head, given, lse.get(), grad_logps.get(), {}};
+    backward.gradients = {nullptr, grad_hidden.get(), grad_weight.get(), shape_.bias ? grad_bias.get() : nullptr,
+                          false};
+    checks_.ok(logps_backward(backward), name_);
+    const std::vector<float> first = grad_weight.values();
+    check_gradients(grad_hidden.values(), first, grad_bias.values(), 1);
+    // Twice into the same memory; and the same bits again.
+    backward.gradients.accumulate = true;
+    checks_.ok(logps_backward(backward), name_);
+    check_gradients(grad_hidden.values(), grad_weight.values(), grad_bias.values(), 2);
+    backward.gradients.accumulate = false;
+    checks_.ok(logps_backward(backward), name_);
+    checks_.same(grad_weight.values() == first, name_ + ": other bits on another run");
+
+    // Each shard overwrites its own words' gradients and adds to that of the hidden states.
+    merge_shards(checks_, shards_of(head), given, {logps.get(), lse.get(), entropy.get()}, name_ + " merged");
+    check_forward(logps.values(), lse.values(), entropy.values());
+    std::vector<float> sum(size(shape_.rows * shape_.width));
+    for (const Head& shard : shards_of(head)) {
+      backward.head = shard;
+      backward.gradients.weight = grad_weight.get() + shard.vocab_offset * shape_.width;
+      backward.gradients.bias = shape_.bias ? grad_bias.get() + shard.vocab_offset : nullptr;
+      checks_.ok(logps_backward(backward), name_);
+      const std::vector<float> own = grad_hidden.values();
+      for (size_t i = 0; i < sum.size(); i++) sum[i] += own[i];
+    }
+    check_gradients(sum, grad_weight.values(), grad_bias.values(), 1);
   }
 
  private:
-  /** What is expected, and by how much ours may be off. */
-  struct Sum {
-    double value = 0, allowed = 0;
-
-    void add(double d, double error, double factor) {
-      value += d * factor;
-      allowed += error * std::fabs(factor);
-    }
-  };
-
-  std::vector<double> normals(int64_t count, double scale) {
-    std::vector<double> values(size(count));
-    for (double& x : values) x = checks_.normal(scale);
-    return values;
+  std::vector<double> random(int64_t count, double scale) {
+    std::vector<double> numbers(size(count));
+    for (double& x : numbers) x = checks_.normal(scale);
+    return numbers;
   }
 
-  // A float32 sum of n products is off by 2^-24 of its magnitudes, times sqrtn as roundings walk at random; twice that.
-  static double of_sum(int64_t terms) { return 2 * std::sqrt(static_cast<double>(terms)) * 0x1p-24; }
+  std::vector<double> unshifted(const Stored& stored) const {
+    return std::vector<double>(stored.values.begin() + shape_.shift, stored.values.end());
+  }
 
-  void check_row(int64_t row) {
-    const size_t i = size(row);
-    const std::string where = name_ + " row " + std::to_string(row);
-    if (!mask_[i]) return checks_.same(ours_logps_[i] == 0 && ours_lse_[i] == 0, where + " is masked");
-    std::vector<double> z(size(shape_.vocab));
-    double largest = -INFINITY, magnitude = 0, sum = 0, entropy = 0;
-    for (int64_t v = 0; v < shape_.vocab; v++) {
-      double x = shape_.bias ? bias_.values[size(v)] : 0, size_of = std::fabs(x);
-      for (int64_t k = 0; k < shape_.width; k++) {
-        const double term = hidden_.values[size(row * shape_.width + k)] * weight_.values[size(v * shape_.width + k)];
-        x += term;
-        size_of += std::fabs(term);
+  void check_forward(const std::vector<float>& logps, const std::vector<float>& lse,
+                     const std::vector<float>& entropy) {
+    for (size_t i = 0; i < logps.size(); i++) {
+      const std::string where = name_ + " row " + std::to_string(i);
+      if (!mask_[i]) {
+        checks_.same(logps[i] == 0 && lse[i] == 0 && entropy[i] == 0, where + " is masked");
+        continue;
       }
-      z[size(v)] = x / shape_.temperature;
-      largest = std::max(largest, z[size(v)]);
-      magnitude = std::max(magnitude, size_of / shape_.temperature);
+      const double logp = labels_[i] < 0 ? 0 : oracle_.logp(i, labels_[i]);
+      checks_.close(logps[i], logp, 5e-6 + 2e-6 * std::fabs(logp), where + " logp");
+      checks_.close(lse[i], oracle_.lse[i], 5e-6 + 2e-6 * std::fabs(oracle_.lse[i]), where + " lse");
+      checks_.close(entropy[i], oracle_.entropy[i], 2e-5 + 1e-5 * std::fabs(oracle_.entropy[i]), where + " entropy");
     }
-    for (const double x : z) sum += std::exp(x - largest);
-    const double lse = largest + std::log(sum), error = 2 * of_sum(shape_.width) * magnitude;
-    for (const double x : z) entropy += std::exp(x - lse) * (lse - x);
-    const double logp = labels_[i] < 0 ? 0 : z[size(labels_[i])] - lse;
-    checks_.close(ours_lse_[i], lse, 2e-6 + 2e-6 * std::fabs(lse) + error, where + " lse");
-    checks_.close(ours_logps_[i], logp, 2e-6 + 2e-6 * std::fabs(logp) + error, where + " logp");
-    checks_.close(ours_entropy_[i], entropy, (1 + entropy) * (2e-6 + 2e-6 * std::fabs(lse) + error),
-                  where + " entropy");
-    if (labels_[i] >= 0) add_gradient(row, z, lse, error);
   }
 
-  void add_gradient(int64_t row, const std::vector<double>& z, double lse, double logit_error) {
-    const size_t i = size(row);
-    const double g = grad_logps_[i] / shape_.temperature, rounded = std::fabs(lse) * 0x1p-24;
-    // Storing a gradient of a logit in the storage type, once, is allowed.
-    const double rounding = shape_.dtype == DType::float32 ? 0 : shape_.dtype == DType::bfloat16 ? 0x1p-8 : 0x1p-11;
-    for (int64_t v = 0; v < shape_.vocab; v++) {
-      const double p = std::exp(z[size(v)] - lse), d = g * ((v == labels_[i]) - p);
-      const double error = std::fabs(g) * p * (logit_error + rounded) + std::fabs(d) * (rounding + 2e-6) + 0x1p-25;
-      for (int64_t k = 0; k < shape_.width; k++) {
-        const size_t to_hidden = size(row * shape_.width + k), to_weight = size(v * shape_.width + k);
-        expected_hidden_[to_hidden].add(d, error + std::fabs(d) * of_sum(shape_.vocab), weight_.values[to_weight]);
-        expected_weight_[to_weight].add(d, error + std::fabs(d) * of_sum(shape_.rows), hidden_.values[to_hidden]);
+  void check_gradients(const std::vector<float>& hidden, const std::vector<float>& weight,
+                       const std::vector<float>& bias, double times) {
+    const auto each = [&](const std::vector<float>& ours, const std::vector<BoundedSum>& expected, const char* what) {
+      for (size_t i = 0; i < expected.size(); i++) {
+        checks_.close(ours[i], times * expected[i].value, times * expected[i].off + 1e-10,
+                      name_ + " " + what + std::to_string(i));
       }
-      expected_bias_[size(v)].add(d, error + std::fabs(d) * of_sum(shape_.rows), 1);
-    }
-  }
-
-  void compare(const std::vector<float>& ours, const std::vector<Sum>& expected, const char* what) {
-    for (size_t at = 0; at < ours.size(); at++) {
-      checks_.close(ours[at], expected[at].value, expected[at].allowed + 1e-9, name_ + " " + what);
-    }
+    };
+    each(hidden, expected_.hidden, "gradient of hidden ");
+    each(weight, expected_.weight, "gradient of weight ");
+    if (shape_.bias) each(bias, expected_.bias, "gradient of bias ");
   }
 
   Checks& checks_;
   const Shape shape_;
   const Stored hidden_, weight_, bias_;
+  const LinearOracle oracle_;
   const std::string name_;
-  std::vector<int32_t> labels_;
+  std::vector<int64_t> labels_;
   std::vector<uint8_t> mask_;
-  std::vector<float> grad_logps_, ours_logps_, ours_lse_, ours_entropy_;
-  std::vector<Sum> expected_hidden_{size(shape_.rows * shape_.width)};
-  std::vector<Sum> expected_weight_{size(shape_.vocab * shape_.width)};
-  std::vector<Sum> expected_bias_{size(shape_.vocab)};
+  std::vector<float> grad_logps_;
+  LinearOracle::Gradients expected_;
 };
+
+/** A label that is no word, found before anything is written. */
+void check_refused(Checks& checks) {
+  const DeviceArray<float> hidden(std::vector<float>(6 * 4, 1.0f)), weight(std::vector<float>(9 * 4, 1.0f));
+  const std::vector<float> before(36, 42.0f);
+  const DeviceArray<float> out(before), rows(std::vector<float>(6, 1.0f));
+  const DeviceArray<int32_t> labels(std::vector<int32_t>{3, 8, -100, 9, 2, -5});
+  Head head{};
+  head.dtype = DType::float32;
+  head.rows = 6;
+  head.vocab_size = 9;
+  head.hidden_size = 4;
+  head.temperature = 1;
+  head.hidden = hidden.get();
+  head.weight = weight.get();
+  const Labels given{labels.get(), false, nullptr, -100};
+  checks.fault(logps({head, given, {out.get(), out.get() + 6, nullptr}}), Code::label, 3, 9, "a label, linear");
+  LogpsBackward backward{head, given, rows.get(), rows.get(), {}};
+  backward.gradients = {nullptr, out.get(), out.get(), nullptr, false};
+  checks.fault(logps_backward(backward), Code::label, 3, 9, "a label, linear backward");
+  checks.same(out.values() == before, "a refused call of the linear head writes");
+}
+
+/** Working memory stays within what was asked for, but for what does not grow with the rows. */
+void check_memory(Checks& checks) {
+  const int64_t rows = 1000, width = 8, vocab = 500;
+  const DeviceArray<float> hidden(std::vector<float>(size(rows * width), 0.5f));
+  const DeviceArray<float> weight(std::vector<float>(size(vocab * width), 0.25f)), out(size(rows)), lse(size(rows));
+  const DeviceArray<int32_t> labels(std::vector<int32_t>(size(rows), 7));
+  Head head{};
+  head.dtype = DType::float32;
+  head.rows = rows;
+  head.vocab_size = vocab;
+  head.hidden_size = width;
+  head.temperature = 1;
+  head.hidden = hidden.get();
+  head.weight = weight.get();
+  const Labels given{labels.get(), false, nullptr, -100};
+  const auto peak = [&](int64_t bytes) {
+    head.chunk_bytes = bytes;
+    sweet::device::take_peak_scratch();
+    checks.ok(logps({head, given, {out.get(), lse.get(), nullptr}}), "memory of the linear head");
+    return sweet::device::take_peak_scratch();
+  };
+  const int64_t small = peak(1), medium = peak(200000), whole = peak(0);
+  checks.same(small < 30000 && medium > 150000 && medium < 260000 && whole > 4 * rows * vocab,
+              "working memory of the linear head: " + std::to_string(small) + ", " + std::to_string(medium) + ", " +
+                  std::to_string(whole));
+}
 
 }  // namespace
 
-void check_linear(Checks& checks) {
-  const int64_t shapes[][3] = {{1, 1, 1},     {1, 7, 2},     {5, 1, 65},    {7, 33, 95}, {3, 8, 96},   {4, 9, 97},
-                               {13, 17, 129}, {2, 65, 4099}, {67, 31, 257}, {301, 5, 3}, {1101, 3, 5}, {90, 6, 1050}};
-  int turn = 0;
-  for (const auto& shape : shapes) {
-    for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
-      turn++;
-      LinearCheck(checks, {shape[0], shape[1], shape[2], dtype, turn % 2 == 0, turn % 3 == 0 ? 1.7 : 1.0}).run();
-    }
+void check_linear(Checks& checks, bool small) {
+  printf("%s\n", device::gemm_library().substr(0, device::gemm_library().find('\n')).c_str());
+  check_refused(checks);
+  check_memory(checks);
+  for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
+    LinearCheck(checks, {1, 1, 1, dtype, false, 1, 0, 0}).run();
+    LinearCheck(checks, {7, 5, 3, dtype, true, 1, 1, 0}).run();
+    LinearCheck(checks, {9, 33, 65, dtype, true, 0.7, 2000, 1}).run();
+    LinearCheck(checks, {67, 24, 130, dtype, false, 1.9, 30000, 0}).run();
+    if (small) continue;
+    LinearCheck(checks, {3, 8, 4101, dtype, false, 1, 0, 3}).run();
+    LinearCheck(checks, {300, 16, 200, dtype, true, 1, 150000, 8}).run();
   }
 }

@@ -1,75 +1,142 @@
-// Every operation of native/ without Node, from several threads at once; built with sanitizers by test/sanitize/run.js:
+// Checks every operation of native/ against float64, without Node, on the library that it is linked with:
 //
-//   sweet_check [--seed=1] [--small] [parts of checks' names]      exit status 1 if anything is wrong
+//   sweet_check       [--seed=1] [--small] [parts of checks' names]   the CPU's, with sanitizers by
+//   test/sanitize/run.js sweet_cuda_check  [--seed=1] [--small] [parts of checks' names]   a GPU's, or the emulator's
+//   (test/cuda/emulator) sweet_cuda_check  --time [--quick]                                times as JSON, see
+//   bench/cuda
+//
+// Exit status 1 if a check fails.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string>
+#include <vector>
 
+#ifdef SWEET_CHECKS_ON_CPU
 #include "../../native/backend.h"
 #include "native_checks.h"
+#else
+#include "../../bench/cuda/timing.h"
+#include "../../native/device_memory.h"
+#include "checks.h"
+#endif
+#ifdef SWEET_EMULATOR
+#include "../cuda/emulator/control.h"
+#endif
 
 namespace {
 
-/** What bench/cuda compares with float64 on devices, and the linear head, by several callers. */
-void check_against_float64(Checks& checks, bool small) {
+struct Options {
+  uint64_t seed = 1;
+  bool small = false, time = false, quick = false;
+  std::vector<std::string> filters;
+};
+
+/** Runs a check unless the filters name others. */
+using Run = std::function<void(const std::string& name, const std::function<void(Checks&)>& check)>;
+
+constexpr void (*kOperations[])(Checks& checks, bool small) = {check_turns, check_rows, check_updates, check_losses,
+                                                               check_linear};
+constexpr int kCount = sizeof(kOperations) / sizeof(kOperations[0]);
+
+#ifdef SWEET_CHECKS_ON_CPU
+
+/** The checks of the operations from several callers: each runs all, beginning with another; a small run, its share. */
+void check_operations(Checks& checks, bool small) {
   sweet::set_threads(3);
-  at_once(checks, small ? 2 : 4, [&](Checks& own, int caller) {
-    if (caller % 2 == 0) check_linear(own);
-    if (caller % 2 == 0 && small) return;
-    check_turns(own);
-    check_preference(own);
-    check_updates(own);
-    check_rows(own, small);
-    if (caller == 1 && !small) check_linear(own);
+  const int callers = small ? 2 : 4;
+  concurrently(checks, callers, [&](Checks& own, int caller) {
+    for (int i = 0; i < kCount; i++) {
+      if (!small || i % callers == caller) kOperations[(small ? i : i + caller) % kCount](own, small);
+    }
   });
 }
 
-int run(uint64_t seed, bool small, const std::vector<std::string>& filters) {
-  int64_t failures = 0, checked = 0;
-  const auto check = [&](const std::string& name, auto use) {
-    const auto asks_for = [&](const std::string& filter) { return name.find(filter) != std::string::npos; };
-    if (!filters.empty() && std::none_of(filters.begin(), filters.end(), asks_for)) return;
-    Checks checks(seed);
-    use(checks);
-    printf("%s: %lld comparisons, %lld failures\n", name.c_str(), static_cast<long long>(checks.comparisons),
-           static_cast<long long>(checks.failures));
-    fflush(stdout);
-    checked++;
-    failures += checks.failures;
-  };
-  check("cancelled", [&](Checks& checks) { check_cancelled(checks, small); });
-  check("pool", [&](Checks& checks) { check_pool(checks, small); });
+void run_all(const Options& options, const Run& run) {
+  const bool small = options.small;
+  run("cancelled", [&](Checks& checks) { check_cancelled(checks, small); });
+  run("pool", [&](Checks& checks) { check_pool(checks, small); });
   for (int i = 0; i < sweet::kBackends; i++) {
     const sweet::Backend each = sweet::backend(i);
     if (each.unavailable) continue;
     sweet::use_backend(each.name);
     const std::string name = each.name;
-    check(name + " against float64", [&](Checks& checks) { check_against_float64(checks, small); });
-    check(name + " together", [&](Checks& checks) { check_together(checks, small); });
-    check(name + " scribbled", [&](Checks& checks) { check_scribbled(checks, small); });
+    run(name + " against float64", [&](Checks& checks) { check_operations(checks, small); });
+    run(name + " concurrent", [&](Checks& checks) { check_concurrent(checks, small); });
+    run(name + " overwritten", [&](Checks& checks) { check_overwritten(checks, small); });
   }
-  return failures > 0 || checked == 0;
+}
+
+#else
+
+void run_all(const Options& options, const Run& run) {
+#ifdef SWEET_EMULATOR
+  emulator::set_seed(options.seed);
+#endif
+  run("against float64", [&](Checks& checks) {
+    for (const auto check : kOperations) check(checks, options.small);
+  });
+  run("device", [&](Checks& checks) { check_device(checks, options.small); });
+  run("references", check_cuda_references);
+  sweet::device::end_thread();
+#ifdef SWEET_EMULATOR
+  run("emulator", [](Checks& checks) {
+    checks.same(emulator::report().empty(), emulator::report());
+    checks.same(emulator::live_objects() == 0, std::to_string(emulator::live_objects()) + " objects are not freed");
+  });
+#endif
+}
+
+#endif
+
+int run_checks(const Options& options) {
+  int64_t comparisons = 0, failures = 0;
+  const auto print = [](const std::string& name, int64_t compared, int64_t failed) {
+    printf("%s: %lld comparisons, %lld failures\n", name.c_str(), static_cast<long long>(compared),
+           static_cast<long long>(failed));
+    fflush(stdout);
+  };
+  run_all(options, [&](const std::string& name, const std::function<void(Checks&)>& check) {
+    const auto names_it = [&](const std::string& filter) { return name.find(filter) != std::string::npos; };
+    if (!options.filters.empty() && std::none_of(options.filters.begin(), options.filters.end(), names_it)) return;
+    Checks checks(options.seed);
+    check(checks);
+    print(name, checks.comparisons, checks.failures);
+    comparisons += checks.comparisons, failures += checks.failures;
+  });
+  print("seed " + std::to_string(options.seed), comparisons, failures);
+  return failures > 0 || comparisons == 0;
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-  uint64_t seed = 1;
-  bool small = false;
-  std::vector<std::string> filters;
+  Options options;
   for (int i = 1; i < count; i++) {
     const std::string argument = arguments[i];
     if (argument.rfind("--seed=", 0) == 0) {
-      seed = strtoull(argument.c_str() + 7, nullptr, 10);
+      options.seed = strtoull(argument.c_str() + 7, nullptr, 10);
     } else if (argument == "--small") {
-      small = true;
+      options.small = true;
+    } else if (argument == "--time") {
+      options.time = true;
+    } else if (argument == "--quick") {
+      options.quick = true;
     } else if (argument.rfind("--", 0) == 0) {
       fprintf(stderr, "unknown argument %s\n", arguments[i]);
       return 2;
     } else {
-      filters.push_back(argument);
+      options.filters.push_back(argument);
     }
   }
-  return run(seed, small, filters);
+#ifndef SWEET_CHECKS_ON_CPU
+  const char* reason = nullptr;
+  if (sweet::device::count(&reason) == 0) {
+    fprintf(stderr, "%s\n", reason);
+    return 2;
+  }
+  if (options.time) return run_timing(options.quick);
+#endif
+  return run_checks(options);
 }

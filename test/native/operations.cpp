@@ -27,7 +27,7 @@ std::vector<float> floats(Random& random, int64_t count) {
   return {values.begin(), values.end()};
 }
 
-/** Normal numbers, a row of -inf but for one word, a row with a NaN, outliers. */
+/** Normal numbers, a row of -inf but for one entry, a row with a NaN, outliers. */
 std::vector<double> hard_logits(Random& random, int64_t rows, int64_t vocab) {
   std::vector<double> values = normals(random, rows * vocab, 4);
   for (int64_t i = 0; i < rows; i++) {
@@ -48,12 +48,17 @@ std::vector<int32_t> offsets(Random& random, int64_t groups, int64_t total) {
   return result;
 }
 
-void add_pairs(Random& random, int64_t units, bool few, std::vector<int32_t>& chosen, std::vector<int32_t>& rejected) {
-  for (int64_t p = 0; p < (few ? units / 2 : 9); p++) {
-    const int64_t better = few ? 2 * p : integer(random, 0, units);
-    chosen.push_back(static_cast<int32_t>(better));
-    rejected.push_back(static_cast<int32_t>(few ? 2 * p + 1 : (better + integer(random, 1, units)) % units));
+/** Pairs of items; disjoint: no item is in two of them. */
+PairArrays pairs_of(Random& random, int64_t items, bool disjoint) {
+  PairArrays pairs;
+  for (int64_t p = 0; p < (disjoint ? 2 : 9); p++) {
+    const int64_t chosen = disjoint ? p : integer(random, 0, items);
+    const int64_t rejected = disjoint ? items - 1 - p : (chosen + integer(random, 1, items)) % items;
+    pairs.chosen.push_back(static_cast<int32_t>(chosen));
+    pairs.rejected.push_back(static_cast<int32_t>(rejected));
+    pairs.weights.push_back(0.5f + static_cast<float>(p % 3));
   }
+  return pairs;
 }
 
 Head logits_head(const Inputs& in, const Stored& logits) {
@@ -71,7 +76,7 @@ Head linear_head(const Inputs& in) {
   head.dtype = in.dtype;
   head.rows = in.rows;
   head.vocab_size = in.vocab;
-  head.hidden_size = in.width;
+  head.hidden_size = in.hidden_size;
   head.temperature = 1.1;
   head.hidden = in.hidden.bytes.data();
   head.weight = in.weight.bytes.data();
@@ -82,25 +87,24 @@ Head linear_head(const Inputs& in) {
 Labels narrow(const Inputs& in) { return {in.labels.data(), false, in.mask.data(), -100}; }
 Labels wide(const Inputs& in) { return {in.wide_labels.data(), true, in.mask.data(), -100}; }
 
+int64_t groups(const std::vector<int32_t>& offsets) { return static_cast<int64_t>(offsets.size()) - 1; }
+
 TurnBatch turns_of(const Inputs& in) {
-  return {in.rows, in.mask.data(), in.turn_offsets.data(), static_cast<int64_t>(in.turn_offsets.size()) - 1, true,
-          true};
+  return {in.rows, groups(in.turn_offsets), in.mask.data(), in.turn_offsets.data(), true, true};
 }
 
-PreferenceBatch batch_of(const Inputs& in, Units units) {
-  PreferenceBatch batch{};
-  batch.tokens = in.rows;
-  batch.mask = in.mask.data();
-  batch.turn_offsets = in.turn_offsets.data();
-  batch.turns = static_cast<int64_t>(in.turn_offsets.size()) - 1;
-  batch.trajectory_offsets = in.trajectory_offsets.data();
-  batch.trajectories = static_cast<int64_t>(in.trajectory_offsets.size()) - 1;
-  const bool of_turns = units == Units::turns;
-  batch.pairs = {of_turns ? in.chosen_turns.data() : in.chosen.data(),
-                 of_turns ? in.rejected_turns.data() : in.rejected.data(),
-                 of_turns ? in.turn_weights.data() : in.weights.data(),
-                 static_cast<int64_t>(of_turns ? in.chosen_turns.size() : in.chosen.size())};
-  return batch;
+PreferenceBatch batch_of(const Inputs& in, PreferenceLevel level) {
+  const bool of_turns = level == PreferenceLevel::turn;
+  const PairArrays& pairs = in.pairs[static_cast<int>(level)];
+  return {
+      level,
+      in.rows,
+      groups(in.turn_offsets),
+      of_turns ? 0 : groups(in.trajectory_offsets),
+      in.mask.data(),
+      in.turn_offsets.data(),
+      of_turns ? nullptr : in.trajectory_offsets.data(),
+      {pairs.chosen.data(), pairs.rejected.data(), pairs.weights.data(), static_cast<int64_t>(pairs.chosen.size())}};
 }
 
 PreferenceOptions options_of(const Inputs& in) {
@@ -112,56 +116,53 @@ PreferenceOptions options_of(const Inputs& in) {
   return options;
 }
 
-PreferenceOut out_of(Outputs& out, Units units) {
-  std::vector<float>* const pairs = units == Units::turns ? out.turn_pairs : out.pairs;
+PreferenceOut out_of(Outputs& out, PreferenceLevel level) {
+  std::vector<float>* const pairs = out.pairs[static_cast<int>(level)];
   return {out.scalars,          pairs[0].data(), pairs[1].data(),
           pairs[2].data(),      pairs[3].data(), out.turn_advantages.data(),
           out.grad_logps.data()};
 }
 
 HeadGradients gradients_of(Outputs& out) {
-  HeadGradients gradients{};
-  gradients.logits = out.grad_logits.data();
-  gradients.hidden = out.grad_hidden.data();
-  gradients.weight = out.grad_weight.data();
-  gradients.bias = out.grad_bias.data();
-  return gradients;
+  return {out.grad_logits.data(), out.grad_hidden.data(), out.grad_weight.data(), out.grad_bias.data(), false};
 }
 
 LogpsOut logps_of(Outputs& out) { return {out.logps.data(), out.lse.data(), out.entropy.data()}; }
 
-template <Units kUnits, bool kLinear>
+template <PreferenceLevel kLevel, bool kLinear>
 Status update(const Inputs& in, Outputs& out) {
-  Update given{};
-  given.head = kLinear ? linear_head(in) : logits_head(in, in.logits);
-  given.labels = kLinear ? wide(in) : narrow(in);
-  if (kLinear) given.ref_logps = in.ref_logps.data();
-  given.reference = logits_head(in, in.ref_logits);
-  given.batch = batch_of(in, kUnits);
-  given.options = options_of(in);
-  const UpdateOut results{out.logps.data(), out_of(out, kUnits), gradients_of(out)};
-  return kUnits == Units::turns ? policy_update(given, results) : critic_update(given, results);
+  PreferenceUpdate call{};
+  call.head = kLinear ? linear_head(in) : logits_head(in, in.logits);
+  call.labels = kLinear ? wide(in) : narrow(in);
+  if (kLinear) call.reference.logps = in.ref_logps.data();
+  call.reference.head = logits_head(in, in.ref_logits);
+  call.batch = batch_of(in, kLevel);
+  call.options = options_of(in);
+  call.logps = out.logps.data();
+  call.out = out_of(out, kLevel);
+  call.gradients = gradients_of(out);
+  return preference_update(call);
 }
 
-template <Units kUnits>
-Status preference(const Inputs& in, Outputs& out) {
-  const auto loss = kUnits == Units::turns ? turn_preference : trajectory_preference;
-  return loss(batch_of(in, kUnits), options_of(in), in.logps.data(), in.ref_logps.data(), out_of(out, kUnits));
+template <PreferenceLevel kLevel>
+Status loss(const Inputs& in, Outputs& out) {
+  return preference_loss(
+      {batch_of(in, kLevel), options_of(in), in.logps.data(), in.ref_logps.data(), out_of(out, kLevel)});
 }
 
 }  // namespace
 
-Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool few_pairs)
+Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool disjoint_pairs)
     : rows(n),
       vocab(v),
-      width(h),
+      hidden_size(h),
       dtype(type),
       logits(type, {}),
       hidden(type, {}),
       weight(type, {}),
       bias(type, {}),
       ref_logits(DType::bfloat16, {}),
-      nll_coef(few_pairs ? 0 : 0.2) {
+      nll_coef(disjoint_pairs ? 0 : 0.2) {
   Random random(seed);
   logits = Stored(type, hard_logits(random, n, v));
   ref_logits = Stored(DType::bfloat16, normals(random, n * v, 3));
@@ -176,14 +177,8 @@ Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool 
   const int64_t trajectories = 4, turns = 9;
   turn_offsets = offsets(random, turns, n);
   trajectory_offsets = offsets(random, trajectories, turns);
-  add_pairs(random, trajectories, few_pairs, chosen, rejected);
-  if (few_pairs) {
-    chosen_turns = {0, 8}, rejected_turns = {7, 3};
-  } else {
-    add_pairs(random, turns, false, chosen_turns, rejected_turns);
-  }
-  for (size_t p = 0; p < chosen.size(); p++) weights.push_back(0.5f + static_cast<float>(p % 3));
-  turn_weights.assign(chosen_turns.size(), 0.75f);
+  pairs[static_cast<int>(PreferenceLevel::trajectory)] = pairs_of(random, trajectories, disjoint_pairs);
+  pairs[static_cast<int>(PreferenceLevel::turn)] = pairs_of(random, turns, disjoint_pairs);
   logps = floats(random, n);
   ref_logps = floats(random, n);
   grad_logps = floats(random, n);
@@ -191,15 +186,16 @@ Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool 
 
   lse.resize(size(n));
   linear_lse.resize(size(n));
-  std::vector<float> ignored(size(n));
-  token_logps(logits_head(*this, logits), narrow(*this), {ignored.data(), lse.data(), nullptr});
-  linear_logps(linear_head(*this), narrow(*this), {ignored.data(), linear_lse.data(), nullptr});
-  partials.resize(size(kShardHeaderSize + n * kShardStatsSize));
-  sweet::partials(linear_head(*this), narrow(*this), true, partials.data());
+  std::vector<float> unused(size(n));
+  sweet::logps({logits_head(*this, logits), narrow(*this), {unused.data(), lse.data(), nullptr}});
+  sweet::logps({linear_head(*this), narrow(*this), {unused.data(), linear_lse.data(), nullptr}});
+  shard_stats.resize(size(shard_elements(n)));
+  vocab_parallel_stats({linear_head(*this), narrow(*this), true, shard_stats.data()});
 }
 
 std::string Inputs::name() const {
-  return std::to_string(rows) + " x " + std::to_string(width) + " x " + std::to_string(vocab) + " " + name_of(dtype);
+  return std::to_string(rows) + " x " + std::to_string(hidden_size) + " x " + std::to_string(vocab) + " " +
+         name_of(dtype);
 }
 
 Outputs::Outputs(const Inputs& in)
@@ -208,82 +204,80 @@ Outputs::Outputs(const Inputs& in)
       entropy(logps),
       grad_logps(logps),
       turn_advantages(in.turn_offsets.size() - 1, kNotWritten),
-      of_turns(turn_advantages),
-      grad_hidden(size(in.rows * in.width), kNotWritten),
-      grad_weight(size(in.vocab * in.width), kNotWritten),
+      advantages(turn_advantages),
+      grad_hidden(size(in.rows * in.hidden_size), kNotWritten),
+      grad_weight(size(in.vocab * in.hidden_size), kNotWritten),
       grad_bias(size(in.vocab), kNotWritten),
       grad_logits(in.logits.bytes.size(), 42),
-      partials(in.partials.size(), kNotWritten) {
-  for (auto& each : pairs) each.assign(in.chosen.size(), kNotWritten);
-  for (auto& each : turn_pairs) each.assign(in.chosen_turns.size(), kNotWritten);
+      shard_stats(in.shard_stats.size(), kNotWritten) {
+  for (const int level : {0, 1}) {
+    for (auto& each : pairs[level]) each.assign(in.pairs[level].chosen.size(), kNotWritten);
+  }
 }
-
-namespace {
-
-/** The same bits, of NaN as well. */
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
-
-}  // namespace
 
 bool Outputs::operator==(const Outputs& other) const {
-  bool same = memcmp(scalars, other.scalars, sizeof(scalars)) == 0 && same_bits(grad_logits, other.grad_logits) &&
-              same_bits(partials, other.partials);
-  for (int i = 0; i < 4; i++) {
-    same = same && same_bits(pairs[i], other.pairs[i]) && same_bits(turn_pairs[i], other.turn_pairs[i]);
-  }
+  const auto same = [](const auto& a, const auto& b) {
+    return a.size() == b.size() && (a.empty() || memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0);
+  };
+  bool all = memcmp(scalars, other.scalars, sizeof(scalars)) == 0 && same(grad_logits, other.grad_logits) &&
+             same(shard_stats, other.shard_stats);
+  for (int i = 0; i < 8; i++) all = all && same(pairs[i / 4][i % 4], other.pairs[i / 4][i % 4]);
   for (const auto part :
        {&Outputs::logps, &Outputs::lse, &Outputs::entropy, &Outputs::grad_logps, &Outputs::turn_advantages,
-        &Outputs::of_turns, &Outputs::grad_hidden, &Outputs::grad_weight, &Outputs::grad_bias}) {
-    same = same && same_bits(this->*part, other.*part);
+        &Outputs::advantages, &Outputs::grad_hidden, &Outputs::grad_weight, &Outputs::grad_bias}) {
+    all = all && same(this->*part, other.*part);
   }
-  return same;
+  return all;
 }
 
 const std::vector<Operation>& operations() {
   static const std::vector<Operation> list = {
-      {"tokenLogps",
-       [](const Inputs& in, Outputs& out) { return token_logps(logits_head(in, in.logits), wide(in), logps_of(out)); }},
-      {"tokenLogpsBackward",
+      {"logps of logits",
        [](const Inputs& in, Outputs& out) {
-         const LogpsBackward backward{in.lse.data(), in.grad_logps.data(), gradients_of(out)};
-         return token_logps_backward(logits_head(in, in.logits), narrow(in), backward);
+         return logps({logits_head(in, in.logits), wide(in), logps_of(out)});
        }},
-      {"linearLogps",
-       [](const Inputs& in, Outputs& out) { return linear_logps(linear_head(in), narrow(in), logps_of(out)); }},
-      {"linearLogpsBackward",
+      {"logps_backward of logits",
        [](const Inputs& in, Outputs& out) {
-         const LogpsBackward backward{in.linear_lse.data(), in.grad_logps.data(), gradients_of(out)};
-         return linear_logps_backward(linear_head(in), wide(in), backward);
+         return logps_backward(
+             {logits_head(in, in.logits), narrow(in), in.lse.data(), in.grad_logps.data(), gradients_of(out)});
        }},
-      {"partials of logits",
+      {"logps of hidden states",
+       [](const Inputs& in, Outputs& out) {
+         return logps({linear_head(in), narrow(in), logps_of(out)});
+       }},
+      {"logps_backward of hidden states",
+       [](const Inputs& in, Outputs& out) {
+         return logps_backward(
+             {linear_head(in), wide(in), in.linear_lse.data(), in.grad_logps.data(), gradients_of(out)});
+       }},
+      {"vocab_parallel_stats of logits",
        [](const Inputs& in, Outputs& out) {
          Head head = logits_head(in, in.logits);
          head.vocab_offset = 3, head.total_vocab = in.vocab + 5;
-         return partials(head, wide(in), true, out.partials.data());
+         return vocab_parallel_stats({head, wide(in), true, out.shard_stats.data()});
        }},
-      {"partials of hidden states",
-       [](const Inputs& in, Outputs& out) { return partials(linear_head(in), narrow(in), true, out.partials.data()); }},
-      {"mergePartials",
+      {"vocab_parallel_stats of hidden states",
        [](const Inputs& in, Outputs& out) {
-         return merge_partials(in.partials.data(), 1, in.rows, wide(in), logps_of(out));
+         return vocab_parallel_stats({linear_head(in), narrow(in), true, out.shard_stats.data()});
        }},
-      {"turnAdvantages",
+      {"merge_vocab_parallel_stats",
        [](const Inputs& in, Outputs& out) {
-         return turn_advantages(turns_of(in), in.logps.data(), in.ref_logps.data(), out.of_turns.data());
+         return merge_vocab_parallel_stats({in.rows, 1, in.shard_stats.data(), wide(in), logps_of(out)});
        }},
-      {"turnAdvantagesBackward",
+      {"turn_advantages",
        [](const Inputs& in, Outputs& out) {
-         return turn_advantages_backward(turns_of(in), in.grad_advantages.data(), out.grad_logps.data());
+         return turn_advantages({turns_of(in), in.logps.data(), in.ref_logps.data(), out.advantages.data()});
        }},
-      {"trajectoryPreference", preference<Units::trajectories>},
-      {"turnPreference", preference<Units::turns>},
-      {"criticUpdate of logits", update<Units::trajectories, false>},
-      {"policyUpdate of logits", update<Units::turns, false>},
-      {"criticUpdate of hidden states", update<Units::trajectories, true>},
-      {"policyUpdate of hidden states", update<Units::turns, true>},
+      {"turn_advantages_backward",
+       [](const Inputs& in, Outputs& out) {
+         return turn_advantages_backward({turns_of(in), in.grad_advantages.data(), out.grad_logps.data()});
+       }},
+      {"preference_loss of trajectories", loss<PreferenceLevel::trajectory>},
+      {"preference_loss of turns", loss<PreferenceLevel::turn>},
+      {"preference_update of trajectories, logits", update<PreferenceLevel::trajectory, false>},
+      {"preference_update of turns, logits", update<PreferenceLevel::turn, false>},
+      {"preference_update of trajectories, hidden states", update<PreferenceLevel::trajectory, true>},
+      {"preference_update of turns, hidden states", update<PreferenceLevel::turn, true>},
   };
   return list;
 }

@@ -5,48 +5,51 @@
 #include <string>
 #include <vector>
 
-#include "../../bench/cuda/device_array.h"
-#include "../../native/critic_update.h"
-#include "../../native/linear_logps.h"
-#include "../../native/partials.h"
-#include "../../native/policy_update.h"
-#include "../../native/token_logps.h"
-#include "../../native/trajectory_preference.h"
+#include "../../native/logps.h"
+#include "../../native/preference_update.h"
 #include "../../native/turn_advantages.h"
-#include "../../native/turn_preference.h"
+#include "../../native/vocab_parallel.h"
+#include "device_array.h"
 
-/** N rows in turns and trajectories, with both heads. */
+/** The offsets, pairs and weights of one level's loss. */
+struct PairArrays {
+  std::vector<int32_t> chosen, rejected;
+  std::vector<float> weights;
+};
+
+/** N rows in turns and trajectories, with both kinds of head. Pairs and outputs are indexed by PreferenceLevel. */
 struct Inputs {
-  int64_t rows, vocab, width;
+  int64_t rows, vocab, hidden_size;
   sweet::DType dtype;
   Stored logits, hidden, weight, bias, ref_logits;
   std::vector<int32_t> labels;
   std::vector<int64_t> wide_labels;
   std::vector<uint8_t> mask;
   std::vector<int32_t> turn_offsets, trajectory_offsets;
-  std::vector<int32_t> chosen, rejected, chosen_turns, rejected_turns;
-  std::vector<float> weights, turn_weights, logps, ref_logps, lse, linear_lse, grad_logps, grad_advantages;
-  std::vector<double> partials;  // of the whole linear head
+  PairArrays pairs[2];
+  std::vector<float> logps, ref_logps, lse, linear_lse, grad_logps, grad_advantages;
+  std::vector<double> shard_stats;  // of the linear head, as one shard
   double nll_coef;
 
-  /** With few_pairs no unit is in two pairs and there is no NLL, as the one-pass update asks for. */
-  Inputs(uint64_t seed, int64_t rows, int64_t vocab, int64_t width, sweet::DType dtype, bool few_pairs);
+  /** With disjoint_pairs no item is in two pairs and there is no NLL term, as the one-pass update requires. */
+  Inputs(uint64_t seed, int64_t rows, int64_t vocab, int64_t hidden_size, sweet::DType dtype, bool disjoint_pairs);
 
   std::string name() const;
 };
 
-/** The results of any operation, each in memory of exactly its size, all of them kNotWritten before it. */
+/** The results of any operation, each in memory of exactly its size and filled with kNotWritten. */
 struct Outputs {
   static constexpr float kNotWritten = 42;
 
-  std::vector<float> logps, lse, entropy, grad_logps, turn_advantages, of_turns, pairs[4], turn_pairs[4];
+  std::vector<float> logps, lse, entropy, grad_logps, turn_advantages, advantages, pairs[2][4];
   std::vector<float> grad_hidden, grad_weight, grad_bias;
   std::vector<unsigned char> grad_logits;
-  std::vector<double> partials;
+  std::vector<double> shard_stats;
   double scalars[4] = {kNotWritten, kNotWritten, kNotWritten, kNotWritten};
 
   explicit Outputs(const Inputs& inputs);
 
+  /** The same bits, of NaN as well. */
   bool operator==(const Outputs& other) const;
 };
 
@@ -57,5 +60,5 @@ struct Operation {
 
 const std::vector<Operation>& operations();
 
-/** Shapes at which the operations take different ways: many rows, few long ones, one word, one pass. */
+/** Shapes for which the operations take different code paths: many rows, few long rows, one entry, one pass. */
 std::vector<Inputs> hard_inputs(uint64_t seed, bool small);

@@ -1,13 +1,13 @@
-# What drives the operations without Node, for test/sanitize. Included by the CMakeLists.txt above.
+# The checks of the operations without Node, for test/sanitize. Included by the CMakeLists.txt above.
 add_executable(sweet_check EXCLUDE_FROM_ALL
   test/native/main.cpp
+  test/native/check_rows.cpp
+  test/native/check_linear_shapes.cpp
+  test/native/check_preference.cpp
   test/native/check_cancelled.cpp
-  test/native/check_linear.cpp
+  test/native/check_concurrent.cpp
   test/native/check_pool.cpp
-  test/native/check_together.cpp
-  test/native/operations.cpp
-  bench/cuda/check_rows.cpp
-  bench/cuda/check_preference.cpp)
+  test/native/operations.cpp)
 target_compile_definitions(sweet_check PRIVATE SWEET_CHECKS_ON_CPU)
 target_link_libraries(sweet_check PRIVATE sweet_native)
 add_custom_target(sweet_sanitized DEPENDS sweet_check sweet_rl)

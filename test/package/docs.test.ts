@@ -1,4 +1,4 @@
-/** Every block of code in the README and the guide: JavaScript prints what the page says, commands are run somewhere. */
+/** The code blocks of the README and the guide: JavaScript prints the documented output, and CI or a test runs each command. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,7 +11,7 @@ import { loadTensorflow } from '../helpers/tensorflow.ts';
 const tensorflow = await loadTensorflow();
 const linux = process.platform === 'linux';
 
-/** Commands that others run, each with the file that does and what stands there. */
+/** Commands that CI or another test runs: the file that does, and the text in it. */
 const RUN_BY: Record<string, [file: string, text: string]> = {
   'npm ci': ['.ci/run', 'npm ci\n'],
   'npm ci --prefix examples/adapters': ['.ci/run', 'npm ci --prefix examples/adapters'],
@@ -50,12 +50,12 @@ describe.each(PAGES)('%s', (page) => {
   const needs = (name: string) => programs.some(({ code }) => code.includes(name));
   const runs = (tensorflow !== undefined || !needs('@tensorflow')) && (linux || !needs('/shm'));
 
-  it('has no block that nothing runs', () => {
+  it('has only blocks that are tested', () => {
     const known = ['js', 'sh', 'text'];
     expect(blocks.map(({ language }) => language).filter((language) => !known.includes(language))).toEqual([]);
   });
 
-  it.runIf(programs.length > 0 && runs)('prints what it says', () => {
+  it.runIf(programs.length > 0 && runs)('prints the documented output', () => {
     const printed = printedBy(programs);
     programs.forEach((block, i) => {
       const next = blocks[blocks.indexOf(block) + 1];
@@ -84,7 +84,7 @@ describe.each(PAGES)('%s', (page) => {
     expect(readFileSync(join(ROOT, file!), 'utf8')).toContain(text);
   });
 
-  it('links to what is there', () => {
+  it('links to existing files', () => {
     const text = readFileSync(join(ROOT, page), 'utf8');
     const links = [...text.matchAll(/\]\(([^)\s#]+)(?:#[^)]*)?\)/g)].map(([, target]) => target!);
     const local = links.filter((target) => !/^https?:/.test(target));

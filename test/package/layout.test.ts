@@ -87,7 +87,8 @@ describe.each(Object.entries(operations))('operation %s', (name, { header, devic
       filesUnder(folder, ending).filter((path) => defined.test(textOf(path)));
     expect(textOf(`native/${header}.h`)).toMatch(defined);
     expect(definers('native/cpu', /\.cpp$/)).toEqual([`native/cpu/${header}.cpp`]);
-    expect(definers('native/cuda', /\.cu$/)).toEqual(device ? [`native/cuda/${header}.cu`] : []);
+    const onDevice = definers('native/cuda', /\.(cu|cpp)$/).map((path) => path.replace(/\.\w+$/, ''));
+    expect(onDevice).toEqual(device ? [`native/cuda/${header}`] : []);
   });
 
   it('is called in lib', () => {

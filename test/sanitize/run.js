@@ -53,7 +53,7 @@ async function asan() {
   await native(
     'asan',
     [join(folder('asan'), 'sweet_check')],
-    ['cancelled', 'pool', 'float64', 'together', 'scribbled'],
+    ['cancelled', 'pool', 'float64', 'concurrent', 'overwritten'],
     env,
   );
 
@@ -101,8 +101,8 @@ async function tsan() {
   const still = spawnSync(check[0], ['--small', 'pool']).status === 0 ? [] : ['setarch', '-R'];
   say('The native checks under ThreadSanitizer');
   const filters = short
-    ? ['cancelled', 'pool', 'together', 'scribbled']
-    : ['cancelled', 'pool', 'float64', 'together', 'scribbled'];
+    ? ['cancelled', 'pool', 'concurrent', 'overwritten']
+    : ['cancelled', 'pool', 'float64', 'concurrent', 'overwritten'];
   await native('tsan', [...still, ...check], filters, { TSAN_OPTIONS: 'halt_on_error=1' });
 
   say('The addon under Node and ThreadSanitizer');
@@ -132,7 +132,9 @@ async function valgrind() {
   say('The native checks under memcheck');
   const options = ['-q', '--leak-check=full', '--error-exitcode=9', `--suppressions=${join(HERE, 'valgrind.supp')}`];
   // As slow as it is, the short form leaves out the bits of many callers, which the other checkers see.
-  const filters = short ? ['cancelled', 'pool', 'float64'] : ['cancelled', 'pool', 'float64', 'together', 'scribbled'];
+  const filters = short
+    ? ['cancelled', 'pool', 'float64']
+    : ['cancelled', 'pool', 'float64', 'concurrent', 'overwritten'];
   await native('valgrind', ['valgrind', ...options, join(ROOT, 'build', 'sweet_check')], filters, {});
 }
 

@@ -1,10 +1,10 @@
-// Finds accesses of two threads that no barrier orders, and reads of memory that nobody wrote.
+// Finds accesses of two threads that no barrier orders, and reads of uninitialised memory.
 //
 // Kernels are compiled with -fsanitize=thread, so that the compiler reports every load and store, but linked without
-// its runtime: the functions at the end of this file take the reports. Two accesses of a byte race if one of them
-// writes, they are not both atomic, and nothing orders their threads: __syncthreads within a block, __syncwarp within a
-// warp. Shuffles order nothing, nor does anything order two blocks. Of the readers since the last write two are
-// remembered.
+// its runtime: the functions at the end of this file receive the reports. Two accesses of a byte race if one of them
+// writes, they are not both atomic, and no barrier orders their threads: __syncthreads within a block, __syncwarp
+// within a warp. Shuffles order nothing, and nothing orders two blocks. Two of the reads since the last write are
+// recorded.
 #include <dlfcn.h>
 #include <link.h>
 
@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kLanes = 32;
 
-/** A thread's access, and how much had happened then. */
+/** A thread's access and its time: the barriers of the block and the clock of the thread. */
 struct Access {
   int thread = kOutside;
   int block = 0, barriers = 0, clock = 0;
@@ -39,7 +39,7 @@ struct Byte {
 };
 
 int launch = 0, block = 0, barriers = 0;
-std::vector<int> clocks;  // [thread][lane]: how much a thread knows of each lane of its warp
+std::vector<int> clocks;  // [thread][lane]: the clock of each lane of its warp, as of their last __syncwarp
 std::map<uintptr_t, std::vector<Byte>> device;
 std::unordered_map<uintptr_t, Byte> shared;
 
@@ -69,8 +69,8 @@ std::string place_of(const void* code) {
 }
 
 void report_access(const std::string& what, bool writes, const void* code) {
-  broke_a_rule(what + ": thread " + std::to_string(current_thread()) + (writes ? " writes at " : " reads at ") +
-               place_of(code));
+  record_violation(what + ": thread " + std::to_string(current_thread()) + (writes ? " writes at " : " reads at ") +
+                   place_of(code));
 }
 
 void report_race(bool writes, const void* code, const Access& earlier, bool wrote) {
@@ -87,7 +87,7 @@ void check(Byte& byte, bool writes, bool atomic, const void* code) {
     byte.launch = launch;
     byte.write = byte.reads[0] = byte.reads[1] = Access{};
   }
-  if (!byte.written && (!writes || atomic)) report_access("nobody wrote this memory", false, code);
+  if (!byte.written && (!writes || atomic)) report_access("uninitialised memory", false, code);
   if (races(byte.write)) report_race(writes, code, byte.write, true);
   const Access access{thread, block, barriers, clock_of(thread, thread % kLanes), atomic, code};
   if (!writes) {
@@ -103,8 +103,7 @@ void check(Byte& byte, bool writes, bool atomic, const void* code) {
   byte.reads[0] = byte.reads[1] = Access{};
 }
 
-// Where the program and each library, loaded at whatever time, keep variables that start as 0: those of kernels are
-// __shared__.
+// The zero-initialised variables of the program and of each loaded library: those of kernels are __shared__.
 std::vector<std::pair<uintptr_t, uintptr_t>> variables;
 
 int add_variables(dl_phdr_info* info, size_t, void*) {
@@ -163,22 +162,22 @@ class AccessCheck : public Listener {
     }
   }
 
-  void launch_began() override {
+  void launch_started() override {
     launch++;
     variables.clear();
     dl_iterate_phdr(add_variables, nullptr);
   }
 
-  void block_began() override {
+  void block_started() override {
     block++;
     barriers = 0;
-    clocks.assign(kMostThreads * kLanes, 0);
-    for (int thread = 0; thread < static_cast<int>(kMostThreads); thread++) clock_of(thread, thread % kLanes) = 1;
+    clocks.assign(kMaxThreads * kLanes, 0);
+    for (int thread = 0; thread < static_cast<int>(kMaxThreads); thread++) clock_of(thread, thread % kLanes) = 1;
   }
 
-  void block_met() override { barriers++; }
+  void block_synced() override { barriers++; }
 
-  void warp_met(int warp, unsigned lanes) override {
+  void warp_synced(int warp, unsigned lanes) override {
     const auto in = [&](int lane) { return (lanes >> lane & 1) != 0; };
     int known[kLanes] = {};
     for (int i = 0; i < kLanes; i++) {
@@ -195,7 +194,7 @@ class AccessCheck : public Listener {
   void atomic(void* address, size_t bytes, const void* code) override { access(address, bytes, true, true, code); }
 };
 
-AccessCheck the_check;
+AccessCheck check_instance;
 
 }  // namespace
 }  // namespace emulator
@@ -227,7 +226,7 @@ void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_init() {}
 
-// Atomics of the host's side, which no kernel touches.
+// Atomics of the host's code; kernels have none of them.
 char __tsan_atomic8_load(const volatile char* at, int) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
 int64_t __tsan_atomic64_load(const volatile int64_t* at, int) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
 int64_t __tsan_atomic64_exchange(volatile int64_t* at, int64_t value, int) {

@@ -32,7 +32,7 @@ Napi::Value live_objects(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(emulator::live_objects()));
 }
 
-// -- somebody else in this process, who has memory and streams of his own
+// -- another library of this process, with memory and streams of its own
 
 void* pointer_of(const Napi::Value& value) {
   bool lossless = false;
@@ -43,7 +43,7 @@ Napi::Value address_of(Napi::Env env, const void* pointer) {
   return Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(pointer)));
 }
 
-/** bytes, device; below 0: pinned memory of the host. Old numbers are in it: NaN. */
+/** bytes, device (below 0: pinned memory of the host). Filled with NaN. */
 Napi::Value foreign_memory(const Napi::CallbackInfo& info) {
   const size_t bytes = static_cast<size_t>(info[0].As<Napi::Number>().Int64Value());
   const int device = info[1].As<Napi::Number>().Int32Value();
@@ -80,7 +80,7 @@ Napi::Value end_foreign_stream(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** stream, pointer, Uint8Array: put off until somebody waits */
+/** stream, pointer, Uint8Array: done once the stream is waited for */
 Napi::Value foreign_write(const Napi::CallbackInfo& info) {
   Napi::Uint8Array bytes = info[2].As<Napi::Uint8Array>();
   cudaMemcpyAsync(pointer_of(info[1]), bytes.Data(), bytes.ByteLength(), cudaMemcpyHostToDevice,

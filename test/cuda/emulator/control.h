@@ -1,4 +1,4 @@
-// How tests steer the emulator and ask it what it saw.
+// Controls of the emulator, and its reports, for tests.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,19 +9,19 @@
 
 namespace emulator {
 
-/** Decides the order of blocks, threads and streams from here on. */
+/** Determines the order of blocks, threads and streams from here on. */
 void set_seed(uint64_t seed);
 
 /** Why the last launch failed; empty if none did. */
 const std::string& report();
 
-/** Forgets the report and the error that every call returns after a failed launch. */
+/** Clears the report and the error that every call returns after a failed launch. */
 void reset();
 
 /** The n-th call of the runtime from now on (1: the next) fails with this error. */
 void fail_call(int n, cudaError_t error);
 
-/** How many devices the machine has (0: no driver); 2 unless told otherwise. */
+/** How many devices the machine has (0: no driver); 2 by default. */
 void set_devices(int count);
 
 /** Allocations of device and pinned memory, streams and events that were not freed. */

@@ -1,6 +1,7 @@
-// Stands in for libcublasLt.so: the same thirteen functions, with plain loops over the emulator's memory. Written from
-// NVIDIA's documentation, apart from native/cuda/cublaslt.cpp, so that each checks the other. It refuses what the real
-// one might forgive: layouts that do not fit, pointers less aligned than promised, an algorithm of another product.
+// Stands in for libcublasLt.so: the thirteen functions that native/cuda/cublaslt.cpp loads, with plain loops over the
+// emulator's memory. Written from NVIDIA's documentation, so that each of the two files checks the other. It returns
+// errors where the real library may not: layouts that do not fit, pointers less aligned than announced, the algorithm
+// of another product.
 #include <cuda_runtime.h>
 #include <library_types.h>
 
@@ -13,7 +14,7 @@ constexpr int kSuccess = 0, kInvalidValue = 7, kExecutionFailed = 13;
 constexpr int kCompute32F = 68, kTransA = 3, kTransB = 4, kEpilogue = 7, kBiasPointer = 8;
 constexpr uint32_t kEpilogueDefault = 1, kEpilogueBias = 4;
 constexpr int kMaxWorkspace = 1, kMinAlignmentA = 5;
-constexpr size_t kWorkspace = 1280;  // what an algorithm asks for, if it may
+constexpr size_t kWorkspace = 1280;  // of an algorithm, where the preference allows it
 constexpr uint64_t kMark = 0x600d600d;
 
 struct Desc {
@@ -41,7 +42,7 @@ struct Handle {
   int device = 0;
 };
 
-/** What an algorithm remembers of the product that it was chosen for. */
+/** An algorithm records the product that it was chosen for. */
 struct Algorithm {
   uint64_t mark, shape, workspace, alignments, unused[4];
 };
@@ -51,8 +52,9 @@ struct Operation {
   uint64_t m = 0, n = 0, k = 0;
 };
 
+/** Null unless the object has its type's mark. */
 template <class T>
-T* sound(void* object, uint64_t mark) {
+T* checked(void* object, uint64_t mark) {
   T* const it = static_cast<T*>(object);
   return it && it->mark == mark ? it : nullptr;
 }
@@ -89,7 +91,7 @@ __device__ float at(const Operand& x, uint64_t row, uint64_t col) {
   return __bfloat162float(static_cast<const __nv_bfloat16*>(x.data)[i]);
 }
 
-/** One thread. Without beta the result is NaN before it is written: who reads it, or gave an operand's memory, sees. */
+/** One thread. With beta 0 the result is NaN first, which shows if it is read or overlaps an operand. */
 __global__ void multiply(Operand a, Operand b, Operation op, float alpha, float beta, float* d, int64_t stride,
                          const float* bias, char* workspace, size_t workspace_bytes) {
   const uint64_t ld = static_cast<uint64_t>(stride);
@@ -120,7 +122,7 @@ int cublasLtCreate(void** handle) {
 }
 
 int cublasLtDestroy(void* handle) {
-  Handle* const it = sound<Handle>(handle, kMark);
+  Handle* const it = checked<Handle>(handle, kMark);
   if (it) it->mark = 0;
   delete it;
   return it ? kSuccess : kInvalidValue;
@@ -133,13 +135,13 @@ int cublasLtMatmulDescCreate(void** desc, int compute, cudaDataType_t scale) {
 }
 
 int cublasLtMatmulDescDestroy(void* desc) {
-  Desc* const it = sound<Desc>(desc, kMark + 1);
+  Desc* const it = checked<Desc>(desc, kMark + 1);
   delete it;
   return it ? kSuccess : kInvalidValue;
 }
 
 int cublasLtMatmulDescSetAttribute(void* desc, int attribute, const void* value, size_t bytes) {
-  Desc* const it = sound<Desc>(desc, kMark + 1);
+  Desc* const it = checked<Desc>(desc, kMark + 1);
   if (!it) return kInvalidValue;
   const auto set = [&](auto* field) {
     if (bytes != sizeof(*field)) return kInvalidValue;
@@ -168,7 +170,7 @@ int cublasLtMatrixLayoutCreate(void** layout, cudaDataType_t type, uint64_t rows
 }
 
 int cublasLtMatrixLayoutDestroy(void* layout) {
-  Layout* const it = sound<Layout>(layout, kMark + 2);
+  Layout* const it = checked<Layout>(layout, kMark + 2);
   delete it;
   return it ? kSuccess : kInvalidValue;
 }
@@ -179,13 +181,13 @@ int cublasLtMatmulPreferenceCreate(void** preference) {
 }
 
 int cublasLtMatmulPreferenceDestroy(void* preference) {
-  Preference* const it = sound<Preference>(preference, kMark + 3);
+  Preference* const it = checked<Preference>(preference, kMark + 3);
   delete it;
   return it ? kSuccess : kInvalidValue;
 }
 
 int cublasLtMatmulPreferenceSetAttribute(void* preference, int attribute, const void* value, size_t bytes) {
-  Preference* const it = sound<Preference>(preference, kMark + 3);
+  Preference* const it = checked<Preference>(preference, kMark + 3);
   if (!it) return kInvalidValue;
   if (attribute == kMaxWorkspace && bytes == sizeof(it->workspace)) {
     memcpy(&it->workspace, value, bytes);
@@ -199,12 +201,12 @@ int cublasLtMatmulPreferenceSetAttribute(void* preference, int attribute, const 
 
 int cublasLtMatmulAlgoGetHeuristic(void* handle, void* desc, void* a, void* b, void* c, void* d, void* preference,
                                    int wanted, void* results, int* found) {
-  const Desc* const operation = sound<Desc>(desc, kMark + 1);
+  const Desc* const operation = checked<Desc>(desc, kMark + 1);
   const Layout* layouts[4];
   void* const given[] = {a, b, c, d};
-  for (int i = 0; i < 4; i++) layouts[i] = sound<Layout>(given[i], kMark + 2);
-  const Preference* const wishes = sound<Preference>(preference, kMark + 3);
-  if (!sound<Handle>(handle, kMark) || !operation || !wishes || wanted < 1) return kInvalidValue;
+  for (int i = 0; i < 4; i++) layouts[i] = checked<Layout>(given[i], kMark + 2);
+  const Preference* const limits = checked<Preference>(preference, kMark + 3);
+  if (!checked<Handle>(handle, kMark) || !operation || !limits || wanted < 1) return kInvalidValue;
   for (const Layout* const layout : layouts) {
     if (!layout) return kInvalidValue;
   }
@@ -212,8 +214,8 @@ int cublasLtMatmulAlgoGetHeuristic(void* handle, void* desc, void* a, void* b, v
   if (!fit(*operation, *layouts[0], *layouts[1], *layouts[2], *layouts[3], &op)) return kInvalidValue;
   if (operation->epilogue == kEpilogueBias && !operation->bias) return kInvalidValue;
   Algorithm algorithm{kMark, shape_of(*operation, op, *layouts[0]), 0, 0, {}};
-  algorithm.workspace = wishes->workspace < kWorkspace ? 0 : kWorkspace;
-  for (int i = 0; i < 4; i++) algorithm.alignments |= uint64_t{wishes->alignments[i]} << (16 * i);
+  algorithm.workspace = limits->workspace < kWorkspace ? 0 : kWorkspace;
+  for (int i = 0; i < 4; i++) algorithm.alignments |= uint64_t{limits->alignments[i]} << (16 * i);
   memset(results, 0, 96);
   memcpy(results, &algorithm, sizeof(algorithm));
   const size_t workspace = algorithm.workspace;
@@ -225,12 +227,12 @@ int cublasLtMatmulAlgoGetHeuristic(void* handle, void* desc, void* a, void* b, v
 int cublasLtMatmul(void* handle, void* desc, const void* alpha, const void* a, void* a_layout, const void* b,
                    void* b_layout, const void* beta, const void* c, void* c_layout, void* d, void* d_layout,
                    const void* algorithm, void* workspace, size_t workspace_bytes, cudaStream_t stream) {
-  const Handle* const own = sound<Handle>(handle, kMark);
-  const Desc* const operation = sound<Desc>(desc, kMark + 1);
-  const Layout* const la = sound<Layout>(a_layout, kMark + 2);
-  const Layout* const lb = sound<Layout>(b_layout, kMark + 2);
-  const Layout* const lc = sound<Layout>(c_layout, kMark + 2);
-  const Layout* const ld = sound<Layout>(d_layout, kMark + 2);
+  const Handle* const own = checked<Handle>(handle, kMark);
+  const Desc* const operation = checked<Desc>(desc, kMark + 1);
+  const Layout* const la = checked<Layout>(a_layout, kMark + 2);
+  const Layout* const lb = checked<Layout>(b_layout, kMark + 2);
+  const Layout* const lc = checked<Layout>(c_layout, kMark + 2);
+  const Layout* const ld = checked<Layout>(d_layout, kMark + 2);
   int device = -1;
   cudaGetDevice(&device);
   if (!own || own->device != device || !operation || !la || !lb || !lc || !ld || c != d) return kInvalidValue;

@@ -1,7 +1,7 @@
 // Compiles CUDA kernels as C++:  g++ -x c++ -include cuda_emulator.h kernels.cu
 //
-// Types and the host's functions come from NVIDIA's headers; this one adds what only nvcc knows. Nothing here is known
-// to the kernels: they are the sources that nvcc compiles.
+// Types and the host's functions come from NVIDIA's headers; this one adds what is built into nvcc. The kernels'
+// sources are those that nvcc compiles.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -21,7 +21,7 @@
 #define __launch_bounds__(...)
 #define cudaLaunchKernelEx emulator::launch
 
-// What the thread that runs is told. Nothing but the scheduler writes them.
+// The built-in variables of the running thread; the scheduler writes them.
 struct EmulatedThread {
   uint3 thread_index, block_index;
   dim3 block_size, grid_size;
@@ -43,7 +43,7 @@ struct Site {
 
 void barrier(const Site& site);
 void warp_barrier(unsigned mask, const Site& site);
-unsigned vote(unsigned mask, bool ayes, const Site& site);
+unsigned vote(unsigned mask, bool predicate, const Site& site);
 uint64_t shuffle(unsigned mask, uint64_t bits, int from_lane, const Site& site);
 int lane();
 void atomic_access(void* address, size_t size, const void* code);
@@ -59,7 +59,7 @@ bool reachable(const T& argument) {
 
 template <class... Parameters, class... Arguments>
 cudaError_t launch(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
-  // Copied at the launch, as the driver does.
+  // Arguments are copied at the launch, as the driver does.
   const std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
   const bool ok = std::apply([](const auto&... value) { return (reachable(value) && ...); }, values);
   return submit(*config, ok, [=] { std::apply(kernel, values); });
@@ -75,7 +75,7 @@ T shuffle_value(unsigned mask, T value, int from_lane, const Site& site) {
   return value;
 }
 
-// One step: no other thread runs in between. Not instrumented, so that the race check sees one access of its own kind.
+// No other thread runs between read and write. Not instrumented: the access check gets one atomic access instead.
 template <class T, class Update>
 __attribute__((noinline, no_sanitize("thread"))) T atomic(T* address, Update update) {
   atomic_access(address, sizeof(T), __builtin_return_address(0));

@@ -1,4 +1,5 @@
-// What the emulator must do, and faults that it must find. Each case runs in a process of its own, as some end it:
+// What the emulator must do, and faults that it must find. Each case runs in a process of its own, which some of them
+// end:
 //
 //   emulator_test               the names; those of faults start with "fault: "
 //   emulator_test NAME SEED     runs one; 0: the result is right and nothing was reported
@@ -14,126 +15,11 @@
 #include <vector>
 
 #include "control.h"
+#include "emulator_test_kernels.h"
 
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
-
-// -- kernels; a template argument says whether the right line is there
-
-__device__ float warp_sum(float x) {
-  for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(kAll, x, i);
-  return x;
-}
-
-template <bool kBarrier, int kShift = 0>
-__device__ float block_sum(float x) {
-  __shared__ float sums[32];
-  const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  x = warp_sum(x);
-  if (lane == 0) sums[warp + kShift] = x;
-  if (kBarrier) __syncthreads();
-  return warp_sum(lane < blockDim.x / 32 ? sums[lane] : 0);
-}
-
-template <bool kBarrier, int kShift>
-__global__ void sum_kernel(const float* x, float* out) {
-  const float sum = block_sum<kBarrier, kShift>(x[threadIdx.x]);
-  if (threadIdx.x == 0) out[0] = sum;
-}
-
-template <bool kBarrier>
-__global__ void two_sums_kernel(const float* x, float* out) {
-  const float first = block_sum<true>(x[threadIdx.x]);
-  if (kBarrier) __syncthreads();  // before sums[] is used again
-  out[threadIdx.x] = first + block_sum<true>(2 * x[threadIdx.x]);
-}
-
-template <bool kBarrier>
-__global__ void neighbour_kernel(const float* x, float* out) {
-  __shared__ float room[32];
-  room[threadIdx.x] = x[threadIdx.x];
-  if (kBarrier) __syncwarp();
-  out[threadIdx.x] = room[(threadIdx.x + 1) % 32];
-}
-
-__global__ void overrun_kernel(const float* x, float* out, int n) {
-  for (int i = static_cast<int>(threadIdx.x); i <= n; i += static_cast<int>(blockDim.x)) out[i % n] = x[i];
-}
-
-template <int kOffset>
-__global__ void vector_kernel(const float* x, float* out) {
-  out[threadIdx.x] = reinterpret_cast<const float4*>(x + kOffset)[threadIdx.x].x;
-}
-
-template <bool kAllWritten>
-__global__ void written_kernel(const float* x, float* out) {
-  __shared__ float room[64];
-  if (kAllWritten || threadIdx.x < 32) room[threadIdx.x] = x[threadIdx.x];
-  __syncthreads();
-  out[threadIdx.x] = room[63 - threadIdx.x];
-}
-
-template <bool kAtomic>
-__global__ void count_kernel(const float*, float* out) {
-  if (kAtomic) {
-    atomicAdd(out, 1.0f);
-  } else {
-    out[0] += 1;
-  }
-}
-
-__global__ void divergent_kernel(const float* x, float* out) {
-  if (threadIdx.x < 32) {
-    __syncthreads();
-  } else {
-    __syncthreads();
-  }
-  out[threadIdx.x] = x[threadIdx.x];
-}
-
-__global__ void returned_kernel(const float* x, float* out) {
-  if (threadIdx.x >= 40) return;
-  __syncthreads();
-  out[threadIdx.x] = x[threadIdx.x];
-}
-
-__global__ void half_a_warp_kernel(const float* x, float* out) {
-  float sum = x[threadIdx.x];
-  if (threadIdx.x % 32 < 16) sum += __shfl_xor_sync(kAll, sum, 1);
-  __syncwarp();
-  out[threadIdx.x] = sum;
-}
-
-__global__ void foreign_lane_kernel(const float* x, float* out) {
-  float sum = x[threadIdx.x];
-  if (threadIdx.x % 32 < 16) sum += __shfl_down_sync(0xffffu, sum, 8);
-  out[threadIdx.x] = sum;
-}
-
-__global__ void intrinsics_kernel(const float*, float* out) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  bool right = __shfl_sync(kAll, lane, 5) == 5 && __shfl_sync(kAll, lane, 3, 8) == lane / 8 * 8 + 3;
-  right &= __shfl_up_sync(kAll, lane, 2) == (lane < 2 ? lane : lane - 2);
-  right &= __shfl_down_sync(kAll, lane, 2) == (lane > 29 ? lane : lane + 2);
-  right &= __shfl_xor_sync(kAll, 1.5 * lane, 7) == 1.5 * (lane ^ 7);
-  right &= __ballot_sync(kAll, lane % 3 == 0) == 0x49249249u;
-  right &= __any_sync(kAll, lane == 31) && !__any_sync(kAll, lane == 32) && __all_sync(kAll, lane < 32);
-  if (lane < 16) {
-    right &= __shfl_xor_sync(0xffffu, lane, 1) == (lane ^ 1);
-  } else {
-    right &= __shfl_xor_sync(0xffff0000u, lane, 2) == (lane ^ 2);
-  }
-  out[threadIdx.x] = right;
-}
-
-__global__ void shape_kernel(const float*, float* out) {
-  const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-  const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
-  atomicAdd(&out[block * blockDim.x * blockDim.y * blockDim.z + thread], 1.0f);
-}
-
-// -- running them
+// -- running the kernels
 
 using Kernel = void (*)(const float*, float*);
 
@@ -243,7 +129,7 @@ bool orders_streams_by_events() {
   return results[0] == host[63];
 }
 
-/** Who waits for an event waits for its last record, not for later ones, of whatever stream. */
+/** A wait for an event waits for its last record, not for later ones, of any stream. */
 bool keeps_records_apart() {
   cudaStream_t first, second, third;
   cudaEvent_t event;
@@ -298,7 +184,7 @@ bool shares_memory() {
   return status == 0;
 }
 
-/** A stream that reads what another one has not written yet. */
+/** A stream reads what another one has not written yet. */
 bool reads_across_streams(bool waits) {
   cudaStream_t first, second;
   cudaEvent_t written;
@@ -318,7 +204,7 @@ bool reads_across_streams(bool waits) {
   return results[0] == 0;
 }
 
-/** Pinned memory that is read before anybody waited for the copy. */
+/** Pinned memory that is read before the copy is waited for. */
 bool reads_too_early(bool waits) {
   float* pinned = nullptr;
   cudaMallocHost(reinterpret_cast<void**>(&pinned), 256);
@@ -345,7 +231,7 @@ bool stays_failed() {
   void* memory = nullptr;
   const bool sticky = cudaMalloc(&memory, 4) == cudaErrorLaunchFailure &&
                       cudaGetLastError() == cudaErrorLaunchFailure && cudaGetLastError() == cudaErrorLaunchFailure;
-  const bool told = emulator::report().find("emulator_test.cu") != std::string::npos;
+  const bool told = emulator::report().find("emulator_test_kernels.h") != std::string::npos;
   emulator::reset();
   return sticky && told && cudaGetLastError() == cudaSuccess;
 }
@@ -402,16 +288,16 @@ const Case kCases[] = {
     {"a copy that is waited for", [] { return reads_too_early(true); }},
     {"planned failures", fails_as_planned},
     {"sticky failures", stays_failed},
-    {"fault: a unavailable barrier", [] { return sums_right(sum_kernel<false, 0>, 256); }},
-    {"fault: a unavailable barrier before shared memory is used again",
+    {"fault: a missing barrier", [] { return sums_right(sum_kernel<false, 0>, 256); }},
+    {"fault: a missing barrier before shared memory is used again",
      [] { return two_sums_right(two_sums_kernel<false>); }},
-    {"fault: a unavailable barrier within a warp", [] { return neighbours_right(neighbour_kernel<false>); }},
+    {"fault: a missing barrier within a warp", [] { return neighbours_right(neighbour_kernel<false>); }},
     {"fault: an overrun of shared memory", [] { return sums_right(sum_kernel<true, 1>, 1024); }},
     {"fault: an overrun of device memory", overruns},
     {"fault: a misaligned vector", [] { return vectors_right(vector_kernel<1>, 1); }},
     {"fault: an uninitialised read of shared memory", [] { return written_right(written_kernel<false>); }},
     {"fault: an uninitialised read of device memory", unwritten_memory},
-    {"fault: a unavailable atomic", [] { return results_of(count_kernel<false>, 9, 33, 1, 1)[0] == 297; }},
+    {"fault: a missing atomic", [] { return results_of(count_kernel<false>, 9, 33, 1, 1)[0] == 297; }},
     {"fault: a barrier in two branches", [] { return copies_right(divergent_kernel, 64); }},
     {"fault: a barrier after some returned", [] { return copies_right(returned_kernel, 64); }},
     {"fault: a shuffle with half a warp", [] { return !copies_right(half_a_warp_kernel, 32); }},

@@ -1,7 +1,7 @@
-// The threads of a block are fibers: one runs until it meets a barrier or a warp intrinsic or returns, then another is
-// drawn. Blocks run one after another, in a random order. A block's threads are drawn in one of two ways: uniformly, or
-// the one that was last made ready, by which one warp can run far ahead of the others; each finds faults that the other
-// misses.
+// The threads of a block are fibers: one runs until a barrier, a warp intrinsic or its return, then another is chosen.
+// Blocks run one after another, in a random order. The next thread of a block is chosen uniformly, or it is the one
+// that became ready last, by which one warp can run far ahead of the others. Each of the two finds faults that the
+// other does not.
 #include "scheduler.h"
 
 #include <sys/mman.h>
@@ -30,7 +30,7 @@ Listener* listener = nullptr;
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kVote = -1;  // asks for everybody's vote instead of one lane's value
+constexpr int kVote = -1;  // asks for the votes of all lanes instead of one lane's value
 
 uint64_t random_state = 1;
 std::string first_report;
@@ -43,13 +43,13 @@ constexpr size_t kStackBytes = 128 << 10;
 constexpr size_t kStackBytes = 64 << 10;
 #endif
 
-/** Thread i of every block has stack i; below each lies a page that nobody may touch. */
-struct KeptStack {
+/** Thread i of every block has stack i; below each lies an inaccessible page. */
+struct PooledStack {
   unsigned index;
 
   boost::context::stack_context allocate() const {
     static char* const all = [] {
-      constexpr size_t bytes = kStackBytes * kMostThreads, guard = 4096;
+      constexpr size_t bytes = kStackBytes * kMaxThreads, guard = 4096;
       void* const memory =
           mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (memory == MAP_FAILED) abort();
@@ -66,12 +66,12 @@ struct KeptStack {
 
 struct Fiber {
   boost::context::fiber suspended;
-  const void* stack = nullptr;  // the rest is for AddressSanitizer, which must be told of every switch
+  const void* stack = nullptr;  // the rest is for AddressSanitizer, which is told of every switch
   size_t stack_bytes = 0;
   void* fake_stack = nullptr;
 };
 
-Fiber host;  // whoever started the grid
+Fiber host;  // started the grid
 Fiber* left_from;
 
 void leave([[maybe_unused]] Fiber& from, [[maybe_unused]] const Fiber& to, [[maybe_unused]] bool for_good) {
@@ -102,22 +102,22 @@ struct Thread {
   uint3 index;
   State state;
   Site site;  // where it waits
-  uint64_t given, answer;
+  uint64_t value, received;
   int from_lane;  // whose value it asked for, or kVote
 };
 
 /** Lanes of a warp that wait for each other at one place. */
-struct Meeting {
+struct WarpSync {
   unsigned mask, arrived;
   Site site;
 };
 
 struct Warp {
   unsigned live;
-  std::vector<Meeting> meetings;
+  std::vector<WarpSync> syncs;
 };
 
-Thread threads[kMostThreads];
+Thread threads[kMaxThreads];
 std::vector<Warp> warps;
 std::vector<int> ready;
 int block_threads, live, in_barrier;
@@ -126,7 +126,7 @@ bool failed, last_ready_first;
 int running = kOutside;
 const std::function<void()>* thread_body;
 
-struct Unwind {};  // out of every thread of a block that failed
+struct Unwind {};  // thrown in every thread of a failed block
 
 std::string text_of(const Site& site) {
   std::string file = site.file;
@@ -148,11 +148,11 @@ bool same(const Site& a, const Site& b) {
 }
 
 [[noreturn]] void fail(const std::string& what) {
-  broke_a_rule(what);
+  record_violation(what);
   throw Unwind{};
 }
 
-[[noreturn]] void fail_as_nobody_can_run() {
+[[noreturn]] void fail_deadlock() {
   std::map<std::string, int> places;
   for (int i = 0; i < block_threads; i++) {
     if (threads[i].state == State::waiting) places[text_of(threads[i].site)]++;
@@ -167,14 +167,14 @@ void make_ready(int thread) {
   ready.push_back(thread);
 }
 
-/** Draws who runs next: a ready thread, or the host when all have returned. */
-Fiber& draw() {
+/** The next to run: a ready thread, or the host when all have returned. */
+Fiber& next_fiber() {
   if (live == 0) return host;
-  if (failed) {  // every thread that is left is woken to unwind
+  if (failed) {  // every thread that has not returned unwinds
     for (running = 0; threads[running].state == State::returned;) running++;
     return threads[running].fiber;
   }
-  if (ready.empty()) fail_as_nobody_can_run();
+  if (ready.empty()) fail_deadlock();
   if (!last_ready_first) std::swap(ready[random_below(ready.size())], ready.back());
   running = ready.back();
   ready.pop_back();
@@ -187,45 +187,45 @@ void wait(const Site& site) {
   threads[running].site = site;
 }
 
-/** Others run until this thread is drawn again. */
-void pause() {
+/** Other threads run until this one is chosen again. */
+void yield() {
   Fiber& self = threads[running].fiber;
-  Fiber& next = draw();
+  Fiber& next = next_fiber();
   if (&next != &self) switch_to(self, next);
   if (failed) throw Unwind{};
 }
 
-void end_meeting(int warp, size_t at) {
-  const Meeting meeting = warps[static_cast<size_t>(warp)].meetings[at];
-  auto& meetings = warps[static_cast<size_t>(warp)].meetings;
-  meetings.erase(meetings.begin() + static_cast<std::ptrdiff_t>(at));
+void complete_sync(int warp, size_t at) {
+  auto& syncs = warps[static_cast<size_t>(warp)].syncs;
+  const WarpSync sync = syncs[at];
+  syncs.erase(syncs.begin() + static_cast<std::ptrdiff_t>(at));
   Thread* const lanes = threads + warp * kLanes;
-  const auto arrived = [&](int i) { return (meeting.arrived >> i & 1) != 0; };
+  const auto arrived = [&](int i) { return (sync.arrived >> i & 1) != 0; };
 
   unsigned votes = 0;
-  for (int i = 0; i < kLanes; i++) votes |= static_cast<unsigned>(arrived(i) && lanes[i].given != 0) << i;
+  for (int i = 0; i < kLanes; i++) votes |= static_cast<unsigned>(arrived(i) && lanes[i].value != 0) << i;
   for (int i = 0; i < kLanes; i++) {
     if (!arrived(i)) continue;
     const int from = lanes[i].from_lane;
     if (from != kVote && !arrived(from)) {
       fail("lane " + std::to_string(i) + " asks for the value of lane " + std::to_string(from) + ", which is not in " +
-           text_of(meeting.site));
+           text_of(sync.site));
     }
-    lanes[i].answer = from == kVote ? votes : lanes[from].given;
+    lanes[i].received = from == kVote ? votes : lanes[from].value;
     make_ready(warp * kLanes + i);
   }
-  if (listener && strcmp(meeting.site.what, "__syncwarp") == 0) listener->warp_met(warp, meeting.arrived);
+  if (listener && strcmp(sync.site.what, "__syncwarp") == 0) listener->warp_synced(warp, sync.arrived);
 }
 
 /** Waits for the other live lanes of the mask at the same place. */
-uint64_t meet(unsigned mask, uint64_t given, int from_lane, const Site& site) {
+uint64_t warp_sync(unsigned mask, uint64_t value, int from_lane, const Site& site) {
   Thread& self = threads[running];
   const int own_warp = running / kLanes, own_lane = running % kLanes;
   Warp& warp = warps[static_cast<size_t>(own_warp)];
   if (!(mask >> own_lane & 1)) fail(running_thread() + " is not in the mask that it gives to " + text_of(site));
-  size_t at = warp.meetings.size();
-  for (size_t i = 0; i < warp.meetings.size(); i++) {
-    const Meeting& other = warp.meetings[i];
+  size_t at = warp.syncs.size();
+  for (size_t i = 0; i < warp.syncs.size(); i++) {
+    const WarpSync& other = warp.syncs[i];
     if (other.mask == mask && same(other.site, site)) {
       at = i;
     } else if ((other.mask >> own_lane & 1) && (other.arrived & mask)) {
@@ -233,14 +233,14 @@ uint64_t meet(unsigned mask, uint64_t given, int from_lane, const Site& site) {
            text_of(other.site));
     }
   }
-  if (at == warp.meetings.size()) warp.meetings.push_back({mask, 0, site});
-  warp.meetings[at].arrived |= 1u << own_lane;
-  self.given = given;
+  if (at == warp.syncs.size()) warp.syncs.push_back({mask, 0, site});
+  warp.syncs[at].arrived |= 1u << own_lane;
+  self.value = value;
   self.from_lane = from_lane;
   wait(site);
-  if (warp.meetings[at].arrived == (mask & warp.live)) end_meeting(own_warp, at);
-  pause();
-  return self.answer;
+  if (warp.syncs[at].arrived == (mask & warp.live)) complete_sync(own_warp, at);
+  yield();
+  return self.received;
 }
 
 void thread_returned() {
@@ -251,8 +251,8 @@ void thread_returned() {
   warp.live &= ~(1u << running % kLanes);
   if (failed) return;
   if (in_barrier > 0) fail(running_thread() + " returned while others wait in " + text_of(barrier_site));
-  for (size_t i = warp.meetings.size(); i-- > 0;) {
-    if (warp.meetings[i].arrived == (warp.meetings[i].mask & warp.live)) end_meeting(own_warp, i);
+  for (size_t i = warp.syncs.size(); i-- > 0;) {
+    if (warp.syncs[i].arrived == (warp.syncs[i].mask & warp.live)) complete_sync(own_warp, i);
   }
 }
 
@@ -265,9 +265,9 @@ boost::context::fiber thread_main(Fiber& self, boost::context::fiber&& came_from
   Fiber* next = nullptr;
   try {
     thread_returned();
-    next = &draw();
+    next = &next_fiber();
   } catch (const Unwind&) {
-    next = &draw();
+    next = &next_fiber();
   }
   leave(self, *next, true);
   return std::move(next->suspended);
@@ -276,7 +276,7 @@ boost::context::fiber thread_main(Fiber& self, boost::context::fiber&& came_from
 void start_thread(int i, const uint3& index) {
   Thread& thread = threads[i];
   thread.index = index;
-  const KeptStack stack{static_cast<unsigned>(i)};
+  const PooledStack stack{static_cast<unsigned>(i)};
   const boost::context::stack_context memory = stack.allocate();
   thread.fiber.stack = static_cast<char*>(memory.sp) - memory.size;
   thread.fiber.stack_bytes = memory.size;
@@ -296,14 +296,14 @@ void run_block(const uint3& index, const dim3& size) {
   last_ready_first = random_below(2) == 0;
   ready.clear();
   warps.assign(static_cast<size_t>((live + kLanes - 1) / kLanes), Warp{});
-  if (listener) listener->block_began();
+  if (listener) listener->block_started();
   for (int i = 0; i < block_threads; i++) {
     const unsigned u = static_cast<unsigned>(i);
     warps[u / kLanes].live |= 1u << u % kLanes;
     start_thread(i, {u % size.x, u / size.x % size.y, u / size.x / size.y});
   }
   for (size_t i = ready.size(); i > 1; i--) std::swap(ready[i - 1], ready[random_below(i)]);
-  switch_to(host, draw());
+  switch_to(host, next_fiber());
   running = kOutside;
 }
 
@@ -322,9 +322,9 @@ size_t random_below(size_t n) {
 
 const std::string& report() { return first_report; }
 
-void forget_report() { first_report.clear(); }
+void clear_report() { first_report.clear(); }
 
-void broke_a_rule(const std::string& what) {
+void record_violation(const std::string& what) {
   if (first_report.empty()) first_report = what;
   failed = true;
 }
@@ -342,17 +342,17 @@ void barrier(const Site& site) {
   if (++in_barrier == live) {
     in_barrier = 0;
     for (int i = 0; i < block_threads; i++) make_ready(i);
-    if (listener) listener->block_met();
+    if (listener) listener->block_synced();
   }
-  pause();
+  yield();
 }
 
-void warp_barrier(unsigned mask, const Site& site) { meet(mask, 0, kVote, site); }
-unsigned vote(unsigned mask, bool ayes, const Site& site) {
-  return static_cast<unsigned>(meet(mask, ayes, kVote, site));
+void warp_barrier(unsigned mask, const Site& site) { warp_sync(mask, 0, kVote, site); }
+unsigned vote(unsigned mask, bool predicate, const Site& site) {
+  return static_cast<unsigned>(warp_sync(mask, predicate, kVote, site));
 }
 uint64_t shuffle(unsigned mask, uint64_t bits, int from_lane, const Site& site) {
-  return meet(mask, bits, from_lane, site);
+  return warp_sync(mask, bits, from_lane, site);
 }
 void atomic_access(void* address, size_t size, const void* code) {
   if (listener) listener->atomic(address, size, code);
@@ -362,7 +362,7 @@ bool run_grid(dim3 grid, dim3 size, const std::function<void()>& thread) {
   emulated_thread.grid_size = grid;
   emulated_thread.block_size = size;
   thread_body = &thread;
-  if (listener) listener->launch_began();
+  if (listener) listener->launch_started();
   std::vector<uint64_t> order(uint64_t{grid.x} * grid.y * grid.z);
   std::iota(order.begin(), order.end(), 0);
   for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random_below(i)]);

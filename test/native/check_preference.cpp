@@ -2,11 +2,9 @@
 #include <algorithm>
 #include <string>
 
-#include "../../native/critic_update.h"
-#include "../../native/policy_update.h"
-#include "../../native/trajectory_preference.h"
+#include "../../native/preference_loss.h"
+#include "../../native/preference_update.h"
 #include "../../native/turn_advantages.h"
-#include "../../native/turn_preference.h"
 #include "checks.h"
 #include "device_array.h"
 #include "linear_oracle.h"
@@ -50,13 +48,14 @@ struct DeviceBatch {
   DeviceArray<float> weights;
   PreferenceBatch given;
 
-  explicit DeviceBatch(const Batch& batch)
+  DeviceBatch(const Batch& batch, bool of_turns)
       : mask(batch.keeps),
         turn_offsets(batch.turn_offsets),
         trajectory_offsets(batch.trajectory_offsets),
         chosen(batch.chosen),
         rejected(batch.rejected),
         weights(batch.weights) {
+    given.level = of_turns ? PreferenceLevel::turn : PreferenceLevel::trajectory;
     given.tokens = static_cast<int64_t>(batch.keeps.size());
     given.mask = mask.get();
     given.turn_offsets = turn_offsets.get();
@@ -166,18 +165,18 @@ std::vector<double> random_logps(Checks& checks, size_t n) {
   return values;
 }
 
-void check_losses(Checks& checks, int64_t trajectories, int64_t turns, int64_t tokens, int64_t pairs) {
+void check_batches(Checks& checks, int64_t trajectories, int64_t turns, int64_t tokens, int64_t pairs) {
   for (const LossOptions& options : option_sets()) {
     const Batch batch = random_batch(checks, trajectories, turns, tokens, pairs, options.of_turns);
     const std::vector<double> logps = random_logps(checks, batch.keeps.size());
     const std::vector<double> ref_logps = random_logps(checks, batch.keeps.size());
-    const DeviceBatch device(batch);
+    const DeviceBatch device(batch, options.of_turns);
     const DeviceArray<float> device_logps(floats(logps)), device_ref(floats(ref_logps));
     DeviceResults ours(device.given);
-    const auto loss = options.of_turns ? turn_preference : trajectory_preference;
     const std::string what =
         std::string(options.of_turns ? "turns " : "trajectories ") + options.normalization + " " + options.loss_type;
-    checks.ok(loss(device.given, options_of(options), device_logps.get(), device_ref.get(), ours.out), what);
+    checks.ok(preference_loss({device.given, options_of(options), device_logps.get(), device_ref.get(), ours.out}),
+              what);
     compare(checks, ours, preference_oracle(batch, options, logps, ref_logps), 3e-7, what);
   }
 }
@@ -190,12 +189,12 @@ void check_refused_batches(Checks& checks) {
   const auto refused = [&](const char* what, Code code, int64_t index, int64_t value, auto spoil) {
     Batch batch = sound;
     spoil(batch);
-    const DeviceBatch device(batch);
+    const DeviceBatch device(batch, false);
     DeviceResults out(device.given);
     const std::vector<float> before(batch.keeps.size(), 42.0f);
     out.grad_logps.set(before);
     const Status status =
-        trajectory_preference(device.given, options_of({}), device_logps.get(), device_logps.get(), out.out);
+        preference_loss({device.given, options_of({}), device_logps.get(), device_logps.get(), out.out});
     checks.fault(status, code, index, value, what);
     checks.same(out.grad_logps.values() == before, std::string(what) + ": a refused call writes");
   };
@@ -219,10 +218,10 @@ void check_refused_batches(Checks& checks) {
   });
   Batch weightless = sound;
   weightless.weights[4] = NAN;
-  const DeviceBatch device(weightless);
+  const DeviceBatch device(weightless, false);
   DeviceResults out(device.given);
   const Status status =
-      trajectory_preference(device.given, options_of({}), device_logps.get(), device_logps.get(), out.out);
+      preference_loss({device.given, options_of({}), device_logps.get(), device_logps.get(), out.out});
   checks.same(status.code == Code::pair_weight && status.index == 4, "a weight that is NaN");
 }
 
@@ -254,29 +253,28 @@ void check_update(Checks& checks, DType dtype, bool of_turns, bool ref_logits) {
   };
   const std::vector<double> logps = logps_of(stored), ref_logps = logps_of(ref_stored);
 
-  const DeviceBatch device(batch);
+  const DeviceBatch device(batch, of_turns);
   const DeviceArray<unsigned char> logits(stored.bytes), ref(ref_stored.bytes);
   const DeviceArray<int32_t> device_labels(labels);
   const DeviceArray<float> device_ref(floats(ref_logps)), device_logps(n);
   DeviceResults ours(device.given);
-  Update update{};
+  PreferenceUpdate update{};
   update.head.dtype = dtype;
   update.head.rows = static_cast<int64_t>(n);
   update.head.vocab_size = update.head.row_stride = vocab;
   update.head.temperature = 1;
   update.head.logits = logits.get();
   update.labels = {device_labels.get(), false, device.mask.get(), -100};
-  update.reference = update.head;
-  update.reference.dtype = DType::bfloat16;
-  update.reference.logits = ref.get();
-  if (!ref_logits) update.ref_logps = device_ref.get();
+  update.reference.head = update.head;
+  update.reference.head.dtype = DType::bfloat16;
+  update.reference.head.logits = ref.get();
+  if (!ref_logits) update.reference.logps = device_ref.get();
   update.batch = device.given;
   update.options = options_of(options);
-  UpdateOut out{};
-  out.logps = device_logps.get();
-  out.preference = ours.out;
-  out.gradients.logits = logits.get();  // in place
-  checks.ok((of_turns ? policy_update : critic_update)(update, out), what);
+  update.logps = device_logps.get();
+  update.out = ours.out;
+  update.gradients.logits = logits.get();  // in place
+  checks.ok(preference_update(update), what);
 
   const Loss expected = preference_oracle(batch, options, logps, ref_logps);
   compare(checks, ours, expected, 1e-5, what);
@@ -310,7 +308,7 @@ class LinearUpdateCheck {
         chunk_bytes_(chunk_bytes),
         batch_(random_batch(checks, 4, 3, 7, 6, of_turns)),
         n_(batch_.keeps.size()),
-        device_(batch_),
+        device_(batch_, of_turns),
         hidden_(dtype, random(n_ * size(kWidth), 1)),
         weight_(dtype, random(size(kVocab * kWidth), 2 / std::sqrt(kWidth))),
         bias_values_(dtype, random(size(kVocab), 1)),
@@ -357,43 +355,42 @@ class LinearUpdateCheck {
     const DeviceArray<int64_t> labels(labels_);
     const DeviceArray<float> given_ref_logps(floats(ref_logps)), own_logps(n_);
     DeviceResults ours(device_.given);
-    Update update{};
+    PreferenceUpdate update{};
     update.head.dtype = dtype_;
     update.head.rows = static_cast<int64_t>(n_);
     update.head.vocab_size = kVocab;
     update.head.temperature = kTemperature;
     update.head.chunk_bytes = chunk_bytes_;
-    update.reference = update.head;
+    update.reference.head = update.head;
     update.head.hidden = hidden.get();
     update.head.weight = weight.get();
     update.head.bias = bias_ ? bias.get() : nullptr;
     update.head.hidden_size = kWidth;
     update.labels = {labels.get(), true, device_.mask.get(), -100};
     if (ref_from_ == RefFrom::logps) {
-      update.ref_logps = given_ref_logps.get();
+      update.reference.logps = given_ref_logps.get();
     } else if (ref_from_ == RefFrom::logits) {
-      update.reference.dtype = DType::float16;
-      update.reference.logits = ref_logits.get();
-      update.reference.row_stride = kVocab;
+      update.reference.head.dtype = DType::float16;
+      update.reference.head.logits = ref_logits.get();
+      update.reference.head.row_stride = kVocab;
     } else {
-      update.reference.dtype = DType::bfloat16;
-      update.reference.hidden = ref_hidden.get();
-      update.reference.weight = ref_weight.get();
-      update.reference.hidden_size = kRefWidth;
+      update.reference.head.dtype = DType::bfloat16;
+      update.reference.head.hidden = ref_hidden.get();
+      update.reference.head.weight = ref_weight.get();
+      update.reference.head.hidden_size = kRefWidth;
     }
     update.batch = device_.given;
     update.options = options_of(options_);
     const DeviceArray<float> grad_hidden(std::vector<float>(n_ * size(kWidth), NAN));
     const DeviceArray<float> grad_weight(std::vector<float>(size(kVocab * kWidth), NAN));
     const DeviceArray<float> grad_bias(std::vector<float>(size(kVocab), NAN));
-    UpdateOut out{};
-    out.logps = own_logps.get();
-    out.preference = ours.out;
-    out.gradients.hidden = grad_hidden.get();
-    out.gradients.weight = grad_weight.get();
-    out.gradients.bias = bias_ ? grad_bias.get() : nullptr;
+    update.logps = own_logps.get();
+    update.out = ours.out;
+    update.gradients.hidden = grad_hidden.get();
+    update.gradients.weight = grad_weight.get();
+    update.gradients.bias = bias_ ? grad_bias.get() : nullptr;
     const auto compare_all = [&](double times) {
-      checks_.ok((of_turns_ ? policy_update : critic_update)(update, out), name_);
+      checks_.ok(preference_update(update), name_);
       compare(checks_, ours, expected, 1e-5, name_);
       const std::vector<float> got = own_logps.values();
       for (size_t i = 0; i < n_; i++) {
@@ -406,9 +403,9 @@ class LinearUpdateCheck {
     compare_all(1);
     const std::vector<float> first = grad_weight.values();
     // Twice into the same memory; and the same bits again.
-    out.gradients.accumulate = true;
+    update.gradients.accumulate = true;
     compare_all(2);
-    out.gradients.accumulate = false;
+    update.gradients.accumulate = false;
     compare_all(1);
     checks_.same(grad_weight.values() == first, name_ + ": other bits on another run");
   }
@@ -470,7 +467,7 @@ class LinearUpdateCheck {
 
 }  // namespace
 
-void check_turns(Checks& checks) {
+void check_turns(Checks& checks, bool) {
   for (const bool mean : {true, false}) {
     for (const int64_t most_tokens : {1, 5, 33, 200}) {
       Batch batch = random_batch(checks, 6, 5, most_tokens, 0, false);
@@ -479,13 +476,13 @@ void check_turns(Checks& checks) {
       for (int32_t i = batch.turn_offsets[1]; some_empty && i < batch.turn_offsets[2]; i++) batch.keeps[size(i)] = 0;
       const std::vector<double> logps = random_logps(checks, n), ref_logps = random_logps(checks, n);
       const std::vector<double> grads = random_logps(checks, turns);
-      const DeviceBatch device(batch);
-      const TurnBatch given{device.given.tokens, device.mask.get(), device.turn_offsets.get(), device.given.turns, mean,
+      const DeviceBatch device(batch, false);
+      const TurnBatch given{device.given.tokens, device.given.turns, device.mask.get(), device.turn_offsets.get(), mean,
                             some_empty};
       const DeviceArray<float> a(floats(logps)), b(floats(ref_logps)), g(floats(grads)), advantages(turns),
           grad_logps(n);
-      checks.ok(turn_advantages(given, a.get(), b.get(), advantages.get()), "turn advantages");
-      checks.ok(turn_advantages_backward(given, g.get(), grad_logps.get()), "turn advantages backward");
+      checks.ok(turn_advantages({given, a.get(), b.get(), advantages.get()}), "turn advantages");
+      checks.ok(turn_advantages_backward({given, g.get(), grad_logps.get()}), "turn advantages backward");
       const std::vector<float> ours = advantages.values(), our_grads = grad_logps.values();
       for (size_t t = 0; t < turns; t++) {
         double sum = 0, length = 0;
@@ -503,15 +500,15 @@ void check_turns(Checks& checks) {
   }
 }
 
-void check_preference(Checks& checks) {
-  check_losses(checks, 6, 4, 9, 9);
-  check_losses(checks, 4, 2, 150, 5);  // turns longer than a warp
-  check_losses(checks, 40, 3, 4, 600);
-  check_losses(checks, 300, 2, 2, 300);
+void check_losses(Checks& checks, bool) {
+  check_batches(checks, 6, 4, 9, 9);
+  check_batches(checks, 4, 2, 150, 5);  // turns longer than a warp
+  check_batches(checks, 40, 3, 4, 600);
+  check_batches(checks, 300, 2, 2, 300);
   check_refused_batches(checks);
 }
 
-void check_updates(Checks& checks) {
+void check_updates(Checks& checks, bool) {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
     check_update(checks, dtype, false, false);
     check_update(checks, dtype, true, true);

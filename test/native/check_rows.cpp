@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "../../native/token_logps.h"
+#include "../../native/logps.h"
 #include "checks.h"
 #include "device_array.h"
 #include "shards.h"
@@ -90,8 +90,8 @@ class RowCheck {
     const DeviceArray<uint8_t> mask(mask_);
     const DeviceArray<float> logps(n), lse(n), entropy(n), plain_logps(n), plain_lse(n), grad_logps(grad_logps_);
     const Labels given{labels.get(), true, mask.get(), -100};
-    checks_.ok(token_logps(head(), given, {plain_logps.get(), plain_lse.get(), nullptr}), name_);
-    checks_.ok(token_logps(head(), given, {logps.get(), lse.get(), entropy.get()}), name_);
+    checks_.ok(sweet::logps({head(), given, {plain_logps.get(), plain_lse.get(), nullptr}}), name_);
+    checks_.ok(sweet::logps({head(), given, {logps.get(), lse.get(), entropy.get()}}), name_);
     checks_.same(logps.values() == plain_logps.values(), name_ + ": entropy changes the log-probs");
     check_forward(logps.values(), lse.values(), entropy.values());
     const DeviceArray<float> merged_logps(n), merged_lse(n), merged_entropy(n);
@@ -101,18 +101,20 @@ class RowCheck {
 
     // Into memory of its own first, then in place: the same bits, and nothing outside the rows.
     DeviceArray<unsigned char> elsewhere(std::vector<unsigned char>(stored_.bytes.size(), 0x5a));
-    LogpsBackward backward{lse.get(), grad_logps.get(), {}};
-    backward.out.logits = first_row(elsewhere);
-    checks_.ok(token_logps_backward(head(), given, backward), name_);
+    LogpsBackward backward{head(), given, lse.get(), grad_logps.get(), {}};
+    backward.gradients.logits = first_row(elsewhere);
+    checks_.ok(logps_backward(backward), name_);
     DeviceArray<unsigned char> of_shards(std::vector<unsigned char>(stored_.bytes.size(), 0x5a));
     for (const Head& shard : shards_of(head())) {
-      backward.out.logits =
-          static_cast<unsigned char*>(first_row(of_shards)) + shard.first_word * bytes_of(shape_.dtype);
-      checks_.ok(token_logps_backward(shard, given, backward), name_);
+      backward.head = shard;
+      backward.gradients.logits =
+          static_cast<unsigned char*>(first_row(of_shards)) + shard.vocab_offset * bytes_of(shape_.dtype);
+      checks_.ok(logps_backward(backward), name_);
     }
     check_shards(of_shards.values(), lse.values());
-    backward.out.logits = first_row(logits_);
-    checks_.ok(token_logps_backward(head(), given, backward), name_);
+    backward.head = head();
+    backward.gradients.logits = first_row(logits_);
+    checks_.ok(logps_backward(backward), name_);
     check_backward(logits_.values(), elsewhere.values(), lse.values());
   }
 
@@ -224,7 +226,7 @@ void check_refused_labels(Checks& checks) {
     const DeviceArray<int32_t> given(labels);
     const Labels all{given.get(), false, nullptr, -100};
     const LogpsOut outs{out.get(), out.get(), nullptr};
-    checks.fault(token_logps(head, all, outs), Code::label, index, label, "a label that is no word");
+    checks.fault(logps({head, all, outs}), Code::label, index, label, "a label that is no word");
     checks.same(out.values() == std::vector<float>(6, 42.0f), "a refused call writes");
     labels[3] = 0;
   }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <random>
 #include <string>
 
@@ -54,9 +55,12 @@ class Checks {
   }
 };
 
+void check_turns(Checks& checks, bool small);
+void check_losses(Checks& checks, bool small);
+void check_updates(Checks& checks, bool small);
 void check_rows(Checks& checks, bool small);
 void check_linear(Checks& checks, bool small);
-void check_products(Checks& checks, bool small);
-void check_turns(Checks& checks);
-void check_preference(Checks& checks);
-void check_updates(Checks& checks);
+
+/** What only a GPU has: two kinds of matrix products, and working memory in chunks. */
+void check_device(Checks& checks, bool small);
+void check_cuda_references(Checks& checks);

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "../../native/partials.h"
+#include "../../native/vocab_parallel.h"
 #include "checks.h"
 #include "device_array.h"
 
@@ -22,8 +22,8 @@ inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
     shard.logits = from(head.logits, first);
     shard.weight = from(head.weight, first * head.hidden_size);
     shard.bias = from(head.bias, first);
-    shard.first_word = first;
-    shard.vocab = cuts[s + 1] - first;
+    shard.vocab_offset = first;
+    shard.vocab_size = cuts[s + 1] - first;
     shard.total_vocab = head.vocab_size;
     shards.push_back(shard);
   }
@@ -38,7 +38,8 @@ inline void merge_shards(Checks& checks, const std::vector<sweet::Head>& shards,
   const DeviceArray<double> all(static_cast<size_t>(count * size));
   for (int64_t s = 0; s < count; s++) {
     const sweet::Head& shard = shards[static_cast<size_t>(s)];
-    checks.ok(sweet::partials(shard, labels, out.entropy != nullptr, all.get() + (count - 1 - s) * size), name);
+    checks.ok(sweet::vocab_parallel_stats({shard, labels, out.entropy != nullptr, all.get() + (count - 1 - s) * size}),
+              name);
   }
-  checks.ok(sweet::merge_partials(all.get(), count, rows, labels, out), name);
+  checks.ok(sweet::merge_vocab_parallel_stats({rows, count, all.get(), labels, out}), name);
 }

@@ -42,8 +42,8 @@ class ProductCheck {
   /** The most by which the two differ, in units of 2^-24 of what a result's terms add up to; below 0 without the
    * library. */
   double run() {
-    const std::vector<float> ours = multiplied("ours", [](cuda::Run& run, const cuda::Product& product) {
-      cuda::multiply_ourselves(run, product);
+    const std::vector<float> ours = multiplied("ours", [](cuda::LaunchContext& context, const cuda::Product& product) {
+      cuda::multiply_by_kernels(context, product);
       return true;
     });
     const std::vector<float> theirs = multiplied("cuBLASLt", cuda::multiply_by_cublaslt);
@@ -102,19 +102,19 @@ class ProductCheck {
     const DeviceArray<unsigned char> a(a_.bytes), b(b_.bytes);
     const DeviceArray<float> bias(std::vector<float>(bias_.values.begin(), bias_.values.end()));
     const DeviceArray<float> out(std::vector<float>(before_.values.begin(), before_.values.end()));
-    cuda::Run run;
-    const bool done = multiply(run, {shape_.dtype,
-                                     shape_.rows,
-                                     shape_.columns,
-                                     shape_.depth,
-                                     {a.get(), a_stride_, shape_.form == Form::grad_weight},
-                                     {b.get(), b_stride_, shape_.form == Form::logits},
-                                     shape_.alpha,
-                                     shape_.add,
-                                     out.get(),
-                                     stride_,
-                                     shape_.bias ? bias.get() : nullptr});
-    checks_.ok(run.finish(nullptr), name_ + " by " + by);
+    cuda::LaunchContext context;
+    const bool done = multiply(context, {shape_.dtype,
+                                         shape_.rows,
+                                         shape_.columns,
+                                         shape_.depth,
+                                         {a.get(), a_stride_, shape_.form == Form::grad_weight},
+                                         {b.get(), b_stride_, shape_.form == Form::logits},
+                                         shape_.alpha,
+                                         shape_.add,
+                                         out.get(),
+                                         stride_,
+                                         shape_.bias ? bias.get() : nullptr});
+    checks_.ok(context.finish(nullptr), name_ + " by " + by);
     return done ? out.values() : std::vector<float>();
   }
 
@@ -127,7 +127,7 @@ class ProductCheck {
 
 }  // namespace
 
-void check_products(Checks& checks, bool small) {
+void check_device(Checks& checks, bool small) {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
     double most = -1;
     for (const Form form : {Form::logits, Form::grad_hidden, Form::grad_weight}) {

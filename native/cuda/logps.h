@@ -1,0 +1,51 @@
+// The forward and backward pass of a head of either kind on the device, as logps, vocab_parallel_stats and
+// preference_update use them. All pointers are to device memory.
+#pragma once
+
+#include "../vocab_parallel.h"
+#include "launch.h"
+
+namespace sweet {
+namespace cuda {
+
+/**
+ * Results of the forward pass, [N] each. lse is kept in float64 for a backward pass of the same call. With shard_stats,
+ * these replace all other results.
+ */
+struct ForwardOut {
+  float* logps;
+  double* lse;             // or null
+  float *lse32, *entropy;  // or null
+  bool skip_ignored;       // do not read the rows of ignored labels; their lse is 0 then
+  ShardStats* shard_stats = nullptr;
+  bool shard_entropy = false;  // shard_stats with sum_t_exp
+
+  bool with_entropy() const { return entropy != nullptr || shard_entropy; }
+};
+
+void logits_forward(LaunchContext& context, const Head& head, const int32_t* labels, const ForwardOut& out);
+
+/** lse or, if that is null, lse32, [N]. grad_logits may be head.logits. */
+void logits_backward(LaunchContext& context, const Head& head, const int32_t* labels, const double* lse,
+                     const float* lse32, const float* grad_logps, void* grad_logits);
+
+/** The rows that a linear head computes, in their order. */
+struct CompactedRows {
+  const int64_t* rows;  // [count]
+  int64_t count;
+};
+
+/** Waits for the checks, so that later kernels find no fault; fails before anything is written. */
+CompactedRows compact_rows(LaunchContext& context, const int32_t* labels, int64_t rows, bool skip_ignored);
+
+/** None of a head of logits, whose kernels skip rows themselves. */
+inline CompactedRows compacted_rows_of(LaunchContext& context, const Head& head, const int32_t* labels,
+                                       bool skip_ignored) {
+  return head.logits ? CompactedRows{} : compact_rows(context, labels, head.rows, skip_ignored);
+}
+
+void head_forward(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows,
+                  const ForwardOut& out);
+
+}  // namespace cuda
+}  // namespace sweet

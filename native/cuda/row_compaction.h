@@ -1,0 +1,23 @@
+// Rows of a linear head to and from the chunks in which they are computed. rows (in device memory) are those of a
+// chunk, from compact_rows().
+#pragma once
+
+#include "logps.h"
+
+namespace sweet {
+namespace cuda {
+
+/** to[i] = from[rows[i]]; from [N, columns], to [count, columns] */
+void gather_rows(LaunchContext& context, DType dtype, const void* from, const int64_t* rows, int64_t count,
+                 int64_t columns, void* to);
+void gather_labels(LaunchContext& context, const int32_t* from, const int64_t* rows, int64_t count, int32_t* to);
+
+/** to[rows[i]] = from[i], or += with `add`; from [count, columns], to [N, columns] */
+void scatter_rows(LaunchContext& context, const float* from, const int64_t* rows, int64_t count, int64_t columns,
+                  bool add, float* to);
+/** from [count] each, with lse; to [N] each */
+void scatter_results(LaunchContext& context, const ForwardOut& from, const int64_t* rows, int64_t count,
+                     const ForwardOut& to);
+
+}  // namespace cuda
+}  // namespace sweet

@@ -1,0 +1,22 @@
+// A row of logits is computed in segments of kSegment vocabulary entries. merge_stats() of softmax.h merges their
+// statistics in their order. Rows are always split here, whatever their number: neither the batch nor the number of
+// threads may change a row's result. No function stands here, since kernels compiled for one instruction set include
+// it.
+#pragma once
+
+#include <cstdint>
+
+namespace sweet {
+
+constexpr int64_t kSegment = 16384;  // 64 KiB of float32; another size changes the bits of results
+
+/**
+ * Softmax statistics of a segment:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,  sum_t_exp = sum t * 2^t.
+ * max is the largest x. In a long segment the CPU may take a lower bound of it, high enough that no term overflows.
+ */
+struct SegmentStats {
+  float max;
+  double sum_exp, sum_t_exp;
+};
+
+}  // namespace sweet
