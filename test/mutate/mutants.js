@@ -7,8 +7,8 @@ import { ROOT } from '../helpers/programs.js';
 function codeOf(source) {
   const blank = (text) => text.replace(/\S/g, ' ');
   return source
-    .replace(/\/\/.*|\/\*[^]*?\*\//g, blank)
-    .replace(/^namespace sweet::reference \{[^]*?^\}|^[\w:]+ reference::[^]*?^\}/gm, blank);
+    .replace(/\/\/.*|\/\*[\s\S]*?\*\//g, blank)
+    .replace(/^namespace sweet::reference \{[\s\S]*?^\}|^[\w:]+ reference::[\s\S]*?^\}/gm, blank);
 }
 
 /** A mutant for each match of each change in each file. */

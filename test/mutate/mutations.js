@@ -19,6 +19,7 @@ const PREFERENCE = [
   ['ops/trajectory-preference', 'ops/turn-preference', 'numerics/one-pass'],
 ];
 const ADVANTAGES = ['native/cpu/turn_advantages.cpp', 'ops/turn-advantages'];
+const NON_FINITE = ['native/cpu/non_finite.cpp', 'runtime/assert-finite'];
 const PAIR_LOSS = ['native/pair_loss.h', 'ops/trajectory-preference'];
 const LAYOUT = ['native/layout.h', 'args/errors'];
 const SHARDS = ['native/vocab_parallel.h', 'ops/vocab-parallel'];
@@ -88,8 +89,11 @@ export const MUTATIONS = [
   // -- indices
   {
     fault: 'padded rows are taken for dense ones',
-    changes: [[/row_stride(?= \+)/, 'vocab_size']],
-    places: [LOGITS, CUDA_LOGITS],
+    changes: [
+      [/row_stride(?= \+ (first|label|segments))/, 'vocab_size'],
+      [/view\.row_stride/, 'view.columns'],
+    ],
+    places: [LOGITS, NON_FINITE, CUDA_LOGITS],
   },
   {
     fault: 'rows are taken from, or written to, where they lie in the chunk',
@@ -97,19 +101,12 @@ export const MUTATIONS = [
     places: [PASSES, TILES, ONE_PASS, CUDA_ROWS],
   },
   {
-    fault: 'every tile has the bias of the first',
-    changes: [[/ \+ weight\.first \* bytes_of.*(?=;)/, '']],
-    places: [TILES],
-  },
-  {
-    fault: 'every shard is the first one',
-    changes: [[/\border\[s\]/, 'order[0]']],
-    places: [CPU_SHARDS, CUDA_SHARDS],
-  },
-  {
-    fault: 'the odd element of two bfloat16 keeps the bits of the even one',
-    changes: [[/packed & 0xffff0000|_mm256_and_si256\(packed, .*?\)\)/, 'packed']],
-    places: by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/cpu/isa/simd_avx2.h']),
+    fault: 'every tile, or every shard, is the first one',
+    changes: [
+      [/ \+ weight\.first \* bytes_of.*(?=;)/, ''],
+      [/\border\[s\]/, 'order[0]'],
+    ],
+    places: [TILES, CPU_SHARDS, CUDA_SHARDS],
   },
   {
     fault: 'the last token of a turn is left out',
@@ -138,19 +135,12 @@ export const MUTATIONS = [
     places: [SOFTMAX, LOGITS, CUDA_LOGITS, CUDA_LINEAR],
   },
   {
-    fault: 'the label of another shard is read',
-    changes: [[/is_local\(label\) \?/, 'true ?']],
-    places: [...by('ops/vocab-parallel', LOGITS, ['native/cpu/logps.cpp']), ...by('check_asan', CUDA_LOGITS)],
-  },
-  {
-    fault: 'the labels of a shard count from the first entry of the vocabulary',
-    changes: [[/\(label - shard\.offset\)/, '(label)']],
-    places: by('ops/vocab-parallel', LAYOUT),
-  },
-  {
-    fault: 'the ignored label is always -100',
-    changes: [[/(?<=, )ignoreIndex(?=, data)/, 'ignoreIndex: IGNORE_INDEX']],
-    places: [['lib/args/labels.ts', 'ops/token-logps']],
+    fault: 'a label is looked for in another shard',
+    changes: [
+      [/is_local\(label\) \?/, 'true ?'],
+      [/\(label - shard\.offset\)/, '(label)'],
+    ],
+    places: [...by('ops/vocab-parallel', LAYOUT, LOGITS, ['native/cpu/logps.cpp']), ...by('check_asan', CUDA_LOGITS)],
   },
 
   // -- masks
@@ -159,13 +149,17 @@ export const MUTATIONS = [
     changes: [
       [/= kMasked;/, '= kIgnored;'],
       [/mask: checkedMask/, 'mask: undefined'],
+      [/if \(view\.mask .*? return;/, ''],
     ],
-    places: by('ops/token-logps', LAYOUT, ['lib/args/labels.ts']),
+    places: [...by('ops/token-logps', LAYOUT, ['lib/args/labels.ts']), NON_FINITE],
   },
   {
-    fault: 'rows of an ignored label count as tokens',
-    changes: [[/labels\[i\] >= 0/, 'labels[i] >= kIgnored']],
-    places: by('ops/critic-update', PREFERENCE),
+    fault: 'rows of an ignored label count',
+    changes: [
+      [/labels\[i\] >= 0/, 'labels[i] >= kIgnored'],
+      [/(?<=, )ignoreIndex(?=, data)/, 'ignoreIndex: IGNORE_INDEX'],
+    ],
+    places: [...by('ops/critic-update', PREFERENCE), ['lib/args/labels.ts', 'ops/token-logps']],
   },
   {
     fault: 'masked tokens are summed',
@@ -192,17 +186,9 @@ export const MUTATIONS = [
     places: [LOGITS, LINEAR, ONE_PASS],
   },
   {
-    fault: 'masked rows and padding are searched for NaN',
-    changes: [
-      [/if \(view\.mask .*? return;/, ''],
-      [/\* view\.row_stride/, '* view.columns'],
-    ],
-    places: [['native/cpu/non_finite.cpp', 'runtime/assert-finite']],
-  },
-  {
     fault: '+inf is allowed in place of -inf',
     changes: [[/0xf(f800000|f80|c00)u/, '0x7$1u']],
-    places: [['native/cpu/non_finite.cpp', 'runtime/assert-finite']],
+    places: [NON_FINITE],
   },
 
   // -- softmax
@@ -263,14 +249,15 @@ export const MUTATIONS = [
     places: by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/cpu/isa/simd_avx2.h']),
   },
   {
-    fault: 'the exponent bias of float16 is off by one',
+    fault: 'a 16-bit number is widened to another one',
     changes: [
+      [/packed & 0xffff0000|_mm256_and_si256\(packed, .*?\)\)/, 'packed'],
       [/0x1p112f/, '0x1p113f'],
       [/exponent \+ 112u/, 'exponent + 113u'],
       [/exponent - 25/, 'exponent - 24'],
     ],
     places: [
-      ...by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/dtype.h']),
+      ...by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/cpu/isa/simd_avx2.h'], ['native/dtype.h']),
       ['lib/io/safetensors.ts', 'io/safetensors'],
     ],
   },
@@ -321,8 +308,9 @@ export const MUTATIONS = [
     places: [PREFERENCE, CUDA_PREFERENCE],
   },
   {
-    fault: 'a term of the loss has the wrong sign',
+    fault: 'a term of the loss has the wrong sign or scale',
     changes: [
+      [/\(2 \* beta\)/, 'beta'],
       [/-(?=beta \*| eps \* sigmoid)/, '+'],
       [/-(?= y \* sigmoid\(-v\))/, '+'],
       [/(?<=sum )-=(?= logps)/, '+='],
@@ -332,11 +320,6 @@ export const MUTATIONS = [
       ['lib/objectives/binary-value.ts', 'objectives/binary-value'],
       ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
     ],
-  },
-  {
-    fault: 'the target of IPO is twice as large',
-    changes: [[/\(2 \* beta\)/, 'beta']],
-    places: [PAIR_LOSS],
   },
   {
     fault: 'the normalization is missing',
@@ -372,9 +355,12 @@ export const MUTATIONS = [
     places: [PREFERENCE, CUDA_PREFERENCE],
   },
   {
-    fault: 'an item that is chosen twice counts once in the NLL',
-    changes: [[/(times_chosen\S*) \+= 1/, '$1 = 1']],
-    places: [PREFERENCE, CUDA_PREFERENCE],
+    fault: 'an item of several pairs is taken for an item of one',
+    changes: [
+      [/(times_chosen\S*) \+= 1/, '$1 = 1'],
+      [/preference\.separable\(\) &&/, ''],
+    ],
+    places: [PREFERENCE, ONE_PASS, CUDA_PREFERENCE],
   },
   {
     fault: 'equal scores count as won, or as sorted the other way',
@@ -383,11 +369,6 @@ export const MUTATIONS = [
       [/\by - x\b/, 'x - y'],
     ],
     places: [PREFERENCE, CUDA_PREFERENCE, ['lib/data/candidates.ts', 'data/rank-candidates']],
-  },
-  {
-    fault: 'pairs that share an item are scaled one by one',
-    changes: [[/preference\.separable\(\) &&/, '']],
-    places: [ONE_PASS],
   },
   {
     fault: 'the reference is the model itself',

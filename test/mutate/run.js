@@ -15,11 +15,14 @@ const SECONDS = 300; // for a compilation or a test
 const SEEDS = [1, 2]; // of the emulator's scheduler
 const OUTPUTS = ['dist', 'dist-cjs', 'build/Release'];
 
-const valuesOf = (option) => process.argv.filter((text) => text.startsWith(option)).map((text) => text.slice(option.length));
+const valuesOf = (option) =>
+  process.argv.filter((text) => text.startsWith(option)).map((text) => text.slice(option.length));
 const only = valuesOf('--only=');
 const [part, parts] = (valuesOf('--part=')[0] ?? '1/1').split('/').map(Number);
 const mutants = MUTATIONS.flatMap(mutantsOf)
-  .filter(({ file, fault, tests }) => only.length === 0 || only.some((text) => `${file} ${fault} ${tests}`.includes(text)))
+  .filter(
+    ({ file, fault, tests }) => only.length === 0 || only.some((text) => `${file} ${fault} ${tests}`.includes(text)),
+  )
   .filter((_, i) => i % parts === part - 1);
 
 const nameOf = ({ file, line, fault }) => `${file}:${line}, ${fault}`;
@@ -62,12 +65,16 @@ function commandsOf(folder, target) {
   const ninja = (...args) =>
     execFileSync('ninja', ['-C', join(ROOT, folder), '-t', ...args], { encoding: 'utf8', maxBuffer: 2 ** 28 });
   const inputs = new Map(
-    ninja('deps').split('\n\n').map((entry) => [entry.split(':', 1)[0], entry.split('\n').map((line) => line.trim())]),
+    ninja('deps')
+      .split('\n\n')
+      .map((entry) => [entry.split(':', 1)[0], entry.split('\n').map((line) => line.trim())]),
   );
   const commands = ninja('commands', target).trim().split('\n');
   const compile = commands.flatMap((command) => {
     const [, object, source] = command.match(/ -o (\S+\.o) -c (\S+)$/) ?? [];
-    return object && !source.startsWith(join(ROOT, 'test')) ? [{ object, command, inputs: inputs.get(object) ?? [] }] : [];
+    return object && !source.startsWith(join(ROOT, 'test'))
+      ? [{ object, command, inputs: inputs.get(object) ?? [] }]
+      : [];
   });
   return { compile, link: commands.at(-1) };
 }
@@ -99,7 +106,14 @@ async function buildNative(place, file, folder, target) {
     mkdirSync(dirname(join(place, folder, object)), { recursive: true });
     return `${command.replaceAll(`${ROOT}/`, `${place}/`)} -w`;
   });
-  commands.push(linkCommand(link, folder, place, changed.map(({ object }) => object)));
+  commands.push(
+    linkCommand(
+      link,
+      folder,
+      place,
+      changed.map(({ object }) => object),
+    ),
+  );
   for (const command of commands) await expectBuilt('sh', ['-c', command], join(place, folder));
 }
 
@@ -120,7 +134,9 @@ async function expectBuilt(command, args, cwd) {
 
 function build(place, file, test) {
   if (file.startsWith('lib/')) return buildScript(place, file);
-  return isCheck(test) ? buildNative(place, file, 'build/emulator', test) : buildNative(place, file, 'build', 'sweet_rl');
+  return isCheck(test)
+    ? buildNative(place, file, 'build/emulator', test)
+    : buildNative(place, file, 'build', 'sweet_rl');
 }
 
 // -- tests: a file below test/, of which a pattern may choose some, or a program of the emulator (test/native)
@@ -130,8 +146,8 @@ const isCheck = (test) => test.startsWith('check_');
 /** The first failure, or undefined where all passed. */
 async function failureOf(place, test) {
   if (!isCheck(test)) return failureOfFile(place, ...test.split(': '));
-  const program = ['build/emulator/bin', test].map((path) => path).join('/');
-  const path = existsSync(join(place, program)) ? join(place, program) : join(ROOT, program);
+  const program = join('build', 'emulator', 'bin', test);
+  const path = existsSync(join(place, program)) ? join(place, program) : join(ROOT, program); // of no change, the original
   for (const seed of SEEDS) {
     // Without the stand-in for cuBLASLt: linear heads are computed by the kernels of this package.
     const env = { ASAN_OPTIONS: 'detect_leaks=0', SWEET_RL_CUBLASLT: 'none' };
@@ -149,10 +165,17 @@ async function failureOfFile(place, file, pattern) {
   const filter = pattern ? ['-t', pattern] : [];
   const args = ['run', `test/${file}.test.ts`, ...filter, '--bail=1', '--reporter=json', `--outputFile=${report}`];
   const vitest = join('node_modules', 'vitest', 'vitest.mjs');
-  const { status } = await run(process.execPath, [vitest, ...args], { NO_COLOR: '1' }, { cwd: place, seconds: SECONDS });
+  const { status } = await run(
+    process.execPath,
+    [vitest, ...args],
+    { NO_COLOR: '1' },
+    { cwd: place, seconds: SECONDS },
+  );
   const { testResults = [], numPassedTests = 0 } = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {};
   if (status === 0) return numPassedTests > 0 ? undefined : 'no test of this name';
-  const failed = testResults.flatMap(({ assertionResults }) => assertionResults).find((each) => each.status === 'failed');
+  const failed = testResults
+    .flatMap(({ assertionResults }) => assertionResults)
+    .find((each) => each.status === 'failed');
   return failed?.fullName ?? (status === 'SIGKILL' ? 'does not end' : 'the process ended');
 }
 
