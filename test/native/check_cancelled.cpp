@@ -36,7 +36,7 @@ void check_passes(Checks& checks) {
   Head head{};
   head.rows = 1;
   const int32_t label = 0;
-  checks.expect(Tokens(head, &label, true).count() == 0, "Tokens");
+  checks.expect(CompactRows(head, &label, true).count() == 0, "CompactRows");
 }
 
 /** A loss that is cancelled after its check writes nothing. */
