@@ -395,7 +395,7 @@ export const MUTATIONS = [
   {
     fault: 'a finite difference is wrong',
     changes: [
-      [/\((far|close|near) - (close|near)\)/, '($2 - $1)'],
+      [/\(plus - minus\)/, '(minus - plus)'],
       [/4 \*\* k - 1/, '2 ** k - 1'],
     ],
     places: by('debug/check-grad', ['lib/debug/check-grad.ts'], ['lib/debug/derivative.ts']),
@@ -478,7 +478,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'an array that became shorter is read to its old end',
-    changes: [[/length >= least/, 'true']],
+    changes: [[/length >= min_length/, 'true']],
     places: [['binding/args.cc', 'runtime/changing-arrays']],
   },
   {
