@@ -1,4 +1,4 @@
-// The functions of the CPU's addon beside the operations, which binding/operations.js describes.
+// The functions of the CPU's addon besides the operations of binding/operations.js.
 #pragma once
 
 #include <napi.h>

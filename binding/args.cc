@@ -2,7 +2,7 @@
 
 namespace sweet {
 
-void* Args::pointer(int64_t least) {
+void* Args::pointer(int64_t min_length) {
   const napi_value value = next();
   size_t count = 0;
   int64_t length = 0;
@@ -13,11 +13,11 @@ void* Args::pointer(int64_t least) {
   } else {
     static char empty;
     length = static_cast<int64_t>(count);
-    if (data == nullptr) data = &empty;  // an empty array is no missing array
+    if (data == nullptr) data = &empty;  // an empty array, unlike a missing one
   }
   napi_valuetype type = napi_undefined;
   if (data == nullptr) napi_typeof(env_, value, &type);
-  require(data != nullptr ? length >= least : type == napi_undefined);
+  require(data != nullptr ? length >= min_length : type == napi_undefined);
   return data;
 }
 

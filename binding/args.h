@@ -1,7 +1,7 @@
 // Reads the arguments of a call, in the order of binding/operations.js, and returns its status. lib/ has checked
-// classes, lengths and options; the operation checks the values inside the arrays. Between the checks of lib/ and this
-// reading, getters of the caller may have run, or another thread may have resized a buffer: so the memory of every
-// array is asked for here, and its length is checked against the shapes of the call once more.
+// classes, lengths and options; the operation checks the values inside the arrays. Since getters of the caller may have
+// run after the checks of lib/, or another thread may have resized a buffer, the memory of every array is read here,
+// and its length is checked against the shapes of the call again.
 #pragma once
 
 #include <napi.h>
@@ -13,32 +13,32 @@
 
 namespace sweet {
 
-/** The memory and the length of an object that is no typed array; null where it has none. Each addon has its own. */
+/** The memory and the length of an object that is not a typed array, or null. Defined by each addon. */
 void* handle_memory(napi_env env, napi_value value, int64_t* length);
 
-/** Wraps a call so that another thread can run it for this thread. Each addon has its own. */
+/** Wraps a call so that another thread can run it for this thread. Defined by each addon. */
 Call for_another_thread(Call call);
 
 class Args {
  public:
   explicit Args(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()), async_(info.Data() == &kAsync) {}
 
-  /** The memory of a typed array (at its offset) or of a DeviceBuffer, with at least `least` elements. */
+  /** The memory of a typed array (at its offset) or of a DeviceBuffer, with at least `min_length` elements. */
   template <class T>
-  T* array(int64_t least) {
-    T* const data = optional_array<T>(least);
+  T* array(int64_t min_length) {
+    T* const data = optional_array<T>(min_length);
     require(data != nullptr);
     return data;
   }
 
   /** The same, or null for undefined. */
   template <class T>
-  T* optional_array(int64_t least) {
-    return static_cast<T*>(pointer(least));
+  T* optional_array(int64_t min_length) {
+    return static_cast<T*>(pointer(min_length));
   }
 
-  /** Where this does not hold, the call is not run and its status is Code::shape. */
-  void require(bool holds) { valid_ = valid_ && holds; }
+  /** If the condition is false, the call is not run and its status is Code::shape. */
+  void require(bool condition) { valid_ = valid_ && condition; }
   bool valid() const { return valid_; }
 
   double number();
@@ -53,13 +53,12 @@ class Args {
     return static_cast<E>(static_cast<int32_t>(value));
   }
 
-  /** Runs the call and returns its status; the async form reads one more argument, `done`, and leaves both to
-   * run_async. */
+  /** Runs the call and returns its status; the async form reads one more argument, `done`, and calls run_async. */
   template <class F>
   Napi::Value perform(const F& call);
 
  private:
-  void* pointer(int64_t least);
+  void* pointer(int64_t min_length);
   napi_value next() { return info_[next_++]; }
 
   const Napi::CallbackInfo& info_;
@@ -72,7 +71,7 @@ class Args {
 /** In binding/generated/operations.cc. */
 const char* fault_name(Code code);
 
-/** undefined, or the { code, index, value } that lib/errors.ts makes an error of. */
+/** undefined, or the { code, index, value } of an error, see lib/addon/faults.ts. */
 Napi::Value status_value(Napi::Env env, const Status& status);
 
 template <class F>

@@ -14,7 +14,7 @@ namespace sweet {
 
 namespace {
 
-/** First in, first out; links its elements by their `next`, so that it never needs memory. */
+/** First in, first out; links the elements by their `next`, without an allocation. */
 template <class T>
 class Queue {
  public:
@@ -33,7 +33,7 @@ class Queue {
     return element;
   }
 
-  /** False if it was not there. */
+  /** False if it does not contain the element. */
   bool remove(T* element) {
     for (T** at = &first_; *at; at = &(*at)->next) {
       if (*at != element) continue;
@@ -63,7 +63,7 @@ struct Environment {
   Queue<Job> waiting, finished;
   Environment* next = nullptr;
 
-  explicit Environment(napi_env its_env) : env(its_env) {}
+  explicit Environment(napi_env owner) : env(owner) {}
 };
 
 struct Job {
@@ -95,11 +95,11 @@ struct Job {
 
 class Scheduler {
  public:
-  /** False where no thread can be started. */
+  /** False if no thread can be started. */
   bool add(Job* job) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!started_ && !start()) return false;
-    if (job->owner->waiting.empty()) turns_.push(job->owner);
+    if (job->owner->waiting.empty()) ready_.push(job->owner);
     job->owner->waiting.push(job);
     work_.notify_one();
     return true;
@@ -149,17 +149,17 @@ class Scheduler {
 
   Job* take() noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
-    work_.wait(lock, [this] { return !turns_.empty(); });
-    Environment* const owner = turns_.pop();
+    work_.wait(lock, [this] { return !ready_.empty(); });
+    Environment* const owner = ready_.pop();
     running_ = owner->waiting.pop();
-    if (!owner->waiting.empty()) turns_.push(owner);
+    if (!owner->waiting.empty()) ready_.push(owner);
     return running_;
   }
 
   bool unqueue(Job* job) {
     Environment* const owner = job->owner;
     if (!owner->waiting.remove(job)) return false;
-    if (owner->waiting.empty()) turns_.remove(owner);
+    if (owner->waiting.empty()) ready_.remove(owner);
     return true;
   }
 
@@ -173,18 +173,18 @@ class Scheduler {
 
   std::mutex mutex_;
   std::condition_variable work_, ended_;
-  Queue<Environment> turns_;  // environments with waiting jobs
+  Queue<Environment> ready_;  // environments with waiting jobs
   Job* running_ = nullptr;
   bool started_ = false;
 };
 
-// Never destroyed: its thread may wait in it until the process ends.
+// Never destroyed: its thread may wait on it until the process ends.
 Scheduler& scheduler() {
   static Scheduler* const instance = new Scheduler;
   return *instance;
 }
 
-/** Ends the job before its environment ends; nothing where it is finished. */
+/** Ends the job before its environment ends, unless it is finished. */
 void end_guarded(void* data) {
   Guard* const guard = static_cast<Guard*>(data);
   if (guard->job) {
@@ -195,8 +195,8 @@ void end_guarded(void* data) {
 }
 
 /**
- * An environment that ends frees the external memory of addons, newest first, even before it runs its cleanup hooks. So
- * each job owns a piece of external memory, newer than all arrays of its call, whose finalizer ends the job.
+ * An environment that ends frees the external memory of addons, newest first, even before it runs its cleanup hooks.
+ * Therefore each job owns external memory that is newer than the arrays of its call, and its finalizer ends the job.
  */
 void add_guard(Napi::Env env, Job* job) {
   job->guard = new Guard{job};

@@ -15,20 +15,20 @@ namespace sweet {
 using Call = std::function<Status()>;
 
 /**
- * Queues the call and later runs, on the environment's thread, done(undefined or fault). The caller keeps the memory
- * alive until then. An environment that ends cancels its calls and waits for the running one. Returns the number of the
- * call.
+ * Queues the call and later calls done(undefined or fault) on the thread of the environment. The caller keeps the
+ * memory alive until then. An environment that ends cancels its calls and waits for the running one. Returns the number
+ * of the call.
  */
 Napi::Value run_async(Napi::Env env, Call call, napi_value done);
 
-/** The data of functions that are async forms. */
+/** Its address marks the async forms, as the data of their functions. */
 extern const char kAsync;
 
 /** Registers an operation as `name` and, if it has an async form, as `nameAsync`. */
 void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*call)(const Napi::CallbackInfo&),
                    bool async);
 
-/** Takes the number of a call, which soon ends with Code::cancelled. */
+/** Takes the number of a call, which then ends with Code::cancelled. */
 Napi::Value bind_cancel(const Napi::CallbackInfo& info);
 
 }  // namespace sweet

@@ -1,4 +1,4 @@
-// In the CPU's addon only typed arrays have memory.
+// In the CPU's addon, only typed arrays have memory.
 #include "args.h"
 
 namespace sweet {

@@ -21,14 +21,14 @@ Napi::Value fault(Napi::Env env, const SharedMemory& memory) {
 }
 
 /**
- * Mapped memory, counted: by the ArrayBuffer, and by the async calls that use it. A buffer may be closed or collected
- * during a call; the memory is unmapped when the count is 0.
+ * Mapped memory with a reference count: of the ArrayBuffer and of the async calls that use it. The buffer may be closed
+ * or collected during a call; the memory is unmapped when the count is 0.
  */
 struct Mapping {
   void* data;
   int64_t bytes;
   int count = 1;
-  bool finalized = false;  // the buffer's finalizer has run: nothing refers to this struct but the counted calls
+  bool finalized = false;  // the finalizer of the buffer has run: only async calls refer to this struct
 };
 
 std::mutex mutex;  // guards `mappings` and the counts
@@ -87,7 +87,7 @@ Napi::Value bind_shm_open(const Napi::CallbackInfo& info) {
   return Napi::Value(env, buffer);
 }
 
-/** An attached ArrayBuffer; returns what shmRelease takes, or undefined where it is no mapping. */
+/** Takes an attached ArrayBuffer; returns the argument of shmRelease, or undefined if it is not a mapping. */
 Napi::Value bind_shm_retain(const Napi::CallbackInfo& info) {
   void* data = nullptr;
   size_t bytes = 0;
@@ -106,7 +106,7 @@ Napi::Value bind_shm_release(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** Every view gets length 0 at once; the memory is unmapped when the engine finalizes the buffer. */
+/** Every view gets length 0; the memory is unmapped when the engine finalizes the buffer. */
 Napi::Value bind_shm_close(const Napi::CallbackInfo& info) {
   napi_detach_arraybuffer(info.Env(), info[0]);
   return info.Env().Undefined();

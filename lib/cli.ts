@@ -16,7 +16,7 @@ const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'
 
 const USAGE = `sweet-rl ${manifest.version}
 
-  npx sweet-rl info    version, addon, processor, backends, threads, CUDA
+  npx sweet-rl info    version, addon, CPU, backends, threads, CUDA
   npx sweet-rl build   compiles the addon for this machine, with CMake and a C++17 compiler`;
 
 async function info(): Promise<void> {
@@ -31,7 +31,7 @@ async function info(): Promise<void> {
   print('runtime', `${runtime}, Node-API ${versions.napi ?? 'unknown'}`);
   print('system', [platform, arch, libc()].filter(Boolean).join(' '));
   try {
-    await machine();
+    await printMachine();
   } catch (error) {
     if (!(error instanceof SweetError)) throw error;
     print('addon', 'none');
@@ -41,7 +41,7 @@ async function info(): Promise<void> {
   }
 }
 
-async function machine(): Promise<void> {
+async function printMachine(): Promise<void> {
   const { addonFile } = await import('./addon/native.js');
   const { backends, threads } = await import('./runtime/machine.js');
   const all = backends();
@@ -56,30 +56,30 @@ function print(name: string, value: string): void {
 }
 
 function build(): void {
-  requireCommand('cmake', 'CMake 3.15 or later, and a C++17 compiler beside it');
+  requireCommand('cmake', 'CMake 3.15 or later and a C++17 compiler');
   const tools = buildTools();
   const addonApi = path.dirname(tools.resolve('node-addon-api/package.json'));
   const cmakeJs = tools.resolve('cmake-js/bin/cmake-js');
   const where = ['--directory', root, '--out', path.join(root, 'build'), '--log-level', 'error'];
   run(process.execPath, [cmakeJs, 'configure', ...where, `--CDNODE_ADDON_API_DIR=${addonApi}`]);
   run(process.execPath, [cmakeJs, 'build', '--target', 'sweet_rl', ...where]);
-  console.log(`\nBuilt in ${path.join(root, 'build', 'Release')}, which is preferred to a prebuilt binary.`);
+  console.log(`\nBuilt in ${path.join(root, 'build', 'Release')}, which is used instead of a prebuilt binary.`);
 }
 
-/** cmake-js and node-addon-api of the project or the package, or else fetched from the registry into the package's build/. */
+/** cmake-js and node-addon-api of the project or the package, else installed from the registry into build/tools. */
 function buildTools(): NodeJS.Require {
-  const own = path.join(root, 'build', 'tools');
-  const places = [process.cwd(), root, own].map((folder) => createRequire(path.join(folder, 'package.json')));
+  const folder = path.join(root, 'build', 'tools');
+  const places = [process.cwd(), root, folder].map((place) => createRequire(path.join(place, 'package.json')));
   const found = () => places.find((place) => ['cmake-js', 'node-addon-api'].every((name) => resolves(place, name)));
-  const here = found();
-  if (here !== undefined) return here;
+  const installed = found();
+  if (installed !== undefined) return installed;
 
   const wanted = ['cmake-js', 'node-addon-api'].map((name) => `${name}@${manifest.devDependencies[name]}`);
   console.log(`Fetching ${wanted.join(' and ')} for the build`);
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
   requireCommand(npm, `npm, or ${wanted.join(' and ')} in your project`);
-  mkdirSync(own, { recursive: true });
-  run(npm, ['install', '--prefix', own, '--no-save', '--ignore-scripts', ...wanted]);
+  mkdirSync(folder, { recursive: true });
+  run(npm, ['install', '--prefix', folder, '--no-save', '--ignore-scripts', ...wanted]);
   const fetched = found();
   if (fetched === undefined) throw new SweetError('ERR_BUILD', `${wanted.join(' and ')} could not be installed`);
   return fetched;
@@ -96,7 +96,7 @@ function resolves(place: NodeJS.Require, name: string): boolean {
 
 function requireCommand(command: string, what: string): void {
   const { status } = spawnSync(command, ['--version'], { shell: process.platform === 'win32' });
-  if (status !== 0) throw new SweetError('ERR_BUILD', `The build needs ${what}: no ${command} was found`);
+  if (status !== 0) throw new SweetError('ERR_BUILD', `The build needs ${what}: ${command} was not found`);
 }
 
 function run(command: string, args: string[]): void {

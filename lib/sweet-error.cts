@@ -1,4 +1,4 @@
-/** What is neither a wrong type nor a wrong value: a backend that is not there, memory that could not be had. */
+/** An error that is neither a wrong type nor a wrong value: an unavailable backend, a failed allocation. */
 export class SweetError extends Error {
   override readonly name = 'SweetError';
 

@@ -1,4 +1,4 @@
-// The instruction sets that this build knows, best first; one of them is active for the whole process.
+// The instruction sets of this build, best first; one of them is active for the whole process.
 #pragma once
 
 namespace sweet {
@@ -11,16 +11,16 @@ struct Backend {
 
 constexpr int kBackends = 5;
 
-/** i in 0 ... kBackends-1. */
+/** 0 <= i < kBackends. */
 Backend backend(int i);
 
-/** False if there is no such backend or it cannot be used here. */
+/** False for an unknown or unavailable backend. */
 bool use_backend(const char* name);
 
 constexpr int kMaxThreads = 256;
 
-/** Threads that a large call may use, the caller's own included; process-wide. Another thread may set them any time. */
+/** The most threads of a large call, including the caller's; process-wide, and any thread may change it at any time. */
 int threads();
-void set_threads(int n);  // 1 ... kMaxThreads
+void set_threads(int n);  // 1 <= n <= kMaxThreads
 
 }  // namespace sweet

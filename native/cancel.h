@@ -1,4 +1,4 @@
-// How a call ends early: whoever started it raises a flag, the call looks at it between blocks of work and leaves.
+// Cancellation: the caller sets a flag, which the call checks between blocks of work.
 #pragma once
 
 #include <atomic>
@@ -9,13 +9,13 @@
 
 namespace sweet {
 
-/** What this thread's call looks at; null where nobody can end it. */
+/** The flag of this thread's call; null where the call cannot be cancelled. */
 inline thread_local const std::atomic<bool>* cancel_flag = nullptr;
 
 inline bool cancelled() { return cancel_flag && cancel_flag->load(std::memory_order_relaxed); }
 
 /**
- * The rows first ... last - 1 of a loop that does little in each, block by block, until its call is cancelled:
+ * Splits a loop over first ... last - 1 with little work per iteration into blocks, until the call is cancelled:
  *
  *     for (Blocks block(0, n); block.next();) for (int64_t i = block.begin; i < block.end; i++) ...
  */
@@ -23,7 +23,7 @@ struct Blocks {
   int64_t begin, end;
   const int64_t last;
 
-  Blocks(int64_t first, int64_t end_of_all) : begin(first), end(first), last(end_of_all) {}
+  Blocks(int64_t first, int64_t loop_end) : begin(first), end(first), last(loop_end) {}
 
   bool next() {
     constexpr int64_t kBlock = 1 << 16;
@@ -33,26 +33,26 @@ struct Blocks {
   }
 };
 
-/** What a call answers that came to its end. */
+/** The status of a call that has run to its end. */
 inline Status ended() { return cancelled() ? Status{Code::cancelled} : Status{}; }
 
-/** Blocks of malloc's that a call left, each of which starts with the address of the next one. */
+/** Memory that a call has yet to free; each block starts with the address of the next one. */
 inline thread_local void* deferred_blocks = nullptr;
 
-/** Instead of free(): the system takes its time to take large blocks back, and somebody waits for the call to end. */
+/** Instead of free(), which is slow for large blocks and would delay the end of the call. */
 inline void defer_free(void* block) {
   if (block == nullptr) return;
   *static_cast<void**>(block) = deferred_blocks;
   deferred_blocks = block;
 }
 
-/** While it lives, the flag ends what this thread runs; then what that left behind is freed. */
+/** In its scope, `flag` cancels the call of this thread; at its end, the deferred memory is freed. */
 class Cancellable {
  public:
-  explicit Cancellable(const std::atomic<bool>* flag) : before_(cancel_flag) { cancel_flag = flag; }
+  explicit Cancellable(const std::atomic<bool>* flag) : previous_(cancel_flag) { cancel_flag = flag; }
   ~Cancellable() {
-    cancel_flag = before_;
-    while (!before_ && deferred_blocks) {
+    cancel_flag = previous_;
+    while (!previous_ && deferred_blocks) {
       void* const next = *static_cast<void**>(deferred_blocks);
       free(deferred_blocks);
       deferred_blocks = next;
@@ -62,7 +62,7 @@ class Cancellable {
   Cancellable& operator=(const Cancellable&) = delete;
 
  private:
-  const std::atomic<bool>* const before_;
+  const std::atomic<bool>* const previous_;
 };
 
 }  // namespace sweet

@@ -1,5 +1,4 @@
-// Memory of devices, and which device a thread's operations work on: what the operations' arrays lie in when they are
-// not the host's.
+// Device memory and its transfers, and the device of each thread.
 #pragma once
 
 #include <cstdint>
@@ -9,30 +8,30 @@
 namespace sweet {
 namespace device {
 
-/** How many devices there are; where there is none, `reason` says why. */
+/** The number of devices; where it is 0, `reason` says why. */
 int count(const char** reason);
 
-/** The device on which this thread's next calls work. */
+/** Sets the device of this thread's next calls. */
 Status use(int device);
 
-/** On the thread's device; a size of 0 has no memory. */
+/** On the thread's device; null for 0 bytes. */
 Status allocate(int64_t bytes, void** memory);
 void release(void* memory);
 
-/** The most bytes of working memory that one operation had at once, of those since this was last asked. */
+/** The largest number of bytes of working memory of one operation since the last call of this function. */
 int64_t take_peak_scratch();
 
-/** Before any operation that this thread starts on its device afterwards. */
+/** Ordered before the operations that this thread starts on its device afterwards. */
 Status set_zero(void* memory, int64_t bytes);
 
-/** What any thread starts on this thread's device from now on comes after what `stream` was given so far; 0 is the
- * default stream. The host does not wait. */
+/** Work that any thread starts on this thread's device later waits for the present work of `stream` (0: the default
+ * stream). The host does not wait. */
 Status follow(uint64_t stream);
 
-/** `host` may be managed memory as well, which moves. */
+/** `host` includes managed memory, which migrates. */
 enum class Kind { none, host, device };
 
-/** The piece of memory in which an address lies. */
+/** The allocation that contains an address. */
 struct Location {
   Kind kind;
   int device;
@@ -40,30 +39,29 @@ struct Location {
   int64_t bytes;
 };
 
-/** Of the host's memory, or of none that the driver knows, only that it is that. */
+/** Sets `begin` and `bytes` for device memory alone. `none` is memory that the driver does not know. */
 Status locate(const void* address, Location* location);
 
 constexpr int kHandleBytes = 64;
 
-/** By this handle other processes open the memory that begins at `begin`. */
+/** Fills the handle by which other processes open the allocation that begins at `begin`. */
 Status share(const void* begin, unsigned char* handle);
 
-/** Maps another process's memory, as seen from the thread's device. Opened again it is the same memory, to be closed as
- * often as it was opened. */
+/** Maps memory of another process for the thread's device; to be closed as often as it is opened. */
 Status open_shared(const unsigned char* handle, void** begin);
 void close_shared(void* begin);
 
-// Copies, done when they return. Any thread may call them; `device` is the memory's.
+// Synchronous copies, from any thread; `device` is that of the memory.
 Status write(int device, void* memory, const void* host, int64_t bytes);
 Status read(int device, const void* memory, void* host, int64_t bytes);
 
-/** Waits for what this thread started on its device, which `device` becomes. */
+/** Waits for the work that this thread started on its device; sets `device` to that device. */
 Status finish_thread(int* device);
 
-/** Ends what this thread's operations keep on devices, before the thread ends. */
+/** Frees the streams and memory that this thread holds on devices, before the thread ends. */
 void end_thread();
 
-/** Ends what the threads keep for each other, wherever no copy is under way. */
+/** Frees the resources that threads share, except those of a copy that is running. */
 void end_process();
 
 }  // namespace device

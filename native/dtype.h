@@ -1,6 +1,5 @@
-// Storage types of logits, hidden states and weights, and their exact conversions to and from float32.
-// The functions are static: kernels compiled for one instruction set must not share them with code compiled for
-// another.
+// Storage types of logits, hidden states and weights: exact conversions to float32, and rounding from float32.
+// The functions are static: the linker must not merge copies compiled for different instruction sets.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +35,7 @@ static inline float to_float(float x) { return x; }
 
 static inline float to_float(bf16 x) { return float_of(uint32_t{x.bits} << 16); }
 
-// A subnormal float16 is mantissa * 2^-24, exact in float32; the other cases move the exponent's bias from 15 to 127.
+// A subnormal float16 is mantissa * 2^-24, exact in float32; the other cases change the exponent bias from 15 to 127.
 static inline float to_float(f16 x) {
   const uint32_t sign = (x.bits & 0x8000u) << 16, exponent = (x.bits >> 10) & 31u, mantissa = x.bits & 0x3ffu;
   if (exponent == 0) {

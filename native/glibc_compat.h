@@ -1,6 +1,6 @@
-// For prebuilt binaries alone (SWEET_OLD_GLIBC): asks for the older version of each function that got a newer one after
-// glibc 2.28 or after the libstdc++ of GCC 8, so that a binary built on a new system loads on an old one. The older
-// mathematical functions are the same code behind a check of errno; the others never changed.
+// For prebuilt binaries alone (SWEET_OLD_GLIBC): selects the old version of each symbol that has a newer one since
+// glibc 2.28 or the libstdc++ of GCC 8, so that a binary built on a new system loads on an old one. The old
+// mathematical functions are the same code with a check of errno; the others did not change.
 #pragma once
 
 #if defined(__x86_64__)
@@ -8,7 +8,7 @@
 #elif defined(__aarch64__)
 #define SWEET_GLIBC "GLIBC_2.17"
 #else
-#error "Name the first glibc of this processor"
+#error "Name the first glibc of this architecture"
 #endif
 
 #define SWEET_VERSION(function, version) __asm__(".symver " #function ", " #function "@" version)

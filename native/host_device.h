@@ -1,4 +1,4 @@
-// Marks what the CPU's and the GPU's code both compile.
+// Marks functions that are compiled for CPU and GPU.
 #pragma once
 
 #ifdef __CUDACC__

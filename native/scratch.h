@@ -1,5 +1,5 @@
-// Working memory of one call: 64-byte aligned, freed on leaving the scope, or after the call where it can be cancelled,
-// and never an exception: ask ok().
+// Working memory of one call: 64-byte aligned, freed at the end of the scope or, where the call can be cancelled, after
+// the call. ok() is false where the allocation failed; nothing is thrown.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ class Scratch {
  private:
   static void* allocate(size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
-    void* exact = nullptr;                             // AddressSanitizer sees one byte too far, not 64
-    if (bytes < sizeof(void*)) bytes = sizeof(void*);  // what defer_free() needs
+    void* exact = nullptr;  // without a margin, in which the sanitizer would miss an overflow
+    if (bytes < sizeof(void*)) bytes = sizeof(void*);  // for defer_free()
     return posix_memalign(&exact, 64, bytes) == 0 ? exact : nullptr;
 #else
     return malloc(bytes + 64);

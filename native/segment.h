@@ -8,7 +8,9 @@
 
 namespace sweet {
 
-constexpr int64_t kSegment = 16384;  // 64 KiB of float32; another size changes the bits of results
+// 64 KiB of float32; another size changes the bits of results. On the CPU (Zen 5, 128 MiB of float32) 8192 takes 1.13
+// of the time (AVX2 1.11), 32768 0.99 (0.97), 65536 0.94 (0.94), but then fewer threads share a few rows.
+constexpr int64_t kSegment = 16384;
 
 /**
  * Softmax statistics of a segment:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,  sum_t_exp = sum t * 2^t.

@@ -23,7 +23,7 @@ int unlink_shared(const char*) { return ENOSYS; }
 namespace {
 
 #ifdef __linux__
-// What shm_open does; by itself it is in a library of its own before glibc 2.34.
+// As shm_open does, which would need librt before glibc 2.34.
 std::string path_of(const char* name) { return std::string("/dev/shm/") + name; }
 int open_shared(const char* name, int flags) {
   return open(path_of(name).c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -42,7 +42,7 @@ SharedMemory map_file(int file, int64_t bytes, bool create) {
     const int error = allocate(file, bytes);
     if (error) return {nullptr, bytes, error, "allocate"};
   }
-  // Not fstat, which glibc 2.33 renamed.
+  // Not fstat, whose symbol is new in glibc 2.33.
   const int64_t size = static_cast<int64_t>(lseek(file, 0, SEEK_END));
   if (size < 0) return {nullptr, bytes, errno, "open"};
   if (size < bytes || size == 0) return {nullptr, size, 0, "size"};

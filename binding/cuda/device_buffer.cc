@@ -13,7 +13,7 @@ namespace {
 
 enum class Owner { this_package, another_library, another_process };
 
-/** The allocation of a buffer and its parts. Used on the thread of its environment alone. */
+/** The allocation of a buffer and its parts. Only the thread of its environment uses it. */
 struct Allocation {
   void* begin;
   int64_t bytes;
@@ -21,7 +21,7 @@ struct Allocation {
   Owner owner;
   int transfers = 0;      // running on other threads
   int retained = 0;       // by async calls
-  bool disposed = false;  // to be freed when both are 0
+  bool disposed = false;  // freed when both counts are 0
 };
 
 /** Wrapped in a DeviceBuffer. */
@@ -60,8 +60,8 @@ void finalize(napi_env env, void* data, void*) {
 Memory* memory_of(napi_env env, napi_value value) {
   napi_valuetype type = napi_undefined;
   if (napi_typeof(env, value, &type) != napi_ok || type != napi_object) return nullptr;
-  bool ours = false;
-  if (napi_check_object_type_tag(env, value, &kTag, &ours) != napi_ok || !ours) return nullptr;
+  bool tagged = false;
+  if (napi_check_object_type_tag(env, value, &kTag, &tagged) != napi_ok || !tagged) return nullptr;
   void* data = nullptr;
   return napi_unwrap(env, value, &data) == napi_ok ? static_cast<Memory*>(data) : nullptr;
 }
@@ -140,7 +140,7 @@ class WriteTransfer : public Transfer {
   const std::vector<char> host_;
 };
 
-/** lib/ allocated the array and returns it only when the promise settles. */
+/** lib/ allocates the array and returns it after the transfer: nothing else can access or detach it. */
 class ReadTransfer : public Transfer {
  public:
   ReadTransfer(const Napi::CallbackInfo& info, Memory* memory, const Bytes& host)
@@ -169,7 +169,7 @@ void* handle_memory(napi_env env, napi_value value, int64_t* length) {
   return memory && memory->length == 0 ? &empty : memory ? memory->data : nullptr;
 }
 
-/** Runs the call on the device of the calling thread, after the work that this thread started there. */
+/** Runs the call on the device of the calling thread, after the work that this thread has started there. */
 Call for_another_thread(Call call) {
   int device = 0;
   const Status ready = device::finish_thread(&device);
@@ -180,7 +180,7 @@ Call for_another_thread(Call call) {
   };
 }
 
-/** How many devices there are, or why there is none. */
+/** The number of devices, or the reason why there is none. */
 Napi::Value bind_devices(const Napi::CallbackInfo& info) {
   const char* reason = nullptr;
   const int count = device::count(&reason);
@@ -192,7 +192,7 @@ Napi::Value bind_use_device(const Napi::CallbackInfo& info) {
   return status_value(info.Env(), device::use(info[0].ToNumber().Int32Value()));
 }
 
-/** What a new DeviceBuffer is to have; its properties by name. */
+/** The size and device of a new DeviceBuffer, from an object. */
 struct Shape {
   int64_t length, bytes;
   int device;
@@ -311,7 +311,7 @@ Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** The memory stays, even if it is disposed, until it is released as often as it was retained. */
+/** Disposed memory is freed only after it is released as often as it was retained. */
 Napi::Value bind_retain(const Napi::CallbackInfo& info) {
   memory_of(info.Env(), info[0])->allocation->retained++;
   return info.Env().Undefined();

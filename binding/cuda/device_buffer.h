@@ -1,4 +1,4 @@
-// The functions of the CUDA addon beside the operations: devices, and the memory of DeviceBuffers.
+// The functions of the CUDA addon besides the operations: devices, and the memory of DeviceBuffers.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,4 @@
-// What the adapters to frameworks share: the options of an update without the head, which the framework computes.
+// Shared by the adapters to frameworks: the options of an update without the head, which the framework computes.
 import { isRecord } from '../args/options.js';
 import { expected, typeError } from '../errors.js';
 import {
@@ -22,16 +22,16 @@ const HEAD_OPTIONS = [
 ] as const;
 type HeadOption = (typeof HEAD_OPTIONS)[number];
 
-/** Distributes over a union, which `Omit` alone does not. */
+/** `Omit` that distributes over a union. */
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 
-/** Everything that `criticUpdate` takes, but the logits and `out`. */
+/** The options of `criticUpdate` without the head and `out`. */
 export type CriticBatch = Without<CriticUpdateOptions, HeadOption>;
 
-/** Everything that `policyUpdate` takes, but the logits and `out`. */
+/** The options of `policyUpdate` without the head and `out`. */
 export type PolicyBatch = Without<PolicyUpdateOptions, HeadOption>;
 
-/** An update in place: the logits become their gradient. */
+/** An update in place: the gradient overwrites the logits. */
 export type InPlaceUpdate<Batch> = (batch: Batch, logits: Float32Array) => UpdateResult;
 
 export const criticInPlace: InPlaceUpdate<CriticBatch> = (batch, logits) =>

@@ -1,6 +1,6 @@
-// SWEET-RL's losses for models in jax-js, which has no custom gradients: the forward pass is jax-js's, the loss and its
-// gradient at the logits are ours, and the way back through the model is jax-js's again. The caller passes his `jax`: arrays
-// of one copy of it are strangers to another.
+// SWEET-RL's losses for models in jax-js, which has no custom gradients: jax-js runs the forward pass, this package
+// computes the loss and its gradient at the logits, and the pullback of jax-js runs the backward pass. The caller
+// passes the module `jax`: a second copy of jax-js would not accept its arrays.
 import type * as jaxJs from '@jax-js/jax';
 import type { Array as JaxArray, JsTree } from '@jax-js/jax';
 import { isRecord } from '../args/options.js';
@@ -10,13 +10,13 @@ import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, 
 
 export type { CriticBatch, PolicyBatch };
 
-/** What is used of jax-js: `import * as jax from '@jax-js/jax'`. */
+/** The part of jax-js that is used: `import * as jax from '@jax-js/jax'`. */
 export type Jax = Pick<typeof jaxJs, 'vjp' | 'numpy' | 'tree'>;
 
-/** A model: parameters and inputs to logits [N, V], or [..., V] with N rows in all. */
+/** A model: parameters and inputs to logits [N, V], or [..., V] with N rows in total. */
 export type Forward<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[]> = (params: P, ...inputs: I) => JaxArray;
 
-/** Takes the parameters, a batch and the model's inputs; gives loss and metrics, and the gradient of each parameter. */
+/** (parameters, batch, inputs) -> [loss and metrics, the gradient of each parameter]. */
 export type ValueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], Batch> = (
   params: P,
   batch: Batch,
@@ -34,32 +34,33 @@ function valueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], 
   }
   if (typeof forward !== 'function') throw typeError('ERR_ARG_TYPE', expected('a function', 'forward', forward));
   return (params, batch, ...inputs) => {
-    const [logits, pull] = vjp((traced: P) => forward(traced, ...tree.ref(inputs)), [params] as never);
+    const [logits, pullback] = vjp((traced: P) => forward(traced, ...tree.ref(inputs)), [params] as never);
     try {
       const shape = [...logits.shape];
       const values = logits.dataSync();
       if (!(values instanceof Float32Array))
         throw typeError('ERR_ARG_TYPE', expected('float32 logits', 'forward', values));
       const result = update(batch, values);
-      const [gradients] = pull(numpy.array(values).reshape(shape) as never);
+      const [gradients] = pullback(numpy.array(values).reshape(shape) as never);
       return [result, gradients as P];
     } finally {
-      pull.dispose();
+      pullback.dispose();
       tree.dispose(inputs);
     }
   };
 }
 
 /**
- * The critic's loss of a jax-js model, with the gradient of its parameters.
+ * The critic's loss of a jax-js model and the gradient of its parameters.
  *
  *     logits = forward(params, ...inputs),  result = criticUpdate({ logits, ...batch }),  gradients = result.gradLogits * dlogits/dparams
  *
- * Arrays are used up, as everywhere in jax-js: pass `tree.ref(params)` to keep them. `forward` may be compiled by `jit`.
+ * Arrays are consumed, as by all functions of jax-js: pass `tree.ref(params)` to keep them. `forward` may be compiled
+ * by `jit`.
  *
- * @param jax the module that made the arrays.
+ * @param jax the module that created the arrays.
  * @param forward (params, ...inputs) -> logits [N, V], float32; row i predicts labels[i].
- * @returns (params, batch, ...inputs) -> [result of `criticUpdate` without gradLogits, gradients in the shape of params].
+ * @returns (params, batch, ...inputs) -> [result of `criticUpdate` without gradLogits, gradients shaped like params].
  * @throws as `criticUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 2; jax.value_and_grad.
  * @example
@@ -74,13 +75,13 @@ export function criticValueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<
 }
 
 /**
- * The policy's loss of a jax-js model, with the gradient of its parameters.
+ * The policy's loss of a jax-js model and the gradient of its parameters.
  *
  *     logits = forward(params, ...inputs),  result = policyUpdate({ logits, ...batch }),  gradients = result.gradLogits * dlogits/dparams
  *
- * @param jax the module that made the arrays.
+ * @param jax the module that created the arrays.
  * @param forward (params, ...inputs) -> logits [N, V], float32; row i predicts labels[i].
- * @returns (params, batch, ...inputs) -> [result of `policyUpdate` without gradLogits, gradients in the shape of params].
+ * @returns (params, batch, ...inputs) -> [result of `policyUpdate` without gradLogits, gradients shaped like params].
  * @throws as `policyUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 4; jax.value_and_grad.
  * @example

@@ -1,6 +1,5 @@
-// SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes his `tf`: four packages bring it,
-// and tensors of one copy are strangers to another.
-
+// SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes the module `tf`: several
+// packages export it, and a second copy would not accept its tensors.
 import { float32, hostView } from '../args/arrays.js';
 import { isArray, isRecord } from '../args/options.js';
 import { expected, rangeError, typeError } from '../errors.js';
@@ -9,23 +8,23 @@ import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, 
 
 export type { CriticBatch, PolicyBatch };
 
-/** What is used of a tensor. */
+/** The part of a tensor that is used. */
 export interface TensorLike {
   readonly shape: number[];
   readonly dtype: string;
-  /** Its numbers, at once. */
+  /** Its elements, read synchronously. */
   readonly dataSync: () => unknown;
 }
 
-/** What is used of TensorFlow.js: `@tensorflow/tfjs`, `@tensorflow/tfjs-core` and others fit. */
+/** The part of TensorFlow.js that is used: `@tensorflow/tfjs`, `@tensorflow/tfjs-core` and others have it. */
 export interface TensorFlow<S> {
-  /** Makes an operation of a function that also tells its gradient. */
+  /** An operation of a function that returns its value and its gradient function. */
   readonly customGrad: (f: never) => (...args: never[]) => unknown;
-  /** A tensor of one number. */
+  /** A scalar tensor. */
   readonly scalar: (value: number) => S;
-  /** A tensor of these numbers. */
+  /** A tensor of these elements. */
   readonly tensor: (values: Float32Array, shape: number[]) => unknown;
-  /** The product, element by element. */
+  /** The elementwise product. */
   readonly mul: (a: never, b: never) => unknown;
 }
 
@@ -56,11 +55,11 @@ function lossOf<S, Batch>(
   const op: CustomOp<S> = (input, save) => {
     const given = input.dataSync();
     const numbers = isArray(given) ? (given as number[]) : hostView(READ, float32(READ, given));
-    // A copy: the tensor's own memory must not become its gradient.
+    // A copy: the update overwrites the logits by their gradient.
     const values = Float32Array.from(numbers);
     const result = update(batch, values);
     onResult?.(result);
-    // Saved, not captured: what a gradient captures TensorFlow.js differentiates again, or frees.
+    // Saved, not captured: TensorFlow.js differentiates or frees the tensors that a gradient function captures.
     save([tf.tensor(values, input.shape)]);
     return {
       value: tf.scalar(result.loss),
@@ -75,12 +74,12 @@ function lossOf<S, Batch>(
  *
  *     loss = criticUpdate({ logits, ...batch }).loss,  dloss/dlogits = gradLogits
  *
- * It reads the logits synchronously, so the backend must be cpu, wasm or node; webgpu has no such reads.
+ * The logits are read synchronously: the backend must be cpu, wasm or node, since webgpu has no synchronous reads.
  *
- * @param tf the module that made the tensors.
- * @param logits float32 [N, V], or [..., V] with N rows in all; row i predicts labels[i].
- * @param batch everything that `criticUpdate` takes, but the logits and `out`.
- * @param onResult gets the metrics: the result of `criticUpdate` without gradLogits.
+ * @param tf the module that created the tensors.
+ * @param logits float32 [N, V], or [..., V] with N rows in total; row i predicts labels[i].
+ * @param batch the options of `criticUpdate` without the head and `out`.
+ * @param onResult receives the metrics: the result of `criticUpdate` without gradLogits.
  * @returns the loss, a scalar tensor.
  * @throws as `criticUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 2; tf.customGrad.
@@ -101,10 +100,10 @@ export function criticLoss<S>(
  *
  *     loss = policyUpdate({ logits, ...batch }).loss,  dloss/dlogits = gradLogits
  *
- * @param tf the module that made the tensors.
- * @param logits float32 [N, V], or [..., V] with N rows in all; row i predicts labels[i].
- * @param batch everything that `policyUpdate` takes, but the logits and `out`.
- * @param onResult gets the metrics: the result of `policyUpdate` without gradLogits.
+ * @param tf the module that created the tensors.
+ * @param logits float32 [N, V], or [..., V] with N rows in total; row i predicts labels[i].
+ * @param batch the options of `policyUpdate` without the head and `out`.
+ * @param onResult receives the metrics: the result of `policyUpdate` without gradLogits.
  * @returns the loss, a scalar tensor.
  * @throws as `policyUpdate` does; TypeError where the logits are not float32.
  * @see arXiv 2503.15478, Equation 4; tf.customGrad.

@@ -1,9 +1,9 @@
-// The one place that loads the addon of sweet-rl-cuda. SWEET_RL_CUDA names the file of another build of it.
+// Loads the addon of sweet-rl-cuda. The environment variable SWEET_RL_CUDA names the file of another build.
 const { version } = require('../../package.json') as { version: string };
 
 export interface Loaded {
   addon?: unknown;
-  /** Why there is no addon. */
+  /** Why the addon cannot be loaded. */
   reason?: string;
 }
 
@@ -12,7 +12,7 @@ export function load(): Loaded {
     const addon = require(process.env.SWEET_RL_CUDA || 'sweet-rl-cuda') as { version: string };
     if (addon.version === version) return { addon };
     return {
-      reason: `sweet-rl-cuda ${addon.version} does not fit sweet-rl ${version}: install the same version of both`,
+      reason: `sweet-rl-cuda ${addon.version} does not match sweet-rl ${version}: install the same version of both`,
     };
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };

@@ -1,4 +1,4 @@
-// The one place that loads the addon. CommonJS, so that both module systems share one copy of it.
+// Loads the addon. CommonJS, so that both module systems share one copy of it.
 import fs = require('node:fs');
 import path = require('node:path');
 
@@ -6,7 +6,7 @@ const finder = require('node-gyp-build') as { path(root: string): string };
 
 export interface Loaded {
   addon: unknown;
-  /** Where it was loaded from; undefined where a bundle brought it. */
+  /** Where it was loaded from; undefined for the addon of a bundle. */
   file: string | undefined;
 }
 
@@ -14,7 +14,7 @@ export const root: string = path.join(__dirname, '..', '..');
 
 let bundled: (() => unknown) | undefined;
 
-/** How a bundle requires the addon that it brings itself (static-addon.cts); undefined from it: none for this system. */
+/** Sets how a bundle requires its addon (static-addon.cts), which is undefined where it has none for this system. */
 export function provide(addon: () => unknown): void {
   bundled = addon;
 }
@@ -36,12 +36,13 @@ export function load(): Loaded {
 
 function find(): Loaded {
   const file = finder.path(root);
-  // The finder knows musl by a file of Alpine's; loaded under another musl, a binary for glibc may end the process.
+  // The finder recognizes musl by a file of Alpine; on another musl system, loading a binary for glibc may crash the
+  // process.
   if (file.includes('.glibc.') && libc() === 'musl') throw new Error(`${file} is for glibc`);
   return { addon: require(file), file };
 }
 
-/** The C library of this process; undefined where that is no question or cannot be told. */
+/** The C library of this process; undefined on other systems than Linux or where it is unknown. */
 export function libc(): 'glibc' | 'musl' | undefined {
   if (process.platform !== 'linux') return undefined;
   try {

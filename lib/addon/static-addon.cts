@@ -1,5 +1,5 @@
-// For bundlers: one literal require for each binary, so that esbuild's `copy` loader and its like find and copy them. When
-// they are called, and what is done where there is none, is load-native.cts's to decide.
+// For bundlers: one literal require per binary, so that they find and copy the files (esbuild: the `copy` loader).
+// load-native.cts calls them, and searches elsewhere where none fits.
 import native = require('./load-native.cjs');
 
 native.provide(() => {

@@ -1,4 +1,4 @@
-// Scores of the candidates of many states, one after the other, and their order within each state.
+// Scores of candidates, one state after the other, and their ranks within each state.
 import { hostView, offsets, typedArray } from '../args/arrays.js';
 import { expected, rangeError } from '../errors.js';
 
@@ -11,14 +11,14 @@ export interface CandidateOptions {
 
 export const CANDIDATE_OPTIONS = ['scores', 'candidateOffsets'] as const;
 
-/** [from, to) of each group of `total` elements; refuses offsets that fall, do not start at 0 or do not end at the total. */
+/** The range [from, to) of each group; throws for offsets that decrease, do not start at 0 or do not end at `total`. */
 export function groups(argument: string, value: unknown, total: number): (readonly [from: number, to: number])[] {
   const array = hostView(argument, offsets(argument, value));
   const ranges: (readonly [number, number])[] = [];
   let last = 0;
   for (const [i, offset] of array.entries()) {
     if (offset < last || (i === 0 && offset !== 0) || (i === array.length - 1 && offset !== total)) {
-      const rule = `offsets that start at 0, never fall and end at ${total}`;
+      const rule = `offsets that start at 0, do not decrease and end at ${total}`;
       throw rangeError('ERR_OFFSETS', `Expected ${rule} for ${argument} but received ${offset} at index ${i}`);
     }
     if (i > 0) ranges.push([last, offset]);
@@ -27,7 +27,7 @@ export function groups(argument: string, value: unknown, total: number): (readon
   return ranges;
 }
 
-/** Numbers that can be compared: no NaN. */
+/** Numbers without NaN. */
 export function comparable(argument: string, value: unknown, length?: number): Float32Array | Float64Array {
   const array = hostView(argument, typedArray(argument, value, ['Float32Array', 'Float64Array'], length));
   const at = array.findIndex(Number.isNaN);
@@ -40,7 +40,7 @@ export function rankedStates(options: CandidateOptions): { scores: Float32Array 
   const scores = comparable('scores', options.scores);
   const states = groups('candidateOffsets', options.candidateOffsets, scores.length).map(([from, to]) => {
     const ranked = Array.from({ length: to - from }, (_, i) => from + i);
-    // Equal infinities would subtract to NaN.
+    // The difference of equal infinities is NaN.
     return ranked.sort((a, b) => {
       const [x, y] = [scores[a] as number, scores[b] as number];
       return x === y ? 0 : y - x;

@@ -4,14 +4,14 @@ import { checkOptions, isArray, isRecord } from '../args/options.js';
 import { integer } from '../args/scalars.js';
 import { expected, rangeError, typeError } from '../errors.js';
 
-/** What one speaker said at once. */
+/** One message of a dialogue. */
 export interface Turn {
   tokens: Int32Array | readonly number[];
-  /** Whether the agent said it; only its tokens are scored. */
+  /** Whether it is an assistant message; the tokens of other messages are masked. */
   agent: boolean;
 }
 
-/** One dialogue: its turns in the order in which they were said. */
+/** One dialogue: its messages in order. */
 export interface Trajectory {
   turns: readonly Turn[];
 }
@@ -20,33 +20,33 @@ export interface Trajectory {
 export interface PackedTurns {
   /** [N], what the model reads. */
   inputIds: Int32Array;
-  /** [N], what each row predicts: the next token where the agent said it, else ignoreIndex. */
+  /** [N], what each row predicts: the next token if it is of an assistant message, else ignoreIndex. */
   labels: Int32Array;
-  /** [N], 1 where the label counts. */
+  /** [N], 1 where the next token is of an assistant message. */
   mask: Uint8Array;
-  /** [agent turns + 1] into rows. */
+  /** [assistant messages + 1] into rows. */
   turnOffsets: Int32Array;
   /** [trajectories + 1] into turns. */
   trajectoryOffsets: Int32Array;
-  /** [trajectories + 1] into rows: what the model must not attend across. */
+  /** [trajectories + 1] into rows: the model must not attend across these. */
   sequenceOffsets: Int32Array;
 }
 
 const OPTIONS = new Set(['ignoreIndex']);
 
 /**
- * Packs dialogues of token lists into one batch, with the shift by one done.
+ * Packs dialogues of token lists into one batch, with the labels shifted by one.
  *
- * The tokens s_0 ... s_{n-1} of a trajectory become n - 1 rows: row i reads s_i and predicts s_{i+1}. The label counts where
- * s_{i+1} is the agent's. A turn is one agent message together with the rows before it that predict others' tokens (they
- * are masked); rows after the last agent message belong to its turn.
+ * The tokens s_0 ... s_{n-1} of a trajectory become n - 1 rows: row i reads s_i and predicts s_{i+1}. The row is
+ * unmasked where s_{i+1} is of an assistant message. A turn is one assistant message together with the masked rows
+ * before it, which predict the tokens of other messages; rows after the last assistant message belong to its turn.
  *
- * @param trajectories one list of turns each, in the order in which they were said.
- * @param options.ignoreIndex the label of rows that do not count; -100 by default.
- * @returns inputIds, labels, mask, turnOffsets, trajectoryOffsets, sequenceOffsets, as the losses and updates take them.
- * @throws RangeError ERR_EMPTY_TURN for a trajectory without an agent's turn or an agent's turn none of whose tokens is
- *   predicted; ERR_ARG_VALUE for a token that is not an integer from 0 to 2^31 - 1.
- * @see arXiv 2503.15478, Section 4: the advantage of a turn is over the tokens of the agent's action.
+ * @param trajectories the messages of each, in order.
+ * @param options.ignoreIndex the label of masked rows; -100 by default.
+ * @returns inputIds, labels, mask, turnOffsets, trajectoryOffsets, sequenceOffsets: arguments of losses and updates.
+ * @throws RangeError ERR_EMPTY_TURN for a trajectory without an assistant message or an assistant message none of whose
+ *   tokens is predicted; ERR_ARG_VALUE for a token that is not an integer from 0 to 2^31 - 1.
+ * @see arXiv 2503.15478, Section 4: the advantage of a turn is over the tokens of the action.
  * @example
  * packTurns([{ turns: [{ tokens: [5, 6], agent: false }, { tokens: [7, 8], agent: true }] }]);
  * // inputIds [5, 6, 7], labels [-100, 7, 8], mask [0, 1, 1],
@@ -67,34 +67,33 @@ export function packTurns(
   const trajectoryOffsets = [0];
   const sequenceOffsets = [0];
   for (const [k, trajectory] of (trajectories as readonly Trajectory[]).entries()) {
-    let last: number | undefined; // the token before, which the next row reads
-    let spoken = 0;
+    let last: number | undefined; // the token that the next row reads
+    let assistantTurns = 0;
     for (const [t, turn] of turnsOf(trajectory, k).entries()) {
       const name = `trajectories[${k}].turns[${t}]`;
       const { tokens, agent } = turnOf(turn, name);
-      let scored = 0;
+      let predicted = 0;
       for (const token of tokens) {
         if (last !== undefined) {
           inputIds.push(last);
           labels.push(agent ? token : ignoreIndex);
           mask.push(agent ? 1 : 0);
-          scored++;
+          predicted++;
         }
         last = token;
       }
       if (!agent) continue;
-      if (scored === 0) {
-        throw rangeError(
-          'ERR_EMPTY_TURN',
-          `Expected a token after the first of the trajectory in ${name}, an agent's turn`,
-        );
+      if (predicted === 0) {
+        const rule = `Expected a token after the first token of the trajectory for ${name}, an assistant message,`;
+        throw rangeError('ERR_EMPTY_TURN', `${rule} but received none`);
       }
-      spoken++;
+      assistantTurns++;
       turnOffsets.push(labels.length);
     }
-    if (spoken === 0)
-      throw rangeError('ERR_EMPTY_TURN', `Expected an agent's turn in trajectories[${k}] but there is none`);
-    turnOffsets[turnOffsets.length - 1] = labels.length; // what follows the last agent message is its turn's
+    if (assistantTurns === 0) {
+      throw rangeError('ERR_EMPTY_TURN', `Expected a turn with agent: true for trajectories[${k}] but received none`);
+    }
+    turnOffsets[turnOffsets.length - 1] = labels.length; // the rows after the last assistant message belong to its turn
     trajectoryOffsets.push(turnOffsets.length - 1);
     sequenceOffsets.push(labels.length);
   }
@@ -116,7 +115,7 @@ function turnsOf(trajectory: Trajectory, k: number): readonly Turn[] {
   return turns as readonly Turn[];
 }
 
-/** The tokens of a turn, each read once, and whose they are. */
+/** The checked tokens of a message, each read once. */
 function turnOf(turn: Turn, name: string): { tokens: number[]; agent: boolean } {
   if (!isRecord(turn)) throw typeError('ERR_ARG_TYPE', expected('an object with tokens', name, turn));
   const { tokens, agent } = turn as Partial<Turn>;

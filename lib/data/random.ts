@@ -1,4 +1,4 @@
-/** Uniform integers below n, by a 32-bit counter and a mixing function; the same on every machine. */
+/** A generator of uniform integers below n: a 32-bit counter and a mixing function, the same on every machine. */
 export function generator(seed: number): (n: number) => number {
   let counter = seed >>> 0;
   return (n) => {

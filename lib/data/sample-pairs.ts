@@ -10,32 +10,34 @@ export interface SamplePairsOptions extends CandidateOptions {
   numPairs?: number | undefined;
   /** 'halves' by default, as in the paper. */
   rule?: 'halves' | 'best-worst' | undefined;
-  /** An integer from 0 to 2^32 - 1: the same seed draws the same pairs. */
+  /** An integer from 0 to 2^32 - 1; the same seed draws the same pairs. */
   seed: number;
 }
 
-/** Pairs of candidates, and how many were dropped. */
+/** Pairs of candidates, and the number of ties. */
 export interface SampledPairs {
   /** Indices into `scores`. */
   chosen: Int32Array;
   rejected: Int32Array;
-  /** Drawn pairs of equal scores, which carry no preference. */
+  /** The number of drawn pairs with equal scores, which are left out. */
   droppedTies: number;
 }
 
 const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed']);
 
 /**
- * Pairs of candidate actions of each state, by the ranks of their scores.
+ * Samples pairs of candidate actions of each state by the ranks of their scores.
  *
- * 'halves': chosen from the first floor(n/2) ranks and rejected from the last floor(n/2), independently, `numPairs` times with
- * replacement. 'best-worst': the first against the last, once. A pair of equal scores is dropped and counted.
+ * 'halves': chosen from the first floor(n/2) ranks and rejected from the last floor(n/2), independently, `numPairs`
+ * times with replacement. 'best-worst': the first rank against the last, once. Pairs of equal scores are left out and
+ * counted.
  *
  * @param options.scores the score of every candidate, one state after the other.
  * @param options.candidateOffsets [states + 1] into `scores`; a state with fewer than 2 candidates gives no pair.
- * @param options.seed what the draws follow from.
- * @returns chosen and rejected, indices into `scores`, and the number of dropped ties.
- * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE for a NaN score or numPairs other than 1 with 'best-worst'.
+ * @param options.seed of the random numbers.
+ * @returns chosen and rejected, indices into `scores`, and the number of ties.
+ * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE for a NaN score or numPairs other than 1 with
+ *   'best-worst'.
  * @see arXiv 2503.15478, Section 4.2.
  * @example
  * const scores = new Float32Array([1, 3, 2]);

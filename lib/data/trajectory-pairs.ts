@@ -11,26 +11,27 @@ export interface TrajectoryPairsOptions {
   taskOffsets: Int32Array;
   /** 'best-vs-worse' by default. */
   rule?: 'best-vs-worse' | 'threshold' | undefined;
-  /** Of rule 'threshold'; 0.1 by default. */
+  /** The least difference of rewards under rule 'threshold'; 0.1 by default. */
   minDifference?: number | undefined;
 }
 
 const OPTIONS = new Set(['rewards', 'taskOffsets', 'rule', 'minDifference']);
 
-// 0.3 - 0.2 is a little less than 0.1 in binary; in float32 by up to 1e-7.
+// 0.3 - 0.2 is less than 0.1 in binary, by up to 1e-7 in float32.
 const ROUNDING = 1e-6;
 
 /**
- * Pairs of trajectories of the same task, by their rewards.
+ * Pairs trajectories of the same task by their rewards.
  *
- * 'best-vs-worse' (backend programming): where the best reward is at least 1, the first best against each strictly worse.
- * 'threshold' (frontend design): every two whose rewards differ by at least `minDifference`, in order of their indices.
+ * 'best-vs-worse' (backend programming): where the best reward is at least 1, the first best against each strictly
+ * worse. 'threshold' (frontend design): all pairs whose rewards differ by at least `minDifference`, in order of their
+ * indices.
  *
- * @param options.rewards one reward a trajectory, one task after the other.
+ * @param options.rewards one per trajectory, one task after the other.
  * @param options.taskOffsets [tasks + 1] into `rewards`.
  * @returns chosen and rejected, indices into `rewards`.
- * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE naming a reward that is NaN; TypeError ERR_UNKNOWN_OPTION
- *   for minDifference without rule 'threshold'.
+ * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE naming a reward that is NaN; TypeError
+ *   ERR_UNKNOWN_OPTION for minDifference without rule 'threshold'.
  * @see arXiv 2503.15478, Section 5, and its released code.
  * @example
  * const rewards = new Float32Array([0.5, 1, 0]);

@@ -1,4 +1,4 @@
-// Finds out by finite differences whether a training step's gradient is that of its loss and, where it is not, why.
+// Compares the gradient of a training step with finite differences of its loss, and names the likely mistake.
 import type { CriticBatch, PolicyBatch } from '../adapters/adapter.js';
 import { checkAttached, classOf, float32, hostView, int32 } from '../args/arrays.js';
 import { IGNORE_INDEX } from '../args/labels.js';
@@ -9,6 +9,7 @@ import { checkLogps, distance, rounded } from './check-logps.js';
 import { derivative, noiseOf } from './derivative.js';
 import {
   type Batch,
+  type Explanation,
   explainGradient,
   explainLoss,
   explainZeros,
@@ -17,68 +18,68 @@ import {
 } from './explain-grad.js';
 import {
   checkParameters,
-  largest,
+  coordinateProbes,
+  directionalProbe,
+  maxAbs,
   type Parameters,
   type Probe,
-  singles,
-  type Tried,
-  together,
-  unmoved,
+  type ProbeResult,
+  zeroGradientArrays,
 } from './probes.js';
 
 export type { GradSuspicion, Parameters };
 
-type Value = number | { readonly loss: number };
+type LossValue = number | { readonly loss: number };
 
 /** What `checkGrad` takes: a loss, or a forward pass and a batch, or all three. */
 export interface CheckGradOptions<P extends Parameters = Parameters> {
-  /** Where the gradient was taken. They are never written: `loss` and `forward` get copies of what is moved. */
+  /** Where the gradient was computed. Never written: `loss` and `forward` get copies of the arrays that change. */
   parameters: P;
-  /** What the step computed there, in the shape of the parameters. */
+  /** The gradient that the step computed, in the shape of the parameters. */
   gradient: P;
-  /** The loss at some parameters: a number, or a result that has one. */
-  loss?: ((parameters: P) => Value | Promise<Value>) | undefined;
-  /** The logits [N, V] at some parameters. */
+  /** The loss at given parameters: a number, or a result that has one. */
+  loss?: ((parameters: P) => LossValue | Promise<LossValue>) | undefined;
+  /** The logits [N, V] at given parameters. */
   forward?: ((parameters: P) => Float32Array | Promise<Float32Array>) | undefined;
-  /** Everything that the step gives to `criticUpdate` or `policyUpdate` beside the logits. */
+  /** Everything that the step gives to `criticUpdate` or `policyUpdate` besides the logits. */
   batch?: CriticBatch | PolicyBatch | undefined;
-  /** The logits that the step gave to the update: those of these parameters, or stale ones? */
+  /** The logits that the step gave to the update, to check that they are not stale. */
   logits?: Float32Array | undefined;
-  /** [N], the log-probs of the labels as a sampler or another framework has them for these parameters. */
+  /** [N], the log-probs of the labels by a sampler or another framework at these parameters. */
   logps?: Float32Array | undefined;
-  /** [N, V], logits of the frozen reference: are `batch.refLogps` of these? */
+  /** [N, V], logits of the frozen reference, to check `batch.refLogps`. */
   refLogits?: Float32Array | undefined;
-  /** [N], what the model reads in each row, as `packTurns` gives it: are the labels the next ones? */
+  /** [N], what the model reads in each row, as `packTurns` returns it, to check that the labels are the next tokens. */
   inputIds?: Int32Array | undefined;
-  /** How many single parameters are tried, beside the direction of the gradient; 8 by default. */
+  /** The number of single parameters that are checked besides the direction of the gradient; 8 by default. */
   coordinates?: number | undefined;
-  /** Which ones follows from it; 0 by default. */
+  /** The seed of their choice; 0 by default. */
   seed?: number | undefined;
-  /** The first step, relative to the size of an array's numbers; 1/32 by default. It is halved as far as it helps. */
+  /** The first step, relative to the root mean square of an array; 1/32 by default. It is halved while that helps. */
   epsilon?: number | undefined;
-  /** The relative error that is no mistake yet, beside what rounding explains; 0.01 by default. */
+  /** The relative error that is allowed besides the error of rounding; 0.01 by default. */
   tolerance?: number | undefined;
 }
 
-/** A derivative as the step says and as the loss says. */
+/** A derivative by the gradient and by finite differences of the loss. */
 export interface GradComparison {
   analytic: number;
   numeric: number;
   /** |analytic - numeric|. */
   error: number;
-  /** How far `numeric` itself may be off. */
+  /** An estimate of the error of `numeric`. */
   uncertainty: number;
 }
 
-/** Whether a gradient is that of the loss and, if not, what the mistake looks like. */
+/** Whether a gradient is that of the loss and, if not, the likely mistake. */
 export interface GradReport {
   ok: boolean;
-  /** The single parameters that were tried; `parameter` is the array's name, where arrays have names. */
+  /** The single parameters that were checked; `parameter` is the array's name, where arrays have names. */
   coordinates: (GradComparison & { parameter?: string; index: number })[];
-  /** Along the gradient, where all parameters move at once: what is small in each of them is seen here. */
+  /** Along the gradient, where all parameters change at once: it shows an error that is small in each of them. */
   direction: GradComparison;
   suspicion?: GradSuspicion;
-  /** All of it in a sentence. */
+  /** The result in a sentence. */
   message: string;
 }
 
@@ -97,17 +98,16 @@ const OPTIONS = new Set([
   'epsilon',
   'tolerance',
 ]);
+const OPTIONS_OF_BATCH = ['logits', 'logps', 'refLogits', 'inputIds'] as const;
 
-interface Ways {
-  /** The loss, by the caller's function or by his forward pass and the update. */
-  valueAt: (parameters: Parameters) => Promise<number>;
+interface Step {
+  /** By the caller's loss, or by the forward pass and the update. */
+  lossAt: (parameters: Parameters) => Promise<number>;
   forward: ((parameters: Parameters) => Promise<Float32Array>) | undefined;
   batch: Batch | undefined;
 }
 
-const NEED_A_BATCH = ['logits', 'logps', 'refLogits', 'inputIds'] as const;
-
-/** The batch with plain arrays; what they hold is the update's to check. */
+/** The batch with plain arrays; the update checks the rest. */
 function plainBatch(given: Batch | undefined): Batch | undefined {
   if (given === undefined) return undefined;
   if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', given));
@@ -119,20 +119,22 @@ function plainBatch(given: Batch | undefined): Batch | undefined {
   return Object.fromEntries(Object.entries(given).map(plain)) as Batch;
 }
 
-function checkWays(options: CheckGradOptions<never>): Ways {
+function checkStep(options: CheckGradOptions<never>): Step {
   const { loss, forward } = options;
   const batch = plainBatch(options.batch);
   for (const [name, f] of [['loss', loss] as const, ['forward', forward] as const]) {
     if (f !== undefined && typeof f !== 'function') throw typeError('ERR_ARG_TYPE', expected('a function', name, f));
   }
-  if ((forward === undefined) !== (batch === undefined)) {
-    const [missing, there] = forward === undefined ? ['forward', 'batch'] : ['batch', 'forward'];
-    throw typeError('ERR_ARG_TYPE', expected(`one beside ${there}`, missing as string, undefined));
+  if (forward === undefined && batch !== undefined) {
+    throw typeError('ERR_ARG_TYPE', expected('a function, since batch is given,', 'forward', undefined));
+  }
+  if (forward !== undefined && batch === undefined) {
+    throw typeError('ERR_ARG_TYPE', expected('an object, since forward is given,', 'batch', undefined));
   }
   if (loss === undefined && forward === undefined) {
-    throw typeError('ERR_ARG_TYPE', expected('a function, since there are no forward and batch,', 'loss', undefined));
+    throw typeError('ERR_ARG_TYPE', expected('a function, since forward and batch are not given,', 'loss', undefined));
   }
-  for (const name of NEED_A_BATCH) {
+  for (const name of OPTIONS_OF_BATCH) {
     if (batch === undefined && options[name] !== undefined) {
       throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${name} without forward and batch but received one`);
     }
@@ -143,80 +145,86 @@ function checkWays(options: CheckGradOptions<never>): Ways {
       const name = 'the result of forward';
       return hostView(name, float32(name, await forward(parameters as never)));
     });
-  const valueAt = async (parameters: Parameters) =>
+  const lossAt = async (parameters: Parameters) =>
     loss === undefined
       ? updateLoss(batch as Batch, await (logitsAt as NonNullable<typeof logitsAt>)(parameters))
       : numberOf(await loss(parameters as never));
-  return { valueAt, forward: logitsAt, batch };
+  return { lossAt, forward: logitsAt, batch };
 }
 
 function numberOf(result: unknown): number {
   const value = typeof result === 'object' && result !== null ? (result as { loss: unknown }).loss : result;
   if (typeof value === 'number') return value;
-  throw typeError('ERR_ARG_TYPE', expected('a number or a result with one', 'the result of loss', result));
+  const rule = 'a number or an object whose loss is a number';
+  throw typeError('ERR_ARG_TYPE', expected(rule, 'the result of loss', result));
 }
 
-/** What can be told without moving a parameter. */
-async function consistency(options: CheckGradOptions, ways: Ways, logits: Float32Array, loss: number) {
-  const batch = ways.batch as Batch;
+/** The mistakes that leave loss and gradient consistent: they show without a change of the parameters. */
+function explainConsistent(
+  options: CheckGradOptions,
+  batch: Batch,
+  logits: Float32Array,
+  loss: number,
+): Explanation | undefined {
   const { labels, mask, ignoreIndex, temperature } = batch;
   const head = { labels, mask, ignoreIndex, temperature };
   if (options.logits !== undefined) {
     const given = hostView('logits', float32('logits', options.logits, logits.length));
     const at = given.findIndex((x, i) => !(distance(x, logits[i] as number, 1e-3) <= 1));
     if (at >= 0) {
-      const what = `logits[${at}] is ${rounded(given[at] as number)} and forward gives ${rounded(logits[at] as number)}`;
-      const why = `${what}: logits of other parameters, or already overwritten by their gradient.`;
-      return ['stale-logits', why] as const;
+      const [stale, fresh] = [given[at] as number, logits[at] as number].map(rounded);
+      const what = `logits[${at}] is ${stale} but forward returns ${fresh}`;
+      return ['stale-logits', `${what}: logits are of other parameters, or were overwritten by their gradient.`];
     }
   }
   if (options.inputIds !== undefined) {
-    const shift = shiftOf(batch, hostView('inputIds', int32('inputIds', options.inputIds, labels.length)));
-    if (shift !== undefined) return ['labels-shifted', shift] as const;
+    const inputIds = hostView('inputIds', int32('inputIds', options.inputIds, labels.length));
+    const shift = explainShift(batch, inputIds);
+    if (shift !== undefined) return ['labels-shifted', shift];
   }
   if (options.logps !== undefined) {
     const { suspicion, message } = checkLogps({ ...head, logits, logps: options.logps });
-    if (suspicion !== undefined) return [suspicion, `logps: ${message}`] as const;
+    if (suspicion !== undefined) return [suspicion, `logps: ${message}`];
   }
   if (options.refLogits !== undefined) {
     if (!('refLogps' in batch)) throw typeError('ERR_UNKNOWN_OPTION', 'Expected no refLogits without batch.refLogps');
     const refLogits = hostView('refLogits', float32('refLogits', options.refLogits, logits.length));
-    const reference = { ...head, logits: refLogits, logps: batch.refLogps };
-    const { suspicion, message } = checkLogps(reference);
-    if (suspicion !== undefined) return [suspicion, `batch.refLogps: ${message}`] as const;
+    const { suspicion, message } = checkLogps({ ...head, logits: refLogits, logps: batch.refLogps });
+    if (suspicion !== undefined) return [suspicion, `batch.refLogps: ${message}`];
   }
   return explainLoss(loss, batch, logits);
 }
 
-/** Whether the labels of the rows that count are not the next inputs but those before or after. */
-function shiftOf({ labels, mask, ignoreIndex = IGNORE_INDEX }: Batch, inputIds: Int32Array): string | undefined {
-  const counted = Array.from(inputIds.keys()).filter((i) => mask?.[i] !== 0 && Number(labels[i]) !== ignoreIndex);
+/** Whether the unmasked labels are not the next inputs but the same ones or those after the next. */
+function explainShift({ labels, mask, ignoreIndex = IGNORE_INDEX }: Batch, inputIds: Int32Array): string | undefined {
+  const unmasked = Array.from(inputIds.keys()).filter((i) => mask?.[i] !== 0 && Number(labels[i]) !== ignoreIndex);
+  /** The share of labels that are the input `by` rows on. */
   const share = (by: number) => {
-    const rows = counted.filter((i) => i + by < inputIds.length);
+    const rows = unmasked.filter((i) => i + by < inputIds.length);
     return rows.filter((i) => Number(labels[i]) === inputIds[i + by]).length / rows.length;
   };
-  if (counted.length < 4 || share(1) > 0.5) return undefined;
+  if (unmasked.length < 4 || share(1) > 0.5) return undefined;
   if (share(0) > 0.9) return 'labels[i] is inputIds[i]: the shift by one is missing.';
-  return share(2) > 0.9 ? 'labels[i] is inputIds[i + 2]: the shift by one was done twice.' : undefined;
+  return share(2) > 0.9 ? 'labels[i] is inputIds[i + 2]: the shift by one was applied twice.' : undefined;
 }
 
-/** The same value twice is expected, up to sums in another order. */
-const REPEATED = 1e-5;
+/** The relative difference of two losses at the same parameters that sums in another order may have. */
+const REPEATABILITY = 1e-5;
 const NOISE_POINTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
 
 /**
- * Checks a training step's gradient against finite differences of its loss, and names the mistake that it looks like.
+ * Checks a training step's gradient against finite differences of its loss, and names the likely mistake.
  *
  *     gradient_i  against  (loss(parameters + h e_i) - loss(parameters - h e_i)) / 2h,   h -> 0 by Ridders' method
  *
- * Single parameters are tried, and the direction of the whole gradient, which shows what is too small in each of them. What
- * rounding does to the loss is measured and allowed for. Give `loss`, or `forward` and `batch`: with these the mistakes that
- * leave loss and gradient consistent are found too, from `logits`, `logps`, `refLogits` and `inputIds`, as far as they are
- * there. It takes some dozens of forward passes: check a small batch.
+ * The check compares derivatives along single parameters and along the gradient; the latter shows errors that are small
+ * in each parameter. It measures the rounding error of the loss and allows for it. Give `loss`, or `forward` and
+ * `batch`: the latter, with `logits`, `logps`, `refLogits` and `inputIds` where they exist, also show mistakes that
+ * leave loss and gradient consistent. The check takes dozens of forward passes: use a small batch.
  *
  * @param options.parameters Float32Array or Float64Array, or an object of them; `gradient` in the same shape.
- * @param options.loss parameters -> the loss; or `forward`, parameters -> logits [N, V], and `batch`, the update's other options.
- * @returns whether all agrees, what was compared, and the mistake that would explain the difference.
+ * @param options.loss parameters -> loss; or `forward`, parameters -> logits [N, V], and `batch`, the other options.
+ * @returns whether all derivatives agree, what was compared, and the mistake that explains the difference.
  * @throws TypeError or RangeError naming a wrong argument; what `loss` or `forward` throw.
  * @see Ridders, Accurate computation of F'(x) and F'(x) F''(x), 1982; docs/guide/checking.md
  * @example
@@ -227,77 +235,76 @@ const NOISE_POINTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
 export async function checkGrad<P extends Parameters>(options: CheckGradOptions<P>): Promise<GradReport> {
   const given = checkOptions('checkGrad', options, OPTIONS) as unknown as CheckGradOptions;
   const checked = checkParameters(given.parameters, given.gradient);
-  const ways = checkWays(given as never);
+  const { lossAt, forward, batch } = checkStep(given as never);
   const count = integer('coordinates', given.coordinates, 8, 1, 2 ** 16);
   const seed = integer('seed', given.seed, 0, 0, 2 ** 32 - 1);
   const epsilon = positive('epsilon', given.epsilon, 2 ** -5);
   const tolerance = positive('tolerance', given.tolerance, 0.01);
-  const { arrays, gradients, names, form } = checked;
+  const { arrays, gradients, names, assemble } = checked;
   if (arrays.every(({ length }) => length === 0)) {
     throw rangeError('ERR_ARG_LENGTH', 'Expected at least 1 element for parameters but received none');
   }
 
-  const { valueAt, forward, batch } = ways;
-  const loss = await valueAt(form(arrays));
-  const again = await valueAt(form(arrays));
-  const logits = forward && Float32Array.from(await forward(form(arrays)));
-  if (batch && logits) updateLoss(batch, logits); // which says what is wrong with a batch that `loss` does not see
-  const largestGradient = Math.max(...gradients.map(largest));
-  const still = unmoved(checked);
-  const moving = [...names.keys()].filter((k) => !still.includes(k));
-  const all = together(checked, moving.length > 0 ? moving : still, seed);
-  const nothing = { ...all, numeric: NaN, error: NaN, uncertainty: Infinity, step: 0 };
+  const loss = await lossAt(assemble(arrays));
+  const again = await lossAt(assemble(arrays));
+  const logits = forward && Float32Array.from(await forward(assemble(arrays)));
+  if (batch && logits) updateLoss(batch, logits); // throws for a wrong batch, which `loss` may not read
+  const maxGradient = Math.max(...gradients.map(maxAbs));
+  const zeroGradients = zeroGradientArrays(checked);
+  const others = [...names.keys()].filter((k) => !zeroGradients.includes(k));
+  const along = directionalProbe(checked, others.length > 0 ? others : zeroGradients, seed);
+  const notCompared = { ...along, numeric: NaN, error: NaN, uncertainty: Infinity, step: 0 };
   if (!Number.isFinite(loss) || gradients.some((array) => !array.every(Number.isFinite))) {
-    return reportOf([], nothing, ['not-finite', `The loss is ${loss}; it and the gradient must be finite.`]);
+    const what = Number.isFinite(loss) ? 'the gradient has numbers that are not' : `the loss is ${loss}`;
+    return reportOf([], notCompared, ['not-finite', `Loss and gradient must be finite but ${what}.`]);
   }
-  if (Math.abs(loss - again) > REPEATED * Math.abs(loss)) {
-    const why = `The loss at the same parameters is ${loss} and ${again}: leave out dropout and whatever else is random.`;
-    return reportOf([], nothing, ['not-deterministic', why]);
+  if (Math.abs(loss - again) > REPEATABILITY * Math.abs(loss)) {
+    const why = `The loss at the same parameters is ${loss} and then ${again}: turn off dropout and other randomness.`;
+    return reportOf([], notCompared, ['not-deterministic', why]);
   }
 
-  const near: number[] = [];
-  for (const i of NOISE_POINTS) near.push(i === 0 ? loss : await valueAt(all.path((i * epsilon) / 16)[0]));
-  // No rounding that nine values happen not to show.
-  const noise = Math.max(noiseOf(near), 2 ** -27 * Math.abs(loss));
-  const trial = async (probe: Probe): Promise<Tried> => {
-    const slope = async (h: number) => {
-      const [[above, far], [below, close]] = [probe.path(h), probe.path(-h)];
-      return ((await valueAt(above)) - (await valueAt(below))) / (far - close);
+  const nearby: number[] = [];
+  for (const i of NOISE_POINTS) nearby.push(i === 0 ? loss : await lossAt(along.move((i * epsilon) / 16)[0]));
+  // At least some rounding: that of nine values may be 0 by chance.
+  const noise = Math.max(noiseOf(nearby), 2 ** -27 * Math.abs(loss));
+  const evaluate = async (probe: Probe): Promise<ProbeResult> => {
+    const difference = async (h: number) => {
+      const [[above, plus], [below, minus]] = [probe.move(h), probe.move(-h)];
+      return ((await lossAt(above)) - (await lossAt(below))) / (plus - minus);
     };
-    const { value: numeric, uncertainty, step } = await derivative(slope, epsilon * probe.scale, noise);
+    const { value: numeric, uncertainty, step } = await derivative(difference, epsilon * probe.scale, noise);
     return { ...probe, numeric, uncertainty, step, error: Math.abs(probe.analytic - numeric) };
   };
-  const direction = await trial(all);
-  const tried: Tried[] = [];
-  for (const probe of singles(checked, count, seed)) tried.push(await trial(probe));
-  const silent: Tried[] = [];
-  for (const k of still) silent.push(await trial(together(checked, [k], seed)));
+  const direction = await evaluate(along);
+  const coordinates: ProbeResult[] = [];
+  for (const probe of coordinateProbes(checked, count, seed)) coordinates.push(await evaluate(probe));
+  const zeros: ProbeResult[] = [];
+  for (const k of zeroGradients) zeros.push(await evaluate(directionalProbe(checked, [k], seed)));
 
-  const isWrong = ({ analytic, numeric, error, uncertainty, index }: Tried) => {
+  const isWrong = ({ analytic, numeric, error, uncertainty, index }: ProbeResult) => {
     const relative = tolerance * Math.max(Math.abs(analytic), Math.abs(numeric));
-    const rounding = index < 0 ? 0 : 1e-6 * largestGradient;
+    const rounding = index < 0 ? 0 : 1e-6 * maxGradient;
     return !(error <= relative + rounding + 2 * uncertainty);
   };
-  const wrong = [direction, ...tried, ...silent].filter(isWrong);
-  const before = batch && logits && (await consistency(given, ways, logits, loss));
-  const explained = before ?? explainZeros(wrong);
-  if (explained !== undefined) return reportOf(tried, direction, explained);
+  const wrong = [direction, ...coordinates, ...zeros].filter(isWrong);
+  const consistent = batch && logits && explainConsistent(given, batch, logits, loss);
+  const explained = consistent ?? explainZeros(wrong);
+  if (explained !== undefined) return reportOf(coordinates, direction, explained);
   if (wrong.length > 0) {
-    const guess = await explainGradient({ tried: [direction, ...tried], direction, batch, logits, forward });
+    const probes = [direction, ...coordinates];
+    const [suspicion, why] = (await explainGradient({ probes, direction, batch, logits, forward })) ?? [];
     const { parameter, index, analytic, numeric } = wrong.reduce((a, b) => (b.error > a.error ? b : a));
     const where = index < 0 ? 'along the gradient' : `at ${parameter}[${index}]`;
-    const what = `The gradient is not that of the loss: ${where} it says ${rounded(analytic)}, the loss ${rounded(numeric)}.`;
-    return reportOf(tried, direction, [
-      guess?.[0],
-      `${what} ${guess?.[1] ?? 'It looks like none of the mistakes known here.'}`,
-    ]);
+    const values = `${rounded(analytic)} by the gradient and ${rounded(numeric)} by finite differences`;
+    const what = `The gradient disagrees with the loss: the derivative ${where} is ${values}.`;
+    return reportOf(coordinates, direction, [suspicion, `${what} ${why ?? 'No known mistake explains it.'}`]);
   }
-  const blind = largestGradient > 0 && !(direction.uncertainty <= 0.25 * Math.abs(direction.analytic));
-  if (blind) {
-    const why = `The loss moves too little to tell: by ${rounded(direction.numeric)} +- ${rounded(direction.uncertainty)} along the gradient.`;
-    return reportOf(tried, direction, ['inconclusive', why]);
+  if (maxGradient > 0 && !(direction.uncertainty <= 0.25 * Math.abs(direction.analytic))) {
+    const value = `${rounded(direction.numeric)} +- ${rounded(direction.uncertainty)}`;
+    const why = `The derivative of the loss along the gradient is too uncertain to compare: ${value}.`;
+    return reportOf(coordinates, direction, ['inconclusive', why]);
   }
-  return reportOf(tried, direction);
+  return reportOf(coordinates, direction);
 }
 
 const comparison = ({ analytic, numeric, error, uncertainty }: GradComparison): GradComparison => ({
@@ -308,18 +315,21 @@ const comparison = ({ analytic, numeric, error, uncertainty }: GradComparison): 
 });
 
 function reportOf(
-  tried: readonly Tried[],
+  probes: readonly ProbeResult[],
   direction: GradComparison,
   found?: readonly [GradSuspicion | undefined, string],
 ): GradReport {
-  const coordinates = tried.map(({ parameter, index, ...rest }) => ({
+  const coordinates = probes.map(({ parameter, index, ...rest }) => ({
     ...(parameter === '' ? {} : { parameter }),
     index,
     ...comparison(rest),
   }));
   const common = { ok: found === undefined, coordinates, direction: comparison(direction) };
   if (found === undefined) {
-    return { ...common, message: `The gradient is that of the loss, at ${tried.length} parameters and along itself` };
+    return {
+      ...common,
+      message: `The gradient agrees with the loss at ${probes.length} parameters and along the gradient`,
+    };
   }
   const [suspicion, message] = found;
   return suspicion === undefined ? { ...common, message } : { ...common, suspicion, message };

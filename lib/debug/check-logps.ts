@@ -6,7 +6,7 @@ import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
 import { tokenLogps } from '../ops/token-logps.js';
 
-/** What log-probs that are not those of the logits look like. */
+/** The likely mistake where log-probs are not those of the logits. */
 export type LogpsSuspicion =
   | 'labels-shifted'
   | 'mask-forgotten'
@@ -17,51 +17,51 @@ export type LogpsSuspicion =
 
 /** What `checkLogps` takes. */
 export interface CheckLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions {
-  /** [N], the log-probs of the labels as somebody else has them: the sampler, another framework, the reference's file. */
+  /** [N], the log-probs of the labels as computed elsewhere: by the sampler, by another framework, in a file. */
   logps: Float32Array;
-  /** How far a log-prob may be off, absolutely and relative to its size; 0.001 by default. 16-bit samplers need more. */
+  /** The largest error of a log-prob, absolute and relative; 0.001 by default. 16-bit samplers need more. */
   tolerance?: number | undefined;
 }
 
-/** Whether log-probs are those of the logits and, if not, what they look like. */
+/** Whether log-probs are those of the logits and, if not, the likely mistake. */
 export interface LogpsReport {
   ok: boolean;
-  /** The row that is furthest off, its log-prob from the logits and the one that came; -1 where no row counts. */
+  /** The row with the largest error, its log-prob by the logits and the given one; -1 where no row is compared. */
   worst: { row: number; expected: number; received: number };
   suspicion?: LogpsSuspicion;
-  /** All of it in a sentence. */
+  /** The result in a sentence. */
   message: string;
 }
 
 const OPTIONS = new Set<string>([...LOGITS_HEAD, ...LABEL_OPTIONS, 'logps', 'tolerance']);
-/** Enough to tell a mistake; the temperature is looked for in many passes. */
-const MOST_ROWS = 256;
+/** The most rows that mistakes are tried on: the search for a temperature takes over 100 passes. */
+const MAX_ROWS = 256;
 
-/** How far apart, in tolerances. */
+/** The difference of two numbers in multiples of the tolerance, which is relative above 1. */
 export const distance = (a: number, b: number, tolerance: number): number =>
   Object.is(a, b) ? 0 : Math.abs(a - b) / (tolerance * Math.max(1, Math.abs(a), Math.abs(b)));
 
-/** As many digits as say something. */
+/** Three significant digits. */
 export const rounded = (x: number): string => String(Number(x.toPrecision(3)));
 
-/** labels[i + by] in row i: what a shift that is missing or done twice makes of labels. */
+/** labels[i + by] in row i: the labels if the shift by one is missing or applied twice. */
 export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: number): L {
   const none = typeof labels[0] === 'bigint' ? BigInt(ignoreIndex) : ignoreIndex;
   return plainView(labels).map(((_: never, i: number) => labels[i + by] ?? none) as never) as L;
 }
 
 /**
- * Checks log-probs from elsewhere against logits, and says which of the common mistakes a difference looks like.
+ * Checks log-probs that were computed elsewhere against logits, and names the likely mistake where they differ.
  *
- *     |tokenLogps(logits, labels).logps_i - logps_i| <= tolerance * max(1, |logp_i|)   in every row that counts
+ *     |tokenLogps(logits, labels).logps_i - logps_i| <= tolerance * max(1, |logp_i|)   in every row that is compared
  *
- * Log-probs of a sampler, of a file or of another framework are of these logits, or they are of labels shifted by one, of
- * another temperature, of masked rows, with the sign of a loss, not normalized, or of another model.
+ * Unmasked rows whose label is not ignored are compared. The check recognizes labels or rows shifted by one, another
+ * temperature, masked rows, the sign of a loss, log-probs that are not normalized, and another model.
  *
- * @param options.logits [N, V], as in `tokenLogps`, with `labels`, `mask` and `temperature` as the training step has them.
- * @param options.logps [N] what is to be checked, nats.
+ * @param options.logits [N, V], as in `tokenLogps`, with the `labels`, `mask` and `temperature` of the training step.
+ * @param options.logps [N] the log-probs to check, in nats.
  * @param options.tolerance 0.001 by default.
- * @returns whether all rows agree, the worst row, and the mistake that would explain the difference.
+ * @returns whether all rows agree, the worst row, and the mistake that explains the difference.
  * @throws as `tokenLogps` does.
  * @see docs/guide/checking.md
  * @example
@@ -81,121 +81,115 @@ export function checkLogps(options: CheckLogpsOptions): LogpsReport {
   const tolerance = positive('tolerance', given.tolerance, 1e-3);
   const { logps: _, tolerance: __, ...rest } = given;
   const call = { ...rest, logits, labels, mask };
-  const ours = tokenLogps(call).logps;
+  const expected = tokenLogps(call).logps;
 
-  const ignored = given.ignoreIndex ?? IGNORE_INDEX;
-  const counts = (i: number) => mask?.[i] !== 0 && Number(labels[i]) !== ignored;
-  const rows = Array.from({ length: count }, (_, i) => i).filter(counts);
-  const off = (i: number) => distance(ours[i] as number, received[i] as number, tolerance);
-  const bad = rows.filter((i) => !(off(i) <= 1));
-  const row = rows.reduce((worst, i) => (worst < 0 || !(off(i) <= off(worst)) ? i : worst), -1);
-  const worst = { row, expected: ours[row] ?? 0, received: received[row] ?? 0 };
-  if (bad.length === 0) return { ok: true, worst, message: `All ${rows.length} log-probs that count agree` };
+  const ignoreIndex = given.ignoreIndex ?? IGNORE_INDEX;
+  const isCompared = (i: number) => mask?.[i] !== 0 && Number(labels[i]) !== ignoreIndex;
+  const compared = Array.from({ length: count }, (_, i) => i).filter(isCompared);
+  const errorAt = (i: number) => distance(expected[i] as number, received[i] as number, tolerance);
+  const mismatches = compared.filter((i) => !(errorAt(i) <= 1));
+  const row = compared.reduce((worst, i) => (worst < 0 || !(errorAt(i) <= errorAt(worst)) ? i : worst), -1);
+  const worst = { row, expected: expected[row] ?? 0, received: received[row] ?? 0 };
+  if (mismatches.length === 0) {
+    return { ok: true, worst, message: `All ${compared.length} compared log-probs agree with the logits` };
+  }
 
-  const first = bad.slice(0, MOST_ROWS);
-  const compact = {
-    ...call,
-    ...rowsOf(logits, first, head.rowStride, head.vocabSize),
-    rowStride: undefined,
-    mask: undefined,
-  };
-  const evidence = {
-    first,
+  const rows = mismatches.slice(0, MAX_ROWS);
+  const [suspicion, why] = explain({
+    rows,
     labels,
-    ignored,
+    ignoreIndex,
     received,
-    ours,
+    expected,
     tolerance,
-    compact,
+    call: {
+      ...call,
+      ...gatherRows(logits, rows, head.rowStride, head.vocabSize),
+      rowStride: undefined,
+      mask: undefined,
+    },
     temperature: given.temperature ?? 1,
-  };
-  const [suspicion, why] = explain(evidence);
-  const what = `${bad.length} of ${rows.length} log-probs are not those of the logits; in row ${row} the logits say`;
-  const numbers = `${rounded(worst.expected)} and logps ${rounded(worst.received)}`;
-  return { ok: false, worst, suspicion, message: `${what} ${numbers}. ${why}` };
+  });
+  const what = `${mismatches.length} of ${compared.length} log-probs disagree with the logits`;
+  const where = `in row ${row} the logits give ${rounded(worst.expected)} but logps has ${rounded(worst.received)}`;
+  return { ok: false, worst, suspicion, message: `${what}: ${where}. ${why}` };
 }
 
-/** Only these rows of the logits, one after the other. */
-function rowsOf(logits: FloatArray, rows: number[], stride: number, vocab: number) {
-  const all = logits as Float32Array;
-  const some = newArray(classOf(all) as string, rows.length * vocab) as Float32Array;
-  for (const [i, row] of rows.entries()) some.set(all.subarray(row * stride, row * stride + vocab), i * vocab);
-  return { logits: some, vocabSize: vocab };
+/** The rows of the logits, one after the other. */
+function gatherRows(logits: FloatArray, rows: number[], stride: number, vocabSize: number) {
+  const source = logits as Float32Array;
+  const gathered = newArray(classOf(source) as string, rows.length * vocabSize) as Float32Array;
+  for (const [i, row] of rows.entries()) {
+    gathered.set(source.subarray(row * stride, row * stride + vocabSize), i * vocabSize);
+  }
+  return { logits: gathered, vocabSize };
 }
 
 interface Evidence {
-  first: number[];
+  /** The first rows that differ. */
+  rows: number[];
   labels: Labels;
-  ignored: number;
+  ignoreIndex: number;
   received: Float32Array;
-  ours: Float32Array;
+  expected: Float32Array;
   tolerance: number;
-  compact: Omit<CheckLogpsOptions, 'logps' | 'tolerance' | 'labels'>;
+  /** `tokenLogps` of these rows alone. */
+  call: Omit<CheckLogpsOptions, 'logps' | 'tolerance' | 'labels'>;
   temperature: number;
 }
 
 function explain(evidence: Evidence): [LogpsSuspicion, string] {
-  const { first, labels, ignored, received, ours, tolerance, compact } = evidence;
-  // All of these rows; `at` is a row's place among the bad ones.
-  const agree = (guess: (row: number, at: number) => number, has: (row: number) => boolean = () => true) => {
-    const near = (row: number, at: number) => distance(guess(row, at), received[row] as number, tolerance) <= 1;
-    return first.some(has) && first.every((row, at) => !has(row) || near(row, at));
+  const { rows, labels, ignoreIndex, received, expected, tolerance, call } = evidence;
+  /** Whether a guess explains all rows in which it is defined, at least one; `at` is the index of `row` in `rows`. */
+  const explains = (guess: (row: number, at: number) => number, isDefined: (row: number) => boolean = () => true) => {
+    const agrees = (row: number, at: number) => distance(guess(row, at), received[row] as number, tolerance) <= 1;
+    return rows.some(isDefined) && rows.every((row, at) => !isDefined(row) || agrees(row, at));
   };
-  const under = (some: Labels, temperature: number | undefined) =>
-    tokenLogps({ ...compact, labels: some, temperature }).logps;
-  const those = (all: Labels) => Int32Array.from(first, (row) => Number(all[row]));
+  const labelsOf = (all: Labels) => Int32Array.from(rows, (row) => Number(all[row]));
+  const logpsOf = (all: Labels, temperature: number | undefined) =>
+    tokenLogps({ ...call, labels: labelsOf(all), temperature }).logps;
 
-  if (agree(() => 0)) return ['mask-forgotten', 'They are 0 there, as in rows that a mask drops, but no mask says so.'];
-  if (agree((row) => -(ours[row] as number))) return ['sign-flipped', 'They are of the opposite sign, as a loss is.'];
+  if (explains(() => 0)) {
+    return ['mask-forgotten', 'They are 0, as those of masked rows are, but the rows are not masked here.'];
+  }
+  if (explains((row) => -(expected[row] as number))) {
+    return ['sign-flipped', 'They have the opposite sign, that of a loss.'];
+  }
   for (const by of [-1, 1]) {
-    const moved = shifted(labels, by, ignored);
-    const logps = under(those(moved), compact.temperature);
-    if (
-      agree(
-        (_, at) => logps[at] as number,
-        (row) => Number(moved[row]) !== ignored,
-      )
-    ) {
-      return [
-        'labels-shifted',
-        `They are those of labels[i ${by < 0 ? '-' : '+'} 1] in row i: labels are shifted by one.`,
-      ];
+    const neighbour = `i ${by < 0 ? '-' : '+'} 1`;
+    const shiftedLabels = shifted(labels, by, ignoreIndex);
+    const logps = logpsOf(shiftedLabels, call.temperature);
+    const hasLabel = (row: number) => Number(shiftedLabels[row]) !== ignoreIndex;
+    if (explains((_, at) => logps[at] as number, hasLabel)) {
+      return ['labels-shifted', `They are those of labels[${neighbour}] in row i: labels are shifted by one.`];
     }
-    if (
-      agree(
-        (row) => ours[row + by] as number,
-        (row) => !!ours[row + by],
-      )
-    ) {
-      return [
-        'labels-shifted',
-        `They are those of row i ${by < 0 ? '-' : '+'} 1 in row i: the rows are shifted by one.`,
-      ];
+    const hasNeighbour = (row: number) => !!expected[row + by];
+    if (explains((row) => expected[row + by] as number, hasNeighbour)) {
+      return ['labels-shifted', `They are those of row ${neighbour} in row i: the rows are shifted by one.`];
     }
   }
-  const own = those(labels);
-  const spread = (temperature: number) => {
-    const logps = under(own, temperature);
-    return first.reduce((sum, row, at) => sum + Math.abs((logps[at] as number) - (received[row] as number)), 0);
+  const totalError = (temperature: number) => {
+    const logps = logpsOf(labels, temperature);
+    return rows.reduce((sum, row, at) => sum + Math.abs((logps[at] as number) - (received[row] as number)), 0);
   };
-  const temperature = least(spread, evidence.temperature);
-  const there = under(own, temperature);
-  // One or two rows have such a temperature by chance.
-  if (first.length >= 3 && agree((_, at) => there[at] as number)) {
+  const temperature = argmin(totalError, evidence.temperature);
+  const atTemperature = logpsOf(labels, temperature);
+  // Some temperature explains one or two rows by chance.
+  if (rows.length >= 3 && explains((_, at) => atTemperature[at] as number)) {
     return ['another-temperature', `They are those of temperature ${rounded(temperature)}.`];
   }
-  const { lse } = tokenLogps({ ...compact, labels: own });
-  if (agree((row, at) => (ours[row] as number) + (lse[at] as number))) {
-    return ['not-normalized', 'They are the logits of the labels: log sum exp of the row was not subtracted.'];
+  const { lse } = tokenLogps({ ...call, labels: labelsOf(labels) });
+  if (explains((row, at) => (expected[row] as number) + (lse[at] as number))) {
+    return ['not-normalized', 'They are the logits of the labels: the lse of the row was not subtracted.'];
   }
   return [
     'another-model',
-    'No shift, mask or temperature explains it: they look like those of another model or state.',
+    'No shift, mask or temperature explains the difference: they are probably of another model or checkpoint.',
   ];
 }
 
-/** The argument, around and on a logarithmic scale, where f is least. */
-export function least(f: (x: number) => number, around: number): number {
+/** The argument of the least f(x): a grid of 2^-4 ... 2^4 times `around`, then ternary search in log x. */
+export function argmin(f: (x: number) => number, around: number): number {
   const grid = Array.from({ length: 65 }, (_, i) => around * 2 ** ((i - 32) / 8));
   const values = grid.map(f);
   const at = values.indexOf(Math.min(...values));

@@ -1,5 +1,4 @@
-// What a DeviceBuffer is made from: kinds of elements, memory that is there already, and what the driver knows of an
-// address.
+// The element types of a DeviceBuffer, and the checks of its arguments: dtypes, devices, addresses, foreign memory.
 
 import { type Cuda, cudaOn, deviceCount, type Location } from '../addon/cuda.js';
 import { check, errorOf } from '../addon/faults.js';
@@ -9,14 +8,14 @@ import type { Labels } from '../args/labels.js';
 import { integer, oneOf } from '../args/scalars.js';
 import { expected, rangeError, typeError } from '../errors.js';
 
-/** What a device buffer's elements are: numbers of a head, partials in float64, or labels, offsets, pairs and masks. */
+/** The element type of a device buffer: numbers of a head, statistics (float64), labels, offsets, pairs, masks. */
 export type DeviceDType = DType | 'float64' | 'int32' | 'int64' | 'uint8';
 
-/** What a buffer's numbers are on the host: 16-bit floats keep their bits, in a Uint16Array. */
+/** The elements of a device buffer on the host; bfloat16 and float16 as their bits in a Uint16Array. */
 export type HostArray = FloatArray | Float64Array | Labels | Uint8Array;
 
 export interface DeviceOption {
-  /** Which CUDA device; 0 by default. */
+  /** The number of the CUDA device; 0 by default. */
   device?: number | undefined;
 }
 
@@ -25,31 +24,31 @@ export interface FromOptions extends DeviceOption {
   dtype?: DType | undefined;
 }
 
-/** Device memory of somebody else in this process: what `DeviceBuffer.view` looks at. */
+/** Device memory of another library of this process, for `DeviceBuffer.view`. */
 export interface ForeignMemory extends DeviceOption {
-  /** Its address, a multiple of an element's bytes: what cudaMalloc gave, or `data_ptr()` of a tensor. */
+  /** Its address, a multiple of the bytes of an element: from cudaMalloc, or `data_ptr()` of a tensor. */
   ptr: bigint;
   byteLength: number;
   dtype: DeviceDType;
 }
 
-/** What `DeviceBuffer.view` takes beside the memory. */
+/** What `DeviceBuffer.view` takes besides the memory. */
 export interface ViewOptions {
-  /** The CUDA stream (its handle; 0n: the default stream) on which its owner works with it. */
+  /** The handle of the CUDA stream on which the owner uses the memory; 0n is the default stream. */
   stream?: bigint | undefined;
 }
 
-/** Device memory of another process: what `ipcHandle()` gives and `DeviceBuffer.fromIpc` takes. */
+/** Device memory of another process: from `ipcHandle()`, for `DeviceBuffer.fromIpc`. */
 export interface IpcMemory extends DeviceOption {
   /** The 64 bytes of a cudaIpcMemHandle_t. */
   handle: Uint8Array;
   byteLength: number;
   dtype: DeviceDType;
-  /** Where it begins in the handle's memory; 0 by default. */
+  /** Where it begins in the memory of the handle; 0 by default. */
   byteOffset?: number | undefined;
 }
 
-// The class on the host and the bytes of an element.
+/** The class on the host and the bytes of an element. */
 export const STORAGE = {
   float32: [Float32Array, 4],
   bfloat16: [Uint16Array, 2],
@@ -60,7 +59,7 @@ export const STORAGE = {
   uint8: [Uint8Array, 1],
 } as const;
 const DTYPES = Object.keys(STORAGE) as DeviceDType[];
-export const MOST_BYTES = Number.MAX_SAFE_INTEGER;
+export const MAX_BYTES = Number.MAX_SAFE_INTEGER;
 
 export interface Shape {
   dtype: DeviceDType;
@@ -68,14 +67,14 @@ export interface Shape {
   device: number;
 }
 
-/** Of memory that is there already. */
+/** The shape of existing memory. */
 export function shapeOf(memory: ForeignMemory | IpcMemory): Shape {
-  const dtype = required('dtype', memory.dtype);
+  const dtype = requiredDtype('dtype', memory.dtype);
   const shape = { dtype, length: 0, device: deviceOf(memory) };
   const { byteLength } = memory;
   if (byteLength === undefined)
     throw typeError('ERR_ARG_TYPE', expected('a number of bytes', 'byteLength', byteLength));
-  const length = integer('byteLength', byteLength, 0, 0, MOST_BYTES) / STORAGE[dtype][1];
+  const length = integer('byteLength', byteLength, 0, 0, MAX_BYTES) / STORAGE[dtype][1];
   if (!Number.isInteger(length)) {
     throw rangeError('ERR_ARG_VALUE', expected(multipleOf(shape), 'byteLength', byteLength));
   }
@@ -85,27 +84,27 @@ export function shapeOf(memory: ForeignMemory | IpcMemory): Shape {
 export const multipleOf = ({ dtype }: Shape): string =>
   `a multiple of ${STORAGE[dtype][1]}, since dtype is '${dtype}',`;
 
-export function required(argument: string, dtype: unknown): DeviceDType {
+export function requiredDtype(argument: string, dtype: unknown): DeviceDType {
   const type = oneOf(argument, dtype, undefined as never, DTYPES);
   if (type === undefined) throw typeError('ERR_ARG_TYPE', expected('a dtype', argument, dtype));
   return type;
 }
 
-export function address(argument: string, value: unknown, least: bigint): bigint {
-  const rule = `a bigint from ${least}n to 2n ** 64n - 1n`;
+export function address(argument: string, value: unknown, min: bigint): bigint {
+  const rule = `a bigint from ${min}n to 2n ** 64n - 1n`;
   if (typeof value !== 'bigint') throw typeError('ERR_ARG_TYPE', expected(rule, argument, value));
-  if (value < least || value >= 2n ** 64n) throw rangeError('ERR_ARG_VALUE', expected(rule, argument, value));
+  if (value < min || value >= 2n ** 64n) throw rangeError('ERR_ARG_VALUE', expected(rule, argument, value));
   return value;
 }
 
-/** An index of `subarray`. */
+/** An index of `subarray`, which may count from the end. */
 export function position(argument: string, value: unknown, fallback: number, length: number): number {
   const index = integer(argument, value, fallback, -length, length);
   return index < 0 ? index + length : index;
 }
 
-/** How many bytes from `ptr` on, of `wanted`, are memory of devices. A large piece may be made of several small ones. */
-function extent(cuda: Cuda, ptr: bigint, wanted: number): number {
+/** Throws unless `wanted` bytes from `ptr` on are device memory, which may consist of several adjacent allocations. */
+function checkExtent(cuda: Cuda, ptr: bigint, wanted: number, argument: string): void {
   const end = ptr + BigInt(wanted);
   let at = ptr;
   while (at < end) {
@@ -113,7 +112,9 @@ function extent(cuda: Cuda, ptr: bigint, wanted: number): number {
     if (kind !== 'device') break;
     at = begin + BigInt(bytes);
   }
-  return at < end ? Number(at - ptr) : wanted;
+  if (at >= end) return;
+  const rule = `at most ${at - ptr}, since the memory ends there,`;
+  throw rangeError('ERR_ARG_VALUE', expected(rule, argument, wanted));
 }
 
 function located(cuda: Cuda, ptr: bigint): Location {
@@ -122,45 +123,37 @@ function located(cuda: Cuda, ptr: bigint): Location {
   return found;
 }
 
-/** Somebody else's memory must be what he says it is. */
+/** Memory of another library must be memory of the device. */
 export function checkMemory(cuda: Cuda, ptr: bigint, byteLength: number, device: number): void {
   if (byteLength === 0) return;
   const first = located(cuda, ptr);
   if (first.kind !== 'device' || first.device !== device) {
     const places = {
-      none: 'no memory that CUDA knows',
-      host: "the host's memory",
+      none: 'not memory known to CUDA',
+      host: 'host memory',
       device: `memory of device ${first.device}`,
     };
     const rule = expected(`the address of memory of device ${device}`, 'ptr', ptr);
     throw rangeError('ERR_DEVICE', `${rule}, which is ${places[first.kind]}`);
   }
-  const there = extent(cuda, ptr, byteLength);
-  if (there < byteLength) {
-    const rule = `at most ${there}, since the memory ends there,`;
-    throw rangeError('ERR_ARG_VALUE', expected(rule, 'byteLength', byteLength));
-  }
+  checkExtent(cuda, ptr, byteLength, 'byteLength');
 }
 
+/** Memory of another process must have the bytes that the caller asked for. */
 export function checkShared(cuda: Cuda, { ptr, byteLength }: DeviceArray, byteOffset: number): void {
   if (byteLength === 0) return;
-  const wanted = byteOffset + byteLength;
-  const there = extent(cuda, ptr - BigInt(byteOffset), wanted);
-  if (there < wanted) {
-    const rule = `at most ${there}, since the memory ends there,`;
-    throw rangeError('ERR_ARG_VALUE', expected(rule, 'byteOffset + byteLength', wanted));
-  }
+  checkExtent(cuda, ptr - BigInt(byteOffset), byteOffset + byteLength, 'byteOffset + byteLength');
 }
 
-/** The addon, whose next work comes after what the buffer's own stream has been given. */
-export function following(buffer: DeviceArray): Cuda {
+/** The addon, whose next work waits for the work that the stream of the buffer has so far. */
+export function afterStreamOf(buffer: DeviceArray): Cuda {
   const cuda = cudaOn(buffer.device);
   if (buffer.stream !== undefined) check(cuda.follow(buffer.stream));
   return cuda;
 }
 
 export function readInto(array: ArrayBufferView, buffer: DeviceArray, fromByte: number): void {
-  check(following(buffer).read(buffer, array, fromByte));
+  check(afterStreamOf(buffer).read(buffer, array, fromByte));
 }
 
 export function deviceOf(options: DeviceOption): number {

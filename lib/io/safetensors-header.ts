@@ -1,7 +1,7 @@
-// The header of a .safetensors file: what stands in it, and everything that may be wrong with it.
+// The header of a .safetensors file: its contents, read and checked.
 import { SweetError } from '../errors.js';
 
-/** The types that a tensor may be stored in. */
+/** The storage types of tensors. */
 export type TensorDType =
   | 'float64'
   | 'float32'
@@ -17,7 +17,7 @@ export type TensorDType =
   | 'uint8'
   | 'bool';
 
-/** The file's name of each type, the bytes of one element, and the array that holds them; 16-bit floats keep their bits. */
+/** Name in a file, bytes of an element, class of the array; the arrays of 16-bit floats hold their bits. */
 export const STORAGE = {
   float64: ['F64', 8, Float64Array],
   float32: ['F32', 4, Float32Array],
@@ -36,12 +36,12 @@ export const STORAGE = {
 
 const DTYPES = new Map(Object.entries(STORAGE).map(([dtype, [stored]]) => [stored as string, dtype as TensorDType]));
 
-/** The format's own limit; a longer header is no header. */
-export const MOST_HEADER_BYTES = 100_000_000;
+/** The limit of the format. */
+export const MAX_HEADER_BYTES = 100_000_000;
 
 export interface Entry {
   name: string;
-  /** undefined: a type that this package does not know. */
+  /** undefined for a type that this package does not support. */
   dtype: TensorDType | undefined;
   stored: string;
   shape: number[];
@@ -51,23 +51,23 @@ export interface Entry {
 
 export interface Header {
   metadata: Record<string, string>;
-  /** In the order of their data. */
+  /** In the order of their data in the file. */
   entries: Entry[];
 }
 
 /** `source` names the file in messages. */
 export function fault(source: string, what: string): SweetError {
-  return new SweetError('ERR_SAFETENSORS', `${source} is no valid safetensors file: ${what}`);
+  return new SweetError('ERR_SAFETENSORS', `${source} is not a valid safetensors file: ${what}`);
 }
 
 /** The length of the header, from the first 8 bytes, for a file of `total` bytes. */
 export function headerLength(source: string, first: Uint8Array, total: number): number {
-  if (first.length < 8) throw fault(source, `expected at least 8 bytes but it has ${total}`);
+  if (first.length < 8) throw fault(source, `expected at least 8 bytes but the file has ${total}`);
   const length = Number(new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true));
-  if (length > MOST_HEADER_BYTES) {
-    throw fault(source, `expected a header of at most ${MOST_HEADER_BYTES} bytes but it says ${length}`);
+  if (length > MAX_HEADER_BYTES) {
+    throw fault(source, `expected a header of at most ${MAX_HEADER_BYTES} bytes but its length is ${length}`);
   }
-  if (8 + length > total) throw fault(source, `its header ends at byte ${8 + length} but it has ${total}`);
+  if (8 + length > total) throw fault(source, `its header ends at byte ${8 + length} but the file has ${total}`);
   return length;
 }
 
@@ -86,16 +86,16 @@ export function parseHeader(source: string, bytes: Uint8Array, dataBytes: number
 function jsonOf(source: string, bytes: Uint8Array): Record<string, unknown> {
   let header: unknown;
   try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes), asOwn);
+    header = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes), withoutPrototype);
   } catch (error) {
-    throw fault(source, `its header is no JSON in UTF-8 (${(error as Error).message})`);
+    throw fault(source, `its header is not JSON in UTF-8 (${(error as Error).message})`);
   }
   if (!isObject(header) || bytes[0] !== 0x7b) throw fault(source, 'its header must be a JSON object and begin with {');
   return header;
 }
 
-/** Objects without a prototype: a tensor may have any name. */
-function asOwn(_: string, value: unknown): unknown {
+/** A reviver: objects without a prototype, since a tensor may have any name. */
+function withoutPrototype(_: string, value: unknown): unknown {
   return isObject(value) ? Object.assign(Object.create(null), value) : value;
 }
 
@@ -127,21 +127,21 @@ function entryOf(source: string, name: string, value: unknown): Entry {
 function checkSize(source: string, what: string, shape: number[], size: number, begin: number, end: number): void {
   const bytes = shape.reduce((product, length) => product * length, size);
   if (end - begin !== bytes) {
-    throw fault(source, `${what} has ${end - begin} bytes of data but its shape [${shape}] asks for ${bytes}`);
+    throw fault(source, `${what} has ${end - begin} bytes of data but its shape [${shape}] needs ${bytes}`);
   }
 }
 
-/** The tensors lie one after the other: no hole, no overlap, nothing after the last. */
+/** The tensors must be contiguous: no gap, no overlap, nothing after the last. */
 function checkCover(source: string, entries: Entry[], dataBytes: number): void {
   let at = 0;
   for (const { name, begin, end } of entries) {
     if (begin !== at || end < begin) {
       throw fault(
         source,
-        `the tensor ${JSON.stringify(name)} lies at bytes ${begin} to ${end}, expected from ${at} on`,
+        `the tensor ${JSON.stringify(name)} is at bytes ${begin} to ${end} of the data, expected it to begin at ${at}`,
       );
     }
     at = end;
   }
-  if (at !== dataBytes) throw fault(source, `its tensors end at byte ${at} of the data but it has ${dataBytes}`);
+  if (at !== dataBytes) throw fault(source, `its tensors end at byte ${at} of the data, which has ${dataBytes}`);
 }

@@ -1,4 +1,5 @@
-// Reads and writes .safetensors: how reference log-probs travel between programs. The bytes of each array are kept.
+// Reads and writes .safetensors files, for example reference log-probs for another program. The bytes of arrays are
+// unchanged.
 import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { bytesOf, checkAttached, classOf, lengthOf, plainView, typedArray } from '../args/arrays.js';
 import { checkOptions, isArray, isRecord } from '../args/options.js';
@@ -8,7 +9,7 @@ import {
   fault,
   type Header,
   headerLength,
-  MOST_HEADER_BYTES,
+  MAX_HEADER_BYTES,
   parseHeader,
   STORAGE,
   type TensorDType,
@@ -16,10 +17,10 @@ import {
 
 export type { TensorDType };
 
-/** What holds a tensor's elements: bits in a Uint16Array for 'bfloat16' and 'float16', 0 and 1 in a Uint8Array for 'bool'. */
+/** The elements of a tensor: bits in a Uint16Array for 'bfloat16' and 'float16', 0 and 1 in a Uint8Array for 'bool'. */
 export type TensorData = InstanceType<(typeof STORAGE)[TensorDType][2]>;
 
-/** A tensor as it was stored. */
+/** A tensor of a file. */
 export interface Tensor {
   dtype: TensorDType;
   shape: number[];
@@ -27,25 +28,27 @@ export interface Tensor {
   data: TensorData;
 }
 
-/** What a .safetensors file holds. */
+/** The contents of a .safetensors file. */
 export interface Safetensors {
   /** By name; an object without a prototype, since a tensor may have any name. */
   tensors: Record<string, Tensor>;
   metadata: Record<string, string>;
 }
 
-/** A tensor to write: an array alone, or with its dtype (of 16-bit words and flags) and its shape. */
+/**
+ * A tensor to write: an array, or an array with its dtype (needed for 'bfloat16', 'float16' and 'bool') and its shape.
+ */
 export type TensorInput =
   | ArrayBufferView
   | { data: ArrayBufferView; dtype?: TensorDType | undefined; shape?: readonly number[] | undefined };
 
-/** What is written into a .safetensors file. */
+/** The contents of a .safetensors file to write. */
 export interface SafetensorsInput {
   tensors: Readonly<Record<string, TensorInput>>;
   metadata?: Readonly<Record<string, string>> | undefined;
 }
 
-/** What `readSafetensors` and `parseSafetensors` take beside their source. */
+/** What `readSafetensors` and `parseSafetensors` take besides their source. */
 export interface ReadSafetensorsOptions {
   /** Only these tensors, all by default. */
   names?: readonly string[] | undefined;
@@ -54,7 +57,8 @@ export interface ReadSafetensorsOptions {
 const READ_OPTIONS = new Set(['names']);
 const INPUT = new Set(['tensors', 'metadata']);
 const TENSOR = new Set(['data', 'dtype', 'shape']);
-const PIECE = 2 ** 30;
+// One read or write of Linux transfers less than 2^31 bytes.
+const CHUNK_BYTES = 2 ** 30;
 
 /** Fills a view with the bytes from `position` on. */
 type Read = (view: Uint8Array, position: number) => void;
@@ -68,22 +72,22 @@ function readTensors(source: string, total: number, read: Read, given: ReadSafet
   read(bytes, 8);
   const { metadata, entries } = parseHeader(source, bytes, total - 8 - length);
   const tensors = Object.create(null) as Record<string, Tensor>;
-  for (const entry of chosen(source, entries, options.names)) {
+  for (const entry of selectEntries(source, entries, options.names)) {
     tensors[entry.name] = tensorOf(source, entry, 8 + length, read);
   }
   return { tensors, metadata };
 }
 
-function chosen(source: string, entries: Header['entries'], names: unknown): Entry[] {
+function selectEntries(source: string, entries: Header['entries'], names: unknown): Entry[] {
   if (names === undefined) return entries;
   if (!isArray(names)) throw typeError('ERR_ARG_TYPE', expected('an array of names', 'names', names));
   return names.map((name) => {
     const entry = entries.find((candidate) => candidate.name === name);
     if (entry !== undefined) return entry;
-    const there = entries.slice(0, 8).map((candidate) => JSON.stringify(candidate.name));
+    const names = entries.slice(0, 8).map((candidate) => JSON.stringify(candidate.name));
     throw new SweetError(
       'ERR_SAFETENSORS',
-      `${source} has no tensor ${JSON.stringify(name)}; it has ${there.join(', ')}`,
+      `${source} has no tensor ${JSON.stringify(name)}; it has ${names.join(', ')}`,
     );
   });
 }
@@ -97,7 +101,7 @@ function tensorOf(
   if (dtype === undefined) {
     throw new SweetError(
       'ERR_SAFETENSORS',
-      `${source}: the tensor ${JSON.stringify(name)} is of a type that is not known here, ${stored}`,
+      `${source}: the tensor ${JSON.stringify(name)} has the unsupported dtype ${stored}`,
     );
   }
   const [, size, Class] = STORAGE[dtype];
@@ -107,12 +111,12 @@ function tensorOf(
 }
 
 /**
- * Reads a .safetensors file; only the tensors asked for are read.
+ * Reads a .safetensors file, or some of its tensors.
  *
  * @param path of the file.
  * @param options.names which tensors; all by default.
- * @returns the tensors by name, each in memory of its own, and the file's metadata.
- * @throws SweetError ERR_SAFETENSORS naming the file and what is wrong with it; the system's error where it cannot be read.
+ * @returns the tensors by name, each with a buffer of its own, and the metadata.
+ * @throws SweetError ERR_SAFETENSORS naming the file and the fault; the error of the system where it cannot be read.
  * @see https://huggingface.co/docs/safetensors
  * @example
  * const { refLogps } = readSafetensors('reference.safetensors', { names: ['refLogps'] }).tensors;
@@ -126,7 +130,7 @@ export function readSafetensors(path: string | URL, options: ReadSafetensorsOpti
   try {
     const read: Read = (view, position) => {
       for (let at = 0; at < view.length; ) {
-        const count = readSync(file, view, at, Math.min(view.length - at, PIECE), position + at);
+        const count = readSync(file, view, at, Math.min(view.length - at, CHUNK_BYTES), position + at);
         if (count === 0) throw fault(String(path), 'it became shorter while it was read');
         at += count;
       }
@@ -140,10 +144,10 @@ export function readSafetensors(path: string | URL, options: ReadSafetensorsOpti
 /**
  * Reads safetensors from bytes in memory, as `readSafetensors` does from a file.
  *
- * @param bytes the whole file.
+ * @param bytes of the whole file.
  * @param options.names which tensors; all by default.
- * @returns the tensors by name, each in memory of its own, and the metadata.
- * @throws SweetError ERR_SAFETENSORS naming what is wrong.
+ * @returns the tensors by name, each with a buffer of its own, and the metadata.
+ * @throws SweetError ERR_SAFETENSORS naming the fault.
  * @see https://huggingface.co/docs/safetensors
  * @example
  * const { tensors, metadata } = parseSafetensors(await (await fetch(url)).bytes());
@@ -156,20 +160,20 @@ export function parseSafetensors(bytes: Uint8Array, options: ReadSafetensorsOpti
   return readTensors('bytes', lengthOf(bytes), read, options);
 }
 
-interface Stored extends Tensor {
+interface StoredTensor extends Tensor {
   name: string;
   bytes: Uint8Array;
 }
 
-/** The header, and the tensors in the order of their data: wider elements first, so that all of them lie aligned. */
-function layOut(input: SafetensorsInput): { header: Uint8Array; stored: Stored[] } {
-  const { tensors, metadata: strings } = checkOptions('writing safetensors', input, INPUT);
+/** The header, and the tensors in the order of their data: larger elements first, so that all are aligned. */
+function layout(input: SafetensorsInput): { header: Uint8Array; stored: StoredTensor[] } {
+  const { tensors, metadata: givenMetadata } = checkOptions('writing safetensors', input, INPUT);
   if (!isRecord(tensors)) throw typeError('ERR_ARG_TYPE', expected('an object of tensors', 'tensors', tensors));
-  if (strings !== undefined && !isRecord(strings)) {
-    throw typeError('ERR_ARG_TYPE', expected('an object of strings', 'metadata', strings));
+  if (givenMetadata !== undefined && !isRecord(givenMetadata)) {
+    throw typeError('ERR_ARG_TYPE', expected('an object of strings', 'metadata', givenMetadata));
   }
-  const metadata = { ...strings };
-  const stored = Object.entries(tensors).map(([name, tensor]) => storedOf(name, tensor));
+  const metadata = { ...givenMetadata };
+  const stored = Object.entries(tensors).map(([name, tensor]) => storedTensor(name, tensor));
   stored.sort((a, b) => STORAGE[b.dtype][1] - STORAGE[a.dtype][1]);
   let at = 0;
   const fields: string[] = Object.keys(metadata).length > 0 ? [`"__metadata__":${metadataOf(metadata)}`] : [];
@@ -188,12 +192,12 @@ function metadataOf(metadata: Readonly<Record<string, unknown>>): string {
   return JSON.stringify(metadata);
 }
 
-/** The header's length and the header, padded by spaces so that the data begins at a multiple of 8. */
+/** The header with its length, padded by spaces so that the data begins at a multiple of 8. */
 function headerOf(json: string): Uint8Array {
   const text = new TextEncoder().encode(json);
   const length = Math.ceil(text.length / 8) * 8;
-  if (length > MOST_HEADER_BYTES) {
-    throw rangeError('ERR_ARG_LENGTH', `Expected a header of at most ${MOST_HEADER_BYTES} bytes but it has ${length}`);
+  if (length > MAX_HEADER_BYTES) {
+    throw rangeError('ERR_ARG_LENGTH', `Expected a header of at most ${MAX_HEADER_BYTES} bytes but it has ${length}`);
   }
   const bytes = new Uint8Array(8 + length).fill(0x20);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);
@@ -201,9 +205,9 @@ function headerOf(json: string): Uint8Array {
   return bytes;
 }
 
-function storedOf(name: string, input: TensorInput): Stored {
+function storedTensor(name: string, input: TensorInput): StoredTensor {
   if (name === '__metadata__') {
-    throw rangeError('ERR_ARG_VALUE', expected("another name, since this one is the format's own,", 'tensors', name));
+    throw rangeError('ERR_ARG_VALUE', expected('another name, since the format reserves this one,', 'tensors', name));
   }
   const { data, dtype, shape } = ArrayBuffer.isView(input) ? { data: input } : fieldsOf(name, input);
   const argument = `tensors.${name}`;
@@ -232,7 +236,7 @@ function fieldsOf(name: string, input: unknown): Exclude<TensorInput, ArrayBuffe
   return checkOptions(`tensors.${name}`, input as Exclude<TensorInput, ArrayBufferView>, TENSOR);
 }
 
-/** The dtype that is given or, where the array's class leaves no choice, follows from it. */
+/** The given dtype, or the one that follows from the class of the array. */
 function dtypeOf(argument: string, data: unknown, given: unknown): TensorDType {
   const name = classOf(data);
   const all = Object.keys(STORAGE) as TensorDType[];
@@ -249,19 +253,19 @@ function dtypeOf(argument: string, data: unknown, given: unknown): TensorDType {
 }
 
 /**
- * Writes a .safetensors file. It appears under its name when it is complete.
+ * Writes a .safetensors file, under a temporary name that is replaced by `path` when the file is complete.
  *
- * @param path of the file; one that is there is replaced.
+ * @param path of the file; an existing file is replaced.
  * @param input.tensors by name: a typed array, or `{ data, dtype?, shape? }`; a Uint16Array needs its dtype.
  * @param input.metadata strings by name.
- * @throws TypeError, RangeError naming the tensor; the system's error where the file cannot be written.
+ * @throws TypeError, RangeError naming the tensor; the error of the system where the file cannot be written.
  * @see https://huggingface.co/docs/safetensors
  * @example
  * writeSafetensors('reference.safetensors', { tensors: { refLogps: logps }, metadata: { model: 'base' } });
  */
 export function writeSafetensors(path: string, input: SafetensorsInput): void {
   if (typeof path !== 'string') throw typeError('ERR_ARG_TYPE', expected('a string', 'path', path));
-  const { header, stored } = layOut(input);
+  const { header, stored } = layout(input);
   const partial = `${path}.${process.pid}.partial`;
   try {
     writeAll(partial, [header, ...stored.map((tensor) => tensor.bytes)]);
@@ -276,7 +280,7 @@ function writeAll(path: string, parts: Uint8Array[]): void {
   const file = openSync(path, 'w');
   try {
     for (const bytes of parts) {
-      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, PIECE));
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, CHUNK_BYTES));
     }
   } finally {
     closeSync(file);
@@ -295,7 +299,7 @@ function writeAll(path: string, parts: Uint8Array[]): void {
  * const bytes = serializeSafetensors({ tensors: { refLogps: new Float32Array(4) } });
  */
 export function serializeSafetensors(input: SafetensorsInput): Uint8Array {
-  const { header, stored } = layOut(input);
+  const { header, stored } = layout(input);
   const total = stored.reduce((sum, { bytes }) => sum + bytes.length, header.length);
   const result = new Uint8Array(total);
   result.set(header);
@@ -308,10 +312,10 @@ export function serializeSafetensors(input: SafetensorsInput): Uint8Array {
 }
 
 /**
- * A tensor's numbers in float32, as `refLogps` wants them: bfloat16 and float16 exactly, float64 rounded once.
+ * The elements of a tensor in float32, for example for `refLogps`: bfloat16 and float16 exactly, float64 rounded once.
  *
  * @param tensor of a floating-point dtype.
- * @returns the numbers; the tensor's own array where it is in float32 already.
+ * @returns the elements; the array of the tensor where it is float32.
  * @throws TypeError ERR_ARG_TYPE for another dtype.
  * @see IEEE 754: binary16 and binary32.
  * @example
@@ -319,25 +323,25 @@ export function serializeSafetensors(input: SafetensorsInput): Uint8Array {
  */
 export function toFloat32(tensor: Tensor | undefined): Float32Array {
   const { dtype, data } = isRecord(tensor) ? tensor : {};
-  const of = <C extends 'Float32Array' | 'Float64Array' | 'Uint16Array'>(name: C) =>
+  const dataAs = <C extends 'Float32Array' | 'Float64Array' | 'Uint16Array'>(name: C) =>
     typedArray('tensor.data', data, [name]);
   switch (dtype) {
     case 'float32':
-      return of('Float32Array');
+      return dataAs('Float32Array');
     case 'float64':
-      return Float32Array.from(plainView(of('Float64Array')));
+      return Float32Array.from(plainView(dataAs('Float64Array')));
     case 'bfloat16': {
-      const bits = Uint32Array.from(plainView(of('Uint16Array')), (word) => word << 16);
+      const bits = Uint32Array.from(plainView(dataAs('Uint16Array')), (element) => element << 16);
       return new Float32Array(bits.buffer);
     }
     case 'float16':
-      return Float32Array.from(plainView(of('Uint16Array')), halfToNumber);
+      return Float32Array.from(plainView(dataAs('Uint16Array')), halfToNumber);
     default:
       throw typeError('ERR_ARG_TYPE', expected('a tensor of floating-point numbers', 'tensor', dtype ?? tensor));
   }
 }
 
-/** IEEE binary16: a sign, 5 bits of exponent, 10 of fraction. */
+/** The value of an IEEE binary16: 1 sign bit, 5 exponent bits, 10 fraction bits. */
 function halfToNumber(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;

@@ -1,4 +1,4 @@
-// POSIX shared memory as typed arrays: another process, in any language, maps the same bytes, and nothing is copied.
+// POSIX shared memory as typed arrays: another process, in any language, maps the same bytes without a copy.
 import { constants } from 'node:buffer';
 import { getSystemErrorName } from 'node:util';
 import { native, type ShmFault } from '../addon/native.js';
@@ -8,11 +8,11 @@ import { expected, rangeError, SweetError, typeError } from '../errors.js';
 
 const OPTIONS = new Set(['byteLength', 'create']);
 
-/** What `openShm` takes beside the name. */
+/** What `openShm` takes besides the name. */
 export interface OpenShmOptions {
-  /** How many bytes to map; all that there are by default, and needed with `create`. */
+  /** How many bytes to map; all by default, required with `create`. */
   byteLength?: number | undefined;
-  /** Make the shared memory, filled with zeros; it must not exist yet. false by default. */
+  /** Create the shared memory, filled with zeros; it must not exist. false by default. */
   create?: boolean | undefined;
 }
 
@@ -30,8 +30,9 @@ const CLASSES = { Float32Array, Float64Array, Int32Array, BigInt64Array, Uint16A
 /**
  * Shared memory that this process has mapped: what `openShm` returns.
  *
- * Another process sees every write at once, in no promised order: tell it by other means (a pipe, a socket) that a buffer is
- * complete. While it is mapped nobody may make it shorter: touching what is gone ends the process, as everywhere.
+ * Another process sees every write, but in no guaranteed order: signal by other means (a pipe, a socket) that a buffer
+ * is complete. No process may shorten the memory while it is mapped: an access past its new end terminates the process
+ * (SIGBUS).
  *
  * @example
  * const logits = mapping.float32(0, N * V); // the same bytes as numpy's frombuffer(shm.buf, 'float32', N * V)
@@ -73,7 +74,7 @@ export class SharedMapping {
     return this.view('BigInt64Array', byteOffset, length);
   }
 
-  /** `length` 16-bit words (bfloat16 or float16) from `byteOffset` on, a multiple of 2. */
+  /** `length` bfloat16 or float16 numbers, as their bits, from `byteOffset` on, a multiple of 2. */
   uint16(byteOffset: number, length: number): Views['Uint16Array'] {
     return this.view('Uint16Array', byteOffset, length);
   }
@@ -83,7 +84,7 @@ export class SharedMapping {
     return this.view('Uint8Array', byteOffset, length);
   }
 
-  /** Lets go of the memory: every view has length 0 from now on. The name stays until `unlinkShm`. */
+  /** Unmaps the memory: every view has length 0 afterwards. The name exists until `unlinkShm`. */
   close(): void {
     if (this.byteLength > 0) native.shmClose(this.buffer);
   }
@@ -92,26 +93,27 @@ export class SharedMapping {
     if (this.byteLength === 0) throw new SweetError('ERR_SHM', `The shared memory "${this.name}" was closed`);
     const Class = CLASSES[name];
     const size = Class.BYTES_PER_ELEMENT;
-    const offset = required('byteOffset', byteOffset, this.byteLength);
+    const offset = requiredInteger('byteOffset', byteOffset, this.byteLength);
     if (offset % size !== 0) throw rangeError('ERR_ARG_VALUE', expected(`a multiple of ${size}`, 'byteOffset', offset));
-    const count = required('length', length, Math.floor((this.byteLength - offset) / size));
+    const count = requiredInteger('length', length, Math.floor((this.byteLength - offset) / size));
     return new Class(this.buffer, offset, count) as Views[C];
   }
 }
 
-function required(argument: string, value: unknown, most: number): number {
-  if (value === undefined) throw typeError('ERR_ARG_TYPE', expected(`an integer from 0 to ${most}`, argument, value));
-  return integer(argument, value, 0, 0, most);
+function requiredInteger(argument: string, value: unknown, max: number): number {
+  if (value === undefined) throw typeError('ERR_ARG_TYPE', expected(`an integer from 0 to ${max}`, argument, value));
+  return integer(argument, value, 0, 0, max);
 }
 
 /**
- * Maps a POSIX shared memory, which other processes map too.
+ * Maps a POSIX shared memory object, which other processes can map too.
  *
- * @param name its name, without a slash: what Python's `multiprocessing.shared_memory` calls `name`, a file of /dev/shm on Linux.
- * @param options.byteLength how many bytes to map; all of it by default. With `create` its size, which is set aside at once.
- * @param options.create make it; it must not exist yet.
- * @returns the mapping, whose typed arrays go in and out of every function of this package without a copy.
- * @throws SweetError ERR_SHM naming what the system refused; TypeError and RangeError for wrong arguments.
+ * @param name its name, without a slash: what Python's `multiprocessing.shared_memory` calls `name`, a file of /dev/shm
+ *   on Linux.
+ * @param options.byteLength how many bytes to map; all by default. With `create` the size, which is allocated at once.
+ * @param options.create creates it; it must not exist.
+ * @returns the mapping, whose typed arrays every function of this package reads and writes without a copy.
+ * @throws SweetError ERR_SHM naming the system error; TypeError and RangeError for wrong arguments.
  * @see shm_open(3); Python's multiprocessing.shared_memory.
  * @example
  * const shm = openShm('sweet-rl-batch', { create: true, byteLength: 4 * N * V });
@@ -131,10 +133,10 @@ export function openShm(name: string, options: OpenShmOptions = {}): SharedMappi
 }
 
 /**
- * Removes the name of a shared memory. Processes that have mapped it keep it; its memory is freed with the last of them.
+ * Removes the name of a shared memory object. Mappings stay valid; the memory is freed with the last of them.
  *
  * @param name as in `openShm`.
- * @throws SweetError ERR_SHM where there is none of this name.
+ * @throws SweetError ERR_SHM where it does not exist.
  * @see shm_unlink(3).
  * @example
  * unlinkShm('sweet-rl-batch');
@@ -155,23 +157,23 @@ function checkName(name: unknown): void {
 }
 
 const REASONS: Record<string, string> = {
-  ENOENT: 'there is none of this name',
-  EEXIST: 'there is one of this name already; unlinkShm removes it',
-  EACCES: 'it belongs to somebody else',
-  ENOSPC: 'there is not so much memory left for it',
-  ENOMEM: 'there is not so much memory left',
+  ENOENT: 'it does not exist',
+  EEXIST: 'it exists already; unlinkShm removes it',
+  EACCES: 'it belongs to another user',
+  ENOSPC: 'not enough shared memory is available',
+  ENOMEM: 'not enough memory is available',
   ENOSYS: 'this system has no POSIX shared memory',
 };
 
 function errorOf(name: string, bytes: number, fault: ShmFault): SweetError {
   if (fault.step === 'size') {
-    const wanted = bytes === 0 ? 'at least 1 byte' : `${bytes} bytes`;
-    return new SweetError('ERR_SHM', `Expected ${wanted} in the shared memory "${name}" but it has ${fault.bytes}`);
+    const size = bytes === 0 ? 'at least 1 byte' : `${bytes} bytes`;
+    return new SweetError('ERR_SHM', `Expected ${size} in the shared memory "${name}" but it has ${fault.bytes}`);
   }
   if (fault.step === 'buffer') {
     return new SweetError(
       'ERR_SHM',
-      `This runtime makes no ArrayBuffer of ${fault.bytes} bytes of the shared memory "${name}"`,
+      `This runtime cannot create an ArrayBuffer of the ${fault.bytes} bytes of the shared memory "${name}"`,
     );
   }
   return systemError(name, fault.step === 'create' ? 'be created' : 'be mapped', fault.errno);
@@ -181,6 +183,6 @@ function systemError(name: string, what: string, errno: number): SweetError {
   const code = getSystemErrorName(-errno);
   return new SweetError(
     'ERR_SHM',
-    `The shared memory "${name}" could not ${what}: ${REASONS[code] ?? 'the system refused'} (${code})`,
+    `The shared memory "${name}" could not ${what}: ${REASONS[code] ?? 'the system call failed'} (${code})`,
   );
 }

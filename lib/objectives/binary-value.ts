@@ -8,29 +8,29 @@ import { Results } from '../runtime/results.js';
 interface OutcomeOptions {
   /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
   trajectoryOffsets: Int32Array;
-  /** [K] in [0, 1], how each trajectory ended: 1 for success, 0 for none, or the share of tests that passed. */
+  /** [K] in [0, 1], the outcome of each trajectory: 1 for success, 0 for failure, or the share of tests that passed. */
   outcomes: Float32Array | Float64Array;
 }
 
 /** What `binaryValueLoss` takes. */
 export interface BinaryValueOptions extends OutcomeOptions {
-  /** [T], what the value head gives for the state before each turn. */
+  /** [T], the output of the value head for the state before each turn. */
   valueLogits: Float32Array;
-  /** [T]; 0 drops a turn: it is never read. */
+  /** [T]; 0 masks a turn: it is never read. */
   mask?: Uint8Array | undefined;
-  /** The number of turns that the loss is averaged over; those of this call that count by default. */
+  /** The number of turns that the loss is averaged over; the unmasked turns of this call by default. */
   valueDenominator?: number | undefined;
   out?: { [name in (typeof OUT)[number]]?: Float32Array | undefined } | undefined;
 }
 
-/** The loss of a value head, the values, and the gradient at what the head gave. */
+/** The loss of a value head, the values, and the gradient at its logits. */
 export interface BinaryValue {
   loss: number;
-  /** [T], the loss of each turn; 0 where the mask drops it. */
+  /** [T], the loss of each turn; 0 for masked turns. */
   valueLosses: Float32Array;
-  /** [T], sigma(v): the probability of success; 0 where the mask drops the turn. */
+  /** [T], sigma(v): the probability of success; 0 for masked turns. */
   values: Float32Array;
-  /** [T], the gradient of the loss; 0 where the mask drops the turn. */
+  /** [T], the gradient of the loss; 0 for masked turns. */
   gradValueLogits: Float32Array;
 }
 
@@ -40,8 +40,6 @@ export interface ValueAdvantagesOptions extends OutcomeOptions {
   values: Float32Array;
   out?: { advantages?: Float32Array | undefined } | undefined;
 }
-
-type Three = [Float32Array, Float32Array, Float32Array];
 
 const OUT = ['valueLosses', 'values', 'gradValueLogits'] as const;
 const OUT_NAMES = new Set<string>(OUT);
@@ -58,21 +56,21 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
 }
 
 /**
- * The loss of a value head that predicts how the dialogue ends: binary cross-entropy, averaged over turns.
+ * The loss of a value head that predicts the outcome of the dialogue: binary cross-entropy, averaged over turns.
  *
  *     l_t = -y_k log sigma(v_t) - (1 - y_k) log(1 - sigma(v_t)),  y_k the outcome of the trajectory k of turn t
  *     loss = sum_t m_t l_t / sum_t m_t;   dloss/dv_t = m_t (sigma(v_t) - y_k) / sum_t m_t
  *
- * Finite for any finite v; no logarithm of a rounded probability is taken.
+ * Finite for any finite v: log sigma is computed as -softplus(-v), not from a rounded probability.
  *
- * @param options.valueLogits [T], v_t of the state before each turn; `mask` [T] drops turns.
+ * @param options.valueLogits [T], v_t of the state before each turn; `mask` [T]: 0 masks a turn.
  * @param options.trajectoryOffsets [K + 1] into turns.
  * @param options.outcomes [K] in [0, 1].
- * @param options.valueDenominator for micro-batches: the number of turns of the whole batch that count.
- * @param options.out buffers for any of the result's arrays, by their names.
+ * @param options.valueDenominator for micro-batches: the number of unmasked turns of the whole batch.
+ * @param options.out buffers for any array of the result, by name.
  * @returns loss, `valueLosses` [T], `values` [T] = sigma(v), `gradValueLogits` [T].
- * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE for
- *   device buffers: this runs on the host.
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE
+ *   for device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (the value head as the critic).
  * @example
  * const { loss, values } = binaryValueLoss({
@@ -85,55 +83,58 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
 export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   const given = checkOptions('binaryValueLoss', options, LOSS_OPTIONS, 'sync', OUT_NAMES);
   const logits = hostView('valueLogits', float32('valueLogits', given.valueLogits));
-  const counts = hostView('mask', mask(given.mask, logits.length));
+  const turnMask = hostView('mask', mask(given.mask, logits.length));
   const { trajectories, outcomes } = checkOutcomes(given, logits.length);
-  const wanted = positive('valueDenominator', given.valueDenominator, 0);
+  const givenDenominator = positive('valueDenominator', given.valueDenominator, 0);
   const results = new Results(given.out, logits);
-  const arrays = OUT.map((name) => results.float32(name, logits.length)) as Three;
+  const arrays = OUT.map((name) => results.float32(name, logits.length));
   results.place([
     ['valueLogits', logits],
-    ['mask', counts],
+    ['mask', turnMask],
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['outcomes', outcomes],
   ]);
 
-  const counted = counts === undefined ? logits.length : counts.reduce((n, m) => (m === 0 ? n : n + 1), 0);
-  const denominator = wanted > 0 ? wanted : counted;
-  const [valueLosses, values, gradValueLogits] = arrays.map(plainView) as Three;
-  for (const array of [valueLosses, values, gradValueLogits]) array.fill(0);
+  const unmasked = turnMask === undefined ? logits.length : turnMask.reduce((n, m) => (m === 0 ? n : n + 1), 0);
+  const denominator = givenDenominator > 0 ? givenDenominator : unmasked;
+  const [valueLosses, values, gradValueLogits] = arrays.map((array) => plainView(array).fill(0)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
   let sum = 0;
   for (const [k, [from, to]] of trajectories.entries()) {
     const y = outcomes[k] as number;
     for (let t = from; t < to; t++) {
-      if (counts?.[t] === 0) continue;
+      if (turnMask?.[t] === 0) continue;
       const v = logits[t] as number;
-      // At v = +-inf one logarithm is infinite; its weight 0 must silence it.
+      // At v = +-inf one softplus is infinite: with a weight of 0 the product would be NaN.
       const loss = (y > 0 ? y * softplus(-v) : 0) + (y < 1 ? (1 - y) * softplus(v) : 0);
       sum += loss;
       valueLosses[t] = loss;
       values[t] = sigmoid(v);
-      // sigma(v) - y without the cancellation where v is large and right.
+      // sigma(v) - y without cancellation where sigma(v) is close to y.
       gradValueLogits[t] = ((1 - y) * sigmoid(v) - y * sigmoid(-v)) / denominator;
     }
   }
-  const loss = counted === 0 ? 0 : sum / denominator;
+  const loss = unmasked === 0 ? 0 : sum / denominator;
   return { loss, ...(results.collect() as Omit<BinaryValue, 'loss'>) };
 }
 
 /**
- * The advantage of each turn under a value head: by how much the value rises, the outcome standing in for the last.
+ * The advantage of each turn under a value head: the increase of the value, which ends at the outcome.
  *
  *     A_t = v_{t+1} - v_t within a trajectory;  A_t = y_k - v_t for its last turn
  *
- * The advantages of a trajectory add up to y_k - v of its first turn. Values and outcomes are on one scale: give the
- * probabilities sigma(v), `values` of `binaryValueLoss`, and not the logits.
+ * The advantages of a trajectory add up to y_k - v of its first turn. Values and outcomes have one scale: give the
+ * probabilities sigma(v), `values` of `binaryValueLoss`, not the logits.
  *
  * @param options.values [T], the value of the state before each turn.
  * @param options.trajectoryOffsets [K + 1] into turns; `outcomes` [K] in [0, 1].
  * @param options.out a buffer for `advantages`.
  * @returns [T] advantages.
- * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE for
- *   device buffers: this runs on the host.
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming an outcome outside [0, 1]; TypeError ERR_DEVICE
+ *   for device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (the value head as the critic).
  * @example
  * valueAdvantages({

@@ -8,7 +8,7 @@ import { Results } from '../runtime/results.js';
 
 /** What `bradleyTerryLoss` takes. */
 export interface BradleyTerryOptions extends Omit<PairOptions, 'nllCoef' | 'nllDenominator' | 'allowEmptyTurns'> {
-  /** [n], scores: of a reward model, of a value head, or sums of log-ratios. */
+  /** [n], scores of a reward model or a value head, or sums of log-ratios. */
   scores: Float32Array;
   /** The inverse temperature beta > 0; 1 by default. */
   beta?: number | undefined;
@@ -51,8 +51,8 @@ const OPTIONS = new Set([
  * @param options.pairDenominator for micro-batches: the sum of the weights of the whole batch.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradScores` [n].
- * @throws RangeError ERR_PAIR, ERR_PAIR_WEIGHT naming the pair; TypeError ERR_DEVICE for device buffers: scores come from
- *   the host.
+ * @throws RangeError ERR_PAIR, ERR_PAIR_WEIGHT naming the pair; TypeError ERR_DEVICE for device buffers: the scores
+ *   must be on the host.
  * @see arXiv 2503.15478, Section 4 (Equation 1: Bradley-Terry on trajectories).
  * @example
  * const { loss, gradScores } = bradleyTerryLoss({

@@ -15,29 +15,29 @@ import { Results } from '../runtime/results.js';
 export interface FilteredNllOptions extends DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
-  /** [N]; 0 drops a token. */
+  /** [N]; 0 masks a token. */
   mask?: Uint8Array | undefined;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   /** [K + 1], the turns of trajectory k, likewise. */
   trajectoryOffsets: Int32Array;
-  /** [K], how each trajectory ended. */
+  /** [K], the reward of each trajectory. */
   rewards: Float32Array | Float64Array;
-  /** The reward from which on a trajectory is kept; 1, a solved task, by default. */
+  /** The least reward of a selected trajectory; 1, a solved task, by default. */
   threshold?: number | undefined;
-  /** The number of tokens that the NLL is averaged over; those kept of this call by default. */
+  /** The number of tokens that the NLL is averaged over; the `keptTokens` of this call by default. */
   nllDenominator?: number | undefined;
   out?: { gradLogps?: Float32Array | undefined } | undefined;
 }
 
-/** The NLL of the trajectories that were kept, and its gradient at the log-probs. */
+/** The NLL of the selected trajectories, and its gradient at the log-probs. */
 export interface FilteredNll {
   loss: number;
-  /** How many trajectories have a reward of at least the threshold. */
+  /** The number of selected trajectories: those with a reward of at least the threshold. */
   keptTrajectories: number;
-  /** How many tokens of them count: their sum over micro-batches is the `nllDenominator` of the whole. */
+  /** The number of their unmasked tokens: its sum over micro-batches is the `nllDenominator` of the whole batch. */
   keptTokens: number;
-  /** [N], the gradient of the loss; 0 at tokens that were dropped or not kept. */
+  /** [N], the gradient of the loss; 0 at masked tokens and outside selected trajectories. */
   gradLogps: Float32Array;
 }
 
@@ -55,20 +55,20 @@ const OPTIONS = new Set([
 const OUT_NAMES = new Set(['gradLogps']);
 
 /**
- * The loss of rejection fine-tuning: the mean NLL over the tokens of the trajectories that ended well enough.
+ * The loss of rejection fine-tuning: the mean NLL over the tokens of the trajectories with a sufficient reward.
  *
- *     kept = { k : R_k >= threshold },  n = sum_{k kept} sum_{i in k} m_i
- *     loss = -sum_{k kept} sum_{i in k} m_i logp_i / n;   dloss/dlogp_i = -m_i / n in kept trajectories, else 0
+ *     S = { k : R_k >= threshold },  n = sum_{k in S} sum_{i in k} m_i
+ *     loss = -sum_{k in S} sum_{i in k} m_i logp_i / n;   dloss/dlogp_i = -m_i / n in trajectories of S, else 0
  *
- * The threshold is rounded as the rewards are, so that 0.7 in float32 reaches 0.7. Where nothing is kept, the loss and the
- * gradient are 0. Tokens that do not count are never read; a row whose label was ignored has logp 0 and counts unless the
- * mask drops it, as that of `packTurns` does.
+ * The threshold is rounded to the type of the rewards, so that a float32 reward of 0.7 reaches 0.7. Where no trajectory
+ * is selected, the loss and the gradient are 0. Masked tokens are never read; a row whose label was ignored has logp 0
+ * and is included unless it is masked, as it is by `packTurns`.
  *
- * @param options.logps [N] of the tokens of all turns; `mask` [N] drops tokens.
+ * @param options.logps [N] of the tokens of all turns; `mask` [N]: 0 masks a token.
  * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
- * @param options.rewards [K], one a trajectory.
- * @param options.nllDenominator for micro-batches: the number of kept tokens of the whole batch.
- * @returns the loss, how many trajectories and tokens were kept, and `gradLogps` [N].
+ * @param options.rewards [K], one per trajectory.
+ * @param options.nllDenominator for micro-batches: the sum of `keptTokens` over the whole batch.
+ * @returns the loss, the numbers of selected trajectories and of their tokens, and `gradLogps` [N].
  * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming a reward that is NaN; TypeError ERR_DEVICE for
  *   device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (rejection fine-tuning).
@@ -84,53 +84,53 @@ const OUT_NAMES = new Set(['gradLogps']);
 export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const given = checkOptions('filteredNll', options, OPTIONS, 'sync', OUT_NAMES);
   const logps = hostView('logps', float32('logps', given.logps));
-  const counts = hostView('mask', mask(given.mask, logps.length));
+  const tokenMask = hostView('mask', mask(given.mask, logps.length));
   const turns = groups('turnOffsets', given.turnOffsets, logps.length);
   const trajectories = groups('trajectoryOffsets', given.trajectoryOffsets, turns.length);
   const rewards = comparable('rewards', given.rewards, trajectories.length);
   const threshold = number('threshold', given.threshold, 1, 'a number', (x) => !Number.isNaN(x));
-  const denominator = positive('nllDenominator', given.nllDenominator, 0);
+  const givenDenominator = positive('nllDenominator', given.nllDenominator, 0);
   const debug = checkDebug(given);
   const results = new Results(given.out, logps);
   const gradLogps = results.float32('gradLogps', logps.length);
   results.place([
     ['logps', logps],
-    ['mask', counts],
+    ['mask', tokenMask],
     ['turnOffsets', given.turnOffsets],
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['rewards', rewards],
   ]);
 
-  const least = classOf(rewards) === 'Float32Array' ? Math.fround(threshold) : threshold;
-  const kept = trajectories.filter((_, k) => (rewards[k] as number) >= least);
+  const minReward = classOf(rewards) === 'Float32Array' ? Math.fround(threshold) : threshold;
+  const selected = trajectories.filter((_, k) => (rewards[k] as number) >= minReward);
   const tokens: number[] = [];
   let sum = 0;
-  for (const [first, last] of kept) {
+  for (const [first, last] of selected) {
     for (const [from, to] of turns.slice(first, last)) {
       for (let i = from; i < to; i++) {
-        if (counts?.[i] === 0) continue;
+        if (tokenMask?.[i] === 0) continue;
         sum -= logps[i] as number;
         tokens.push(i);
       }
     }
   }
   if (debug) {
-    const read = new Uint8Array(logps.length);
-    for (const i of tokens) read[i] = 1;
-    assertFinite([{ name: 'logps', array: logps, unit: 'row', mask: read }]);
+    const selectedTokens = new Uint8Array(logps.length);
+    for (const i of tokens) selectedTokens[i] = 1;
+    assertFinite([{ name: 'logps', array: logps, unit: 'row', mask: selectedTokens }]);
   }
-  const count = denominator > 0 ? denominator : tokens.length;
+  const denominator = givenDenominator > 0 ? givenDenominator : tokens.length;
   const gradient = plainView(gradLogps);
   gradient.fill(0);
-  for (const i of tokens) gradient[i] = -1 / count;
-  const loss = tokens.length === 0 ? 0 : sum / count;
+  for (const i of tokens) gradient[i] = -1 / denominator;
+  const loss = tokens.length === 0 ? 0 : sum / denominator;
   if (debug) {
     assertFiniteNumber('loss', loss);
     assertFiniteResults(results);
   }
   return {
     loss,
-    keptTrajectories: kept.length,
+    keptTrajectories: selected.length,
     keptTokens: tokens.length,
     ...(results.collect() as { gradLogps: Float32Array }),
   };

@@ -41,7 +41,7 @@ function numberOf(result: PairMetrics | OnDevice<PairMetrics>, name: 'accuracy' 
  */
 export function trlMetrics(result: PairMetrics | OnDevice<PairMetrics>): TrlMetrics {
   if (!isRecord(result)) {
-    throw typeError('ERR_ARG_TYPE', expected("a preference loss's result", 'result', result));
+    throw typeError('ERR_ARG_TYPE', expected('the result of a preference loss', 'result', result));
   }
   return {
     'rewards/chosen': meanOf(result, 'chosenRewards'),

@@ -1,5 +1,4 @@
 // The head of hidden states, in chunks of unmasked rows.
-
 #include <algorithm>
 
 #include "../backend.h"
@@ -9,6 +8,8 @@
 namespace sweet {
 namespace {
 
+// Tokens of a chunk; each chunk reads the whole weight. Zen 5, 4096 tokens, H 512, V 4096, float32 (bfloat16): 256
+// takes 0.85 to 0.98 (0.96) of the CPU time, 512 0.88 to 1.00 (0.96), 2048 1.09 to 1.27 (1.00 to 1.03).
 constexpr int64_t kForwardTokens = 1024;
 
 /** Calls use(rows, count) for each chunk. */

@@ -20,6 +20,7 @@ constexpr Pattern<uint32_t> kFloat32 = {0x7f800000u, 0xff800000u};
 constexpr Pattern<uint16_t> kBfloat16 = {0x7f80u, 0xff80u};
 constexpr Pattern<uint16_t> kFloat16 = {0x7c00u, 0xfc00u};
 
+// Not varied.
 constexpr int64_t kItem = 16384;  // elements of an item of work
 constexpr int64_t kBlock = 1024;  // elements checked without a branch
 

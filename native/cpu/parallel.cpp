@@ -14,7 +14,8 @@ namespace {
 
 std::atomic<int> thread_count{std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads)};
 
-// Less work stays on the calling thread.
+// Less work stays on the calling thread. Zen 5, logps of rows of 2048 elements, time with a second thread relative to
+// one: 2^14 elements 2.1, 2^15 and 2^16 1.5. From 2^17 on the noise of that shared machine hid the difference.
 constexpr int64_t kMinParallelWork = 1 << 17;
 
 struct Job {

@@ -52,7 +52,7 @@ function complaint(thrown: Coded | undefined, verdict: Verdict, name: string, va
   if (!message.includes(name)) return `does not name ${name}: ${message}`;
   const received = receivedOf(value);
   const says =
-    message.includes(`but received ${received}`) || /received one|received none|one beside| and /.test(message);
+    message.includes(`but received ${received}`) || /received one|received none|is given,| and /.test(message);
   return says ? '' : `does not say that ${received} came: ${message}`;
 }
 

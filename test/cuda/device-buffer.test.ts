@@ -282,7 +282,7 @@ describe('backends', () => {
 
   it.each([
     ['/nowhere/sweet_rl_cuda.node', /^sweet-rl-cuda cannot be loaded: /],
-    ['node:path', /^sweet-rl-cuda undefined does not fit sweet-rl /],
+    ['node:path', /^sweet-rl-cuda undefined does not match sweet-rl /],
   ])('says what is wrong with %s', (SWEET_RL_CUDA, reason) => {
     const program = "import { backends } from 'sweet-rl'; console.log(JSON.stringify(backends().at(-1)));";
     expect(resultOf<{ reason: string }>(program, { env: { SWEET_RL_CUDA } }).reason).toMatch(reason);

@@ -175,7 +175,7 @@ describe('a part', () => {
     using labels = DeviceBuffer.from(new Int32Array(2));
     buffer.dispose();
     expect(logits).toMatchObject({ disposed: true, length: 0, ptr: 0n });
-    const message = 'Expected a live DeviceBuffer but the one that this is a part of was disposed';
+    const message = 'Expected a live DeviceBuffer but its parent was disposed';
     for (const action of [() => logits.toArray(), () => part.subarray(1), () => part.ipcHandle()]) {
       expect(thrownBy(action)).toMatchObject({ code: 'ERR_DISPOSED', message });
     }
@@ -366,9 +366,9 @@ describe('what no view can be', () => {
       'of no memory',
       { ptr: 4096n },
       'ERR_DEVICE',
-      /memory of device 0 for ptr .*4096n, which is no memory that CUDA knows/,
+      /memory of device 0 for ptr .*4096n, which is not memory known to CUDA/,
     ],
-    ['of memory of the host', { ptr: pinned }, 'ERR_DEVICE', /which is the host's memory/],
+    ['of memory of the host', { ptr: pinned }, 'ERR_DEVICE', /which is host memory/],
     ['of another device', { ptr: other }, 'ERR_DEVICE', /memory of device 0 for ptr .*, which is memory of device 1/],
     [
       'beyond the end',
@@ -525,8 +525,7 @@ describe("another process's memory", () => {
     expect(shared).toMatchObject({
       name: 'SweetError',
       code: 'ERR_IPC',
-      message:
-        'Expected memory of this process for ipcHandle() but received what another one shares: pass its own handle on',
+      message: 'Expected memory of this process for ipcHandle() but received memory of another one: pass on its handle',
     });
     await other.end();
   });

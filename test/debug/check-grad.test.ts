@@ -1,4 +1,4 @@
-/** Every mistake that checkGrad and checkLogps know is planted and must be named; right wirings must pass. */
+/** Every mistake that checkGrad and checkLogps know is planted and must be named; correct training steps must pass. */
 import { type CheckGradOptions, checkGrad, criticUpdate, type GradReport, policyUpdate, tokenLogps } from 'sweet-rl';
 import type { CriticBatch, PolicyBatch } from 'sweet-rl/jax';
 import { describe, expect, it } from 'vitest';
@@ -28,7 +28,7 @@ function randomStep(seed: number, options: Partial<CriticBatch> & { critic?: boo
   const { mask, turnOffsets, trajectoryOffsets } = randomStructure(random, 4, 3, 6);
   // At least two rows that a forgotten mask would let in.
   for (const at of turnOffsets.filter((end, t) => end - (turnOffsets[t - 1] ?? end) > 1).slice(0, 2)) mask[at - 1] = 0;
-  const units = critic ? trajectoryOffsets.length - 1 : turnOffsets.length - 1;
+  const items = critic ? trajectoryOffsets.length - 1 : turnOffsets.length - 1;
   const sizes: Sizes = { rows: mask.length, inputs: 4, width: 5, words: random.integer(5, 12) };
   const x = Float32Array.from(random.normals(sizes.rows * sizes.inputs));
   const forward = (model: Model) => logitsOf(model, x, sizes);
@@ -37,7 +37,7 @@ function randomStep(seed: number, options: Partial<CriticBatch> & { critic?: boo
   const { temperature } = others;
   const { logps: refLogps } = tokenLogps({ labels, mask, temperature, logits: refLogits });
   const structure = critic ? { turnOffsets, trajectoryOffsets } : { turnOffsets };
-  const pairs = randomPairs(random, units, random.integer(3, 6));
+  const pairs = randomPairs(random, items, random.integer(3, 6));
   return {
     random,
     model: randomModel(random, sizes),
@@ -64,7 +64,7 @@ function check(step: Step, given: Model, more: Partial<CheckGradOptions<Model>> 
 const SEEDS = Array.from({ length: 8 }, (_, i) => i + 1);
 
 describe('checkGrad', () => {
-  it('passes 1000 right wirings', { timeout: 120_000 }, async () => {
+  it('passes 1000 correct training steps', { timeout: 120_000 }, async () => {
     const failed: string[] = [];
     for (let seed = 1; seed <= 1000; seed++) {
       const step = randomStep(seed, seed % 3 ? {} : { temperature: 0.7 });
@@ -209,15 +209,15 @@ describe('checkGrad of a loss alone', () => {
   const loss = (x: Float64Array) => x.reduce((sum, y, i) => sum + Math.sin(y + i) / (1 + i), 0);
   const right = parameters.map((y, i) => Math.cos(y + i) / (1 + i));
 
-  it('is told to nine digits in float64, and waits for promises', async () => {
+  it('agrees to nine digits in float64, and awaits promises', async () => {
     const report = await checkGrad({ parameters, gradient: right, loss: async (x) => loss(x), tolerance: 1e-9 });
-    expect(report.message).toMatch(/is that of the loss/);
+    expect(report.message).toMatch(/agrees with the loss/);
     for (const { error, analytic } of [report.direction, ...report.coordinates]) {
       expect(error).toBeLessThan(1e-3 * Math.abs(analytic) + 1e-9);
     }
   });
 
-  it('finds one wrong parameter where it looks, and what is wrong in many by the direction', async () => {
+  it('finds one wrong parameter by its coordinate and a small error in many by the direction', async () => {
     const one = right.map((g, i) => (i === 7 ? 1.5 * g : g));
     expect((await checkGrad({ parameters, gradient: one, loss, coordinates: 400 })).ok).toBe(false);
     const many = right.map((g) => 1.02 * g);
@@ -248,7 +248,7 @@ describe('checkGrad of a loss alone', () => {
     expect((await checkGrad({ ...unused, loss: () => 3 })).ok).toBe(true);
   });
 
-  it('says what is wrong with a batch that the loss does not look at', async () => {
+  it('names the fault of a batch that the loss does not read', async () => {
     const step = randomStep(1);
     const labels = step.batch.labels.slice();
     labels[step.batch.mask!.indexOf(1)] = -7;
@@ -268,7 +268,7 @@ describe('checkGrad of a loss alone', () => {
   });
 
   it('gives copies to the loss and leaves the parameters as they are', async () => {
-    const kept = parameters.slice();
+    const before = parameters.slice();
     await checkGrad({
       parameters,
       gradient: right,
@@ -278,7 +278,7 @@ describe('checkGrad of a loss alone', () => {
         return value;
       },
     });
-    expect(parameters).toEqual(kept);
+    expect(parameters).toEqual(before);
   });
 });
 

@@ -21,7 +21,7 @@ describe('checkLogps', () => {
     const { random, ...batch } = batchOf(seed);
     const { logps } = tokenLogps(batch);
     expect(checkLogps({ ...batch, logps })).toMatchObject({ ok: true, message: expect.stringMatching(/agree/) });
-    // What stands in dropped rows is nobody's business.
+    // Masked rows are not read.
     const elsewhere = logps.map((x, i) => (batch.mask[i] ? x + 3e-4 * random.normal() : 7));
     expect(checkLogps({ ...batch, logps: elsewhere }).ok).toBe(true);
   });
@@ -78,7 +78,7 @@ describe('checkLogps', () => {
     expect(checkLogps({ ...batch, logps: logps.with(row, worst.received) }).worst).toEqual(worst);
   });
 
-  it('agrees with -inf where a masked word was said, and about nothing where no row counts', () => {
+  it('accepts the logp -inf of a masked vocabulary entry, and a batch without an unmasked row', () => {
     const logits = Float32Array.of(-Infinity, 0, 1, 2);
     const labels = Int32Array.of(0, 1);
     const { logps } = tokenLogps({ logits, labels });

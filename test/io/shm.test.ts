@@ -128,9 +128,7 @@ describe.runIf(linux)('a mapping', () => {
 
 describe.runIf(linux)('the system', () => {
   it('is quoted where it refuses', () => {
-    expect(faultOf(() => openShm(name)).message).toMatch(
-      `"${name}" could not be mapped: there is none of this name (ENOENT)`,
-    );
+    expect(faultOf(() => openShm(name)).message).toMatch(`"${name}" could not be mapped: it does not exist (ENOENT)`);
     expect(faultOf(() => unlinkShm(name)).message).toMatch(/could not be removed: .*ENOENT/);
     created(16).close();
     expect(faultOf(() => created(16)).message).toMatch(/could not be created: .*unlinkShm removes it \(EEXIST\)/);
@@ -145,7 +143,7 @@ describe.runIf(linux)('a shared memory larger than a buffer may be', () => {
   it.runIf(constants.MAX_LENGTH < 2 ** 33)('is refused as a whole and mapped in part', () => {
     writeFileSync(file, '');
     truncateSync(file, 2 ** 33); // of holes: no memory is taken
-    expect(faultOf(() => openShm(name)).message).toMatch(/no ArrayBuffer of 8589934592 bytes/);
+    expect(faultOf(() => openShm(name)).message).toMatch(/cannot create an ArrayBuffer of the 8589934592 bytes/);
     const part = openShm(name, { byteLength: 4096 });
     expect(part.byteLength).toBe(4096);
     part.close();

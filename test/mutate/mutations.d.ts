@@ -1,8 +1,6 @@
-export const MUTATIONS: readonly (readonly [
-  file: string,
-  what: string,
-  from: string,
-  to: string,
-  test: string,
-  pattern?: string,
-])[];
+export interface Mutation {
+  fault: string;
+  changes: readonly (readonly [pattern: RegExp, replacement: string])[];
+  places: readonly (readonly [file: string, tests: string | readonly string[]])[];
+}
+export const MUTATIONS: readonly Mutation[];

@@ -1,736 +1,492 @@
-// What `npm run mutate` breaks: file, what is broken, the line's right part, what becomes of it, the test file that is most
-// likely to find it and, where that takes long, which of its tests.
+// The faults that `npm run mutate` puts into the sources, one at a time: what each is, changes of the code (a pattern and
+// its replacement), and for each file the test that must fail. A pattern is changed in one place after another; comments and
+// scalar references are not searched.
+//
+// A test is a file below test/, of which the part after a colon may choose some tests. check_plain, check_asan and
+// check_races are the programs of test/native on the emulator of CUDA. Of several tests one must fail.
+
+const ROWS = ['native/cpu/rows/softmax_stats.h', 'ops/token-logps'];
+const GRADIENTS = ['native/cpu/rows/softmax_gradient.h', 'ops/token-logps'];
+const LOGITS = ['native/cpu/logits_head.cpp', 'ops/token-logps'];
+const SOFTMAX = ['native/softmax.h', 'ops/token-logps'];
+const PASSES = ['native/cpu/gemm/passes.cpp', 'ops/linear-logps'];
+const PRODUCT = ['native/cpu/gemm/product.h', 'ops/linear-logps'];
+const TILES = ['native/cpu/gemm/tiles.cpp', 'ops/linear-logps'];
+const LINEAR = ['native/cpu/linear_head.cpp', 'ops/linear-logps'];
+const ONE_PASS = ['native/cpu/one_pass_update.cpp', 'numerics/one-pass'];
+const PREFERENCE = [
+  'native/cpu/preference_loss.cpp',
+  ['ops/trajectory-preference', 'ops/turn-preference', 'numerics/one-pass'],
+];
+const ADVANTAGES = ['native/cpu/turn_advantages.cpp', 'ops/turn-advantages'];
+const NON_FINITE = ['native/cpu/non_finite.cpp', 'runtime/assert-finite'];
+const PAIR_LOSS = ['native/pair_loss.h', 'ops/trajectory-preference'];
+const LAYOUT = ['native/layout.h', 'args/errors'];
+const SHARDS = ['native/vocab_parallel.h', 'ops/vocab-parallel'];
+const CPU_SHARDS = ['native/cpu/vocab_parallel.cpp', 'ops/vocab-parallel'];
+
+const CUDA_LOGITS = ['native/cuda/logits_head.cu', 'check_plain'];
+const CUDA_LINEAR = ['native/cuda/linear_head.cu', 'check_plain'];
+const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain'];
+const CUDA_ROWS = ['native/cuda/row_compaction.cu', 'check_plain'];
+const CUDA_SHARDS = ['native/cuda/vocab_parallel.cu', 'check_plain'];
+const CUDA_PREFERENCE = ['native/cuda/preference_loss.cu', 'check_plain'];
+const CUDA_ADVANTAGES = ['native/cuda/turn_advantages.cu', 'check_plain'];
+const by = (test, ...places) => places.map(([file]) => [file, test]);
+
 export const MUTATIONS = [
-  // The inner loops: once for every instruction set.
-  [
-    'native/cpu/kernels.cpp',
-    'the last words of a row are left out',
-    'if (i < n) chains.add_rest(x + i, static_cast<int>(n - i));',
-    '',
-    'token-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'the last words of a row are filled up with others',
-    'take<true>(load_n(p, n, -INFINITY), 0)',
-    'take<true>(load_n(p, n, 0.0f), 0)',
-    'token-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'the sum is not rescaled when the pivot moves',
-    'sums->sum *= factor;',
-    'sums->sum *= 1;',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'words that strayed from the pivot are not seen',
-    'if (!kClamped && strayed) return {NAN, NAN};',
-    '',
-    'token-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'strips of a gradient with words that strayed are not done again',
-    'if (!seen.strayed()) continue;',
-    'continue;',
-    'token-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'strips of a gradient are done again from other words than there were',
-    'copy2(p, kept + k + j * kPair);',
-    'copy2(p, kept);',
-    'token-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'the last words of a gradient row are left out',
-    'grad_singly(x + i, out + i, n - i, gradient)',
-    'grad_singly(x + i, out + i, (n - i) / kLanes * kLanes, gradient)',
-    'token-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'the last word of an odd tile does not count',
-    'if (tile.words % 2) add(tile.words - 1, 0);',
-    '',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/kernels.cpp',
-    'subnormal gradients are lost',
-    'if (raise <= 60) raise += 64, factor *= 0x1p-64f;',
-    '',
-    'token-logps',
-  ],
-  [
-    'native/cpu/simd_avx2.h',
-    'the odd word of two bfloat16 words keeps the even one',
-    '_mm256_and_si256(words, _mm256_set1_epi32(-65536))',
-    'words',
-    'token-logps',
-  ],
-  [
-    'native/cpu/simd_avx2.h',
-    'bfloat16 gradients are cut off instead of rounded',
-    '_mm256_set1_epi32(0x8000)',
-    '_mm256_set1_epi32(0)',
-    'token-logps',
-  ],
-  [
-    'native/cpu/simd_portable.h',
-    'infinite float16 words are finite',
-    'magnitude >= 0x0f800000',
-    'magnitude > 0x0f800000',
-    'token-logps',
-  ],
+  // -- bounds and tails
+  {
+    fault: 'the last elements of a row or tile are left out',
+    changes: [
+      [/if \(i < n\) (?=\w+\.add_tail)/, 'if (false) '],
+      [/if \(tile\.entries % 2\) (?=add)/, 'if (false) '],
+      [/(?<=for \(; v) (?=< n; v \+= step)/, ' + size '],
+    ],
+    places: [ROWS, ['native/cpu/gemm/tile_passes.h', 'ops/linear-logps'], CUDA_LOGITS],
+  },
+  {
+    fault: 'the padding of the last vector counts as elements',
+    changes: [[/-INFINITY(?=\), 0\)|, &vector)/, '0.0f']],
+    places: [ROWS, CUDA_LOGITS],
+  },
+  {
+    fault: 'whole vectors are read or written past the end of a row',
+    changes: [
+      [/i \+ (kPair|kLanes) <= n/, 'i < n'],
+      [/(rest|left) >= (kLanes|per_thread)/, '$1 > 0'],
+      [/(?<=i < count \? )depth - d/, 'size'],
+    ],
+    places: [ROWS, GRADIENTS, PRODUCT, ...by('check_asan', CUDA_LINEAR, CUDA_PRODUCT)],
+  },
+  {
+    fault: 'an element or a thread too many',
+    changes: [
+      [/(?<=tail )<(?= n)/, '<='],
+      [/(?<=\b[it] )>=(?= (rows|turns\.count)\) return)/, '>'],
+    ],
+    places: by('check_asan', CUDA_LOGITS, CUDA_SHARDS, CUDA_ADVANTAGES),
+  },
+  {
+    fault: 'vectors are loaded as if every row were aligned',
+    changes: [[/offset == 0 \? 0 : size - offset/, '0']],
+    places: [['native/cuda/device.h', 'check_asan']],
+  },
+  {
+    fault: 'offsets are multiplied in 32 bits',
+    changes: [[/(row\(item\)|\bi) \* (head\.)?row_stride/, 'static_cast<int32_t>($&)']],
+    places: by('numerics/traps: 32-bit offsets', LOGITS),
+  },
+  {
+    fault: 'more is mapped, or viewed, than there is',
+    changes: [
+      [/size < bytes \|\| /, ''],
+      [/\(this\.byteLength - offset\)/, 'this.byteLength'],
+    ],
+    places: by('io/shm', ['native/shm.cpp'], ['lib/io/shm.ts']),
+  },
 
-  [
-    'native/cpu/kernels.cpp',
-    'gradients past the caches lack the words before an aligned one',
-    'grad_singly(x, out, i, gradient);',
-    '',
-    'large',
-    'more than 32 MiB',
-  ],
-  [
-    'native/cpu/simd_portable.h',
-    'bfloat16 gradients are cut off instead of rounded',
-    'return bits<U>(x) + 0x8000;',
-    'return bits<U>(x);',
-    'token-logps',
-  ],
-  // Rows of logits.
-  [
-    'native/cpu/token_logps.cpp',
-    'offsets of 32 bits',
-    'return (row(item) * stride + first_word(item)) * bytes;',
-    'return static_cast<int32_t>((row(item) * stride + first_word(item)) * bytes);',
-    'traps',
-    '32-bit offsets',
-  ],
-  [
-    'native/cpu/token_logps.cpp',
-    'labels of padded rows are looked for as if they were not padded',
-    'logit_at(head.logits, head.dtype, i * head.stride + label)',
-    'logit_at(head.logits, head.dtype, i * head.vocab + label)',
-    'token-logps',
-  ],
-  [
-    'native/cpu/token_logps.cpp',
-    'gradients of dropped rows are not written',
-    'memset(grad + offset, 0, static_cast<size_t>(words * cut.bytes));',
-    '',
-    'token-logps',
-  ],
-  [
-    'native/cpu/token_logps.cpp',
-    'gradients are not divided by the temperature',
-    'const double g = grad_logps[i] / head.temperature;',
-    'const double g = grad_logps[i];',
-    'token-logps',
-  ],
-  [
-    'native/softmax.h',
-    'segments join their entropies without their pivots',
-    'all.weighted += (own.weighted + own.sum * d) * factor;',
-    'all.weighted += own.weighted * factor;',
-    'token-logps',
-  ],
-  [
-    'native/softmax.h',
-    'what the lse loses as a float32 pivot is not made good',
-    'factor(static_cast<float>(g * exp((pivot / temperature) - lse)))',
-    'factor(static_cast<float>(g))',
-    'critic-update',
-  ],
+  // -- indices
+  {
+    fault: 'padded rows are taken for dense ones',
+    changes: [
+      [/row_stride(?= \+ (first|label|segments))/, 'vocab_size'],
+      [/view\.row_stride/, 'view.columns'],
+    ],
+    places: [LOGITS, NON_FINITE, CUDA_LOGITS],
+  },
+  {
+    fault: 'rows are taken from, or written to, where they lie in the chunk',
+    changes: [[/\brows\[([\w.]+)\]/, '$1']],
+    places: [PASSES, TILES, ONE_PASS, CUDA_ROWS],
+  },
+  {
+    fault: 'every tile, or every shard, is the first one',
+    changes: [
+      [/ \+ weight\.first \* bytes_of.*(?=;)/, ''],
+      [/\border\[s\]/, 'order[0]'],
+    ],
+    places: [TILES, CPU_SHARDS, CUDA_SHARDS],
+  },
+  {
+    fault: 'the last token of a turn is left out',
+    changes: [[/(?<=[^m]_?offsets_?)\[t \+ 1\]/, '$& - 1']],
+    places: [PREFERENCE, ADVANTAGES, CUDA_PREFERENCE],
+  },
+  {
+    fault: 'rows predict their own token: the shift by one is missing',
+    changes: [[/inputIds\.push\(last\)/, 'inputIds.push(token)']],
+    places: [['lib/data/pack-turns.ts', 'data/pack-turns']],
+  },
 
-  [
-    'native/cpu/token_logps.cpp',
-    'the first word of a segment is never the label',
-    'label >= first && label < first + words',
-    'label > first && label < first + words',
-    'token-logps',
-  ],
-  // The linear head.
-  [
-    'native/cpu/linear_tiles.cpp',
-    "the first tile's bias is every tile's",
-    'static_cast<const char*>(head_.bias) + rows.first * bytes_of(head_.dtype)',
-    'static_cast<const char*>(head_.bias)',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/linear_tiles.cpp',
-    'gradBias is overwritten where it is to be added to',
-    'add ? to[v] + sum : sum',
-    'sum + 0 * add',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/linear_passes.cpp',
-    'gradWeight is overwritten where it is to be added to',
-    'out.weight + v * width, out.add)',
-    'out.weight + v * width, false)',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/linear_passes.cpp',
-    'of the tiles of a group only the last one counts in gradHidden',
-    'to_hidden, v > begin,',
-    'to_hidden, false,',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/one_pass.cpp',
-    'each chunk of a pair overwrites the one before it',
-    'nullptr, first > 0}',
-    'nullptr, false}',
-    'one-pass',
-  ],
+  // -- labels
+  {
+    fault: 'the first entry of a segment, tile or shard is never the label',
+    changes: [[/\b(label|v) >= (first|0|shard\.offset)(?= && \1( - \S+)? < (first|tile|shard\.size))/, '$1 > $2']],
+    places: [LOGITS, PASSES, TILES, ...by('ops/token-logps', LAYOUT)],
+  },
+  {
+    fault: 'the label has the gradient of any entry',
+    changes: [
+      [/expm1\(/, 'exp('],
+      [/if \((has_label|threadIdx\.x == 0)\) (?=\{|from_float)/, 'if (false) '],
+      [/v \+ j == row\.label/, 'false'],
+    ],
+    places: [SOFTMAX, LOGITS, CUDA_LOGITS, CUDA_LINEAR],
+  },
+  {
+    fault: 'a label is looked for in another shard',
+    changes: [
+      [/is_local\(label\) \?/, 'true ?'],
+      [/\(label - shard\.offset\)/, '(label)'],
+    ],
+    places: [...by('ops/vocab-parallel', LAYOUT, LOGITS, ['native/cpu/logps.cpp']), ...by('check_asan', CUDA_LOGITS)],
+  },
 
-  [
-    'native/cpu/linear_passes.cpp',
-    'of the groups only the first counts in gradHidden',
-    'for (int64_t group = 0; group < groups.count; group++) {',
-    'for (int64_t group = 0; group < 1; group++) {',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/linear_logps.cpp',
-    'gradWeight keeps what it had where no token counts',
-    'clear(threads(), out.weight, head.vocab * head.width);',
-    '',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/linear_logps.cpp',
-    'gradHidden keeps what it had at dropped rows',
-    'if (!out.accumulate) clear(threads(), out.hidden, head.rows * head.width);',
-    '',
-    'linear-logps',
-  ],
-  [
-    'native/cpu/one_pass.cpp',
-    'pairs share units and are scaled one by one all the same',
-    'preference.separable() &&',
-    '',
-    'one-pass',
-  ],
-  // Losses.
-  [
-    'native/cpu/preference.cpp',
-    'pairs of weight 0 count where their loss is infinite',
-    'if (weight == 0) continue;',
-    '',
-    'turn-preference',
-  ],
-  [
-    'native/cpu/preference.cpp',
-    'rejected units gain as chosen ones do',
-    'unit_slopes_[rejected] -= weight * term.slope;',
-    'unit_slopes_[rejected] += weight * term.slope;',
-    'trajectory-preference',
-  ],
-  [
-    'native/cpu/preference.cpp',
-    'a unit that is chosen twice counts once in the NLL',
-    'unit_nll_[chosen] += 1;',
-    'unit_nll_[chosen] = 1;',
-    'turn-preference',
-  ],
-  [
-    'native/cpu/preference.cpp',
-    'masked tokens count in the scores',
-    'if (keeps_[i]) sum += static_cast<double>(logps[i]) - ref_logps[i];',
-    'sum += static_cast<double>(logps[i]) - ref_logps[i];',
-    'trajectory-preference',
-  ],
-  [
-    'native/cpu/preference.cpp',
-    "rows of an ignored label count in an update's means",
-    'keeps_[i] = labels[i] >= 0;',
-    'keeps_[i] = labels[i] >= kIgnored;',
-    'critic-update',
-  ],
-  [
-    'native/pair_loss.h',
-    'the smoothed part has the wrong sign in the slope',
-    'sigmoid(-u) - eps * sigmoid(u)',
-    'sigmoid(-u) + eps * sigmoid(u)',
-    'trajectory-preference',
-  ],
-  [
-    'native/pair_loss.h',
-    'the label term of IPO is twice too large',
-    'const double d = delta - 1 / (2 * beta);',
-    'const double d = delta - 1 / beta;',
-    'trajectory-preference',
-  ],
-  [
-    'native/cpu/turn_advantages.cpp',
-    'gradients are divided by all tokens of the turn',
-    'given / turns.lengths[t]',
-    'given / (turns.offsets[t + 1] - turns.offsets[t])',
-    'turn-advantages',
-  ],
+  // -- masks
+  {
+    fault: 'masked rows are read',
+    changes: [
+      [/= kMasked;/, '= kIgnored;'],
+      [/mask: checkedMask/, 'mask: undefined'],
+      [/if \(view\.mask .*? return;/, ''],
+    ],
+    places: [...by('ops/token-logps', LAYOUT, ['lib/args/labels.ts']), NON_FINITE],
+  },
+  {
+    fault: 'rows of an ignored label count',
+    changes: [
+      [/labels\[i\] >= 0/, 'labels[i] >= kIgnored'],
+      [/(?<=, )ignoreIndex(?=, data)/, 'ignoreIndex: IGNORE_INDEX'],
+    ],
+    places: [...by('ops/critic-update', PREFERENCE), ['lib/args/labels.ts', 'ops/token-logps']],
+  },
+  {
+    fault: 'masked tokens are summed',
+    changes: [
+      [/if \(!?[\w.]*unmasked\w*[[(].*?[\])]\) (continue;)?/, ''],
+      [/if \(\w+\?\.\[\w\] === 0\) continue;/, ''],
+    ],
+    places: [
+      PREFERENCE,
+      ADVANTAGES,
+      CUDA_PREFERENCE,
+      ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
+      ['lib/objectives/binary-value.ts', 'objectives/binary-value'],
+    ],
+  },
+  {
+    fault: 'masked tokens get a gradient',
+    changes: [[/[\w.]*unmasked\w*[[(].*?[\])] \? (?=static_cast<float>\(grad\))/, 'true ? ']],
+    places: [PREFERENCE, ADVANTAGES, CUDA_PREFERENCE, CUDA_ADVANTAGES],
+  },
+  {
+    fault: 'the gradient of masked rows is not cleared',
+    changes: [[/memset\(grad.*|if \(!gradients\.accumulate\) clear\(threads\(\), gradients\.hidden.*/, '']],
+    places: [LOGITS, LINEAR, ONE_PASS],
+  },
+  {
+    fault: '+inf is allowed in place of -inf',
+    changes: [[/0xf(f800000|f80|c00)u/, '0x7$1u']],
+    places: [NON_FINITE],
+  },
 
-  [
-    'native/preference.h',
-    "token means are over the turn's tokens",
-    '1.0 / static_cast<double>(unit_length)',
-    '1.0 / turn_length',
-    'trajectory-preference',
-  ],
-  [
-    'native/cpu/preference.cpp',
-    'pairs of equal scores are won',
-    'wins += delta > 0;',
-    'wins += delta >= 0;',
-    'trajectory-preference',
-  ],
-  [
-    'native/cpu/preference.cpp',
-    'scores of turns are summed over a turn only, without the divisor, in one pass',
-    'sum += log_ratios(t, logps, ref_logps) * coefficient(t, k);',
-    'sum += log_ratios(t, logps, ref_logps);',
-    'one-pass',
-  ],
-  [
-    'native/cpu/update.cpp',
-    "the reference's head is the model's",
-    'forward_of(update.reference, labels.get()',
-    'forward_of(update.head, labels.get()',
-    'critic-update',
-  ],
-  [
-    'native/cpu/policy_update.cpp',
-    "the policy's pairs are of trajectories",
-    'Units::turns',
-    'Units::trajectories',
-    'policy-update',
-  ],
-  // What the native code checks, and how it runs.
-  ['native/layout.h', 'V is a label', 'label < words.all;', 'label <= words.all;', 'errors'],
-  [
-    'native/layout.h',
-    "labels are counted from the vocabulary's first word, not from the shard's",
-    '? static_cast<int32_t>(label - words.first) :',
-    '? static_cast<int32_t>(label) :',
-    'partials',
-  ],
-  [
-    'native/partials.h',
-    'the last shard alone knows the label',
-    'label_logit += partial(s).label_logit;',
-    'label_logit = partial(s).label_logit;',
-    'partials',
-  ],
-  [
-    'native/partials.h',
-    'words may be in two shards',
-    'if (head.first_word != next)',
-    'if (head.first_word > next)',
-    'partials',
-  ],
-  [
-    'native/partials.h',
-    'the last words may be in no shard',
-    'if (next != heads[0].all_words)',
-    'if (next > heads[0].all_words)',
-    'partials',
-  ],
-  [
-    'native/partials.h',
-    'shards may have temperatures of their own',
-    ' && head.temperature == heads[0].temperature;',
-    ';',
-    'partials',
-  ],
-  ['native/cpu/rows.cpp', "a partial has no label's logit", 'is_here(label) ? label_logit : 0.0', '0.0', 'partials'],
-  [
-    'native/cpu/partials.cpp',
-    'the number of words is a label of the merge',
-    '{0, all, all}',
-    '{0, all, all + 1}',
-    'partials',
-  ],
-  [
-    'lib/shard.ts',
-    'a shard may end past the vocabulary',
-    'if (offset > total - words)',
-    'if (offset > total)',
-    'partials',
-  ],
-  [
-    'lib/partials.ts',
-    'the entropy is never asked for',
-    'labels.args, entropy, partials]',
-    'labels.args, false, partials]',
-    'partials',
-  ],
-  ['native/layout.cpp', 'weights of 0 alone pass', 'if (sum == 0) return {Code::zero_weights, 0, 0};', '', 'errors'],
-  [
-    'native/cpu/finite.cpp',
-    '+inf is the float16 word that may be masked',
-    'kFloat16 = {0x7c00u, 0xfc00u}',
-    'kFloat16 = {0x7c00u, 0x7c00u}',
-    'finite',
-  ],
-  [
-    'native/cpu/parallel.cpp',
-    'helping threads do not know that the call was cancelled, nor does the caller',
-    'Job job{fn, context, items, useful, cancel_flag};',
-    'Job job{fn, context, items, useful, nullptr};',
-    'async',
-    'an abort',
-  ],
-  ['native/shm.cpp', 'more is mapped than there is', 'if (size < bytes || size == 0)', 'if (size == 0)', 'shm'],
+  // -- softmax
+  {
+    fault: 'the sums are not rescaled to a new max',
+    changes: [[/(?<=sum_exp \*=? )factor/, '1']],
+    places: [SOFTMAX, ...by('ops/linear-logps', ROWS), CUDA_LOGITS],
+  },
+  {
+    fault: 'the entropy is not moved to a new max',
+    changes: [[/(?<=sum_t_exp) \+ \S*sum_exp \* [td]\)/, ')']],
+    places: [SOFTMAX, ...by('ops/linear-logps', ROWS), CUDA_LOGITS],
+  },
+  {
+    fault: 'the exponents of a segment of -inf are NaN',
+    changes: [[/(\w+) == -INFINITY \? 0\.0f : \1/, '$1']],
+    places: [ROWS, CUDA_LOGITS],
+  },
+  {
+    fault: 'exponents out of range are not noticed',
+    changes: [
+      [/if \(!kClamped && out_of_range\)/, 'if (false)'],
+      [/if \(!range\.out_of_range\(\)\)/, ''],
+    ],
+    places: [ROWS, GRADIENTS],
+  },
+  {
+    fault: 'lse is added instead of subtracted',
+    changes: [[/- (?=(lse|log_sum)\b)/, '+ ']],
+    places: [SOFTMAX],
+  },
+  {
+    fault: 'powers of e are taken for powers of two',
+    changes: [[/1\.4426950408889634/, '1.0']],
+    places: [SOFTMAX],
+  },
+  {
+    fault: 'the temperature is missing',
+    changes: [
+      [/ \/ temperature(?= - l)/, ''],
+      [/(?<=grad_logps\[\w+\]) \/ (head\.)?temperature/, ''],
+    ],
+    places: [SOFTMAX, LOGITS, TILES, CUDA_LOGITS, CUDA_LINEAR],
+  },
+  {
+    fault: 'the gradient at every entry but the label has the wrong sign',
+    changes: [[/(?<=SoftmaxGradient softmax\(.*, )-/, '']],
+    places: [LOGITS, TILES, ['native/cuda/row_gradient.h', 'check_plain']],
+  },
+  {
+    fault: 'the rounding of the max to float32 changes the gradient',
+    changes: [[/ \* exp\(\(max .*?- lse\)/, '']],
+    places: by('ops/critic-update', SOFTMAX),
+  },
+  {
+    fault: 'bfloat16 is truncated instead of rounded',
+    changes: [[/(?<=\+ |set1_epi32\()0x8000/, '0']],
+    places: by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/cpu/isa/simd_avx2.h']),
+  },
+  {
+    fault: 'a 16-bit number is widened to another one',
+    changes: [
+      [/packed & 0xffff0000|_mm256_and_si256\(packed, .*?\)\)/, 'packed'],
+      [/0x1p112f/, '0x1p113f'],
+      [/exponent \+ 112u/, 'exponent + 113u'],
+      [/exponent - 25/, 'exponent - 24'],
+    ],
+    places: [
+      ...by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/cpu/isa/simd_avx2.h'], ['native/dtype.h']),
+      ['lib/io/safetensors.ts', 'io/safetensors'],
+    ],
+  },
 
-  [
-    'native/layout.h',
-    'offsets may fall',
-    'return offset >= last && offset <= total',
-    'return offset >= 0 * last && offset <= total',
-    'errors',
-  ],
-  [
-    'native/layout.h',
-    'a weight of NaN passes',
-    'if (!(weight >= 0 && weight <= FLT_MAX)) return Code::pair_weight;',
-    'if (weight < 0 || weight > FLT_MAX) return Code::pair_weight;',
-    'errors',
-  ],
-  [
-    'native/layout.h',
-    'a mask drops a row but its label is still looked at',
-    '*checked = kMasked;\n    return true;',
-    '*checked = kMasked;\n    return label_at(labels, i) < vocab;',
-    'token-logps',
-  ],
-  [
-    'native/cpu/finite.cpp',
-    'rows that are not read are looked through',
-    'if (numbers.mask && numbers.mask[row] == 0) return;',
-    '',
-    'finite',
-  ],
-  [
-    'native/cpu/finite.cpp',
-    'the padding of rows is looked through in place of their ends',
-    'words + row * numbers.stride + column',
-    'words + row * numbers.width + column',
-    'finite',
-  ],
-  [
-    'native/cpu/backend.cpp',
-    'a backend that is missing can be used',
-    'if (strcmp(entry.name, name) != 0 || entry.missing) continue;',
-    'if (strcmp(entry.name, name) != 0) continue;',
-    'machine',
-  ],
-  [
-    'binding/args.cc',
-    'logits that became shorter meanwhile are read to where they ended',
-    'require(length >= elements_of_logits(head));',
-    'require(length >= 0);',
-    'changing-arrays',
-  ],
-  [
-    'binding/args.cc',
-    'offsets that became empty meanwhile are read',
-    'require(batch.turns >= 0);',
-    '',
-    'changing-arrays',
-  ],
-  [
-    'binding/later.cc',
-    'a call that runs does not know that it was cancelled',
-    'const Cancellable cancellable(&job->cancelled);',
-    '',
-    'async',
-    'an abort',
-  ],
-  [
-    'binding/later.cc',
-    'an aborted call that waits for its turn never ends',
-    'if (unqueue(job)) end(job);',
-    'unqueue(job);',
-    'async',
-    'an abort',
-  ],
-  [
-    'binding/later.cc',
-    'an environment with more calls gets no second turn',
-    'if (!owner->waiting.empty()) turns_.push(owner);',
-    '',
-    'async',
-    'many calls at once',
-  ],
-  [
-    'binding/later.cc',
-    'an environment ends while its call runs',
-    'ended_.wait(lock, [&] { return running_ != job; });',
-    '',
-    'async',
-    'end in the middle',
-  ],
-  // lib/: calls.
-  [
-    'lib/out.ts',
-    'results may lie over each other',
-    'for (let j = 0; j < i; j++) {',
-    'for (let j = 0; j < inputs.length; j++) {',
-    'arguments',
-    'keeps its results apart',
-  ],
-  [
-    'lib/out.ts',
-    'results may lie half over an input that they may replace',
-    'if (allowed && other.from === from && other.to === to) continue;',
-    'if (allowed) continue;',
-    'arguments',
-    'keeps its results apart',
-  ],
-  [
-    'lib/out.ts',
-    'calls that run later share the room for their losses',
-    "return this.when === 'later' ? new Float64Array(scalars.length) : scalars;",
-    'return scalars;',
-    'async',
-    'many calls at once',
-  ],
-  [
-    'lib/held.ts',
-    'arrays whose memory may go away are not copied',
-    'if (pin === undefined) this.copies.set(view, copyOf(view));',
-    'if (pin === undefined) return;',
-    'async',
-    'cannot be kept',
-  ],
-  [
-    'lib/held.ts',
-    'memory is not pinned',
-    'undefined : pinOf(buffer, this.native);',
-    'undefined : buffer;',
-    'async',
-    'memory of every input',
-  ],
-  [
-    'lib/held.ts',
-    'results that were taken away are not told',
-    'if (lengthOf(view) === length) continue;',
-    'if (lengthOf(view) <= length) continue;',
-    'async',
-    'memory of every result',
-  ],
-  [
-    'lib/call.ts',
-    "an abort rejects with something else than the signal's reason",
-    'signal?.throwIfAborted();\n    check(fault);',
-    'check(fault);',
-    'async',
-    'an abort',
-  ],
-  [
-    'lib/checks.ts',
-    'names that an object inherits are ignored',
-    'for (const name in given) if (!Object.hasOwn(copy, name)) copy[name] = undefined;',
-    '',
-    'arguments',
-    'does not know',
-  ],
-  [
-    'lib/finite.ts',
-    'the row that is named is the one after',
-    'const row = Math.floor(at / (width ?? 1));',
-    'const row = Math.floor(at / (width ?? 1)) + 1;',
-    'finite',
-  ],
-  [
-    'lib/head.ts',
-    'reference logits must be padded as the logits are',
-    'const own = length === rows * vocab ? vocab : stride;',
-    'const own = stride;',
-    'critic-update',
-  ],
-  [
-    'lib/update.ts',
-    'refDtype is ignored',
-    'options.refDtype === undefined ? options.dtype : options.refDtype',
-    'options.dtype',
-    'traps',
-    'a reference',
-  ],
-  [
-    'lib/preference.ts',
-    'turns are averaged by default',
-    "oneOf('reduction', value, 'sum', ['mean', 'sum'])",
-    "oneOf('reduction', value, 'mean', ['mean', 'sum'])",
-    'turn-preference',
-  ],
+  // -- accumulation
+  {
+    fault: 'what is to be added to is overwritten',
+    changes: [[/\b(p\.)?add(_to)? \? /, 'false ? ']],
+    places: [PRODUCT, TILES, ONE_PASS, CUDA_PRODUCT, CUDA_ROWS, CUDA_LINEAR],
+  },
+  {
+    fault: 'each tile or chunk overwrites the one before',
+    changes: [
+      [/\badd = true;/, ''],
+      [/\b(v > begin|first > 0|k > 0)\b/, 'false'],
+    ],
+    places: [PASSES, PRODUCT, LINEAR, ONE_PASS, CUDA_LINEAR],
+  },
+  {
+    fault: 'threads do not wait for each other',
+    changes: [[/__syncthreads\(\);/, '']],
+    places: [
+      ['native/cuda/device.h', 'check_races'],
+      ...by('check_races', CUDA_LOGITS, CUDA_LINEAR, CUDA_PREFERENCE, CUDA_PRODUCT, CUDA_ROWS),
+    ],
+  },
 
-  [
-    'lib/held.ts',
-    'memory that may shrink is pinned',
-    'return isResizable.call(buffer) ? undefined : pinOf(buffer, this.native);',
-    'return pinOf(buffer, this.native);',
-    'async',
-    'of resizable buffers',
-  ],
-  [
-    'lib/out.ts',
-    'small results share their memory with the next call',
-    'if (length > SLOT_LENGTH || bytesOf(view).buffer !== room.buffer) return view;',
-    'return view;',
-    'traps',
-    'results of',
-  ],
-  [
-    'lib/labels.ts',
-    'the mask is checked but not passed on',
-    'args: [labels, wide, checkedMask, ignore]',
-    'args: [labels, wide, undefined, ignore]',
-    'token-logps',
-  ],
-  [
-    'lib/labels.ts',
-    'ignoreIndex is ignored',
-    'args: [labels, wide, checkedMask, ignore]',
-    'args: [labels, wide, checkedMask, ignore * 0 + IGNORE_INDEX]',
-    'token-logps',
-  ],
-  [
-    'lib/finite.ts',
-    'a row of an ignored label is looked through',
-    '(!ignoredToo && Number(labels[i]) === ignored)',
-    '(ignoredToo && Number(labels[i]) === ignored)',
-    'finite',
-  ],
-  [
-    'lib/adapter.ts',
-    "a head that a batch inherits replaces the framework's",
-    'if (option in batch) throw',
-    'if (Object.hasOwn(batch, option)) throw',
-    'jax',
-  ],
-  ['lib/jax.ts', "the model's inputs are never let go", 'tree.dispose(inputs);', '', 'jax'],
-  // lib/: what is there alone.
-  ['lib/pack-turns.ts', 'the shift by one is missing', 'inputIds.push(last);', 'inputIds.push(token);', 'pack-turns'],
-  [
-    'lib/sample-pairs.ts',
-    'the rejected half of an odd number has the middle one',
-    'ranked[n - half + draw(half)]',
-    'ranked[half + draw(half)]',
-    'sample-pairs',
-  ],
-  [
-    'lib/random.ts',
-    'two seeds draw the same pairs',
-    'let counter = seed >>> 0;',
-    'let counter = seed >>> 1;',
-    'sample-pairs',
-  ],
-  [
-    'lib/candidates.ts',
-    'the worst candidate is the first',
-    'return x === y ? 0 : y - x;',
-    'return x === y ? 0 : x - y;',
-    'rank-candidates',
-  ],
-  [
-    'lib/trajectory-pairs.ts',
-    'no allowance for rounding in minDifference',
-    'minDifference - ROUNDING',
-    'minDifference - 0 * ROUNDING',
-    'trajectory-pairs',
-  ],
-  [
-    'lib/trl-metrics.ts',
-    'margins are those of the chosen ones',
-    "'rewards/margins': meanOf(result, 'margins')",
-    "'rewards/margins': meanOf(result, 'chosenRewards')",
-    'trl-metrics',
-  ],
-  [
-    'lib/check-logps.ts',
-    'labels that are shifted the other way are not recognized',
-    'for (const by of [-1, 1]) {',
-    'for (const by of [1]) {',
-    'check-logps',
-  ],
-  [
-    'lib/check-grad.ts',
-    'differences have the wrong sign',
-    '/ (far - close)',
-    '/ (close - far)',
-    'check-grad',
-    'of a loss alone',
-  ],
-  [
-    'lib/derivative.ts',
-    'extrapolates as if errors fell with the first power of the step',
-    '(4 ** k - 1)',
-    '(2 ** k - 1)',
-    'check-grad',
-    'derivative',
-  ],
-  [
-    'lib/explain-grad.ts',
-    'factors are turned over',
-    'const factor = direction.analytic / direction.numeric;',
-    'const factor = direction.numeric / direction.analytic;',
-    'check-grad',
-  ],
-  [
-    'lib/safetensors.ts',
-    'float16 numbers are twice too large',
-    '(1024 + fraction) * 2 ** (exponent - 25)',
-    '(1024 + fraction) * 2 ** (exponent - 24)',
-    'safetensors',
-  ],
-  [
-    'lib/safetensors-header.ts',
-    'holes between tensors pass',
-    'if (begin !== at || end < begin) {',
-    'if (begin < at || end < begin) {',
-    'safetensors',
-  ],
-  [
-    'lib/shm.ts',
-    'views may begin between elements',
-    'if (offset % size !== 0) throw',
-    'if (offset % 1 !== 0) throw',
-    'shm',
-  ],
-  [
-    'lib/shm.ts',
-    'views may reach past the end',
-    'Math.floor((this.byteLength - offset) / size)',
-    'Math.floor(this.byteLength / size)',
-    'shm',
-  ],
-  [
-    'lib/safetensors.ts',
-    'the data of a file lie where the header happens to end',
-    'Math.ceil(text.length / 8) * 8',
-    'text.length',
-    'safetensors',
-  ],
-  [
-    'lib/safetensors.ts',
-    'half a file stays where writing failed',
-    'rmSync(partial, { force: true });',
-    '',
-    'safetensors',
-  ],
-  [
-    'lib/pack-turns.ts',
-    'rows after the last agent message belong to no turn',
-    'turnOffsets[turnOffsets.length - 1] = labels.length;',
-    '',
-    'pack-turns',
-  ],
+  // -- preference losses
+  {
+    fault: 'the reference is added instead of subtracted',
+    changes: [[/(?<=logps\[i\]\)) -/, ' +']],
+    places: [PREFERENCE, ADVANTAGES, CUDA_PREFERENCE, CUDA_ADVANTAGES],
+  },
+  {
+    fault: 'chosen and rejected are swapped',
+    changes: [
+      [/(\S+) - (\S*rejected\S*?)(?=;|\)\.)/, '$2 - $1'],
+      [/difference > 0 \?/, 'difference < 0 ?'],
+    ],
+    places: [PREFERENCE, CUDA_PREFERENCE, ['lib/data/trajectory-pairs.ts', 'data/trajectory-pairs']],
+  },
+  {
+    fault: 'rejected items have the gradient of chosen ones',
+    changes: [
+      [/(?<=grad\w*(\[rejected\])? )-=/, '+='],
+      [/(?<=rejected_\[p\], )-1/, '1'],
+    ],
+    places: [PREFERENCE, CUDA_PREFERENCE],
+  },
+  {
+    fault: 'a term of the loss has the wrong sign or scale',
+    changes: [
+      [/\(2 \* beta\)/, 'beta'],
+      [/-(?=beta \*| eps \* sigmoid)/, '+'],
+      [/-(?= y \* sigmoid\(-v\))/, '+'],
+      [/(?<=sum )-=(?= logps)/, '+='],
+    ],
+    places: [
+      PAIR_LOSS,
+      ['lib/objectives/binary-value.ts', 'objectives/binary-value'],
+      ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
+    ],
+  },
+  {
+    fault: 'the normalization is missing',
+    changes: [[/ \* coefficient\((in, )?t, k\)/, '']],
+    places: [PREFERENCE, CUDA_PREFERENCE],
+  },
+  {
+    fault: 'another reduction is the default',
+    changes: [
+      [/(?<='reduction', value, )'sum'/, "'mean'"],
+      [/(?<='normalization', value, )'turn-mean'/, "'sum'"],
+    ],
+    places: [['lib/args/preference.ts', ['ops/turn-preference', 'ops/trajectory-preference']]],
+  },
+  {
+    fault: 'a mean has the wrong denominator',
+    changes: [
+      [/\/ static_cast<double>\(item_length\)/, '/ turn_length'],
+      [/\/ (turns\.)?lengths\[t\]/, '/ (turns.offsets[t + 1] - turns.offsets[t])'],
+      [/ \/ denominator_?(?=;)/, ''],
+    ],
+    places: [
+      ['native/preference_loss.h', 'ops/trajectory-preference'],
+      PREFERENCE,
+      ADVANTAGES,
+      CUDA_PREFERENCE,
+      CUDA_ADVANTAGES,
+    ],
+  },
+  {
+    fault: 'a pair of weight 0 counts where its loss is infinite',
+    changes: [[/weight (==|!=) 0/, 'weight $1 -1']],
+    places: [PREFERENCE, CUDA_PREFERENCE],
+  },
+  {
+    fault: 'an item of several pairs is taken for an item of one',
+    changes: [
+      [/(times_chosen\S*) \+= 1/, '$1 = 1'],
+      [/preference\.separable\(\) &&/, ''],
+    ],
+    places: [PREFERENCE, ONE_PASS, CUDA_PREFERENCE],
+  },
+  {
+    fault: 'equal scores count as won, or as sorted the other way',
+    changes: [
+      [/wins \+= delta >/, 'wins += delta >='],
+      [/\by - x\b/, 'x - y'],
+    ],
+    places: [PREFERENCE, CUDA_PREFERENCE, ['lib/data/candidates.ts', 'data/rank-candidates']],
+  },
+  {
+    fault: 'the reference is the model itself',
+    changes: [
+      [/call\.reference\.head, labels/, 'call.head, labels'],
+      [/(?<=head_forward\(context, )reference/, 'head'],
+    ],
+    places: [
+      ['native/cpu/preference_update.cpp', 'ops/critic-update'],
+      ['native/cuda/preference_update.cpp', 'check_plain'],
+    ],
+  },
+  {
+    fault: 'the reference has the padding and the dtype of the logits',
+    changes: [
+      [/length === rows \* vocabSize \? vocabSize : /, ''],
+      [/options\.refDtype === undefined \? options\.dtype : options\.refDtype/, 'options.dtype'],
+    ],
+    places: [
+      ['lib/args/head.ts', 'ops/critic-update'],
+      ['lib/ops/preference-update.ts', 'numerics/traps: a reference'],
+    ],
+  },
+  {
+    fault: 'a finite difference is wrong',
+    changes: [
+      [/\(plus - minus\)/, '(minus - plus)'],
+      [/4 \*\* k - 1/, '2 ** k - 1'],
+    ],
+    places: by('debug/check-grad', ['lib/debug/check-grad.ts'], ['lib/debug/derivative.ts']),
+  },
+
+  // -- checks
+  {
+    fault: 'an index equal to the size is accepted',
+    changes: [
+      [/(chosen|rejected) >= items/, '$1 > items'],
+      [/label < shard\.total/, 'label <= shard.total'],
+    ],
+    places: [LAYOUT],
+  },
+  {
+    fault: 'offsets may fall, start above 0 or end early',
+    changes: [
+      [/offset >= last &&|\(i > 0 \|\| offset == 0\) &&|&& \(i < groups \|\| offset == total\)/, ''],
+      [/begin !== at/, 'begin < at'],
+    ],
+    places: [LAYOUT, ['lib/io/safetensors-header.ts', 'io/safetensors']],
+  },
+  {
+    fault: 'a weight may be NaN, or all may be 0',
+    changes: [
+      [/!\(weight >= 0 && weight <= FLT_MAX\)/, 'weight < 0 || weight > FLT_MAX'],
+      [/(?<=\b(sum|positive)) == 0/, ' < 0'],
+    ],
+    places: [LAYOUT, ...by('args/errors', ['native/layout.cpp']), ['native/cuda/layout.cu', 'check_plain']],
+  },
+  {
+    fault: 'a turn may be empty where its mean is taken',
+    changes: [[/length\w*(\[\w\])? == 0 &&/, 'false &&']],
+    places: [...by('args/errors', PREFERENCE, ADVANTAGES), ['native/cuda/layout.cu', 'check_plain']],
+  },
+  {
+    fault: 'shards may overlap, leave entries out, differ in temperature or end past the vocabulary',
+    changes: [
+      [/!= (?=next\b|headers\[0\])/, '> '],
+      [/&& header\.temperature == headers\[0\]\.temperature/, ''],
+      [/offset > total - vocabSize/, 'offset > total'],
+    ],
+    places: [SHARDS, ...by('ops/vocab-parallel', ['lib/args/vocab-shard.ts'])],
+  },
+  {
+    fault: 'what a check refuses is computed and written',
+    changes: [
+      [/(?<=check_\w+\(.*\);\n +)if \(!status\.ok\(\)\) return status;/, ''],
+      [/has_fault\(result\) \|\| /, ''],
+    ],
+    places: [
+      ...by('args/errors', ['native/cpu/logps.cpp'], ADVANTAGES, ['native/cpu/preference_update.cpp']),
+      CPU_SHARDS,
+      CUDA_SHARDS,
+      CUDA_ADVANTAGES,
+    ],
+  },
+  {
+    fault: 'results may overlap each other, or a part of an input',
+    changes: [
+      [/j < i; j\+\+/, 'j < inputs.length; j++'],
+      [/allowed && other\.from === from && other\.to === to/, 'allowed'],
+    ],
+    places: [['lib/runtime/results.ts', 'args/arguments: keeps its results apart']],
+  },
+
+  // -- async calls
+  {
+    fault: 'async calls share the memory of small results',
+    changes: [[/this\.mode === ('sync'|'async')/, "$1 === 'sync'"]],
+    places: [['lib/runtime/results.ts', 'runtime/async: many calls at once']],
+  },
+  {
+    fault: 'an array that may be detached is not copied, or not copied back',
+    changes: [
+      [/this\.copies\.set\(view, copyOf\(view\)\)/, 'this.copies.clear()'],
+      [/byteView\(view\)\.set\(byteView\(copy\)\)/, ''],
+    ],
+    places: [['lib/runtime/retained-inputs.ts', 'runtime/async']],
+  },
+  {
+    fault: 'an array that became shorter is read to its old end',
+    changes: [[/length >= min_length/, 'true']],
+    places: [['binding/args.cc', 'runtime/changing-arrays']],
+  },
+  {
+    fault: 'an aborted call goes on',
+    changes: [
+      [/const Cancellable cancellable\(.*/, ''],
+      [/signal\?\.throwIfAborted\(\);(?=\s+check)/, ''],
+    ],
+    places: by('runtime/async: an abort', ['binding/async.cc'], ['native/cpu/parallel.cpp'], ['lib/runtime/call.ts']),
+  },
 ];

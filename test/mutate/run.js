@@ -1,26 +1,37 @@
-// Breaks native/ and lib/ one line at a time and asks the tests:  npm run mutate  [-- --only=text ...]
+// Puts one fault at a time into native/ and lib/ and expects a test to fail:  npm run mutate  [-- --part=1/16] [--only=text ...]
 //
-// Each mutation is made in a copy of the tree, where what is stale is built again. The test file that should find it runs
-// first; if it finds nothing, all of them do. test/mutations.md says what found what; --only tries those whose file or
-// description holds the text, and leaves the other rows as they are. Two are tried at a time; a fault may also crash or hang.
+// --part=2/16 takes every sixteenth mutant from the second on; --only those whose file, fault or test contains the text.
+// A mutant is made in a copy of the tree, with the builds of this tree: only what a changed file goes into is compiled
+// again, by the commands of ninja. So build/ must be up to date and, for native/cuda, build/emulator (npm run test:cuda).
+// Two mutants are tried at a time. A fault may also crash or hang.
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
-import { broken, row } from '../helpers/mutations.js';
+import { dirname, join } from 'node:path';
 import { each, end, expectOk, ROOT, run, say } from '../helpers/programs.js';
+import { mutantsOf } from './mutants.js';
 import { MUTATIONS } from './mutations.js';
 
-const OUT = join(ROOT, 'build', 'mutate');
-const SECONDS = { build: 900, file: 300, all: 1800 };
+const SECONDS = 300; // for a compilation or a test
+const SEEDS = [1, 2]; // of the emulator's scheduler
+const OUTPUTS = ['dist', 'dist-cjs', 'build/Release'];
 
-const only = process.argv.filter((argument) => argument.startsWith('--only=')).map((argument) => argument.slice(7));
-const mutations = MUTATIONS.filter(
-  ([file, what]) => only.length === 0 || only.some((text) => `${file} ${what}`.includes(text)),
-);
+const valuesOf = (option) =>
+  process.argv.filter((text) => text.startsWith(option)).map((text) => text.slice(option.length));
+const only = valuesOf('--only=');
+const [part, parts] = (valuesOf('--part=')[0] ?? '1/1').split('/').map(Number);
+const mutants = MUTATIONS.flatMap(mutantsOf)
+  .filter(
+    ({ file, fault, tests }) => only.length === 0 || only.some((text) => `${file} ${fault} ${tests}`.includes(text)),
+  )
+  .filter((_, i) => i % parts === part - 1);
 
-const places = ['a', 'b'].map((name) => join(OUT, name));
+const nameOf = ({ file, line, fault }) => `${file}:${line}, ${fault}`;
 
-/** Waits for no place: there are as many as tasks at a time. */
+// -- copies of the tree
+
+const places = ['a', 'b'].map((name) => join(ROOT, 'build', 'mutate', name));
+
+/** Never waits for a place: there are as many as tasks at a time. */
 const inPlace = (task) => async () => {
   const place = places.pop();
   try {
@@ -30,151 +41,176 @@ const inPlace = (task) => async () => {
   }
 };
 
-/** Files that did not change keep their times, so that an earlier run's build is of use. */
 function copyTree(place) {
+  rmSync(place, { recursive: true, force: true });
   const files = execFileSync('git', ['ls-files', '-z'], { cwd: ROOT, encoding: 'utf8' }).split('\0').filter(Boolean);
-  for (const file of files) {
-    const [from, to] = [join(ROOT, file), join(place, file)];
-    if (!existsSync(from)) rmSync(to, { force: true });
-    else if (!existsSync(to) || !readFileSync(from).equals(readFileSync(to))) cpSync(from, to);
-  }
+  for (const file of files) if (existsSync(join(ROOT, file))) cpSync(join(ROOT, file), join(place, file));
   // Links to each package: what tools keep in node_modules is the copy's own.
-  const modules = join(place, 'node_modules');
-  rmSync(modules, { recursive: true, force: true });
-  mkdirSync(modules, { recursive: true });
+  mkdirSync(join(place, 'node_modules'));
   for (const name of readdirSync(join(ROOT, 'node_modules'))) {
-    if (!name.startsWith('.v')) symlinkSync(join(ROOT, 'node_modules', name), join(modules, name));
+    if (!name.startsWith('.v')) symlinkSync(join(ROOT, 'node_modules', name), join(place, 'node_modules', name));
+  }
+  copyOutputs(place);
+}
+
+function copyOutputs(place) {
+  for (const folder of [...OUTPUTS, 'build']) rmSync(join(place, folder), { recursive: true, force: true });
+  for (const folder of OUTPUTS) cpSync(join(ROOT, folder), join(place, folder), { recursive: true });
+}
+
+// -- builds
+
+/** The commands that compile and link a target; `inputs` are the files that an object was compiled from. */
+function commandsOf(folder, target) {
+  const ninja = (...args) =>
+    execFileSync('ninja', ['-C', join(ROOT, folder), '-t', ...args], { encoding: 'utf8', maxBuffer: 2 ** 28 });
+  const inputs = new Map(
+    ninja('deps')
+      .split('\n\n')
+      .map((entry) => [entry.split(':', 1)[0], entry.split('\n').map((line) => line.trim())]),
+  );
+  const commands = ninja('commands', target).trim().split('\n');
+  const compile = commands.flatMap((command) => {
+    const [, object, source] = command.match(/ -o (\S+\.o) -c (\S+)$/) ?? [];
+    return object && !source.startsWith(join(ROOT, 'test'))
+      ? [{ object, command, inputs: inputs.get(object) ?? [] }]
+      : [];
+  });
+  return { compile, link: commands.at(-1) };
+}
+
+const known = new Map();
+function buildOf(folder, target) {
+  const key = `${folder} ${target}`;
+  if (!known.has(key)) known.set(key, commandsOf(folder, target));
+  return known.get(key);
+}
+
+/** Changed objects come before the archive that has the original ones. */
+function linkCommand(link, folder, place, changed) {
+  const words = link.split(' ').map((word, i, all) => {
+    const original = join(ROOT, folder, word);
+    const isInput = /\.(o|a|so)$/.test(word) && all[i - 1] !== '-o' && !changed.includes(word) && existsSync(original);
+    return isInput ? original : word;
+  });
+  const archive = words.findIndex((word) => word.endsWith('.a'));
+  words.splice(archive, 0, ...changed.filter((object) => !words.includes(object)));
+  mkdirSync(dirname(join(place, folder, words[words.indexOf('-o') + 1])), { recursive: true });
+  return words.join(' ');
+}
+
+async function buildNative(place, file, folder, target) {
+  const { compile, link } = buildOf(folder, target);
+  const changed = compile.filter(({ inputs }) => inputs.includes(join(ROOT, file)));
+  const commands = changed.map(({ object, command }) => {
+    mkdirSync(dirname(join(place, folder, object)), { recursive: true });
+    return `${command.replaceAll(`${ROOT}/`, `${place}/`)} -w`;
+  });
+  commands.push(
+    linkCommand(
+      link,
+      folder,
+      place,
+      changed.map(({ object }) => object),
+    ),
+  );
+  for (const command of commands) await expectBuilt('sh', ['-c', command], join(place, folder));
+}
+
+async function buildScript(place, file) {
+  for (const [folder, format] of [
+    ['dist', 'esm'],
+    ['dist-cjs', 'cjs'],
+  ]) {
+    const to = join(folder, file.replace(/^lib\//, '').replace(/ts$/, 'js'));
+    await expectBuilt('npx', ['esbuild', file, `--outfile=${to}`, `--format=${format}`, '--log-level=warning'], place);
   }
 }
 
-const program = (place, command, args, seconds) => run(command, args, { NO_COLOR: '1' }, { cwd: place, seconds });
-
-/** Builds what a source goes into; a fault that does not compile is none. */
-async function build(place, file) {
-  const bundle = ['npx', 'esbuild', file, '--log-level=warning'];
-  const steps = file.startsWith('lib/')
-    ? [
-        [...bundle, '--outdir=dist', '--format=esm'],
-        [...bundle, '--outdir=dist-cjs', '--format=cjs'],
-      ]
-    : [['cmake', '--build', 'build', '--target', 'sweet_rl']];
-  for (const step of steps) await expectBuilt(place, step);
+async function expectBuilt(command, args, cwd) {
+  const { status, text } = await run(command, args, {}, { cwd, seconds: SECONDS });
+  if (status !== 0) throw new Error(text);
 }
 
-async function expectBuilt(place, [command, ...args]) {
-  const result = await program(place, command, args, SECONDS.build);
-  if (result.status === 0) return;
-  expectOk([command, ...args].join(' '), result);
-  end();
+function build(place, file, test) {
+  if (file.startsWith('lib/')) return buildScript(place, file);
+  return isCheck(test)
+    ? buildNative(place, file, 'build/emulator', test)
+    : buildNative(place, file, 'build', 'sweet_rl');
 }
 
-/** The first test that failed, or what else went wrong; undefined where all passed. */
-async function findingOf(place, file, pattern) {
-  const report = join(place, 'build', 'report.json');
+// -- tests: a file below test/, of which a pattern may choose some, or a program of the emulator (test/native)
+
+const isCheck = (test) => test.startsWith('check_');
+
+/** The first failure, or undefined where all passed. */
+async function failureOf(place, test) {
+  if (!isCheck(test)) return failureOfFile(place, ...test.split(': '));
+  const program = join('build', 'emulator', 'bin', test);
+  const path = existsSync(join(place, program)) ? join(place, program) : join(ROOT, program); // of no change, the original
+  for (const seed of SEEDS) {
+    // Without the stand-in for cuBLASLt: linear heads are computed by the kernels of this package.
+    const env = { ASAN_OPTIONS: 'detect_leaks=0', SWEET_RL_CUBLASLT: 'none' };
+    const { status, text } = await run(path, ['--small', `--seed=${seed}`], env, { seconds: SECONDS });
+    if (status === 0) continue;
+    const lines = text.split('\n').filter(Boolean);
+    const found = /ERROR: Addr|runtime error|^race|^nobody|^thread|^deadlock|: ours /;
+    return (lines.find((line) => found.test(line)) ?? lines[0] ?? `${status}`).replace(/^.*ERROR: /, '').slice(0, 100);
+  }
+}
+
+async function failureOfFile(place, file, pattern) {
+  const report = join(place, 'report.json');
   rmSync(report, { force: true });
-  const args = [
-    'node_modules/vitest/vitest.mjs',
-    'run',
-    ...(file ? [`test/${file}.test.ts`] : []),
-    ...(pattern ? ['-t', pattern] : []),
-    '--bail=1',
-    '--reporter=json',
-    `--outputFile=${report}`,
-  ];
-  const { status, text } = await program(place, process.execPath, args, file ? SECONDS.file : SECONDS.all);
+  const filter = pattern ? ['-t', pattern] : [];
+  const args = ['run', `test/${file}.test.ts`, ...filter, '--bail=1', '--reporter=json', `--outputFile=${report}`];
+  const vitest = join('node_modules', 'vitest', 'vitest.mjs');
+  const { status } = await run(
+    process.execPath,
+    [vitest, ...args],
+    { NO_COLOR: '1' },
+    { cwd: place, seconds: SECONDS },
+  );
   const { testResults = [], numPassedTests = 0 } = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {};
-  if (status === 0) return numPassedTests > 0 ? undefined : { where: 'no test', text };
-  for (const { name, assertionResults, status: state } of testResults) {
-    const failed = assertionResults.find((test) => test.status === 'failed');
-    if (failed || state === 'failed') {
-      const title = failed?.fullName ?? 'its tests could not be collected, or their process ended';
-      return { where: `${relative(place, name)}: ${title}`, text };
-    }
-  }
-  const how = status === 'SIGKILL' ? 'it does not end' : 'the process ended';
-  return { where: `${file ? `test/${file}.test.ts` : 'all tests'}: ${how}`, text };
+  if (status === 0) return numPassedTests > 0 ? undefined : 'no test of this name';
+  const failed = testResults
+    .flatMap(({ assertionResults }) => assertionResults)
+    .find((each) => each.status === 'failed');
+  return failed?.fullName ?? (status === 'SIGKILL' ? 'does not end' : 'the process ended');
 }
 
-/** What finds the mutation. */
-async function tryMutation(place, mutation, test, pattern) {
-  const path = join(place, mutation[0]);
-  const source = readFileSync(path, 'utf8');
-  writeFileSync(path, broken(source, mutation));
+async function tryMutant(place, { file, source, mutated, tests }) {
+  writeFileSync(join(place, file), mutated);
   try {
-    await build(place, mutation[0]);
-    return (await findingOf(place, test, pattern))?.where;
+    for (const test of tests) {
+      await build(place, file, test);
+      const failure = await failureOf(place, test);
+      if (failure !== undefined) return { status: 0, text: `${test.split(': ')[0]}: ${failure}` };
+    }
+    return { status: 'not found', text: `by ${tests.join(', ')}` };
+  } catch (error) {
+    return { status: 'not built', text: error.message };
   } finally {
-    writeFileSync(path, source);
-    await build(place, mutation[0]);
+    writeFileSync(join(place, file), source);
+    copyOutputs(place);
   }
 }
 
-async function expectSound(place, test, pattern) {
-  const finding = await findingOf(place, test, pattern);
-  if (finding === undefined) return;
-  expectOk(`without a fault, ${finding.where}`, { status: 1, text: finding.text });
-  end();
-}
+for (const place of places) copyTree(place);
+const tests = [...new Set(mutants.flatMap((mutant) => mutant.tests))];
+say(`${mutants.length} mutants; first their ${tests.length} tests without a fault`);
+const soundness = (test) =>
+  inPlace(async (place) => {
+    const failure = await failureOf(place, test);
+    return expectOk(`${test} without a fault`, { status: failure === undefined ? 0 : 1, text: failure ?? '' });
+  });
+const sound = await each(tests.map(soundness));
+if (sound.includes(false)) end();
 
-say(`${mutations.length} mutations; building the copies`);
-// One after the other: a compiler's cache saves the second one's time.
-for (const place of places) {
-  copyTree(place);
-  if (!existsSync(join(place, 'build', 'CMakeCache.txt'))) {
-    await expectBuilt(place, ['npx', 'cmake-js', 'configure', '--CDSWEET_CUDA=OFF', '--log-level', 'error']);
-  }
-  await build(place, 'native/');
-  // Whole: the compiler takes what an interrupted run left there for its own.
-  for (const folder of ['dist', 'dist-cjs']) rmSync(join(place, folder), { recursive: true, force: true });
-  await expectBuilt(place, ['npm', 'run', 'build:types']);
-}
-
-say('The tests of first choice without a fault');
-const choices = [
-  ...new Map(mutations.map(([, , , , test, pattern = '']) => [`${test} ${pattern}`, [test, pattern]])).values(),
-];
-await each(choices.map(([test, pattern]) => inPlace((place) => expectSound(place, test, pattern))));
-
-const TABLE = join(ROOT, 'test', 'mutations.md');
-const TITLE = `# Mutations
-
-Faults made on purpose by \`npm run mutate\`, and the first test that failed at each.
-`;
-
-/** The rows that are there stay where their mutations are not tried; each is written as it is known. */
-const rows = new Map(
-  (existsSync(TABLE) ? readFileSync(TABLE, 'utf8') : '')
-    .split('\n')
-    .map((line) => [line.split(' | ', 2).join(' | '), line]),
-);
-function record([file, what], where) {
-  const start = row(`\`${file}\``, what).slice(0, -2);
-  rows.set(start, `${start} | ${row(where).slice(2)}`);
-  const known = MUTATIONS.map(([file, what]) => rows.get(row(`\`${file}\``, what).slice(0, -2)));
-  const lines = [row('file', 'fault', 'found by'), row('---', '---', '---'), ...known.filter(Boolean)];
-  writeFileSync(TABLE, `${TITLE}\n${lines.join('\n')}\n`);
-}
-
-/** Those that nothing found. */
-async function tryAll(some, testOf) {
-  const left = [];
-  const task = (mutation) => async (place) => {
-    const where = await tryMutation(place, mutation, ...testOf(mutation));
-    if (where === undefined) left.push(mutation);
-    record(mutation, where ?? '**nothing**');
-    say(`${mutation[0]}, ${mutation[1]}: ${where ?? 'not found'}`);
-  };
-  await each(some.map((mutation) => inPlace(task(mutation))));
-  return left;
-}
-
-let left = await tryAll(mutations, ([, , , , test, pattern]) => [test, pattern]);
-if (left.length > 0) {
-  say(`All tests without a fault, then with each of ${left.length}`);
-  await inPlace((place) => expectSound(place))();
-  left = await tryAll(left, () => []);
-}
-for (const mutation of mutations) {
-  expectOk(`${mutation[0]}, ${mutation[1]}`, { status: left.includes(mutation) ? 'not found' : 0, text: '' });
-}
+const attempt = (mutant) =>
+  inPlace(async (place) => {
+    const result = await tryMutant(place, mutant);
+    if (expectOk(nameOf(mutant), result)) say(`${nameOf(mutant)}: ${result.text}`);
+  });
+await each(mutants.map(attempt));
 end();

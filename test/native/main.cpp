@@ -62,6 +62,7 @@ void run_all(const Options& options, const Run& run) {
     sweet::use_backend(each.name);
     const std::string name = each.name;
     run(name + " against float64", [&](Checks& checks) { check_operations(checks, small); });
+    run(name + " kernels", [&](Checks& checks) { check_kernels(checks, small); });
     run(name + " concurrent", [&](Checks& checks) { check_concurrent(checks, small); });
     run(name + " overwritten", [&](Checks& checks) { check_overwritten(checks, small); });
   }

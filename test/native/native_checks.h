@@ -18,3 +18,6 @@ void check_concurrent(Checks& checks, bool small);
 
 /** Labels, masks, offsets and pairs overwritten concurrently with the calls: a result or a clean error. */
 void check_overwritten(Checks& checks, bool small);
+
+/** The scalar references of native/cpu/rows and native/cpu/gemm against the active kernels. */
+void check_kernels(Checks& checks, bool small);

@@ -7,6 +7,7 @@ add_executable(sweet_check EXCLUDE_FROM_ALL
   test/native/check_updates.cpp
   test/native/check_cancelled.cpp
   test/native/check_concurrent.cpp
+  test/native/check_kernels.cpp
   test/native/check_pool.cpp
   test/native/operations.cpp)
 target_compile_definitions(sweet_check PRIVATE SWEET_CHECKS_ON_CPU)

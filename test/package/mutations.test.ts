@@ -1,44 +1,55 @@
-/** The lists of faults that `npm run mutate` and `npm run test:cuda:mutations` make on purpose. */
-import { existsSync, readFileSync } from 'node:fs';
+/** The faults that `npm run mutate` puts into the sources: whether each can be put in, and the table of them. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { MUTATIONS as CUDA } from '../cuda/mutations.js';
-import { broken, type Mutation } from '../helpers/mutations.js';
 import { ROOT } from '../helpers/processes.ts';
+import { mutantsOf } from '../mutate/mutants.js';
 import { MUTATIONS } from '../mutate/mutations.js';
 
-const read = (...path: string[]) => readFileSync(join(ROOT, ...path), 'utf8');
-
-const named = <M extends Mutation>(list: readonly M[]) =>
-  list.map((mutation) => ({ mutation, name: `${mutation[0]}: ${mutation[1]}` }));
-
-describe('every mutation', () => {
-  it.each(named(MUTATIONS))('applies once to $name', ({ mutation }) => {
-    const [file, , , , test] = mutation;
-    const source = read(file);
-    expect(broken(source, mutation)).not.toBe(source);
-    expect(existsSync(join(ROOT, 'test', `${test}.test.ts`))).toBe(true);
+describe.each(MUTATIONS)('the mutation "$fault"', (mutation) => {
+  it('applies to each of its files', () => {
+    for (const place of mutation.places) {
+      expect(mutantsOf({ ...mutation, places: [place] }), place[0]).not.toEqual([]);
+    }
   });
 
-  it.each(named(CUDA))('applies once to native/cuda/$name', ({ mutation }) => {
-    const source = read('native', 'cuda', mutation[0]);
-    expect(broken(source, mutation)).not.toBe(source);
+  it('has no change that applies nowhere, or changes nothing', () => {
+    for (const change of mutation.changes) {
+      const mutants = mutantsOf({ ...mutation, changes: [change] });
+      expect(mutants, String(change[0])).not.toEqual([]);
+      for (const { file, source, mutated } of mutants) expect(mutated, file).not.toBe(source);
+    }
   });
 
-  it('is in the table, which tells the test that found it', () => {
-    const lines = read('test', 'mutations.md').split('\n').slice(6).filter(Boolean);
-    const starts = MUTATIONS.map(([file, what]) => `| \`${file}\` | ${what} | test/`);
-    for (const line of lines)
-      expect(
-        starts.filter((start) => line.startsWith(start)),
-        line,
-      ).toHaveLength(1);
-    expect(lines).toHaveLength(MUTATIONS.length);
+  it('names tests that exist', () => {
+    for (const test of mutation.places.flatMap(([, tests]) => tests)) {
+      const file = join(ROOT, 'test', `${test.split(': ')[0]}.test.ts`);
+      expect(/^check_(plain|asan|races)$/.test(test) || existsSync(file), test).toBe(true);
+    }
   });
 });
 
-it('that does not apply once is refused', () => {
-  const mutation = ['a.cpp', 'a sign', 'x', 'y'] as const;
-  expect(broken('a x b', mutation)).toBe('a y b');
-  for (const source of ['a b', 'x x']) expect(() => broken(source, mutation)).toThrow('a.cpp');
+it('the table has them (vitest -u writes it)', async () => {
+  const rows = MUTATIONS.map((mutation) => {
+    const files = mutation.places.map(([file]) => `\`${file}\``);
+    const tests = new Set(mutation.places.flatMap(([, tests]) => tests));
+    return `| ${mutation.fault} | ${mutantsOf(mutation).length} | ${files.join(' ')} | ${[...tests].join(', ')} |`;
+  });
+  const text = `# Mutations
+
+Faults that \`npm run mutate\` puts into the sources, one place at a time, and the tests of which one must fail: files below
+\`test/\`, and on the emulator of CUDA the programs of \`test/native\`. \`test/mutate/mutations.js\` has their patterns.
+
+| fault | places | in | found by |
+|---|---|---|---|
+${rows.join('\n')}
+`;
+  await expect(text).toMatchFileSnapshot('../mutations.md');
+});
+
+it('comments are not changed', () => {
+  for (const { source, mutated } of MUTATIONS.flatMap(mutantsOf)) {
+    const changed = source.split('\n').find((line, i) => line !== mutated.split('\n')[i]);
+    expect(changed).not.toMatch(/^\s*(\/\/|\* |\/\*)/);
+  }
 });

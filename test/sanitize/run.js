@@ -53,7 +53,7 @@ async function asan() {
   await native(
     'asan',
     [join(folder('asan'), 'sweet_check')],
-    ['cancelled', 'pool', 'float64', 'concurrent', 'overwritten'],
+    ['cancelled', 'pool', 'float64', 'kernels', 'concurrent', 'overwritten'],
     env,
   );
 
@@ -65,23 +65,18 @@ async function asan() {
     LD_PRELOAD: libraryOf('libasan.so'),
     SWEET_RL_PREBUILD: join(folder('asan'), '..'),
   };
-  const few = ['changing-arrays', 'turn-advantages'];
+  const few = ['runtime/changing-arrays', 'ops/turn-advantages'];
   const all = [
-    'one-pass',
-    'determinism',
-    'traps',
-    'errors',
-    'token-logps',
-    'linear-logps',
-    'trajectory-preference',
-    'critic-update',
+    ...['one-pass', 'determinism', 'traps'].map((name) => `numerics/${name}`),
+    ...['token-logps', 'linear-logps', 'trajectory-preference', 'turn-preference'].map((name) => `ops/${name}`),
+    ...['ops/critic-update', 'ops/policy-update', 'args/errors', 'io/shm', 'runtime/machine'],
   ];
-  const files = [...few, ...(short ? [] : [...all, 'turn-preference', 'policy-update', 'shm', 'machine'])];
+  const files = [...few, ...(short ? [] : all)];
   await each([
     async () =>
       report(
-        'asan, workers that scribble',
-        await run('node', [program('scribble'), `--seconds=${short ? 6 : 60}`], underNode),
+        'asan, arrays overwritten concurrently',
+        await run('node', [program('overwrite'), `--seconds=${short ? 6 : 60}`], underNode),
       ),
     async () =>
       report('asan, workers', await run('node', [program('workers'), `--count=${short ? 9 : 150}`], underNode)),
@@ -102,7 +97,7 @@ async function tsan() {
   say('The native checks under ThreadSanitizer');
   const filters = short
     ? ['cancelled', 'pool', 'concurrent', 'overwritten']
-    : ['cancelled', 'pool', 'float64', 'concurrent', 'overwritten'];
+    : ['cancelled', 'pool', 'float64', 'kernels', 'concurrent', 'overwritten'];
   await native('tsan', [...still, ...check], filters, { TSAN_OPTIONS: 'halt_on_error=1' });
 
   say('The addon under Node and ThreadSanitizer');
@@ -112,7 +107,7 @@ async function tsan() {
     LD_PRELOAD: libraryOf('libtsan.so'),
     SWEET_RL_PREBUILD: join(folder('tsan'), '..'),
   };
-  for (const [name, option] of Object.entries({ scribble: short ? 4 : 30, workers: short ? 9 : 150 })) {
+  for (const [name, option] of Object.entries({ overwrite: short ? 4 : 30, workers: short ? 9 : 150 })) {
     const args = [...node.slice(1), program(name), `--${name === 'workers' ? 'count' : 'seconds'}=${option}`];
     const result = await run(node[0], args, env);
     // Node's own code is not instrumented: what it does to its memory looks like races. Ours are those with a frame of ours.
@@ -134,7 +129,7 @@ async function valgrind() {
   // As slow as it is, the short form leaves out the bits of many callers, which the other checkers see.
   const filters = short
     ? ['cancelled', 'pool', 'float64']
-    : ['cancelled', 'pool', 'float64', 'concurrent', 'overwritten'];
+    : ['cancelled', 'pool', 'float64', 'kernels', 'concurrent', 'overwritten'];
   await native('valgrind', ['valgrind', ...options, join(ROOT, 'build', 'sweet_check')], filters, {});
 }
 

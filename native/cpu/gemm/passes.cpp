@@ -7,9 +7,20 @@
 namespace sweet {
 namespace {
 
-constexpr int64_t kItemTiles = 5;                     // tiles of an item of the forward pass
-constexpr int64_t kMaxGroups = 32;                    // of the backward pass
-constexpr int64_t kMaxGradHidden = int64_t{1} << 24;  // 64 MiB: gradHidden of all groups
+// Figures: CPU time relative to the constant's on a Zen 5, one thread, H 512, V 8192, float32 (bfloat16).
+
+// Tiles of an item of the forward pass: more share one rescaling and one merge, fewer occupy more threads. 1 takes 1.11
+// (1.05), 2 1.00 (1.00), 10 1.01 (0.98), 20 0.99 (0.98).
+constexpr int64_t kItemTiles = 5;
+
+// Groups of the backward pass, and the number of threads that it can occupy. In memory that was used before, 8 takes
+// 0.99 (1.04), 16 0.97 (1.01), 64 1.07 (1.09). Memory fresh from the system, as malloc takes for such sizes, costs more
+// than that: then 8 takes 0.41 (0.26).
+constexpr int64_t kMaxGroups = 32;
+
+constexpr int64_t kMaxGradHidden = int64_t{1} << 24;  // 64 MiB: gradHidden of all groups; not varied
+
+// Of a chunk of the backward pass. In memory that was used before, 2048 tokens take 0.98 with 256, 512 or 2048.
 constexpr int64_t kMinTokens = 64, kMaxTokens = 1024;
 
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }

@@ -45,7 +45,9 @@ static inline void logit_gradients(double* x, const int32_t* labels, const doubl
 
 namespace sweet {
 
-constexpr int64_t kTileEntries = 96;  // a multiple of kTileRows of every instruction set, and even
+// A multiple of kTileRows of every instruction set, and even. Zen 5, 1024 tokens, H 512, V 8192, float32 (bfloat16): 48
+// takes 1.03 (1.06) of the time forward and 1.07 (1.04) backward, 192 1.01 (0.99) and 0.96 (0.98).
+constexpr int64_t kTileEntries = 96;
 
 /** Row compaction: the rows whose logits are read, in their order. */
 class CompactRows {

@@ -3,7 +3,7 @@
 //
 // clang-format off
 //   load(p)  load_n(p, n, fill)      from float, bf16 or f16; lanes at and past n become fill
-//   store(p, x)  store_n(p, x, n)    to float, bf16 or f16, rounded to nearest; a NaN for bf16 must have a zero lower half
+//   store(p, x)  store_n(p, x, n)    to float, bf16 or f16, rounded to nearest; for bf16, a NaN's lower half must be 0
 //   load2(p, a, b)  store2(p, a, b)  2 * kLanes elements, distributed over a and b in the cheapest order
 //   store_nontemporal2(p, a, b)      store2 with non-temporal stores where the set has them; p aligned to 64 bytes
 //   fence_nontemporal()              orders them before later stores
@@ -23,7 +23,10 @@
 
 #include "../../dtype.h"
 
-// Prefetch distances in bytes, into L1 and into L2.
+// Prefetch distances in bytes, into L1 and into L2. On Zen 5, over 64 to 128 MiB, the forward pass takes 1.2 to 1.5
+// times as long without prefetches, a gradient 0.79 to 0.95 of the time, or 0.94 to 1.03 with non-temporal stores. Only
+// one of the distances, or half or twice one of them, takes 0.92 to 1.08. On an earlier CPU, one distance alone left a
+// core waiting for about a fifth of its time.
 constexpr int kPrefetchL1 = 4096, kPrefetchL2 = 65536;
 
 namespace sweet {

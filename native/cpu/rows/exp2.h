@@ -25,11 +25,17 @@ static inline float exp2(float t) {
 namespace sweet::SWEET_ISA {
 namespace {
 
+// Figures of tuned constants are times relative to the constant's, measured on one core of an AMD Zen 5 with AVX-512,
+// or AVX2 where it is named.
+
 // Pairs of vectors of a strip. The range is checked once a strip, and so many terms are added to a lane in float32
-// before the sum goes into a total.
+// before the sum goes into a total. In cache 8 takes 0.97 to 1.05, 32 takes 0.96 to 1.09; a float32 gradient in memory
+// takes 1.15 with 8.
 constexpr int kStrip = 16;
 
-// Rows of at least so many elements use the folded exponent and prefetches.
+// Segments of at least so many elements use the folded exponent and prefetches. With 8192, 4096 elements take 1.02 to
+// 1.15; with 2048, 2048 elements take 0.95 to 1.02 forward (AVX2 0.92 to 0.94); with 1024, 1024 elements take 1.07 to
+// 1.11 forward and 0.98 to 1.00 backward (AVX2 0.98 to 1.01 and 0.92).
 constexpr int kLong = 4096;
 
 // The largest |max * scale_log2| of a folded exponent. Derived: the bias must not take reduce_exp2()'s magic number, at

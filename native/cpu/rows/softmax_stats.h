@@ -37,9 +37,17 @@ static SegmentStats softmax_stats(const T* x, int64_t n, double scale_log2, int6
 namespace sweet::SWEET_ISA {
 namespace {
 
-constexpr int kShort = 1024;        // up to this size m is the maximum of the segment
-constexpr int kFirst = 256;         // of a longer segment, m is the maximum of the first elements
-constexpr double kMaxSum = 0x1p64;  // a larger sum shows that m is too low
+// Up to this size m is the maximum of the segment, so that the term of a confident token is exactly 1. That costs a
+// second read: with 512, 1024 elements take 0.70 (AVX2 0.79); with 2048, 2048 elements take 1.46 (1.37).
+constexpr int kShort = 1024;
+
+// Of a longer segment, m is the maximum of the first elements; the fewer they are, the more often the segment is summed
+// twice. Of 4096 elements, 64 takes 0.97, 128 0.98, 512 1.05 (AVX2 1.04), 1024 1.17 (1.09).
+constexpr int kFirst = 256;
+
+// A larger sum shows that m is too low. Derived: float32 sums stay far from 2^128, and t is at most 64, with an error
+// of at most 2^-18. Not varied.
+constexpr double kMaxSum = 0x1p64;
 
 /** The largest of n elements. */
 template <class T>

@@ -1,6 +1,6 @@
 // Labels, masks, offsets and pairs in shared memory that a worker overwrites at full speed while they are used:
 //
-//   node test/sanitize/scribble.js [--seconds=10]
+//   node test/sanitize/overwrite.js [--seconds=10]
 //
 // Every call must give a result or an error of its own; under AddressSanitizer, without touching what is not there. A call
 // that is refused must not have written.
@@ -10,10 +10,10 @@ import { operations, optionsOf, SIZES } from './calls.js';
 const WILD = [2 ** 31 - 1, -1, -(2 ** 31), 0, 1, 7, 33, -100];
 
 if (isMainThread) main();
-else scribble(workerData);
+else overwrite(workerData);
 
 /** Overwrites an element, most of the time with what was there. */
-function scribble({ arrays, sound, stop }) {
+function overwrite({ arrays, sound, stop }) {
   for (let i = 0; Atomics.load(stop, 0) === 0; i++) {
     for (const [k, array] of arrays.entries()) {
       const at = (i * 17) % array.length;

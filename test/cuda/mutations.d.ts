@@ -1,1 +1,0 @@
-export const MUTATIONS: readonly (readonly [file: string, what: string, from: string, to: string])[];
