@@ -403,7 +403,8 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
   }
   const double g_max = largest(data.g) / temperature;
   checks.expect(all_agree(logps, exact_logps, 2 * logit_error / temperature + kRounding * 100), name + " logps");
-  checks.expect(all_agree(grad_hidden, exact_hidden, relative * 2 * g_max * largest(data.weight)), name + " gradHidden");
+  checks.expect(all_agree(grad_hidden, exact_hidden, relative * 2 * g_max * largest(data.weight)),
+                name + " gradHidden");
   checks.expect(all_agree(grad_weight, exact_weight, relative * g_sum * largest(data.hidden)), name + " gradWeight");
   checks.expect(all_agree(grad_bias, exact_bias, relative * g_sum), name + " gradBias");
 
