@@ -221,6 +221,9 @@ void deliver(napi_env env, napi_value, void* context, void*) {
     delete job;
     if (!owner->jobs) napi_unref_threadsafe_function(env, owner->wake);
     napi_call_function(env, undefined, done, 1, &status, nullptr);
+    // done() only settles a promise; an exception of it must not end the loop over the other calls.
+    napi_value exception = nullptr;
+    napi_get_and_clear_last_exception(env, &exception);
   }
 }
 

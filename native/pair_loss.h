@@ -41,7 +41,7 @@ SWEET_HOST_DEVICE inline PairTerm pair_term(const PairLoss& loss, double delta) 
   const double beta = loss.beta, eps = loss.label_smoothing, u = beta * delta;
   switch (loss.type) {
     case LossType::hinge:
-      return {u >= 1 ? 0.0 : 1 - u, u >= 1 ? 0.0 : u < 1 ? -beta : u};  // a NaN shows in both
+      return {u >= 1 ? 0.0 : 1 - u, u >= 1 ? 0.0 : u < 1 ? -beta : u};  // NaN propagates to both
     case LossType::ipo: {
       const double d = delta - 1 / (2 * beta);
       return {d * d, 2 * d};
@@ -49,7 +49,7 @@ SWEET_HOST_DEVICE inline PairTerm pair_term(const PairLoss& loss, double delta) 
     case LossType::sigmoid:
       break;
   }
-  // With u = +-inf one logarithm is infinite; its weight epsilon = 0 must silence it.
+  // With u = +-inf one logarithm is infinite; skip it where epsilon = 0, for 0 * inf is NaN.
   const double against = eps > 0 ? eps * log_sigmoid(-u) : 0.0;
   return {-(1 - eps) * log_sigmoid(u) - against, -beta * ((1 - eps) * sigmoid(-u) - eps * sigmoid(u))};
 }

@@ -1,7 +1,7 @@
 // A row of logits is computed in segments of kSegment vocabulary entries. merge_stats() of softmax.h merges their
 // statistics in their order. Rows are always split here, whatever their number: neither the batch nor the number of
-// threads may change a row's result. No function stands here, since kernels compiled for one instruction set include
-// it.
+// threads may change a row's result. This file defines no functions, since kernels compiled for one instruction set
+// include it.
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,7 @@ SWEET_HOST_DEVICE inline float log2_scale(double temperature) {
   return static_cast<float>(1.4426950408889634 / temperature);
 }
 
-/** Statistics of some or all entries of a row, relative to `max`; of none, {-inf, 0, 0}. */
+/** Statistics of some or all entries of a row, relative to `max`; {-inf, 0, 0} for an empty set. */
 struct SoftmaxStats {
   double max, sum_exp, sum_t_exp;
 };
@@ -60,8 +60,8 @@ SWEET_HOST_DEVICE inline RowResult row_result(const SoftmaxStats& all, int32_t l
 
 /**
  * The gradient of a row as the kernels compute it: g * p_v = factor * 2^((x_v - max) * scale_log2), where max is
- * lse * temperature rounded to float32. Where p_v is large, x_v is close to max and x_v - max is exact. What the
- * rounding of max changes is made up for in the factor.
+ * lse * temperature rounded to float32. Where p_v is large, x_v is close to max and x_v - max is exact. The
+ * factor corrects the rounding of max.
  */
 struct SoftmaxGradient {
   float scale_log2, max, factor;

@@ -171,7 +171,7 @@ export type View = ArrayBufferView & { readonly length: number };
 ${Object.entries(enums).map(tsEnum).join('\n')}
 ${Object.entries(groups).map(tsGroup).join('\n')}
 ${Object.entries(operations).map(tsOperation).join('\n')}
-/** Why an operation fails; errors.ts has the error of each. */
+/** Why an operation fails; faults.ts has the error of each. */
 export type FaultCode = ${faults.map((name) => `'${name}'`).join(' | ')};
 
 /** The operations and their arguments. */

@@ -97,7 +97,7 @@ export function switchBackend(addon: Native, name: unknown, argument: string): v
   if (typeof name !== 'string') throw typeError('ERR_ARG_TYPE', expected(names, argument, name));
   if (wanted === undefined) throw rangeError('ERR_ARG_VALUE', expected(names, argument, name));
   if (name === 'cuda' || !addon.useBackend(name)) {
-    const reason = wanted.reason ?? 'calls on device buffers use it by themselves, typed arrays need another one';
+    const reason = wanted.reason ?? 'DeviceBuffers use it automatically; select a CPU backend for typed arrays';
     throw new SweetError('ERR_BACKEND', `The backend '${name}' cannot be used here: ${reason}`);
   }
 }

@@ -359,7 +359,7 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
   return to;
 }
 
-/** Why an operation fails; errors.ts has the error of each. */
+/** Why an operation fails; faults.ts has the error of each. */
 export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
 
 /** The operations and their arguments. */

@@ -7,7 +7,7 @@ export function boolean(argument: string, value: unknown, fallback: boolean): bo
   return value;
 }
 
-/** A number for which `holds`; `rule` is that condition in words. */
+/** A number for which `holds`; `rule` is the condition as text. */
 export function number(
   argument: string,
   value: unknown,

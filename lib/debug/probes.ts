@@ -97,7 +97,7 @@ export function maxAbs(array: Numbers): number {
   return max;
 }
 
-/** Half of the coordinates are random, half have the largest gradient of 64 random ones; arrays take turns. */
+/** Half of the coordinates are random, half have the largest gradient of 64 random ones; arrays are sampled round-robin. */
 export function coordinateProbes(
   { names, arrays, gradients, assemble }: CheckedParameters,
   count: number,

@@ -52,28 +52,36 @@ export async function runAsync<O, K extends AsyncOperation>(
   }
 }
 
-function started(
+/**
+ * Settles when the native call has ended, and not before: only then may its memory be released. The listener is added
+ * before the start, so that a signal that throws there prevents the call.
+ */
+async function started(
   addon: Addon,
   operation: AsyncOperation,
   args: readonly unknown[],
   signal: AbortSignal | undefined,
 ): Promise<Fault | undefined> {
-  return new Promise((resolve) => {
-    const number = start(addon, operation, args, done);
-    const abort = () => addon.cancel(number);
-    signal?.addEventListener('abort', abort);
-    function done(fault: Fault | undefined): void {
-      signal?.removeEventListener('abort', abort);
-      resolve(fault);
-    }
+  let number: number | undefined;
+  const abort = () => {
+    if (number !== undefined) addon.cancel(number);
+  };
+  signal?.addEventListener('abort', abort);
+  const fault = await new Promise<Fault | undefined>((resolve) => {
+    number = start(addon, operation, args, resolve);
   });
+  signal?.removeEventListener('abort', abort);
+  return fault;
 }
 
 function signalOf(options: unknown): AbortSignal | undefined {
   const signal = (options as Abortable | null | undefined)?.signal as unknown;
   if (signal === undefined) return undefined;
   // Not by its class: other realms and libraries have AbortSignals of their own.
-  if (!isRecord(signal) || !('aborted' in signal) || !('throwIfAborted' in signal)) {
+  const methods = ['throwIfAborted', 'addEventListener', 'removeEventListener'] as const;
+  const isSignal = (each: object) =>
+    'aborted' in each && methods.every((name) => typeof (each as AbortSignal)[name] === 'function');
+  if (!isRecord(signal) || !isSignal(signal)) {
     throw typeError('ERR_ARG_TYPE', expected('an AbortSignal', 'signal', signal));
   }
   return signal as AbortSignal;

@@ -93,7 +93,7 @@ class LaunchContext {
   /** Nothing more is launched, and finish() returns this status. */
   void fail(const Status& status);
 
-  /** In device memory. Kernels ask it whether the input has a fault. */
+  /** In device memory. Kernels read it to see whether the input has a fault. */
   DeviceResult* result() const { return result_; }
 
   /** Waits for the kernels launched so far; undefined unless ok() afterwards. */

@@ -296,11 +296,11 @@ const CASES: Record<string, Case> = {
   },
   firstNonFinite: {
     operation: 'firstNonFinite',
-    call: (options) => sweetRl.linearLogps({ ...(options as object), debug: 'finite' } as never),
-    options: { ...linear, labels: labels.labels, ignoreIndex: -7, bias: undefined },
-    // The last matrix that is checked is the result.
+    call: sweetRl.tokenLogpsBackward as never,
+    options: { ...head, ...labels, ...backward, debug: 'finite' },
+    // The last matrix that is checked is the result, gradLogits.
     from: {},
-    computed: { dtype: 0, rows: N, columns: 1, rowStride: 1, allowNegInf: false, mask: undefined },
+    computed: { dtype: 0, rows: N, columns: V, rowStride: STRIDE, allowNegInf: false, mask: undefined },
   },
 };
 

@@ -278,10 +278,33 @@ describe('an abort', () => {
     const [call] = cases as [CallCase];
     const options = { ...call.options(), signal: new AbortController().signal };
     expect(() => sweetRl.tokenLogps(options as never)).toThrow(/"signal"/);
-    for (const signal of [null, 1, 'x', {}, new EventTarget()]) {
+    const without = { aborted: false, throwIfAborted() {}, removeEventListener() {} };
+    for (const signal of [null, 1, 'x', {}, new EventTarget(), without, { ...without, addEventListener: 1 }]) {
       expect(await rejection(later(call, { signal }))).toMatchObject({ code: 'ERR_ARG_TYPE', message: /signal/ });
     }
   });
+
+  it.each(['addEventListener', 'removeEventListener'])(
+    'is one whose %s throws: the call rejects, and others go on',
+    async (name) => {
+      const [call] = cases as [CallCase];
+      const fail = () => {
+        throw new Error('no listeners');
+      };
+      const signal = {
+        aborted: false,
+        throwIfAborted() {},
+        addEventListener() {},
+        removeEventListener() {},
+        [name]: fail,
+      };
+      const before = later(call);
+      const rejected = rejection(later(call, { signal }));
+      const after = later(call);
+      expect(await rejected).toMatchObject({ message: 'no listeners' });
+      for (const each of [before, after]) expectSame(await each, sync(call));
+    },
+  );
 });
 
 it('leaves the event loop alone', async () => {
