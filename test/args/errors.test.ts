@@ -100,6 +100,7 @@ const pairRows: ErrorRow[] = [
   wrongPair('chosen = rejected', { chosen: ints(0, 1), rejected: ints(1, 1) }, /pair 1\b/),
   wrongPair('chosen out of range', { chosen: ints(0, 3), rejected: ints(1, 0) }, /chosen.* 3\b.*pair 1\b/),
   wrongPair('rejected out of range', { chosen: ints(0, 1), rejected: ints(-1, 0) }, /rejected.* -1\b.*pair 0\b/),
+  wrongPair('rejected just out of range', { chosen: ints(0, 1), rejected: ints(1, 3) }, /rejected.* 3\b.*pair 1\b/),
   wrongLength('as many rejected as chosen', { chosen: ints(0, 1), rejected: ints(1) }, /rejected.*\(1\)/),
   wrongWeight('a negative weight', { pairWeights: floats(1, -1) }, /pair 1\b/),
   wrongWeight('a weight of NaN', { pairWeights: floats(NaN, 1) }, /pair 0\b/),

@@ -3,7 +3,7 @@
 // scalar references are not searched.
 //
 // A test is a file below test/, of which the part after a colon may choose some tests. check_plain, check_asan and
-// check_races are the programs of test/native on the emulator of CUDA. Of several tests one must fail.
+// check_races are the builds of test/native on the emulator of CUDA. Of several tests one must fail.
 
 const ROWS = ['native/cpu/rows/softmax_stats.h', 'ops/token-logps'];
 const GRADIENTS = ['native/cpu/rows/softmax_gradient.h', 'ops/token-logps'];
@@ -25,14 +25,18 @@ const LAYOUT = ['native/layout.h', 'args/errors'];
 const SHARDS = ['native/vocab_parallel.h', 'ops/vocab-parallel'];
 const CPU_SHARDS = ['native/cpu/vocab_parallel.cpp', 'ops/vocab-parallel'];
 
-const CUDA_LOGITS = ['native/cuda/logits_head.cu', 'check_plain'];
-const CUDA_LINEAR = ['native/cuda/linear_head.cu', 'check_plain'];
-const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain'];
-const CUDA_ROWS = ['native/cuda/row_compaction.cu', 'check_plain'];
-const CUDA_SHARDS = ['native/cuda/vocab_parallel.cu', 'check_plain'];
-const CUDA_PREFERENCE = ['native/cuda/preference_loss.cu', 'check_plain'];
-const CUDA_ADVANTAGES = ['native/cuda/turn_advantages.cu', 'check_plain'];
+const CUDA_LOGITS = ['native/cuda/logits_head.cu', 'check_plain: logits'];
+const CUDA_LINEAR = ['native/cuda/linear_head.cu', 'check_plain: linear'];
+const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain: references'];
+const CUDA_ROWS = ['native/cuda/row_compaction.cu', 'check_plain: linear'];
+const CUDA_SHARDS = ['native/cuda/vocab_parallel.cu', 'check_plain: logits'];
+const CUDA_PREFERENCE = ['native/cuda/preference_loss.cu', 'check_plain: losses'];
+const CUDA_ADVANTAGES = ['native/cuda/turn_advantages.cu', 'check_plain: turns'];
+const CUDA_LAYOUT = ['native/cuda/layout.cu', 'check_plain: losses'];
+
 const by = (test, ...places) => places.map(([file]) => [file, test]);
+const asan = (...places) => places.map(([file, test]) => [file, test.replace('plain', 'asan')]);
+const races = (...places) => places.map(([file, test]) => [file, test.replace('plain', 'races')]);
 
 export const MUTATIONS = [
   // -- bounds and tails
@@ -57,7 +61,7 @@ export const MUTATIONS = [
       [/(rest|left) >= (kLanes|per_thread)/, '$1 > 0'],
       [/(?<=i < count \? )depth - d/, 'size'],
     ],
-    places: [ROWS, GRADIENTS, PRODUCT, ...by('check_asan', CUDA_LINEAR, CUDA_PRODUCT)],
+    places: [ROWS, GRADIENTS, PRODUCT, ...asan(CUDA_LINEAR, CUDA_PRODUCT)],
   },
   {
     fault: 'an element or a thread too many',
@@ -65,12 +69,12 @@ export const MUTATIONS = [
       [/(?<=tail )<(?= n)/, '<='],
       [/(?<=\b[it] )>=(?= (rows|turns\.count)\) return)/, '>'],
     ],
-    places: by('check_asan', CUDA_LOGITS, CUDA_SHARDS, CUDA_ADVANTAGES),
+    places: asan(CUDA_LOGITS, CUDA_SHARDS, CUDA_ADVANTAGES),
   },
   {
     fault: 'vectors are loaded as if every row were aligned',
     changes: [[/offset == 0 \? 0 : size - offset/, '0']],
-    places: [['native/cuda/device.h', 'check_asan']],
+    places: [['native/cuda/device.h', 'check_asan: logits']],
   },
   {
     fault: 'offsets are multiplied in 32 bits',
@@ -140,7 +144,7 @@ export const MUTATIONS = [
       [/is_local\(label\) \?/, 'true ?'],
       [/\(label - shard\.offset\)/, '(label)'],
     ],
-    places: [...by('ops/vocab-parallel', LAYOUT, LOGITS, ['native/cpu/logps.cpp']), ...by('check_asan', CUDA_LOGITS)],
+    places: [...by('ops/vocab-parallel', LAYOUT, LOGITS, ['native/cpu/logps.cpp']), ...asan(CUDA_LOGITS)],
   },
 
   // -- masks
@@ -205,7 +209,7 @@ export const MUTATIONS = [
   {
     fault: 'the exponents of a segment of -inf are NaN',
     changes: [[/(\w+) == -INFINITY \? 0\.0f : \1/, '$1']],
-    places: [ROWS, CUDA_LOGITS],
+    places: [...by('numerics/long-rows', ROWS), CUDA_LOGITS],
   },
   {
     fault: 'exponents out of range are not noticed',
@@ -236,7 +240,7 @@ export const MUTATIONS = [
   {
     fault: 'the gradient at every entry but the label has the wrong sign',
     changes: [[/(?<=SoftmaxGradient softmax\(.*, )-/, '']],
-    places: [LOGITS, TILES, ['native/cuda/row_gradient.h', 'check_plain']],
+    places: [LOGITS, TILES, ['native/cuda/row_gradient.h', 'check_plain: logits']],
   },
   {
     fault: 'the rounding of the max to float32 changes the gradient',
@@ -280,8 +284,8 @@ export const MUTATIONS = [
     fault: 'threads do not wait for each other',
     changes: [[/__syncthreads\(\);/, '']],
     places: [
-      ['native/cuda/device.h', 'check_races'],
-      ...by('check_races', CUDA_LOGITS, CUDA_LINEAR, CUDA_PREFERENCE, CUDA_PRODUCT, CUDA_ROWS),
+      ['native/cuda/device.h', 'check_races: logits'],
+      ...races(CUDA_LOGITS, CUDA_LINEAR, CUDA_PREFERENCE, CUDA_PRODUCT, CUDA_ROWS),
     ],
   },
 
@@ -378,7 +382,7 @@ export const MUTATIONS = [
     ],
     places: [
       ['native/cpu/preference_update.cpp', 'ops/critic-update'],
-      ['native/cuda/preference_update.cpp', 'check_plain'],
+      ['native/cuda/preference_update.cpp', 'check_plain: updates'],
     ],
   },
   {
@@ -424,12 +428,12 @@ export const MUTATIONS = [
       [/!\(weight >= 0 && weight <= FLT_MAX\)/, 'weight < 0 || weight > FLT_MAX'],
       [/(?<=\b(sum|positive)) == 0/, ' < 0'],
     ],
-    places: [LAYOUT, ...by('args/errors', ['native/layout.cpp']), ['native/cuda/layout.cu', 'check_plain']],
+    places: [LAYOUT, ...by('args/errors', ['native/layout.cpp']), CUDA_LAYOUT],
   },
   {
     fault: 'a turn may be empty where its mean is taken',
-    changes: [[/length\w*(\[\w\])? == 0 &&/, 'false &&']],
-    places: [...by('args/errors', PREFERENCE, ADVANTAGES), ['native/cuda/layout.cu', 'check_plain']],
+    changes: [[/\w*length\w*(\[\w\])? == 0 &&/, 'false &&']],
+    places: [...by('args/errors', PREFERENCE, ADVANTAGES), CUDA_LAYOUT],
   },
   {
     fault: 'shards may overlap, leave entries out, differ in temperature or end past the vocabulary',

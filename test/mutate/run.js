@@ -135,23 +135,28 @@ async function expectBuilt(command, args, cwd) {
 function build(place, file, test) {
   if (file.startsWith('lib/')) return buildScript(place, file);
   return isCheck(test)
-    ? buildNative(place, file, 'build/emulator', test)
+    ? buildNative(place, file, 'build/emulator', test.split(': ')[0])
     : buildNative(place, file, 'build', 'sweet_rl');
 }
 
-// -- tests: a file below test/, of which a pattern may choose some, or a program of the emulator (test/native)
+// -- tests: of a file below test/, or checks of test/native on the emulator; the part after a colon chooses some
 
 const isCheck = (test) => test.startsWith('check_');
 
 /** The first failure, or undefined where all passed. */
-async function failureOf(place, test) {
-  if (!isCheck(test)) return failureOfFile(place, ...test.split(': '));
-  const program = join('build', 'emulator', 'bin', test);
-  const path = existsSync(join(place, program)) ? join(place, program) : join(ROOT, program); // of no change, the original
+function failureOf(place, test) {
+  const [name, part] = test.split(': ');
+  return isCheck(test) ? failureOfCheck(place, name, part) : failureOfFile(place, name, part);
+}
+
+async function failureOfCheck(place, name, part) {
+  const program = join('build', 'emulator', 'bin', name);
+  const path = existsSync(join(place, program)) ? join(place, program) : join(ROOT, program); // unchanged: the original
+  const parts = part ? [part, 'emulator'] : [];
   for (const seed of SEEDS) {
     // Without the stand-in for cuBLASLt: linear heads are computed by the kernels of this package.
     const env = { ASAN_OPTIONS: 'detect_leaks=0', SWEET_RL_CUBLASLT: 'none' };
-    const { status, text } = await run(path, ['--small', `--seed=${seed}`], env, { seconds: SECONDS });
+    const { status, text } = await run(path, ['--small', `--seed=${seed}`, ...parts], env, { seconds: SECONDS });
     if (status === 0) continue;
     const lines = text.split('\n').filter(Boolean);
     const found = /ERROR: Addr|runtime error|^race|^nobody|^thread|^deadlock|: ours /;

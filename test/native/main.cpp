@@ -35,8 +35,15 @@ struct Options {
 /** Runs a check unless the filters name others. */
 using Run = std::function<void(const std::string& name, const std::function<void(Checks&)>& check)>;
 
-constexpr void (*kOperations[])(Checks& checks, bool small) = {check_turns, check_logits, check_updates, check_losses,
-                                                               check_linear};
+struct Operation {
+  const char* name;
+  void (*check)(Checks& checks, bool small);
+};
+
+constexpr Operation kOperations[] = {
+    {"turns", check_turns},   {"logits", check_logits}, {"updates", check_updates},
+    {"losses", check_losses}, {"linear", check_linear},
+};
 constexpr int kCount = sizeof(kOperations) / sizeof(kOperations[0]);
 
 #ifdef SWEET_CHECKS_ON_CPU
@@ -47,7 +54,7 @@ void check_operations(Checks& checks, bool small) {
   const int callers = small ? 2 : 4;
   concurrently(checks, callers, [&](Checks& own, int caller) {
     for (int i = 0; i < kCount; i++) {
-      if (!small || i % callers == caller) kOperations[(small ? i : i + caller) % kCount](own, small);
+      if (!small || i % callers == caller) kOperations[(small ? i : i + caller) % kCount].check(own, small);
     }
   });
 }
@@ -74,9 +81,9 @@ void run_all(const Options& options, const Run& run) {
 #ifdef SWEET_EMULATOR
   emulator::set_seed(options.seed);
 #endif
-  run("against float64", [&](Checks& checks) {
-    for (const auto check : kOperations) check(checks, options.small);
-  });
+  for (const Operation& each : kOperations) {
+    run(std::string(each.name) + " against float64", [&](Checks& checks) { each.check(checks, options.small); });
+  }
   run("device", [&](Checks& checks) { check_device(checks, options.small); });
   run("references", check_cuda_references);
   sweet::device::end_thread();

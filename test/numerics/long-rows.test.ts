@@ -26,3 +26,17 @@ describe('a confident token late in a long row', () => {
     });
   });
 });
+
+// Kernels take a row in segments (kSegment in native/segment.h), each relative to its own max.
+describe('a long row whose first segment is -inf', () => {
+  const [V, label] = [20_000, 19_000];
+  const logits = Float32Array.from({ length: V }, (_, v) => (v < 17_000 ? -Infinity : Math.sin(v)));
+  const expected = -Math.log(logits.reduce((sum, x) => sum + Math.exp(x - logits[label]!), 0));
+
+  forEachBackend(() => {
+    it('has the log-prob of the others', () => {
+      const { logps } = tokenLogps({ logits, labels: Int32Array.of(label) });
+      expectClose('logps', logps, [expected], () => 1e-5);
+    });
+  });
+});

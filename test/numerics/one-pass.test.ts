@@ -50,6 +50,7 @@ const variants: [string, object][] = [
   ['plain', {}],
   ['temperature and token-mean', { temperature: 1.4, normalization: 'token-mean' }],
   ['a pair of weight 0', { pairWeights: 'without the first' }],
+  ['a pair of weight 0 whose loss is infinite', { pairWeights: 'without the first', lossType: 'ipo', infinite: true }],
   ['hinge, far beyond its margin', { lossType: 'hinge', beta: 40 }],
   ['NLL, which takes the other way', { nllCoef: 0.3 }],
 ];
@@ -57,20 +58,29 @@ const variants: [string, object][] = [
 type Gradients = Partial<Record<(typeof GRADIENTS)[number], Float32Array>>;
 type Result = Gradients & { logps: Float32Array; gradLogps: Float32Array; loss: number; margins: Float32Array };
 
+/** firstToken: of the item that the first pair chooses. */
 const subjects = {
-  criticUpdate: { update: criticUpdate, loss: trajectoryPreferenceLoss, units: TRAJECTORIES, policy: false },
-  policyUpdate: { update: policyUpdate, loss: turnPreferenceLoss, units: TURNS, policy: true },
+  criticUpdate: {
+    update: criticUpdate,
+    loss: trajectoryPreferenceLoss,
+    units: TRAJECTORIES,
+    policy: false,
+    firstToken: 12 * TURN,
+  },
+  policyUpdate: { update: policyUpdate, loss: turnPreferenceLoss, units: TURNS, policy: true, firstToken: 0 },
 };
 
-describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, units, policy }) => {
+describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, units, policy, firstToken }) => {
   const run = update as unknown as (options: object) => Result;
   const lossOf = loss as unknown as (options: object) => { gradLogps: Float32Array; loss: number };
 
   function optionsOf(variant: object, dtype: DType, withBias = false) {
-    const { normalization, pairWeights, ...rest } = variant as Record<string, unknown>;
+    const { normalization, pairWeights, infinite, ...rest } = variant as Record<string, unknown>;
     const weights = Float32Array.from(units.chosen, (_u, p) => (p === 0 ? 0 : 1 + p));
+    const batch = batchOf(dtype, withBias);
+    if (infinite) batch.refLogps[firstToken] = -Infinity;
     return {
-      ...batchOf(dtype, withBias),
+      ...batch,
       ...units,
       ...rest,
       ...(normalization !== undefined && !policy && { normalization }),
@@ -144,6 +154,15 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
           () => 1e-7,
         );
       }
+    });
+
+    it('overwrites what is in out otherwise', () => {
+      const options = optionsOf({}, 'float32', true);
+      const fresh = run(options);
+      const names = [...GRADIENTS, 'logps'] as const;
+      const out = Object.fromEntries(names.map((name) => [name, new Float32Array(fresh[name]!.length).fill(7)]));
+      run({ ...options, out });
+      for (const name of names) expectSameBits(name, out[name]!, fresh[name]!);
     });
 
     it('gives the same bits for any number of threads', () => {
