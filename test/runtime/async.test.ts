@@ -420,10 +420,12 @@ describe('memory', () => {
   });
 });
 
-/** A worker that posts calls when it is told to, and tells when each is done. */
+/** A worker that posts slow calls (tens of milliseconds each) on demand, and reports when each is done. */
 const WORKER = `
   import { parentPort } from 'node:worker_threads';
-  import { tokenLogpsAsync } from 'sweet-rl';
+  import { setThreads, tokenLogpsAsync, useBackend } from 'sweet-rl';
+  useBackend('portable');
+  setThreads(1);
   const options = { logits: new Float32Array(new SharedArrayBuffer(1 << 26)), labels: new Int32Array(512) };
   parentPort.on('message', (count) => {
     for (let i = 0; i < count; i++) tokenLogpsAsync(options).then(() => parentPort.postMessage('done'));
