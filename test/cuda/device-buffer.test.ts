@@ -261,7 +261,7 @@ describe('backends', () => {
     });
     expect(thrownBy(() => useBackend('cuda'))).toMatchObject({
       code: 'ERR_BACKEND',
-      message: expect.stringMatching(/device buffers/),
+      message: expect.stringMatching(/DeviceBuffers use it automatically/),
     });
   });
 
