@@ -1,5 +1,5 @@
 // The preference loss of ../preference_loss.h and its gradient at the log-probs: N tokens, T turns, K items (turns or
-// trajectories), P pairs. The scalar reference is preference_oracle() of test/native/oracle.h.
+// trajectories), P pairs. The scalar reference is oracle::preference_loss() of test/native/oracle.h.
 //
 //   R_t = sum_{i in t} m_i (logp_i - ref_logp_i),  S_k = sum_{t in k} c_tk R_t,  c_tk = score_coefficient()
 //   loss = sum_p w_p l(S_chosen - S_rejected) / D + nll_coef * (-sum_p logp(chosen)) / nll_tokens

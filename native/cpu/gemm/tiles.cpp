@@ -116,6 +116,8 @@ void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, flo
     Element* const pairs = bf16_tile_.get() + worker * kTileEntries * row_stride_;
     bf16* const rows = reinterpret_cast<bf16*>(pairs + kTileEntries / 2 * row_stride_);
     if (tile.entries % 2) std::fill_n(tile.x + tile.entries * row_stride_, row_stride_, 0.0f);
+    // The logits of the padding token of the last pair are NaN where a weight is infinite.
+    for (int64_t v = 0; count_ % 2 && v < tile.entries; v++) tile.x[v * tile.row_stride + count_] = 0;
     pairs_->narrow_tile({tile.x, row_stride_, depth * 2, tile.tokens}, pairs, rows);
     by_token = pairs;
     by_entry = rows;
