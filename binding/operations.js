@@ -186,21 +186,19 @@ export const groups = {
 const labels = group('Labels', ['g.head.rows']);
 
 /**
- * Operation `name` is `Status name(const Name& call)` of native/<header>.h. async: also registered as `nameAsync`, which
- * runs on another thread. device: also implemented in native/cuda, in the addon of sweet-rl-cuda. returns: what it returns
- * in place of a Status, and otherwise: what a call returns whose arrays are too short.
+ * Operation `name` is `Status name(const Name& call)` of native/<header>.h. async (false by default): also registered as
+ * `nameAsync`, which runs on another thread. device (true by default): also implemented in native/cuda, in the addon of
+ * sweet-rl-cuda. returns: what it returns in place of a Status, and otherwise: what a call returns whose arrays are too short.
  */
 export const operations = {
   logps: {
     header: 'logps',
     async: true,
-    device: true,
     fields: { head: 'Head', labels, out: group('LogpsOut', ['g.head.rows']) },
   },
   logpsBackward: {
     header: 'logps',
     async: true,
-    device: true,
     fields: {
       head: 'Head',
       labels,
@@ -213,13 +211,10 @@ export const operations = {
   vocabParallelStats: {
     header: 'vocab_parallel',
     async: true,
-    device: true,
     fields: { head: 'Head', labels, entropy: 'bool', stats: writes('double', 'shard_elements(g.head.rows)') },
   },
   mergeVocabParallelStats: {
     header: 'vocab_parallel',
-    async: false,
-    device: true,
     fields: {
       rows: 'int',
       shards: 'int',
@@ -230,8 +225,6 @@ export const operations = {
   },
   turnAdvantages: {
     header: 'turn_advantages',
-    async: false,
-    device: true,
     fields: {
       batch: 'TurnBatch',
       logps: reads('float', 'g.batch.tokens'),
@@ -241,8 +234,6 @@ export const operations = {
   },
   turnAdvantagesBackward: {
     header: 'turn_advantages',
-    async: false,
-    device: true,
     fields: {
       batch: 'TurnBatch',
       gradAdvantages: reads('float', 'g.batch.turns'),
@@ -251,8 +242,6 @@ export const operations = {
   },
   preferenceLoss: {
     header: 'preference_loss',
-    async: false,
-    device: true,
     fields: {
       batch: 'PreferenceBatch',
       options: 'PreferenceOptions',
@@ -264,7 +253,6 @@ export const operations = {
   preferenceUpdate: {
     header: 'preference_update',
     async: true,
-    device: true,
     fields: {
       head: 'Head',
       labels,
@@ -279,7 +267,6 @@ export const operations = {
   },
   firstNonFinite: {
     header: 'non_finite',
-    async: false,
     device: false,
     returns: 'int64_t',
     otherwise: -1,

@@ -40,7 +40,7 @@ function readGroup([name, { struct = name, parameters = {}, fields, variants, re
   return `void read_${snake(name)}(${signature}) {\n${body.map((line) => `  ${line}\n`).join('')}}\n`;
 }
 
-function bindOperation([name, { fields, requires, returns, otherwise, device }]) {
+function bindOperation([name, { fields, requires, returns, otherwise, device = true }]) {
   const reads = fieldsOf(fields).map((field) => `  ${readField(field, 'g')}\n`);
   if (requires) reads.push(`  args.require(${requires});\n`);
   const result = returns
@@ -55,7 +55,7 @@ ${reads.join('')}  return ${result};
   return device ? text : `#ifndef SWEET_CUDA_ADDON\n${text}#endif\n`;
 }
 
-function registration([name, { async, device }]) {
+function registration([name, { async = false, device = true }]) {
   const line = `  add_operation(exports, "${name}", bind_${snake(name)}, ${async});\n`;
   return device ? line : `#ifndef SWEET_CUDA_ADDON\n${line}#endif\n`;
 }
@@ -182,7 +182,7 @@ ${names.map((name) => `  ${name}: ${pascal(name)};\n`).join('')}}
 export type AsyncOperation = ${quoted(({ async }) => async)};
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = ${quoted(({ device }) => device)};
+export type DeviceOperation = ${quoted(({ device = true }) => device)};
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {

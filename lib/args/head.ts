@@ -3,6 +3,7 @@ import type * as native from '../addon/operations.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import { isOnDevice, lengthOf, type NamedArray } from './arrays.js';
 import { type DType, type FloatArray, floatArray, sameDtype } from './dtypes.js';
+import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { integer, number } from './scalars.js';
 
 export const MAX_VOCAB_SIZE = 2 ** 31 - 1;
@@ -44,21 +45,9 @@ export const LOGITS_HEAD = ['logits', 'dtype', 'rowStride', 'vocabSize', 'temper
 export const LINEAR_HEAD = ['hidden', 'weight', 'bias', 'dtype', 'temperature', 'chunkBytes'] as const;
 
 /** The names of a head's arguments. */
-export interface HeadNames {
-  logits: string;
-  hidden: string;
-  weight: string;
-  bias: string;
-  dtype: string;
-}
+export const HEAD_NAMES = { logits: 'logits', hidden: 'hidden', weight: 'weight', bias: 'bias', dtype: 'dtype' };
+export type HeadNames = typeof HEAD_NAMES;
 
-export const HEAD_NAMES: HeadNames = {
-  logits: 'logits',
-  hidden: 'hidden',
-  weight: 'weight',
-  bias: 'bias',
-  dtype: 'dtype',
-};
 export const REFERENCE_NAMES: HeadNames = {
   logits: 'refLogits',
   hidden: 'refHidden',
@@ -92,6 +81,16 @@ const [MIN_TEMPERATURE, MAX_TEMPERATURE] = [1e-30, 1e30];
 export function checkTemperature({ temperature }: TemperatureOption): number {
   const rule = `a number from ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}`;
   return number('temperature', temperature, 1, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
+}
+
+const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']]);
+
+/** The one head that the options have. */
+export function checkHead(options: TemperatureOption, rows: number): CheckedLogits | CheckedLinear {
+  const temperature = checkTemperature(options);
+  return selectGroup(options as Record<string, unknown>, HEAD_GROUPS, 'the head') === 'hidden'
+    ? checkLinear(options as LinearHead, rows, temperature)
+    : checkLogits(options as LogitsHead, rows, temperature);
 }
 
 /** N rows of logits: V is logits.length / N; with rowStride the last row ends the array; vocabSize gives V. */

@@ -1,32 +1,25 @@
 import { checkLinear, checkTemperature, LINEAR_HEAD, type LinearHead, type TemperatureOption } from '../args/head.js';
-import { checkLabels, LABEL_OPTIONS, type LabelOptions } from '../args/labels.js';
+import { checkLabels, LABEL_OPTIONS } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import { boolean } from '../args/scalars.js';
-import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
+import { checkShard, SHARD_OPTIONS } from '../args/vocab-shard.js';
 import type { OnDevice } from '../device/device-buffer.js';
-import type { DebugOption } from '../runtime/assert-finite.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import { LINEAR_GRADIENTS, type LinearGradients, linearGradients } from './head-gradients.js';
-import { backwardCall, forwardCall, LOGPS_OUT, type Logps, type LogpsOut } from './logps.js';
+import {
+  type BackwardOptions,
+  backwardCall,
+  type ForwardOptions,
+  forwardCall,
+  LOGPS_OUT,
+  type Logps,
+} from './logps.js';
 
 /** What `linearLogps` takes. */
-export interface LinearLogpsOptions extends LinearHead, TemperatureOption, LabelOptions, DebugOption {
-  /** Also compute the entropy; false by default. */
-  entropy?: boolean | undefined;
-  out?: LogpsOut | undefined;
-}
+export interface LinearLogpsOptions extends LinearHead, TemperatureOption, ForwardOptions {}
 
 /** What `linearLogpsBackward` takes. */
-export interface LinearLogpsBackwardOptions
-  extends LinearHead,
-    TemperatureOption,
-    ShardOptions,
-    LabelOptions,
-    DebugOption {
-  /** [N], of the forward pass over the same head. */
-  lse: Float32Array;
-  /** [N], the gradient of the loss at each log-prob. */
-  gradLogps: Float32Array;
+export interface LinearLogpsBackwardOptions extends LinearHead, BackwardOptions {
   /** Add to the buffers of `out` instead of overwriting them. */
   accumulate?: boolean | undefined;
   out?: { [name in keyof LinearGradients]?: Float32Array | undefined } | undefined;

@@ -1,10 +1,11 @@
 // What tokenLogps and linearLogps share: from a checked head to the call of the native operation.
 import type * as native from '../addon/operations.js';
 import { float32 } from '../args/arrays.js';
-import { headInputs } from '../args/head.js';
-import { type CheckedLabels, labelInputs } from '../args/labels.js';
+import { headInputs, type TemperatureOption } from '../args/head.js';
+import { type CheckedLabels, type LabelOptions, labelInputs } from '../args/labels.js';
 import type { Mode } from '../args/options.js';
 import { boolean } from '../args/scalars.js';
+import type { ShardOptions } from '../args/vocab-shard.js';
 import {
   assertFinite,
   backwardMatrices,
@@ -32,6 +33,21 @@ export interface Logps {
   entropy?: Float32Array;
 }
 
+/** Options of a forward pass besides the head. */
+export interface ForwardOptions extends LabelOptions, DebugOption {
+  /** Also compute the entropy; false by default. */
+  entropy?: boolean | undefined;
+  out?: LogpsOut | undefined;
+}
+
+/** Options of a backward pass besides the head and `out`. */
+export interface BackwardOptions extends TemperatureOption, ShardOptions, LabelOptions, DebugOption {
+  /** [N], of the forward pass over the same head. */
+  lse: Float32Array;
+  /** [N], the gradient of the loss at each log-prob. */
+  gradLogps: Float32Array;
+}
+
 export const LOGPS_OUT = new Set(['logps', 'lse', 'entropy']);
 
 /** The results of a forward pass over N rows. */
@@ -45,7 +61,7 @@ export function logpsOut(results: Results, rows: number, entropy: boolean): nati
 export function forwardCall(
   head: native.Head,
   labels: CheckedLabels,
-  options: DebugOption & { entropy?: boolean | undefined; out?: LogpsOut | undefined },
+  options: ForwardOptions,
   mode: Mode,
 ): PreparedCall<'logps'> {
   const entropy = boolean('entropy', options.entropy, false);
@@ -61,7 +77,7 @@ export function forwardCall(
 export function backwardCall(
   head: native.Head,
   labels: CheckedLabels,
-  options: DebugOption & { lse: Float32Array; gradLogps: Float32Array; out?: object | undefined },
+  options: BackwardOptions & { out?: object | undefined },
   gradientsOf: (results: Results) => native.HeadGradients,
   mode: Mode,
 ): PreparedCall<'logpsBackward'> {

@@ -49,13 +49,6 @@ export interface PreferenceResult {
   gradLogps: Float32Array;
 }
 
-type ResultArrays = Pick<
-  PreferenceResult,
-  'pairLosses' | 'margins' | 'chosenRewards' | 'rejectedRewards' | 'turnAdvantages' | 'gradLogps'
->;
-
-export type PreferenceOut = { [name in keyof ResultArrays]?: Float32Array | undefined };
-
 export const PREFERENCE_OUT = [
   'pairLosses',
   'margins',
@@ -64,6 +57,8 @@ export const PREFERENCE_OUT = [
   'turnAdvantages',
   'gradLogps',
 ] as const;
+
+export type PreferenceOut = { [name in (typeof PREFERENCE_OUT)[number]]?: Float32Array | undefined };
 
 /** The log-probs of both losses. */
 export interface LogpsPair extends DebugOption {

@@ -5,10 +5,9 @@ import { float32, type NamedArray } from '../args/arrays.js';
 import type { DType, FloatArray } from '../args/dtypes.js';
 import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
 import {
+  checkHead,
   checkLinear,
-  checkLogits,
   checkRefLogits,
-  checkTemperature,
   headInputs,
   LINEAR_HEAD,
   type LinearHead,
@@ -88,7 +87,6 @@ const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, .
 
 type AnyOptions = Partial<Record<(typeof OPTIONS)[number], unknown>>;
 
-const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']]);
 const REFERENCE_GROUPS = exclusiveGroups([
   ['refLogps'],
   ['refLogits', 'refDtype'],
@@ -114,11 +112,7 @@ function updateOf(
 ): PreparedCall<'preferenceUpdate'> {
   const any = given as AnyOptions;
   const labels = checkLabels(given);
-  const temperature = checkTemperature(given);
-  const linear = selectGroup(any, HEAD_GROUPS, 'the head') === 'hidden';
-  const head = linear
-    ? checkLinear(any as unknown as LinearHead, labels.rows, temperature)
-    : checkLogits(any as unknown as LogitsHead, labels.rows, temperature);
+  const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head);
   const batch = checkBatch(given, labels.rows, labels.mask, level);
   const accumulate = boolean('accumulate', any.accumulate, false);

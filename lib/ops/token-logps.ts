@@ -1,32 +1,25 @@
 import type { FloatArray } from '../args/dtypes.js';
 import { checkLogits, checkTemperature, LOGITS_HEAD, type LogitsHead, type TemperatureOption } from '../args/head.js';
-import { checkLabels, LABEL_OPTIONS, type LabelOptions } from '../args/labels.js';
+import { checkLabels, LABEL_OPTIONS } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
-import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
+import { checkShard, SHARD_OPTIONS } from '../args/vocab-shard.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
-import type { DebugOption } from '../runtime/assert-finite.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import { logitsGradients } from './head-gradients.js';
-import { backwardCall, forwardCall, LOGPS_OUT, type Logps, type LogpsOut } from './logps.js';
+import {
+  type BackwardOptions,
+  backwardCall,
+  type ForwardOptions,
+  forwardCall,
+  LOGPS_OUT,
+  type Logps,
+} from './logps.js';
 
 /** What `tokenLogps` takes. */
-export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions, DebugOption {
-  /** Also compute the entropy; false by default. */
-  entropy?: boolean | undefined;
-  out?: LogpsOut | undefined;
-}
+export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, ForwardOptions {}
 
 /** What `tokenLogpsBackward` takes. */
-export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray>
-  extends LogitsHead<L>,
-    TemperatureOption,
-    ShardOptions,
-    LabelOptions,
-    DebugOption {
-  /** [N], of the forward pass over the same logits. */
-  lse: Float32Array;
-  /** [N], the gradient of the loss at each log-prob. */
-  gradLogps: Float32Array;
+export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray> extends LogitsHead<L>, BackwardOptions {
   out?: { gradLogits?: L | undefined } | undefined;
 }
 

@@ -1,11 +1,8 @@
 import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import { lengthOf, typedArray } from '../args/arrays.js';
-import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
 import {
-  checkLinear,
-  checkLogits,
-  checkTemperature,
+  checkHead,
   headInputs,
   LINEAR_HEAD,
   type LinearHead,
@@ -30,7 +27,7 @@ import {
 } from '../runtime/assert-finite.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import { Results } from '../runtime/results.js';
-import { LOGPS_OUT, type Logps, type LogpsOut, logpsOut } from './logps.js';
+import { type ForwardOptions, LOGPS_OUT, type Logps, logpsOut } from './logps.js';
 
 // kShardHeaderSize and kShardStatsSize of native/vocab_parallel.h.
 const HEADER_SIZE = 8;
@@ -52,16 +49,12 @@ export interface VocabParallelStats {
 }
 
 /** What `mergeVocabParallelStats` takes. */
-export interface MergeVocabParallelStatsOptions extends LabelOptions, DebugOption {
+export interface MergeVocabParallelStatsOptions extends ForwardOptions {
   /** [S, 8 + 4 * N]: of all S shards of a vocabulary, in any order. */
   stats: Float64Array;
-  /** Also compute the entropy; false by default. */
-  entropy?: boolean | undefined;
-  out?: LogpsOut | undefined;
 }
 
 const OPTIONS = [...SHARD_OPTIONS, ...LABEL_OPTIONS, 'entropy', 'debug', 'out'];
-const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, LINEAR_HEAD]);
 const STATS_OPTIONS = new Set<string>([...LOGITS_HEAD, ...LINEAR_HEAD, ...OPTIONS]);
 const MERGE_OPTIONS = [...LABEL_OPTIONS, 'entropy', 'debug', 'out'];
 
@@ -82,12 +75,8 @@ export function statsCall(
   names = NAMES,
 ): PreparedCall<'vocabParallelStats'> {
   const options = checkOptions(names.compute, given, STATS_OPTIONS, mode, new Set([names.stats]));
-  const linear = selectGroup(options, HEAD_GROUPS, 'the head') === 'hidden';
   const labels = checkLabels(options);
-  const temperature = checkTemperature(options);
-  const head = linear
-    ? checkLinear(options as LinearHead, labels.rows, temperature)
-    : checkLogits(options as LogitsHead, labels.rows, temperature);
+  const head = checkHead(options, labels.rows);
   checkShard(options, head);
   const entropy = boolean('entropy', options.entropy, false);
   const debug = checkDebug(options);

@@ -39,8 +39,9 @@ export async function runAsync<O, K extends AsyncOperation>(
   const signal = signalOf(options);
   signal?.throwIfAborted();
   const { addon, operation, args, results, debug } = prepare(options, 'async');
-  const retained = new RetainedInputs(results);
+  const retained = new RetainedInputs();
   try {
+    retained.retain(results);
     const fault = await started(addon, operation, retained.replaceIn(encode[operation](args)), signal);
     signal?.throwIfAborted();
     check(fault);

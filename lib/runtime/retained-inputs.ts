@@ -28,14 +28,15 @@ export class RetainedInputs {
   private readonly copies = new Map<View, View>();
   private readonly mappings = new Map<object, object>();
   private readonly deviceArrays: DeviceArray[] = [];
-  private readonly results: readonly (readonly [name: string, view: View, length: number])[];
+  private results: readonly (readonly [name: string, view: View, length: number])[] = [];
 
-  constructor(results: Results) {
+  /** Where it throws (no memory for a copy), `release` releases what was retained before. */
+  retain(results: Results): void {
     this.results = results.callerResults().map(([name, view]) => [name, view, lengthOf(view)]);
-    for (const view of results.callerArrays()) this.retain(view);
+    for (const view of results.callerArrays()) this.retainArray(view);
   }
 
-  private retain(view: View): void {
+  private retainArray(view: View): void {
     if (isOnDevice(view)) {
       cudaOn(view.device).retain(view);
       this.deviceArrays.push(view);
@@ -60,7 +61,11 @@ export class RetainedInputs {
       if (isOnDevice(view)) {
         throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer for ${name} but it was disposed during the call`);
       }
-      throw typeError('ERR_DETACHED', `Expected an attached buffer for ${name} but it was detached during the call`);
+      const rule = `a buffer that is neither detached nor resized for ${name}`;
+      throw typeError(
+        'ERR_DETACHED',
+        `Expected ${rule} but its length changed from ${length} to ${lengthOf(view)} during the call`,
+      );
     }
     for (const [, view] of this.results) {
       const copy = this.copies.get(view);

@@ -1,5 +1,5 @@
-// The ordered table of instruction sets and the choice among them. A new one takes a function and an entry of the table
-// here, and an isa/simd_<name>.h.
+// The ordered table of instruction sets and the choice among them. A new one takes an entry of the table here, and
+// an isa/simd_<name>.h.
 #include "../backend.h"
 
 #include <algorithm>
@@ -95,53 +95,38 @@ double best_seconds(float (*exercise)(int rounds)) {
  * long, some four times (Emerald Rapids): the last are faster with bfloat16 widened. No measured ratio is near 3.
  */
 bool pairs_are_faster() { return best_seconds(exercise_bf16_pairs_avx512) < 3 * best_seconds(exercise_float32_avx512); }
-#endif
 
-Entry avx512bf16() {
-#ifdef SWEET_X64
-  if (has_avx512_bf16()) {
-    static Kernels kernels = *kernels_avx512();
-    kernels.name = "avx512bf16";
-    kernels.bf16_pairs = bf16_pair_kernels_avx512();
-    return {"avx512bf16", nullptr, &kernels};
-  }
-  return {"avx512bf16", "this CPU or operating system has no AVX512-BF16", nullptr};
-#else
-  return {"avx512bf16", "needs an x86-64 CPU", nullptr};
-#endif
+const Kernels* kernels_avx512bf16() {
+  static Kernels kernels = *kernels_avx512();
+  kernels.name = "avx512bf16";
+  kernels.bf16_pairs = bf16_pair_kernels_avx512();
+  return &kernels;
 }
 
-Entry avx512() {
-#ifdef SWEET_X64
-  if (has_avx512()) return {"avx512", nullptr, kernels_avx512()};
-  return {"avx512", "this CPU or operating system has no AVX-512 F, BW, DQ and VL", nullptr};
-#else
-  return {"avx512", "needs an x86-64 CPU", nullptr};
-#endif
+/** `kernels` is called where the instructions are there, and `missing` says why they are not. */
+Entry entry(const char* name, bool there, const char* missing, const Kernels* (*kernels)()) {
+  return {name, there ? nullptr : missing, there ? kernels() : nullptr};
 }
-
-Entry avx2() {
-#ifdef SWEET_X64
-  if (has_avx2()) return {"avx2", nullptr, kernels_avx2()};
-  return {"avx2", "this CPU or operating system has no AVX2 with FMA and F16C", nullptr};
-#else
-  return {"avx2", "needs an x86-64 CPU", nullptr};
 #endif
-}
 
-Entry neon() {
-#if defined(__aarch64__) || defined(_M_ARM64)
-  return {"neon", nullptr, kernels_neon()};  // every 64-bit Arm CPU has it
-#else
-  return {"neon", "needs a 64-bit Arm CPU", nullptr};
-#endif
-}
-
-Entry portable() { return {"portable", nullptr, kernels_portable()}; }
-
-/** Best first; initialized once. */
+/** Best first; initialized once. Every 64-bit Arm CPU has NEON. */
 const Entry* table() {
-  static const Entry entries[kBackends] = {avx512bf16(), avx512(), avx2(), neon(), portable()};
+  static const Entry entries[kBackends] = {
+#ifdef SWEET_X64
+      entry("avx512bf16", has_avx512_bf16(), "this CPU or operating system has no AVX512-BF16", kernels_avx512bf16),
+      entry("avx512", has_avx512(), "this CPU or operating system has no AVX-512 F, BW, DQ and VL", kernels_avx512),
+      entry("avx2", has_avx2(), "this CPU or operating system has no AVX2 with FMA and F16C", kernels_avx2),
+#else
+      {"avx512bf16", "needs an x86-64 CPU", nullptr},
+      {"avx512", "needs an x86-64 CPU", nullptr},
+      {"avx2", "needs an x86-64 CPU", nullptr},
+#endif
+#if defined(__aarch64__) || defined(_M_ARM64)
+      {"neon", nullptr, kernels_neon()},
+#else
+      {"neon", "needs a 64-bit Arm CPU", nullptr},
+#endif
+      {"portable", nullptr, kernels_portable()}};
   return entries;
 }
 

@@ -38,9 +38,9 @@ struct Job {
 };
 
 /**
- * Helper threads that sleep until there is a job. One job at a time: a caller that finds the pool busy, because another
- * Node worker is in a call, works alone. So callers never wait for each other and never use more threads than
- * set_threads() allows.
+ * Threads that wait on a condition variable for the next job. One job at a time: a caller that finds the pool busy, since
+ * another Node worker is in a call, runs its job on its own thread. So callers do not wait for each other, and all together
+ * use at most the threads of set_threads() plus one for each further caller.
  */
 class Pool {
  public:
@@ -95,7 +95,7 @@ class Pool {
   int open_workers_ = 0;  // worker indices 1 ... open_workers_ have no thread yet
 };
 
-// Never destroyed: its threads sleep in it until the process ends.
+// Never destroyed: its threads wait on its condition variables until the process ends.
 Pool& pool() {
   static Pool* const instance = new Pool;
   return *instance;

@@ -124,7 +124,7 @@ std::string try_file(const std::string& file, Functions* functions) {
   void* const opened = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!opened) return dlerror();
   if (const char* const unavailable = load_functions(opened, functions)) return file + " has no " + unavailable;
-  // A library that is too new for the driver says so here.
+  // Fails where the library is too new for the driver.
   void* handle = nullptr;
   const int status = functions->create(&handle);
   if (status != 0) return file + ": cublasLtCreate failed with status " + std::to_string(status);

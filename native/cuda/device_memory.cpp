@@ -16,7 +16,7 @@ namespace {
 
 using namespace cuda;
 
-/** Two pinned pages in turn: while the device copies one, the host copies the other. */
+/** Two pinned pages, used alternately: while the device copies one, the host fills or reads the other. */
 struct Staging {
   int device;
   Stream halves[2];

@@ -304,7 +304,7 @@ __global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits
       store(vectors[k], grad + v + k * step);
     }
   };
-  // Where logits and gradient are not aligned alike, all elements go one by one.
+  // Where logits and gradient are not aligned alike, the elements are written one by one.
   const bool aligned = (reinterpret_cast<uintptr_t>(x) ^ reinterpret_cast<uintptr_t>(grad)) % sizeof(Vector<T>) == 0;
   for_each_in_segment<T>(aligned ? aligned_range(x, n) : AlignedRange{n, n}, n, grad_vectors, grad_element);
 

@@ -1,4 +1,4 @@
-// The kernels of native/cuda against the scalar references that stand on top of their files. The other checks compare
+// The kernels of native/cuda against the scalar references at the start of their files. The other checks compare
 // the same operations with float64 over many more shapes; these keep the references true.
 #include <vector>
 

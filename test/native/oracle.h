@@ -359,7 +359,7 @@ inline Preference preference_loss(const Batch& batch, const Loss& options, const
     times_chosen[chosen]++;
     if (nll_tokens > 0) out.nll_loss.add(nll[chosen].x / nll_tokens, nll[chosen].error / nll_tokens);
     const double weight = batch.weights[p] / denominator;
-    if (weight == 0) continue;  // even an infinite loss counts nothing
+    if (weight == 0) continue;  // 0 * inf would be NaN
     out.preference_loss.add(weight * loss.x, weight * loss.error);
     grad[chosen].add(weight * pair_grad.x, weight * pair_grad.error);
     grad[rejected].add(-weight * pair_grad.x, weight * pair_grad.error);

@@ -8,7 +8,8 @@ import { RetainedInputs } from '../../dist/runtime/retained-inputs.js';
 function replaced(input: Float32Array): { view: unknown; release: () => void } {
   const results = new Results(undefined, input, 'async');
   results.place([['logits', input]]);
-  const retained = new RetainedInputs(results);
+  const retained = new RetainedInputs();
+  retained.retain(results);
   return { view: retained.replaceIn([1, input, undefined])[1], release: () => retained.release() };
 }
 
@@ -47,7 +48,8 @@ it('copies results back, whatever the class of their view', () => {
   const results = new Results(out, labels, 'async');
   const logps = results.float32('logps', 2);
   results.place([['labels', labels]]);
-  const retained = new RetainedInputs(results);
+  const retained = new RetainedInputs();
+  retained.retain(results);
   const [, copy] = retained.replaceIn([labels, logps]) as [Int32Array, Float32Array];
   copy.set([5, 6]);
   retained.copyBack();

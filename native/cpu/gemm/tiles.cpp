@@ -12,7 +12,8 @@ namespace {
 
 int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// Tokens are padded to the lanes of the widest vector. The logits of padding tokens are finite and their D is 0.
+// Tokens are padded to the lanes of the widest vector. The hidden states of padding tokens are 0, so that for finite weights
+// their logits are finite; their D is 0.
 constexpr int64_t kMaxLanes = 16;
 
 constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
