@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { libc, root } from './addon/load-native.cjs';
+import type { Backend } from './addon/native.js';
 import { SweetError } from './errors.js';
 
 interface Manifest {
@@ -48,7 +49,17 @@ async function printMachine(): Promise<void> {
   print('addon', addonFile ?? 'of a bundle');
   print('backend', all.find(({ active }) => active)?.name ?? 'none');
   for (const { name, available, reason } of all) print(name, available ? 'available' : `not available: ${reason}`);
+  print('precision', precisionOf(all.find(({ active }) => active)));
   print('threads', String(threads()));
+}
+
+/** What the default of the active backend costs and gives: docs/guide/determinism.md has the measurement. */
+function precisionOf(active: Backend | undefined): string {
+  const text = {
+    storage: 'gradients of the logits are rounded to bfloat16, errors of 1e-3; SWEET_RL_PRECISION=float32 avoids it',
+    float32: 'gradients of the logits stay float32',
+  }[active?.precision ?? 'float32'];
+  return `bfloat16 linear heads: ${text}`;
 }
 
 function print(name: string, value: string): void {

@@ -24,6 +24,8 @@ export interface Backend {
   available: boolean;
   active: boolean;
   reason?: string;
+  /** Of the gradients of the logits in the backward pass of bfloat16 linear heads, where a call gives no `precision`. */
+  precision?: 'float32' | 'storage';
   /** Of 'cuda', where it is available: what computes the matrix products of linear heads, and why not cuBLASLt. */
   products?: string;
 }

@@ -1,6 +1,7 @@
 // What the machine offers and what of it is used. All of this is for the whole process, worker threads included.
 import { cudaOn, deviceCount } from '../addon/cuda.js';
 import { type Backend, cudaBackend, native, switchBackend, threadCount } from '../addon/native.js';
+import { defaultPrecision } from '../args/precision.js';
 
 export type { Backend };
 
@@ -8,12 +9,13 @@ export type { Backend };
  * The backends that sweet-rl knows, best first; the first available one is active unless another was chosen. The last,
  * 'cuda', is never the active one: calls on device buffers use it, and no others do.
  *
- * @returns one entry each: whether it is available here, whether it is active, and the reason where it is not available.
+ * @returns one entry each: whether it is available here, whether it is active, the reason where it is not available, and the
+ *   `precision` of the backward pass of bfloat16 linear heads where a call gives none.
  * @example
  * backends().find((backend) => backend.active)?.name; // 'avx512'
  */
 export function backends(): Backend[] {
-  return [...native.backends(), cudaBackend()];
+  return [...native.backends(), cudaBackend()].map((each) => ({ ...each, precision: defaultPrecision(each.name) }));
 }
 
 /**

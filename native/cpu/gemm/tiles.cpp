@@ -12,8 +12,8 @@ namespace {
 
 int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// Tokens are padded to the lanes of the widest vector. The hidden states of padding tokens are 0, so that for finite weights
-// their logits are finite; their D is 0.
+// Tokens are padded to the lanes of the widest vector. The hidden states of padding tokens are 0, so that for finite
+// weights their logits are finite; their D is 0.
 constexpr int64_t kMaxLanes = 16;
 
 constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
@@ -30,8 +30,9 @@ CompactRows::CompactRows(const Head& head, const int32_t* labels, bool skip_igno
 Tiles::Tiles(const Head& head, int64_t tokens, int workers, bool backward)
     : head_(head),
       kernels_(active_kernels()),
-      pairs_(head.dtype == DType::bfloat16 ? kernels_.bf16_pairs : nullptr),
+      pairs_(head.dtype == DType::bfloat16 && head.precision != Precision::float32 ? kernels_.bf16_pairs : nullptr),
       backward_(backward),
+      rounds_(head.dtype == DType::bfloat16 && head.precision == Precision::storage && !pairs_),
       panel_(kernels_.panel),
       row_elements_(packed_size(head.hidden_size)),
       // kMaxLanes more: rows a power of two apart would compete for a few sets of the cache.
@@ -110,6 +111,14 @@ void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, flo
   for (int64_t j = 0; j * panel_ < hidden_size; j++)
     pack_columns(weight.elements, tile.entries, j, columns + j * panel_ * depth);
 
+  for (int64_t v = 0; rounds_ && v < tile.entries; v++) {
+    float* const row = tile.x + v * tile.row_stride;
+    for (int64_t r = 0; r < count_; r++) {
+      bf16 rounded;
+      from_float(row[r], &rounded);
+      row[r] = to_float(rounded);
+    }
+  }
   const void* by_token = tile.x;
   const void* by_entry = tile.x;
   int64_t entry_stride = row_stride_;

@@ -110,7 +110,7 @@ class Tiles {
   const Head& head_;
   const Kernels& kernels_;
   const Bf16PairKernels* const pairs_;
-  const bool backward_;
+  const bool backward_, rounds_;                     // rounds_: D is rounded to bfloat16 and then multiplied as float32
   const int64_t panel_, row_elements_, row_stride_;  // columns of a panel; elements of H numbers; row stride of a tile
   int64_t count_ = 0;
   Scratch<Element> rows_;                     // [padded tokens, row_elements] hidden states

@@ -1,0 +1,40 @@
+// In what precision the gradients of the logits enter the products of a bfloat16 linear head's backward pass.
+import type { Precision as NativePrecision } from '../addon/operations.js';
+import { expected, rangeError } from '../errors.js';
+import { oneOf } from './scalars.js';
+
+/** 'float32', or 'storage': rounded to the type of `hidden` and `weight`. */
+export type Precision = Exclude<NativePrecision, 'fastest'>;
+
+export interface PrecisionOption {
+  /**
+   * Of bfloat16 heads: 'float32' keeps the gradients of the logits in float32 for the products with `weight` and `hidden`,
+   * 'storage' rounds them to bfloat16 first, as PyTorch does, for an error of 1e-3 of gradHidden and gradWeight (rms). The
+   * default is 'storage' on the backends 'avx512bf16' and 'cuda', whose products of bfloat16 are faster, and 'float32'
+   * elsewhere; SWEET_RL_PRECISION sets it for the process.
+   */
+  precision?: Precision | undefined;
+}
+
+const NAMES: Precision[] = ['float32', 'storage'];
+const OF_PROCESS = process.env.SWEET_RL_PRECISION;
+if (OF_PROCESS && !NAMES.includes(OF_PROCESS as Precision)) {
+  throw rangeError('ERR_ARG_VALUE', expected("'float32' | 'storage'", 'SWEET_RL_PRECISION', OF_PROCESS));
+}
+
+export function checkPrecision(
+  given: unknown,
+  argument: string,
+  array: { dtype: string; onDevice: boolean },
+): NativePrecision {
+  const precision = oneOf<NativePrecision>('precision', given, (OF_PROCESS as Precision) || 'fastest', NAMES);
+  if (precision === 'float32' && array.onDevice && array.dtype !== 'float32') {
+    const rule = `'storage', since ${argument} is a DeviceBuffer of ${array.dtype}: the products of a device round,`;
+    throw rangeError('ERR_ARG_VALUE', expected(rule, 'precision', precision));
+  }
+  return precision;
+}
+
+/** The precision of a backend where a call gives none. */
+export const defaultPrecision = (backend: string): Precision =>
+  (OF_PROCESS as Precision) || (backend === 'avx512bf16' || backend === 'cuda' ? 'storage' : 'float32');
