@@ -48,7 +48,10 @@ export function rangeError(code: ErrorCode, message: string): RangeError {
 
 /** The message that every wrong argument gets. */
 export function expected(what: string, argument: string, received: unknown): string {
-  return `Expected ${what} for ${argument} but received ${describe(received)}`;
+  const description = describe(received);
+  const [typedArray] = what.match(/^\w+Array/) ?? [];
+  const hint = typedArray && description.startsWith('Array(') ? `: use ${typedArray}.from(${argument})` : '';
+  return `Expected ${what} for ${argument} but received ${description}${hint}`;
 }
 
 function describe(value: unknown): string {

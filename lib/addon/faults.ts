@@ -1,6 +1,6 @@
 // The faults that the native code returns, and their errors.
 import { CudaError, rangeError, SweetError } from '../errors.js';
-import type { FaultCode } from './operations.js';
+import type { FaultCode, PreferenceLevel } from './operations.js';
 
 /** The rule that the arrays of a call break, found by the native code; nothing was written. */
 export interface Fault {
@@ -14,23 +14,32 @@ export interface Fault {
   sticky?: boolean;
 }
 
-/** Throws the error of a fault. */
-export function check(fault: Fault | undefined): void {
-  if (fault !== undefined) throw errorOf(fault);
+/** The part of a call's arguments that messages name. */
+interface Sizes {
+  head?: { vocabSize: number; totalVocab: number };
+  labels?: { ignoreIndex: number };
+  batch?: { tokens: number; turns: number; trajectories?: number; level?: PreferenceLevel };
 }
 
-export function errorOf(fault: Fault): Error {
+/** Throws the error of a fault of a call with these arguments. */
+export function check(fault: Fault | undefined, args: object = {}): void {
+  if (fault !== undefined) throw errorOf(fault, args);
+}
+
+export function errorOf(fault: Fault, args: Sizes = {}): Error {
   const { code, index, value } = fault;
+  const { head, labels, batch } = args;
   switch (code) {
-    case 'label':
-      return rangeError(
-        'ERR_LABEL',
-        `Expected a label in [0, V) or ignoreIndex for labels[${index}] but received ${value}`,
-      );
+    case 'label': {
+      const V = head === undefined ? 'totalVocab' : `V = ${head.totalVocab || head.vocabSize}`;
+      const rule = `a label from 0 to below ${V}, or ignoreIndex = ${labels?.ignoreIndex},`;
+      return rangeError('ERR_LABEL', `Expected ${rule} for labels[${index}] but received ${value}`);
+    }
     case 'turnOffsets':
     case 'trajectoryOffsets': {
-      const total = code === 'turnOffsets' ? 'the number of tokens' : 'the number of turns';
-      const rule = `offsets that start at 0, do not decrease and end at ${total}`;
+      const total =
+        code === 'turnOffsets' ? `${batch?.tokens}, the number of tokens` : `${batch?.turns}, the number of turns`;
+      const rule = `offsets that start at 0, do not decrease and end at ${total},`;
       return rangeError('ERR_OFFSETS', `Expected ${rule} for ${code} but received ${value} at index ${index}`);
     }
     case 'emptyTurn':
@@ -44,11 +53,11 @@ export function errorOf(fault: Fault): Error {
         `Expected an unmasked token in trajectory ${index} but all are masked or there is none; allowEmptyTurns lets it count 0`,
       );
     case 'chosen':
-    case 'rejected':
-      return rangeError(
-        'ERR_PAIR',
-        `Expected the index of a trajectory or turn for ${code}[${index}] but received ${value}, in pair ${index}`,
-      );
+    case 'rejected': {
+      const items = (batch?.level === 'turn' ? batch.turns : batch?.trajectories) ?? 0;
+      const rule = `the index of a ${batch?.level}, 0 to ${items - 1},`;
+      return rangeError('ERR_PAIR', `Expected ${rule} for ${code}[${index}] but received ${value}, in pair ${index}`);
+    }
     case 'samePair':
       return rangeError(
         'ERR_PAIR',

@@ -1,5 +1,6 @@
 // The options object of a call.
 import { expected, typeError } from '../errors.js';
+import { unwrapTensors } from './tensors.js';
 
 /** Whether a call runs on the caller's thread, or on another one while the caller continues. */
 export type Mode = 'sync' | 'async';
@@ -21,15 +22,35 @@ export function checkOptions<T>(
   const options = copyOf(given, mode === 'async' ? [...known, 'signal'] : known) as Record<string, unknown>;
   for (const name in options) {
     if (!known.has(name) && !(mode === 'async' && name === 'signal')) {
-      throw typeError(
-        'ERR_UNKNOWN_OPTION',
-        `Expected a known option for ${called} but received ${JSON.stringify(name)}`,
-      );
+      throw typeError('ERR_UNKNOWN_OPTION', unknownName(called, name, known));
     }
   }
+  unwrapTensors(options);
   const { out } = options;
   if (knownOut !== undefined && out !== undefined) options.out = checkOptions('out', out, knownOut);
   return options as T;
+}
+
+function unknownName(call: string, name: string, known: ReadonlySet<string>): string {
+  const nearest = [...known].reduce((a, b) => (distance(name, b) < distance(name, a) ? b : a));
+  const isNear = distance(name, nearest) <= Math.max(1, Math.floor(nearest.length / 3));
+  const hint = isNear ? `did you mean ${nearest}?` : `it knows ${[...known].join(', ')}`;
+  return `Expected a known option for ${call} but received ${JSON.stringify(name.slice(0, 100))}: ${hint}`;
+}
+
+/** The least number of letters to insert, delete or replace, whatever their case. */
+function distance(from: string, to: string): number {
+  const [a, b] = [from.slice(0, 50).toLowerCase(), to.toLowerCase()];
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (const [i, letter] of [...a].entries()) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      const replaced = (row[j] as number) + (letter === b[j] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j + 1] as number) + 1, (next[j] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
 }
 
 export function isArray(value: unknown): value is readonly unknown[] {

@@ -4,8 +4,9 @@ import { checkAttached, classOf, float32, hostView, int32 } from '../args/arrays
 import { IGNORE_INDEX } from '../args/labels.js';
 import { checkOptions, isRecord } from '../args/options.js';
 import { integer, positive } from '../args/scalars.js';
+import { comparable } from '../data/candidates.js';
 import { expected, rangeError, typeError } from '../errors.js';
-import { checkLogps, distance, rounded } from './check-logps.js';
+import { aboveZero, checkLogps, distance, rounded } from './check-logps.js';
 import { derivative, noiseOf } from './derivative.js';
 import {
   type Batch,
@@ -51,6 +52,8 @@ export interface CheckGradOptions<P extends Parameters = Parameters> {
   refLogits?: Float32Array | undefined;
   /** [N], what the model reads in each row, as `packTurns` returns it, to check that the labels are the next tokens. */
   inputIds?: Int32Array | undefined;
+  /** [K], the reward of each trajectory, or of each turn of a policy, to check that the chosen ones are the better ones. */
+  rewards?: Float32Array | Float64Array | undefined;
   /** The number of single parameters that are checked besides the direction of the gradient; 8 by default. */
   coordinates?: number | undefined;
   /** The seed of their choice; 0 by default. */
@@ -93,12 +96,13 @@ const OPTIONS = new Set([
   'logps',
   'refLogits',
   'inputIds',
+  'rewards',
   'coordinates',
   'seed',
   'epsilon',
   'tolerance',
 ]);
-const OPTIONS_OF_BATCH = ['logits', 'logps', 'refLogits', 'inputIds'] as const;
+const OPTIONS_OF_BATCH = ['logits', 'logps', 'refLogits', 'inputIds', 'rewards'] as const;
 
 interface Step {
   /** By the caller's loss, or by the forward pass and the update. */
@@ -182,6 +186,16 @@ function explainConsistent(
     const shift = explainShift(batch, inputIds);
     if (shift !== undefined) return ['labels-shifted', shift];
   }
+  if ('refLogps' in batch) {
+    const counts = (i: number) => mask?.[i] !== 0 && Number(labels[i]) !== (ignoreIndex ?? IGNORE_INDEX);
+    const above = aboveZero(batch.refLogps, counts);
+    if (above !== undefined) return ['not-log-probs', `batch.refLogps${above}`];
+  }
+  if (options.rewards !== undefined) {
+    const items = ('trajectoryOffsets' in batch ? batch.trajectoryOffsets : batch.turnOffsets).length - 1;
+    const swapped = explainRewards(batch, comparable('rewards', options.rewards, items));
+    if (swapped !== undefined) return ['pairs-swapped', swapped];
+  }
   if (options.logps !== undefined) {
     const { suspicion, message } = checkLogps({ ...head, logits, logps: options.logps });
     if (suspicion !== undefined) return [suspicion, `logps: ${message}`];
@@ -206,6 +220,14 @@ function explainShift({ labels, mask, ignoreIndex = IGNORE_INDEX }: Batch, input
   if (unmasked.length < 4 || share(1) > 0.5) return undefined;
   if (share(0) > 0.9) return 'labels[i] is inputIds[i]: the shift by one is missing.';
   return share(2) > 0.9 ? 'labels[i] is inputIds[i + 2]: the shift by one was applied twice.' : undefined;
+}
+
+/** Whether most pairs prefer the item of the lower reward. */
+function explainRewards({ chosen, rejected }: Batch, rewards: Float32Array | Float64Array): string | undefined {
+  const differences = Array.from(chosen, (k, p) => (rewards[k] as number) - (rewards[rejected[p] as number] as number));
+  const [lower, higher] = [differences.filter((d) => d < 0).length, differences.filter((d) => d > 0).length];
+  if (lower <= higher) return undefined;
+  return `In ${lower} of ${chosen.length} pairs the chosen item has the lower reward: chosen and rejected are swapped.`;
 }
 
 /** The relative difference of two losses at the same parameters that sums in another order may have. */

@@ -13,6 +13,7 @@ export type LogpsSuspicion =
   | 'another-temperature'
   | 'another-model'
   | 'not-normalized'
+  | 'not-log-probs'
   | 'sign-flipped';
 
 /** What `checkLogps` takes. */
@@ -182,10 +183,18 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
   if (explains((row, at) => (expected[row] as number) + (lse[at] as number))) {
     return ['not-normalized', 'They are the logits of the labels: the lse of the row was not subtracted.'];
   }
+  const above = aboveZero(received, (i) => rows.includes(i));
+  if (above !== undefined) return ['not-log-probs', `logps${above}`];
   return [
     'another-model',
     'No shift, mask or temperature explains the difference: they are probably of another model or checkpoint.',
   ];
+}
+
+/** Where the first number that counts is above 0 by more than rounding, as no log-prob is. */
+export function aboveZero(logps: Float32Array, counts: (i: number) => boolean): string | undefined {
+  const at = logps.findIndex((x, i) => x > 1e-3 && counts(i));
+  return at < 0 ? undefined : `[${at}] is ${rounded(logps[at] as number)}, but a log-prob is at most 0.`;
 }
 
 /** The argument of the least f(x): a grid of 2^-4 ... 2^4 times `around`, then ternary search in log x. */

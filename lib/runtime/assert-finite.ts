@@ -4,7 +4,7 @@ import type { Head, Reference } from '../addon/operations.js';
 import { classOf, isOnDevice, lengthOf, plainView } from '../args/arrays.js';
 import type { DType } from '../args/dtypes.js';
 import { HEAD_NAMES, type HeadNames, REFERENCE_NAMES } from '../args/head.js';
-import type { CheckedLabels } from '../args/labels.js';
+import type { CheckedLabels, CheckedTokens } from '../args/labels.js';
 import { oneOf } from '../args/scalars.js';
 import { rangeError, typeError } from '../errors.js';
 
@@ -61,12 +61,27 @@ export function assertFinite(matrices: readonly Matrix[]): void {
   }
 }
 
-/** After the native call. The lse comes first: it shows a row of masked vocabulary entries alone; its logp follows from it. */
+/** After the native call, causes first: a row of masked vocabulary entries alone has no lse, a masked label no logp. */
 export function assertFiniteResults(results: { numbers(): ResultNumbers }): void {
   const { losses, matrices } = results.numbers();
+  const causes = ['lse', 'logps'];
+  for (const cause of causes) assertFinite(matrices.filter(({ name }) => name === cause));
   for (const [name, value] of losses) assertFiniteNumber(name, value);
-  assertFinite(matrices.filter(({ name }) => name === 'lse'));
-  assertFinite(matrices.filter(({ name }) => name !== 'lse'));
+  assertFinite(matrices.filter(({ name }) => !causes.includes(name)));
+}
+
+/** Logits of the labels must be finite where a loss is computed from them: -inf there makes it infinite. */
+export function assertFiniteLabels(head: Head, labels: CheckedLabels, names: HeadNames = HEAD_NAMES): void {
+  if (head.kind !== 'logits' || isOnDevice(head.logits) || isOnDevice(labels.data)) return;
+  const logits = plainView(head.logits as Float32Array);
+  const exponent = { float32: 0, bfloat16: 0x7f80, float16: 0x7c00 }[head.dtype];
+  const finite = (x: number) => (classOf(logits) === 'Uint16Array' ? (x & exponent) !== exponent : Number.isFinite(x));
+  const read = rowsRead(labels, false);
+  for (const [i, label] of plainView(labels.data as Int32Array).entries()) {
+    const x = logits[i * head.rowStride + Number(label)];
+    if (read[i] === 0 || !(label >= 0 && label < head.vocabSize) || finite(x as number)) continue;
+    fail(names.logits, numberOf(x as number, logits, head.dtype), `row ${i}, column ${label}, its label`);
+  }
 }
 
 export function assertFiniteNumber(name: string, value: number): void {
@@ -94,11 +109,14 @@ function numberOf(element: number, array: ArrayBufferView, dtype: DType): number
 }
 
 /** [N] 1 for rows that a call reads: unmasked, and ignored ones only where their lse is computed. */
-export function rowsRead({ rows, data, mask, ignoreIndex }: CheckedLabels, withIgnored: boolean): Uint8Array {
-  if (isOnDevice(data)) return new Uint8Array(rows).fill(1);
-  const labels = plainView(data as Int32Array);
+export function rowsRead(
+  { rows, data, mask, ignoreIndex }: CheckedLabels | CheckedTokens,
+  withIgnored: boolean,
+): Uint8Array {
+  if (isOnDevice(data) || isOnDevice(mask)) return new Uint8Array(rows).fill(1);
+  const labels = data && plainView(data as Int32Array);
   return Uint8Array.from({ length: rows }, (_, i) =>
-    mask?.[i] === 0 || (!withIgnored && Number(labels[i]) === ignoreIndex) ? 0 : 1,
+    mask?.[i] === 0 || (!withIgnored && labels && Number(labels[i]) === ignoreIndex) ? 0 : 1,
   );
 }
 
