@@ -1,7 +1,9 @@
 #include <atomic>
+#include <thread>
 
 #include "../../native/cancel.h"
 #include "../../native/cpu/gemm/tiles.h"
+#include "../../native/cpu/parallel.h"
 #include "../../native/cpu/preference_loss.h"
 #include "native_checks.h"
 #include "operations.h"
@@ -30,7 +32,7 @@ void check_passes(Checks& checks) {
   expect_cancelled(check_labels({&bad, false, nullptr, -100}, 1, {0, 1, 1}, &checked), "check_labels");
   expect_cancelled(check_offsets(&bad, 0, 1, Code::turn_offsets, &checked), "check_offsets");
   expect_cancelled(check_pairs({&bad, &bad, nullptr, 1}, 1, &checked, &other, &weight), "check_pairs");
-  expect_cancelled(copy_mask(nullptr, 1, &unmasked), "copy_mask");
+  expect_cancelled(copy_kept({}, 1, &unmasked), "copy_kept");
   checks.expect(checked == 42 && other == 42 && unmasked == 42 && weight == 42, "a cancelled pass writes");
 
   Head head{};
@@ -46,7 +48,7 @@ void check_compute(Checks& checks, std::atomic<bool>& flag) {
   const float logps[] = {-1, -2}, ref_logps[] = {-2, -1};
   PreferenceOptions options{};
   options.pair_loss.beta = 1;
-  const PreferenceBatch batch{PreferenceLevel::trajectory,     2, 2, 2, nullptr, offsets, offsets,
+  const PreferenceBatch batch{PreferenceLevel::trajectory,     2, 2, 2, {}, offsets, offsets,
                               {&chosen, &rejected, nullptr, 1}};
   PreferenceComputation preference(batch, options);
   checks.ok(preference.check(nullptr), "preference");
@@ -56,6 +58,25 @@ void check_compute(Checks& checks, std::atomic<bool>& flag) {
   preference.compute(logps, ref_logps, {scalars, pairs, pairs + 1, pairs + 2, pairs + 3, advantages, grad});
   for (const float x : {pairs[0], pairs[1], pairs[2], pairs[3], advantages[0], advantages[1], grad[0], grad[1]})
     checks.expect(x == 42, "a cancelled loss writes");
+}
+
+/** A cancelled call ends on all of its threads: ranges that no thread has taken are not computed. */
+void check_threads(Checks& checks, std::atomic<bool>& flag) {
+  flag = false;
+  set_threads(2);
+  constexpr int64_t kItems = 1000;
+  std::atomic<int64_t> computed{0};
+  std::atomic<int> running{0};
+  parallel_for(2, kItems, INT64_MAX, [&](int64_t i, int) {
+    // The first item of each thread waits for the other thread.
+    if (i == 0 || running.load() == 1) {
+      running++;
+      while (running.load() < 2) std::this_thread::yield();
+      flag = true;
+    }
+    computed++;
+  });
+  checks.expect(computed < kItems, "a thread of a cancelled call goes on");
 }
 
 }  // namespace
@@ -77,4 +98,5 @@ void check_cancelled(Checks& checks, bool small) {
     }
   }
   check_compute(checks, flag);
+  check_threads(checks, flag);
 }

@@ -141,8 +141,11 @@ void check_refused(Checks& checks) {
 
 void check_linear(Checks& checks, bool small) {
   check_refused(checks);
-  std::vector<Shape> shapes = {
-      {1, 1, 1, 0, 0, false}, {7, 5, 3, 1, 0, true}, {9, 33, 65, 2000, 1, true}, {67, 24, 130, 30000, 0, false}};
+  std::vector<Shape> shapes = {{1, 1, 1, 0, 0, false},
+                               {7, 5, 3, 1, 0, true},
+                               {9, 33, 65, 2000, 1, true},
+                               {67, 24, 130, 30000, 0, false},
+                               {300, 2, 3, 0, 0, true}};
   const std::vector<Shape> more = {
       {1, 7, 2, 0, 0, true},  {5, 1, 65, 0, 2, false},    {7, 33, 95, 0, 0, true},   {3, 8, 96, 0, 0, false},
       {4, 9, 97, 0, 5, true}, {13, 17, 129, 0, 0, false}, {3, 8, 4101, 0, 3, false}, {300, 16, 200, 150000, 8, true}};

@@ -93,7 +93,20 @@ void check_refused_batches(Checks& checks) {
 
 }  // namespace
 
+/** An empty turn, found before anything is written. */
+void check_refused_turns(Checks& checks) {
+  checks.begin("refused turns");
+  const std::vector<float> before(9, 42.0f);
+  const DeviceArray<float> numbers(std::vector<float>(9, 1.0f)), out(before);
+  const DeviceArray<int32_t> offsets(std::vector<int32_t>{0, 4, 4, 9});
+  const TurnBatch turns{9, 3, {}, offsets.get(), true, false};
+  checks.fault(turn_advantages({turns, numbers.get(), numbers.get(), out.get()}), Code::empty_turn, 1, 0, "forward");
+  checks.fault(turn_advantages_backward({turns, numbers.get(), out.get()}), Code::empty_turn, 1, 0, "backward");
+  checks.expect(out.values() == before, "a refused call writes");
+}
+
 void check_turns(Checks& checks, bool) {
+  check_refused_turns(checks);
   for (const bool mean : {true, false}) {
     for (const int64_t most_tokens : {1, 5, 33, 200}) {
       checks.begin("turns of up to " + std::to_string(most_tokens) + (mean ? ", means" : ", sums"));
@@ -106,8 +119,9 @@ void check_turns(Checks& checks, bool) {
       const DeviceBatch device(batch);
       const DeviceArray<float> device_logps(logps), device_ref_logps(ref_logps), device_grads(grads),
           advantages(grads.size()), grad_logps(logps.size());
-      const TurnBatch turns{batch.tokens(), batch.turns(), device.mask.get(), device.turn_offsets.get(),
-                            mean,           empty_turns};
+      const TurnBatch turns{
+          batch.tokens(), batch.turns(), {nullptr, false, device.mask.get(), 0}, device.turn_offsets.get(),
+          mean,           empty_turns};
       checks.ok(turn_advantages({turns, device_logps.get(), device_ref_logps.get(), advantages.get()}));
       checks.ok(turn_advantages_backward({turns, device_grads.get(), grad_logps.get()}));
       const oracle::TurnAdvantages expected = oracle::turn_advantages(oracle_batch(batch.on_host(), nullptr), mean,
