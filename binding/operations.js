@@ -23,6 +23,7 @@ const oneOf = (struct, variants, parameters = {}) => ({ struct, parameters, vari
 /** Names in the order of the C++ values. */
 export const enums = {
   DType: ['float32', 'bfloat16', 'float16'],
+  Precision: ['fastest', 'float32', 'storage'],
   LossType: ['sigmoid', 'hinge', 'ipo'],
   Normalization: ['turn-mean', 'token-mean', 'sum'],
   PreferenceLevel: ['turn', 'trajectory'],
@@ -63,7 +64,8 @@ const headFields = {
 export const groups = {
   LogitsHead: {
     struct: 'Head',
-    fields: { ...headFields, rowStride: 'int', logits: reads('void', 'logits_elements(g)') },
+    fields: { ...headFields, rowStride: 'int', logitsLength: 'int', logits: reads('void', 'g.logits_length') },
+    requires: 'g.logits_length >= logits_elements(g)',
   },
   LinearHead: {
     struct: 'Head',
@@ -71,6 +73,7 @@ export const groups = {
       ...headFields,
       hiddenSize: 'int',
       chunkBytes: 'int',
+      precision: 'Precision',
       hidden: reads('void', 'g.rows * g.hidden_size'),
       weight: reads('void', 'g.vocab_size * g.hidden_size'),
       bias: optional(reads('void', 'g.vocab_size')),
@@ -87,6 +90,17 @@ export const groups = {
       mask: optional(reads('uint8_t', 'rows')),
     },
   },
+  /** Of tokens whose log-probs are given. */
+  TokenLabels: {
+    struct: 'Labels',
+    parameters: { tokens: 'int64_t' },
+    fields: {
+      wide: 'bool',
+      ignoreIndex: 'int',
+      data: optional(reads('void', 'tokens')),
+      mask: optional(reads('uint8_t', 'tokens')),
+    },
+  },
   LogpsOut: {
     parameters: { rows: 'int64_t' },
     fields: {
@@ -99,7 +113,7 @@ export const groups = {
   LogitsGradients: {
     struct: 'HeadGradients',
     parameters: { head: 'const Head&' },
-    fields: { logits: writes('void', 'logits_elements(head)') },
+    fields: { logits: writes('void', 'head.logits_length') },
   },
   LinearGradients: {
     struct: 'HeadGradients',
@@ -123,7 +137,7 @@ export const groups = {
       turns: 'int',
       mean: 'bool',
       allowEmptyTurns: 'bool',
-      mask: optional(reads('uint8_t', 'g.tokens')),
+      labels: group('TokenLabels', ['g.tokens']),
       turnOffsets: reads('int32_t', 'g.turns + 1'),
     },
   },
@@ -142,7 +156,7 @@ export const groups = {
       tokens: 'int',
       turns: 'int',
       trajectories: 'int',
-      mask: optional(reads('uint8_t', 'g.tokens')),
+      labels: group('TokenLabels', ['g.tokens']),
       turnOffsets: reads('int32_t', 'g.turns + 1'),
       trajectoryOffsets: optional(reads('int32_t', 'g.trajectories + 1')),
       pairs: 'Pairs',

@@ -61,6 +61,7 @@ export {
   turnPreferenceLoss,
 } from './ops/preference-loss.js';
 export {
+  type AnyUpdateResult,
   type CriticUpdateOptions,
   criticUpdate,
   criticUpdateAsync,

@@ -12,6 +12,12 @@
 
 namespace sweet {
 
+/**
+ * Of the gradients D of the logits in the products of a bfloat16 linear head's backward pass: float32, rounded to the
+ * storage type as on a device, or whichever is faster on this CPU.
+ */
+enum class Precision : int32_t { fastest, float32, storage };
+
 struct Head {
   DType dtype;
   int64_t rows, vocab_size;
@@ -23,11 +29,13 @@ struct Head {
 
   const void* logits;  // [N, V], rows `row_stride` elements apart; null for a linear head
   int64_t row_stride;
+  int64_t logits_length;  // of the array: padding after the last row may be there or not
 
   const void* hidden;  // [N, H]
   const void* weight;  // [V, H]
   const void* bias;    // [V] or null
   int64_t hidden_size;
+  Precision precision;
 
   // CUDA, linear head: the most bytes of device memory for one chunk of rows; 0 leaves the choice to the device.
   int64_t chunk_bytes;
@@ -43,6 +51,15 @@ inline VocabShard vocab_shard(const Head& head) {
                               : VocabShard{0, head.vocab_size, head.vocab_size};
 }
 
+/**
+ * Whether what follows the entries of a row is padding, which a gradient has as 0. In rows of the whole vocabulary it
+ * belongs to other shards.
+ */
+SWEET_HOST_DEVICE inline bool has_padding(const Head& head) {
+  const bool is_shard = head.total_vocab > head.vocab_size;
+  return head.row_stride > head.vocab_size && !(is_shard && head.row_stride >= head.total_vocab);
+}
+
 struct LogpsOut {
   float *logps, *lse;  // [N]
   float* entropy;      // [N] or null
@@ -50,7 +67,7 @@ struct LogpsOut {
 
 /** Gradients at a head: of logits in the head's dtype (may be the logits themselves), the others in float32. */
 struct HeadGradients {
-  void* logits;                   // [N, V], rows as far apart as those of the logits
+  void* logits;                   // [N, V], with the padding of the logits, which becomes 0
   float *hidden, *weight, *bias;  // [N, H], [V, H], [V] or null
   bool accumulate;                // add to hidden, weight and bias instead of overwriting them
 };

@@ -13,9 +13,9 @@ Status check_labels(const Labels& labels, int64_t rows, const VocabShard& shard,
   return ended();
 }
 
-Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* unmasked) {
+Status copy_kept(const Labels& labels, int64_t tokens, uint8_t* kept) {
   for (Blocks block(0, tokens); block.next();)
-    for (int64_t i = block.begin; i < block.end; i++) unmasked[i] = !mask || read_once(mask[i]) != 0;
+    for (int64_t i = block.begin; i < block.end; i++) kept[i] = is_kept(labels, i);
   return ended();
 }
 

@@ -86,8 +86,14 @@ SWEET_HOST_DEVICE inline bool offset_fits(int32_t offset, int32_t last, int64_t 
 
 Status check_labels(const Labels& labels, int64_t rows, const VocabShard& shard, int32_t* checked);
 
-/** unmasked[i] = 1 where the mask (may be null) is not 0. */
-Status copy_mask(const uint8_t* mask, int64_t tokens, uint8_t* unmasked);
+/** Whether a token counts. Labels may have no data here; other labels than the ignored one are not looked at. */
+SWEET_HOST_DEVICE inline bool is_kept(const Labels& labels, int64_t i) {
+  if (labels.mask && read_once(labels.mask[i]) == 0) return false;
+  return !labels.data || label_at(labels, i) != labels.ignore_index;
+}
+
+/** kept[i] = is_kept(labels, i) */
+Status copy_kept(const Labels& labels, int64_t tokens, uint8_t* kept);
 
 /** offsets[0 ... groups] must start at 0, not decrease and end at `total`; else the status has `code`. */
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked);

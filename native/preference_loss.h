@@ -1,7 +1,7 @@
 // The preference loss over pairs of trajectories (the critic: arXiv 2503.15478, Eq. 2) or of turns (the policy: Eq. 4).
 // A pair compares two items, both trajectories or both turns.
 //
-//   rho_i = logp_i - ref_logp_i,  m_i the mask,  A_t the mean of rho_i over turn t
+//   rho_i = logp_i - ref_logp_i,  m_i 0 for masked and ignored tokens,  A_t the mean of rho_i over turn t
 //   turn_mean   S_k = sum_{t in k} A_t                 (the paper's critic; of a turn, its mean)
 //   token_mean  S_k = sum_{i in k} m_i rho_i / sum_{i in k} m_i    (the released code)
 //   sum         S_k = sum_{i in k} m_i rho_i           (the paper's policy, multi-turn DPO)
@@ -24,7 +24,7 @@ enum class Normalization : int32_t { turn_mean, token_mean, sum };
 struct PreferenceBatch {
   PreferenceLevel level;
   int64_t tokens, turns, trajectories;  // trajectories: 0 where turns are compared
-  const uint8_t* mask;                  // [N] or null; 0 masks a token
+  Labels labels;                        // of the tokens; without data the mask alone counts
   const int32_t* turn_offsets;          // [T+1] into tokens
   const int32_t* trajectory_offsets;    // [K+1] into turns; null where turns are compared
   Pairs pairs;                          // of items

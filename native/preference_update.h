@@ -18,7 +18,7 @@ struct PreferenceUpdate {
   Head head;
   Labels labels;
   Reference reference;
-  PreferenceBatch batch;  // its mask is the labels' mask
+  PreferenceBatch batch;  // with the same labels
   PreferenceOptions options;
   float* logps;  // [N], result
   PreferenceOut out;

@@ -10,7 +10,7 @@ namespace sweet {
 
 struct TurnBatch {
   int64_t tokens, turns;        // N, T
-  const uint8_t* mask;          // [N] or null; m_i
+  Labels labels;                // m_i is 0 for masked and ignored tokens; without data the mask alone counts
   const int32_t* turn_offsets;  // [T+1]
   bool mean;                    // else the sum
   bool allow_empty_turns;

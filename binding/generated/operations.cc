@@ -11,6 +11,7 @@ namespace sweet {
 namespace {
 
 static_assert(static_cast<int>(DType::float32) == 0 && static_cast<int>(DType::bfloat16) == 1 && static_cast<int>(DType::float16) == 2);
+static_assert(static_cast<int>(Precision::fastest) == 0 && static_cast<int>(Precision::float32) == 1 && static_cast<int>(Precision::storage) == 2);
 static_assert(static_cast<int>(LossType::sigmoid) == 0 && static_cast<int>(LossType::hinge) == 1 && static_cast<int>(LossType::ipo) == 2);
 static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int>(Normalization::token_mean) == 1 && static_cast<int>(Normalization::sum) == 2);
 static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
@@ -24,7 +25,9 @@ void read_logits_head(Args& args, Head& g) {
   g.vocab_offset = args.integer();
   g.total_vocab = args.integer();
   g.row_stride = args.integer();
-  g.logits = args.array<const void>(logits_elements(g));
+  g.logits_length = args.integer();
+  g.logits = args.array<const void>(g.logits_length);
+  args.require(g.logits_length >= logits_elements(g));
 }
 
 void read_linear_head(Args& args, Head& g) {
@@ -36,6 +39,7 @@ void read_linear_head(Args& args, Head& g) {
   g.total_vocab = args.integer();
   g.hidden_size = args.integer();
   g.chunk_bytes = args.integer();
+  g.precision = args.choice<Precision>(3);
   g.hidden = args.array<const void>(g.rows * g.hidden_size);
   g.weight = args.array<const void>(g.vocab_size * g.hidden_size);
   g.bias = args.optional_array<const void>(g.vocab_size);
@@ -53,6 +57,13 @@ void read_labels(Args& args, Labels& g, int64_t rows) {
   g.mask = args.optional_array<const uint8_t>(rows);
 }
 
+void read_token_labels(Args& args, Labels& g, int64_t tokens) {
+  g.wide = args.boolean();
+  g.ignore_index = args.integer();
+  g.data = args.optional_array<const void>(tokens);
+  g.mask = args.optional_array<const uint8_t>(tokens);
+}
+
 void read_logps_out(Args& args, LogpsOut& g, int64_t rows) {
   g.logps = args.array<float>(rows);
   g.lse = args.array<float>(rows);
@@ -60,7 +71,7 @@ void read_logps_out(Args& args, LogpsOut& g, int64_t rows) {
 }
 
 void read_logits_gradients(Args& args, HeadGradients& g, const Head& head) {
-  g.logits = args.array<void>(logits_elements(head));
+  g.logits = args.array<void>(head.logits_length);
 }
 
 void read_linear_gradients(Args& args, HeadGradients& g, const Head& head) {
@@ -80,7 +91,7 @@ void read_turn_batch(Args& args, TurnBatch& g) {
   g.turns = args.integer();
   g.mean = args.boolean();
   g.allow_empty_turns = args.boolean();
-  g.mask = args.optional_array<const uint8_t>(g.tokens);
+  read_token_labels(args, g.labels, g.tokens);
   g.turn_offsets = args.array<const int32_t>(g.turns + 1);
 }
 
@@ -96,7 +107,7 @@ void read_preference_batch(Args& args, PreferenceBatch& g) {
   g.tokens = args.integer();
   g.turns = args.integer();
   g.trajectories = args.integer();
-  g.mask = args.optional_array<const uint8_t>(g.tokens);
+  read_token_labels(args, g.labels, g.tokens);
   g.turn_offsets = args.array<const int32_t>(g.turns + 1);
   g.trajectory_offsets = args.optional_array<const int32_t>(g.trajectories + 1);
   read_pairs(args, g.pairs);

@@ -6,6 +6,9 @@ export type View = ArrayBufferView & { readonly length: number };
 export const DTYPE = { float32: 0, bfloat16: 1, float16: 2 } as const;
 export type DType = keyof typeof DTYPE;
 
+export const PRECISION = { fastest: 0, float32: 1, storage: 2 } as const;
+export type Precision = keyof typeof PRECISION;
+
 export const LOSS_TYPE = { sigmoid: 0, hinge: 1, ipo: 2 } as const;
 export type LossType = keyof typeof LOSS_TYPE;
 
@@ -24,11 +27,12 @@ export interface LogitsHead {
   vocabOffset: number;
   totalVocab: number;
   rowStride: number;
+  logitsLength: number;
   logits: View;
 }
 
 function pushLogitsHead(to: unknown[], g: LogitsHead): void {
-  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.rowStride, g.logits);
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.rowStride, g.logitsLength, g.logits);
 }
 
 export interface LinearHead {
@@ -41,13 +45,14 @@ export interface LinearHead {
   totalVocab: number;
   hiddenSize: number;
   chunkBytes: number;
+  precision: Precision;
   hidden: View;
   weight: View;
   bias: View | undefined;
 }
 
 function pushLinearHead(to: unknown[], g: LinearHead): void {
-  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, g.hidden, g.weight, g.bias);
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, PRECISION[g.precision], g.hidden, g.weight, g.bias);
 }
 
 export type Head = LogitsHead | LinearHead;
@@ -66,6 +71,17 @@ export interface Labels {
 }
 
 function pushLabels(to: unknown[], g: Labels): void {
+  to.push(g.wide, g.ignoreIndex, g.data, g.mask);
+}
+
+export interface TokenLabels {
+  wide: boolean;
+  ignoreIndex: number;
+  data: View | undefined;
+  mask: View | undefined;
+}
+
+function pushTokenLabels(to: unknown[], g: TokenLabels): void {
   to.push(g.wide, g.ignoreIndex, g.data, g.mask);
 }
 
@@ -113,12 +129,14 @@ export interface TurnBatch {
   turns: number;
   mean: boolean;
   allowEmptyTurns: boolean;
-  mask: View | undefined;
+  labels: TokenLabels;
   turnOffsets: View;
 }
 
 function pushTurnBatch(to: unknown[], g: TurnBatch): void {
-  to.push(g.tokens, g.turns, g.mean, g.allowEmptyTurns, g.mask, g.turnOffsets);
+  to.push(g.tokens, g.turns, g.mean, g.allowEmptyTurns);
+  pushTokenLabels(to, g.labels);
+  to.push(g.turnOffsets);
 }
 
 export interface Pairs {
@@ -137,14 +155,16 @@ export interface PreferenceBatch {
   tokens: number;
   turns: number;
   trajectories: number;
-  mask: View | undefined;
+  labels: TokenLabels;
   turnOffsets: View;
   trajectoryOffsets: View | undefined;
   pairs: Pairs;
 }
 
 function pushPreferenceBatch(to: unknown[], g: PreferenceBatch): void {
-  to.push(PREFERENCE_LEVEL[g.level], g.tokens, g.turns, g.trajectories, g.mask, g.turnOffsets, g.trajectoryOffsets);
+  to.push(PREFERENCE_LEVEL[g.level], g.tokens, g.turns, g.trajectories);
+  pushTokenLabels(to, g.labels);
+  to.push(g.turnOffsets, g.trajectoryOffsets);
   pushPairs(to, g.pairs);
 }
 

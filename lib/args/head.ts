@@ -4,7 +4,9 @@ import { expected, rangeError, typeError } from '../errors.js';
 import { isOnDevice, lengthOf, type NamedArray } from './arrays.js';
 import { type DType, type FloatArray, floatArray, sameDtype } from './dtypes.js';
 import { exclusiveGroups, selectGroup } from './exclusive.js';
+import { checkPrecision, type PrecisionOption } from './precision.js';
 import { integer, number } from './scalars.js';
+import { lastDimension, shapeOfOption } from './tensors.js';
 
 export const MAX_VOCAB_SIZE = 2 ** 31 - 1;
 
@@ -14,20 +16,27 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
   logits: L;
   /** Of a Uint16Array: 'bfloat16' or 'float16'. */
   dtype?: DType | undefined;
-  /** Elements from one row to the next, if rows are padded; without vocabSize the array ends with the last row's last entry. */
-  rowStride?: number | undefined;
-  /** V, where it does not follow from the lengths: padding after the last row as well. */
+  /** V, which should be given: with it N * V elements are asked for, without it V is logits.length / N, whatever N is. */
   vocabSize?: number | undefined;
+  /**
+   * Elements from one row to the next, V or more: the array has N * rowStride elements or ends with the last row's entries.
+   * In a gradient the padding is 0, except in rows of at least `totalVocab` elements, which other shards may share.
+   */
+  rowStride?: number | undefined;
 }
 
 /** A head that is not computed yet: logits_i = hidden_i * weight^T + bias; [N, V] is never stored. */
-export interface LinearHead<H extends FloatArray = FloatArray> {
+export interface LinearHead<H extends FloatArray = FloatArray> extends PrecisionOption {
   /** [N, H]. */
   hidden: H;
   /** [V, H], of the class of `hidden`. */
   weight: H;
   /** [V], of the class of `hidden`. */
   bias?: H | undefined;
+  /** H, which should be given, or vocabSize: without both, H is hidden.length / N and V is weight.length / H, whatever N is. */
+  hiddenSize?: number | undefined;
+  /** V. */
+  vocabSize?: number | undefined;
   dtype?: DType | undefined;
   /**
    * On a device alone: the most bytes of working memory for the rows that are computed at once, mainly their float32 logits;
@@ -42,7 +51,17 @@ export interface TemperatureOption {
 }
 
 export const LOGITS_HEAD = ['logits', 'dtype', 'rowStride', 'vocabSize', 'temperature'] as const;
-export const LINEAR_HEAD = ['hidden', 'weight', 'bias', 'dtype', 'temperature', 'chunkBytes'] as const;
+export const LINEAR_HEAD = [
+  'hidden',
+  'weight',
+  'bias',
+  'hiddenSize',
+  'vocabSize',
+  'dtype',
+  'temperature',
+  'chunkBytes',
+  'precision',
+] as const;
 
 /** The names of a head's arguments. */
 export const HEAD_NAMES = { logits: 'logits', hidden: 'hidden', weight: 'weight', bias: 'bias', dtype: 'dtype' };
@@ -93,111 +112,138 @@ export function checkHead(options: TemperatureOption, rows: number): CheckedLogi
     : checkLogits(options as LogitsHead, rows, temperature);
 }
 
-/** N rows of logits: V is logits.length / N; with rowStride the last row ends the array; vocabSize gives V. */
+/** N rows of logits. V is vocabSize, the last dimension of a tensor, or follows from the length. */
 export function checkLogits<L extends FloatArray>(
-  options: LogitsHead<L>,
+  options: LogitsHead<L> & { totalVocab?: number | undefined },
   rows: number,
   temperature: number,
 ): CheckedLogits<L> {
   const { array, dtype } = floatArray('logits', options.logits, 'dtype', options.dtype);
   const length = lengthOf(array);
-  const given = options.vocabSize;
   const stride = integer('rowStride', options.rowStride, 0, 1, Number.MAX_SAFE_INTEGER);
-  let vocabSize = integer('vocabSize', given, 0, 1, MAX_VOCAB_SIZE);
-  if (given === undefined) {
-    if (rows === 0) vocabSize = 0;
-    else vocabSize = stride > 0 ? length - (rows - 1) * stride : length / rows;
-  }
+  const rowLength = lastDimension(options, 'logits');
+  const given = integer('vocabSize', options.vocabSize, 0, 1, MAX_VOCAB_SIZE) || (stride ? 0 : (rowLength ?? 0));
+  const inferred = rows === 0 ? 0 : stride ? length - (rows - 1) * stride : length / rows;
+  const vocabSize = given || inferred;
   const rowStride = stride || vocabSize;
-  checkRows('logits', array, { rows, vocabSize, rowStride, padded: given !== undefined });
+  if (rowStride < vocabSize) {
+    throw rangeError('ERR_ARG_VALUE', expected(`at least V = ${vocabSize}`, 'rowStride', stride));
+  }
+  if (rowLength !== undefined && rowLength !== rowStride) {
+    const rule = `[..., ${rowStride}], ${stride ? 'rowStride' : 'vocabSize'},`;
+    throw rangeError('ERR_ARG_LENGTH', expected(rule, 'the shape of logits', `[..., ${rowLength}]`));
+  }
+  if (given === 0 && stride > 0 && length === rows * stride && rows > 0) {
+    const why = 'since all rows have rowStride elements, padding could be taken for vocabulary entries';
+    throw typeError('ERR_ARG_TYPE', `${expected('V', 'vocabSize', undefined)}: ${why}`);
+  }
+  const whole = rows === 0 || (Number.isInteger(vocabSize) && vocabSize > 0 && vocabSize <= MAX_VOCAB_SIZE);
+  const least = logitsLength(rows, vocabSize, rowStride);
+  // A shard inside rows of the whole vocabulary begins in the first row and may end with the array.
+  const { totalVocab = 0 } = options;
+  const inside = totalVocab > vocabSize && totalVocab <= rowStride && length > least && length < rows * rowStride;
+  if (!whole || (length !== least && length !== rows * rowStride && !inside)) {
+    const size = given ? `vocabSize = ${given}` : 'one length';
+    const padded = stride > given ? `, rowStride = ${stride} elements apart` : '';
+    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of ${size}${padded},`, 'logits', array));
+  }
   return logitsHead(array as L, { dtype, rows, vocabSize, temperature, rowStride });
 }
+
+/** Without the padding after the last row. */
+const logitsLength = (rows: number, vocabSize: number, rowStride: number): number =>
+  rows === 0 ? 0 : (rows - 1) * rowStride + vocabSize;
 
 const logitsHead = <L extends FloatArray>(
   logits: L,
   shape: Pick<native.LogitsHead, 'dtype' | 'rows' | 'vocabSize' | 'temperature' | 'rowStride'>,
-): CheckedLogits<L> => ({ kind: 'logits', ...shape, vocabOffset: 0, totalVocab: 0, logits });
-
-function checkRows(
-  name: string,
-  array: FloatArray,
-  { rows, vocabSize, rowStride, padded }: { rows: number; vocabSize: number; rowStride: number; padded: boolean },
-): void {
-  if (rowStride < vocabSize) {
-    throw rangeError('ERR_ARG_VALUE', expected(`at least V = ${vocabSize}`, 'rowStride', rowStride));
-  }
-  const least = rows === 0 ? 0 : (rows - 1) * rowStride + Math.max(vocabSize, 1);
-  const rule = padded ? `at least ${least} elements` : `${rows} rows (labels.length) of one length`;
-  const length = lengthOf(array);
-  const fits = padded || rows === 0 ? length >= least : length === least;
-  const whole = Number.isInteger(vocabSize) && vocabSize >= (rows === 0 ? 0 : 1) && vocabSize <= MAX_VOCAB_SIZE;
-  if (!fits || !whole || (rows === 0 && !padded && length > 0)) {
-    throw rangeError('ERR_ARG_LENGTH', expected(rule, name, array));
-  }
-}
+): CheckedLogits<L> => ({
+  kind: 'logits',
+  ...shape,
+  vocabOffset: 0,
+  totalVocab: 0,
+  logitsLength: lengthOf(logits),
+  logits,
+});
 
 /** Reference logits for the rows and the vocabulary of another head, without padding or with that head's row stride. */
 export function checkRefLogits(
-  options: { refLogits: unknown; refDtype?: unknown },
+  options: { refLogits?: unknown; refDtype?: unknown },
   { rows, vocabSize, temperature, rowStride: stride }: native.Head & { rowStride: number },
 ): CheckedLogits {
   const { array, dtype } = floatArray('refLogits', options.refLogits, 'refDtype', options.refDtype);
   const length = lengthOf(array);
   const rowStride = length === rows * vocabSize ? vocabSize : stride;
+  const rowLength = lastDimension(options, 'refLogits') ?? rowStride;
   // Padding after the last row may be there or not, as for the logits.
-  const least = rows === 0 ? 0 : (rows - 1) * rowStride + vocabSize;
-  if (length !== least && length !== rowStride * rows) {
+  const fits = length === logitsLength(rows, vocabSize, rowStride) || length === rows * rowStride;
+  if (!fits || rowLength !== rowStride) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows of ${vocabSize} elements`, 'refLogits', array));
   }
   return logitsHead(array, { dtype, rows, vocabSize, temperature, rowStride });
 }
 
-/** N rows of hidden states: H is hidden.length / N, V is weight.length / H and must be vocabSize, where that is given. */
+/** N rows of hidden states. H and V are given, dimensions of a tensor, or follow from the lengths. */
 export function checkLinear<H extends FloatArray>(
   options: LinearHead<H>,
   rows: number,
   temperature: number,
   names: HeadNames = HEAD_NAMES,
-  vocabSize?: number,
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
   const hidden = array as H;
   const weight = sameDtype(names.weight, options.weight, hidden);
   const bias = options.bias === undefined ? undefined : sameDtype(names.bias, options.bias, hidden);
-  const shape = shapeOf({ hidden, weight, bias }, rows, names);
-  if (vocabSize !== undefined && rows > 0 && shape.vocabSize !== vocabSize) {
-    const rule = `${vocabSize} rows of H = ${shape.hiddenSize} elements`;
-    throw rangeError('ERR_ARG_LENGTH', expected(rule, names.weight, weight));
-  }
+  const shape = linearShape(options, { hidden, weight, bias }, rows, names);
   if (options.chunkBytes !== undefined && !isOnDevice(array)) {
     const reason = 'chunks are those of a device, the CPU uses tiles of a fixed size';
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
   }
   const chunkBytes = integer('chunkBytes', options.chunkBytes, 0, 1, Number.MAX_SAFE_INTEGER);
+  const precision = checkPrecision(options.precision, names.hidden, { dtype, onDevice: isOnDevice(array) });
   const whole = { vocabOffset: 0, totalVocab: 0 };
-  return { kind: 'linear', dtype, rows, ...shape, temperature, ...whole, chunkBytes, hidden, weight, bias };
+  return { kind: 'linear', dtype, rows, ...shape, temperature, ...whole, chunkBytes, precision, hidden, weight, bias };
 }
 
-function shapeOf(
+interface LinearShape {
+  vocabSize: number;
+  hiddenSize: number;
+}
+
+function linearShape(
+  options: { hiddenSize?: number | undefined; vocabSize?: number | undefined },
   { hidden, weight, bias }: { hidden: FloatArray; weight: FloatArray; bias: FloatArray | undefined },
   rows: number,
   names: HeadNames,
-): { vocabSize: number; hiddenSize: number } {
-  if (rows === 0) {
-    if (lengthOf(hidden) > 0) throw rangeError('ERR_ARG_LENGTH', expected('0 elements', names.hidden, hidden));
-    // Without a row H is unknown and not needed: without a bias the weight counts as V rows of one element.
-    const vocabSize = lengthOf(bias ?? weight);
-    const hiddenSize = vocabSize === 0 ? 1 : lengthOf(weight) / vocabSize;
-    if (Number.isInteger(hiddenSize) && vocabSize * hiddenSize === lengthOf(weight)) return { vocabSize, hiddenSize };
-    throw rangeError('ERR_ARG_LENGTH', expected(`${vocabSize} rows of one length`, names.weight, weight));
+): LinearShape {
+  const weightShape = shapeOfOption(options, names.weight);
+  const rowLength = lastDimension(options, names.hidden);
+  const elements = lengthOf(weight);
+  const givenHidden = integer('hiddenSize', options.hiddenSize, 0, 1, Number.MAX_SAFE_INTEGER);
+  const givenVocab = integer('vocabSize', options.vocabSize, 0, 1, MAX_VOCAB_SIZE) || (weightShape?.[0] ?? 0);
+  const knownHidden = givenHidden || (rowLength ?? 0);
+  // Without a row and without sizes H is unknown and not needed: the weight counts as V rows of one element.
+  const knownVocab = givenVocab || (rows === 0 && bias ? lengthOf(bias) : 0);
+  const byWeight = knownVocab > 0 ? elements / knownVocab : 1;
+  if (!Number.isInteger(byWeight)) {
+    throw rangeError('ERR_ARG_LENGTH', expected(`${knownVocab} rows of one length`, names.weight, weight));
   }
-  const hiddenSize = lengthOf(hidden) / rows;
-  if (!Number.isInteger(hiddenSize) || hiddenSize === 0) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of one length`, names.hidden, hidden));
+  const byRows = rows === 0 || (givenVocab && !weightShape) ? byWeight : lengthOf(hidden) / rows;
+  const hiddenSize = knownHidden || byRows;
+  const vocabSize = knownVocab || (hiddenSize > 0 ? elements / hiddenSize : 0);
+
+  const isSize = (n: number) => Number.isInteger(n) && (n > 0 || rows === 0);
+  const ofHidden = isSize(hiddenSize) ? `H = ${hiddenSize} elements` : 'one length';
+  if (!isSize(hiddenSize) || lengthOf(hidden) !== rows * hiddenSize || (rowLength ?? hiddenSize) !== hiddenSize) {
+    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of ${ofHidden}`, names.hidden, hidden));
   }
-  const vocabSize = lengthOf(weight) / hiddenSize;
-  if (!Number.isInteger(vocabSize) || vocabSize === 0 || vocabSize > MAX_VOCAB_SIZE) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`V rows of H = ${hiddenSize} elements`, names.weight, weight));
+  const ofVocab = knownVocab > 0 ? knownVocab : 'V';
+  const fits = isSize(vocabSize) && vocabSize <= MAX_VOCAB_SIZE && vocabSize * hiddenSize === elements;
+  if (!fits || (weightShape && (weightShape.length !== 2 || weightShape[1] !== hiddenSize))) {
+    const message = weightShape
+      ? `Expected the shape [V, ${hiddenSize}] for ${names.weight} but received [${weightShape.join(', ')}]`
+      : expected(`${ofVocab} rows of ${ofHidden}`, names.weight, weight);
+    throw rangeError('ERR_ARG_LENGTH', message);
   }
   if (bias !== undefined && lengthOf(bias) !== vocabSize) {
     throw rangeError('ERR_ARG_LENGTH', expected(`V = ${vocabSize} elements`, names.bias, bias));

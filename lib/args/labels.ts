@@ -1,6 +1,7 @@
 // Labels, the mask, and the ignored label.
 import type * as native from '../addon/operations.js';
-import { classOf, lengthOf, mask, type NamedArray, typedArray } from './arrays.js';
+import { expected, rangeError, typeError } from '../errors.js';
+import { classOf, hostView, lengthOf, mask, type NamedArray, typedArray } from './arrays.js';
 import { integer } from './scalars.js';
 
 /** The default of `ignoreIndex`: a row with this label has no log-prob. */
@@ -18,7 +19,17 @@ export interface LabelOptions {
   ignoreIndex?: number | undefined;
 }
 
-export const LABEL_OPTIONS = ['labels', 'mask', 'ignoreIndex'] as const;
+/** Which tokens count, of those whose log-probs are given. */
+export interface TokenOptions {
+  /** [N]; 0 masks a token: it is never read. */
+  mask?: Uint8Array | undefined;
+  /** [N], the labels of the log-probs: tokens whose label is ignored do not count. Needed where the mask does not mask them. */
+  labels?: Labels | undefined;
+  /** The ignored label; -100 by default. */
+  ignoreIndex?: number | undefined;
+}
+
+export const LABEL_OPTIONS = ['labels', 'mask', 'ignoreIndex'] as const; // of TokenOptions too
 
 export interface CheckedLabels extends native.Labels {
   rows: number;
@@ -34,7 +45,35 @@ export function checkLabels(options: LabelOptions): CheckedLabels {
   return { rows, wide: classOf(data) === 'BigInt64Array', ignoreIndex, data, mask: checkedMask };
 }
 
-export function labelInputs({ data, mask }: CheckedLabels): NamedArray[] {
+export interface CheckedTokens extends native.TokenLabels {
+  rows: number;
+  data: Labels | undefined;
+  mask: Uint8Array | undefined;
+}
+
+export function checkTokens(options: TokenOptions, tokens: number): CheckedTokens {
+  const { labels, ignoreIndex } = options;
+  if (labels !== undefined) {
+    const checked = checkLabels({ ...options, labels });
+    if (checked.rows !== tokens) throw rangeError('ERR_ARG_LENGTH', expected(`${tokens} elements`, 'labels', labels));
+    return checked;
+  }
+  if (ignoreIndex !== undefined) {
+    throw typeError('ERR_UNKNOWN_OPTION', 'Expected no ignoreIndex without labels but received one');
+  }
+  return { rows: tokens, wide: false, ignoreIndex: IGNORE_INDEX, data: undefined, mask: mask(options.mask, tokens) };
+}
+
+/** [N] 1 for the tokens that count, where a function runs in JavaScript; `mask` where there are no labels. */
+export function keptTokens(options: TokenOptions, tokens: number): Uint8Array | undefined {
+  const { data, mask, ignoreIndex } = checkTokens(options, tokens);
+  const kept = hostView('mask', mask);
+  if (data === undefined) return kept;
+  const labels = hostView('labels', data);
+  return Uint8Array.from({ length: tokens }, (_, i) => (kept?.[i] === 0 || Number(labels[i]) === ignoreIndex ? 0 : 1));
+}
+
+export function labelInputs({ data, mask }: CheckedLabels | CheckedTokens): NamedArray[] {
   return [
     ['labels', data],
     ['mask', mask],

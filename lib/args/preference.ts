@@ -3,6 +3,7 @@ import type * as native from '../addon/operations.js';
 import { LOSS_TYPE, NORMALIZATION } from '../addon/operations.js';
 import { expected, rangeError } from '../errors.js';
 import { int32, lengthOf, type NamedArray, offsets, optionalArray } from './arrays.js';
+import { type CheckedTokens, labelInputs } from './labels.js';
 import { boolean, notNegative, number, oneOf, positive } from './scalars.js';
 
 /** The loss of a pair: Bradley-Terry ('sigmoid'), 'hinge' or 'ipo'. */
@@ -52,14 +53,12 @@ const LOSS_TYPES = Object.keys(LOSS_TYPE) as LossType[];
 const NORMALIZATIONS = Object.keys(NORMALIZATION) as Normalization[];
 
 export interface CheckedBatch extends native.PreferenceBatch {
-  mask: Uint8Array | undefined;
+  labels: CheckedTokens;
 }
 
-/** `tokens` and `mask` are those of the log-probs. */
 export function checkBatch(
   options: { turnOffsets: Int32Array; trajectoryOffsets?: Int32Array | undefined } & PairOptions,
-  tokens: number,
-  mask: Uint8Array | undefined,
+  labels: CheckedTokens,
   level: native.PreferenceLevel,
 ): CheckedBatch {
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
@@ -72,19 +71,19 @@ export function checkBatch(
   const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], count);
   return {
     level,
-    tokens,
+    tokens: labels.rows,
     turns: lengthOf(turnOffsets) - 1,
     trajectories: trajectoryOffsets === undefined ? 0 : lengthOf(trajectoryOffsets) - 1,
-    mask,
+    labels,
     turnOffsets,
     trajectoryOffsets,
     pairs: { count, chosen, rejected, weights },
   };
 }
 
-export function batchInputs({ mask, turnOffsets, trajectoryOffsets, pairs }: CheckedBatch): NamedArray[] {
+export function batchInputs({ labels, turnOffsets, trajectoryOffsets, pairs }: CheckedBatch): NamedArray[] {
   return [
-    ['mask', mask],
+    ...labelInputs(labels),
     ['turnOffsets', turnOffsets],
     ['trajectoryOffsets', trajectoryOffsets],
     ['chosen', pairs.chosen],

@@ -1,11 +1,13 @@
-import { float32, hostView, mask, plainView } from '../args/arrays.js';
+import { float32, hostView, plainView } from '../args/arrays.js';
+import { keptTokens, LABEL_OPTIONS, type TokenOptions } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
 import { comparable, groups } from '../data/candidates.js';
 import { expected, rangeError } from '../errors.js';
 import { Results } from '../runtime/results.js';
 
-interface OutcomeOptions {
+/** The mask and the labels are those of turns, or of tokens where the value head gives a value for each token. */
+interface OutcomeOptions extends TokenOptions {
   /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
   trajectoryOffsets: Int32Array;
   /** [K] in [0, 1], the outcome of each trajectory: 1 for success, 0 for failure, or the share of tests that passed. */
@@ -16,8 +18,6 @@ interface OutcomeOptions {
 export interface BinaryValueOptions extends OutcomeOptions {
   /** [T], the output of the value head for the state before each turn. */
   valueLogits: Float32Array;
-  /** [T]; 0 masks a turn: it is never read. */
-  mask?: Uint8Array | undefined;
   /** The number of turns that the loss is averaged over; the unmasked turns of this call by default. */
   valueDenominator?: number | undefined;
   out?: { [name in (typeof OUT)[number]]?: Float32Array | undefined } | undefined;
@@ -27,11 +27,11 @@ export interface BinaryValueOptions extends OutcomeOptions {
 export interface BinaryValue {
   loss: number;
   /** [T], the loss of each turn; 0 for masked turns. */
-  valueLosses: Float32Array;
+  valueLosses: Float32Array<ArrayBuffer>;
   /** [T], sigma(v): the probability of success; 0 for masked turns. */
-  values: Float32Array;
+  values: Float32Array<ArrayBuffer>;
   /** [T], the gradient of the loss; 0 for masked turns. */
-  gradValueLogits: Float32Array;
+  gradValueLogits: Float32Array<ArrayBuffer>;
 }
 
 /** What `valueAdvantages` takes. */
@@ -43,8 +43,9 @@ export interface ValueAdvantagesOptions extends OutcomeOptions {
 
 const OUT = ['valueLosses', 'values', 'gradValueLogits'] as const;
 const OUT_NAMES = new Set<string>(OUT);
-const LOSS_OPTIONS = new Set(['valueLogits', 'mask', 'trajectoryOffsets', 'outcomes', 'valueDenominator', 'out']);
-const ADVANTAGE_OPTIONS = new Set(['values', 'trajectoryOffsets', 'outcomes', 'out']);
+const OUTCOME_OPTIONS = [...LABEL_OPTIONS, 'trajectoryOffsets', 'outcomes', 'out'];
+const LOSS_OPTIONS = new Set([...OUTCOME_OPTIONS, 'valueLogits', 'valueDenominator']);
+const ADVANTAGE_OPTIONS = new Set([...OUTCOME_OPTIONS, 'values']);
 const ADVANTAGE_OUT = new Set(['advantages']);
 
 function checkOutcomes(options: OutcomeOptions, turns: number) {
@@ -63,7 +64,8 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
  *
  * Finite for any finite v: log sigma is computed as -softplus(-v), not from a rounded probability.
  *
- * @param options.valueLogits [T], v_t of the state before each turn; `mask` [T]: 0 masks a turn.
+ * @param options.valueLogits [T], v_t of the state before each turn; `mask` [T]: 0 masks a turn. A head with a value for each
+ *   token: [N], with the `mask` or the `labels` of the tokens, and `trajectoryOffsets` into tokens.
  * @param options.trajectoryOffsets [K + 1] into turns.
  * @param options.outcomes [K] in [0, 1].
  * @param options.valueDenominator for micro-batches: the number of unmasked turns of the whole batch.
@@ -83,19 +85,20 @@ function checkOutcomes(options: OutcomeOptions, turns: number) {
 export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   const given = checkOptions('binaryValueLoss', options, LOSS_OPTIONS, 'sync', OUT_NAMES);
   const logits = hostView('valueLogits', float32('valueLogits', given.valueLogits));
-  const turnMask = hostView('mask', mask(given.mask, logits.length));
+  const kept = keptTokens(given, logits.length);
   const { trajectories, outcomes } = checkOutcomes(given, logits.length);
   const givenDenominator = positive('valueDenominator', given.valueDenominator, 0);
   const results = new Results(given.out, logits);
   const arrays = OUT.map((name) => results.float32(name, logits.length));
   results.place([
     ['valueLogits', logits],
-    ['mask', turnMask],
+    ['mask', given.mask],
+    ['labels', given.labels],
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['outcomes', outcomes],
   ]);
 
-  const unmasked = turnMask === undefined ? logits.length : turnMask.reduce((n, m) => (m === 0 ? n : n + 1), 0);
+  const unmasked = kept === undefined ? logits.length : kept.reduce((n, m) => (m === 0 ? n : n + 1), 0);
   const denominator = givenDenominator > 0 ? givenDenominator : unmasked;
   const [valueLosses, values, gradValueLogits] = arrays.map((array) => plainView(array).fill(0)) as [
     Float32Array,
@@ -106,7 +109,7 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   for (const [k, [from, to]] of trajectories.entries()) {
     const y = outcomes[k] as number;
     for (let t = from; t < to; t++) {
-      if (turnMask?.[t] === 0) continue;
+      if (kept?.[t] === 0) continue;
       const v = logits[t] as number;
       // At v = +-inf one softplus is infinite: with a weight of 0 the product would be NaN.
       const loss = (y > 0 ? y * softplus(-v) : 0) + (y < 1 ? (1 - y) * softplus(v) : 0);
@@ -126,10 +129,11 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
  *
  *     A_t = v_{t+1} - v_t within a trajectory;  A_t = y_k - v_t for its last turn
  *
- * The advantages of a trajectory add up to y_k - v of its first turn. Values and outcomes have one scale: give the
+ * A turn that is masked or ignored has advantage 0, and the turn before it goes on to the next one that counts. The
+ * advantages of a trajectory add up to y_k - v of its first turn. Values and outcomes have one scale: give the
  * probabilities sigma(v), `values` of `binaryValueLoss`, not the logits.
  *
- * @param options.values [T], the value of the state before each turn.
+ * @param options.values [T], the value of the state before each turn; `mask`, `labels` [T] as in `binaryValueLoss`.
  * @param options.trajectoryOffsets [K + 1] into turns; `outcomes` [K] in [0, 1].
  * @param options.out a buffer for `advantages`.
  * @returns [T] advantages.
@@ -143,25 +147,30 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
  *   outcomes: new Float32Array([1, 0]),
  * }); // [0.25, 0.25, -0.5]
  */
-export function valueAdvantages(options: ValueAdvantagesOptions): Float32Array {
+export function valueAdvantages(options: ValueAdvantagesOptions): Float32Array<ArrayBuffer> {
   const given = checkOptions('valueAdvantages', options, ADVANTAGE_OPTIONS, 'sync', ADVANTAGE_OUT);
   const values = hostView('values', float32('values', given.values));
+  const kept = keptTokens(given, values.length);
   const { trajectories, outcomes } = checkOutcomes(given, values.length);
   const results = new Results(given.out, values);
   const advantages = results.float32('advantages', values.length);
   results.place([
     ['values', values],
+    ['mask', given.mask],
+    ['labels', given.labels],
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['outcomes', outcomes],
   ]);
 
   for (const [k, [from, to]] of trajectories.entries()) {
-    for (let t = from; t < to; t++) {
-      const next = (t + 1 < to ? values[t + 1] : outcomes[k]) as number;
-      advantages[t] = next - (values[t] as number);
+    let next = outcomes[k] as number;
+    for (let t = to - 1; t >= from; t--) {
+      const value = values[t] as number;
+      advantages[t] = kept?.[t] === 0 ? 0 : next - value;
+      if (kept?.[t] !== 0) next = value;
     }
   }
-  return (results.collect() as { advantages: Float32Array }).advantages;
+  return (results.collect() as { advantages: Float32Array<ArrayBuffer> }).advantages;
 }
 
 function sigmoid(v: number): number {

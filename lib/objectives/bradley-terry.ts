@@ -1,6 +1,7 @@
 import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import { float32, hostView } from '../args/arrays.js';
+import { checkTokens } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { batchInputs, checkBatch, checkPreferenceOptions, type PairOptions } from '../args/preference.js';
 import type { PreferenceResult } from '../ops/preference-loss.js';
@@ -19,7 +20,7 @@ export interface BradleyTerryOptions extends Omit<PairOptions, 'nllCoef' | 'nllD
 export interface BradleyTerryResult
   extends Pick<PreferenceResult, 'loss' | 'accuracy' | 'pairLosses' | 'margins' | 'chosenRewards' | 'rejectedRewards'> {
   /** [n], the gradient of the loss; 0 at scores in no pair. */
-  gradScores: Float32Array;
+  gradScores: Float32Array<ArrayBuffer>;
 }
 
 const OUT = ['pairLosses', 'margins', 'chosenRewards', 'rejectedRewards', 'gradScores'] as const;
@@ -68,7 +69,7 @@ export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResu
   // Each score is a turn of one token with a reference log-prob of 0.
   const n = scores.length;
   const turnOffsets = Int32Array.from({ length: n + 1 }, (_, i) => i);
-  const batch = checkBatch({ ...given, turnOffsets }, n, undefined, 'turn');
+  const batch = checkBatch({ ...given, turnOffsets }, checkTokens({}, n), 'turn');
   const beta = given.beta === undefined ? 1 : given.beta;
   const lossOptions = checkPreferenceOptions({ ...given, beta }, 'sum', 0);
   const results = new Results(given.out, scores);
@@ -84,7 +85,8 @@ export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResu
   };
   const addon = results.place([['scores', scores], ...batchInputs(batch)]);
   const refLogps = new Float32Array(n);
-  check(invoke(addon, 'preferenceLoss', { batch, options: lossOptions, logps: scores, refLogps, out }));
+  const args = { batch, options: lossOptions, logps: scores, refLogps, out };
+  check(invoke(addon, 'preferenceLoss', args), args);
   const { preferenceLoss: _, nllLoss: __, ...result } = results.collect() as PreferenceResult & BradleyTerryResult;
   return result;
 }

@@ -1,4 +1,5 @@
-import { classOf, float32, hostView, mask, plainView } from '../args/arrays.js';
+import { classOf, float32, hostView, plainView } from '../args/arrays.js';
+import { keptTokens, LABEL_OPTIONS, type TokenOptions } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { number, positive } from '../args/scalars.js';
 import { comparable, groups } from '../data/candidates.js';
@@ -12,11 +13,9 @@ import {
 import { Results } from '../runtime/results.js';
 
 /** What `filteredNll` takes. */
-export interface FilteredNllOptions extends DebugOption {
+export interface FilteredNllOptions extends TokenOptions, DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
-  /** [N]; 0 masks a token. */
-  mask?: Uint8Array | undefined;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   /** [K + 1], the turns of trajectory k, likewise. */
@@ -35,15 +34,15 @@ export interface FilteredNll {
   loss: number;
   /** The number of selected trajectories: those with a reward of at least the threshold. */
   keptTrajectories: number;
-  /** The number of their unmasked tokens: its sum over micro-batches is the `nllDenominator` of the whole batch. */
+  /** The number of their tokens that count: its sum over micro-batches is the `nllDenominator` of the whole batch. */
   keptTokens: number;
-  /** [N], the gradient of the loss; 0 at masked tokens and outside selected trajectories. */
-  gradLogps: Float32Array;
+  /** [N], the gradient of the loss; 0 at tokens that do not count and outside selected trajectories. */
+  gradLogps: Float32Array<ArrayBuffer>;
 }
 
 const OPTIONS = new Set([
   'logps',
-  'mask',
+  ...LABEL_OPTIONS,
   'turnOffsets',
   'trajectoryOffsets',
   'rewards',
@@ -61,10 +60,11 @@ const OUT_NAMES = new Set(['gradLogps']);
  *     loss = -sum_{k in S} sum_{i in k} m_i logp_i / n;   dloss/dlogp_i = -m_i / n in trajectories of S, else 0
  *
  * The threshold is rounded to the type of the rewards, so that a float32 reward of 0.7 reaches 0.7. Where no trajectory
- * is selected, the loss and the gradient are 0. Masked tokens are never read; a row whose label was ignored has logp 0
- * and is included unless it is masked, as it is by `packTurns`.
+ * is selected, the loss and the gradient are 0. m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or
+ * the `labels` that the log-probs were computed with, since an ignored token has the log-prob 0 and would count as one
+ * otherwise.
  *
- * @param options.logps [N] of the tokens of all turns; `mask` [N]: 0 masks a token.
+ * @param options.logps [N] of the tokens of all turns; `mask` [N]: 0 masks a token; `labels` [N] with `ignoreIndex`.
  * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
  * @param options.rewards [K], one per trajectory.
  * @param options.nllDenominator for micro-batches: the sum of `keptTokens` over the whole batch.
@@ -84,7 +84,7 @@ const OUT_NAMES = new Set(['gradLogps']);
 export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const given = checkOptions('filteredNll', options, OPTIONS, 'sync', OUT_NAMES);
   const logps = hostView('logps', float32('logps', given.logps));
-  const tokenMask = hostView('mask', mask(given.mask, logps.length));
+  const kept = keptTokens(given, logps.length);
   const turns = groups('turnOffsets', given.turnOffsets, logps.length);
   const trajectories = groups('trajectoryOffsets', given.trajectoryOffsets, turns.length);
   const rewards = comparable('rewards', given.rewards, trajectories.length);
@@ -95,7 +95,8 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const gradLogps = results.float32('gradLogps', logps.length);
   results.place([
     ['logps', logps],
-    ['mask', tokenMask],
+    ['mask', given.mask],
+    ['labels', given.labels],
     ['turnOffsets', given.turnOffsets],
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['rewards', rewards],
@@ -108,7 +109,7 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
   for (const [first, last] of selected) {
     for (const [from, to] of turns.slice(first, last)) {
       for (let i = from; i < to; i++) {
-        if (tokenMask?.[i] === 0) continue;
+        if (kept?.[i] === 0) continue;
         sum -= logps[i] as number;
         tokens.push(i);
       }
@@ -132,6 +133,6 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
     loss,
     keptTrajectories: selected.length,
     keptTokens: tokens.length,
-    ...(results.collect() as { gradLogps: Float32Array }),
+    ...(results.collect() as { gradLogps: Float32Array<ArrayBuffer> }),
   };
 }

@@ -8,9 +8,9 @@ import type { Results } from '../runtime/results.js';
 
 /** The gradients of a linear head, in float32 whatever its inputs: [N, H], [V, H] and, where there is a bias, [V]. */
 export interface LinearGradients {
-  gradHidden: Float32Array;
-  gradWeight: Float32Array;
-  gradBias?: Float32Array;
+  gradHidden: Float32Array<ArrayBuffer>;
+  gradWeight: Float32Array<ArrayBuffer>;
+  gradBias?: Float32Array<ArrayBuffer>;
 }
 
 export const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as const;
@@ -19,9 +19,8 @@ export const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as cons
 export function logitsGradients(head: CheckedLogits<FloatArray>, results: Results): native.LogitsGradients {
   for (const name of LINEAR_GRADIENTS) results.refuse(name, 'the head is logits');
   const { dtype, rows, vocabSize, rowStride, logits } = head;
-  const written = rowStride === vocabSize && lengthOf(logits) === rows * vocabSize;
   const shape = { unit: 'row', dtype, rows, columns: vocabSize, rowStride } as const;
-  return { kind: 'logits', logits: results.sameAs('gradLogits', logits, written, shape) };
+  return { kind: 'logits', logits: results.sameAs('gradLogits', logits, shape) };
 }
 
 /** With `accumulate`, the caller must give every buffer. */

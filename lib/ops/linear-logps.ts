@@ -107,6 +107,7 @@ export function linearLogpsAsync(
  * of the weight with its `vocabOffset` and `totalVocab`, from `mergeVocabParallelStats`; gradHidden is then the shard's term
  * of the sum over shards.
  * @param options.gradLogps [N] the gradient of the loss at each log-prob.
+ * @param options.precision of bfloat16 heads: 'float32' or 'storage', which rounds d to bfloat16; see `backends()`.
  * @param options.accumulate add into `out` (gradient accumulation over micro-batches); then all of its buffers must be given.
  * @param options.out `gradHidden` [N, H], `gradWeight` [V, H], `gradBias` [V], float32.
  * @returns gradHidden, gradWeight and, with a bias, gradBias: float32.

@@ -26,11 +26,11 @@ export interface LogpsOut {
 /** Log-probs, what their gradient needs, and the entropy where it was asked for. */
 export interface Logps {
   /** [N], log p(label); 0 where the row is masked or ignored. */
-  logps: Float32Array;
+  logps: Float32Array<ArrayBuffer>;
   /** [N], log sum exp of the row. */
-  lse: Float32Array;
+  lse: Float32Array<ArrayBuffer>;
   /** [N], nats; only when asked for. */
-  entropy?: Float32Array;
+  entropy?: Float32Array<ArrayBuffer>;
 }
 
 /** Options of a forward pass besides the head. */

@@ -3,7 +3,8 @@
 import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type * as native from '../addon/operations.js';
-import { float32, lengthOf, mask } from '../args/arrays.js';
+import { float32, lengthOf } from '../args/arrays.js';
+import { checkTokens, LABEL_OPTIONS, type TokenOptions } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import {
   batchInputs,
@@ -23,6 +24,7 @@ import {
   checkDebug,
   type DebugOption,
   logpsMatrices,
+  rowsRead,
 } from '../runtime/assert-finite.js';
 import { Results } from '../runtime/results.js';
 import type { Reduction } from './turn-advantages.js';
@@ -36,17 +38,17 @@ export interface PreferenceResult {
   /** The share of pairs whose chosen item (trajectory or turn) has the higher score. */
   accuracy: number;
   /** [P], the loss of each pair. */
-  pairLosses: Float32Array;
+  pairLosses: Float32Array<ArrayBuffer>;
   /** [P], beta (S_chosen - S_rejected). */
-  margins: Float32Array;
+  margins: Float32Array<ArrayBuffer>;
   /** [P], beta S_chosen. */
-  chosenRewards: Float32Array;
+  chosenRewards: Float32Array<ArrayBuffer>;
   /** [P], beta S_rejected. */
-  rejectedRewards: Float32Array;
+  rejectedRewards: Float32Array<ArrayBuffer>;
   /** [T], the mean log-ratio of each turn where turns are averaged, else its sum. */
-  turnAdvantages: Float32Array;
+  turnAdvantages: Float32Array<ArrayBuffer>;
   /** [N], the gradient of the loss at the log-probs. */
-  gradLogps: Float32Array;
+  gradLogps: Float32Array<ArrayBuffer>;
 }
 
 export const PREFERENCE_OUT = [
@@ -61,13 +63,11 @@ export const PREFERENCE_OUT = [
 export type PreferenceOut = { [name in (typeof PREFERENCE_OUT)[number]]?: Float32Array | undefined };
 
 /** The log-probs of both losses. */
-export interface LogpsPair extends DebugOption {
+export interface LogpsPair extends TokenOptions, DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
   /** [N] under the frozen reference. */
   refLogps: Float32Array;
-  /** [N]; 0 masks a token. */
-  mask?: Uint8Array | undefined;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   out?: PreferenceOut | undefined;
@@ -96,7 +96,7 @@ export interface TurnPreferenceOptions extends LogpsPair, PairOptions, TurnScore
 export const TRAJECTORY_OPTIONS = ['trajectoryOffsets', 'normalization'] as const;
 export const TURN_SCORE_OPTIONS = ['reduction'] as const;
 
-const LOGPS_PAIR = ['logps', 'refLogps', 'mask', 'debug', 'out'] as const;
+const LOGPS_PAIR = ['logps', 'refLogps', ...LABEL_OPTIONS, 'debug', 'out'] as const;
 const OF_TRAJECTORIES = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TRAJECTORY_OPTIONS]);
 const OF_TURNS = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TURN_SCORE_OPTIONS]);
 const OUT_NAMES = new Set<string>(PREFERENCE_OUT);
@@ -131,13 +131,14 @@ function preferenceLoss(
   const logps = float32('logps', given.logps);
   const tokens = lengthOf(logps);
   const refLogps = float32('refLogps', given.refLogps, tokens);
-  const batch = checkBatch(given, tokens, mask(given.mask, tokens), level);
+  const batch = checkBatch(given, checkTokens(given, tokens), level);
   const results = new Results(given.out, logps);
   const out = preferenceOut(results, batch);
   const addon = results.place([['logps', logps], ['refLogps', refLogps], ...batchInputs(batch)]);
   const debug = checkDebug(given);
-  if (debug) assertFinite(logpsMatrices(logps, refLogps, batch.mask));
-  check(invoke(addon, 'preferenceLoss', { batch, options, logps, refLogps, out }));
+  if (debug) assertFinite(logpsMatrices(logps, refLogps, rowsRead(batch.labels, false)));
+  const args = { batch, options, logps, refLogps, out };
+  check(invoke(addon, 'preferenceLoss', args), args);
   if (debug) assertFiniteResults(results);
   return results.collect() as PreferenceResult;
 }
@@ -153,7 +154,9 @@ function preferenceLoss(
  *     l_p = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)       'sigmoid';  'hinge': max(0, 1 - u_p);  'ipo': (delta_p - 1/(2beta))^2
  *     loss = sum_p w_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
  *
- * A trajectory may be in several pairs. Gradient accumulation: give every micro-batch the whole batch's
+ * m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels` that the log-probs were computed
+ * with, since an ignored token has the log-prob 0 and would count as one otherwise; the updates do so themselves.
+ * A trajectory may be in several pairs. A pair of weight 0 is in no loss. Gradient accumulation: give every micro-batch the whole batch's
  * `pairDenominator` and `nllDenominator`; losses and gradients then add up.
  *
  * @param options.logps [N] of the tokens, of all turns of all trajectories; `refLogps` [N] likewise.
@@ -192,12 +195,14 @@ export function trajectoryPreferenceLoss(
  *     delta_p = S_chosen - S_rejected, pair losses as in `trajectoryPreferenceLoss`
  *     loss = sum_p w_p l_p / D + nllCoef * NLL,  NLL = -sum_p sum_{i in chosen_p} m_i logp_i / sum_p L_chosen_p
  *
- * A turn may be in several pairs.
+ * m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels`, as for
+ * `trajectoryPreferenceLoss`. A turn may be in several pairs. A pair of weight 0 is in no loss.
  *
  * @param options.logps [N] of the tokens of all turns; `refLogps` [N] likewise.
  * @param options.turnOffsets [T + 1] into tokens.
  * @param options.chosen [P] indices of turns; `rejected` [P] likewise; `pairWeights` [P].
- * @param options.nllCoef 0.01 by default, as in the paper.
+ * @param options.reduction 'sum' by default, or 'mean'. TRL's 'ipo' has the mean: give `reduction: 'mean'` for it.
+ * @param options.nllCoef 0.01 by default, as in the paper; 0 leaves the NLL out.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
  * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT naming where.

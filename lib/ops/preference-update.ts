@@ -23,6 +23,7 @@ import { boolean } from '../args/scalars.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
 import {
   assertFinite,
+  assertFiniteLabels,
   checkDebug,
   type DebugOption,
   headMatrices,
@@ -45,11 +46,11 @@ import {
   turnLossOptions,
 } from './preference-loss.js';
 
-/** The frozen reference: its log-probs, or a head over the same labels. */
+/** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
 export type Reference =
-  | { refLogps: Float32Array }
+  | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined }
   | { refLogits: FloatArray; refDtype?: DType | undefined }
-  | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined };
+  | { refLogps: Float32Array };
 
 interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
@@ -76,7 +77,13 @@ export type CriticUpdateOptions<L extends FloatArray = FloatArray> = CriticInput
 export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = PolicyInputs & (LogitsUpdate<L> | LinearUpdate);
 
 /** The result of the loss and the trained model's log-probs, [N], 0 at masked and ignored rows. */
-export type UpdateResult = PreferenceResult & { logps: Float32Array };
+export type UpdateResult = PreferenceResult & { logps: Float32Array<ArrayBuffer> };
+
+/** The result of an update whose head is not known: a wrapper that passes its options on. */
+export type AnyUpdateResult = UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }>;
+
+type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
+  (O extends { logits: unknown } ? { gradLogits: DeviceBuffer } : OnDevice<LinearGradients>);
 
 const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
@@ -114,7 +121,7 @@ function updateOf(
   const labels = checkLabels(given);
   const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head);
-  const batch = checkBatch(given, labels.rows, labels.mask, level);
+  const batch = checkBatch(given, labels, level);
   const accumulate = boolean('accumulate', any.accumulate, false);
   const debug = checkDebug(given);
 
@@ -123,16 +130,13 @@ function updateOf(
   const logps = results.float32('logps', labels.rows);
   const gradients =
     head.kind === 'linear' ? linearGradients(head, results, accumulate) : logitsGradients(head, results);
-  const inputs: NamedArray[] = [
-    ...headInputs(head),
-    ['labels', labels.data],
-    ...referenceInputs(reference),
-    ...batchInputs(batch),
-  ];
+  const inputs: NamedArray[] = [...headInputs(head), ...referenceInputs(reference), ...batchInputs(batch)];
   const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
   if (debug) {
     const read = rowsRead(labels, false);
     assertFinite([...headMatrices(head, read), ...referenceMatrices(reference, read)]);
+    assertFiniteLabels(head, labels);
+    if (reference.kind === 'head') assertFiniteLabels(reference.head, labels, REFERENCE_NAMES);
   }
   const args = { head, labels, reference, batch, options, logps, out, gradients };
   return { addon, operation: 'preferenceUpdate', args, results, debug };
@@ -145,16 +149,18 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
   const refDtype = options.refDtype === undefined ? options.dtype : options.refDtype;
   if (name === 'refLogits') {
     const rowStride = head.kind === 'logits' ? head.rowStride : vocabSize;
-    return { kind: 'head', head: checkRefLogits({ refLogits: options.refLogits, refDtype }, { ...head, rowStride }) };
+    return { kind: 'head', head: checkRefLogits({ ...options, refDtype }, { ...head, rowStride }) };
   }
   const given = {
+    ...options,
     hidden: options.refHidden,
     weight: options.refWeight,
     bias: options.refBias,
     dtype: refDtype,
-    chunkBytes: options.chunkBytes,
+    hiddenSize: undefined,
+    vocabSize,
   } as LinearHead;
-  return { kind: 'head', head: checkLinear(given, rows, temperature, REFERENCE_NAMES, vocabSize) };
+  return { kind: 'head', head: checkLinear(given, rows, temperature, REFERENCE_NAMES) };
 }
 
 function referenceInputs(reference: native.Reference): NamedArray[] {
@@ -175,6 +181,14 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.refLogps [N], or `refLogits` [N, V], or `refHidden` and `refWeight`: the frozen reference.
  * @param options.turnOffsets [T + 1] into rows; `trajectoryOffsets` [K + 1] into turns.
  * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise.
+ * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
+ *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` is that of `linearLogps`.
+ * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
+ * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
+ * @param options.normalization 'turn-mean' by default, 'token-mean' or 'sum'.
+ * @param options.nllCoef 0 by default; `nllDenominator`, the number of tokens of the chosen trajectories by default.
+ * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
+ *   of a linear head to those in `out`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `trajectoryPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `trajectoryPreferenceLoss` do; nothing is written then.
@@ -186,14 +200,10 @@ export function criticUpdate<L extends FloatArray>(
   options: CriticInputs & LogitsUpdate<L>,
 ): UpdateResult & { gradLogits: L };
 export function criticUpdate(options: CriticInputs & LinearUpdate): UpdateResult & LinearGradients;
-export function criticUpdate(
-  options: OnDevice<CriticInputs & LogitsUpdate<FloatArray>>,
-): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
-export function criticUpdate(options: OnDevice<CriticInputs & LinearUpdate>): OnDevice<UpdateResult & LinearGradients>;
-export function criticUpdate(
-  options: CriticUpdateOptions | OnDevice<CriticUpdateOptions>,
-): UpdateResult | OnDevice<UpdateResult> {
-  return runSync(criticCall(options as CriticUpdateOptions, 'sync')) as UpdateResult;
+export function criticUpdate<O extends OnDevice<CriticUpdateOptions>>(options: O): DeviceUpdateResult<O>;
+export function criticUpdate(options: CriticUpdateOptions): AnyUpdateResult;
+export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdateOptions>): unknown {
+  return runSync(criticCall(options as CriticUpdateOptions, 'sync'));
 }
 
 /**
@@ -217,16 +227,14 @@ export function criticUpdateAsync<L extends FloatArray>(
 export function criticUpdateAsync(
   options: CriticInputs & LinearUpdate & Abortable,
 ): Promise<UpdateResult & LinearGradients>;
-export function criticUpdateAsync(
-  options: OnDevice<CriticInputs & LogitsUpdate<FloatArray>> & Abortable,
-): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
-export function criticUpdateAsync(
-  options: OnDevice<CriticInputs & LinearUpdate> & Abortable,
-): Promise<OnDevice<UpdateResult & LinearGradients>>;
+export function criticUpdateAsync<O extends OnDevice<CriticUpdateOptions>>(
+  options: O & Abortable,
+): Promise<DeviceUpdateResult<O>>;
+export function criticUpdateAsync(options: CriticUpdateOptions & Abortable): Promise<AnyUpdateResult>;
 export function criticUpdateAsync(
   options: (CriticUpdateOptions | OnDevice<CriticUpdateOptions>) & Abortable,
-): Promise<UpdateResult | OnDevice<UpdateResult>> {
-  return runAsync(options as CriticUpdateOptions, criticCall) as Promise<UpdateResult>;
+): Promise<unknown> {
+  return runAsync(options as CriticUpdateOptions, criticCall);
 }
 
 /**
@@ -242,6 +250,16 @@ export function criticUpdateAsync(
  * @param options.refLogps [N], or `refLogits` [N, V], or `refHidden` and `refWeight`: the frozen reference.
  * @param options.turnOffsets [T + 1] into rows.
  * @param options.chosen [P] indices of turns; `rejected` [P] likewise.
+ * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
+ *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` is that of `linearLogps`.
+ * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
+ * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
+ * @param options.reduction 'sum' by default, or 'mean' over the tokens of a turn. TRL's 'ipo' has the mean: give
+ *   `reduction: 'mean'` for it.
+ * @param options.nllCoef 0.01 by default, as in the paper: the loss has 0.01 times the NLL of the chosen turns' tokens; 0 leaves
+ *   it out. `nllDenominator`, the number of these tokens by default.
+ * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
+ *   of a linear head to those in `out`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `turnPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `turnPreferenceLoss` do; nothing is written then.
@@ -253,14 +271,10 @@ export function policyUpdate<L extends FloatArray>(
   options: PolicyInputs & LogitsUpdate<L>,
 ): UpdateResult & { gradLogits: L };
 export function policyUpdate(options: PolicyInputs & LinearUpdate): UpdateResult & LinearGradients;
-export function policyUpdate(
-  options: OnDevice<PolicyInputs & LogitsUpdate<FloatArray>>,
-): OnDevice<UpdateResult> & { gradLogits: DeviceBuffer };
-export function policyUpdate(options: OnDevice<PolicyInputs & LinearUpdate>): OnDevice<UpdateResult & LinearGradients>;
-export function policyUpdate(
-  options: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>,
-): UpdateResult | OnDevice<UpdateResult> {
-  return runSync(policyCall(options as PolicyUpdateOptions, 'sync')) as UpdateResult;
+export function policyUpdate<O extends OnDevice<PolicyUpdateOptions>>(options: O): DeviceUpdateResult<O>;
+export function policyUpdate(options: PolicyUpdateOptions): AnyUpdateResult;
+export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>): unknown {
+  return runSync(policyCall(options as PolicyUpdateOptions, 'sync'));
 }
 
 /**
@@ -284,14 +298,12 @@ export function policyUpdateAsync<L extends FloatArray>(
 export function policyUpdateAsync(
   options: PolicyInputs & LinearUpdate & Abortable,
 ): Promise<UpdateResult & LinearGradients>;
-export function policyUpdateAsync(
-  options: OnDevice<PolicyInputs & LogitsUpdate<FloatArray>> & Abortable,
-): Promise<OnDevice<UpdateResult> & { gradLogits: DeviceBuffer }>;
-export function policyUpdateAsync(
-  options: OnDevice<PolicyInputs & LinearUpdate> & Abortable,
-): Promise<OnDevice<UpdateResult & LinearGradients>>;
+export function policyUpdateAsync<O extends OnDevice<PolicyUpdateOptions>>(
+  options: O & Abortable,
+): Promise<DeviceUpdateResult<O>>;
+export function policyUpdateAsync(options: PolicyUpdateOptions & Abortable): Promise<AnyUpdateResult>;
 export function policyUpdateAsync(
   options: (PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>) & Abortable,
-): Promise<UpdateResult | OnDevice<UpdateResult>> {
-  return runAsync(options as PolicyUpdateOptions, policyCall) as Promise<UpdateResult>;
+): Promise<unknown> {
+  return runAsync(options as PolicyUpdateOptions, policyCall);
 }

@@ -1,20 +1,19 @@
 import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type { TurnBatch } from '../addon/operations.js';
-import { float32, lengthOf, mask, offsets } from '../args/arrays.js';
+import { float32, lengthOf, offsets } from '../args/arrays.js';
+import { type CheckedTokens, checkTokens, LABEL_OPTIONS, labelInputs, type TokenOptions } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { boolean, oneOf } from '../args/scalars.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from '../device/device-buffer.js';
-import { assertFinite, checkDebug, type DebugOption, logpsMatrices } from '../runtime/assert-finite.js';
+import { assertFinite, checkDebug, type DebugOption, logpsMatrices, rowsRead } from '../runtime/assert-finite.js';
 import { addonFor } from '../runtime/placement.js';
 import { freshFloat32 } from '../runtime/results.js';
 
 /** The reduction of a turn's log-ratios: their mean (the paper's advantage) or their sum. */
 export type Reduction = 'mean' | 'sum';
 
-export interface TurnOptions extends DebugOption {
-  /** [N]; 0 masks a token. */
-  mask?: Uint8Array | undefined;
+export interface TurnOptions extends TokenOptions, DebugOption {
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   /** 'mean' by default, as in the paper. */
@@ -37,15 +36,19 @@ export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   gradAdvantages: Float32Array;
 }
 
-const TURN_OPTIONS = ['mask', 'turnOffsets', 'reduction', 'allowEmptyTurns', 'debug'];
+const TURN_OPTIONS = [...LABEL_OPTIONS, 'turnOffsets', 'reduction', 'allowEmptyTurns', 'debug'];
 const FORWARD_OPTIONS = new Set([...TURN_OPTIONS, 'logps', 'refLogps']);
 const BACKWARD_OPTIONS = new Set([...TURN_OPTIONS, 'gradAdvantages']);
 
-function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Array): TurnBatch {
+interface CheckedTurns extends TurnBatch {
+  labels: CheckedTokens;
+}
+
+function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Array): CheckedTurns {
   const mean = oneOf<Reduction>('reduction', options.reduction, 'mean', ['mean', 'sum']) === 'mean';
   const allowEmptyTurns = boolean('allowEmptyTurns', options.allowEmptyTurns, false);
   const turns = lengthOf(turnOffsets) - 1;
-  return { tokens, turns, mean, allowEmptyTurns, mask: mask(options.mask, tokens), turnOffsets };
+  return { tokens, turns, mean, allowEmptyTurns, labels: checkTokens(options, tokens), turnOffsets };
 }
 
 /**
@@ -53,9 +56,12 @@ function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Arra
  *
  *     A_t = (1/L_t) sum_{i in t} m_i (logp_i - refLogp_i),  L_t = sum m_i;  reduction 'sum' omits 1/L_t
  *
+ * m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels` that the log-probs were computed
+ * with, since an ignored token has the log-prob 0 and would count as one otherwise.
+ *
  * @param options.logps [N] log-probs of the tokens, of all turns in their order; `refLogps` [N] likewise.
  * @param options.turnOffsets [T + 1] from 0 to N, not decreasing.
- * @param options.mask [N] 0 masks a token.
+ * @param options.mask [N] 0 masks a token; `labels` [N] with `ignoreIndex` likewise.
  * @returns [T] advantages.
  * @throws RangeError ERR_EMPTY_TURN naming a turn without a token (under 'mean'), ERR_OFFSETS naming an index.
  * @see arXiv 2503.15478, Equation 3.
@@ -64,11 +70,11 @@ function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Arra
  * const refLogps = new Float32Array([-2, -2, -4]);
  * turnAdvantages({ logps, refLogps, turnOffsets: new Int32Array([0, 2, 3]) }); // [0.5, 1]
  */
-export function turnAdvantages(options: TurnAdvantagesOptions): Float32Array;
+export function turnAdvantages(options: TurnAdvantagesOptions): Float32Array<ArrayBuffer>;
 export function turnAdvantages(options: OnDevice<TurnAdvantagesOptions>): DeviceBuffer;
 export function turnAdvantages(
   given: TurnAdvantagesOptions | OnDevice<TurnAdvantagesOptions>,
-): Float32Array | DeviceBuffer {
+): Float32Array<ArrayBuffer> | DeviceBuffer {
   const options = checkOptions('turnAdvantages', given as TurnAdvantagesOptions, FORWARD_OPTIONS);
   const logps = float32('logps', options.logps);
   const refLogps = float32('refLogps', options.refLogps, lengthOf(logps));
@@ -78,12 +84,13 @@ export function turnAdvantages(
     ['logps', logps],
     ['refLogps', refLogps],
     ['turnOffsets', turnOffsets],
-    ['mask', options.mask],
+    ...labelInputs(batch.labels),
   ]);
   const debug = checkDebug(options);
-  if (debug) assertFinite(logpsMatrices(logps, refLogps, options.mask));
+  if (debug) assertFinite(logpsMatrices(logps, refLogps, rowsRead(batch.labels, false)));
   const advantages = freshFloat32(logps, batch.turns);
-  check(invoke(addon, 'turnAdvantages', { batch, logps, refLogps, advantages }));
+  const args = { batch, logps, refLogps, advantages };
+  check(invoke(addon, 'turnAdvantages', args), args);
   if (debug) assertFinite([{ name: 'the advantages', array: advantages, unit: 'turn' }]);
   return advantages;
 }
@@ -94,7 +101,7 @@ export function turnAdvantages(
  *     dA_t/dlogp_i = m_i / L_t;  reduction 'sum': m_i
  *
  * @param options.gradAdvantages [T] the gradient of the loss at each advantage.
- * @param options.turnOffsets [T + 1] as in `turnAdvantages`; its last entry is N.
+ * @param options.turnOffsets [T + 1] as in `turnAdvantages`; its last entry is N. `mask`, `labels` [N] as there.
  * @returns [N] gradLogps, 0 at masked tokens.
  * @throws RangeError ERR_EMPTY_TURN naming a turn without a token (under 'mean'), ERR_OFFSETS naming an index.
  * @see arXiv 2503.15478, Equation 3.
@@ -102,11 +109,11 @@ export function turnAdvantages(
  * turnAdvantagesBackward({ gradAdvantages: new Float32Array([1, 2]), turnOffsets: new Int32Array([0, 2, 3]) });
  * // [0.5, 0.5, 2]
  */
-export function turnAdvantagesBackward(options: TurnAdvantagesBackwardOptions): Float32Array;
+export function turnAdvantagesBackward(options: TurnAdvantagesBackwardOptions): Float32Array<ArrayBuffer>;
 export function turnAdvantagesBackward(options: OnDevice<TurnAdvantagesBackwardOptions>): DeviceBuffer;
 export function turnAdvantagesBackward(
   given: TurnAdvantagesBackwardOptions | OnDevice<TurnAdvantagesBackwardOptions>,
-): Float32Array | DeviceBuffer {
+): Float32Array<ArrayBuffer> | DeviceBuffer {
   const options = checkOptions('turnAdvantagesBackward', given as TurnAdvantagesBackwardOptions, BACKWARD_OPTIONS);
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
   const gradAdvantages = float32('gradAdvantages', options.gradAdvantages, lengthOf(turnOffsets) - 1);
@@ -115,12 +122,13 @@ export function turnAdvantagesBackward(
   const addon = addonFor([
     ['turnOffsets', turnOffsets],
     ['gradAdvantages', gradAdvantages],
-    ['mask', options.mask],
+    ...labelInputs(batch.labels),
   ]);
   const debug = checkDebug(options);
   if (debug) assertFinite([{ name: 'gradAdvantages', array: gradAdvantages, unit: 'turn' }]);
   const gradLogps = freshFloat32(turnOffsets, tokens);
-  check(invoke(addon, 'turnAdvantagesBackward', { batch, gradAdvantages, gradLogps }));
+  const args = { batch, gradAdvantages, gradLogps };
+  check(invoke(addon, 'turnAdvantagesBackward', args), args);
   if (debug) assertFinite([{ name: 'gradLogps', array: gradLogps, unit: 'row' }]);
   return gradLogps;
 }

@@ -45,7 +45,7 @@ export type VocabParallelStatsOptions = StatsInputs & (LogitsHead | LinearHead);
 /** The softmax statistics of a vocabulary shard. */
 export interface VocabParallelStats {
   /** [8 + 4 * N]: a header, then four numbers a row. */
-  stats: Float64Array;
+  stats: Float64Array<ArrayBuffer>;
 }
 
 /** What `mergeVocabParallelStats` takes. */
@@ -199,7 +199,8 @@ export function mergeStats(given: MergeVocabParallelStatsOptions, names = NAMES)
   const out = logpsOut(results, rows, entropy);
   const addon = results.place([[names.stats, stats], ...labelInputs(labels)]);
   if (debug) assertOnHost(names.stats, stats);
-  check(invoke(addon, 'mergeVocabParallelStats', { rows, shards, stats, labels, out }));
+  const args = { rows, shards, stats, labels, out };
+  check(invoke(addon, 'mergeVocabParallelStats', args), args);
   if (debug) assertFiniteResults(results);
   return results.collect() as Logps;
 }

@@ -26,7 +26,7 @@ export interface Abortable {
 }
 
 export function runSync<K extends AsyncOperation>({ addon, operation, args, results, debug }: PreparedCall<K>): object {
-  check(invoke(addon, operation, args) as Fault | undefined);
+  check(invoke(addon, operation, args) as Fault | undefined, args);
   if (debug) assertFiniteResults(results);
   return results.collect();
 }
@@ -44,7 +44,7 @@ export async function runAsync<O, K extends AsyncOperation>(
     retained.retain(results);
     const fault = await started(addon, operation, retained.replaceIn(encode[operation](args)), signal);
     signal?.throwIfAborted();
-    check(fault);
+    check(fault, args);
     retained.copyBack();
     if (debug) assertFiniteResults(results);
     return results.collect();

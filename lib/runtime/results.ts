@@ -13,7 +13,7 @@ import {
 } from '../args/arrays.js';
 import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes.js';
 import type { Mode } from '../args/options.js';
-import { freshOn, zerosOn } from '../device/device-buffer.js';
+import { freshOn } from '../device/device-buffer.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { Matrix, ResultNumbers } from './assert-finite.js';
 import { addonFor } from './placement.js';
@@ -47,7 +47,7 @@ const LOSSES = ['loss', 'preferenceLoss', 'nllLoss', 'accuracy'] as const;
 const scratchLosses = new Float64Array(LOSSES.length);
 
 /** A fresh array where `like` is. */
-export function freshFloat32(like: View, length: number): Float32Array {
+export function freshFloat32(like: View, length: number): Float32Array<ArrayBuffer> {
   return isOnDevice(like) ? (freshOn(like.device, 'float32', length) as never) : new Float32Array(length);
 }
 
@@ -100,8 +100,8 @@ export class Results {
     return this.add(name, fresh as Float64Array, shape);
   }
 
-  /** Of the class and the length of another array. `written`: the operation writes every element. */
-  sameAs<T extends FloatArray>(name: string, like: T, written: boolean, shape: Shape & { dtype: DType }): T {
+  /** Of the class and the length of another array. */
+  sameAs<T extends FloatArray>(name: string, like: T, shape: Shape & { dtype: DType }): T {
     const length = lengthOf(like);
     const value = this.given[name];
     if (value !== undefined) {
@@ -110,7 +110,7 @@ export class Results {
       throw rangeError('ERR_ARG_LENGTH', expected(`${length} elements`, `out.${name}`, view));
     }
     const fresh = isOnDevice(like)
-      ? ((written ? freshOn : zerosOn)(like.device, like.dtype as DType, length) as unknown as T)
+      ? (freshOn(like.device, like.dtype as DType, length) as unknown as T)
       : newArray(classOf(like) as string, length);
     return this.add(name, fresh as T, shape);
   }

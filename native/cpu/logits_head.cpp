@@ -36,6 +36,13 @@ void set_grad_at(void* grad, DType dtype, int64_t i, double value) {
   }
 }
 
+/** The padding after row i becomes 0, after the last row as far as the array goes. */
+void clear_padding(const Head& head, int64_t i, char* grad) {
+  const int64_t from = i * head.row_stride + head.vocab_size;
+  const int64_t to = std::max(from, std::min((i + 1) * head.row_stride, head.logits_length));
+  memset(grad + from * bytes_of(head.dtype), 0, static_cast<size_t>((to - from) * bytes_of(head.dtype)));
+}
+
 // Rows per thread from which an item of work is a row, not a segment. Zen 5, 2 threads, 2 to 64 rows of 131072
 // elements: 1, 2 and 32 take 0.89 to 1.05 of the time, which is within the noise of that shared machine.
 constexpr int64_t kWholeRows = 8;
@@ -114,6 +121,7 @@ Status logits_backward(const Head& head, const int32_t* labels, const double* ls
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
                   offset = segments.byte_offset(item);
     const int64_t label = labels[i];
+    if (first + n == head.vocab_size && has_padding(head)) clear_padding(head, i, grad);
     if (label < 0) {
       memset(grad + offset, 0, static_cast<size_t>(n * segments.bytes));
       return;

@@ -38,9 +38,9 @@ struct Job {
 };
 
 /**
- * Threads that wait on a condition variable for the next job. One job at a time: a caller that finds the pool busy, since
- * another Node worker is in a call, runs its job on its own thread. So callers do not wait for each other, and all together
- * use at most the threads of set_threads() plus one for each further caller.
+ * Threads that wait on a condition variable for the next job. One job at a time: a caller that finds the pool busy,
+ * since another Node worker is in a call, runs its job on its own thread. So callers do not wait for each other, and
+ * all together use at most the threads of set_threads() plus one for each further caller.
  */
 class Pool {
  public:

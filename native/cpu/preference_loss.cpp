@@ -54,7 +54,7 @@ Status PreferenceComputation::check(const int32_t* labels) {
     for (Blocks block(0, batch_.tokens); block.next();)
       for (int64_t i = block.begin; i < block.end; i++) unmasked_[i] = labels[i] >= 0;
   } else {
-    status = copy_mask(batch_.mask, batch_.tokens, unmasked_.get());
+    status = copy_kept(batch_.labels, batch_.tokens, unmasked_.get());
   }
   if (cancelled()) return ended();
   for (int64_t k = 0; k < items_ && !cancelled(); k++) {
@@ -142,7 +142,9 @@ void PreferenceComputation::compute(const float* logps, const float* ref_logps, 
 
   const double beta = options_.pair_loss.beta;
   double chosen_tokens = 0, wins = 0;
-  for (int64_t p = 0; p < pairs() && !cancelled(); p++) chosen_tokens += static_cast<double>(item_lengths_[chosen_[p]]);
+  for (int64_t p = 0; p < pairs() && !cancelled(); p++) {
+    if (weights_[p] > 0) chosen_tokens += static_cast<double>(item_lengths_[chosen_[p]]);
+  }
 
   double preference_loss = 0, nll = 0;
   for (int64_t p = 0; p < pairs() && !cancelled(); p++) {
@@ -154,11 +156,12 @@ void PreferenceComputation::compute(const float* logps, const float* ref_logps, 
     out.chosen_rewards[p] = static_cast<float>(beta * scores_[chosen]);
     out.rejected_rewards[p] = static_cast<float>(beta * scores_[rejected]);
     wins += delta > 0;
+    if (weights_[p] == 0) continue;  // a pair of weight 0 is in no loss, even if its own is infinite
     nll -= item_logps_[chosen];
     times_chosen_[chosen] += 1;
 
     const double weight = weights_[p] / denominator_;
-    if (weight == 0) continue;  // a pair of weight 0 does not count, even if its loss is infinite
+    if (weight == 0) continue;  // the quotient may underflow: 0 * inf would be NaN
     preference_loss += weight * term.loss;
     grad_scores_[chosen] += weight * term.grad;
     grad_scores_[rejected] -= weight * term.grad;

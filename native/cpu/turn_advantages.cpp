@@ -5,7 +5,7 @@
 namespace sweet {
 namespace {
 
-/** Checked copies of the offsets and the mask, with the number of unmasked tokens of each turn. */
+/** Checked copies of the offsets and of which tokens count, with the number of unmasked tokens of each turn. */
 struct Turns {
   Scratch<int32_t> offsets, lengths;
   Scratch<uint8_t> unmasked;  // [N]
@@ -16,7 +16,7 @@ struct Turns {
     if (!offsets.ok() || !lengths.ok() || !unmasked.ok()) return {Code::memory};
     Status status = check_offsets(batch.turn_offsets, batch.turns, batch.tokens, Code::turn_offsets, offsets.get());
     if (!status.ok()) return status;
-    status = copy_mask(batch.mask, batch.tokens, unmasked.get());
+    status = copy_kept(batch.labels, batch.tokens, unmasked.get());
     if (!status.ok()) return status;
     for (int64_t t = 0; t < batch.turns; t++) {
       lengths[t] = 0;

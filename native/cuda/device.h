@@ -15,14 +15,15 @@
 namespace sweet {
 namespace cuda {
 
-// No constant of these kernels was measured on a GPU. The comment at each gives the registers and the shared memory that
-// nvcc 13 reports for sm_90 (npm run test:cuda:nvcc), and how many threads an SM of 65,536 registers then runs at once, of
-// 2048 at most.
+// No constant of these kernels was measured on a GPU. The comment at each gives the registers and the shared memory
+// that nvcc 13 reports for sm_90 (npm run test:cuda:nvcc), and how many threads an SM of 65,536 registers then runs at
+// once, of 2048 at most.
 
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-/** Whether offsets or pair indices are invalid: kernels that look for empty turns and items would read out of bounds. */
+/** Whether offsets or pair indices are invalid: kernels that look for empty turns and items would read out of bounds.
+ */
 __device__ inline bool has_layout_fault(const DeviceResult* result) { return result->layout_fault != kNoFault; }
 
 /** Kernels that write results return at once if so. Uniform over the grid, since they record no fault themselves. */

@@ -14,16 +14,16 @@ void check_turn_offsets(LaunchContext& context, const int32_t* offsets, int64_t 
 void check_trajectory_offsets(LaunchContext& context, const int32_t* offsets, int64_t trajectories, int64_t turns);
 void check_pairs(LaunchContext& context, const Pairs& pairs, int64_t items);
 
-/** Turns and which of their tokens are unmasked: by the mask and, where there are labels, by their checked copy. */
+/** Turns and which of their tokens count: by the labels, or by their checked copy where there is one. */
 struct Turns {
   const int32_t* offsets;  // [T+1]
   int64_t count;           // T
-  const uint8_t* mask;     // [N] or null
-  const int32_t* labels;   // [N] checked, or null
+  Labels labels;           // [N]
+  const int32_t* checked;  // [N] checked labels, or null
 };
 
 SWEET_HOST_DEVICE inline bool is_unmasked(const Turns& turns, int64_t i) {
-  return (!turns.mask || turns.mask[i] != 0) && (!turns.labels || turns.labels[i] >= 0);
+  return turns.checked ? turns.checked[i] >= 0 : is_kept(turns.labels, i);
 }
 
 /** Unmasked tokens of each turn, [T]; a turn without any is a fault unless empty turns are allowed. */

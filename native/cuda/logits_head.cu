@@ -314,6 +314,17 @@ __global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits
   if (threadIdx.x == 0) from_float(row.label_grad, grad + label);
 }
 
+/** A thread per element of padding; `width` a row. */
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    clear_padding_kernel(int64_t rows, int64_t width, int64_t row_stride, int64_t length, T* grad_logits,  // [length]
+                         const DeviceResult* result) {
+  const int64_t thread = global_thread();
+  if (has_fault(result) || thread >= rows * width) return;
+  const int64_t at = thread / width * row_stride + row_stride - width + thread % width;
+  if (at < length) from_float(0.0f, grad_logits + at);
+}
+
 }  // namespace
 
 void logits_forward(LaunchContext& context, const Head& head, const int32_t* labels, const ForwardOut& out) {
@@ -344,6 +355,10 @@ void logits_backward(LaunchContext& context, const Head& head, const int32_t* la
                    head.row_stride, labels, head.temperature, lse, lse32, grad_logps, gradients, context.result());
     context.launch("grad_segments_kernel", grad_segments_kernel<T>, rows * segments.per_row, kThreads, logits, segments,
                    gradients, log2_scale(head.temperature), static_cast<T*>(grad_logits), context.result());
+    const int64_t width = head.row_stride - head.vocab_size;
+    if (!has_padding(head)) return;
+    context.launch("clear_padding_kernel", clear_padding_kernel<T>, blocks_for(rows * width, kThreads), kThreads, rows,
+                   width, head.row_stride, head.logits_length, static_cast<T*>(grad_logits), context.result());
   });
 }
 

@@ -40,6 +40,8 @@ __device__ inline double coefficient(const PreferenceInputs& in, int64_t t, int6
   return score_coefficient(in.options.normalization, in.turn_lengths[t], in.item_lengths[k]);
 }
 
+__device__ inline float weight_of(const Pairs& pairs, int64_t p) { return pairs.weights ? pairs.weights[p] : 1.0f; }
+
 /** A thread per item. */
 __global__ void __launch_bounds__(kThreads) count_items_kernel(PreferenceInputs in,  // writes turn_items, item_lengths
                                                                DeviceResult* result) {
@@ -107,8 +109,8 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(PreferenceInputs in,
   const Pairs& pairs = in.pairs;
   double weight_sum = 0, chosen_tokens = 0;
   for (int64_t p = threadIdx.x; p < pairs.count; p += kThreads) {
-    weight_sum += pairs.weights ? pairs.weights[p] : 1.0f;
-    chosen_tokens += static_cast<double>(in.item_lengths[pairs.chosen[p]]);
+    weight_sum += weight_of(pairs, p);
+    if (weight_of(pairs, p) > 0) chosen_tokens += static_cast<double>(in.item_lengths[pairs.chosen[p]]);
   }
   weight_sum = block_sum(weight_sum, shared);
   chosen_tokens = block_sum(chosen_tokens, shared);
@@ -126,9 +128,9 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(PreferenceInputs in,
     out.chosen_rewards[p] = static_cast<float>(beta * chosen);
     out.rejected_rewards[p] = static_cast<float>(beta * rejected);
     wins += delta > 0;
-    nll -= work.item_logps[pairs.chosen[p]];
-    // A pair of weight 0 does not count, even if its loss is infinite.
-    const double weight = (pairs.weights ? pairs.weights[p] : 1.0f) / denominator;
+    // A pair of weight 0 is in no loss, even if its own is infinite.
+    if (weight_of(pairs, p) > 0) nll -= work.item_logps[pairs.chosen[p]];
+    const double weight = weight_of(pairs, p) / denominator;
     if (weight != 0) loss += weight * term.loss;
     work.pair_grads[p] = weight != 0 ? weight * term.grad : 0;
   }
@@ -150,6 +152,7 @@ __global__ void __launch_bounds__(kThreads) gather_grads_kernel(PreferenceInputs
                                                                 const DeviceResult* result) {
   __shared__ int32_t chosen[kThreads], rejected[kThreads];
   __shared__ double grads[kThreads];
+  __shared__ bool counts[kThreads];
   if (has_fault(result)) return;
   const int64_t k = global_thread();
   double grad = 0, times_chosen = 0;
@@ -159,12 +162,13 @@ __global__ void __launch_bounds__(kThreads) gather_grads_kernel(PreferenceInputs
       chosen[threadIdx.x] = in.pairs.chosen[p];
       rejected[threadIdx.x] = in.pairs.rejected[p];
       grads[threadIdx.x] = work.pair_grads[p];
+      counts[threadIdx.x] = weight_of(in.pairs, p) > 0;
     }
     __syncthreads();
     for (int j = 0; j < kThreads && j < left; j++) {
       if (chosen[j] == k) {
         grad += grads[j];
-        times_chosen += 1;
+        times_chosen += counts[j];
       } else if (rejected[j] == k) {
         grad -= grads[j];
       }
@@ -194,7 +198,7 @@ __global__ void __launch_bounds__(kTurnThreads) grad_turns_kernel(PreferenceInpu
 PreferenceInputs check_preference(LaunchContext& context, const PreferenceBatch& batch,
                                   const PreferenceOptions& options, const int32_t* labels) {
   PreferenceInputs in{};
-  in.turns = {batch.turn_offsets, batch.turns, batch.mask, labels};
+  in.turns = {batch.turn_offsets, batch.turns, batch.labels, labels};
   in.item_offsets = batch.of_trajectories() ? batch.trajectory_offsets : nullptr;
   in.items = batch.items();
   in.pairs = batch.pairs;

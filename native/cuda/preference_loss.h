@@ -20,7 +20,7 @@ struct PreferenceInputs {
   int64_t* item_lengths;        // [K] unmasked tokens
 };
 
-/** labels: checked, [N], or null; a token whose label is negative is masked as well. */
+/** labels: checked, [N], or null; where given, they say which tokens count. */
 PreferenceInputs check_preference(LaunchContext& context, const PreferenceBatch& batch,
                                   const PreferenceOptions& options, const int32_t* labels);
 

@@ -1,5 +1,5 @@
-// Scalar references of the kernels, in float64, which test/native runs against them. Each is defined at the start of its
-// kernels' file.
+// Scalar references of the kernels, in float64, which test/native runs against them. Each is defined at the start of
+// its kernels' file.
 #pragma once
 
 #include <cstdint>

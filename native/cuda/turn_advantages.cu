@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kTurnThreads) advantages_backward_kernel(Turns
   }
 }
 
-Turns turns_of(const TurnBatch& batch) { return {batch.turn_offsets, batch.turns, batch.mask, nullptr}; }
+Turns turns_of(const TurnBatch& batch) { return {batch.turn_offsets, batch.turns, batch.labels, nullptr}; }
 
 const int32_t* check(LaunchContext& context, const TurnBatch& batch) {
   check_turn_offsets(context, batch.turn_offsets, batch.turns, batch.tokens);

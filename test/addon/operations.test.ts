@@ -107,11 +107,16 @@ const OF_HEAD = {
   'labels.mask': 'mask',
   'labels.ignoreIndex': 'ignoreIndex',
 };
+const OF_TOKENS = {
+  'batch.labels.data': 'labels',
+  'batch.labels.mask': 'mask',
+  'batch.labels.ignoreIndex': 'ignoreIndex',
+};
 const OF_SHARD = { 'head.vocabOffset': 'vocabOffset', 'head.totalVocab': 'totalVocab' };
 const OF_LOSS = {
   'batch.turnOffsets': 'turnOffsets',
   'batch.trajectoryOffsets': 'trajectoryOffsets',
-  'batch.mask': 'mask',
+  ...OF_TOKENS,
   'batch.pairs.chosen': 'chosen',
   'batch.pairs.rejected': 'rejected',
   'batch.pairs.weights': 'pairWeights',
@@ -127,7 +132,13 @@ const OF_LOSS = {
   'out.turnAdvantages': 'out.turnAdvantages',
   'out.gradLogps': 'out.gradLogps',
 };
-const SHAPE = { 'head.rows': N, 'head.vocabSize': V, 'head.rowStride': STRIDE, 'head.hiddenSize': H };
+const SHAPE = {
+  'head.rows': N,
+  'head.vocabSize': V,
+  'head.rowStride': STRIDE,
+  'head.logitsLength': head.logits.length,
+  'head.hiddenSize': H,
+};
 const COUNTS = { 'batch.tokens': N, 'batch.turns': 5, 'batch.trajectories': 3, 'batch.pairs.count': 2 };
 
 interface Case {
@@ -207,15 +218,15 @@ const CASES: Record<string, Case> = {
   turnAdvantages: {
     operation: 'turnAdvantages',
     call: sweetRl.turnAdvantages as never,
-    options: { logps: floats(N), ...reference, ...turns, mask: labels.mask },
-    from: { logps: 'logps', refLogps: 'refLogps', 'batch.turnOffsets': 'turnOffsets', 'batch.mask': 'mask' },
+    options: { logps: floats(N), ...reference, ...turns, ...labels },
+    from: { logps: 'logps', refLogps: 'refLogps', 'batch.turnOffsets': 'turnOffsets', ...OF_TOKENS },
     computed: { 'batch.tokens': N, 'batch.turns': 5, 'batch.mean': true, 'batch.allowEmptyTurns': false },
   },
   turnAdvantagesBackward: {
     operation: 'turnAdvantagesBackward',
     call: sweetRl.turnAdvantagesBackward as never,
-    options: { gradAdvantages: floats(5), ...turns, mask: labels.mask },
-    from: { gradAdvantages: 'gradAdvantages', 'batch.turnOffsets': 'turnOffsets', 'batch.mask': 'mask' },
+    options: { gradAdvantages: floats(5), ...turns, ...labels },
+    from: { gradAdvantages: 'gradAdvantages', 'batch.turnOffsets': 'turnOffsets', ...OF_TOKENS },
     computed: { 'batch.tokens': N, 'batch.turns': 5, 'batch.mean': true, 'batch.allowEmptyTurns': false },
   },
   trajectoryPreferenceLoss: {
@@ -228,7 +239,7 @@ const CASES: Record<string, Case> = {
       ...trajectories,
       ...pairs,
       ...loss,
-      mask: labels.mask,
+      ...labels,
       normalization: 'sum',
       out: pairOut(),
     },

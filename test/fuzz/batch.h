@@ -37,7 +37,7 @@ struct BatchCase {
     about += text;
   }
 
-  /** The first rule that is broken. labels (may be null): a token whose checked label is negative is masked. */
+  /** The first rule that is broken. labels (may be null): a token counts where its checked label is not negative. */
   sweet::Status expected(const int32_t* labels) const {
     using sweet::Code;
     const int64_t items = batch.items();
@@ -117,11 +117,19 @@ struct BatchCase {
     batch.tokens = turn_offsets_[batch.turns];
     batch.turn_offsets = turn_offsets_;
     batch.trajectory_offsets = trajectories;
-    if (!reader.one_in(2)) return;
-    uint8_t* const mask = memory.take<uint8_t>(batch.tokens);
-    batch.mask = mask;
-    for (int64_t i = 0; i < batch.tokens; i++) mask[i] = reader.random() % 4 == 0 ? 0 : uint8_t(reader.random() | 1);
-    for (int64_t t = 0; t < batch.turns && !empty_turns; t++) mask[turn_offsets_[t]] = 7;
+    if (reader.one_in(2)) {
+      uint8_t* const mask = memory.take<uint8_t>(batch.tokens);
+      batch.labels.mask = mask;
+      for (int64_t i = 0; i < batch.tokens; i++) mask[i] = reader.random() % 4 == 0 ? 0 : uint8_t(reader.random() | 1);
+      for (int64_t t = 0; t < batch.turns && !empty_turns; t++) mask[turn_offsets_[t]] = 7;
+    }
+    if (reader.one_in(2)) {
+      int32_t* const labels = memory.take<int32_t>(batch.tokens);
+      batch.labels.data = labels;
+      batch.labels.ignore_index = -100;
+      for (int64_t i = 0; i < batch.tokens; i++) labels[i] = reader.random() % 4 == 0 ? -100 : int32_t(reader.random());
+      for (int64_t t = 0; t < batch.turns && !empty_turns; t++) labels[turn_offsets_[t]] = 0;
+    }
   }
 
   void make_options(Reader& reader, bool allow_empty_turns) {

@@ -10,7 +10,8 @@ void run_advantages(Reader& reader, Memory& memory, const BatchCase& batch, cons
                     bool twice, bool wild) {
   const bool mean = reader.one_in(2);
   const sweet::PreferenceBatch& in = batch.batch;
-  const sweet::TurnBatch turns = {in.tokens, in.turns, in.mask, in.turn_offsets, mean, batch.options.allow_empty_turns};
+  const sweet::TurnBatch turns = {in.tokens,       in.turns, in.labels,
+                                  in.turn_offsets, mean,     batch.options.allow_empty_turns};
   const float* const upstream = memory.numbers(pick_pattern(reader, wild), 1, in.turns);
   float *const advantages = memory.take<float>(in.turns), *const grad_logps = memory.take<float>(in.tokens);
 
@@ -46,8 +47,8 @@ void run(const uint8_t* data, size_t size) {
   float* const ref_logps = memory.numbers(pick_pattern(reader, wild), scale, n);
   if (reader.one_in(8)) std::copy_n(logps, n, ref_logps);  // ties
   for (int64_t i = 0; i < n; i++) {
-    // The log-probs of masked tokens are not read.
-    if (batch.batch.mask && batch.batch.mask[i] == 0) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
+    // The log-probs of masked and ignored tokens are not read.
+    if (!sweet::is_kept(batch.batch.labels, i)) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
   }
   const auto call = [&] { return sweet::preference_loss({batch.batch, batch.options, logps, ref_logps, batch.out}); };
   const sweet::PreferenceOut& out = batch.out;

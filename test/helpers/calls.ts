@@ -88,6 +88,9 @@ const linear: Record<string, Kind> = {
   hidden: array(FLOATS),
   weight: array('Float32Array'),
   bias: array('Float32Array', both),
+  hiddenSize: integer(1, 2 ** 53 - 1),
+  precision: choice('float32', 'storage'),
+  vocabSize: logits.vocabSize!,
   dtype,
   temperature: logits.temperature!,
 };
@@ -188,7 +191,12 @@ const tokens: Record<string, Kind> = {
   debug,
   logps: array('Float32Array'),
   refLogps: array('Float32Array', fixed),
+};
+/** Which tokens count. */
+const counted: Record<string, Kind> = {
   mask: array('Uint8Array', both),
+  labels: array('Int32Array BigInt64Array', both),
+  ignoreIndex: labels.ignoreIndex!,
 };
 const turnOptions: Record<string, Kind> = {
   turnOffsets: array('Int32Array'),
@@ -214,7 +222,11 @@ const ofTrajectories: Record<string, Kind> = {
 };
 const ofTurns: Record<string, Kind> = { reduction: choice('mean', 'sum') };
 
-export const turns = () => ({ turnOffsets: ints(0, 2, 3, 5), mask: Uint8Array.of(1, 1, 1, 1, 1) });
+export const turns = () => ({
+  turnOffsets: ints(0, 2, 3, 5),
+  mask: Uint8Array.of(1, 1, 1, 1, 1),
+  labels: ints(0, 0, 0, 0, 0),
+});
 export const batch = () => ({ logps: floats(1, 2, 3, 4, 5), refLogps: new Float32Array(5), ...turns() });
 export const pairs = () => ({ chosen: ints(0, 1), rejected: ints(1, 0), pairWeights: floats(1, 2) });
 export const trajectories = () => ({ ...turns(), trajectoryOffsets: ints(0, 2, 3), ...pairs() });
@@ -228,21 +240,27 @@ export const preferenceOut = () => ({
 });
 
 const losses: Subject[] = [
-  subject(sweetRl.turnAdvantages, '', () => ({ ...batch(), reduction: 'mean' }), { ...tokens, ...turnOptions }),
+  subject(sweetRl.turnAdvantages, '', () => ({ ...batch(), reduction: 'mean' }), {
+    ...tokens,
+    ...counted,
+    ...turnOptions,
+  }),
   subject(sweetRl.turnAdvantagesBackward, '', () => ({ ...turns(), gradAdvantages: floats(1, 2, 3) }), {
     ...turnOptions,
     debug,
     gradAdvantages: array('Float32Array', fixed),
-    mask: tokens.mask!,
+    ...counted,
   }),
   subject(sweetRl.trajectoryPreferenceLoss, '', () => ({ ...batch(), ...trajectories(), out: preferenceOut() }), {
     ...tokens,
+    ...counted,
     ...pairOptions,
     ...ofTrajectories,
     out,
   }),
   subject(sweetRl.turnPreferenceLoss, '', () => ({ ...batch(), ...pairs(), out: preferenceOut() }), {
     ...tokens,
+    ...counted,
     ...pairOptions,
     ...ofTurns,
     out,
@@ -312,8 +330,14 @@ function updates(call: (options: never) => unknown, units: () => Options, kinds:
 
 // -- the baselines' losses
 
-const outcomes = () => ({ trajectoryOffsets: ints(0, 2, 3), outcomes: floats(1, 0) });
+const outcomes = () => ({
+  trajectoryOffsets: ints(0, 2, 3),
+  outcomes: floats(1, 0),
+  mask: Uint8Array.of(1, 1, 1),
+  labels: ints(0, 0, 0),
+});
 const outcomeKinds = {
+  ...counted,
   trajectoryOffsets: array('Int32Array'),
   outcomes: array('Float32Array Float64Array', fixed),
 };
@@ -335,7 +359,7 @@ const baselines: Subject[] = [
     }),
     {
       logps: array('Float32Array'),
-      mask: tokens.mask!,
+      ...counted,
       turnOffsets: array('Int32Array'),
       trajectoryOffsets: array('Int32Array'),
       rewards: array('Float32Array Float64Array', fixed),
@@ -350,11 +374,10 @@ const baselines: Subject[] = [
     '',
     () => ({
       valueLogits: floats(1, 2, 3),
-      mask: Uint8Array.of(1, 1, 1),
       ...outcomes(),
       out: { valueLosses: filled(3), values: filled(3), gradValueLogits: filled(3) },
     }),
-    { valueLogits: array('Float32Array'), mask: tokens.mask!, ...outcomeKinds, valueDenominator: positive, out },
+    { valueLogits: array('Float32Array'), ...outcomeKinds, valueDenominator: positive, out },
   ),
   subject(
     sweetRl.valueAdvantages,

@@ -50,7 +50,7 @@ struct Batch {
             tokens(),
             turns(),
             of_turns ? 0 : static_cast<int64_t>(trajectory_offsets.size()) - 1,
-            masks,
+            {nullptr, false, masks, 0},
             turn_ends,
             of_turns ? nullptr : trajectory_ends,
             pairs};

@@ -141,7 +141,7 @@ void check_turn(Checks& checks, int64_t tokens, bool mean) {
   const DeviceArray<float> device_logps(logps), device_ref(ref_logps), advantage(1), grad(logps.size());
   const DeviceArray<uint8_t> device_mask(mask);
   const DeviceArray<int32_t> offsets(std::vector<int32_t>{0, static_cast<int32_t>(tokens)});
-  const TurnBatch batch{tokens, 1, device_mask.get(), offsets.get(), mean, false};
+  const TurnBatch batch{tokens, 1, {nullptr, false, device_mask.get(), 0}, offsets.get(), mean, false};
   Doubles expected(logps.size());
   const double of_turn =
       reference::turn_advantage(logps.data(), ref_logps.data(), mask.data(), tokens, mean, expected.data());

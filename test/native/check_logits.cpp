@@ -80,9 +80,9 @@ class LogitsCheck {
     };
     backward(head(), separate);
     compare_gradients(expected, separate.values(), filled);
-    // Not the bits of the whole: a shard may end inside a vector of it.
+    // Not the bits of the whole: a shard may end inside a vector of it. What follows a shard's columns is no padding.
     for (const Head& shard : shards_of(head())) backward(shard, sharded);
-    compare_gradients(expected, sharded.values(), filled);
+    compare_gradients(expected, sharded.values(), filled, shape_.vocab == 1);
     backward(head(), logits_);
     compare_gradients(expected, logits_.values(), stored_.bytes);
     for (int64_t i = 0; i < shape_.rows; i++) {
@@ -115,6 +115,7 @@ class LogitsCheck {
     head.temperature = shape_.temperature;
     head.logits = logits_.get() + first(0) * bytes_of(shape_.dtype);
     head.row_stride = stride();
+    head.logits_length = first(shape_.rows) - first(0);
     return head;
   }
 
@@ -123,13 +124,16 @@ class LogitsCheck {
     return {from, from + count * bytes_of(shape_.dtype)};
   }
 
-  /** Gradients in the rows; elsewhere what stood there before. */
-  void compare_gradients(const oracle::Gradients& expected, const Bytes& ours, const Bytes& before) {
+  /** Gradients in the rows; 0 in the padding after them, or what was there before; before the array what was there. */
+  void compare_gradients(const oracle::Gradients& expected, const Bytes& ours, const Bytes& before,
+                         bool cleared = true) {
+    const Bytes zeros(size(shape_.padding * bytes_of(shape_.dtype)));
     compare_logit_gradients(checks_, known_, expected, labels_.checked.data(), labels_.grad_logps.data(),
                             ours.data() + first(0) * bytes_of(shape_.dtype), shape_.dtype, stride());
     for (int64_t i = 0; i <= shape_.rows; i++) {
       const int64_t begin = first(i) - shape_.padding;
-      checks_.expect(part(ours, begin, shape_.padding) == part(before, begin, shape_.padding), "wrote before row", i);
+      const Bytes& padding = cleared && i > 0 ? zeros : part(before, begin, shape_.padding);
+      checks_.expect(part(ours, begin, shape_.padding) == padding, "padding before row", i);
     }
   }
 
@@ -151,10 +155,15 @@ void check_refused_labels(Checks& checks) {
   head.vocab_size = head.row_stride = 9;
   head.temperature = 1;
   head.logits = logits.get();
+  const DeviceArray<double> stats(size(shard_elements(6)));
+  const DeviceArray<int32_t> valid(std::vector<int32_t>(6, 1));
+  checks.ok(vocab_parallel_stats({head, {valid.get(), false, nullptr, -100}, false, stats.get()}));
   for (const auto& [index, label] : {std::pair<int64_t, int64_t>{3, 9}, {5, -5}}) {
     const DeviceArray<int32_t> given(labels);
     const Labels all{given.get(), false, nullptr, -100};
     checks.fault(logps({head, all, {out.get(), out.get(), nullptr}}), Code::label, index, label, "logps");
+    const MergeVocabParallelStats merge{6, 1, stats.get(), all, {out.get(), out.get(), nullptr}};
+    checks.fault(merge_vocab_parallel_stats(merge), Code::label, index, label, "merge");
     checks.expect(out.values() == std::vector<float>(6, 42.0f), "a refused call writes");
     labels[3] = 0;
   }

@@ -31,11 +31,11 @@ inline const oracle::Half* half_of(sweet::DType dtype) {
                                            : &oracle::kFloat16;
 }
 
-/** Of a valid batch. labels (may be null): a token whose checked label is below 0 is masked. */
+/** Of a valid batch. labels (may be null): a token counts where its checked label is not below 0. */
 inline oracle::Batch oracle_batch(const sweet::PreferenceBatch& batch, const int32_t* labels) {
   oracle::Batch out;
   for (int64_t i = 0; i < batch.tokens; i++) {
-    out.unmasked.push_back((!batch.mask || batch.mask[i] != 0) && (!labels || labels[i] >= 0));
+    out.unmasked.push_back(labels ? labels[i] >= 0 : sweet::is_kept(batch.labels, i));
   }
   out.turn_offsets.assign(batch.turn_offsets, batch.turn_offsets + batch.turns + 1);
   for (int64_t k = 0; k <= batch.items(); k++) {

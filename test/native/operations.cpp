@@ -66,6 +66,7 @@ Head logits_head(const Inputs& in, const Stored& logits) {
   head.dtype = logits.dtype;
   head.rows = in.rows;
   head.vocab_size = head.row_stride = in.vocab;
+  head.logits_length = in.rows * in.vocab;
   head.temperature = 0.9;
   head.logits = logits.bytes.data();
   return head;
@@ -90,7 +91,7 @@ Labels wide(const Inputs& in) { return {in.wide_labels.data(), true, in.mask.dat
 int64_t groups(const std::vector<int32_t>& offsets) { return static_cast<int64_t>(offsets.size()) - 1; }
 
 TurnBatch turns_of(const Inputs& in) {
-  return {in.rows, groups(in.turn_offsets), in.mask.data(), in.turn_offsets.data(), true, true};
+  return {in.rows, groups(in.turn_offsets), narrow(in), in.turn_offsets.data(), true, true};
 }
 
 PreferenceBatch batch_of(const Inputs& in, PreferenceLevel level) {
@@ -101,7 +102,7 @@ PreferenceBatch batch_of(const Inputs& in, PreferenceLevel level) {
       in.rows,
       groups(in.turn_offsets),
       of_turns ? 0 : groups(in.trajectory_offsets),
-      in.mask.data(),
+      wide(in),
       in.turn_offsets.data(),
       of_turns ? nullptr : in.trajectory_offsets.data(),
       {pairs.chosen.data(), pairs.rejected.data(), pairs.weights.data(), static_cast<int64_t>(pairs.chosen.size())}};

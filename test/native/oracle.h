@@ -340,7 +340,7 @@ inline Preference preference_loss(const Batch& batch, const Loss& options, const
   double denominator = options.pair_denominator, chosen_tokens = 0;
   for (size_t p = 0; p < batch.chosen.size(); p++) {
     if (options.pair_denominator == 0) denominator += batch.weights[p];
-    chosen_tokens += item_length[size(batch.chosen[p])];
+    if (batch.weights[p] > 0) chosen_tokens += item_length[size(batch.chosen[p])];
   }
   const double nll_tokens = options.nll_denominator > 0 ? options.nll_denominator : chosen_tokens;
   for (size_t p = 0; p < batch.chosen.size(); p++) {
@@ -356,6 +356,7 @@ inline Preference preference_loss(const Batch& batch, const Loss& options, const
     }
     out.fewest_wins += delta.x > delta.error;
     out.most_wins += delta.x > (delta.error > 0 ? -delta.error : 0);
+    if (batch.weights[p] == 0) continue;
     times_chosen[chosen]++;
     if (nll_tokens > 0) out.nll_loss.add(nll[chosen].x / nll_tokens, nll[chosen].error / nll_tokens);
     const double weight = batch.weights[p] / denominator;

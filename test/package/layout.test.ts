@@ -78,7 +78,8 @@ it('has sources in ASCII', () => {
   expect(sources.filter((path) => /[^\x00-\x7f]/.test(textOf(path)))).toEqual([]);
 });
 
-describe.each(Object.entries(operations))('operation %s', (name, { header, device = true }) => {
+const all = Object.entries<{ header: string; device?: boolean }>(operations);
+describe.each(all)('operation %s', (name, { header, device = true }) => {
   const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
   it('is declared in its header and implemented on the CPU and on devices', () => {

@@ -20,8 +20,37 @@ it('gives gradients of logits the class of the logits', () => {
 it('gives a linear head gradients of hidden states and weight instead', () => {
   const linear = () =>
     sweetRl.criticUpdate({ ...head, ...batch, hidden: new Float32Array(2), weight: new Float32Array(8) });
-  expectTypeOf(linear).returns.toHaveProperty('gradHidden').toEqualTypeOf<Float32Array>();
+  expectTypeOf(linear).returns.toHaveProperty('gradHidden').toEqualTypeOf<Float32Array<ArrayBuffer>>();
   expectTypeOf(linear).returns.not.toHaveProperty('gradLogits');
+});
+
+it('lets a wrapper pass the options of an update on', () => {
+  const wrapper = (options: sweetRl.PolicyUpdateOptions) => sweetRl.policyUpdate(options);
+  expectTypeOf(wrapper).returns.toEqualTypeOf<sweetRl.AnyUpdateResult>();
+  const later = (options: sweetRl.CriticUpdateOptions) => sweetRl.criticUpdateAsync(options);
+  expectTypeOf(later).returns.toEqualTypeOf<Promise<sweetRl.AnyUpdateResult>>();
+});
+
+it('gives arrays in device memory where the options are there', () => {
+  const update = (buffer: sweetRl.DeviceBuffer) => {
+    const onDevice = { labels: buffer, refLogps: buffer, turnOffsets: buffer, chosen: buffer, rejected: buffer };
+    return {
+      ofLogits: sweetRl.policyUpdate({ ...onDevice, logits: buffer }).gradLogits,
+      ofHidden: sweetRl.policyUpdate({ ...onDevice, hidden: buffer, weight: buffer }).gradHidden,
+    };
+  };
+  type Gradients = { ofLogits: sweetRl.DeviceBuffer; ofHidden: sweetRl.DeviceBuffer };
+  expectTypeOf(update).returns.toEqualTypeOf<Gradients>();
+});
+
+it('gives results whose memory is no SharedArrayBuffer', () => {
+  type Own = Float32Array<ArrayBuffer>;
+  expectTypeOf<sweetRl.Logps['logps']>().toEqualTypeOf<Own>();
+  expectTypeOf<sweetRl.PreferenceResult['gradLogps']>().toEqualTypeOf<Own>();
+  expectTypeOf<sweetRl.UpdateResult['logps']>().toEqualTypeOf<Own>();
+  expectTypeOf<sweetRl.FilteredNll['gradLogps']>().toEqualTypeOf<Own>();
+  expectTypeOf<sweetRl.BinaryValue['values']>().toEqualTypeOf<Own>();
+  expectTypeOf<sweetRl.VocabParallelStats['stats']>().toEqualTypeOf<Float64Array<ArrayBuffer>>();
 });
 
 it('refuses unknown options, wrong choices and missing arrays', () => {
@@ -46,7 +75,7 @@ it('gives results their types', () => {
   const offsets = Int32Array.of(0, 1);
   const logps = Float32Array.of(-1);
   const turns = { logps, refLogps: logps, turnOffsets: offsets };
-  expectTypeOf(() => sweetRl.turnAdvantages(turns)).returns.toEqualTypeOf<Float32Array>();
+  expectTypeOf(() => sweetRl.turnAdvantages(turns)).returns.toEqualTypeOf<Float32Array<ArrayBuffer>>();
   const pair = { trajectoryOffsets: offsets, chosen: offsets, rejected: offsets };
   expectTypeOf(() =>
     sweetRl.trajectoryPreferenceLoss({ ...turns, ...pair }),

@@ -44,19 +44,21 @@ export function preferenceOfUnits(
   const rejected = Array.from(options.rejected, (k) => units[k]!);
   const weights = Array.from(options.pairWeights ?? chosen.map(() => 1));
   const denominator = options.pairDenominator ?? sum(weights);
-  const nllDenominator = options.nllDenominator ?? sum(chosen.map((unit) => unit.tokens.length));
+  const counted = chosen.map((unit, p) => (weights[p]! > 0 ? unit.tokens : [])); // a pair of weight 0 is in no loss
+  const nllDenominator = options.nllDenominator ?? sum(counted.map((tokens) => tokens.length));
   const score = (unit: Unit) => sum(unit.tokens.map((i) => unit.share(i) * (logps[i]! - refLogps[i]!)));
 
   const deltas = chosen.map((unit, p) => score(unit) - score(rejected[p]!));
   const losses = deltas.map((delta) => pairLoss(delta, beta, lossType, labelSmoothing));
-  const nllSum = sum(chosen.flatMap((unit) => unit.tokens.map((i) => -logps[i]!)));
+  const nllSum = sum(counted.flatMap((tokens) => tokens.map((i) => -logps[i]!)));
   const preferenceLoss = sum(losses.map(({ loss }, p) => (weights[p]! * loss) / denominator));
   const nllLoss = nllSum === 0 ? 0 : nllSum / nllDenominator;
 
   const gradLogps = new Float64Array(logps.length);
   losses.forEach(({ slope }, p) => {
     const pull = (weights[p]! * slope) / denominator;
-    for (const i of chosen[p]!.tokens) gradLogps[i]! += pull * chosen[p]!.share(i) - nllCoef / nllDenominator;
+    for (const i of chosen[p]!.tokens) gradLogps[i]! += pull * chosen[p]!.share(i);
+    for (const i of counted[p]!) gradLogps[i]! -= nllCoef / nllDenominator;
     for (const i of rejected[p]!.tokens) gradLogps[i]! -= pull * rejected[p]!.share(i);
   });
 

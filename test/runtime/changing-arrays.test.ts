@@ -145,11 +145,18 @@ describe('a shared buffer that grows', () => {
 describe('arrays that are shorter than a native call says', () => {
   it('of logits', () => {
     const [N, V] = [2, 8];
-    const shape = { dtype: 'float32', rows: N, vocabSize: V, rowStride: V, vocabOffset: 0, totalVocab: 0 } as const;
+    const shape = { dtype: 'float32', rows: N, vocabSize: V, rowStride: V, logitsLength: N * V } as const;
     const of = (elements: number, ...results: number[]) => {
       const [logps, lse, entropy] = results.map(floats) as [Float32Array, Float32Array, Float32Array];
       return invoke(native, 'logps', {
-        head: { kind: 'logits', ...shape, temperature: 1, logits: floats(4 * N * V).subarray(0, elements) },
+        head: {
+          kind: 'logits',
+          ...shape,
+          vocabOffset: 0,
+          totalVocab: 0,
+          temperature: 1,
+          logits: floats(4 * N * V).subarray(0, elements),
+        },
         labels: { wide: false, ignoreIndex: -100, data: ints(1, 2), mask: undefined },
         out: { logps, lse, entropy },
       });
@@ -169,7 +176,8 @@ describe('arrays that are shorter than a native call says', () => {
     const of = (turnOffsets: Int32Array, rejected: Int32Array, level: 'turn' | 'trajectory' = 'turn') =>
       invoke(native, 'preferenceLoss', {
         batch: {
-          ...({ level, tokens: 2, turns: 2, trajectories: 0, mask: undefined } as const),
+          ...({ level, tokens: 2, turns: 2, trajectories: 0 } as const),
+          labels: { wide: false, ignoreIndex: -100, data: undefined, mask: undefined },
           ...{ turnOffsets, trajectoryOffsets: undefined },
           pairs: { count: 1, chosen: ints(0), rejected, weights: undefined },
         },
