@@ -50,10 +50,11 @@ export function packCandidates(
     if (before.every(({ tokens }) => tokens.length === 0)) {
       throw rangeError('ERR_ARG_VALUE', expected('at least one token', `${name}.history`, history));
     }
-    const ofState = arrayOf(`${name}.candidates`, candidates, (tokens, candidate) => [
-      ...before,
-      { name: candidate, tokens: tokensOf(candidate, tokens), agent: true },
-    ]);
+    const ofState = arrayOf(`${name}.candidates`, candidates, (given, candidate) => {
+      const tokens = tokensOf(candidate, given);
+      if (tokens.length > 0) return [...before, { name: candidate, tokens, agent: true }];
+      throw rangeError('ERR_EMPTY_TURN', expected('at least one token', candidate, given));
+    });
     candidateOffsets.push((candidateOffsets.at(-1) as number) + ofState.length);
     return ofState;
   });

@@ -423,7 +423,11 @@ describe('packCandidates', () => {
     ],
     ['a state without candidates', [[{ history }]], wrongType('', {}, /states\[0\]\.candidates/)],
     ['turns as candidates', [[{ history, candidates: history }]], wrongType('', {}, /candidates\[0\]/)],
-    ['an empty candidate', [[{ history, candidates: [[3], []] }]], emptyTurn('', {}, /states\[0\]\.candidates\[1\]/)],
+    [
+      'an empty candidate',
+      [[{ history, candidates: [[3], []] }]],
+      emptyTurn('', {}, /at least one token for states\[0\]\.candidates\[1\] .*Array\(0\)/),
+    ],
     ['half a token', [[{ history, candidates: [[3, 0.5]] }]], wrongValue('', {}, /candidates\[0\]\[1\].*0\.5/)],
     ['scores of a state', [[{ ...fine, scores: [1, 2] }]], unknownOption('', {}, /states\[0\].*"scores"; /)],
     [
