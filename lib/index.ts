@@ -3,10 +3,12 @@ export type { LinearHead, LogitsHead } from './args/head.js';
 export { IGNORE_INDEX, type Labels } from './args/labels.js';
 export type { LossType, Normalization } from './args/preference.js';
 export type { ShardOptions } from './args/vocab-shard.js';
-export { type PackedTurns, packTurns, type Trajectory, type Turn } from './data/pack-turns.js';
+export type { Turn } from './data/messages.js';
+export { type CandidateState, type PackedCandidates, packCandidates } from './data/pack-candidates.js';
+export { type PackedTurns, packTurns, type Trajectory } from './data/pack-turns.js';
 export { rankCandidates } from './data/rank-candidates.js';
 export { type SampledPairs, type SamplePairsOptions, samplePairs } from './data/sample-pairs.js';
-export { type TrajectoryPairsOptions, trajectoryPairs } from './data/trajectory-pairs.js';
+export { type TrajectoryPairs, type TrajectoryPairsOptions, trajectoryPairs } from './data/trajectory-pairs.js';
 export {
   type CheckGradOptions,
   checkGrad,

@@ -4,6 +4,7 @@ import { join, relative } from 'node:path';
 import { writeAtomically } from './cache.js';
 import { advantagesChart, curvesChart, successChart, sweepChart } from './comparison-charts.js';
 import { methods, oracles } from './methods.js';
+import { kindPairs, temperatureHead, temperatureRow } from './report.js';
 import { settings } from './settings.js';
 import { average, meanOverSeeds } from './statistics.js';
 import { sweep, tried } from './tuned.js';
@@ -95,6 +96,45 @@ const seedTable = (names, runs) =>
       ...runs.map(({ scores }) => ways.map((way) => percent(scores[name][way].success.mean)).join(' / ')),
     ]),
   );
+
+/** Success over temperature, if the runs recorded it. */
+function temperatureSection(names, runs) {
+  const scoresOf = (name) => runs.map(({ scores }) => scores[name]);
+  if (!runs[0].scores[names[0]].cooler) return '';
+  const rows = names.map((name) => {
+    const bySeed = scoresOf(name).map(temperatureRow);
+    return [name, ...bySeed[0].map((_, t) => percent(average(bySeed.map((row) => row[t]))))];
+  });
+  return `
+## Temperature
+
+Success by the temperature of decoding, means over seeds.
+
+${table(['success, %', ...temperatureHead(scoresOf(names[0])[0])], rows)}
+`;
+}
+
+/** The order of pairs of kinds by critic, if the runs recorded it. */
+function orderSection(names, runs) {
+  const critics = names.filter((name) => runs[0].diagnoses[name]?.order);
+  if (critics.length === 0) return '';
+  const cells = ({ kind, other }, name) =>
+    runs.map(({ diagnoses }) => diagnoses[name].order[kind][other]).filter(({ count }) => count > 0);
+  const rows = kindPairs
+    .filter((pair) => cells(pair, critics[0]).length > 0)
+    .map((pair) => [
+      pair.name,
+      ...critics.map((name) => percent(average(cells(pair, name).map(({ share }) => share)))),
+    ]);
+  return `
+By kinds: how often a question of the first kind has the higher score than one of the second kind in the same state. A
+perfect critic that sees the function has 100 where the first kind is useful and 50 elsewhere. Repeated questions are
+split by their topic: an attribute of the function that was asked about, one that the statement contains, or one that
+the function lacks.
+
+${table(['in this order, %', ...critics], rows)}
+`;
+}
 
 function criticTable(names, runs) {
   const critics = names.filter((name) => runs[0].diagnoses[name]);
@@ -206,8 +246,8 @@ function markdown(names, comparison) {
 \`${commandOf(names, comparison)}\`, with Node ${node} and the ${backend} backend (${machine}).
 Each seed has its own base agent, tasks, dialogues (${perTask} on each of ${tasks} tasks) and training runs.
 Intervals are 95 % confidence intervals of the mean over seeds (Student's t). Differences are paired by seed, on the
-same tasks. The column "paper" is ColBench's backend programming with an 8B model: a different task, for comparison of
-the order only.
+same tasks. No interval is corrected for the number of comparisons. The column "paper" is ColBench's backend
+programming with an 8B model: a different task, for comparison of the order only.
 
 ![Success by method](success.svg)
 
@@ -216,15 +256,16 @@ ${mainTable(names, runs)}
 ## Seeds
 
 ${seedTable(names, runs)}
-
+${temperatureSection(names, runs)}
 ## Critics
 
 How often the scores order two candidates of one turn as an oracle does. For an oracle that sees the hidden function,
 only questions about its attributes are useful. For one that does not, any question about an open attribute is better
-than a wasted one: a repetition, small talk, or a question that names no topic. Chance is 50 %.
+than a wasted one: a repetition, small talk, or a question that names no topic. Chance is 50 %. Small talk is seven
+to eight times as frequent among the candidates as repetition, so the columns with "wasted" say little of repetitions.
 
 ${criticTable(names, runs)}
-
+${orderSection(names, runs)}
 ![Advantages of useful and useless questions](advantages.svg)
 
 ## Behaviour
@@ -245,15 +286,17 @@ ${behaviourTable(names, runs, 'greedy')}
 
 Six training runs per method: three critics and their policies, or six policies if there is no critic; one more critic
 if the score is a mean over tokens. Success sampled / greedy, %, on the validation tasks of two validation seeds; the
-settings with the best mean were chosen. The settings of the policy stage, the same for all methods that rank
-candidates, were chosen with an oracle's ranking. All trials used pairs of the best candidate over the worst; the pair
-rule was chosen afterwards, with an oracle's ranking and SWEET-RL's critic.
+settings with the best mean were chosen; where they are on the edge of the grid, settings beyond it were not tried. The
+settings of the policy stage, the same for all methods that rank candidates, were chosen with an oracle's ranking. All
+trials used pairs of the best candidate over the worst; the pair rule was chosen afterwards, with an oracle's ranking and
+SWEET-RL's critic.
 
 ${tuningTables(names)}
 ## What it depends on
 
 One setting varies at a time, with all others as tuned, on the two validation seeds: success sampled / greedy, %, and
-in brackets the share of candidate pairs that the critic ranks as an oracle does.
+in brackets the share of candidate pairs that the critic ranks as an oracle does. Of the pairs of candidates, "halves"
+is the paper's rule and "apart" the one of all other tables.
 
 ![Success while one setting varies](sweep.svg)
 

@@ -139,6 +139,28 @@ export function kindOf(task, turns, action) {
 }
 
 /**
+ * The same with repeated questions by their topic: an attribute of the function that was asked about (`repeatedUseful`)
+ * or stands in the statement (`repeatedHint`), or one that the function lacks (`repeatedAbsent`).
+ */
+export const splitKinds = [
+  'useful',
+  'absent',
+  'repeatedUseful',
+  'repeatedHint',
+  'repeatedAbsent',
+  'smallTalk',
+  'unclear',
+];
+
+export function splitKindOf(task, turns, action) {
+  const kind = kindOf(task, turns, action);
+  if (kind !== 'repeated') return kind;
+  const topic = topicOf(action);
+  if (topic === task.hint) return 'repeatedHint';
+  return task.spec[topic] >= 0 ? 'repeatedUseful' : 'repeatedAbsent';
+}
+
+/**
  * Statistics of episodes: shares of questions by kind; the share of the necessary attributes that were asked about; the
  * share of episodes in which all attributes were known, and the success among these.
  */

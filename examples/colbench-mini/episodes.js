@@ -9,14 +9,15 @@ import { rewardsOf } from './task.js';
  * The agent's next action, as part of a sequence: a question ends with the topic that it names, an answer with <end>.
  * @param {Float32Array} logits the logits of its first token
  * @param {boolean} answering
- * @param {import('./random.js').Random | null} rand null for greedy decoding
+ * @param {import('./random.js').Random} rand
+ * @param {number} temperature 0 for greedy decoding
  * @param {(logits: Float32Array, token: number) => void} [onToken]
  * @returns {Generator<number, number[], import('./sampler.js').Prediction>} the tokens; the last one is not fed yet
  */
-export function* act(logits, answering, rand, onToken) {
+export function* act(logits, answering, rand, temperature, onToken) {
   const action = [];
   for (;;) {
-    const next = choose(logits, rand);
+    const next = choose(logits, rand, temperature);
     onToken?.(logits, next);
     action.push(next);
     const ended = answering ? next === token.end : topics.has(next);
@@ -25,14 +26,14 @@ export function* act(logits, answering, rand, onToken) {
   }
 }
 
-function* episode(task, rand, greedy, turns) {
+function* episode(task, rand, temperature, turns) {
   let read = 0;
   for (;;) {
     const prompt = promptOf(task, turns, false);
     let prediction;
     for (; read < prompt.length; read++) prediction = yield prompt[read];
     const answering = mustAnswer(turns);
-    const action = yield* act(prediction.logits, answering, greedy ? null : rand);
+    const action = yield* act(prediction.logits, answering, rand, temperature);
     if (answering) {
       turns.push({ action });
       return;
@@ -49,17 +50,19 @@ function* episode(task, rand, greedy, turns) {
  * @param {import('./task.js').Task[]} tasks
  * @param {object} options
  * @param {number} options.perTask
- * @param {boolean} [options.greedy]
+ * @param {number} [options.temperature] 0 for greedy decoding
  * @param {number} options.seed
  * @param {(done: number, total: number) => void} options.onProgress
  * @returns {Promise<import('./dialogue.js').Trajectory[]>}
  */
-export async function playEpisodes(params, executor, tasks, { perTask, greedy = false, seed, onProgress }) {
+export async function playEpisodes(params, executor, tasks, { perTask, temperature = 1, seed, onProgress }) {
   const sampler = new Sampler(params);
   const taskOfEpisode = tasks.flatMap((task) => new Array(perTask).fill(task));
   /** @type {import('./dialogue.js').Turn[][]} */
   const dialogues = taskOfEpisode.map(() => []);
-  const queue = taskOfEpisode.map((task, i) => ({ sequence: episode(task, random(seed, i), greedy, dialogues[i]) }));
+  const queue = taskOfEpisode.map((task, i) => ({
+    sequence: episode(task, random(seed, i), temperature, dialogues[i]),
+  }));
   let done = 0;
   sampler.run(queue.reverse(), () => onProgress(++done, taskOfEpisode.length));
   sampler.dispose();

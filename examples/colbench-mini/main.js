@@ -1,11 +1,11 @@
 /** The demo: trains an agent by SWEET-RL from its own dialogues, or with --full by all methods of the comparison. */
+import './portable.js'; // before anything imports sweet-rl
 import { help, parseArguments } from './arguments.js';
 import { Cache } from './cache.js';
 import { Executor } from './execute.js';
 
 /** @param {import('./arguments.js').Options} options */
 async function main(options) {
-  if (options.full) await import('./portable.js'); // before anything imports sweet-rl
   const cache = new Cache(options);
   const executor = new Executor();
   try {

@@ -4,6 +4,7 @@ import { join, relative } from 'node:path';
 import { backends, threads } from 'sweet-rl';
 import { writeAtomically } from './cache.js';
 import { drawChart } from './chart.js';
+import { splitKinds } from './dialogue.js';
 
 const percent = (share) => (100 * share).toFixed(1);
 const interval = ({ mean, low, high }) => `${percent(mean).padStart(5)}  [${percent(low)}\u2013${percent(high)}]`;
@@ -60,6 +61,56 @@ function behaviourTable(scores) {
   return table(head, rows);
 }
 
+/** Columns of success over temperature, from sampled to greedy. */
+export const temperatureHead = ({ cooler }) => ['1', ...Object.keys(cooler), 'greedy'];
+
+/** Success over temperature. */
+export const temperatureRow = ({ sampled, cooler, greedy }) =>
+  [sampled.success, ...Object.values(cooler), greedy.success].map(({ mean }) => mean);
+
+const temperatureTable = (scores) =>
+  table(
+    ['success, %: temperature', ...temperatureHead(Object.values(scores)[0])],
+    Object.entries(scores).map(([name, score]) => [
+      name,
+      ...temperatureRow(score).map((mean) => percent(mean).padStart(5)),
+    ]),
+  );
+
+const kindNames = {
+  useful: 'useful',
+  absent: 'absent',
+  repeatedUseful: 'repeated (of the function)',
+  repeatedHint: 'repeated (of the statement)',
+  repeatedAbsent: 'repeated (absent)',
+  smallTalk: 'small talk',
+  unclear: 'no topic',
+};
+
+/** All pairs of two kinds of questions, with their name in tables. */
+export const kindPairs = splitKinds.flatMap((kind, i) =>
+  splitKinds.slice(i + 1).map((other) => ({ kind, other, name: `${kindNames[kind]} over ${kindNames[other]}` })),
+);
+
+/** Pairs of kinds that are rarer are left out of the demo's table. */
+const leastPairs = 100;
+
+/** How often a critic scores a question of one kind above one of another kind in the same state. */
+function orderTable(diagnoses) {
+  const critics = Object.entries(diagnoses);
+  const rows = kindPairs
+    .map(({ kind, other, name }) => ({ name, cells: critics.map(([, { order }]) => order[kind][other]) }))
+    .filter(({ cells }) => cells.some(({ count }) => count >= leastPairs));
+  return table(
+    ['% in this order', ...critics.map(([name]) => `critic of ${name}`), 'pairs'],
+    rows.map(({ name, cells }) => [
+      name,
+      ...cells.map(({ share }) => percent(share).padStart(5)),
+      String(cells[0].count).padStart(6),
+    ]),
+  );
+}
+
 /** The candidates of one turn that the critic of a method scores highest and lowest. */
 function exampleText(name, { program, dialogue, ranked }) {
   const shown = ranked.length > 6 ? [...ranked.slice(0, 3), ...ranked.slice(-3)] : ranked;
@@ -105,7 +156,11 @@ Seed ${run.seed}, on test tasks with unseen functions
 
 ${scoreTable(run.scores)}
 
+${temperatureTable(run.scores)}
+
 ${behaviourTable(run.scores)}
+
+${orderTable(run.diagnoses)}
 
 ${Object.entries(run.examples)
   .map(([name, example]) => exampleText(name, example))

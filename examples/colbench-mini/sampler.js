@@ -195,16 +195,17 @@ export class Sampler {
   }
 }
 
-/** The most probable token, or with `rand` a token sampled at temperature 1. */
-export function choose(logits, rand) {
+/** A token sampled at a temperature; at temperature 0 the most probable one. */
+export function choose(logits, rand, temperature) {
   let best = 0;
   for (let v = 1; v < logits.length; v++) if (logits[v] > logits[best]) best = v;
-  if (!rand) return best;
+  if (temperature === 0) return best;
+  const weight = (v) => Math.exp((logits[v] - logits[best]) / temperature);
   let sum = 0;
-  for (let v = 0; v < logits.length; v++) sum += Math.exp(logits[v] - logits[best]);
+  for (let v = 0; v < logits.length; v++) sum += weight(v);
   let rest = rand.next() * sum;
   for (let v = 0; v < logits.length; v++) {
-    rest -= Math.exp(logits[v] - logits[best]);
+    rest -= weight(v);
     if (rest < 0) return v;
   }
   return best;

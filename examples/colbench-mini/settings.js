@@ -4,5 +4,5 @@ export const settings = {
   offline: { tasks: 2000, perTask: 4, noise: 0 },
   candidates: { states: 2500, perState: 16 },
   pairs: { rule: /** @type {const} */ ('apart'), ofRange: 0.8, numPairs: 2 },
-  evaluation: { sampled: 1500, greedy: 1000 },
+  evaluation: { sampled: 1500, greedy: 1000, cooler: 600 },
 };

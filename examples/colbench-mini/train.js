@@ -163,8 +163,8 @@ export async function train(pipeline, name, method, tuned, data, settings, seed)
  * @param {import('./pipeline.js').Pipeline} pipeline
  * @param {string} name
  * @param {import('./pipeline.js').Stage<any>} agent its parameters, or the result of a training stage
- * @param {{ executor: import('./execute.js').Executor, split: 'validation' | 'test', evaluation: { sampled: number,
- *   greedy: number } }} how
+ * @param {{ executor: import('./execute.js').Executor, split: 'validation' | 'test', evaluation:
+ *   import('./stages/evaluate.js').Evaluation }} how
  * @param {number} seed
  */
 export async function score(pipeline, name, agent, { executor, split, evaluation }, seed) {

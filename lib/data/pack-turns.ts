@@ -1,15 +1,5 @@
-import { checkAttached, classOf } from '../args/arrays.js';
-import { IGNORE_INDEX } from '../args/labels.js';
-import { checkOptions, isArray, isRecord } from '../args/options.js';
-import { integer } from '../args/scalars.js';
-import { expected, rangeError, typeError } from '../errors.js';
-
-/** One message of a dialogue. */
-export interface Turn {
-  tokens: Int32Array | readonly number[];
-  /** Whether it is an assistant message; the tokens of other messages are masked. */
-  agent: boolean;
-}
+import { rangeError } from '../errors.js';
+import { arrayOf, ignoreIndexOf, type Message, messagesOf, properties, type Turn } from './messages.js';
 
 /** One dialogue: its messages in order. */
 export interface Trajectory {
@@ -32,8 +22,6 @@ export interface PackedTurns {
   sequenceOffsets: Int32Array;
 }
 
-const OPTIONS = new Set(['ignoreIndex']);
-
 /**
  * Packs dialogues of token lists into one batch, with the labels shifted by one.
  *
@@ -45,7 +33,8 @@ const OPTIONS = new Set(['ignoreIndex']);
  * @param options.ignoreIndex the label of masked rows; -100 by default.
  * @returns inputIds, labels, mask, turnOffsets, trajectoryOffsets, sequenceOffsets: arguments of losses and updates.
  * @throws RangeError ERR_EMPTY_TURN for a trajectory without an assistant message or an assistant message none of whose
- *   tokens is predicted; ERR_ARG_VALUE for a token that is not an integer from 0 to 2^31 - 1.
+ *   tokens is predicted; ERR_ARG_VALUE for a token that is not an integer from 0 to 2^31 - 1; TypeError
+ *   ERR_UNKNOWN_OPTION for a property of a trajectory other than `turns`, or of a turn other than `tokens` and `agent`.
  * @see arXiv 2503.15478, Section 4: the advantage of a turn is over the tokens of the action.
  * @example
  * packTurns([{ turns: [{ tokens: [5, 6], agent: false }, { tokens: [7, 8], agent: true }] }]);
@@ -56,22 +45,27 @@ export function packTurns(
   trajectories: readonly Trajectory[],
   options: { ignoreIndex?: number | undefined } = {},
 ): PackedTurns {
-  if (!isArray(trajectories)) throw typeError('ERR_ARG_TYPE', expected('an array', 'trajectories', trajectories));
-  const given = checkOptions('packTurns', options, OPTIONS);
-  const ignoreIndex = integer('ignoreIndex', given.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
+  const ignoreIndex = ignoreIndexOf('packTurns', options);
+  const sequences = arrayOf('trajectories', trajectories, (trajectory, name) => {
+    const { turns } = properties(name, trajectory, ['turns'], 'pass other data of dialogues in arrays of their own');
+    const messages = messagesOf(`${name}.turns`, turns);
+    if (messages.some(({ agent }) => agent)) return messages;
+    throw rangeError('ERR_EMPTY_TURN', `Expected a turn with agent: true for ${name} but received none`);
+  });
+  return packMessages(sequences, ignoreIndex);
+}
 
+/** Packs sequences of messages, each with an assistant message. */
+export function packMessages(sequences: readonly (readonly Message[])[], ignoreIndex: number): PackedTurns {
   const inputIds: number[] = [];
   const labels: number[] = [];
   const mask: number[] = [];
   const turnOffsets = [0];
   const trajectoryOffsets = [0];
   const sequenceOffsets = [0];
-  for (const [k, trajectory] of (trajectories as readonly Trajectory[]).entries()) {
+  for (const messages of sequences) {
     let last: number | undefined; // the token that the next row reads
-    let assistantTurns = 0;
-    for (const [t, turn] of turnsOf(trajectory, k).entries()) {
-      const name = `trajectories[${k}].turns[${t}]`;
-      const { tokens, agent } = turnOf(turn, name);
+    for (const { name, tokens, agent } of messages) {
       let predicted = 0;
       for (const token of tokens) {
         if (last !== undefined) {
@@ -87,11 +81,7 @@ export function packTurns(
         const rule = `Expected a token after the first token of the trajectory for ${name}, an assistant message,`;
         throw rangeError('ERR_EMPTY_TURN', `${rule} but received none`);
       }
-      assistantTurns++;
       turnOffsets.push(labels.length);
-    }
-    if (assistantTurns === 0) {
-      throw rangeError('ERR_EMPTY_TURN', `Expected a turn with agent: true for trajectories[${k}] but received none`);
     }
     turnOffsets[turnOffsets.length - 1] = labels.length; // the rows after the last assistant message belong to its turn
     trajectoryOffsets.push(turnOffsets.length - 1);
@@ -105,33 +95,4 @@ export function packTurns(
     trajectoryOffsets: Int32Array.from(trajectoryOffsets),
     sequenceOffsets: Int32Array.from(sequenceOffsets),
   };
-}
-
-function turnsOf(trajectory: Trajectory, k: number): readonly Turn[] {
-  const name = `trajectories[${k}]`;
-  if (!isRecord(trajectory)) throw typeError('ERR_ARG_TYPE', expected('an object with turns', name, trajectory));
-  const turns: unknown = trajectory.turns;
-  if (!isArray(turns)) throw typeError('ERR_ARG_TYPE', expected('an array', `${name}.turns`, turns));
-  return turns as readonly Turn[];
-}
-
-/** The checked tokens of a message, each read once. */
-function turnOf(turn: Turn, name: string): { tokens: number[]; agent: boolean } {
-  if (!isRecord(turn)) throw typeError('ERR_ARG_TYPE', expected('an object with tokens', name, turn));
-  const { tokens, agent } = turn as Partial<Turn>;
-  const typed = classOf(tokens) === 'Int32Array';
-  if (!isArray(tokens) && !typed) {
-    throw typeError('ERR_ARG_TYPE', expected('Int32Array or an array of numbers', `${name}.tokens`, tokens));
-  }
-  if (typeof agent !== 'boolean') throw typeError('ERR_ARG_TYPE', expected('a boolean', `${name}.agent`, agent));
-  const given = tokens as ArrayLike<unknown>;
-  const length = typed ? checkAttached(`${name}.tokens`, given) : given.length;
-  const read = Array.from({ length }, (_, i) => {
-    const token = given[i];
-    if (!Number.isInteger(token) || (token as number) < 0 || (token as number) >= 2 ** 31) {
-      throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2^31 - 1', `${name}.tokens[${i}]`, token));
-    }
-    return token as number;
-  });
-  return { tokens: read, agent };
 }

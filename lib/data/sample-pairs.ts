@@ -8,19 +8,21 @@ import { generator } from './random.js';
 export interface SamplePairsOptions extends CandidateOptions {
   /** Pairs to draw per state under 'halves'; 4 by default. */
   numPairs?: number | undefined;
-  /** 'halves' by default, as in the paper. */
+  /** 'halves' by default. */
   rule?: 'halves' | 'best-worst' | undefined;
   /** An integer from 0 to 2^32 - 1; the same seed draws the same pairs. */
   seed: number;
 }
 
-/** Pairs of candidates, and the number of ties. */
+/** Pairs of candidates, the number of ties, and the number of states without a pair. */
 export interface SampledPairs {
   /** Indices into `scores`. */
   chosen: Int32Array;
   rejected: Int32Array;
   /** The number of drawn pairs with equal scores, which are left out. */
   droppedTies: number;
+  /** The states that give no pair: with fewer than two candidates, or of which all drawn pairs are ties. */
+  skipped: { alone: number; tied: number };
 }
 
 const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed']);
@@ -29,20 +31,21 @@ const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed
  * Samples pairs of candidate actions of each state by the ranks of their scores.
  *
  * 'halves': chosen from the first floor(n/2) ranks and rejected from the last floor(n/2), independently, `numPairs`
- * times with replacement. 'best-worst': the first rank against the last, once. Pairs of equal scores are left out and
- * counted.
+ * times with replacement; the paper draws one such pair, its released code four. 'best-worst': the first rank against the
+ * last, once. Pairs of equal scores are left out and counted, and so are states without a pair.
  *
  * @param options.scores the score of every candidate, one state after the other.
  * @param options.candidateOffsets [states + 1] into `scores`; a state with fewer than 2 candidates gives no pair.
  * @param options.seed of the random numbers.
- * @returns chosen and rejected, indices into `scores`, and the number of ties.
+ * @returns chosen and rejected, indices into `scores`, the number of ties, and skipped, the number of states without a pair
+ *   by reason.
  * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE for a NaN score or numPairs other than 1 with
  *   'best-worst'.
  * @see arXiv 2503.15478, Section 4.2.
  * @example
  * const scores = new Float32Array([1, 3, 2]);
  * samplePairs({ scores, candidateOffsets: new Int32Array([0, 3]), rule: 'best-worst', seed: 1 });
- * // { chosen: [1], rejected: [0], droppedTies: 0 }
+ * // { chosen: [1], rejected: [0], droppedTies: 0, skipped: { alone: 0, tied: 0 } }
  */
 export function samplePairs(options: SamplePairsOptions): SampledPairs {
   const given = checkOptions('samplePairs', options, OPTIONS);
@@ -58,10 +61,15 @@ export function samplePairs(options: SamplePairsOptions): SampledPairs {
   const chosen: number[] = [];
   const rejected: number[] = [];
   let droppedTies = 0;
+  const skipped = { alone: 0, tied: 0 };
   for (const ranked of states) {
     const n = ranked.length;
-    const half = best ? 1 : n >> 1;
-    for (let k = 0; n >= 2 && k < numPairs; k++) {
+    if (n < 2) {
+      skipped.alone++;
+      continue;
+    }
+    const [half, pairs] = [best ? 1 : n >> 1, chosen.length];
+    for (let k = 0; k < numPairs; k++) {
       const winner = ranked[draw(half)] as number;
       const loser = ranked[n - half + draw(half)] as number;
       if (scores[winner] === scores[loser]) {
@@ -71,6 +79,7 @@ export function samplePairs(options: SamplePairsOptions): SampledPairs {
         rejected.push(loser);
       }
     }
+    if (chosen.length === pairs) skipped.tied++;
   }
-  return { chosen: Int32Array.from(chosen), rejected: Int32Array.from(rejected), droppedTies };
+  return { chosen: Int32Array.from(chosen), rejected: Int32Array.from(rejected), droppedTies, skipped };
 }

@@ -15,6 +15,22 @@ export interface TrajectoryPairsOptions {
   minDifference?: number | undefined;
 }
 
+/** Pairs of trajectories, and the number of tasks without a pair. */
+export interface TrajectoryPairs {
+  /** Indices into `rewards`. */
+  chosen: Int32Array;
+  rejected: Int32Array;
+  /** The tasks that give no pair, each counted once under the first reason that holds. */
+  skipped: {
+    /** Fewer than two trajectories. */
+    alone: number;
+    /** Rule 'best-vs-worse': no reward reaches 1. */
+    unsolved: number;
+    /** No two rewards differ, or under rule 'threshold' none by `minDifference`. */
+    tied: number;
+  };
+}
+
 const OPTIONS = new Set(['rewards', 'taskOffsets', 'rule', 'minDifference']);
 
 // 0.3 - 0.2 is less than 0.1 in binary, by up to 1e-7 in float32.
@@ -25,19 +41,21 @@ const ROUNDING = 1e-6;
  *
  * 'best-vs-worse' (backend programming): where the best reward is at least 1, the first best against each strictly
  * worse. 'threshold' (frontend design): all pairs whose rewards differ by at least `minDifference`, in order of their
- * indices.
+ * indices; with `minDifference: 0` every better trajectory against every worse one, as the paper says for both tasks.
+ * Tasks without a pair are counted by reason in `skipped`; updates refuse a batch without pairs.
  *
  * @param options.rewards one per trajectory, one task after the other.
  * @param options.taskOffsets [tasks + 1] into `rewards`.
- * @returns chosen and rejected, indices into `rewards`.
+ * @returns chosen and rejected, indices into `rewards`, and skipped, the number of tasks without a pair by reason.
  * @throws RangeError ERR_OFFSETS naming an index; ERR_ARG_VALUE naming a reward that is NaN; TypeError
  *   ERR_UNKNOWN_OPTION for minDifference without rule 'threshold'.
  * @see arXiv 2503.15478, Section 5, and its released code.
  * @example
  * const rewards = new Float32Array([0.5, 1, 0]);
- * trajectoryPairs({ rewards, taskOffsets: new Int32Array([0, 3]) }); // { chosen: [1, 1], rejected: [0, 2] }
+ * trajectoryPairs({ rewards, taskOffsets: new Int32Array([0, 3]) });
+ * // { chosen: [1, 1], rejected: [0, 2], skipped: { alone: 0, unsolved: 0, tied: 0 } }
  */
-export function trajectoryPairs(options: TrajectoryPairsOptions): { chosen: Int32Array; rejected: Int32Array } {
+export function trajectoryPairs(options: TrajectoryPairsOptions): TrajectoryPairs {
   const given = checkOptions('trajectoryPairs', options, OPTIONS);
   const rewards = comparable('rewards', given.rewards);
   const tasks = groups('taskOffsets', given.taskOffsets, rewards.length);
@@ -50,12 +68,18 @@ export function trajectoryPairs(options: TrajectoryPairsOptions): { chosen: Int3
     );
   }
 
-  const pairs = tasks.flatMap(([from, to]) =>
-    rule === 'threshold' ? differing(rewards, from, to, minDifference) : againstBest(rewards, from, to),
-  );
+  const skipped = { alone: 0, unsolved: 0, tied: 0 };
+  const pairs = tasks.flatMap(([from, to]) => {
+    const ofTask = rule === 'threshold' ? differing(rewards, from, to, minDifference) : againstBest(rewards, from, to);
+    if (to - from < 2) skipped.alone++;
+    else if (rule === 'best-vs-worse' && rewards.subarray(from, to).every((reward) => reward < 1)) skipped.unsolved++;
+    else if (ofTask.length === 0) skipped.tied++;
+    return ofTask;
+  });
   return {
     chosen: Int32Array.from(pairs, ([winner]) => winner),
     rejected: Int32Array.from(pairs, ([, loser]) => loser),
+    skipped,
   };
 }
 

@@ -369,6 +369,11 @@ describe('packTurns', () => {
       wrongType('', {}, /tokens.*Float32Array/),
     ],
     ["a turn that is nobody's", [[{ turns: [human, { tokens: [1] }] }]], wrongType('', {}, /\[0\]\.turns\[1\]\.agent/)],
+    [
+      'tokens as a tokenizer for ONNX Runtime gives them',
+      [[{ turns: [{ tokens: new BigInt64Array(2), agent: true }] }]],
+      wrongType('', {}, /BigInt64Array\(2\); use Int32Array\.from\(tokens, Number\)/),
+    ],
     ['no agent', [[fine, { turns: [human] }]], emptyTurn('', {}, /trajector.*\b1\b/)],
     ['no turns', [[{ turns: [] }]], emptyTurn('', {}, /trajector.*\b0\b/)],
     ['an empty message', [[{ turns: [human, { tokens: [], agent: true }, agent] }]], emptyTurn('', {}, /turns\[1\]/)],
@@ -384,9 +389,56 @@ describe('packTurns', () => {
     ],
     ['half a token', [[{ turns: [human, { tokens: [1.5], agent: true }] }]], wrongValue('', {}, /tokens\[0\].*1\.5/)],
     ['an unknown option', [[fine], { colour: 1 }], unknownOption('', {}, /"colour"/)],
+    ...['mask', 'role', 'reward', 'Tokens'].map((name): [string, unknown[], Omit<ErrorRow, 'what' | 'change'>] => [
+      `${name} of a turn`,
+      [[fine, { turns: [human, { ...agent, [name]: 1 }] }]],
+      unknownOption('', {}, new RegExp(`tokens and agent for trajectories\\[1\\]\\.turns\\[1\\].*"${name}"; `)),
+    ]),
+    ['a reward of a trajectory', [[{ ...fine, reward: 1 }]], unknownOption('', {}, /trajectories\[0\].*"reward"; /)],
+    ['a turn that is not there', [[{ turns: new Array(2) }]], wrongType('', {}, /turns\[0\].*undefined/)],
     ['half an ignoreIndex', [[fine], { ignoreIndex: 0.5 }], wrongValue('', {}, /ignoreIndex.*0\.5/)],
   ])('refuses %s', (_what, args, expected) => {
     const call = sweetRl.packTurns as (...args: unknown[]) => unknown;
+    expectError(
+      thrownBy(() => call(...args)),
+      expected,
+    );
+  });
+});
+
+describe('packCandidates', () => {
+  const history = [{ tokens: [1, 2], agent: false }];
+  const fine = { history, candidates: [[3], [4]] };
+
+  it.each<[string, unknown[], Omit<ErrorRow, 'what' | 'change'>]>([
+    ['nothing', [], wrongType('', {}, /states.*undefined/)],
+    ['no state', [[fine, null]], wrongType('', {}, /states\[1\]/)],
+    ['a state without a history', [[{ candidates: [[3]] }]], wrongType('', {}, /states\[0\]\.history/)],
+    ['a history of tokens', [[{ ...fine, history: [1, 2] }]], wrongType('', {}, /history\[0\]/)],
+    ['a history without messages', [[fine, { ...fine, history: [] }]], wrongValue('', {}, /states\[1\]\.history/)],
+    [
+      'a history without tokens',
+      [[{ ...fine, history: [{ tokens: [], agent: false }] }]],
+      wrongValue('', {}, /at least one token for states\[0\]\.history/),
+    ],
+    ['a state without candidates', [[{ history }]], wrongType('', {}, /states\[0\]\.candidates/)],
+    ['turns as candidates', [[{ history, candidates: history }]], wrongType('', {}, /candidates\[0\]/)],
+    [
+      'an empty candidate',
+      [[{ history, candidates: [[3], []] }]],
+      emptyTurn('', {}, /at least one token for states\[0\]\.candidates\[1\] .*Array\(0\)/),
+    ],
+    ['half a token', [[{ history, candidates: [[3, 0.5]] }]], wrongValue('', {}, /candidates\[0\]\[1\].*0\.5/)],
+    ['scores of a state', [[{ ...fine, scores: [1, 2] }]], unknownOption('', {}, /states\[0\].*"scores"; /)],
+    [
+      'the role of a message',
+      [[{ ...fine, history: [{ ...history[0], role: 'user' }] }]],
+      unknownOption('', {}, /states\[0\]\.history\[0\].*"role"; /),
+    ],
+    ['an unknown option', [[fine], { colour: 1 }], unknownOption('', {}, /"colour"/)],
+    ['half an ignoreIndex', [[fine], { ignoreIndex: 0.5 }], wrongValue('', {}, /ignoreIndex.*0\.5/)],
+  ])('refuses %s', (_what, args, expected) => {
+    const call = sweetRl.packCandidates as (...args: unknown[]) => unknown;
     expectError(
       thrownBy(() => call(...args)),
       expected,

@@ -21,9 +21,10 @@ describe('best-worst', () => {
   it('agrees with the oracle, ties dropped and counted', () => {
     const states = raggedStates(51, 300);
     const expected = bestWorstPairs(states.scores, states.candidateOffsets);
-    const { chosen, rejected, droppedTies } = samplePairs({ ...states, rule: 'best-worst', seed: 1 });
+    const { chosen, rejected, droppedTies, skipped } = samplePairs({ ...states, rule: 'best-worst', seed: 1 });
     expect(expected.droppedTies).toBeGreaterThan(0);
     expect({ chosen: Array.from(chosen), rejected: Array.from(rejected), droppedTies }).toEqual(expected);
+    expect(skipped).toEqual({ alone: 300 - chosen.length - droppedTies, tied: droppedTies });
   });
 
   it('does not depend on the seed', () => {
@@ -62,13 +63,23 @@ describe('halves', () => {
   it('is determined where each half has one candidate', () => {
     const scores = Float32Array.of(1, 2, /* an odd middle */ 5, 4, 3, /* a lone one */ 9);
     const pairs = samplePairs({ scores, candidateOffsets: offsets(0, 2, 5, 6), numPairs: 2, seed: 3 });
-    expect(pairs).toEqual({ chosen: offsets(1, 1, 2, 2), rejected: offsets(0, 0, 4, 4), droppedTies: 0 });
+    expect(pairs).toEqual({
+      chosen: offsets(1, 1, 2, 2),
+      rejected: offsets(0, 0, 4, 4),
+      droppedTies: 0,
+      skipped: { alone: 1, tied: 0 },
+    });
   });
 
   it('drops every pair of equal scores', () => {
     const scores = new Float32Array(6).fill(2);
     const pairs = samplePairs({ scores, candidateOffsets: offsets(0, 6), numPairs: 9, seed: 3 });
-    expect(pairs).toEqual({ chosen: new Int32Array(0), rejected: new Int32Array(0), droppedTies: 9 });
+    expect(pairs).toEqual({
+      chosen: new Int32Array(0),
+      rejected: new Int32Array(0),
+      droppedTies: 9,
+      skipped: { alone: 0, tied: 1 },
+    });
   });
 
   it('draws 4 pairs a state unless told otherwise', () => {

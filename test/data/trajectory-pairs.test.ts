@@ -56,6 +56,48 @@ it('gives no pair where the best stays below 1, and picks the first of several b
   expect(pairsOf({ rewards, taskOffsets: offsets(0, 2, 6) })).toEqual(['3 over 2', '3 over 5']);
 });
 
+it('counts the tasks without a pair by reason', () => {
+  const tasksOf = {
+    solved: [1, 0.5, 0],
+    alone: [1],
+    empty: [],
+    unsolved: [0.9, 0],
+    allSolved: [1, 1],
+    allWrong: [0, 0],
+    close: [0.95, 1],
+  };
+  const rewards = Float32Array.from(Object.values(tasksOf).flat());
+  const lengths = Object.values(tasksOf).map(({ length }) => length);
+  const taskOffsets = offsets(0, ...lengths.map((_, t) => lengths.slice(0, t + 1).reduce((a, b) => a + b)));
+  const skippedBy = (rule?: 'best-vs-worse' | 'threshold', minDifference?: number) =>
+    trajectoryPairs({ rewards, taskOffsets, rule, minDifference }).skipped;
+  expect(skippedBy()).toEqual({ alone: 2, unsolved: 2, tied: 1 });
+  expect(skippedBy('threshold')).toEqual({ alone: 2, unsolved: 0, tied: 3 });
+  expect(skippedBy('threshold', 0)).toEqual({ alone: 2, unsolved: 0, tied: 2 });
+  expect(skippedBy('threshold', 2)).toEqual({ alone: 2, unsolved: 0, tied: 5 });
+});
+
+it('says why there are no pairs where no reward reaches 1', () => {
+  const rewards = Float32Array.of(0.9, 0.3, 0.5, 0.2);
+  const pairs = trajectoryPairs({ rewards, taskOffsets: offsets(0, 2, 4) });
+  expect(pairs).toEqual({
+    chosen: offsets(),
+    rejected: offsets(),
+    skipped: { alone: 0, unsolved: 2, tied: 0 },
+  });
+});
+
+it.each([62, 63])('counts every task without a pair once, seed %d', (seed) => {
+  const random = new Random(seed);
+  const taskOffsets = random.offsets(80, 4);
+  const rewards = Float32Array.from(random.integers(taskOffsets[80]!, 0, 5), (quarters) => quarters / 4);
+  for (const options of [{}, { rule: 'threshold' }, { rule: 'threshold', minDifference: 0.6 }] as const) {
+    const { chosen, skipped } = trajectoryPairs({ rewards, taskOffsets, ...options });
+    const paired = new Set(Array.from(chosen, (k) => taskOffsets.findIndex((begin) => begin > k)));
+    expect(paired.size + skipped.alone + skipped.unsolved + skipped.tied).toBe(80);
+  }
+});
+
 it('gives no pairs for lone trajectories, empty tasks and no tasks', () => {
   for (const rule of ['best-vs-worse', 'threshold'] as const) {
     expect(pairsOf({ rewards: Float32Array.of(1, 0), taskOffsets: offsets(0, 1, 1, 2), rule })).toEqual([]);

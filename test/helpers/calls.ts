@@ -576,6 +576,12 @@ const dialogues = () => [
   ],
   { ignoreIndex: -1 },
 ];
+const historyAndCandidates = () => [
+  [{ history: [{ tokens: ints(1, 2), agent: false }], candidates: [[3, 4], ints(5)] }],
+  { ignoreIndex: -1 },
+];
+/** No object has the properties that are needed and no others. */
+const notKnown = ofType(() => false, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION');
 const firstTurn = [0, 0, 'turns', 0] as const;
 const secondTurn = [0, 0, 'turns', 1] as const;
 
@@ -631,17 +637,9 @@ export const POSITIONAL: Positional[] = [
     valid: dialogues,
     arguments: [
       argument([0], 'trajectories', list),
-      argument(
-        [0, 0],
-        'trajectories[0]',
-        ofType(() => false),
-      ),
+      argument([0, 0], 'trajectories[0]', notKnown),
       argument([0, 0, 'turns'], 'trajectories[0].turns', list),
-      argument(
-        [...firstTurn],
-        'trajectories[0].turns[0]',
-        ofType(() => false),
-      ),
+      argument([...firstTurn], 'trajectories[0].turns[0]', notKnown),
       argument(
         [...firstTurn, 'tokens'],
         'trajectories[0].turns[0].tokens',
@@ -663,6 +661,29 @@ export const POSITIONAL: Positional[] = [
         verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
       }),
       argument([1], 'packTurns', options),
+      argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
+    ],
+  },
+  {
+    name: 'packCandidates',
+    call: sweetRl.packCandidates as never,
+    valid: historyAndCandidates,
+    arguments: [
+      argument([0], 'states', list),
+      argument([0, 0], 'states[0]', notKnown),
+      argument([0, 0, 'history'], 'states[0].history', ofType(isArray, 'ERR_ARG_TYPE|ERR_ARG_VALUE')),
+      argument([0, 0, 'history', 0], 'states[0].history[0]', notKnown),
+      argument([0, 0, 'history', 0, 'tokens'], 'states[0].history[0].tokens', {
+        ...array('Int32Array'),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
+      }),
+      argument([0, 0, 'candidates'], 'states[0].candidates', list),
+      argument(
+        [0, 0, 'candidates', 0],
+        'states[0].candidates[0]',
+        ofType((x) => isArray(x) || tagOf(x) === 'Int32Array'),
+      ),
+      argument([1], 'packCandidates', options),
       argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
     ],
   },

@@ -24,6 +24,7 @@ const EXPORTS = [
   'linearLogpsBackwardAsync',
   'mergePartials',
   'mergeVocabParallelStats',
+  'packCandidates',
   'packTurns',
   'partials',
   'partialsAsync',

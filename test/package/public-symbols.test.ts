@@ -51,6 +51,7 @@ const UNMEASURED: Record<string, string> = {
   turnAdvantagesBackward: 'one multiplication a token',
   checkGrad: "dozens of the caller's own forward passes",
   checkLogps: 'tokenLogps, and again where something is wrong',
+  packCandidates: 'one pass over tokens, small beside a forward pass',
   packTurns: 'one pass over tokens, small beside a forward pass',
   filteredNll: 'one pass over tokens, small beside a forward pass',
   binaryValueLoss: 'two exponentials a turn',

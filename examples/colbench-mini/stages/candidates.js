@@ -87,7 +87,7 @@ export function sampleCandidates(base, offline, { states: count, perState }, see
   const gatherer = new LogpGatherer();
   function* candidate(index, logits) {
     const record = (row, id) => gatherer.add(row, id, { logps: parts[index], index: parts[index].push(0) - 1 });
-    actions[index] = yield* act(logits, false, random(seed, 42, index), record);
+    actions[index] = yield* act(logits, false, random(seed, 42, index), 1, record);
   }
   const continuations = (state, logits) =>
     Array.from({ length: perState }, (_, i) => candidate(state * perState + i, logits));

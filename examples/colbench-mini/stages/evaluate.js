@@ -1,4 +1,4 @@
-/** Evaluation on tasks with unseen functions, with sampled and with greedy tokens. */
+/** Evaluation on tasks with unseen functions: tokens sampled at temperature 1 and at lower ones, and greedy tokens. */
 import { entropyOf } from '../batch.js';
 import { behaviour, messagesOf } from '../dialogue.js';
 import { playEpisodes } from '../episodes.js';
@@ -16,35 +16,48 @@ const entropyDialogues = 320;
  */
 
 /**
+ * @typedef {object} Evaluation counts of episodes
+ * @property {number} sampled
+ * @property {number} greedy
+ * @property {number} [cooler] at each of the temperatures between
+ */
+
+/** Temperatures between sampled and greedy decoding. */
+const coolerTemperatures = [0.7, 0.5, 0.3];
+
+/**
  * One episode per task, so that episodes are independent. All agents get the same tasks and random numbers.
  * @param {'validation' | 'test'} split
- * @returns {Promise<{ sampled: Score & { entropy: number }, greedy: Score }>} entropy: of the tokens of sampled
- *   questions, in nats
+ * @param {Evaluation} counts
+ * @returns {Promise<{ sampled: Score & { entropy: number }, greedy: Score, cooler: Record<string,
+ *   import('../statistics.js').Estimate> }>} entropy: of the tokens of sampled questions, in nats; cooler: success by
+ *   temperature
  */
-export async function evaluate(params, executor, split, { sampled, greedy }, seed, onProgress) {
-  const total = sampled + greedy;
-  const tasks = await makeTasks(executor, split, Math.max(sampled, greedy), seed);
-  const play = (count, isGreedy, before) =>
+export async function evaluate(params, executor, split, { sampled, greedy, cooler = 0 }, seed, onProgress) {
+  const temperatures = cooler > 0 ? coolerTemperatures : [];
+  const total = sampled + greedy + cooler * temperatures.length;
+  const tasks = await makeTasks(executor, split, Math.max(sampled, greedy, cooler), seed);
+  let played = 0;
+  const play = (count, temperature) =>
     playEpisodes(params, executor, tasks.slice(0, count), {
       perTask: 1,
-      greedy: isGreedy,
+      temperature,
       seed: seed + 1000003,
-      onProgress: (done) => onProgress(before + done, total),
+      onProgress: () => onProgress(++played, total),
     });
-  const scoreOf = (episodes) => {
-    const rewards = episodes.map(({ reward }) => reward);
-    return {
-      success: share(rewards.filter((reward) => reward === 1).length, rewards.length),
-      tests: mean(rewards),
-      behaviour: behaviour(tasks, episodes),
-    };
-  };
-  const dialogues = await play(sampled, false, 0);
+  const successOf = (episodes) => share(episodes.filter(({ reward }) => reward === 1).length, episodes.length);
+  const scoreOf = (episodes) => ({
+    success: successOf(episodes),
+    tests: mean(episodes.map(({ reward }) => reward)),
+    behaviour: behaviour(tasks, episodes),
+  });
+  const dialogues = await play(sampled, 1);
   const questions = dialogues
     .slice(0, entropyDialogues)
     .map(({ turns }, i) => messagesOf(tasks[i], turns, false).slice(0, -2));
-  return {
-    sampled: { ...scoreOf(dialogues), entropy: entropyOf(params, questions) },
-    greedy: scoreOf(await play(greedy, true, sampled)),
-  };
+  const entropy = entropyOf(params, questions);
+  const atGreedy = scoreOf(await play(greedy, 0));
+  const byTemperature = [];
+  for (const temperature of temperatures) byTemperature.push([temperature, successOf(await play(cooler, temperature))]);
+  return { sampled: { ...scoreOf(dialogues), entropy }, greedy: atGreedy, cooler: Object.fromEntries(byTemperature) };
 }

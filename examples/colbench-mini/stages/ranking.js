@@ -1,16 +1,17 @@
 /** Pairs of candidates by their scores, and the agreement of the scores with an oracle's. */
-import { kindOf, kinds, maxQuestions } from '../dialogue.js';
+import { kindOf, kinds, maxQuestions, splitKindOf, splitKinds } from '../dialogue.js';
 import { programSource, textOf } from '../language.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
+import { average } from '../statistics.js';
 
 /** The turn of the state in the report. */
 const exampleTurn = 2;
 
-/** The kind of each candidate in its state. @returns {import('../dialogue.js').Kind[]} */
-function candidateKinds({ states, actions, candidateOffsets }) {
+/** The kind of each candidate in its state. */
+function candidateKinds({ states, actions, candidateOffsets }, kindIn = kindOf) {
   return states.flatMap(({ task, turns }, s) =>
-    actions.slice(candidateOffsets[s], candidateOffsets[s + 1]).map((action) => kindOf(task, turns, action)),
+    actions.slice(candidateOffsets[s], candidateOffsets[s + 1]).map((action) => kindIn(task, turns, action)),
   );
 }
 
@@ -66,12 +67,6 @@ function pairsApart(scores, candidateOffsets, { ofRange, numPairs }, rand) {
 }
 
 /**
- * Questions about open attributes. With privileged information only those about attributes of the function are useful;
- * without it any of them may be.
- */
-const openKinds = new Set(['useful', 'absent']);
-
-/**
  * Shares of a state's pairs of candidates that the scores order as an oracle does; equal scores count one half.
  * @typedef {object} Diagnosis
  * @property {number} agreement questions about attributes of the function before all others
@@ -79,8 +74,11 @@ const openKinds = new Set(['useful', 'absent']);
  * @property {number} usefulOverAbsent the same before those about attributes that it lacks
  * @property {number} usefulOverWasted the same before repeated ones, small talk and those that name no topic
  * @property {number} absentOverWasted the order of an oracle without privileged information
+ * @property {Record<string, Record<string, { share: number, count: number }>>} order of pairs of two kinds of splitKinds:
+ *   how often a question of the first kind has the higher score
  * @property {number} pairsInOrder share of sampled pairs with one useful question whose chosen question is the useful
  *   one
+ * @property {number} pairsWithoutUseful share of sampled pairs from states without a useful candidate
  * @property {Record<string, { mean: number, deviation: number, count: number }>} advantages by kind of question: score
  *   minus the mean of its state, in standard deviations over all states
  */
@@ -89,61 +87,65 @@ const openKinds = new Set(['useful', 'absent']);
 function diagnose(candidates, scores, { chosen, rejected }) {
   const { states, candidateOffsets } = candidates;
   const kindsOf = candidateKinds(candidates);
-  const [all, usefulOverAbsent, usefulOverWasted, absentOverWasted, pairs] = Array.from({ length: 5 }, tally);
+  const splitKindsOf = candidateKinds(candidates, splitKindOf);
+  const order = byKind(() => byKind(tally));
+  const pairs = tally();
   const byTurn = Array.from({ length: maxQuestions }, tally);
   const centred = new Float64Array(scores.length);
   states.forEach(({ turns }, s) => {
     const [from, to] = [candidateOffsets[s], candidateOffsets[s + 1]];
-    const average = scores.subarray(from, to).reduce((sum, score) => sum + score, 0) / (to - from);
+    const centre = average(scores.subarray(from, to));
     for (let i = from; i < to; i++) {
-      centred[i] = scores[i] - average;
-      if (!openKinds.has(kindsOf[i])) continue;
+      centred[i] = scores[i] - centre;
       for (let j = from; j < to; j++) {
         const hit = scores[i] > scores[j] ? 1 : scores[i] === scores[j] ? 0.5 : 0;
-        if (kindsOf[i] === 'absent') {
-          if (!openKinds.has(kindsOf[j])) absentOverWasted.add(hit);
-        } else if (kindsOf[j] !== 'useful') {
-          const over = kindsOf[j] === 'absent' ? usefulOverAbsent : usefulOverWasted;
-          for (const each of [all, byTurn[turns.length], over]) each.add(hit);
-        }
+        if (splitKindsOf[i] !== splitKindsOf[j]) add(order[splitKindsOf[i]][splitKindsOf[j]], hit);
+        if (kindsOf[i] === 'useful' && kindsOf[j] !== 'useful') add(byTurn[turns.length], hit);
       }
     }
   });
   chosen.forEach((better, p) => {
     const useful = [better, rejected[p]].map((index) => kindsOf[index] === 'useful');
-    if (useful[0] !== useful[1]) pairs.add(Number(useful[0]));
+    if (useful[0] !== useful[1]) add(pairs, Number(useful[0]));
   });
+  const [useful, absent, ...wasted] = splitKinds;
+  const shareOver = (kind, others) => shareOf(...others.map((other) => order[kind][other]));
+  const perState = kindsOf.length / states.length;
+  const hasUseful = states.map((_, s) => kindsOf.slice(s * perState, (s + 1) * perState).includes('useful'));
   const deviation = Math.sqrt(centred.reduce((sum, score) => sum + score ** 2, 0) / centred.length) || 1;
   const advantages = kinds.map((kind) => {
     const values = Array.from(
       centred.filter((_, i) => kindsOf[i] === kind),
       (score) => score / deviation,
     );
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+    const mean = average(values);
+    const variance = average(values.map((value) => (value - mean) ** 2));
     return [kind, { mean, deviation: Math.sqrt(variance), count: values.length }];
   });
   return {
-    agreement: all.share(),
-    agreementByTurn: byTurn.map((turn) => turn.share()),
-    usefulOverAbsent: usefulOverAbsent.share(),
-    usefulOverWasted: usefulOverWasted.share(),
-    absentOverWasted: absentOverWasted.share(),
-    pairsInOrder: pairs.share(),
+    agreement: shareOf(...byTurn),
+    agreementByTurn: byTurn.map((turn) => shareOf(turn)),
+    usefulOverAbsent: shareOver(useful, [absent]),
+    usefulOverWasted: shareOver(useful, wasted),
+    absentOverWasted: shareOver(absent, wasted),
+    order: byKind((kind) =>
+      byKind((other) => ({ share: shareOf(order[kind][other]), count: order[kind][other].count })),
+    ),
+    pairsInOrder: shareOf(pairs),
+    pairsWithoutUseful: average(Array.from(chosen, (index) => Number(!hasUseful[Math.floor(index / perState)]))),
     advantages: Object.fromEntries(advantages.filter(([, { count }]) => count > 0)),
   };
 }
 
-function tally() {
-  let [hits, count] = [0, 0];
-  return {
-    add: (hit) => {
-      hits += hit;
-      count++;
-    },
-    share: () => hits / count,
-  };
+const byKind = (value) => Object.fromEntries(splitKinds.map((kind) => [kind, value(kind)]));
+
+const tally = () => ({ hits: 0, count: 0 });
+function add(to, hit) {
+  to.hits += hit;
+  to.count++;
 }
+const sumOf = (tallies, key) => tallies.reduce((sum, each) => sum + each[key], 0);
+const shareOf = (...tallies) => sumOf(tallies, 'hits') / sumOf(tallies, 'count');
 
 /** The ranking of one state's candidates, for the report. */
 function exampleOf({ states, actions, candidateOffsets }, scores) {

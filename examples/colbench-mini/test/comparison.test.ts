@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -5,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { parseArguments } from '../arguments.js';
 import { logpsOf } from '../batch.js';
 import { writeComparison } from '../comparison-report.js';
-import { behaviour, kindOf, maxQuestions, promptOf, userReply } from '../dialogue.js';
+import { behaviour, kindOf, maxQuestions, promptOf, splitKindOf, splitKinds, userReply } from '../dialogue.js';
 import { Executor } from '../execute.js';
 import {
   attributes,
@@ -21,12 +22,16 @@ import {
 import { methods, oracles } from '../methods.js';
 import { initialParams } from '../model.js';
 import { random } from '../random.js';
+import { choose } from '../sampler.js';
 import { candidateLogps, sampleCandidates } from '../stages/candidates.js';
+import { evaluate } from '../stages/evaluate.js';
 import { collectOffline } from '../stages/offline.js';
 import { oracleScores, pairCandidates } from '../stages/ranking.js';
 import { meanOverSeeds } from '../statistics.js';
 import { drawTasks, splitOf } from '../task.js';
 import { tried, tunedFor } from '../tuned.js';
+
+type Scores = Record<string, Record<string, { success: { mean: number } }>>;
 
 const topicNames = attributes.map(({ topic }) => topic);
 
@@ -159,6 +164,48 @@ describe('agents of any width', () => {
   });
 });
 
+describe('decoding', () => {
+  it('samples at a temperature, and takes the most probable token at 0', () => {
+    const logits = Float32Array.of(1, 3, 2);
+    // Uniform numbers at the middle of 3000 equal parts: the counts are those of the distribution.
+    const countsAt = (temperature: number) => {
+      const counts = [0, 0, 0];
+      for (let i = 0; i < 3000; i++) {
+        const token = choose(logits, { next: () => (i + 0.5) / 3000 }, temperature);
+        counts[token] = (counts[token] ?? 0) + 1;
+      }
+      return counts;
+    };
+    for (const temperature of [1, 0.7, 0.5, 0.3]) {
+      const weights = Array.from(logits, (logit) => Math.exp(logit / temperature));
+      const sum = weights.reduce((a, b) => a + b);
+      countsAt(temperature).forEach((count, token) => {
+        expect(Math.abs(count - (3000 * (weights[token] as number)) / sum)).toBeLessThanOrEqual(1);
+      });
+    }
+    expect(countsAt(0)).toEqual([0, 3000, 0]);
+  });
+
+  it('is evaluated at temperatures between sampled and greedy if wanted', async () => {
+    const executor = new Executor();
+    try {
+      const params = initialParams(5, 32);
+      const counts = { sampled: 6, greedy: 4 };
+      const score = (more: object) => evaluate(params, executor, 'test', { ...counts, ...more }, 5, () => undefined);
+      const [without, withThem] = [await score({}), await score({ cooler: 5 })];
+      expect(without.cooler).toEqual({});
+      expect(Object.entries(withThem.cooler).map(([temperature, { count }]) => [temperature, count])).toEqual([
+        ['0.7', 5],
+        ['0.5', 5],
+        ['0.3', 5],
+      ]);
+      expect({ ...withThem, cooler: {} }).toEqual(without);
+    } finally {
+      await executor.close();
+    }
+  });
+});
+
 describe('the ranking of candidates', () => {
   const questions = [['filter'], ['limit'], ['range'], ['and', 'range'], ['output'], ['lunch'], ['what']];
   const actions = [...questions, ...questions].map(tokensOf);
@@ -183,6 +230,45 @@ describe('the ranking of candidates', () => {
     expect(right.absentOverWasted).toBe(0.5);
     expect(diagnose(oracle.map((score) => -score))).toMatchObject({ agreement: 0, pairsInOrder: 0 });
     expect(diagnose(oracle.map(() => 0.25)).agreement).toBe(0.5);
+  });
+
+  it('counts pairs of kinds, with repeated questions by their topic', () => {
+    // After filter and range: what repeats an attribute of the function, of the statement, and one that it lacks.
+    const asked = ['limit', 'rounding', 'filter', 'output', 'range', 'lunch'].map((question) => tokensOf([question]));
+    const kinds = ['useful', 'absent', 'repeatedUseful', 'repeatedHint', 'repeatedAbsent', 'smallTalk'];
+    const turns = [ask('filter'), ask('range')];
+    expect(asked.map((action) => splitKindOf(task, turns, action))).toEqual(kinds);
+    const states = [{ task, turns }];
+    const offsets = { candidateOffsets: Int32Array.of(0, 6), turnOffsets: new Int32Array(7) };
+    const ofKinds = { states, actions: asked, ...offsets, logps: new Float32Array(0) };
+    const ordered = (scores: Float32Array) =>
+      pairCandidates(ofKinds, scores, { rule: 'halves', numPairs: 4 }, 1).diagnosis.order;
+
+    const { useful, absent, repeatedUseful, ...others } = ordered(oracleScores(ofKinds, { useful: 1 }));
+    const repeats = ['repeatedUseful', 'repeatedHint', 'repeatedAbsent'];
+    for (const repeat of repeats) {
+      expect([useful?.[repeat], absent?.[repeat], others.smallTalk?.[repeat]]).toEqual([
+        { share: 1, count: 1 },
+        { share: 0.5, count: 1 },
+        { share: 0.5, count: 1 },
+      ]);
+      if (repeat !== 'repeatedUseful') expect(repeatedUseful?.[repeat]).toEqual({ share: 0.5, count: 1 });
+    }
+    // A critic that credits the topic of a repeated question although its attribute is known.
+    const byTopic = ordered(Float32Array.of(4, 1, 5, 3, 2, 0));
+    expect([byTopic.useful?.repeatedUseful?.share, byTopic.repeatedUseful?.useful?.share]).toEqual([0, 1]);
+    expect(kinds.slice(1).map((kind) => byTopic.absent?.[kind]?.share)).toEqual([Number.NaN, 0, 0, 0, 1]);
+    expect(useful?.unclear?.count).toBe(0);
+  });
+
+  it('counts pairs from states without a useful candidate', () => {
+    const { diagnosis } = pairCandidates(candidates, oracle, { rule: 'best-worst' }, 1);
+    expect(diagnosis.pairsWithoutUseful).toBe(0);
+    const none = { task: { ...task, spec: task.spec.map(() => -1), hint: -1 }, turns: [ask('filter'), ask('lunch')] };
+    const states = [candidates.states[0] as typeof none, none];
+    const scores = Float32Array.from(actions, (_, i) => -i);
+    const half = pairCandidates({ ...candidates, states }, scores, { rule: 'halves', numPairs: 4 }, 1).diagnosis;
+    expect(half.pairsWithoutUseful).toBe(0.5);
   });
 
   it('samples from all pairs that are far enough apart', () => {
@@ -246,6 +332,41 @@ describe('the report', () => {
     expect(summary['zero-shot'].sampled.sweetAhead.mean).toBeCloseTo(average, 12);
   });
 
+  it('has success over temperature and the order of kinds, averaged over seeds, if the runs recorded them', () => {
+    const { summary: _, ...comparison } = JSON.parse(
+      readFileSync(new URL('../report-4000-tasks/report.json', import.meta.url), 'utf8'),
+    );
+    const kind = (share: number) => ({ share, count: 3 });
+    const order = Object.fromEntries(
+      splitKinds.map((each) => [
+        each,
+        Object.fromEntries(splitKinds.map((other) => [other, { share: null, count: 0 }])),
+      ]),
+    );
+    comparison.runs.forEach((run: Record<string, Record<string, object>>, i: number) => {
+      for (const score of Object.values(run.scores ?? {})) {
+        Object.assign(score, { cooler: { '0.7': { mean: 0.1 * i }, '0.3': { mean: 0.5 } } });
+      }
+      const ofRun = { ...order, absent: { ...order.absent, repeatedUseful: kind(0.2 + 0.1 * i) } };
+      Object.assign(run.diagnoses?.['SWEET-RL'] ?? {}, { order: ofRun });
+    });
+    const out = mkdtempSync(join(tmpdir(), 'comparison-'));
+    writeComparison(out, comparison);
+    const text = readFileSync(`${out}/report.md`, 'utf8');
+    rmSync(out, { recursive: true });
+    const [sampled, greedy] = ['sampled', 'greedy'].map((way) => {
+      const means = comparison.runs.map(
+        ({ scores }: { scores: Scores }) => scores['SWEET-RL']?.[way]?.success.mean ?? 0,
+      );
+      return (100 * means.reduce((a: number, b: number) => a + b)) / means.length;
+    });
+    expect(text).toContain('| success, % | 1 | 0.7 | 0.3 | greedy |\n');
+    expect(text).toContain(`\n| SWEET-RL | ${sampled?.toFixed(1)} | 10.0 | 50.0 | ${greedy?.toFixed(1)} |\n`);
+    expect(text).toContain(
+      '| in this order, % | SWEET-RL |\n| --- | ---: |\n| absent over repeated (of the function) | 30.0 |',
+    );
+  });
+
   it('has the main table of the guide', () => {
     const root = new URL('../../../', import.meta.url);
     const guide = readFileSync(new URL('docs/guide/comparison.md', root), 'utf8');
@@ -281,6 +402,20 @@ describe('the report', () => {
       const { critic, policy } = best;
       expect(tunedFor(name)).toEqual(critic ? { critic, policy } : { policy });
     }
+  });
+});
+
+describe('the demo', () => {
+  it('uses the portable kernels unless told otherwise, so that all machines print the same numbers', () => {
+    const program = `process.argv.splice(1, 2, 'main.js', '--help');
+      await import('./main.js');
+      const { backends } = await import('sweet-rl');
+      console.log('backend:', backends().find(({ active }) => active).name);`;
+    const cwd = new URL('..', import.meta.url);
+    const env = { ...process.env, SWEET_RL_BACKEND: undefined };
+    const args = ['--input-type=module', '--eval', program];
+    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd, env, encoding: 'utf8' });
+    expect(/backend: (.*)/.exec(stdout)?.[1], stderr).toBe('portable');
   });
 });
 
