@@ -30,7 +30,7 @@ const x = array(oneHot(), SEQUENCES * LENGTH, VOCAB);
 // The reference model is the model before training.
 const { labels, mask } = batch;
 const firstLogits = forward(tree.ref(params), x.ref).dataSync();
-const { logps: refLogps } = tokenLogps({ labels, mask, logits: firstLogits });
+const { logps: refLogps } = tokenLogps({ labels, mask, logits: firstLogits, vocabSize: VOCAB });
 
 const step = criticValueAndGrad(jax, forward);
 const descend = jit((p, g) => Object.fromEntries(Object.keys(p).map((name) => [name, p[name].sub(g[name].mul(0.3))])));

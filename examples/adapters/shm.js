@@ -35,12 +35,12 @@ try {
   for await (const line of createInterface({ input: python.stdout })) {
     if (line !== 'forward') throw new Error(`Expected "forward" from Python but received ${JSON.stringify(line)}`);
     const { labels, mask } = batch;
-    refLogps ??= tokenLogps({ labels, mask, logits }).logps; // the reference model is the model before training
+    refLogps ??= tokenLogps({ labels, mask, logits, vocabSize: VOCAB }).logps; // the reference model is the model before training
     if (step++ === STEPS) {
       python.stdin.end();
       break;
     }
-    report(step, criticUpdate({ ...batch, refLogps, logits, out: { gradLogits: logits } }));
+    report(step, criticUpdate({ ...batch, refLogps, logits, vocabSize: VOCAB, out: { gradLogits: logits } }));
     python.stdin.write('backward\n');
   }
 } finally {

@@ -28,7 +28,8 @@ function forward(p) {
 
 // The reference model is the model before training.
 const { labels, mask } = batch;
-const { logps: refLogps } = tokenLogps({ labels, mask, logits: tf.tidy(() => forward(params).dataSync()) });
+const firstLogits = tf.tidy(() => forward(params).dataSync());
+const { logps: refLogps } = tokenLogps({ labels, mask, logits: firstLogits, vocabSize: VOCAB });
 
 const optimizer = tf.train.sgd(0.3);
 for (let i = 1; i <= STEPS; i++) {

@@ -1,9 +1,10 @@
 /**
  * Padded batches of dialogues. packTurns packs without padding; here each sequence gets the same number of positions.
  */
+
 import { IGNORE_INDEX, packTurns } from 'sweet-rl';
 import { idOf } from './language.js';
-import { dispose, forwardPass, oneHot, paddedLength, share, toArrays } from './model.js';
+import { dispose, forwardPass, oneHot, paddedLength, shape, share, toArrays } from './model.js';
 import { native } from './native.js';
 
 /**
@@ -92,7 +93,7 @@ export function logpsOf(params, dialogues, onProgress) {
   const result = new Array(dialogues.length);
   let done = 0;
   forward(params, dialogues, (logits, { labels, length }, part) => {
-    const { logps } = native.tokenLogps({ logits, labels });
+    const { logps } = native.tokenLogps({ logits, vocabSize: shape.vocab, labels });
     part.forEach((index, b) => {
       const rows = logps.subarray(b * length, (b + 1) * length);
       result[index] = rows.filter((_, row) => labels[b * length + row] !== IGNORE_INDEX);
@@ -107,7 +108,7 @@ export function logpsOf(params, dialogues, onProgress) {
 export function entropyOf(params, dialogues) {
   let [sum, count] = [0, 0];
   forward(params, dialogues, (logits, { labels, length }, part) => {
-    const { entropy } = native.tokenLogps({ logits, labels, entropy: true });
+    const { entropy } = native.tokenLogps({ logits, vocabSize: shape.vocab, labels, entropy: true });
     for (let row = 0; row < part.length * length; row++) {
       if (labels[row] === IGNORE_INDEX) continue;
       sum += entropy[row];

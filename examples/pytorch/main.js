@@ -58,9 +58,15 @@ const batchOnDevice = Object.fromEntries(Object.entries(batch).map(([name, value
 // A line says that the hidden states are complete; memory alone does not order writes between processes.
 await receive();
 // The reference model is the model before training.
-const { logps: refLogps } = linearLogps({ hidden, weight, labels: batchOnDevice.labels, mask: batchOnDevice.mask });
+const { logps: refLogps } = linearLogps({
+  ...{ hidden, weight, hiddenSize: WIDTH },
+  ...{ labels: batchOnDevice.labels, mask: batchOnDevice.mask },
+});
 for (let step = 1; step <= STEPS; step++) {
-  const result = criticUpdate({ ...batchOnDevice, refLogps, hidden, weight, out: { gradHidden, gradWeight } });
+  const result = criticUpdate({
+    ...{ ...batchOnDevice, refLogps, hidden, weight, hiddenSize: WIDTH },
+    out: { gradHidden, gradWeight },
+  });
   report(step, result);
   if (step === 1 || step === STEPS) {
     send('check');

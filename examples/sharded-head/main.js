@@ -69,6 +69,7 @@ function train(ranks) {
     weight: stored(ranks, weight),
     bias: stored(ranks, bias),
     dtype,
+    hiddenSize: WIDTH,
     ...labels,
     vocabOffset: first,
     totalVocab: VOCAB,
@@ -131,7 +132,14 @@ function check(ranks, offsets, last, hidden, labels, loss) {
   const [weight, gradWeight] = [last.weight, last.gradWeight].map((shard) => gathered(ranks, offsets, shard, WIDTH));
   const [bias, gradBias] = [last.bias, last.gradBias].map((shard) => gathered(ranks, offsets, shard, 1));
   if (ranks.rank !== 0) return;
-  const head = { hidden, weight: stored(ranks, weight), bias: stored(ranks, bias), dtype, ...labels };
+  const head = {
+    hidden,
+    weight: stored(ranks, weight),
+    bias: stored(ranks, bias),
+    dtype,
+    hiddenSize: WIDTH,
+    ...labels,
+  };
   const { logps, lse } = linearLogps(head);
   const whole = trajectoryPreferenceLoss({ logps, ...loss });
   const expected = linearLogpsBackward({ ...head, lse, gradLogps: whole.gradLogps });

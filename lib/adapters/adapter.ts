@@ -14,6 +14,8 @@ const HEAD_OPTIONS = [
   'hidden',
   'weight',
   'bias',
+  'hiddenSize',
+  'precision',
   'dtype',
   'rowStride',
   'vocabSize',
@@ -31,23 +33,24 @@ export type CriticBatch = Without<CriticUpdateOptions, HeadOption>;
 /** The options of `policyUpdate` without the head and `out`. */
 export type PolicyBatch = Without<PolicyUpdateOptions, HeadOption>;
 
-/** An update in place: the gradient overwrites the logits. */
-export type InPlaceUpdate<Batch> = (batch: Batch, logits: Float32Array) => UpdateResult;
+/** An update in place: the gradient overwrites the logits, whose shape [..., V] the framework has. */
+export type InPlaceUpdate<Batch> = (batch: Batch, logits: Float32Array, shape: readonly number[]) => UpdateResult;
 
-export const criticInPlace: InPlaceUpdate<CriticBatch> = (batch, logits) =>
-  withoutGradient(criticUpdate(inPlace(batch, logits)));
+export const criticInPlace: InPlaceUpdate<CriticBatch> = (batch, logits, shape) =>
+  withoutGradient(criticUpdate(inPlace(batch, logits, shape)));
 
-export const policyInPlace: InPlaceUpdate<PolicyBatch> = (batch, logits) =>
-  withoutGradient(policyUpdate(inPlace(batch, logits)));
+export const policyInPlace: InPlaceUpdate<PolicyBatch> = (batch, logits, shape) =>
+  withoutGradient(policyUpdate(inPlace(batch, logits, shape)));
 
 /** The options of the update; the framework computes the head, so the batch must not have one. */
-function inPlace(batch: object, logits: Float32Array): never {
+function inPlace(batch: object, logits: Float32Array, shape: readonly number[]): never {
   if (!isRecord(batch)) throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', batch));
   for (const option of HEAD_OPTIONS) {
     if (option in batch) throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} in batch but received one`);
   }
   // The prototype, not a copy, which would omit inherited properties.
-  return Object.assign(Object.create(batch), { logits, out: { gradLogits: logits } }) as never;
+  const head = { logits, vocabSize: shape.at(-1), out: { gradLogits: logits } };
+  return Object.assign(Object.create(batch), head) as never;
 }
 
 function withoutGradient(result: UpdateResult & { gradLogits?: unknown }): UpdateResult {

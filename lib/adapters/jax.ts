@@ -40,7 +40,7 @@ function valueAndGrad<P extends JsTree<JaxArray>, I extends JsTree<JaxArray>[], 
       const values = logits.dataSync();
       if (!(values instanceof Float32Array))
         throw typeError('ERR_ARG_TYPE', expected('float32 logits', 'forward', values));
-      const result = update(batch, values);
+      const result = update(batch, values, shape);
       const [gradients] = pullback(numpy.array(values).reshape(shape) as never);
       return [result, gradients as P];
     } finally {

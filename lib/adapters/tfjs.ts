@@ -57,7 +57,7 @@ function lossOf<S, Batch>(
     const numbers = isArray(given) ? (given as number[]) : hostView(READ, float32(READ, given));
     // A copy: the update overwrites the logits by their gradient.
     const values = Float32Array.from(numbers);
-    const result = update(batch, values);
+    const result = update(batch, values, input.shape);
     onResult?.(result);
     // Saved, not captured: TensorFlow.js differentiates or frees the tensors that a gradient function captures.
     save([tf.tensor(values, input.shape)]);

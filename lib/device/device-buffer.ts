@@ -63,7 +63,7 @@ const NO_CONTEXT = 201; // the error of CUDA for a handle of the process itself
  * @example
  * const logits = DeviceBuffer.from(new Float32Array([1, 2, 3, 4]));
  * const labels = DeviceBuffer.from(new Int32Array([1, 0]));
- * const { logps } = tokenLogps({ logits, labels });
+ * const { logps } = tokenLogps({ logits, vocabSize, labels });
  * logps.toArray(); // Float32Array(2) [-0.3133, -1.3133]
  */
 export class DeviceBuffer {

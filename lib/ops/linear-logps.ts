@@ -55,6 +55,7 @@ function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'
  *
  * @param options.hidden [N, H] float32, bfloat16 or float16.
  * @param options.weight [V, H] of the class of `hidden`; `bias` [V] likewise.
+ * @param options.hiddenSize H, and `vocabSize` V. Give one of them: without both, a wrong number of labels can pass.
  * @param options.labels [N] the tokens taken.
  * @param options.chunkBytes on a device, the most bytes of logits at once; 2^30 by default.
  * @param options.entropy also compute the entropy of each row.
@@ -65,7 +66,7 @@ function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'
  * @example
  * const hidden = new Float32Array([1, 0]); // one row, H = 2
  * const weight = new Float32Array([1, 0, 2, 0, 3, 0]); // V = 3
- * const { logps } = linearLogps({ hidden, weight, labels: new Int32Array([2]) }); // [-0.4076]
+ * const { logps } = linearLogps({ hidden, weight, hiddenSize: 2, labels: new Int32Array([2]) }); // [-0.4076]
  */
 export function linearLogps(options: LinearLogpsOptions): Logps;
 export function linearLogps(options: OnDevice<LinearLogpsOptions>): OnDevice<Logps>;
@@ -85,7 +86,7 @@ export function linearLogps(options: LinearLogpsOptions | OnDevice<LinearLogpsOp
  * a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4.
  * @example
- * const { logps } = await linearLogpsAsync({ hidden, weight, labels, signal: AbortSignal.timeout(1000) });
+ * const { logps } = await linearLogpsAsync({ hidden, weight, hiddenSize, labels, signal: AbortSignal.timeout(1000) });
  */
 export function linearLogpsAsync(options: LinearLogpsOptions & Abortable): Promise<Logps>;
 export function linearLogpsAsync(options: OnDevice<LinearLogpsOptions> & Abortable): Promise<OnDevice<Logps>>;
@@ -114,7 +115,7 @@ export function linearLogpsAsync(
  * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
  * @see arXiv 2503.15478, Section 4.
  * @example
- * const head = { hidden: new Float32Array([1, 0]), weight: new Float32Array([1, 0, 2, 0, 3, 0]) };
+ * const head = { hidden: new Float32Array([1, 0]), weight: new Float32Array([1, 0, 2, 0, 3, 0]), hiddenSize: 2 };
  * const labels = new Int32Array([2]);
  * const { lse } = linearLogps({ ...head, labels });
  * linearLogpsBackward({ ...head, labels, lse, gradLogps: new Float32Array([1]) }).gradHidden; // [0.4248, 0]
@@ -139,7 +140,7 @@ export function linearLogpsBackward(
  * ERR_DETACHED where a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4.
  * @example
- * const { gradHidden, gradWeight } = await linearLogpsBackwardAsync({ hidden, weight, labels, lse, gradLogps });
+ * const { gradHidden, gradWeight } = await linearLogpsBackwardAsync({ hidden, weight, hiddenSize, labels, lse, gradLogps });
  */
 export function linearLogpsBackwardAsync(options: LinearLogpsBackwardOptions & Abortable): Promise<LinearGradients>;
 export function linearLogpsBackwardAsync(

@@ -69,7 +69,7 @@ export function partialsAsync(
  * @throws as `mergeVocabParallelStats` does.
  * @example
  * const labels = new Int32Array([1]);
- * const own = partials({ logits: new Float32Array([1, 2]), labels });
+ * const own = partials({ logits: new Float32Array([1, 2]), vocabSize: 2, labels });
  * mergePartials({ ...own, labels }).logps; // [-0.3133]
  */
 export function mergePartials(options: MergePartialsOptions): Logps;

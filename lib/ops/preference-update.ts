@@ -194,7 +194,10 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @throws as `tokenLogps` and `trajectoryPreferenceLoss` do; nothing is written then.
  * @see arXiv 2503.15478, Equation 2.
  * @example
- * const { loss, gradLogits } = criticUpdate({ logits, labels, refLogps, turnOffsets, trajectoryOffsets, chosen, rejected });
+ * const { loss, gradLogits } = criticUpdate({
+ *   ...{ logits, vocabSize, labels, refLogps },
+ *   ...{ turnOffsets, trajectoryOffsets, chosen, rejected },
+ * });
  */
 export function criticUpdate<L extends FloatArray>(
   options: CriticInputs & LogitsUpdate<L>,
@@ -219,7 +222,7 @@ export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdat
  * @see arXiv 2503.15478, Equation 2.
  * @example
  * const batch = { labels, refLogps, turnOffsets, trajectoryOffsets, chosen, rejected };
- * const { loss, gradLogits } = await criticUpdateAsync({ ...batch, logits, out: { gradLogits: logits } });
+ * const { loss, gradLogits } = await criticUpdateAsync({ ...batch, logits, vocabSize, out: { gradLogits: logits } });
  */
 export function criticUpdateAsync<L extends FloatArray>(
   options: CriticInputs & LogitsUpdate<L> & Abortable,
@@ -265,7 +268,9 @@ export function criticUpdateAsync(
  * @throws as `tokenLogps` and `turnPreferenceLoss` do; nothing is written then.
  * @see arXiv 2503.15478, Equation 4.
  * @example
- * const { loss, gradLogits } = policyUpdate({ logits, labels, refLogps, turnOffsets, chosen, rejected });
+ * const { loss, gradLogits } = policyUpdate({
+ *   ...{ logits, vocabSize, labels, refLogps, turnOffsets, chosen, rejected },
+ * });
  */
 export function policyUpdate<L extends FloatArray>(
   options: PolicyInputs & LogitsUpdate<L>,
@@ -290,7 +295,7 @@ export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdat
  * @see arXiv 2503.15478, Equation 4.
  * @example
  * const batch = { labels, refLogps, turnOffsets, chosen, rejected };
- * const { loss, gradLogits } = await policyUpdateAsync({ ...batch, logits, out: { gradLogits: logits } });
+ * const { loss, gradLogits } = await policyUpdateAsync({ ...batch, logits, vocabSize, out: { gradLogits: logits } });
  */
 export function policyUpdateAsync<L extends FloatArray>(
   options: PolicyInputs & LogitsUpdate<L> & Abortable,

@@ -52,7 +52,8 @@ function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'l
  * logits are vocabulary entries of probability 0; a NaN is propagated. A row whose label is `ignoreIndex` has logp 0 and
  * keeps its lse and entropy; a masked row (mask 0) is never read and has 0 in all three.
  *
- * @param options.logits [N, V] float32, bfloat16 or float16; see `dtype`, `rowStride`, `vocabSize`.
+ * @param options.logits [N, V] float32, bfloat16 or float16; see `dtype`, `rowStride`.
+ * @param options.vocabSize V. Give it: without it V is logits.length / N, and a wrong number of labels can pass.
  * @param options.labels [N] the tokens taken.
  * @param options.entropy also compute the entropy of each row.
  * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
@@ -60,7 +61,7 @@ function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'l
  * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
  * @see arXiv 2503.15478, Section 4: log pi(a | o) token by token.
  * @example
- * const { logps } = tokenLogps({ logits: new Float32Array([1, 2, 3, 4]), labels: new Int32Array([1, 0]) });
+ * const { logps } = tokenLogps({ logits: new Float32Array([1, 2, 3, 4]), vocabSize: 2, labels: new Int32Array([1, 0]) });
  * // logps = [-0.3133, -1.3133]
  */
 export function tokenLogps(options: TokenLogpsOptions): Logps;
@@ -81,7 +82,7 @@ export function tokenLogps(options: TokenLogpsOptions | OnDevice<TokenLogpsOptio
  * a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4: log pi(a | o) token by token.
  * @example
- * const { logps } = await tokenLogpsAsync({ logits, labels, signal: AbortSignal.timeout(1000) });
+ * const { logps } = await tokenLogpsAsync({ logits, vocabSize, labels, signal: AbortSignal.timeout(1000) });
  */
 export function tokenLogpsAsync(options: TokenLogpsOptions & Abortable): Promise<Logps>;
 export function tokenLogpsAsync(options: OnDevice<TokenLogpsOptions> & Abortable): Promise<OnDevice<Logps>>;
@@ -108,8 +109,8 @@ export function tokenLogpsAsync(
  * @example
  * const logits = new Float32Array([1, 2, 3, 4]);
  * const labels = new Int32Array([1, 0]);
- * const { lse } = tokenLogps({ logits, labels });
- * const { gradLogits } = tokenLogpsBackward({ logits, labels, lse, gradLogps: new Float32Array([1, 1]) });
+ * const { lse } = tokenLogps({ logits, vocabSize: 2, labels });
+ * const { gradLogits } = tokenLogpsBackward({ logits, vocabSize: 2, labels, lse, gradLogps: new Float32Array([1, 1]) });
  * // gradLogits = [-0.2689, 0.2689, 0.7311, -0.7311]
  */
 export function tokenLogpsBackward<L extends FloatArray>(options: TokenLogpsBackwardOptions<L>): { gradLogits: L };
@@ -132,7 +133,7 @@ export function tokenLogpsBackward(options: TokenLogpsBackwardOptions | OnDevice
  * ERR_DETACHED where a buffer of `out` was detached meanwhile.
  * @see arXiv 2503.15478, Section 4.
  * @example
- * const { gradLogits } = await tokenLogpsBackwardAsync({ logits, labels, lse, gradLogps, out: { gradLogits: logits } });
+ * const { gradLogits } = await tokenLogpsBackwardAsync({ logits, vocabSize, labels, lse, gradLogps, out: { gradLogits: logits } });
  */
 export function tokenLogpsBackwardAsync<L extends FloatArray>(
   options: TokenLogpsBackwardOptions<L> & Abortable,

@@ -114,8 +114,8 @@ export function statsCall(
  * @see arXiv 1909.08053 (Megatron-LM), Section 3: vocabulary-parallel cross entropy.
  * @example
  * const labels = new Int32Array([3]); // an entry of the second shard
- * const first = vocabParallelStats({ logits: new Float32Array([1, 2]), labels, totalVocab: 4 }).stats;
- * const second = vocabParallelStats({ logits: new Float32Array([3, 4]), labels, vocabOffset: 2, totalVocab: 4 }).stats;
+ * const first = vocabParallelStats({ logits: new Float32Array([1, 2]), vocabSize: 2, labels, totalVocab: 4 }).stats;
+ * const second = vocabParallelStats({ logits: new Float32Array([3, 4]), vocabSize: 2, labels, vocabOffset: 2, totalVocab: 4 }).stats;
  * const { logps } = mergeVocabParallelStats({ stats: new Float64Array([...first, ...second]), labels }); // [-0.4402]
  */
 export function vocabParallelStats(options: StatsInputs & LogitsHead): VocabParallelStats;
@@ -171,7 +171,7 @@ export function vocabParallelStatsAsync(
  * @see arXiv 1909.08053 (Megatron-LM), Section 3.
  * @example
  * const labels = new Int32Array([1, 0]);
- * const { stats } = vocabParallelStats({ logits: new Float32Array([1, 2, 3, 4]), labels });
+ * const { stats } = vocabParallelStats({ logits: new Float32Array([1, 2, 3, 4]), vocabSize: 2, labels });
  * const { logps } = mergeVocabParallelStats({ stats, labels }); // [-0.3133, -1.3133]
  */
 export function mergeVocabParallelStats(options: MergeVocabParallelStatsOptions): Logps;

@@ -62,7 +62,7 @@ export function threads(): number {
  * @returns bytes; 0 where no call was made.
  * @throws SweetError ERR_BACKEND where CUDA cannot be used, with the reason.
  * @example
- * linearLogps({ hidden, weight, labels, chunkBytes: 2 ** 28 });
+ * linearLogps({ hidden, weight, hiddenSize, labels, chunkBytes: 2 ** 28 });
  * peakWorkingMemory(); // 268 million or less, and some
  */
 export function peakWorkingMemory(): number {

@@ -34,7 +34,7 @@ class LogpGatherer {
     const rows = this.#targets.length;
     if (rows === 0) return;
     const logits = this.#logits.subarray(0, rows * shape.vocab);
-    const { logps } = native.tokenLogps({ logits, labels: this.#labels.subarray(0, rows) });
+    const { logps } = native.tokenLogps({ logits, vocabSize: shape.vocab, labels: this.#labels.subarray(0, rows) });
     this.#targets.forEach(({ logps: to, index }, row) => {
       to[index] = logps[row];
     });

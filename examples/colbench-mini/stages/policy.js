@@ -1,6 +1,8 @@
 /** The policy: the base agent trained on pairs of candidate actions, without privileged information. */
+
 import { batchIndices, padBatch, spreadLogps, tokenCount } from '../batch.js';
 import { promptOf } from '../dialogue.js';
+import { shape } from '../model.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
@@ -44,6 +46,7 @@ export function trainPolicy(base, offline, candidates, { chosen, rejected }, set
       (logits) =>
         native.policyUpdate({
           logits,
+          vocabSize: shape.vocab,
           labels: batch.labels,
           refLogps,
           turnOffsets: batch.turnOffsets,

@@ -2,8 +2,10 @@
  * Training on pairs of trajectories. SWEET-RL's critic is the base agent's network with privileged information; its
  * log-prob ratio to the base agent is the advantage of a turn. Multi-turn DPO trains the policy itself in the same way.
  */
+
 import { batchIndices, logpsOf, padBatch, spreadLogps, tokenCount } from '../batch.js';
 import { messagesOf } from '../dialogue.js';
+import { shape } from '../model.js';
 import { native } from '../native.js';
 import { random } from '../random.js';
 import { schedule, Trainer } from '../trainer.js';
@@ -65,6 +67,7 @@ export function trainOnTrajectories(base, offline, method, settings, seed, onPro
       (logits) =>
         native.criticUpdate({
           logits,
+          vocabSize: shape.vocab,
           labels: batch.labels,
           refLogps: reference,
           turnOffsets: batch.turnOffsets,
