@@ -118,7 +118,9 @@ describe('criticValueAndGrad', () => {
     const labels = problem.batch.labels.slice();
     labels[problem.batch.mask.indexOf(1)] = VOCAB;
     const step = criticValueAndGrad(jax, forward);
-    expect(() => step(tree.ref(params), { ...problem.batch, labels }, x.ref)).toThrow(/Expected a label from 0 to below V = /);
+    expect(() => step(tree.ref(params), { ...problem.batch, labels }, x.ref)).toThrow(
+      /Expected a label from 0 to below V = /,
+    );
     expect(() => step(tree.ref(params), { ...problem.batch, colour: 1 } as never, x.ref)).toThrow(/"colour"/);
     expect(() => step(tree.ref(params), { ...problem.batch, out: {} } as never, x.ref)).toThrow(/no out in batch/);
     const heir = Object.assign(Object.create({ logits: [] }), problem.batch);
