@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { enums, groups, operations } from '../../binding/operations.js';
 import { native } from '../../dist/addon/native.js';
-import { generate } from '../../scripts/generate-binding.js';
+import { checkTypes, generate } from '../../scripts/generate-binding.js';
 import { changed, type Options } from '../helpers/arguments.ts';
 import { SUBJECTS, type Subject } from '../helpers/calls.ts';
 import { exportsOf } from '../helpers/exports.ts';
@@ -12,6 +12,40 @@ import { ROOT } from '../helpers/processes.ts';
 
 it.each(Object.entries(generate()))('%s is what `npm run generate` writes', (path, text) => {
   expect(readFileSync(join(ROOT, path), 'utf8')).toBe(text);
+});
+
+describe('a type that there is not', () => {
+  const { turnAdvantages } = operations;
+  it.each<[string, unknown, RegExp]>([
+    ['a scalar', 'integer', /^Expected a type of int, number, bool, DType.*reads\(\.\.\.\).*ofTurns\.wrong.* integer$/],
+    ['a group', { kind: 'group', name: 'Turns', parameters: [] }, /ofTurns\.wrong .* Turns$/],
+    ['elements', { kind: 'array', type: 'const flaot', count: '1' }, /elements of void.*ofTurns\.wrong .* flaot$/],
+    ['nothing', undefined, /ofTurns\.wrong .* undefined$/],
+  ])('is refused, naming operation and field: %s', (_what, wrong, message) => {
+    const ofTurns = { ...turnAdvantages, fields: { ...turnAdvantages.fields, wrong } };
+    expect(() => checkTypes({ enums, groups, operations: { ...operations, ofTurns } })).toThrow(message);
+    expect(() => checkTypes({ enums, groups: { ...groups, ofTurns }, operations })).toThrow(message);
+  });
+});
+
+describe('an addon without an operation', () => {
+  it.each([
+    ['turnAdvantages', 'turnAdvantages'],
+    ['tokenLogpsAsync', 'logpsAsync'],
+  ] as const)('%s says so and how to build it again', async (name, operation) => {
+    const addon = native as unknown as Record<string, unknown>;
+    const original = addon[operation];
+    const { call, valid } = SUBJECTS.find((each) => each.call.name === name)!;
+    addon[operation] = undefined;
+    try {
+      await expect((async () => call(valid() as never))()).rejects.toMatchObject({
+        code: 'ERR_ADDON',
+        message: expect.stringMatching(new RegExp(`no operation '${operation}'.*[^]*npm run build`)),
+      });
+    } finally {
+      addon[operation] = original;
+    }
+  });
 });
 
 /** One scalar or array that crosses the boundary: its path in the call, its type, its value. */
