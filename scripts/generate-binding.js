@@ -12,6 +12,23 @@ const constant = (name) => (name === 'DType' ? 'DTYPE' : snake(name).toUpperCase
 const fieldsOf = (fields) => Object.entries(fields).map(([name, type]) => ({ name, type }));
 const groupOf = (type) => (type.kind === 'group' ? type : { name: type, parameters: [] });
 
+const SCALARS = { int: 'number', number: 'number', bool: 'boolean' };
+const ELEMENTS = ['void', 'uint8_t', 'int32_t', 'float', 'double'];
+
+/** Throws an error that names the operation or group and the field whose type is not known. */
+export function checkTypes(table) {
+  for (const [owner, { fields = {}, variants = {} }] of Object.entries({ ...table.groups, ...table.operations })) {
+    for (const [name, type] of Object.entries({ ...fields, ...variants })) {
+      const array = type?.kind === 'array';
+      const known = array ? ELEMENTS : Object.keys({ ...SCALARS, ...table.enums, ...table.groups });
+      const given = array ? type.type.replace('const ', '') : (type?.name ?? type);
+      if (known.includes(given)) continue;
+      const rule = `${array ? 'elements' : 'a type'} of ${known.join(', ')}${array ? '' : ', reads(...), writes(...)'}`;
+      throw new Error(`Expected ${rule} for ${owner}.${name} of binding/operations.js but received ${given}`);
+    }
+  }
+}
+
 // -- C++: a function for each group that reads its fields in their order
 
 function readField({ name, type }, struct) {
@@ -91,8 +108,6 @@ ${Object.entries(operations).map(registration).join('')}}
 }
 
 // -- TypeScript: an interface for each group, and a function that appends its fields in their order
-
-const SCALARS = { int: 'number', number: 'number', bool: 'boolean' };
 
 function typeOf(type) {
   if (type.kind === 'array') return type.optional ? 'View | undefined' : 'View';
@@ -196,6 +211,7 @@ ${names.map((name) => `  ${name},\n`).join('')}};
 
 /** The generated files by their paths in the repository. */
 export function generate() {
+  checkTypes({ enums, groups, operations });
   return { 'binding/generated/operations.cc': cppSource(), 'lib/addon/operations.ts': tsSource() };
 }
 

@@ -57,12 +57,25 @@ export type Addon = Pick<Native, keyof NativeOperations>;
 
 /** Runs an operation. */
 export function invoke<K extends keyof Operations>(addon: Addon, name: K, call: Operations[K]): Returns<Fault>[K] {
-  return (addon[name] as (...args: readonly unknown[]) => Returns<Fault>[K])(...encode[name](call));
+  const operation = addon[name] as ((...args: readonly unknown[]) => Returns<Fault>[K]) | undefined;
+  if (operation === undefined) throw staleAddon(name);
+  return operation(...encode[name](call));
 }
 
 /** Starts the async form with encoded arguments; returns the number of the call. */
 export function start(addon: Addon, name: AsyncOperation, args: readonly unknown[], done: Done): number {
-  return addon[`${name}Async`](...args, done);
+  const operation = addon[`${name}Async`] as ((...args: readonly unknown[]) => number) | undefined;
+  if (operation === undefined) throw staleAddon(`${name}Async`);
+  return operation(...args, done);
+}
+
+/** The error of an addon that was built before this operation was added. */
+function staleAddon(name: string): SweetError {
+  return new SweetError(
+    'ERR_ADDON',
+    `The native addon has no operation '${name}': it was built from other sources than this version of sweet-rl.\n` +
+      '  npx sweet-rl build   compiles it again; in a clone: npm run build, npm run build:cuda',
+  );
 }
 
 function loadNative(): { native: Native; addonFile: string | undefined } {

@@ -148,6 +148,11 @@ describe.each(SUBJECTS)('$name', (subject) => {
     }
   });
 
+  const sync = SUBJECTS.find((each) => `${each.name}, later` === subject.name);
+  it.runIf(sync)('gives the results of its sync form', async () => {
+    expect(await run(valid())).toEqual(plain(await sync!.call(valid() as never)));
+  });
+
   it('passes on what a getter throws, and writes nothing', async () => {
     const error = new Error('mine');
     const paths = [...names.map((name) => [name]), ...outs.map((name) => ['out', name])];

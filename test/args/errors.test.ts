@@ -5,7 +5,7 @@
 import * as sweetRl from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { bytesIn } from '../helpers/arguments.ts';
-import { floats, hiddenOut, ints, SUBJECTS } from '../helpers/calls.ts';
+import { floats, hiddenOut, ints, SUBJECTS, type Subject } from '../helpers/calls.ts';
 import {
   type ErrorRow,
   emptyTurn,
@@ -21,6 +21,7 @@ import {
   wrongValue,
   wrongWeight,
 } from '../helpers/errors.ts';
+import { exportsOf } from '../helpers/exports.ts';
 import { forEachBackend } from '../helpers/machine.ts';
 
 // -- rows over the vocabulary: 3 rows of 4 words
@@ -88,8 +89,6 @@ function offsetsRows(name: string, total: number): ErrorRow[] {
   ];
 }
 
-const maskRows: ErrorRow[] = [wrongLength('mask too long', { mask: new Uint8Array(6) }, /mask.*\(6\)/)];
-
 const emptyTurnRows: ErrorRow[] = [
   emptyTurn('a turn without tokens', { turnOffsets: ints(0, 2, 2, 5) }, /turn 1\b/),
   emptyTurn('a turn whose tokens are masked', { mask: Uint8Array.of(1, 1, 1, 0, 0) }, /turn 2\b/),
@@ -115,10 +114,6 @@ const pairRows: ErrorRow[] = [
 ];
 
 const trajectoryRows: ErrorRow[] = [
-  ...offsetsRows('turnOffsets', 5),
-  ...offsetsRows('trajectoryOffsets', 3),
-  ...maskRows,
-  ...emptyTurnRows,
   emptyTurn(
     'a trajectory without tokens under token-mean',
     { mask: Uint8Array.of(1, 1, 1, 0, 0), normalization: 'token-mean' },
@@ -130,15 +125,10 @@ const trajectoryRows: ErrorRow[] = [
     /trajectory 0\b/,
   ),
   wrongPair('a trajectory that is not there', { chosen: ints(2, 0), rejected: ints(0, 1) }, /chosen.* 2\b.*pair 0\b/),
-  ...pairRows,
   unknownOption('the reduction of turns', { reduction: 'mean' }, /"reduction"/),
 ];
 
 const turnRows: ErrorRow[] = [
-  ...offsetsRows('turnOffsets', 5),
-  ...maskRows,
-  ...emptyTurnRows.map((row) => ({ ...row, change: { ...row.change, reduction: 'mean' } })),
-  ...pairRows,
   unknownOption('the normalization of trajectories', { normalization: 'sum' }, /"normalization"/),
   unknownOption('trajectoryOffsets', { trajectoryOffsets: ints(0, 3) }, /"trajectoryOffsets"/),
 ];
@@ -198,7 +188,6 @@ const hostRows = (standsFor: string, length: number, ...names: string[]): ErrorR
   });
 
 const outcomeRows: ErrorRow[] = [
-  ...offsetsRows('trajectoryOffsets', 3),
   wrongValue('an outcome of NaN', { outcomes: floats(1, NaN) }, /outcomes\[1\].*NaN/),
   wrongValue('an outcome above 1', { outcomes: floats(0, 1.5) }, /outcomes\[1\].*1\.5/),
   wrongValue('an outcome below 0', { outcomes: floats(-1, 0) }, /outcomes\[0\].*-1/),
@@ -207,12 +196,26 @@ const outcomeRows: ErrorRow[] = [
 
 // -- candidates and rewards
 
-const stateRows: ErrorRow[] = [
-  ...offsetsRows('candidateOffsets', 5),
-  wrongValue('a score of NaN', { scores: floats(1, 2, NaN, 4, 5) }, /scores\[2\].*NaN/),
-];
+const stateRows: ErrorRow[] = [wrongValue('a score of NaN', { scores: floats(1, 2, NaN, 4, 5) }, /scores\[2\].*NaN/)];
 
-/** By the names of the calls that they change. */
+/** What the options of a call imply: offsets, a mask of tokens or turns, means over turns, pairs. */
+function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
+  const names = all.filter(({ path }) => path.length === 1).map(({ name }) => name);
+  const has = (name: string) => names.includes(name);
+  // A backward function takes the number of tokens from the end of its offsets.
+  const isRow = ({ what }: ErrorRow) => !(call.name.endsWith('Backward') && /Offsets that end/.test(what));
+  const offsets = names.filter((name) => /Offsets$/.test(name));
+  const longMask = new Uint8Array(((valid().mask as Uint8Array | undefined)?.length ?? 0) + 1);
+  const mean = has('reduction') ? { reduction: 'mean' } : {};
+  return [
+    ...offsets.flatMap((name) => offsetsRows(name, (valid()[name] as Int32Array).at(-1)!)).filter(isRow),
+    ...(has('mask') ? [wrongLength('mask too long', { mask: longMask }, /mask.*\(\d+\)/)] : []),
+    ...(has('allowEmptyTurns') ? emptyTurnRows.map((row) => ({ ...row, change: { ...row.change, ...mean } })) : []),
+    ...(has('pairWeights') ? pairRows : []),
+  ];
+}
+
+/** What else may be wrong, by the names of the calls. */
 const ROWS: Record<string, ErrorRow[]> = {
   tokenLogps: [
     ...labelRows,
@@ -243,12 +246,6 @@ const ROWS: Record<string, ErrorRow[]> = {
     unknownOption('out.entropy without entropy', { entropy: false }, /entropy/),
     unknownOption('a temperature, which the statistics have', { temperature: 1 }, /"temperature"/),
   ],
-  turnAdvantages: [...offsetsRows('turnOffsets', 5), ...maskRows, ...emptyTurnRows],
-  turnAdvantagesBackward: [
-    wrongOffsets('turnOffsets that fall', { turnOffsets: ints(0, 3, 2, 5) }, /turnOffsets.*\b2\b/),
-    wrongOffsets('turnOffsets that start late', { turnOffsets: ints(1, 2, 3, 5) }, /turnOffsets.*\b0\b/),
-    ...emptyTurnRows,
-  ],
   trajectoryPreferenceLoss: trajectoryRows,
   turnPreferenceLoss: turnRows,
   'criticUpdate of logits against log-probs': [...trajectoryRows, ...logitsUpdateRows],
@@ -256,8 +253,6 @@ const ROWS: Record<string, ErrorRow[]> = {
   'policyUpdate of logits against log-probs': [...turnRows, ...logitsUpdateRows],
   'policyUpdate of hidden states against log-probs': [...turnRows, ...hiddenUpdateRows],
   filteredNll: [
-    ...offsetsRows('turnOffsets', 5),
-    ...offsetsRows('trajectoryOffsets', 3),
     wrongValue('a reward of NaN', { rewards: floats(1, NaN) }, /rewards\[1\].*NaN/),
     ...hostRows('Float32Array', 5, 'logps'),
     ...hostRows('Uint8Array', 5, 'mask'),
@@ -288,15 +283,13 @@ const ROWS: Record<string, ErrorRow[]> = {
     wrongValue('several pairs by best-worst', { rule: 'best-worst', numPairs: 2 }, /numPairs.* 2\b/),
   ],
   trajectoryPairs: [
-    ...offsetsRows('taskOffsets', 5),
     wrongValue('a reward of NaN', { rewards: floats(1, 0, 0, NaN, 1) }, /rewards\[3\].*NaN/),
     unknownOption('minDifference without threshold', { minDifference: 0.1, rule: 'best-vs-worse' }, /minDifference/),
   ],
 };
-const subjects = SUBJECTS.flatMap((subject) => {
-  const rows = ROWS[subject.name];
-  return rows === undefined ? [] : [{ ...subject, rows }];
-});
+const subjects = SUBJECTS.filter(({ call }) => !/Async$/.test(call.name))
+  .map((subject) => ({ ...subject, rows: [...commonRows(subject), ...(ROWS[subject.name] ?? [])] }))
+  .filter(({ rows }) => rows.length > 0);
 
 function expectError(
   thrown: Error & { code?: unknown },
@@ -325,8 +318,12 @@ forEachBackend(() => {
   });
 });
 
-it('has rows for calls that there are', () => {
-  expect(Object.keys(ROWS).sort()).toEqual(subjects.map(({ name }) => name).sort());
+it('has rows for calls that there are, and for every function of lib/ops', () => {
+  const names = subjects.map(({ name }) => name);
+  expect(Object.keys(ROWS).filter((name) => !names.includes(name))).toEqual([]);
+  const called = subjects.map(({ call }) => call.name);
+  const functions = exportsOf('ops').filter((name) => !/Async$|artials$/.test(name)); // not the old names, partials
+  expect(functions.filter((name) => !called.includes(name))).toEqual([]);
 });
 
 /** The same tables for the forms that run later: the same errors as rejections, and nothing written either. */

@@ -1,6 +1,8 @@
 /** Calls on device buffers that run on another thread: the bits of the sync calls, and buffers that go away meanwhile. */
 import * as namespace from 'sweet-rl';
 import { expect, it } from 'vitest';
+import { SUBJECTS } from '../helpers/calls.ts';
+import { exportsOf } from '../helpers/exports.ts';
 import { type CallCase, callCases } from '../helpers/later.js';
 
 const sweetRl: Record<string, unknown> = { ...namespace };
@@ -26,9 +28,15 @@ const sync = (call: CallCase, options = optionsOf(call)) =>
 const later = (call: CallCase, options: object = optionsOf(call)) =>
   (sweetRl[`${call.name}Async`] as (options: object) => Promise<object>)(options);
 
-const cases = (['float32', 'float16', 'bfloat16'] as const).flatMap((dtype) =>
-  callCases(dtype).map((call) => ({ ...call, title: `${call.title}, ${dtype}` })),
-);
+/** The small valid calls of all operations that have an async form. */
+const small = SUBJECTS.filter(({ call }) => exportsOf('ops').includes(`${call.name}Async`)).map((subject) => ({
+  name: subject.call.name as CallCase['name'],
+  title: `a small ${subject.name}`,
+  options: (): Record<string, unknown> => ({ ...subject.valid(), out: undefined }),
+}));
+const cases = (['float32', 'float16', 'bfloat16'] as const)
+  .flatMap((dtype) => callCases(dtype).map((call) => ({ ...call, title: `${call.title}, ${dtype}` })))
+  .concat(small);
 
 it.each(cases)('$title gives the bits of its sync form', async (call) => {
   expect(onHost(await later(call))).toEqual(onHost(sync(call)));

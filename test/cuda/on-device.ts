@@ -1,12 +1,12 @@
 /**
- * The library as the tests of the operations import it, with every call on device buffers: arrays go to the device, the
- * results come back. So the tests of the CPU, their oracle and their vectors, are those of CUDA as well.
+ * Makes the tests of the operations call each of them on device buffers: arrays go to the device, the results come back. So
+ * the tests of the CPU, their oracle and their vectors, are those of CUDA as well.
  */
 import { isDeepStrictEqual } from 'node:util';
-import * as sweetRl from '../../dist/index.js';
+import { vi } from 'vitest';
+import { DeviceBuffer } from '../../dist/device/device-buffer.js';
+import { exportsOf } from '../helpers/exports.ts';
 import { setSeed } from './emulated.ts';
-
-export * from '../../dist/index.js';
 
 type View = Float32Array | Float64Array | Uint16Array | Int32Array | Uint8Array | BigInt64Array;
 type Options = Record<string, unknown>;
@@ -16,21 +16,21 @@ const isView = (value: unknown): value is View => ArrayBuffer.isView(value);
 
 /** The caller's views of one call on the device; the same memory is one buffer. */
 class Uploads {
-  private readonly buffers = new Map<string, { view: View; buffer: sweetRl.DeviceBuffer }>();
+  private readonly buffers = new Map<string, { view: View; buffer: DeviceBuffer }>();
   private readonly memory = new Map<object, number>();
 
-  upload(view: View, dtype: unknown): sweetRl.DeviceBuffer {
+  upload(view: View, dtype: unknown): DeviceBuffer {
     const key = this.keyOf(view);
     const known = this.buffers.get(key)?.buffer;
     if (known !== undefined) return known;
     const type = view instanceof Uint16Array ? { dtype: dtype as 'bfloat16' } : {};
-    const buffer = sweetRl.DeviceBuffer.from(view, type);
+    const buffer = DeviceBuffer.from(view, type);
     this.buffers.set(key, { view, buffer });
     return buffer;
   }
 
   /** What the caller would have got: its own array, filled, or a fresh one. */
-  download(buffer: sweetRl.DeviceBuffer): View {
+  download(buffer: DeviceBuffer): View {
     const array = buffer.toArray() as View;
     for (const uploaded of this.buffers.values()) {
       if (uploaded.buffer !== buffer) continue;
@@ -87,8 +87,7 @@ function runOnDevice(call: Call): Call {
       isView(value) ? uploads.upload(value, dtypeOf(name)) : value;
     const all = (values: Options): Options =>
       Object.fromEntries(Object.entries(values).map(([name, value]) => [name, given(value, name)]));
-    const taken = (value: unknown): unknown =>
-      value instanceof sweetRl.DeviceBuffer ? uploads.download(value) : value;
+    const taken = (value: unknown): unknown => (value instanceof DeviceBuffer ? uploads.download(value) : value);
     try {
       const uploaded = all(options);
       if (typeof options.out === 'object' && options.out !== null) uploaded.out = all(options.out as Options);
@@ -99,7 +98,7 @@ function runOnDevice(call: Call): Call {
         uploads.expectUnchanged();
         throw error;
       }
-      if (result instanceof sweetRl.DeviceBuffer) return taken(result);
+      if (result instanceof DeviceBuffer) return taken(result);
       return Object.fromEntries(Object.entries(result as Options).map(([name, value]) => [name, taken(value)]));
     } finally {
       uploads.dispose();
@@ -109,21 +108,14 @@ function runOnDevice(call: Call): Call {
 
 const seeds = (process.env.SWEET_EMULATOR_SEEDS ?? '1').split(' ').map(Number);
 
-export const tokenLogps = onDevice(sweetRl.tokenLogps as never);
-export const tokenLogpsBackward = onDevice(sweetRl.tokenLogpsBackward as never);
-export const linearLogps = onDevice(sweetRl.linearLogps as never);
-export const linearLogpsBackward = onDevice(sweetRl.linearLogpsBackward as never);
-export const vocabParallelStats = onDevice(sweetRl.vocabParallelStats as never);
-export const mergeVocabParallelStats = onDevice(sweetRl.mergeVocabParallelStats as never);
-export const partials = onDevice(sweetRl.partials as never);
-export const mergePartials = onDevice(sweetRl.mergePartials as never);
-export const turnAdvantages = onDevice(sweetRl.turnAdvantages as never);
-export const turnAdvantagesBackward = onDevice(sweetRl.turnAdvantagesBackward as never);
-export const trajectoryPreferenceLoss = onDevice(sweetRl.trajectoryPreferenceLoss as never);
-export const turnPreferenceLoss = onDevice(sweetRl.turnPreferenceLoss as never);
-export const criticUpdate = onDevice(sweetRl.criticUpdate as never);
-export const policyUpdate = onDevice(sweetRl.policyUpdate as never);
-
-/** The one backend of these tests. */
-export const backends = () => [{ name: 'device', available: true, active: true }];
-export const useBackend = () => {};
+/** The sync functions of lib/ops; a backend that stands for the device. */
+vi.mock('sweet-rl', async (importOriginal) => {
+  const sweetRl = await importOriginal<Record<string, Call>>();
+  const operations = exportsOf('ops').filter((name) => !name.endsWith('Async'));
+  return {
+    ...sweetRl,
+    ...Object.fromEntries(operations.map((name) => [name, onDevice(sweetRl[name]!)])),
+    backends: () => [{ name: 'device', available: true, active: true }],
+    useBackend: () => {},
+  };
+});

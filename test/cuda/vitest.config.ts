@@ -1,11 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { default as base } from '../../vitest.config.ts';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 /** The operations' own tests on device buffers, then what only CUDA has. */
 export default defineConfig({
   root: here('../..'),
+  resolve: base.resolve!,
   test: {
     testTimeout: 120_000,
     // Threads of the host are none of theirs; and gradients are compared with the oracle's, whose finite differences are
@@ -14,17 +16,9 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        resolve: { alias: { 'sweet-rl': here('./on-device.ts') } },
-        test: {
-          name: 'on device',
-          include: ['test/ops/*.test.ts'],
-        },
+        test: { name: 'on device', include: ['test/ops/*.test.ts'], setupFiles: [here('./on-device.ts')] },
       },
-      {
-        extends: true,
-        resolve: { alias: { 'sweet-rl': here('../../dist/index.js') } },
-        test: { name: 'device', include: ['test/cuda/*.test.ts'] },
-      },
+      { extends: true, test: { name: 'device', include: ['test/cuda/*.test.ts'] } },
     ],
   },
 });

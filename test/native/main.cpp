@@ -104,14 +104,22 @@ int run_checks(const Options& options) {
            static_cast<long long>(failed));
     fflush(stdout);
   };
+  std::string names;
+  bool any = false;
   run_all(options, [&](const std::string& name, const std::function<void(Checks&)>& check) {
+    names += "  " + name + "\n";
     const auto names_it = [&](const std::string& filter) { return name.find(filter) != std::string::npos; };
     if (!options.filters.empty() && std::none_of(options.filters.begin(), options.filters.end(), names_it)) return;
+    any = true;
     Checks checks(options.seed);
     check(checks);
     print(name, checks.comparisons, checks.failures);
     comparisons += checks.comparisons, failures += checks.failures;
   });
+  if (!any) {
+    fprintf(stderr, "no check has such a name; there are\n%s", names.c_str());
+    return 2;
+  }
   print("seed " + std::to_string(options.seed), comparisons, failures);
   return failures > 0 || comparisons == 0;
 }

@@ -12,7 +12,7 @@
 // --short is what .ci/run does. Debian: valgrind; the sanitizers come with g++.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { build, each, end, expectOk, libraryOf, ROOT, run, say } from '../helpers/programs.js';
+import { build, each, end, expectOk, fail, libraryOf, ROOT, run, say } from '../helpers/programs.js';
 
 const argument = (name) => process.argv.find((each) => each.startsWith(`--${name}=`))?.slice(name.length + 3);
 const short = process.argv.includes('--short');
@@ -124,13 +124,16 @@ async function tsan() {
 async function valgrind() {
   say('Building without sanitizers');
   await build(join(ROOT, 'build'), [], 'sweet_check');
+  const check = join(ROOT, 'build', 'sweet_check');
+  const { status, text } = await run(check, ['no such check']);
+  if (status !== 2 || !/^ {2}pool$/m.test(text)) fail(`a name that no check has: ${text}`);
   say('The native checks under memcheck');
   const options = ['-q', '--leak-check=full', '--error-exitcode=9', `--suppressions=${join(HERE, 'valgrind.supp')}`];
   // As slow as it is, the short form leaves out the bits of many callers, which the other checkers see.
   const filters = short
     ? ['cancelled', 'pool', 'float64']
     : ['cancelled', 'pool', 'float64', 'kernels', 'concurrent', 'overwritten'];
-  await native('valgrind', ['valgrind', ...options, join(ROOT, 'build', 'sweet_check')], filters, {});
+  await native('valgrind', ['valgrind', ...options, check], filters, {});
 }
 
 async function growth() {
