@@ -361,7 +361,7 @@ export const MUTATIONS = [
   {
     fault: 'an item of several pairs is taken for an item of one',
     changes: [
-      [/(times_chosen\S*) \+= 1/, '$1 = 1'],
+      [/(times_chosen\S*) \+= /, '$1 = '],
       [/preference\.separable\(\) &&/, ''],
     ],
     places: [PREFERENCE, ONE_PASS, CUDA_PREFERENCE],
