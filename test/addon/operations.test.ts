@@ -106,8 +106,8 @@ function nativeCalls(action: () => unknown): { operation: string; args: Argument
 
 const NUMBERS = [0.3, 0.05, 0.2, 1.25, 0.7, 13, 17, 19, 23, -7, 4, 0];
 
-/** The valid call with a value of every option that has one here: numbers that differ from each other. */
-function filled({ call, valid, arguments: all }: Subject): Options {
+/** The valid call with a value of every option that has one here: numbers that differ from each other, booleans `flag`. */
+function filled({ call, valid, arguments: all }: Subject, flag: boolean): Options {
   let options = valid();
   const succeeds = (more: Options) => {
     try {
@@ -118,7 +118,7 @@ function filled({ call, valid, arguments: all }: Subject): Options {
     }
   };
   for (const { path, kind } of all.filter(({ path }) => path.length === 1 && options[path[0]!] === undefined)) {
-    const value = [true, ...NUMBERS, ...(kind.values ?? [])].find(
+    const value = [flag, ...NUMBERS, ...(kind.values ?? [])].find(
       (each) =>
         !(typeof each === 'number' && Object.values(options).includes(each)) &&
         kind.verdict(each, undefined) === 'any' &&
@@ -144,11 +144,16 @@ function optionOf({ path, type }: Argument): string {
 
 const isPassed = (value: unknown) => ArrayBuffer.isView(value) || typeof value === 'number';
 const ofOperations = SUBJECTS.filter(({ call }) => exportsOf('ops').includes(call.name) && !/Async$/.test(call.name));
-const cases = ofOperations.map((subject) => {
-  const { out = {}, ...options } = filled(subject) as Options & { out?: Options };
+const variants = ofOperations.flatMap((subject) => [true, false].map((flag) => ({ subject, flag })));
+const cases = variants.map(({ subject, flag }) => {
+  const { out = {}, ...options } = filled(subject, flag) as Options & { out?: Options };
   const results = Object.entries(out).map(([name, value]) => [`out.${name}`, value] as const);
   const calls = nativeCalls(() => subject.call({ ...options, ...(results.length > 0 && { out }) } as never));
-  return { name: subject.name, given: new Map<string, unknown>([...Object.entries(options), ...results]), calls };
+  return {
+    name: `${subject.name}, ${flag}`,
+    given: new Map<string, unknown>([...Object.entries(options), ...results]),
+    calls,
+  };
 });
 
 it('has a valid call of every operation in test/helpers/calls.ts', () => {
@@ -169,6 +174,18 @@ describe.each(cases)('$name', ({ given, calls }) => {
       const found = [...given].filter(([, value]) => ArrayBuffer.isView(value) && value === argument.value);
       if (found.length > 0) expect([option], argument.path).toEqual(found.map(([name]) => name));
     }
+  });
+
+  // Equal values are those of one thing: rows and tokens, the labels of head and batch.
+  const isNamed = (argument: Argument) => argument.type !== 'enum' && given.has(optionOf(argument));
+  const swappable = args.flatMap((a, i) =>
+    args.slice(i + 1).flatMap((b): [string, string, Argument[]][] => {
+      const named = [a, b].filter(isNamed);
+      return a.type === b.type && !Object.is(a.value, b.value) && named.length > 0 ? [[a.path, b.path, named]] : [];
+    }),
+  );
+  it.runIf(swappable.length > 0).each(swappable)('does not swap %s and %s', (_a, _b, named) => {
+    for (const argument of named) expect(argument.value, argument.path).toBe(given.get(optionOf(argument)));
   });
 
   it('passes every array and every number', () => {
