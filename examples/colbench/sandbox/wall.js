@@ -29,7 +29,6 @@ const filterDescriptor = 4;
  * @property {readonly string[]} args
  * @property {Buffer | undefined} filter the system call filter, for descriptor 4
  * @property {boolean} isolated false if answers run without a sandbox
- * @property {number} scratchFiles the most files of an answer
  * @property {string} python the version of Python
  */
 
@@ -76,7 +75,7 @@ export async function buildWall({
     await probe([...isolation, '--', found.executable, ...start, '-c', 'pass']);
     const filtered = ['--seccomp', String(filterDescriptor), '--', found.executable, ...start, '/harness.py'];
     const args = [...isolation, ...filtered];
-    return { command: 'unshare', args, filter, isolated: true, scratchFiles, python: found.version };
+    return { command: 'unshare', args, filter, isolated: true, python: found.version };
   } catch (error) {
     if (!unsafe) throw error;
     return {
@@ -84,7 +83,6 @@ export async function buildWall({
       args: [...start, harness],
       filter: undefined,
       isolated: false,
-      scratchFiles: Infinity,
       python: found.version,
     };
   }
