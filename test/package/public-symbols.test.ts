@@ -30,6 +30,7 @@ const UNMEASURED: Record<string, string> = {
   CudaError: 'a class of errors',
   DeviceBuffer: 'memory; bench/cuda times what runs over it',
   SharedMapping: 'views of memory',
+  FileReplacement: 'waits for the disk',
   backends: 'asks the machine once',
   useBackend: 'sets one variable',
   setThreads: 'sets one variable',
