@@ -1,18 +1,21 @@
 /** Results of stages on disk, from which an interrupted run resumes. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { deserialize, serialize } from 'node:v8';
+import { FileReplacement } from 'sweet-rl/safetensors';
 
 const folder = new URL('./.cache/', import.meta.url);
 
 /** Replaces a file atomically: readers see the old or the new content, never a part. */
 export function writeAtomically(path, data) {
-  const target = path instanceof URL ? fileURLToPath(path) : path;
-  const temporary = `${target}.${process.pid}.tmp`;
-  writeFileSync(temporary, data);
-  renameSync(temporary, target);
+  const file = new FileReplacement(path);
+  try {
+    file.append(data);
+    file.commit();
+  } finally {
+    file.discard();
+  }
 }
 
 /** @param {...(string | NodeJS.ArrayBufferView)} parts */

@@ -16,6 +16,7 @@ import { runProgram } from './sandbox/run.js';
  * @property {boolean} success whether all calls agree
  * @property {{ call: string, verdict: Verdict, told: string, expected: string }[]} calls
  * @property {string} printed the beginning of the answer's output
+ * @property {number} files the number of files that the answer left
  */
 
 /**
@@ -50,7 +51,7 @@ export class Evaluator {
     const { wall, limits, signal } = this.#options;
     const job = { program: programOf(answer), calls: task.test_cases };
     // Separate processes: the answer cannot read the expected results.
-    const [truths, { outcomes, printed }] = await Promise.all([
+    const [truths, { outcomes, printed, files }] = await Promise.all([
       this.#truthsOf(task),
       runProgram(wall, job, { ...(limits && { limits }), ...(signal && { signal }) }),
     ]);
@@ -59,7 +60,7 @@ export class Evaluator {
       return { call, verdict: verdictOf(truth, outcome), told: shownOf(outcome), expected: shownOf(truth) };
     });
     const agreeing = calls.filter(({ verdict }) => verdict === 'agrees').length;
-    return { reward: agreeing / calls.length, success: agreeing === calls.length, calls, printed };
+    return { reward: agreeing / calls.length, success: agreeing === calls.length, calls, printed, files };
   }
 
   /** @param {Task} task */

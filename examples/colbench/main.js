@@ -113,8 +113,8 @@ async function evaluateAnswers(given, faults, signal) {
     for await (const { record, evaluation } of results) {
       summary.add(evaluation);
       progress.update(++done, total);
-      const { reward, success, calls, printed } = evaluation;
-      yield { ...record, reward, success, calls, ...(printed && { printed }) };
+      const { reward, success, calls, printed, files } = evaluation;
+      yield { ...record, reward, success, calls, ...(printed && { printed }), ...(files > 0 && { files }) };
     }
   }
   const out = given.text('out');

@@ -1,10 +1,10 @@
 /**
  * ColBench's records as JSONL of any size. Files are streamed by line, and each invalid line is reported by its number.
  */
-import { createReadStream, createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
+import { FileReplacement } from 'sweet-rl/safetensors';
 import { duplicateKey } from './json.js';
 
 /**
@@ -298,7 +298,7 @@ export function checkedCandidates(value) {
 export const lineOf = (record) => `${JSON.stringify(record)}\n`;
 
 /**
- * Checks and writes records. The file is renamed to its name once it is complete; files named *.gz are compressed.
+ * Checks and writes records. The file gets its name once it is complete; files named *.gz are compressed.
  * @template T
  * @param {string} file
  * @param {AsyncIterable<T> | Iterable<T>} records
@@ -306,7 +306,6 @@ export const lineOf = (record) => `${JSON.stringify(record)}\n`;
  * @returns {Promise<number>} the number of records written
  */
 export async function writeRecords(file, records, check) {
-  const partial = `${file}.part`;
   let count = 0;
   async function* lines() {
     for await (const record of records) {
@@ -320,14 +319,16 @@ export async function writeRecords(file, records, check) {
       count += 1;
     }
   }
+  const target = new FileReplacement(file);
+  const append = async (/** @type {AsyncIterable<Uint8Array | string>} */ chunks) => {
+    for await (const chunk of chunks) target.append(chunk);
+  };
   try {
-    const target = createWriteStream(partial);
-    if (file.endsWith('.gz')) await pipeline(lines, createGzip(), target);
-    else await pipeline(lines, target);
-    await rename(partial, file);
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
+    if (file.endsWith('.gz')) await pipeline(lines, createGzip(), append);
+    else await pipeline(lines, append);
+    target.commit();
+  } finally {
+    target.discard();
   }
   return count;
 }

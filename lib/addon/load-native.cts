@@ -10,7 +10,8 @@ export interface Loaded {
   file: string | undefined;
 }
 
-export const root: string = path.join(__dirname, '..', '..');
+/** Of the package; a bundle may have no __dirname, and then finds no addon. */
+export const root: string = typeof __dirname === 'undefined' ? process.cwd() : path.join(__dirname, '..', '..');
 
 let bundled: (() => unknown) | undefined;
 
@@ -22,8 +23,10 @@ export function provide(addon: () => unknown): void {
 export function load(): Loaded {
   let bundleError: unknown;
   try {
-    const addon = bundled?.();
-    if (addon !== undefined) return { addon, file: undefined };
+    const addon = bundled?.() as { backends?: unknown } | undefined;
+    if (typeof addon?.backends === 'function') return { addon, file: undefined };
+    // For example the name of the copied file.
+    if (addon !== undefined) throw new Error(`the bundler replaced the .node file by ${String(addon).slice(0, 80)}`);
   } catch (error) {
     bundleError = error;
   }

@@ -92,16 +92,22 @@ function loaded(): Loaded {
   try {
     return load();
   } catch (cause) {
-    const { platform, arch, versions } = process;
-    const system = `${platform}-${arch}${platform === 'linux' ? ` (${libc() ?? 'unknown libc'})` : ''}`;
-    throw new SweetError(
-      'ERR_ADDON',
-      `sweet-rl has no native addon that loads on ${system} with Node-API ${versions.napi ?? 'unknown'}.\n` +
-        '  npx sweet-rl build   compiles it, with CMake and a C++17 compiler\n' +
-        '  npx sweet-rl info    prints what this system is and what was tried',
-      { cause },
-    );
+    throw new SweetError('ERR_ADDON', process.permission === undefined ? whyNoAddon() : NO_PERMISSION, { cause });
   }
+}
+
+const NO_PERMISSION = `Node's permission model does not let sweet-rl load its native addon: start Node with --allow-addons,
+and with an --allow-fs-read that includes the folder of the package.`;
+
+function whyNoAddon(): string {
+  const { platform, arch, versions } = process;
+  const system = `${platform}-${arch}${platform === 'linux' ? ` (${libc() ?? 'unknown libc'})` : ''}`;
+  return `sweet-rl has no native addon that loads on ${system} with Node-API ${versions.napi ?? 'unknown'}.
+  npx sweet-rl build   compiles it, with CMake and a C++17 compiler
+  npx sweet-rl info    prints what this system is and what was tried
+In a bundle, the addon is found in one of two ways (docs/guide/install.md has a line for each bundler):
+  exclude sweet-rl     serverExternalPackages: ['sweet-rl'] in Next.js, externals of the other bundlers
+  sweet-rl/static      the entry to bundle instead, with a bundler that copies .node files`;
 }
 
 /** `argument` is the name of the argument or the environment variable that asks for it. */

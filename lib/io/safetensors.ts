@@ -1,20 +1,26 @@
 // Reads and writes .safetensors files, for example reference log-probs for another program. The bytes of arrays are
 // unchanged.
-import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { TextEncoder } from 'node:util';
 import { bytesOf, checkAttached, classOf, lengthOf, plainView, typedArray } from '../args/arrays.js';
 import { checkOptions, isArray, isRecord } from '../args/options.js';
-import { expected, rangeError, SweetError, typeError } from '../errors.js';
+import { expected, rangeError, typeError } from '../errors.js';
+import { FileReplacement, pathOf } from './file-replacement.js';
 import {
   type Entry,
   fault,
+  fileError,
   type Header,
   headerLength,
   MAX_HEADER_BYTES,
   parseHeader,
+  quoted,
   STORAGE,
+  shortened,
   type TensorDType,
 } from './safetensors-header.js';
 
+export { FileReplacement } from './file-replacement.js';
 export type { TensorDType };
 
 /** The elements of a tensor: bits in a Uint16Array for 'bfloat16' and 'float16', 0 and 1 in a Uint8Array for 'bool'. */
@@ -57,38 +63,32 @@ export interface ReadSafetensorsOptions {
 const READ_OPTIONS = new Set(['names']);
 const INPUT = new Set(['tensors', 'metadata']);
 const TENSOR = new Set(['data', 'dtype', 'shape']);
-// One read or write of Linux transfers less than 2^31 bytes.
+// One read of Linux transfers less than 2^31 bytes.
 const CHUNK_BYTES = 2 ** 30;
 
-/** Fills a view with the bytes from `position` on. */
-type Read = (view: Uint8Array, position: number) => void;
+/** A new buffer with the bytes from `begin` to `end`. */
+type Read = (begin: number, end: number) => ArrayBuffer;
 
 function readTensors(source: string, total: number, read: Read, given: ReadSafetensorsOptions): Safetensors {
   const options = checkOptions('reading safetensors', given, READ_OPTIONS);
-  const first = new Uint8Array(Math.min(8, total));
-  read(first, 0);
-  const length = headerLength(source, first, total);
-  const bytes = new Uint8Array(length);
-  read(bytes, 8);
-  const { metadata, entries } = parseHeader(source, bytes, total - 8 - length);
+  const length = headerLength(source, new Uint8Array(read(0, Math.min(8, total))), total);
+  const header = parseHeader(source, new Uint8Array(read(8, 8 + length)), total - 8 - length);
   const tensors = Object.create(null) as Record<string, Tensor>;
-  for (const entry of selectEntries(source, entries, options.names)) {
+  for (const entry of selectEntries(source, header, options.names)) {
     tensors[entry.name] = tensorOf(source, entry, 8 + length, read);
   }
-  return { tensors, metadata };
+  return { tensors, metadata: header.metadata };
 }
 
-function selectEntries(source: string, entries: Header['entries'], names: unknown): Entry[] {
+function selectEntries(source: string, { entries, byName }: Header, names: unknown): Entry[] {
   if (names === undefined) return entries;
   if (!isArray(names)) throw typeError('ERR_ARG_TYPE', expected('an array of names', 'names', names));
-  return names.map((name) => {
-    const entry = entries.find((candidate) => candidate.name === name);
+  return names.map((name, i) => {
+    if (typeof name !== 'string') throw typeError('ERR_ARG_TYPE', expected('a string', `names[${i}]`, name));
+    const entry = byName.get(name);
     if (entry !== undefined) return entry;
-    const names = entries.slice(0, 8).map((candidate) => JSON.stringify(candidate.name));
-    throw new SweetError(
-      'ERR_SAFETENSORS',
-      `${source} has no tensor ${JSON.stringify(name)}; it has ${names.join(', ')}`,
-    );
+    const some = entries.slice(0, 8).map((other) => quoted(other.name));
+    throw fileError(source, ` has no tensor ${quoted(name)}; it has ${some.join(', ')}`);
   });
 }
 
@@ -99,15 +99,10 @@ function tensorOf(
   read: Read,
 ): Tensor {
   if (dtype === undefined) {
-    throw new SweetError(
-      'ERR_SAFETENSORS',
-      `${source}: the tensor ${JSON.stringify(name)} has the unsupported dtype ${stored}`,
-    );
+    throw fileError(source, `: the tensor ${quoted(name)} has the unsupported dtype ${stored}`);
   }
-  const [, size, Class] = STORAGE[dtype];
-  const data = new Class((end - begin) / size);
-  read(new Uint8Array(data.buffer), start + begin);
-  return { dtype, shape, data };
+  const Class = STORAGE[dtype][2];
+  return { dtype, shape, data: end > begin ? new Class(read(start + begin, start + end)) : new Class(0) };
 }
 
 /**
@@ -123,19 +118,19 @@ function tensorOf(
  * criticUpdate({ ...batch, logits, refLogps: toFloat32(refLogps) });
  */
 export function readSafetensors(path: string | URL, options: ReadSafetensorsOptions = {}): Safetensors {
-  if (typeof path !== 'string' && !(isRecord(path) && path instanceof URL)) {
-    throw typeError('ERR_ARG_TYPE', expected('a string or a URL', 'path', path));
-  }
-  const file = openSync(path, 'r');
+  const source = pathOf(path);
+  const file = openSync(source, 'r');
   try {
-    const read: Read = (view, position) => {
-      for (let at = 0; at < view.length; ) {
-        const count = readSync(file, view, at, Math.min(view.length - at, CHUNK_BYTES), position + at);
-        if (count === 0) throw fault(String(path), 'it became shorter while it was read');
+    const read: Read = (begin, end) => {
+      const bytes = new Uint8Array(end - begin);
+      for (let at = 0; at < bytes.length; ) {
+        const count = readSync(file, bytes, at, Math.min(bytes.length - at, CHUNK_BYTES), begin + at);
+        if (count === 0) throw fault(source, 'it became shorter while it was read');
         at += count;
       }
+      return bytes.buffer;
     };
-    return readTensors(String(path), fstatSync(file).size, read, options);
+    return readTensors(source, fstatSync(file).size, read, options);
   } finally {
     closeSync(file);
   }
@@ -156,7 +151,8 @@ export function parseSafetensors(bytes: Uint8Array, options: ReadSafetensorsOpti
   if (classOf(bytes) !== 'Uint8Array') throw typeError('ERR_ARG_TYPE', expected('Uint8Array', 'bytes', bytes));
   checkAttached('bytes', bytes);
   const { buffer, from } = bytesOf(bytes);
-  const read: Read = (view, position) => view.set(new Uint8Array(buffer as ArrayBuffer, from + position, view.length));
+  const memory = new Uint8Array(buffer as ArrayBuffer, from);
+  const read: Read = (begin, end) => memory.slice(begin, end).buffer;
   return readTensors('bytes', lengthOf(bytes), read, options);
 }
 
@@ -187,7 +183,8 @@ function layout(input: SafetensorsInput): { header: Uint8Array; stored: StoredTe
 
 function metadataOf(metadata: Readonly<Record<string, unknown>>): string {
   for (const [key, value] of Object.entries(metadata)) {
-    if (typeof value !== 'string') throw typeError('ERR_ARG_TYPE', expected('a string', `metadata.${key}`, value));
+    if (typeof value !== 'string')
+      throw typeError('ERR_ARG_TYPE', expected('a string', `metadata.${shortened(key, 40)}`, value));
   }
   return JSON.stringify(metadata);
 }
@@ -210,7 +207,7 @@ function storedTensor(name: string, input: TensorInput): StoredTensor {
     throw rangeError('ERR_ARG_VALUE', expected('another name, since the format reserves this one,', 'tensors', name));
   }
   const { data, dtype, shape } = ArrayBuffer.isView(input) ? { data: input } : fieldsOf(name, input);
-  const argument = `tensors.${name}`;
+  const argument = `tensors.${shortened(name, 40)}`;
   const actual = dtypeOf(argument, data, dtype);
   const length = lengthOf(data as Uint8Array);
   if (shape !== undefined && !isArray(shape)) {
@@ -224,7 +221,7 @@ function storedTensor(name: string, input: TensorInput): StoredTensor {
   if (dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
     throw rangeError(
       'ERR_ARG_VALUE',
-      `Expected a shape of ${length} elements for ${argument}.shape but received [${dimensions}]`,
+      shortened(`Expected a shape of ${length} elements for ${argument}.shape but received [${dimensions}]`, 200),
     );
   }
   const { buffer, from, to } = bytesOf(data);
@@ -233,7 +230,7 @@ function storedTensor(name: string, input: TensorInput): StoredTensor {
 }
 
 function fieldsOf(name: string, input: unknown): Exclude<TensorInput, ArrayBufferView> {
-  return checkOptions(`tensors.${name}`, input as Exclude<TensorInput, ArrayBufferView>, TENSOR);
+  return checkOptions(`tensors.${shortened(name, 40)}`, input as Exclude<TensorInput, ArrayBufferView>, TENSOR);
 }
 
 /** The given dtype, or the one that follows from the class of the array. */
@@ -253,9 +250,9 @@ function dtypeOf(argument: string, data: unknown, given: unknown): TensorDType {
 }
 
 /**
- * Writes a .safetensors file, under a temporary name that is replaced by `path` when the file is complete.
+ * Writes a .safetensors file, under a temporary name that is replaced by `path` when the file is complete and on the disk.
  *
- * @param path of the file; an existing file is replaced.
+ * @param path of the file; an existing file is replaced, and its permissions are kept.
  * @param input.tensors by name: a typed array, or `{ data, dtype?, shape? }`; a Uint16Array needs its dtype.
  * @param input.metadata strings by name.
  * @throws TypeError, RangeError naming the tensor; the error of the system where the file cannot be written.
@@ -263,27 +260,15 @@ function dtypeOf(argument: string, data: unknown, given: unknown): TensorDType {
  * @example
  * writeSafetensors('reference.safetensors', { tensors: { refLogps: logps }, metadata: { model: 'base' } });
  */
-export function writeSafetensors(path: string, input: SafetensorsInput): void {
-  if (typeof path !== 'string') throw typeError('ERR_ARG_TYPE', expected('a string', 'path', path));
+export function writeSafetensors(path: string | URL, input: SafetensorsInput): void {
   const { header, stored } = layout(input);
-  const partial = `${path}.${process.pid}.partial`;
+  const file = new FileReplacement(path);
   try {
-    writeAll(partial, [header, ...stored.map((tensor) => tensor.bytes)]);
-    renameSync(partial, path);
-  } catch (error) {
-    rmSync(partial, { force: true });
-    throw error;
-  }
-}
-
-function writeAll(path: string, parts: Uint8Array[]): void {
-  const file = openSync(path, 'w');
-  try {
-    for (const bytes of parts) {
-      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, CHUNK_BYTES));
-    }
+    file.append(header);
+    for (const { bytes } of stored) file.append(bytes);
+    file.commit();
   } finally {
-    closeSync(file);
+    file.discard();
   }
 }
 

@@ -52,6 +52,25 @@ describe('the addon', () => {
   });
 });
 
+// The flag has lost its prefix in Node 23.5.
+const PERMISSION = process.allowedNodeEnvironmentFlags.has('--permission')
+  ? '--permission'
+  : '--experimental-permission';
+
+it("says what Node's permission model needs", () => {
+  const flags = [PERMISSION, '--allow-fs-read=*'];
+  for (const program of [IMPORT, REQUIRE]) {
+    const { status, stderr } = node(withAddon.folder, [...flags, ...program]);
+    expect(status).toBe(1);
+    expect(stderr).toContain("code: 'ERR_ADDON'");
+    expect(stderr).toMatch(/start Node with --allow-addons/);
+    expect(node(withAddon.folder, [...flags, '--allow-addons', ...program])).toMatchObject({
+      status: 0,
+      stdout: 'true\n',
+    });
+  }
+});
+
 describe('a binary for glibc', () => {
   // What a process on musl without Alpine's mark reads about itself.
   const musl = `

@@ -3,9 +3,10 @@
 // Needs an x64 Linux with the npm registry, the prebuilt binaries' compilers, and qemu for 64-bit Arm. Each package manager
 // installs into an empty project with nothing on PATH but Node and itself.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundlers } from './bundlers.js';
 import { fetchTools } from './tools.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -68,6 +69,31 @@ row('no addon', 'sweet-rl build', () => {
   const info = run([tools['node 20'], 'node_modules/sweet-rl/dist/cli.js', 'info'], { cwd: bare });
   requireText(info, 'build/Release/sweet_rl.node');
   return run([tools['node 20'], 'esm.mjs'], { cwd: bare });
+});
+
+// -- bundlers
+
+bundlers(join(work, 'projects', 'bundlers'), tarball, readFileSync(join(root, 'docs', 'guide', 'install.md'), 'utf8'), {
+  row,
+  run,
+  requireText,
+  node: tools['node 20'],
+  npm: tools['npm 11'],
+});
+
+// -- from git
+
+row('git', 'npm install', () => {
+  const folder = join(work, 'projects', 'git');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
+  const options = { cwd: folder, env: { PATH: process.env.PATH }, timeout: 600_000 };
+  run([tools['node 20'], tools['npm 11'], 'install', `git+file://${root}`], options);
+  const before = run([tools['node 20'], '--eval', "require('sweet-rl')"], { ...options, fails: true });
+  requireText(before, 'ERR_ADDON', 'npx sweet-rl build');
+  run([tools['node 20'], 'node_modules/sweet-rl/dist/cli.js', 'build'], options);
+  return run([tools['node 20'], '--eval', "console.log(require('sweet-rl').threads())"], options);
 });
 
 report();
@@ -177,14 +203,14 @@ function report() {
   process.exitCode = failed.length > 0 || rows.length === 0 ? 1 : 0;
 }
 
-function run([command, ...args], { cwd, env = {}, fails = false }) {
+function run([command, ...args], { cwd, env = {}, fails = false, timeout = 180_000 }) {
   const { NODE_EXTRA_CA_CERTS } = process.env;
   const base = { HOME: join(work, 'home'), PATH: '/nowhere', CI: '1', YARN_ENABLE_TELEMETRY: '0', NODE_EXTRA_CA_CERTS };
   const result = spawnSync(command.startsWith('/') ? command : (which(command) ?? command), args, {
     cwd,
     encoding: 'utf8',
     env: { ...base, ...env },
-    timeout: 180_000,
+    timeout,
   });
   const output = `${result.stdout}${result.stderr}`;
   if ((result.status === 0) === fails) {

@@ -1,8 +1,9 @@
-/** What the guide says about bundlers, with esbuild. */
-import { execFileSync } from 'node:child_process';
+/** What the guide says about bundlers, with esbuild and Vite; test/install has the others. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
+import { build as vite } from 'vite';
 import { afterAll, describe, expect, it } from 'vitest';
 import { installedProject } from '../helpers/installed.ts';
 
@@ -31,7 +32,56 @@ async function bundle(entry: string, options: BuildOptions): Promise<string> {
   });
 }
 
+/** The error of a bundle that has no addon. */
+function errorOf(file: string): string {
+  const { status, stderr } = spawnSync(process.execPath, [file], { cwd: '/', encoding: 'utf8' });
+  expect(status).toBe(1);
+  return stderr;
+}
+
+const TWO_WAYS = [
+  /code: 'ERR_ADDON'/,
+  /serverExternalPackages: \['sweet-rl'\] in Next\.js, externals/,
+  /sweet-rl\/static/,
+];
+
+describe('Vite', () => {
+  const viteBuild = (external: string[], outDir: string, format: 'cjs' | 'es') => {
+    writeFileSync(join(project.folder, 'main.js'), PROGRAM('sweet-rl'));
+    return vite({
+      root: project.folder,
+      configFile: false,
+      logLevel: 'silent',
+      ssr: external.length > 0 ? { external } : { noExternal: true },
+      build: { ssr: 'main.js', outDir, rollupOptions: { output: { format, entryFileNames: 'main.mjs' } } },
+    });
+  };
+
+  it('leaves an external package alone', async () => {
+    await viteBuild(['sweet-rl'], 'vite', 'es');
+    const file = join(project.folder, 'vite', 'main.mjs');
+    expect(execFileSync(process.execPath, [file], { cwd: '/', encoding: 'utf8' })).toBe('0.5 1\n');
+  });
+
+  it('names the two ways where it is bundled into an ES module, which has no __dirname', async () => {
+    await viteBuild([], 'vite-bundled', 'es');
+    const stderr = errorOf(join(project.folder, 'vite-bundled', 'main.mjs'));
+    for (const part of TWO_WAYS) expect(stderr).toMatch(part);
+  });
+});
+
 describe('esbuild', () => {
+  it('names the two ways where the package is bundled, or its .node files are replaced by their names', async () => {
+    await expect(bundle('sweet-rl', { format: 'cjs', outfile: join('bundled', 'main.cjs') })).rejects.toThrow();
+    const named: BuildOptions = { format: 'cjs', outdir: 'named', loader: { '.node': 'file' } };
+    await expect(bundle('sweet-rl/static', named)).rejects.toThrow();
+    const errors = [join('bundled', 'main.cjs'), join('named', 'main.js')].map((file) =>
+      errorOf(join(project.folder, file)),
+    );
+    for (const stderr of errors) for (const part of TWO_WAYS) expect(stderr).toMatch(part);
+    expect(errors[1]).toMatch(/\[cause\]: Error: the bundler replaced the \.node file by .*\.node/);
+  });
+
   it.each(['cjs', 'esm'] as const)('leaves an external package alone: %s', async (format) => {
     const outfile = join('out', format === 'cjs' ? 'main.cjs' : 'main.mjs');
     expect(await bundle('sweet-rl', { format, external: ['sweet-rl'], outfile })).toBe('0.5 1\n');

@@ -21,6 +21,8 @@ const RUN_BY: Record<string, [file: string, text: string]> = {
   'npm run build:prebuilds': ['.ci/run', 'npm run build:prebuilds'],
   'npm run test:install': ['.ci/run', 'npm run test:install'],
   'npm install sweet-rl': ['test/install/run.js', "add: ['install', file]"],
+  'npm install git+https://github.com/OWNER/sweet-rl.git': ['test/install/run.js', '`git+file://'],
+  'node --permission --allow-addons --allow-fs-read=* app.js': ['test/addon/loader.test.ts', "'--allow-addons'"],
   'pnpm add sweet-rl': ['test/install/run.js', "command: 'pnpm', add: ['add', file]"],
   'yarn add sweet-rl': ['test/install/run.js', "command: 'yarn', add: ['add'"],
   'bun add sweet-rl': ['test/install/run.js', "command: 'bun', add: ['add', file]"],

@@ -1,8 +1,20 @@
 /** The published package: its exports, its two module systems, its tarball. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as sweetRl from 'sweet-rl';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { exportsOf } from '../helpers/exports.ts';
 import { npm, ROOT, resultOf } from '../helpers/processes.ts';
 
@@ -100,9 +112,51 @@ describe('the tarball', () => {
     // npm would compile a package that holds a binding.gyp by itself.
     expect(paths.filter((path) => path.endsWith('.gyp'))).toEqual([]);
     expect(Object.keys(manifest.scripts)).not.toEqual(
-      expect.arrayContaining([expect.stringMatching(/^(pre|post)?install$|^prepare$/)]),
+      expect.arrayContaining([expect.stringMatching(/^(pre|post)?install$/)]),
     );
     expect(manifest.license).toBe('MIT');
     expect(Object.keys(manifest.dependencies)).toEqual(['node-gyp-build']);
+  });
+});
+
+describe('a clone without binaries', () => {
+  const clone = mkdtempSync(join(tmpdir(), 'sweet-rl-clone-'));
+  afterAll(() => rmSync(clone, { recursive: true }));
+  for (const path of [
+    'lib',
+    'scripts',
+    'package.json',
+    'tsconfig.json',
+    'tsconfig.cjs.json',
+    'CMakeLists.txt',
+    'README.md',
+  ]) {
+    cpSync(join(ROOT, path), join(clone, path), { recursive: true });
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'));
+  const run = (...args: string[]) => spawnSync('npm', args, { cwd: clone, encoding: 'utf8' });
+
+  it('builds the TypeScript where npm prepares it, and its error says how to build the addon', () => {
+    expect(run('run', 'prepare').status).toBe(0);
+    for (const built of ['dist/index.js', 'dist-cjs/index.js', 'dist/io/safetensors.d.ts']) {
+      expect(existsSync(join(clone, built)), built).toBe(true);
+    }
+    const { status, stderr } = spawnSync(process.execPath, ['--eval', "require('sweet-rl')"], {
+      cwd: clone,
+      encoding: 'utf8',
+    });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/code: 'ERR_ADDON'/);
+    expect(stderr).toMatch(/npx sweet-rl build/);
+  });
+
+  it('is not packed', () => {
+    const refused = run('pack', '--dry-run');
+    expect(refused.status).not.toBe(0);
+    expect(refused.stderr).toMatch(/npm pack needs the prebuilt binaries.*\n.*npm run build:prebuilds/);
+    expect(run('pack', '--dry-run', '--ignore-scripts').status).toBe(0);
+    mkdirSync(join(clone, 'prebuilds', 'linux-x64'), { recursive: true });
+    writeFileSync(join(clone, 'prebuilds', 'linux-x64', 'sweet-rl.glibc.node'), '');
+    expect(run('run', 'prepack').status).toBe(0);
   });
 });

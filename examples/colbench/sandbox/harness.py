@@ -1,7 +1,7 @@
 """Runs an untrusted program on calls inside the sandbox and reports the result of each call.
 
-File descriptor 0 carries the job: program, calls, limits. Lines of JSON go to descriptor 3: `ready`, `loaded`, then one
-per call. A value is reported as a digest that is equal for equal values. The parent compares it with the digest of the
+Lines of JSON go to descriptor 3: `ready`, after which descriptor 0 carries the job (program, calls, limits), `loaded`, then
+one per call. A value is reported as a digest that is equal for equal values. The parent compares it with the digest of the
 ground truth, which runs in another process: a program that manipulates this one can only falsify its own results.
 """
 
@@ -136,6 +136,7 @@ def main():
     os.closerange(CHANNEL + 1, 2**20)
     # Imports must not find files beside this one.
     del sys.path[0]
+    report({"kind": "ready"})
     job = read_job()
     limits = job["limits"]
     limit(resource.RLIMIT_CORE, 0)
@@ -148,7 +149,6 @@ def main():
 
     # Another name than __main__, so that `if __name__ == '__main__'` blocks do not run.
     space = {"__name__": "answer", "__builtins__": __builtins__}
-    report({"kind": "ready"})
     _, error = attempt(lambda: exec(compile(job["program"], "<answer>", "exec"), space))
     report({"kind": "loaded"} if error is None else {"kind": "failed", "error": error})
     if error is not None:

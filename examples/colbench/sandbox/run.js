@@ -1,9 +1,10 @@
 /** Runs a program on calls in the sandbox; the outcome of each call. */
 import { spawn } from 'node:child_process';
+import { closeSync, openSync, statfsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { environment, SandboxError } from './wall.js';
+import { environment, SandboxError, scratchMount } from './wall.js';
 
 /**
  * A returned value. Equal values have equal digests.
@@ -50,7 +51,8 @@ const keptOutput = 2000;
  * @param {object} [options]
  * @param {Partial<Limits>} [options.limits]
  * @param {AbortSignal} [options.signal]
- * @returns {Promise<{ outcomes: Outcome[], printed: string }>} an outcome per call, and the beginning of the output
+ * @returns {Promise<{ outcomes: Outcome[], printed: string, files: number }>} an outcome per call, the beginning of the output,
+ *   and the number of files that the program left; 0 without a sandbox
  */
 export async function runProgram(wall, { program, calls }, { limits: given = {}, signal } = {}) {
   const limits = { ...defaultLimits, ...given };
@@ -58,10 +60,11 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
   /** @type {Outcome[]} */
   const outcomes = [];
   let printed = '';
+  let files = 0;
   const size = Buffer.byteLength(program);
   if (size > maxProgramBytes) {
     const error = `the program has ${size} bytes, more than ${maxProgramBytes}`;
-    return { outcomes: calls.map(() => ({ kind: 'error', error, loading: true })), printed };
+    return { outcomes: calls.map(() => ({ kind: 'error', error, loading: true })), printed, files };
   }
   // If a call ends the process, a new process runs the remaining calls.
   while (outcomes.length < calls.length) {
@@ -71,6 +74,7 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
       const ended = await attempt.run(signal);
       outcomes.push(...ended);
       printed = (printed + attempt.printed).slice(0, keptOutput);
+      files = Math.max(files, attempt.files);
       const rest = performance.now() >= end ? outOfTime(limits) : undefined;
       const failure = failedToLoad(ended) ?? rest;
       while (failure !== undefined && outcomes.length < calls.length) outcomes.push(failure);
@@ -78,7 +82,7 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
       if (folder !== undefined) await rm(folder, { recursive: true, force: true });
     }
   }
-  return { outcomes, printed };
+  return { outcomes, printed, files };
 }
 
 /** The failure of a program that does not load: every new process would fail alike. @param {Outcome[]} outcomes */
@@ -97,10 +101,14 @@ const outOfTime = ({ totalSeconds }) => ({
 /** One process in the sandbox. */
 class Attempt {
   printed = '';
+  files = 0;
+  /** The folder of the answer, which lives as long as this descriptor. @type {number | undefined} */
+  #folder;
   #isolated;
   #limits;
   #end;
   #calls;
+  #job;
   #child;
   /** @type {Outcome[]} */
   #outcomes = [];
@@ -133,13 +141,12 @@ class Attempt {
       // A session of its own, so that all its processes can be killed at once.
       detached: true,
     });
-    const [stdin, stdout, stderr, results, filter] = this.#child.stdio;
+    const [, stdout, stderr, results, filter] = this.#child.stdio;
     // A process that exits before it has read its job closes the pipe.
     for (const stream of this.#child.stdio) stream?.on('error', () => {});
     const { memoryBytes, fileBytes, files } = limits;
     const cpuSeconds = Math.ceil(limits.totalSeconds) + 1;
-    const harnessLimits = { memoryBytes, fileBytes, files, cpuSeconds };
-    /** @type {import('node:stream').Writable} */ (stdin).end(JSON.stringify({ ...job, limits: harnessLimits }));
+    this.#job = JSON.stringify({ ...job, limits: { memoryBytes, fileBytes, files, cpuSeconds } });
     if (wall.filter !== undefined) /** @type {import('node:stream').Writable} */ (filter).end(wall.filter);
     for (const stream of [stdout, stderr]) stream?.on('data', (chunk) => this.#onPrinted(chunk));
     results?.on('data', (chunk) => this.#onResults(chunk));
@@ -167,11 +174,35 @@ class Attempt {
       this.#child.on('close', (code, name) => {
         clearTimeout(this.#timer);
         signal?.removeEventListener('abort', abort);
+        this.#countFiles();
         if (signal?.aborted) reject(signal.reason);
         else if (this.#state === 'starting') reject(this.#didNotStart());
         else resolve(this.#ended(code, name));
       });
     });
+  }
+
+  /** Python waits for its job. */
+  #start() {
+    try {
+      if (this.#isolated) this.#folder = openSync(`/proc/${this.#child.pid}/root${scratchMount}`, 'r');
+    } catch (error) {
+      this.#killed = { kind: 'timeout', error: /** @type {Error} */ (error).message };
+      this.#kill();
+      return;
+    }
+    this.#state = 'loading';
+    this.#child.stdin?.end(this.#job);
+    this.#arm(this.#limits.callSeconds);
+  }
+
+  /** From outside, since the answer can falsify what its own process reports. */
+  #countFiles() {
+    if (this.#folder === undefined) return;
+    const { files, ffree } = statfsSync(`/proc/self/fd/${this.#folder}`);
+    // Without the folder itself.
+    this.files = files - ffree - 1;
+    closeSync(this.#folder);
   }
 
   #didNotStart() {
@@ -258,8 +289,7 @@ class Attempt {
     const { kind, ...fields } = parsed(text);
     const { callSeconds } = this.#limits;
     if (this.#state === 'starting') {
-      this.#state = 'loading';
-      this.#arm(callSeconds);
+      this.#start();
     } else if (this.#state === 'loading') {
       this.#state = 'calling';
       if (kind !== 'loaded') this.#outcomes.push({ kind: 'error', error: textOf(fields.error), loading: true });

@@ -48,6 +48,7 @@ export class SandboxError extends Error {
  * @param {string} [options.python] the interpreter; default python3
  * @param {string} [options.bubblewrap] the bubblewrap program; default bwrap
  * @param {number} [options.scratchBytes] size of an answer's folder, which is in memory
+ * @param {number} [options.scratchFiles] the most files, folders and links in it
  * @param {boolean} [options.unsafe] without a sandbox, run answers with resource limits only instead of throwing
  * @returns {Promise<Wall>}
  */
@@ -55,6 +56,7 @@ export async function buildWall({
   python = 'python3',
   bubblewrap = 'bwrap',
   scratchBytes = 16 * 2 ** 20,
+  scratchFiles = 4096,
   unsafe = false,
 } = {}) {
   if (process.platform === 'win32') throw new SandboxError('Answers cannot be run on Windows');
@@ -67,11 +69,13 @@ export async function buildWall({
     if (process.platform !== 'linux' || filter === undefined) {
       throw new SandboxError(`No sandbox is known for ${process.platform} on ${process.arch}`);
     }
-    const isolation = await isolationArgs(found, scratchBytes);
-    await probe(bubblewrap, [...isolation, '--', found.executable, ...start, '-c', 'pass']);
+    await requireProgram(bubblewrap, 'bubblewrap');
+    await requireProgram('unshare', 'util-linux');
+    const isolation = [...scratchArgs(scratchBytes, scratchFiles), bubblewrap, ...(await isolationArgs(found))];
+    await probe([...isolation, '--', found.executable, ...start, '-c', 'pass']);
     const filtered = ['--seccomp', String(filterDescriptor), '--', found.executable, ...start, '/harness.py'];
     const args = [...isolation, ...filtered];
-    return { command: bubblewrap, args, filter, isolated: true, python: found.version };
+    return { command: 'unshare', args, filter, isolated: true, python: found.version };
   } catch (error) {
     if (!unsafe) throw error;
     return {
@@ -99,11 +103,25 @@ async function findPython(python) {
   }
 }
 
+/** Where the folder of an answer is mounted before bubblewrap binds it: a folder of every Linux that bubblewrap does not need. */
+export const scratchMount = '/sys';
+
+/**
+ * Arguments of unshare for a command in a namespace of mounts with the folder of an answer. Bubblewrap's own --tmpfs has a limit
+ * of bytes, but none of files, each of which takes about 1 kB of memory. The folder itself is one file.
+ * @param {number} bytes @param {number} files
+ */
+function scratchArgs(bytes, files) {
+  const options = `size=${bytes},nr_inodes=${files + 1},mode=0755`;
+  const script = `mount -t tmpfs -o ${options} tmpfs ${scratchMount} && exec "$@"`;
+  return ['--user', '--map-root-user', '--mount', 'sh', '-c', script, 'sh'];
+}
+
 /**
  * No network, no other processes, no files of users: the system's programs read-only, and an empty folder in memory.
- * @param {Python} python @param {number} scratchBytes
+ * @param {Python} python
  */
-async function isolationArgs({ prefixes }, scratchBytes) {
+async function isolationArgs({ prefixes }) {
   const args = ['--unshare-user', '--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL'];
   args.push('--uid', '65534', '--gid', '65534', '--hostname', 'sandbox', '--clearenv');
   for (const [name, value] of Object.entries(environment)) args.push('--setenv', name, value);
@@ -121,7 +139,7 @@ async function isolationArgs({ prefixes }, scratchBytes) {
     if (prefix !== '/usr' && !prefix.startsWith('/usr/')) args.push('--ro-bind', prefix, prefix);
   }
   args.push('--ro-bind', harness, '/harness.py', '--dev-bind', '/dev/null', '/dev/null');
-  args.push('--size', String(scratchBytes), '--tmpfs', '/work', '--chdir', '/work', '--remount-ro', '/');
+  args.push('--bind', scratchMount, '/work', '--chdir', '/work', '--remount-ro', '/');
   return args;
 }
 
@@ -138,21 +156,27 @@ export const environment = {
   OMP_NUM_THREADS: '1',
 };
 
-/**
- * Throws if bubblewrap does not work here; containers often forbid namespaces.
- * @param {string} bubblewrap
- * @param {string[]} args
- */
-async function probe(bubblewrap, args) {
+/** @param {string} program @param {string} name its package */
+async function requireProgram(program, name) {
   try {
-    await run(bubblewrap, args, { timeout: 60_000 });
+    await run(program, ['--version'], { timeout: 60_000 });
   } catch (cause) {
-    const missing = /** @type {{ code?: unknown }} */ (cause).code === 'ENOENT';
-    const why = missing
-      ? `"${bubblewrap}" was not found (Debian and Ubuntu: apt-get install bubblewrap)`
-      : `bubblewrap fails here: ${messageOf(cause)}`;
-    throw new SandboxError(`Answers are not run without a sandbox, and ${why}`, { cause });
+    throw unavailable(`"${program}" does not start (Debian and Ubuntu: apt-get install ${name})`, cause);
   }
+}
+
+/** Throws if the sandbox does not work here; containers often forbid namespaces. @param {string[]} args */
+async function probe(args) {
+  try {
+    await run('unshare', args, { timeout: 60_000 });
+  } catch (cause) {
+    throw unavailable(`unshare or bubblewrap fails here: ${messageOf(cause)}`, cause);
+  }
+}
+
+/** @param {string} why @param {unknown} cause */
+function unavailable(why, cause) {
+  return new SandboxError(`Answers are not run without a sandbox, and ${why}`, { cause });
 }
 
 /** @param {unknown} error */

@@ -1,5 +1,14 @@
 /** examples/colbench reads and writes records: every invalid line is reported, and no valid line is lost. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -211,6 +220,33 @@ describe('writing', () => {
     expect(text.toString('utf8').split('\n')).toHaveLength(3);
   });
 
+  it('keeps two writers of one file apart, and the permissions of the file', async () => {
+    const file = fileOf('of before');
+    chmodSync(file, 0o600);
+    const planted = join(folder, 'planted');
+    writeFileSync(planted, 'of others');
+    symlinkSync(planted, `${file}.part`);
+    const records = [0, 1].map((reward) => Array.from({ length: 100 }, () => dialogue({ reward })));
+    expect(await Promise.all(records.map((each) => writeRecords(file, each, checkedDialogue)))).toEqual([100, 100]);
+    const read = await allOf(readDialogues(file, { onFault: noFault }));
+    expect(read).toEqual(records[read[0]!.reward]);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readFileSync(planted, 'utf8')).toBe('of others');
+    for (const each of [planted, `${file}.part`]) rmSync(each);
+  });
+
+  it('is the only way in which an example writes a file', () => {
+    const own = /writeFile|createWriteStream|rename(Sync)?\(|openSync/;
+    const folders = ['adapters', 'colbench', 'colbench/sandbox', 'colbench-mini', 'colbench-mini/stages', 'pytorch'];
+    const files = folders
+      .map((name) => join(import.meta.dirname, '..', '..', name))
+      .flatMap((name) => readdirSync(name).map((file) => join(name, file)))
+      .filter((file) => file.endsWith('.js'));
+    const writers = files.filter((file) => own.test(readFileSync(file, 'utf8')));
+    expect(files.length).toBeGreaterThan(40);
+    expect(writers).toEqual([]);
+  });
+
   it('refuses an invalid record, names it, and leaves no partial file', async () => {
     const file = join(folder, 'refused.jsonl');
     for (const reward of [Number.NaN, Infinity, -0.1, undefined]) {
@@ -223,6 +259,6 @@ describe('writing', () => {
     writeFileSync(file, 'of before');
     await expect(writeRecords(file, [{}], checkedDialogue)).rejects.toThrow(/record 0/);
     expect(readFileSync(file, 'utf8')).toBe('of before');
-    expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual([]);
+    expect(readdirSync(folder).filter((name) => name.includes('.part'))).toEqual([]);
   });
 });

@@ -15,9 +15,10 @@ import { namespaces } from './bubblewrap.ts';
 
 // Each attempt below is harmless even without a sandbox.
 
-/** A mark in the command lines of this file's processes. */
-const scratchBytes = 2 ** 24 + process.pid;
-const wall = namespaces ? await buildWall({ scratchBytes }) : (undefined as never);
+/** A mark in the environment of this file's processes. */
+const mark = `/colbench-${process.pid}`;
+process.env.PATH = `${process.env.PATH}:${mark}`;
+const wall = namespaces ? await buildWall() : (undefined as never);
 
 const limit = createLimiter(2);
 // Long enough for a busy machine; tests of endless calls set shorter limits.
@@ -302,7 +303,7 @@ describe.runIf(namespaces).concurrent('equality', () => {
       ['np.zeros(0)', 'np.zeros((0, 1))'],
       ['np.array(["a"])', 'np.array(["b"])'],
     ];
-    const own = await buildWall({ scratchBytes, python: numpy! });
+    const own = await buildWall({ python: numpy! });
     const digests = async (side: 0 | 1) => {
       const job = { program: 'import numpy as np', calls: pairs.map((pair) => pair[side]) };
       const { outcomes } = await limit(() => runProgram(own, job, { limits: patient }));
@@ -485,6 +486,47 @@ def children():
     ).toEqual(["'MemoryError'", "'MemoryError'", "'MemoryError'", 'True', 'None', "'OSError'", "('OSError', True)"]);
   });
 
+  it('that makes many files reaches a limit, and their number is reported', async () => {
+    const program = `
+import os
+def fill(make):
+    for i in range(10**5):
+        try: make(str(i))
+        except OSError as error: return i, error.errno
+def link(name):
+    if not os.path.exists("target"): open("target", "w").close()
+    os.link("target", name)
+def nest(name):
+    os.mkdir(name)
+    os.chdir(name)
+`;
+    const makers = [
+      'lambda name: open(name, "w").close()',
+      'os.mkdir',
+      'lambda name: os.symlink("a", name)',
+      'link',
+      'nest',
+    ];
+    for (const maker of makers) {
+      const { outcomes, files } = await run(program, [`fill(${maker})`, 'len(os.listdir("/work")) > 0']);
+      const made = maker === 'link' ? 4095 : 4096;
+      expect(outcomes.map((outcome) => outcome.kind === 'value' && outcome.shown)).toEqual([`(${made}, 28)`, 'True']);
+      expect(files).toBe(4096);
+    }
+    // Counted when the program is killed, too, and nothing where it leaves nothing.
+    const loop = await run(`${program}\ndef f():\n    fill(os.mkdir)\n    while True: pass`, ['f()'], {
+      callSeconds: 3,
+    });
+    expect(loop).toMatchObject({ outcomes: [{ kind: 'timeout' }], files: 4096 });
+    const ending = await run('import os\ndef f():\n    open("a", "w").close()\n    os.abort()', ['f()', '2']);
+    expect(ending).toMatchObject({ outcomes: [{ kind: 'crash' }, { kind: 'value' }], files: 1 });
+    expect(await run('import os\nos.mkdir("a")\nos.rmdir("a")', ['1'])).toMatchObject({ files: 0 });
+    const few = await limit(async () =>
+      runProgram(await buildWall({ scratchFiles: 3 }), { program, calls: ['fill(os.mkdir)'] }),
+    );
+    expect(few).toMatchObject({ outcomes: [{ kind: 'value', shown: '(3, 28)' }], files: 3 });
+  });
+
   it('that recurses endlessly, in Python or in C, fails alone', async () => {
     const program =
       'import sys\ndef f():\n    return f()\ndef g():\n    sys.setrecursionlimit(10**9)\n    class A:\n        def __repr__(self): return repr(self)\n    return repr(A())';
@@ -527,7 +569,7 @@ it.runIf(namespaces)('left no process behind', async () => {
       .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
       .filter((pid) => {
         try {
-          return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(String(scratchBytes));
+          return readFileSync(`/proc/${pid}/environ`, 'utf8').includes(mark);
         } catch {
           return false;
         }
