@@ -17,8 +17,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("shmOpen", sweet::bind_shm_open);
   add("shmClose", sweet::bind_shm_close);
   add("shmUnlink", sweet::bind_shm_unlink);
-  add("shmRetain", sweet::bind_shm_retain);
-  add("shmRelease", sweet::bind_shm_release);
+  add("isShm", sweet::bind_is_shm);
+  add("addresses", sweet::bind_addresses);
   return exports;
 }
 

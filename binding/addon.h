@@ -15,7 +15,7 @@ Napi::Value bind_set_threads(const Napi::CallbackInfo& info);
 Napi::Value bind_shm_open(const Napi::CallbackInfo& info);
 Napi::Value bind_shm_close(const Napi::CallbackInfo& info);
 Napi::Value bind_shm_unlink(const Napi::CallbackInfo& info);
-Napi::Value bind_shm_retain(const Napi::CallbackInfo& info);
-Napi::Value bind_shm_release(const Napi::CallbackInfo& info);
+Napi::Value bind_is_shm(const Napi::CallbackInfo& info);
+Napi::Value bind_addresses(const Napi::CallbackInfo& info);
 
 }  // namespace sweet
