@@ -12,6 +12,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("cancel", sweet::bind_cancel);
   add("backends", sweet::bind_backends);
   add("useBackend", sweet::bind_use_backend);
+  add("cpus", sweet::bind_cpus);
   add("threads", sweet::bind_threads);
   add("setThreads", sweet::bind_set_threads);
   add("shmOpen", sweet::bind_shm_open);

@@ -10,6 +10,7 @@ void register_operations(Napi::Object exports);
 
 Napi::Value bind_backends(const Napi::CallbackInfo& info);
 Napi::Value bind_use_backend(const Napi::CallbackInfo& info);
+Napi::Value bind_cpus(const Napi::CallbackInfo& info);
 Napi::Value bind_threads(const Napi::CallbackInfo& info);
 Napi::Value bind_set_threads(const Napi::CallbackInfo& info);
 Napi::Value bind_shm_open(const Napi::CallbackInfo& info);

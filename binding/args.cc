@@ -29,7 +29,8 @@ void* Args::pointer(int64_t min_length) {
   if (data == nullptr) napi_typeof(env_, value, &type);
   require(data != nullptr ? length >= min_length : type == napi_undefined);
   if (async_ && data != nullptr) {
-    if (std::shared_ptr<const void> memory = retain_memory(env_, value, data)) retained_.push_back(std::move(memory));
+    Retained retained = retain_memory(env_, value, data);
+    if (retained.release) retained_.push_back(std::move(retained));
   }
   return data;
 }

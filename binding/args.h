@@ -8,6 +8,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "../native/status.h"
 #include "async.h"
@@ -25,8 +26,8 @@ struct Bytes {
 /** The memory and the length of an object that is not a typed array, or null. Defined by each addon. */
 void* handle_memory(napi_env env, napi_value value, int64_t* length);
 
-/** Keeps the memory of an argument that the caller may free during an async call, else null. Defined by each addon. */
-std::shared_ptr<const void> retain_memory(napi_env env, napi_value value, const void* data);
+/** Of the memory of an argument that the caller may free during an async call, else empty. Defined by each addon. */
+Retained retain_memory(napi_env env, napi_value value, const void* data);
 
 /** Wraps a call so that another thread can run it for this thread. Defined by each addon. */
 Call for_another_thread(Call call);
@@ -78,7 +79,7 @@ class Args {
   const bool async_;
   size_t next_ = 0;
   bool valid_ = true;
-  Retained retained_;
+  std::vector<Retained> retained_;
 };
 
 /** In binding/generated/operations.cc. */

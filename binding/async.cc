@@ -2,11 +2,11 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 
 #include "../native/cancel.h"
@@ -61,24 +61,30 @@ struct Job : Queued<Job> {
   Environment* const owner;
   const uint32_t number;
   const Call call;
-  const Retained retained;
+  const std::vector<Retained> retained;
   const Napi::FunctionReference done;
   std::atomic<bool> cancelled{false};
   Status status = {};
 
-  Job(Environment* environment, uint32_t own_number, Call function, Retained memory, Napi::Function callback)
+  Job(Environment* environment, uint32_t own_number, Call function, std::vector<Retained> memory,
+      Napi::Function callback)
       : owner(environment),
         number(own_number),
         call(std::move(function)),
         retained(std::move(memory)),
         done(Napi::Persistent(callback)) {}
+  ~Job() {
+    for (const Retained& each : retained) each.release();
+  }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
 };
 
 /** The async calls of one environment. The scheduler's lock guards the queues. */
 struct Environment : Queued<Environment> {
   const napi_env env;
   napi_threadsafe_function wake = nullptr;
-  std::unordered_map<uint32_t, std::unique_ptr<Job>> jobs;  // by their numbers
+  std::map<uint32_t, std::unique_ptr<Job>> jobs;  // by their numbers
   uint32_t last_number = 0;
   Queue<Job> waiting, finished;
 
@@ -216,13 +222,13 @@ Environment* environment_of(Napi::Env env) {
 
 }  // namespace
 
-Napi::Value run_async(Napi::Env env, Call call, Retained retained, napi_value done) {
+Napi::Value run_async(Napi::Env env, Call call, std::vector<Retained> retained, napi_value done) {
   Environment* const owner = environment_of(env);
   if (owner->jobs.empty()) napi_ref_threadsafe_function(env, owner->wake);
   const uint32_t number = ++owner->last_number;
-  std::unique_ptr<Job>& job = owner->jobs[number];
-  job = std::make_unique<Job>(owner, number, std::move(call), std::move(retained), Napi::Function(env, done));
-  if (!scheduler().add(job.get())) scheduler().run(job.get());
+  auto own = std::make_unique<Job>(owner, number, std::move(call), std::move(retained), Napi::Function(env, done));
+  Job* const job = owner->jobs.emplace_hint(owner->jobs.end(), number, std::move(own))->second.get();
+  if (!scheduler().add(job)) scheduler().run(job);
   return Napi::Number::New(env, number);
 }
 

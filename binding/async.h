@@ -5,7 +5,6 @@
 #include <napi.h>
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,15 +15,20 @@ namespace sweet {
 /** Reads and writes the memory that its arguments point to; uses no JavaScript value. */
 using Call = std::function<Status()>;
 
-/** What keeps memory of the arguments; destroyed with the call, on the thread of its environment. */
-using Retained = std::vector<std::shared_ptr<const void>>;
+/**
+ * Keeps memory of an argument until `release` is called, with the end of the call, on the thread of its environment. No
+ * shared_ptr, which would need glibc 2.32.
+ */
+struct Retained {
+  std::function<void()> release;
+};
 
 /**
  * Queues the call and later calls done(undefined or fault) on the thread of the environment; what done throws is an
  * uncaught exception. The caller keeps all other memory alive until then. An environment that ends cancels its calls
  * and waits for the running one. Returns the number of the call.
  */
-Napi::Value run_async(Napi::Env env, Call call, Retained retained, napi_value done);
+Napi::Value run_async(Napi::Env env, Call call, std::vector<Retained> retained, napi_value done);
 
 /** Its address marks the async forms, as the data of their functions. */
 extern const char kAsync;

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -73,12 +72,12 @@ void finalize(napi_env env, void*, void* number) {
 
 }  // namespace
 
-std::shared_ptr<const void> retain_memory(napi_env, napi_value, const void* data) {
+Retained retain_memory(napi_env, napi_value, const void* data) {
   const std::lock_guard<std::mutex> lock(mutex);
   const auto entry = find_mapping(data);
-  if (entry == mappings.end()) return nullptr;
+  if (entry == mappings.end()) return {};
   entry->second.users++;
-  return {data, [number = entry->first](const void*) { release(number, false); }};
+  return {[number = entry->first] { release(number, false); }};
 }
 
 /** { name, bytes (0: all of it), create, maxBytes }; returns { buffer, number } or a fault. */

@@ -153,14 +153,14 @@ void* handle_memory(napi_env env, napi_value value, int64_t* length) {
 }
 
 /** Disposed memory is freed only after the calls that use it. */
-std::shared_ptr<const void> retain_memory(napi_env env, napi_value value, const void* data) {
+Retained retain_memory(napi_env env, napi_value value, const void*) {
   const Memory* const memory = memory_of(env, value);
-  if (!memory) return nullptr;
+  if (!memory) return {};
   memory->allocation->retained++;
-  return {data, [env, allocation = memory->allocation](const void*) {
-            allocation->retained--;
-            if (allocation->disposed) free_memory(env, allocation.get());
-          }};
+  return {[env, allocation = memory->allocation] {
+    allocation->retained--;
+    if (allocation->disposed) free_memory(env, allocation.get());
+  }};
 }
 
 /** Runs the call on the device of the calling thread, after the work that this thread has started there. */

@@ -44,6 +44,8 @@ export interface OpenedShm {
 export interface Native extends NativeOperations {
   backends(): Backend[];
   useBackend(name: string): boolean;
+  /** CPUs of the affinity mask, of the quota (Infinity without one), and the smaller of both; `root` is '' but in tests. */
+  cpus(root: string): { affinity: number; quota: number; usable: number };
   threads(): number;
   setThreads(n: number): void;
   /** bytes 0 maps all of it; maxBytes is the largest size of an ArrayBuffer. */
