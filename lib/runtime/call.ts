@@ -68,8 +68,8 @@ export function runAsync<O, K extends AsyncOperation>(
         if (number !== undefined) addon.cancel(number);
       });
       signal?.throwIfAborted();
+      if (aborted) check({ code: 'cancelled', index: 0, value: 0 });
       number = start(addon, operation, retained.replaceIn(encode[operation](args)), done);
-      if (aborted) addon.cancel(number);
     } catch (error) {
       retained.release();
       unfollow?.();
