@@ -113,20 +113,21 @@ Entry entry(const char* name, bool there, const char* missing, const Kernels* (*
 const Entry* table() {
   static const Entry entries[kBackends] = {
 #ifdef SWEET_X64
-      entry("avx512bf16", has_avx512_bf16(), "this CPU or operating system has no AVX512-BF16", kernels_avx512bf16),
-      entry("avx512", has_avx512(), "this CPU or operating system has no AVX-512 F, BW, DQ and VL", kernels_avx512),
-      entry("avx2", has_avx2(), "this CPU or operating system has no AVX2 with FMA and F16C", kernels_avx2),
+    entry("avx512bf16", has_avx512_bf16(), "this CPU or operating system has no AVX512-BF16", kernels_avx512bf16),
+    entry("avx512", has_avx512(), "this CPU or operating system has no AVX-512 F, BW, DQ and VL", kernels_avx512),
+    entry("avx2", has_avx2(), "this CPU or operating system has no AVX2 with FMA and F16C", kernels_avx2),
 #else
-      {"avx512bf16", "needs an x86-64 CPU", nullptr},
-      {"avx512", "needs an x86-64 CPU", nullptr},
-      {"avx2", "needs an x86-64 CPU", nullptr},
+    {"avx512bf16", "needs an x86-64 CPU", nullptr},
+    {"avx512", "needs an x86-64 CPU", nullptr},
+    {"avx2", "needs an x86-64 CPU", nullptr},
 #endif
 #if defined(__aarch64__) || defined(_M_ARM64)
-      {"neon", nullptr, kernels_neon()},
+    {"neon", nullptr, kernels_neon()},
 #else
-      {"neon", "needs a 64-bit Arm CPU", nullptr},
+    {"neon", "needs a 64-bit Arm CPU", nullptr},
 #endif
-      {"portable", nullptr, kernels_portable()}};
+    {"portable", nullptr, kernels_portable()}
+  };
   return entries;
 }
 
