@@ -12,13 +12,14 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("cancel", sweet::bind_cancel);
   add("backends", sweet::bind_backends);
   add("useBackend", sweet::bind_use_backend);
+  add("cpus", sweet::bind_cpus);
   add("threads", sweet::bind_threads);
   add("setThreads", sweet::bind_set_threads);
   add("shmOpen", sweet::bind_shm_open);
   add("shmClose", sweet::bind_shm_close);
   add("shmUnlink", sweet::bind_shm_unlink);
-  add("shmRetain", sweet::bind_shm_retain);
-  add("shmRelease", sweet::bind_shm_release);
+  add("isShm", sweet::bind_is_shm);
+  add("addresses", sweet::bind_addresses);
   return exports;
 }
 

@@ -2,6 +2,16 @@
 
 namespace sweet {
 
+Bytes::Bytes(napi_env env, napi_value value) {
+  static const int64_t sizes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};  // in the order of napi_typedarray_type
+  napi_typedarray_type type;
+  size_t length = 0;
+  void* memory = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &length, &memory, nullptr, nullptr) != napi_ok) return;
+  data = static_cast<char*>(memory);
+  count = static_cast<int64_t>(length) * (static_cast<size_t>(type) < 11 ? sizes[type] : 2);  // then Float16Array
+}
+
 void* Args::pointer(int64_t min_length) {
   const napi_value value = next();
   size_t count = 0;
@@ -18,6 +28,10 @@ void* Args::pointer(int64_t min_length) {
   napi_valuetype type = napi_undefined;
   if (data == nullptr) napi_typeof(env_, value, &type);
   require(data != nullptr ? length >= min_length : type == napi_undefined);
+  if (async_ && data != nullptr) {
+    Retained retained = retain_memory(env_, value, data);
+    if (retained.release) retained_.push_back(std::move(retained));
+  }
   return data;
 }
 

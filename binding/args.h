@@ -7,14 +7,27 @@
 #include <napi.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "../native/status.h"
 #include "async.h"
 
 namespace sweet {
 
+/** The memory of a typed array, which may view a SharedArrayBuffer. */
+struct Bytes {
+  char* data = nullptr;
+  int64_t count = 0;
+
+  Bytes(napi_env env, napi_value value);
+};
+
 /** The memory and the length of an object that is not a typed array, or null. Defined by each addon. */
 void* handle_memory(napi_env env, napi_value value, int64_t* length);
+
+/** Of the memory of an argument that the caller may free during an async call, else empty. Defined by each addon. */
+Retained retain_memory(napi_env env, napi_value value, const void* data);
 
 /** Wraps a call so that another thread can run it for this thread. Defined by each addon. */
 Call for_another_thread(Call call);
@@ -66,6 +79,7 @@ class Args {
   const bool async_;
   size_t next_ = 0;
   bool valid_ = true;
+  std::vector<Retained> retained_;
 };
 
 /** In binding/generated/operations.cc. */
@@ -78,7 +92,7 @@ template <class F>
 Napi::Value Args::perform(const F& call) {
   if (async_) {
     const Call checked = valid_ ? Call(call) : Call([] { return Status{Code::shape}; });
-    return run_async(env_, for_another_thread(checked), next());
+    return run_async(env_, for_another_thread(checked), std::move(retained_), next());
   }
   return status_value(env_, valid_ ? call() : Status{Code::shape});
 }

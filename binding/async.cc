@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -14,83 +16,79 @@ namespace sweet {
 
 namespace {
 
-/** First in, first out; links the elements by their `next`, without an allocation. */
+/** First in, first out; links the elements by their `next` and `previous`. An element is in at most one queue. */
 template <class T>
 class Queue {
  public:
   bool empty() const { return first_ == nullptr; }
 
   void push(T* element) {
+    element->queue = this;
+    element->previous = last_;
     element->next = nullptr;
-    T** end = &first_;
-    while (*end) end = &(*end)->next;
-    *end = element;
+    (last_ ? last_->next : first_) = element;
+    last_ = element;
   }
 
   T* pop() {
     T* const element = first_;
-    if (element) first_ = element->next;
+    if (element) remove(element);
     return element;
   }
 
   /** False if it does not contain the element. */
   bool remove(T* element) {
-    for (T** at = &first_; *at; at = &(*at)->next) {
-      if (*at != element) continue;
-      *at = element->next;
-      return true;
-    }
-    return false;
+    if (element->queue != this) return false;
+    (element->previous ? element->previous->next : first_) = element->next;
+    (element->next ? element->next->previous : last_) = element->previous;
+    element->queue = nullptr;
+    return true;
   }
 
  private:
-  T* first_ = nullptr;
+  T *first_ = nullptr, *last_ = nullptr;
 };
 
-struct Job;
-
-/** Ends a job together with its environment, see add_guard(). */
-struct Guard {
-  Job* job;  // null once the job is finished
+template <class T>
+struct Queued {
+  Queue<T>* queue = nullptr;
+  T *previous = nullptr, *next = nullptr;
 };
 
-/** The async calls of one environment. The scheduler's lock guards the queues and the links between environments. */
-struct Environment {
-  napi_env env;
-  napi_threadsafe_function wake = nullptr;
-  Job* jobs = nullptr;  // all, newest first
-  uint32_t last_number = 0;
-  Queue<Job> waiting, finished;
-  Environment* next = nullptr;
+struct Environment;
 
-  explicit Environment(napi_env owner) : env(owner) {}
-};
-
-struct Job {
+struct Job : Queued<Job> {
   Environment* const owner;
   const uint32_t number;
   const Call call;
-  napi_ref done = nullptr, guarding = nullptr;
-  Guard* guard = nullptr;
+  const std::vector<Retained> retained;
+  const Napi::FunctionReference done;
   std::atomic<bool> cancelled{false};
   Status status = {};
-  Job* next = nullptr;                     // in a queue
-  Job *older = nullptr, *newer = nullptr;  // of the owner's jobs
 
-  Job(Environment* environment, Call function)
-      : owner(environment), number(++environment->last_number), call(std::move(function)), older(environment->jobs) {
-    if (older) older->newer = this;
-    owner->jobs = this;
-  }
+  Job(Environment* environment, uint32_t own_number, Call function, std::vector<Retained> memory,
+      Napi::Function callback)
+      : owner(environment),
+        number(own_number),
+        call(std::move(function)),
+        retained(std::move(memory)),
+        done(Napi::Persistent(callback)) {}
   ~Job() {
-    if (guard) guard->job = nullptr;
-    napi_delete_reference(owner->env, done);
-    if (guarding) napi_delete_reference(owner->env, guarding);
-    if (older) older->newer = newer;
-    (newer ? newer->older : owner->jobs) = older;
+    for (const Retained& each : retained) each.release();
   }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
+};
+
+/** The async calls of one environment. The scheduler's lock guards the queues. */
+struct Environment : Queued<Environment> {
+  const napi_env env;
+  napi_threadsafe_function wake = nullptr;
+  std::map<uint32_t, std::unique_ptr<Job>> jobs;  // by their numbers
+  uint32_t last_number = 0;
+  Queue<Job> waiting, finished;
+
+  explicit Environment(napi_env owner) : env(owner) {}
 };
 
 class Scheduler {
@@ -119,13 +117,12 @@ class Scheduler {
     if (unqueue(job)) end(job);
   }
 
-  /** Cancels the job and waits until its memory is no longer used. */
-  void detach(Job* job) noexcept {
+  /** Cancels all jobs of an environment and waits until none uses its memory. */
+  void detach(Environment* owner) {
     std::unique_lock<std::mutex> lock(mutex_);
-    job->cancelled = true;
-    unqueue(job);
-    ended_.wait(lock, [&] { return running_ != job; });
-    job->owner->finished.remove(job);
+    ready_.remove(owner);
+    for (const auto& [number, job] : owner->jobs) job->cancelled = true;
+    ended_.wait(lock, [&] { return !running_ || running_->owner != owner; });
   }
 
   /** Null if no job is finished. */
@@ -184,47 +181,26 @@ Scheduler& scheduler() {
   return *instance;
 }
 
-/** Ends the job before its environment ends, unless it is finished. */
-void end_guarded(void* data) {
-  Guard* const guard = static_cast<Guard*>(data);
-  if (guard->job) {
-    scheduler().detach(guard->job);
-    delete guard->job;
-  }
-  delete guard;
-}
-
 /**
- * An environment that ends frees the external memory of addons, newest first, even before it runs its cleanup hooks.
- * Therefore each job owns external memory that is newer than the arrays of its call, and its finalizer ends the job.
+ * Delivers one job. Each finished job calls this once, so that Node, which makes a limited number of such calls in a
+ * row, serves its event loop between many of them.
  */
-void add_guard(Napi::Env env, Job* job) {
-  job->guard = new Guard{job};
-  const napi_finalize finalize = [](napi_env, void* data, void*) { end_guarded(data); };
-  napi_value buffer = nullptr;
-  if (napi_create_external_buffer(env, sizeof(Guard), job->guard, finalize, nullptr, &buffer) == napi_ok) {
-    napi_create_reference(env, buffer, 1, &job->guarding);
-  } else {
-    napi_add_env_cleanup_hook(env, end_guarded, job->guard);  // Electron has no external buffers
-  }
-}
-
 void deliver(napi_env env, napi_value, void* context, void*) {
   if (env == nullptr) return;
   Environment* const owner = static_cast<Environment*>(context);
-  while (Job* const job = scheduler().next_finished(owner)) {
-    const Napi::HandleScope scope(env);
-    napi_value done = nullptr, undefined = nullptr;
-    napi_get_reference_value(env, job->done, &done);
-    napi_get_undefined(env, &undefined);
-    const napi_value status = status_value(env, job->status);
-    delete job;
-    if (!owner->jobs) napi_unref_threadsafe_function(env, owner->wake);
-    napi_call_function(env, undefined, done, 1, &status, nullptr);
-    // done() only settles a promise; an exception of it must not end the loop over the other calls.
-    napi_value exception = nullptr;
-    napi_get_and_clear_last_exception(env, &exception);
-  }
+  Job* const job = scheduler().next_finished(owner);
+  if (!job) return;
+  const Napi::Function done = job->done.Value();
+  const napi_value status = status_value(env, job->status);
+  owner->jobs.erase(job->number);
+  if (owner->jobs.empty()) napi_unref_threadsafe_function(env, owner->wake);
+  napi_call_function(env, Napi::Env(env).Undefined(), done, 1, &status, nullptr);
+  bool thrown = false;
+  napi_is_exception_pending(env, &thrown);
+  if (!thrown) return;
+  napi_value exception = nullptr;
+  napi_get_and_clear_last_exception(env, &exception);
+  napi_fatal_exception(env, exception);
 }
 
 Environment* environment_of(Napi::Env env) {
@@ -234,20 +210,24 @@ Environment* environment_of(Napi::Env env) {
   const Napi::String name = Napi::String::New(env, "sweet_rl_async");
   napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, owner, deliver, &owner->wake);
   napi_unref_threadsafe_function(env, owner->wake);
-  env.AddCleanupHook([owner] { napi_release_threadsafe_function(owner->wake, napi_tsfn_abort); });
+  // Later, the memory of the calls may be freed.
+  env.AddCleanupHook([owner] {
+    scheduler().detach(owner);
+    owner->jobs.clear();
+    napi_release_threadsafe_function(owner->wake, napi_tsfn_abort);
+  });
   env.SetInstanceData(owner);
   return owner;
 }
 
 }  // namespace
 
-Napi::Value run_async(Napi::Env env, Call call, napi_value done) {
+Napi::Value run_async(Napi::Env env, Call call, std::vector<Retained> retained, napi_value done) {
   Environment* const owner = environment_of(env);
-  if (!owner->jobs) napi_ref_threadsafe_function(env, owner->wake);
-  Job* const job = new Job(owner, std::move(call));
-  napi_create_reference(env, done, 1, &job->done);
-  add_guard(env, job);
-  const uint32_t number = job->number;
+  if (owner->jobs.empty()) napi_ref_threadsafe_function(env, owner->wake);
+  const uint32_t number = ++owner->last_number;
+  auto own = std::make_unique<Job>(owner, number, std::move(call), std::move(retained), Napi::Function(env, done));
+  Job* const job = owner->jobs.emplace_hint(owner->jobs.end(), number, std::move(own))->second.get();
   if (!scheduler().add(job)) scheduler().run(job);
   return Napi::Number::New(env, number);
 }
@@ -264,9 +244,9 @@ void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*
 
 Napi::Value bind_cancel(const Napi::CallbackInfo& info) {
   const uint32_t number = info[0].As<Napi::Number>().Uint32Value();
-  Job* job = environment_of(info.Env())->jobs;
-  while (job && job->number != number) job = job->older;
-  if (job) scheduler().cancel(job);
+  const auto& jobs = environment_of(info.Env())->jobs;
+  const auto job = jobs.find(number);
+  if (job != jobs.end()) scheduler().cancel(job->second.get());
   return info.Env().Undefined();
 }
 

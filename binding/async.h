@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "../native/status.h"
 
@@ -15,11 +16,19 @@ namespace sweet {
 using Call = std::function<Status()>;
 
 /**
- * Queues the call and later calls done(undefined or fault) on the thread of the environment. The caller keeps the
- * memory alive until then. An environment that ends cancels its calls and waits for the running one. Returns the number
- * of the call.
+ * Keeps memory of an argument until `release` is called, with the end of the call, on the thread of its environment. No
+ * shared_ptr, which would need glibc 2.32.
  */
-Napi::Value run_async(Napi::Env env, Call call, napi_value done);
+struct Retained {
+  std::function<void()> release;
+};
+
+/**
+ * Queues the call and later calls done(undefined or fault) on the thread of the environment; what done throws is an
+ * uncaught exception. The caller keeps all other memory alive until then. An environment that ends cancels its calls
+ * and waits for the running one. Returns the number of the call.
+ */
+Napi::Value run_async(Napi::Env env, Call call, std::vector<Retained> retained, napi_value done);
 
 /** Its address marks the async forms, as the data of their functions. */
 extern const char kAsync;

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "../native/backend.h"
+#include "../native/cpus.h"
 #include "addon.h"
 
 namespace sweet {
@@ -25,6 +26,16 @@ Napi::Value bind_use_backend(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value bind_threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), threads()); }
+
+/** { affinity, quota, usable }; the root of the file system, for tests. */
+Napi::Value bind_cpus(const Napi::CallbackInfo& info) {
+  const double quota = quota_cpus(info[0].ToString().Utf8Value());
+  Napi::Object cpus = Napi::Object::New(info.Env());
+  cpus.Set("affinity", affinity_cpus());
+  cpus.Set("quota", quota);
+  cpus.Set("usable", usable_cpus(quota));
+  return cpus;
+}
 
 Napi::Value bind_set_threads(const Napi::CallbackInfo& info) {
   set_threads(info[0].ToNumber().Int32Value());

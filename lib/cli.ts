@@ -43,13 +43,15 @@ async function info(): Promise<void> {
 }
 
 async function printMachine(): Promise<void> {
-  const { addonFile } = await import('./addon/native.js');
+  const { addonFile, native } = await import('./addon/native.js');
   const { backends, threads } = await import('./runtime/machine.js');
   const all = backends();
   print('addon', addonFile ?? 'of a bundle');
   print('backend', all.find(({ active }) => active)?.name ?? 'none');
   for (const { name, available, reason } of all) print(name, available ? 'available' : `not available: ${reason}`);
   print('precision', precisionOf(all.find(({ active }) => active)));
+  const { affinity, quota } = native.cpus('');
+  print('CPUs', `${affinity} by affinity${Number.isFinite(quota) ? `, ${quota} by quota` : ''}`);
   print('threads', String(threads()));
 }
 

@@ -5,6 +5,7 @@
 #ifndef _WIN32
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <string>
@@ -30,11 +31,24 @@ int open_shared(const char* name, int flags) {
 }
 int remove_shared(const char* name) { return unlink(path_of(name).c_str()); }
 int allocate(int file, int64_t bytes) { return posix_fallocate(file, 0, bytes); }
+// Not fstat, whose symbol is new in glibc 2.33.
+void identify(int file, SharedMemory& memory) {
+  struct statx found;
+  if (statx(file, "", AT_EMPTY_PATH, STATX_INO, &found) != 0) return;
+  memory.device = uint64_t{found.stx_dev_major} << 32 | found.stx_dev_minor;
+  memory.inode = found.stx_ino;
+}
 #else
 std::string path_of(const char* name) { return std::string("/") + name; }
 int open_shared(const char* name, int flags) { return shm_open(path_of(name).c_str(), flags, 0600); }
 int remove_shared(const char* name) { return shm_unlink(path_of(name).c_str()); }
 int allocate(int file, int64_t bytes) { return ftruncate(file, bytes) == 0 ? 0 : errno; }
+void identify(int file, SharedMemory& memory) {
+  struct stat found;
+  if (fstat(file, &found) != 0) return;
+  memory.device = static_cast<uint64_t>(found.st_dev);
+  memory.inode = static_cast<uint64_t>(found.st_ino);
+}
 #endif
 
 SharedMemory map_file(int file, int64_t bytes, bool create) {
@@ -42,14 +56,15 @@ SharedMemory map_file(int file, int64_t bytes, bool create) {
     const int error = allocate(file, bytes);
     if (error) return {nullptr, bytes, error, "allocate"};
   }
-  // Not fstat, whose symbol is new in glibc 2.33.
   const int64_t size = static_cast<int64_t>(lseek(file, 0, SEEK_END));
   if (size < 0) return {nullptr, bytes, errno, "open"};
   if (size < bytes || size == 0) return {nullptr, size, 0, "size"};
   const int64_t mapped = bytes ? bytes : size;
   void* const data = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (data == MAP_FAILED) return {nullptr, mapped, errno, "map"};
-  return {data, mapped, 0, nullptr};
+  SharedMemory memory = {data, mapped, 0, nullptr};
+  identify(file, memory);
+  return memory;
 }
 
 }  // namespace

@@ -8,8 +8,13 @@ namespace sweet {
 struct SharedMemory {
   void* data = nullptr;
   int64_t bytes = 0;
-  int error = 0;               // errno of the failed step
-  const char* step = nullptr;  // the failed step; null: none
+  int error = 0;                   // errno of the failed step
+  const char* step = nullptr;      // the failed step; null: none
+  uint64_t device = 0, inode = 0;  // of the object, which another name or mapping shares; 0: unknown
+
+  bool same_object(const SharedMemory& other) const {
+    return data == other.data || (inode != 0 && inode == other.inode && device == other.device);
+  }
 };
 
 /**

@@ -50,7 +50,6 @@ void free_memory(napi_env env, Allocation* allocation) {
 void finalize(napi_env env, void* data, void*) {
   Memory* const memory = static_cast<Memory*>(data);
   if (!memory->is_part) {
-    memory->allocation->retained = 0;  // async calls ended before their environment
     memory->allocation->disposed = true;
     free_memory(env, memory->allocation.get());
   }
@@ -82,22 +81,6 @@ uint64_t unsigned_of(napi_env env, napi_value value) {
 Napi::BigInt address_of(Napi::Env env, const void* data) {
   return Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(data)));
 }
-
-/** The bytes of a typed array. */
-struct Bytes {
-  char* data = nullptr;
-  int64_t count = 0;
-
-  Bytes(napi_env env, napi_value value) {
-    static const int64_t sizes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};  // in the order of napi_typedarray_type
-    napi_typedarray_type type;
-    size_t length = 0;
-    void* memory = nullptr;
-    if (napi_get_typedarray_info(env, value, &type, &length, &memory, nullptr, nullptr) != napi_ok) return;
-    data = static_cast<char*>(memory);
-    count = static_cast<int64_t>(length) * (static_cast<size_t>(type) < 11 ? sizes[type] : 2);  // then Float16Array
-  }
-};
 
 /** A copy between host and device on a thread of the pool. The promise gives undefined or a fault. */
 class Transfer : public Napi::AsyncWorker {
@@ -164,9 +147,20 @@ Napi::Value start(const Napi::CallbackInfo& info) {
 
 void* handle_memory(napi_env env, napi_value value, int64_t* length) {
   const Memory* const memory = memory_of(env, value);
-  *length = memory ? memory->length : 0;
+  *length = memory && !memory->allocation->disposed ? memory->length : 0;  // of a part, the buffer may be disposed
   static char empty;
-  return memory && memory->length == 0 ? &empty : memory ? memory->data : nullptr;
+  return memory && *length == 0 ? &empty : memory ? memory->data : nullptr;
+}
+
+/** Disposed memory is freed only after the calls that use it. */
+Retained retain_memory(napi_env env, napi_value value, const void*) {
+  const Memory* const memory = memory_of(env, value);
+  if (!memory) return {};
+  memory->allocation->retained++;
+  return {[env, allocation = memory->allocation] {
+    allocation->retained--;
+    if (allocation->disposed) free_memory(env, allocation.get());
+  }};
 }
 
 /** Runs the call on the device of the calling thread, after the work that this thread has started there. */
@@ -308,19 +302,6 @@ Napi::Value bind_dispose(const Napi::CallbackInfo& info) {
     memory->allocation->disposed = true;
     free_memory(info.Env(), memory->allocation.get());
   }
-  return info.Env().Undefined();
-}
-
-/** Disposed memory is freed only after it is released as often as it was retained. */
-Napi::Value bind_retain(const Napi::CallbackInfo& info) {
-  memory_of(info.Env(), info[0])->allocation->retained++;
-  return info.Env().Undefined();
-}
-
-Napi::Value bind_release(const Napi::CallbackInfo& info) {
-  Allocation* const allocation = memory_of(info.Env(), info[0])->allocation.get();
-  allocation->retained--;
-  if (allocation->disposed) free_memory(info.Env(), allocation);
   return info.Env().Undefined();
 }
 

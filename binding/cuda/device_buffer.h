@@ -17,8 +17,6 @@ Napi::Value bind_address(const Napi::CallbackInfo& info);
 Napi::Value bind_follow(const Napi::CallbackInfo& info);
 Napi::Value bind_set_zero(const Napi::CallbackInfo& info);
 Napi::Value bind_dispose(const Napi::CallbackInfo& info);
-Napi::Value bind_retain(const Napi::CallbackInfo& info);
-Napi::Value bind_release(const Napi::CallbackInfo& info);
 Napi::Value bind_write(const Napi::CallbackInfo& info);
 Napi::Value bind_read(const Napi::CallbackInfo& info);
 Napi::Value bind_write_async(const Napi::CallbackInfo& info);

@@ -34,8 +34,6 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   };
   register_operations(exports);
   add("cancel", bind_cancel);
-  add("retain", bind_retain);
-  add("release", bind_release);
   add("devices", bind_devices);
   add("gemmLibrary", bind_gemm_library);
   add("takePeakScratch", bind_take_peak_scratch);

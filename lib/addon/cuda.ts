@@ -51,9 +51,6 @@ export interface Cuda extends DeviceOperations {
   follow(stream: bigint): Status;
   setZero(buffer: object): Status;
   dispose(buffer: object): void;
-  /** The memory stays, even if it is disposed, until it is released. */
-  retain(buffer: object): void;
-  release(buffer: object): void;
   write(buffer: object, array: ArrayBufferView): Status;
   read(buffer: object, array: ArrayBufferView, fromByte: number): Status;
   writeAsync(buffer: object, array: ArrayBufferView): Promise<Status>;

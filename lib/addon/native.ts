@@ -37,19 +37,31 @@ export interface ShmFault {
   bytes: number;
 }
 
+/** A mapping: its number is for shmClose. */
+export interface OpenedShm {
+  buffer: ArrayBuffer;
+  number: number;
+}
+
 export interface Native extends NativeOperations {
   backends(): Backend[];
   useBackend(name: string): boolean;
+  /** CPUs of the affinity mask, of the quota (Infinity without one), and the smaller of both; `root` is '' but in tests. */
+  cpus(root: string): { affinity: number; quota: number; usable: number };
   threads(): number;
   setThreads(n: number): void;
   /** bytes 0 maps all of it; maxBytes is the largest size of an ArrayBuffer. */
-  shmOpen(options: { name: string; bytes: number; create: boolean; maxBytes: number }): ArrayBuffer | ShmFault;
-  shmClose(buffer: ArrayBuffer): void;
+  shmOpen(options: { name: string; bytes: number; create: boolean; maxBytes: number }): OpenedShm | ShmFault;
+  /** Whether the memory is unmapped now. */
+  shmClose(opened: OpenedShm): boolean;
   /** 0 or the error number of the system. */
   shmUnlink(name: string): number;
-  /** Keeps the memory of a mapping until shmRelease; undefined where the buffer is no mapping. */
-  shmRetain(buffer: ArrayBuffer): object | undefined;
-  shmRelease(retained: object): void;
+  isShm(buffer: ArrayBuffer): boolean;
+  /**
+   * Writes three numbers for each array: which shared memory it views, and the range of its bytes there; 0 and its addresses
+   * for other memory. Arrays share memory where the first number is the same and the ranges overlap.
+   */
+  addresses(to: Float64Array, ...arrays: readonly (ArrayBufferView | undefined)[]): void;
 }
 
 /** An addon with the operations: that of the CPU, or of sweet-rl-cuda. */

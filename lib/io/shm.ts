@@ -1,7 +1,7 @@
 // POSIX shared memory as typed arrays: another process, in any language, maps the same bytes without a copy.
 import { constants } from 'node:buffer';
 import { getSystemErrorName } from 'node:util';
-import { native, type ShmFault } from '../addon/native.js';
+import { native, type OpenedShm, type ShmFault } from '../addon/native.js';
 import { checkOptions } from '../args/options.js';
 import { boolean, integer } from '../args/scalars.js';
 import { expected, rangeError, SweetError, typeError } from '../errors.js';
@@ -42,11 +42,13 @@ export class SharedMapping {
   readonly name: string;
   /** All mapped bytes; detached after `close`. */
   readonly buffer: ArrayBuffer;
+  readonly #opened: OpenedShm;
 
   /** @internal */
-  constructor(name: string, buffer: ArrayBuffer) {
+  constructor(name: string, opened: OpenedShm) {
     this.name = name;
-    this.buffer = buffer;
+    this.buffer = opened.buffer;
+    this.#opened = opened;
   }
 
   /** The mapped bytes; 0 after `close`. */
@@ -84,9 +86,14 @@ export class SharedMapping {
     return this.view('Uint8Array', byteOffset, length);
   }
 
-  /** Unmaps the memory: every view has length 0 afterwards. The name exists until `unlinkShm`. */
-  close(): void {
-    if (this.byteLength > 0) native.shmClose(this.buffer);
+  /**
+   * Unmaps the memory: every view has length 0 afterwards. The name exists until `unlinkShm`.
+   *
+   * @returns true if the memory is unmapped. false while an async call uses it, whose end unmaps it, or another ArrayBuffer
+   * to which `buffer` was transferred. A later `close()` tells whether it is unmapped then.
+   */
+  close(): boolean {
+    return native.shmClose(this.#opened);
   }
 
   private view<C extends keyof Views>(name: C, byteOffset: number, length: number): Views[C] {

@@ -31,48 +31,82 @@ export function runSync<K extends AsyncOperation>({ addon, operation, args, resu
   return results.collect();
 }
 
-/** `prepare` checks the options as for the sync form; its errors reject the promise. */
-export async function runAsync<O, K extends AsyncOperation>(
+/**
+ * `prepare` checks the options as for the sync form; its errors reject the promise, and so does what the signal throws.
+ * Before the start this prevents the call. Once started, the call ends in `done` alone: only then may its memory be released.
+ */
+export function runAsync<O, K extends AsyncOperation>(
   options: O,
   prepare: (options: O, mode: Mode) => PreparedCall<K>,
 ): Promise<object> {
-  const signal = signalOf(options);
-  signal?.throwIfAborted();
-  const { addon, operation, args, results, debug } = prepare(options, 'async');
-  const retained = new RetainedInputs();
-  try {
-    retained.retain(results);
-    const fault = await started(addon, operation, retained.replaceIn(encode[operation](args)), signal);
+  return new Promise((resolve, reject) => {
+    const signal = signalOf(options);
     signal?.throwIfAborted();
-    check(fault, args);
-    retained.copyBack();
-    if (debug) assertFiniteResults(results);
-    return results.collect();
-  } finally {
-    retained.release();
-  }
+    const { addon, operation, args, results, debug } = prepare(options, 'async');
+    const retained = new RetainedInputs();
+    let number: number | undefined;
+    let aborted = false;
+    let unfollow: (() => void) | undefined;
+    const done = (fault: Fault | undefined) => {
+      try {
+        unfollow?.();
+        signal?.throwIfAborted();
+        check(fault, args);
+        retained.copyBack();
+        if (debug) assertFiniteResults(results);
+        resolve(results.collect());
+      } catch (error) {
+        reject(error);
+      } finally {
+        retained.release();
+      }
+    };
+    try {
+      retained.retain(results);
+      unfollow = follow(signal, () => {
+        aborted = true;
+        if (number !== undefined) addon.cancel(number);
+      });
+      signal?.throwIfAborted();
+      if (aborted) check({ code: 'cancelled', index: 0, value: 0 });
+      number = start(addon, operation, retained.replaceIn(encode[operation](args)), done);
+    } catch (error) {
+      retained.release();
+      unfollow?.();
+      throw error;
+    }
+  });
 }
 
-/**
- * Settles when the native call has ended, and not before: only then may its memory be released. The listener is added
- * before the start, so that a signal that throws there prevents the call.
- */
-async function started(
-  addon: Addon,
-  operation: AsyncOperation,
-  args: readonly unknown[],
-  signal: AbortSignal | undefined,
-): Promise<Fault | undefined> {
-  let number: number | undefined;
-  const abort = () => {
-    if (number !== undefined) addon.cancel(number);
+/** The calls that a signal ends, and its listener. */
+interface Followers {
+  cancels: Set<() => void>;
+  abort: () => void;
+}
+
+const followersOf = new WeakMap<AbortSignal, Followers>();
+
+/** One listener for all calls of a signal: adding and removing one takes time for each other listener. */
+function follow(signal: AbortSignal | undefined, cancel: () => void): (() => void) | undefined {
+  if (signal === undefined) return undefined;
+  let followers = followersOf.get(signal);
+  followers?.cancels.add(cancel);
+  if (followers === undefined) {
+    const cancels = new Set([cancel]);
+    const abort = () => {
+      for (const each of cancels) each();
+    };
+    followers = { cancels, abort };
+    signal.addEventListener('abort', abort);
+    followersOf.set(signal, followers);
+  }
+  const { cancels, abort } = followers;
+  return () => {
+    cancels.delete(cancel);
+    if (cancels.size > 0) return;
+    if (followersOf.get(signal)?.cancels === cancels) followersOf.delete(signal);
+    signal.removeEventListener('abort', abort);
   };
-  signal?.addEventListener('abort', abort);
-  const fault = await new Promise<Fault | undefined>((resolve) => {
-    number = start(addon, operation, args, resolve);
-  });
-  signal?.removeEventListener('abort', abort);
-  return fault;
 }
 
 function signalOf(options: unknown): AbortSignal | undefined {

@@ -32,7 +32,8 @@ export function useBackend(name: Backend['name']): void {
 
 /**
  * Sets how many threads a large call may use, the calling one included. Results do not depend on it. The environment
- * variable SWEET_RL_THREADS does the same at start; without either it is the number of processors.
+ * variable SWEET_RL_THREADS does the same at start; without either it is the number of CPUs that the process may use: of its
+ * affinity, or fewer where a quota (cgroups, a Windows job) allows fewer, rounded up.
  *
  * @param n an integer from 1 to 256.
  * @throws RangeError ERR_ARG_VALUE outside of that, TypeError ERR_ARG_TYPE for what is no number.
@@ -46,7 +47,7 @@ export function setThreads(n: number): void {
 /**
  * How many threads a large call may use.
  *
- * @returns the number that `setThreads` or SWEET_RL_THREADS set, else the number of processors.
+ * @returns the number that `setThreads` or SWEET_RL_THREADS set, else the number of CPUs that the process may use.
  * @example
  * threads(); // 8
  */

@@ -1,39 +1,34 @@
 // The results of a call: the caller's buffers or fresh ones, listed in the order of the returned object. Each buffer of the
 // caller must have the class, length and place of a fresh one, and must not overlap an input or another result.
-import type { Addon } from '../addon/native.js';
-import {
-  type Bytes,
-  bytesOf,
-  classOf,
-  float32,
-  isOnDevice,
-  lengthOf,
-  type NamedArray,
-  typedArray,
-} from '../args/arrays.js';
+import { type Addon, native } from '../addon/native.js';
+import { bytesOf, classOf, float32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
 import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes.js';
 import type { Mode } from '../args/options.js';
 import { freshOn } from '../device/device-buffer.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { Matrix, ResultNumbers } from './assert-finite.js';
 import { addonFor } from './placement.js';
+import { smallMemory } from './slab.js';
 
 export type View = ArrayBufferView & { length: number };
 
 /** What `debug: 'finite'` says of a result that is not finite; a matrix where it has columns. */
 type Shape = Omit<Matrix, 'name' | 'array'>;
 
+const ROWS: Shape = { unit: 'row' };
+
 interface Result {
   name: string;
   view: View;
   shape: Shape;
+  isScratch: boolean;
 }
 
 type Given = readonly [name: string, view: View];
 
 // V8 keeps typed arrays of up to 64 bytes in its own heap and moves them out when native code asks for their memory, which
-// takes longer than the rest of a small call. So a sync call writes small results into this scratch memory, and collect()
-// copies them. An async call must not: another call may use the scratch memory meanwhile.
+// takes longer than the rest of a small call. So a call writes small results into scratch memory, and collect() copies them.
+// All sync calls use the same one; an async call has its own, since other calls run meanwhile.
 const SCRATCH_LENGTH = 16;
 const SCRATCH_BUFFERS = 16;
 const scratch = new Float32Array(SCRATCH_LENGTH * SCRATCH_BUFFERS);
@@ -46,14 +41,39 @@ const scratchViews: Float32Array[][] = Array.from({ length: SCRATCH_BUFFERS }, (
 const LOSSES = ['loss', 'preferenceLoss', 'nllLoss', 'accuracy'] as const;
 const scratchLosses = new Float64Array(LOSSES.length);
 
+// Of each array of a call: its memory, and the range of its bytes there, see `addresses` in addon/native.ts. Not the buffers,
+// of which several can have the same memory.
+let places = new Float64Array(3 * 64);
+const [MEMORY, FROM, TO] = [0, 1, 2];
+const at = (array: number, what: number): number => places[3 * array + what] as number;
+
+const view = ([, array]: NamedArray) => array;
+
+function locate(arrays: readonly NamedArray[], addon: Addon): void {
+  if (3 * arrays.length > places.length) places = new Float64Array(3 * arrays.length);
+  if (addon === native) {
+    native.addresses(places, ...arrays.map(view));
+    return;
+  }
+  for (const [i, named] of arrays.entries()) {
+    const array = view(named);
+    const { from, to } = array ? bytesOf(array) : { from: 0, to: 0 };
+    places.set([0, from, to], 3 * i);
+  }
+}
+
+function overlap(i: number, j: number): boolean {
+  return at(i, MEMORY) === at(j, MEMORY) && at(i, FROM) < at(j, TO) && at(j, FROM) < at(i, TO);
+}
+
 /** A fresh array where `like` is. */
 export function freshFloat32(like: View, length: number): Float32Array<ArrayBuffer> {
   return isOnDevice(like) ? (freshOn(like.device, 'float32', length) as never) : new Float32Array(length);
 }
 
-function copyOfScratch(view: View): View {
+function copyOfScratch({ view, isScratch }: Result): View {
+  if (!isScratch) return view;
   const length = lengthOf(view);
-  if (length > SCRATCH_LENGTH || bytesOf(view).buffer !== scratch.buffer) return view;
   const copy = new Float32Array(length);
   for (let i = 0; i < length; i++) copy[i] = (view as Float32Array)[i] as number;
   return copy;
@@ -81,23 +101,22 @@ export class Results {
     return this.given[name] !== undefined;
   }
 
-  float32(name: string, length: number, shape: Shape = { unit: 'row' }): Float32Array {
+  float32(name: string, length: number, shape: Shape = ROWS): Float32Array {
     const value = this.given[name];
     if (value !== undefined) return this.take(name, float32(`out.${name}`, value, length), shape);
-    const small = length <= SCRATCH_LENGTH && this.mode === 'sync' && !isOnDevice(this.like);
-    const view = small ? (scratchViews[this.scratchUsed++]?.[length] as Float32Array) : freshFloat32(this.like, length);
-    return this.add(name, view, shape);
+    if (length > SCRATCH_LENGTH || isOnDevice(this.like)) return this.add(name, freshFloat32(this.like, length), shape);
+    if (this.mode === 'async') return this.add(name, new Float32Array(...smallMemory(4 * length), length), shape, true);
+    return this.add(name, scratchViews[this.scratchUsed++]?.[length] as Float32Array, shape, true);
   }
 
   float64(name: string, length: number): Float64Array {
     const value = this.given[name];
-    const shape: Shape = { unit: 'row' };
     if (value !== undefined) {
-      return this.take(name, typedArray(`out.${name}`, value, ['Float64Array'], length), shape);
+      return this.take(name, typedArray(`out.${name}`, value, ['Float64Array'], length), ROWS);
     }
     const { like } = this;
     const fresh = isOnDevice(like) ? freshOn(like.device, 'float64', length) : new Float64Array(length);
-    return this.add(name, fresh as Float64Array, shape);
+    return this.add(name, fresh as Float64Array, ROWS);
   }
 
   /** Of the class and the length of another array. */
@@ -117,7 +136,8 @@ export class Results {
 
   /** [4]: loss, preferenceLoss, nllLoss, accuracy. */
   lossScalars(): Float64Array {
-    this.losses = this.mode === 'async' ? new Float64Array(LOSSES.length) : scratchLosses;
+    const { length } = LOSSES;
+    this.losses = this.mode === 'async' ? new Float64Array(...smallMemory(8 * length), length) : scratchLosses;
     return this.losses;
   }
 
@@ -126,8 +146,8 @@ export class Results {
     if (this.has(name)) throw typeError('ERR_UNKNOWN_OPTION', `Expected no out.${name} but received one: ${why}`);
   }
 
-  private add<T extends View>(name: string, view: T, shape: Shape): T {
-    this.results.push({ name, view, shape });
+  private add<T extends View>(name: string, view: T, shape: Shape, isScratch = false): T {
+    this.results.push({ name, view, shape, isScratch });
     return view;
   }
 
@@ -146,15 +166,13 @@ export class Results {
     const addon = addonFor(inputs, ofCaller);
     if (ofCaller.length === 0) return addon;
     const all: readonly NamedArray[] = [...inputs, ...ofCaller];
-    const places = all.map(([, view]) => view && bytesOf(view));
-    for (let i = inputs.length; i < places.length; i++) {
-      const { buffer, from, to } = places[i] as Bytes;
+    locate(all, addon);
+    for (let i = inputs.length; i < all.length; i++) {
       for (let j = 0; j < i; j++) {
-        const other = places[j];
-        if (other?.buffer !== buffer || from >= other.to || other.from >= to) continue;
+        if (!overlap(i, j)) continue;
         const [[name], [otherName]] = [all[i], all[j]] as [NamedArray, NamedArray];
         const allowed = inPlace !== undefined && name === `out.${inPlace.result}` && otherName === inPlace.input;
-        if (allowed && other.from === from && other.to === to) continue;
+        if (allowed && at(i, FROM) === at(j, FROM) && at(i, TO) === at(j, TO)) continue;
         throw rangeError(
           'ERR_OVERLAP',
           `Expected memory of its own for ${name} but received one that overlaps ${otherName}`,
@@ -169,9 +187,11 @@ export class Results {
     return this.ofCaller;
   }
 
-  /** All arrays of the caller, inputs and results. */
-  callerArrays(): View[] {
-    return [...this.inputs, ...this.ofCaller].flatMap(([, view]) => view ?? []);
+  /** All arrays of the caller, inputs and results; the inputs once, so that a waiting call does not keep the list. */
+  takeCallerArrays(): View[] {
+    const { inputs } = this;
+    this.inputs = [];
+    return [...inputs, ...this.ofCaller].flatMap(([, view]) => view ?? []);
   }
 
   /** After the native call: the losses and the arrays, for `debug: 'finite'`. */
@@ -193,7 +213,7 @@ export class Results {
       object.nllLoss = losses[2];
       object.accuracy = losses[3];
     }
-    for (const { name, view } of this.results) object[name] = copyOfScratch(view);
+    for (const result of this.results) object[result.name] = copyOfScratch(result);
     return object;
   }
 }

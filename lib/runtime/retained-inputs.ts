@@ -2,18 +2,18 @@
 // collected), the native code works on memory that stays.
 //
 //   SharedArrayBuffer         never detached: used in place
-//   mapping of sweet-rl/shm   counted: used in place
-//   DeviceBuffer              counted: used in place
+//   mapping of sweet-rl/shm   kept by the native call: used in place
+//   DeviceBuffer              kept by the native call: used in place
 //   any other ArrayBuffer     copied; results are copied back
 //
 // Memory of a released copy is used again while the collector leaves it: writing fresh memory takes much longer than the
 // copy itself, since the system supplies it page by page (docs/guide/async.md has the figures).
 import { types } from 'node:util';
-import { cudaOn } from '../addon/cuda.js';
 import { native } from '../addon/native.js';
-import { bytesOf, classOf, type DeviceArray, isOnDevice, lengthOf } from '../args/arrays.js';
+import { bytesOf, classOf, isOnDevice, lengthOf } from '../args/arrays.js';
 import { typeError } from '../errors.js';
 import type { Results, View } from './results.js';
+import { MAX_SMALL_BYTES, smallMemory } from './slab.js';
 
 const MIN_SPARE_BYTES = 65536;
 const MAX_SPARES = 8;
@@ -26,27 +26,18 @@ function allocate(byteLength: number): ArrayBuffer {
 
 export class RetainedInputs {
   private readonly copies = new Map<View, View>();
-  private readonly mappings = new Map<object, object>();
-  private readonly deviceArrays: DeviceArray[] = [];
   private results: readonly (readonly [name: string, view: View, length: number])[] = [];
 
-  /** Where it throws (no memory for a copy), `release` releases what was retained before. */
+  /** Where it throws (no memory for a copy), `release` releases the copies made before. */
   retain(results: Results): void {
     this.results = results.callerResults().map(([name, view]) => [name, view, lengthOf(view)]);
-    for (const view of results.callerArrays()) this.retainArray(view);
+    for (const view of results.takeCallerArrays()) this.retainArray(view);
   }
 
   private retainArray(view: View): void {
-    if (isOnDevice(view)) {
-      cudaOn(view.device).retain(view);
-      this.deviceArrays.push(view);
-      return;
-    }
+    if (isOnDevice(view) || this.copies.has(view)) return;
     const { buffer } = bytesOf(view);
-    if (!types.isArrayBuffer(buffer) || this.mappings.has(buffer) || this.copies.has(view)) return;
-    const mapping = native.shmRetain(buffer);
-    if (mapping === undefined) this.copies.set(view, copyOf(view));
-    else this.mappings.set(buffer, mapping);
+    if (types.isArrayBuffer(buffer) && !native.isShm(buffer)) this.copies.set(view, copyOf(view));
   }
 
   /** The encoded arguments with the copies in place of the caller's arrays. */
@@ -78,8 +69,6 @@ export class RetainedInputs {
       if (byteLength >= MIN_SPARE_BYTES) spares.unshift(new WeakRef(buffer as ArrayBuffer));
     }
     spares.length = Math.min(spares.length, MAX_SPARES);
-    for (const mapping of this.mappings.values()) native.shmRelease(mapping);
-    for (const array of this.deviceArrays) cudaOn(array.device).release(array);
   }
 }
 
@@ -91,7 +80,7 @@ function byteView(view: View): Uint8Array {
 function copyOf(view: View): View {
   const Class = globalThis[classOf(view) as 'Uint8Array'];
   const bytes = byteView(view);
-  const memory = allocate(bytes.length);
-  new Uint8Array(memory).set(bytes);
-  return new Class(memory);
+  const [memory, from] = bytes.length > MAX_SMALL_BYTES ? [allocate(bytes.length), 0] : smallMemory(bytes.length);
+  new Uint8Array(memory, from).set(bytes);
+  return new Class(memory, from, lengthOf(view));
 }

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "../backend.h"
-#include "gemm/passes.h"
+#include "head_backward.h"
 #include "parallel.h"
 
 namespace sweet {
@@ -40,28 +40,28 @@ Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut&
   return ended();
 }
 
-Status linear_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
-                       const HeadGradients& gradients) {
-  const CompactRows compact(head, labels, true);
-  if (!compact.ok()) return {Code::memory};
-  const int64_t chunk = std::min(BackwardPass::chunk(head), compact.count());
-  const int workers = threads();
-  Tiles tiles(head, chunk, workers, true);
-  LogitGradients logit_gradients(chunk);
-  BackwardPass backward(head, chunk, workers);
-  if (!tiles.ok() || !logit_gradients.ok() || !backward.ok()) return {Code::memory};
+LinearBackward::LinearBackward(const Head& head, const int32_t* labels)
+    : head_(head),
+      compact_(head, labels, true),
+      chunk_(std::min(BackwardPass::chunk(head), compact_.count())),
+      workers_(threads()),
+      tiles_(head, chunk_, workers_, true),
+      logit_gradients_(chunk_),
+      backward_(head, chunk_, workers_) {}
 
-  if (!gradients.accumulate) clear(threads(), gradients.hidden, head.rows * head.hidden_size);
-  if (!gradients.accumulate && compact.count() == 0) {
-    clear(threads(), gradients.weight, head.vocab_size * head.hidden_size);
-    if (gradients.bias) clear(threads(), gradients.bias, head.vocab_size);
+Status LinearBackward::run(const int32_t* labels, const double* lse, const float* grad_logps,
+                           const HeadGradients& gradients) {
+  if (!gradients.accumulate) clear(workers_, gradients.hidden, head_.rows * head_.hidden_size);
+  if (!gradients.accumulate && compact_.count() == 0) {
+    clear(workers_, gradients.weight, head_.vocab_size * head_.hidden_size);
+    if (gradients.bias) clear(workers_, gradients.bias, head_.vocab_size);
   }
   bool add = gradients.accumulate;
-  each_chunk(compact, chunk, [&](const int64_t* rows, int64_t count) {
-    tiles.gather(rows, count);
-    logit_gradients.gather(rows, count, labels, lse, grad_logps, head.temperature);
-    backward.run(tiles, logit_gradients, rows, count, kNotStored, {gradients.weight, gradients.bias, add},
-                 gradients.hidden);
+  each_chunk(compact_, chunk_, [&](const int64_t* rows, int64_t count) {
+    tiles_.gather(rows, count);
+    logit_gradients_.gather(rows, count, labels, lse, grad_logps, head_.temperature);
+    backward_.run(tiles_, logit_gradients_, rows, count, kNotStored, {gradients.weight, gradients.bias, add},
+                  gradients.hidden);
     add = true;
   });
   return ended();

@@ -1,7 +1,7 @@
 #include "../logps.h"
 
 #include "../scratch.h"
-#include "logps.h"
+#include "head_backward.h"
 
 namespace sweet {
 
@@ -52,9 +52,11 @@ Status logps_backward(const LogpsBackward& call) {
   const Status status = check_labels(call.labels, head.rows, vocab_shard(head), labels.get());
   if (!status.ok()) return status;
 
+  HeadBackward backward(head, labels.get());
+  if (!backward.ok()) return {Code::memory};
   for (Blocks block(0, head.rows); block.next();)
     for (int64_t i = block.begin; i < block.end; i++) lse[i] = call.lse[i];
-  return head_backward(head, labels.get(), lse.get(), call.grad_logps, call.gradients);
+  return backward.run(lse.get(), call.grad_logps, call.gradients);
 }
 
 }  // namespace sweet

@@ -1,4 +1,5 @@
-// The forward and backward pass of a head of either kind, for logps, vocab_parallel_stats and preference_update.
+// The forward pass of a head of either kind, for logps, vocab_parallel_stats and preference_update; the backward pass
+// of logits. See head_backward.h for that of both kinds.
 #pragma once
 
 #include <cstdint>
@@ -36,17 +37,9 @@ Status logits_backward(const Head& head, const int32_t* labels, const double* ls
                        const HeadGradients& gradients);
 
 Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut& out);
-Status linear_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
-                       const HeadGradients& gradients);
-
+/** Where memory cannot be allocated, nothing is written. */
 inline Status head_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
   return head.logits ? logits_forward(head, labels, out) : linear_forward(head, labels, out);
-}
-
-inline Status head_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
-                            const HeadGradients& gradients) {
-  return head.logits ? logits_backward(head, labels, lse, grad_logps, gradients)
-                     : linear_backward(head, labels, lse, grad_logps, gradients);
 }
 
 }  // namespace sweet

@@ -8,11 +8,12 @@
 #include <thread>
 
 #include "../backend.h"
+#include "../cpus.h"
 
 namespace sweet {
 namespace {
 
-std::atomic<int> thread_count{std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads)};
+std::atomic<int> thread_count{std::min(usable_cpus(quota_cpus()), kMaxThreads)};
 
 // Less work stays on the calling thread. Zen 5, logps of rows of 2048 elements, time with a second thread relative to
 // one: 2^14 elements 2.1, 2^15 and 2^16 1.5. From 2^17 on the noise of that shared machine hid the difference.

@@ -1,6 +1,6 @@
 #include "../preference_update.h"
 
-#include "logps.h"
+#include "head_backward.h"
 #include "one_pass_update.h"
 
 namespace sweet {
@@ -36,10 +36,12 @@ Status preference_update(const PreferenceUpdate& call) {
     }
     if (status.code != Code::memory) return status;
   }
+  HeadBackward backward(call.head, labels.get());
+  if (!backward.ok()) return {Code::memory};
   status = head_forward(call.head, labels.get(), {call.logps, lse.get(), nullptr, true});
   if (!status.ok()) return status;
   preference.compute(call.logps, ref_logps, call.out);
-  return head_backward(call.head, labels.get(), lse.get(), call.out.grad_logps, call.gradients);
+  return backward.run(lse.get(), call.out.grad_logps, call.gradients);
 }
 
 }  // namespace sweet

@@ -14,15 +14,17 @@ Status vocab_parallel_stats(const VocabParallelStats& call) {
   const VocabShard shard = vocab_shard(head);
   Scratch<int32_t> labels(head.rows);
   if (!labels.ok()) return {Code::memory};
-  const Status status = check_labels(call.labels, head.rows, shard, labels.get());
+  Status status = check_labels(call.labels, head.rows, shard, labels.get());
   if (!status.ok()) return status;
 
-  const ShardHeader header = shard_header(head, shard, call.entropy);
-  memcpy(call.stats, &header, sizeof(header));
   ForwardOut out{};
   out.shard_stats = reinterpret_cast<ShardStats*>(call.stats + kShardHeaderSize);
   out.shard_entropy = call.entropy;
-  return head_forward(head, labels.get(), out);
+  status = head_forward(head, labels.get(), out);
+  if (!status.ok()) return status;
+  const ShardHeader header = shard_header(head, shard, call.entropy);
+  memcpy(call.stats, &header, sizeof(header));
+  return status;
 }
 
 Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {

@@ -1,7 +1,7 @@
 /** Shared memory: what other processes see, and every way in which the system or the caller may be wrong. */
 import { constants } from 'node:buffer';
 import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { criticUpdate, SweetError } from 'sweet-rl';
+import { criticUpdate, SweetError, tokenLogps, tokenLogpsAsync } from 'sweet-rl';
 import { openShm, SharedMapping, unlinkShm } from 'sweet-rl/shm';
 import { afterEach, describe, expect, it } from 'vitest';
 import { resultOf } from '../helpers/processes.ts';
@@ -14,6 +14,8 @@ const created = (byteLength: number) => openShm(name, { create: true, byteLength
 afterEach(() => {
   if (existsSync(file)) unlinkShm(name);
 });
+
+const isMapped = () => readFileSync('/proc/self/maps', 'latin1').includes(name);
 
 const faultOf = (action: () => unknown): SweetError => {
   try {
@@ -87,18 +89,85 @@ describe.runIf(linux)('a mapping', () => {
     part.close();
   });
 
-  it('takes its views with it when it is closed, and the memory; the name stays', async () => {
+  it('takes its views with it when it is closed, and the memory at once; the name stays', () => {
     const mapping = created(4096);
     const view = mapping.int32(0, 4);
-    mapping.close();
-    mapping.close();
+    expect(isMapped()).toBe(true);
+    expect(mapping.close()).toBe(true);
+    expect(isMapped()).toBe(false);
+    expect(mapping.close()).toBe(true);
     expect([view.length, mapping.byteLength]).toEqual([0, 0]);
     expect(faultOf(() => mapping.int32(0, 4)).message).toMatch(/was closed/);
     expect(() => criticUpdate({ labels: view } as never)).toThrow(/detached/);
-    const mapped = () => readFileSync('/proc/self/maps', 'latin1').includes(name);
-    for (let i = 0; i < 100 && mapped(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
-    expect(mapped()).toBe(false);
     expect(existsSync(file)).toBe(true);
+  });
+
+  it('stays mapped after its close while async calls use it, and says so', async () => {
+    const mapping = created(4 * 40);
+    const logits = mapping.float32(0, 40);
+    logits.forEach((_, i) => {
+      logits[i] = Math.sin(i);
+    });
+    const options = { labels: Int32Array.of(3, 5), vocabSize: 20 };
+    const expected = tokenLogps({ ...options, logits }).logps;
+    const calls = Array.from({ length: 5 }, () => tokenLogpsAsync({ ...options, logits }));
+    expect(mapping.close()).toBe(false);
+    expect([isMapped(), logits.length]).toEqual([true, 0]);
+    for (const { logps } of await Promise.all(calls)) expect(logps).toEqual(expected);
+    expect(isMapped()).toBe(false);
+    expect(mapping.close()).toBe(true);
+  });
+
+  it('stays mapped while another ArrayBuffer has its memory, and says so', () => {
+    const program = `
+      import { readFileSync } from 'node:fs';
+      import { openShm, unlinkShm } from 'sweet-rl/shm';
+      const mapping = openShm('${name}', { create: true, byteLength: 4096 });
+      const { buffer } = mapping;
+      const transfer = buffer.transfer ? () => buffer.transfer() : () => structuredClone(buffer, { transfer: [buffer] });
+      let other;
+      try { other = transfer(); } catch { other = buffer; }
+      unlinkShm('${name}');
+      const moved = other !== buffer && buffer.byteLength === 0;
+      const isMapped = () => readFileSync('/proc/self/maps', 'latin1').includes('${name}');
+      const closed = mapping.close();
+      if (moved) new Uint8Array(other).fill(1);
+      console.log(JSON.stringify([moved, closed, isMapped()]));`;
+    const [moved, closed, mapped] = resultOf<boolean[]>(program);
+    expect([closed, mapped]).toEqual([!moved, moved]);
+  });
+
+  it('of which one is closed leaves another of the same memory', () => {
+    const first = created(64);
+    const second = openShm(name);
+    first.uint8(0, 64).fill(5);
+    expect(first.close()).toBe(true);
+    expect(second.uint8(0, 64)).toEqual(new Uint8Array(64).fill(5));
+    expect(second.close()).toBe(true);
+    expect(isMapped()).toBe(false);
+  });
+
+  it('ends with a worker that is terminated during calls', () => {
+    const worker = `
+      Promise.all([import('sweet-rl'), import('sweet-rl/shm'), import('node:worker_threads')]).then(
+        ([{ tokenLogpsAsync }, { openShm, unlinkShm }, { parentPort }]) => {
+          const mapping = openShm('${name}', { create: true, byteLength: 16 << 20 });
+          unlinkShm('${name}');
+          const logits = mapping.float32(0, 4 << 20);
+          for (let i = 0; i < 9; i++) tokenLogpsAsync({ logits, labels: new Int32Array(128), vocabSize: 32768 });
+          parentPort.postMessage('posted');
+        });`;
+    const program = `
+      import { once } from 'node:events';
+      import { readFileSync } from 'node:fs';
+      import { Worker } from 'node:worker_threads';
+      for (let i = 0; i < 3; i++) {
+        const worker = new Worker(${JSON.stringify(worker)}, { eval: true });
+        await once(worker, 'message');
+        await worker.terminate();
+      }
+      console.log(JSON.stringify(readFileSync('/proc/self/maps', 'latin1').includes('${name}')));`;
+    expect(resultOf(program)).toBe(false);
   });
 
   it('ends with the worker that made it', () => {

@@ -7,8 +7,8 @@
 
 #include "../../native/cpu/active.h"
 #include "../../native/cpu/gemm/bf16_pairs.h"
-#include "../../native/cpu/gemm/passes.h"
 #include "../../native/cpu/gemm/tile_passes.h"
+#include "../../native/cpu/head_backward.h"
 #include "../../native/cpu/rows/widen.h"
 #include "native_checks.h"
 
@@ -385,8 +385,9 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
       grad_bias(at(vocab_size));
   std::vector<double> lse(at(tokens));
   checks.ok(linear_forward(head, data.labels.data(), {logps.data(), lse.data(), nullptr, true}), name);
-  checks.ok(linear_backward(head, data.labels.data(), lse.data(), data.g.data(),
-                            {nullptr, grad_hidden.data(), grad_weight.data(), grad_bias.data(), false}),
+  LinearBackward backward(head, data.labels.data());
+  checks.ok(backward.run(data.labels.data(), lse.data(), data.g.data(),
+                         {nullptr, grad_hidden.data(), grad_weight.data(), grad_bias.data(), false}),
             name);
   std::vector<double> exact_logps(logps.size()), exact_lse(lse), exact_hidden(grad_hidden.size()),
       exact_weight(grad_weight.size()), exact_bias(grad_bias.size());

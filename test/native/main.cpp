@@ -62,6 +62,7 @@ void check_operations(Checks& checks, bool small) {
 void run_all(const Options& options, const Run& run) {
   const bool small = options.small;
   run("cancelled", [&](Checks& checks) { check_cancelled(checks, small); });
+  run("memory", [&](Checks& checks) { check_memory(checks, small); });
   run("pool", [&](Checks& checks) { check_pool(checks, small); });
   for (int i = 0; i < sweet::kBackends; i++) {
     const sweet::Backend each = sweet::backend(i);

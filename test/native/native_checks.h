@@ -11,6 +11,9 @@ void concurrently(Checks& checks, int callers, const std::function<void(Checks& 
 /** Calls that are cancelled before they start: every pass ends at once, and nothing is written. */
 void check_cancelled(Checks& checks, bool small);
 
+/** Allocations that fail: Code::memory, and nothing is written. */
+void check_memory(Checks& checks, bool small);
+
 void check_pool(Checks& checks, bool small);
 
 /** Many callers, while the number of threads changes: the bits of one caller with one thread. */

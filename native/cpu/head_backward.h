@@ -1,0 +1,47 @@
+// The backward pass of a head of either kind. Its working memory is allocated first, before a call writes anything.
+#pragma once
+
+#include <optional>
+
+#include "gemm/passes.h"
+
+namespace sweet {
+
+/** Of hidden states, in chunks of unmasked rows. */
+class LinearBackward {
+ public:
+  LinearBackward(const Head& head, const int32_t* labels);
+
+  bool ok() const { return compact_.ok() && tiles_.ok() && logit_gradients_.ok() && backward_.ok(); }
+  Status run(const int32_t* labels, const double* lse, const float* grad_logps, const HeadGradients& gradients);
+
+ private:
+  const Head& head_;
+  const CompactRows compact_;
+  const int64_t chunk_;
+  const int workers_;
+  Tiles tiles_;
+  LogitGradients logit_gradients_;
+  BackwardPass backward_;
+};
+
+class HeadBackward {
+ public:
+  HeadBackward(const Head& head, const int32_t* labels) : head_(head), labels_(labels) {
+    if (!head.logits) linear_.emplace(head, labels);
+  }
+
+  bool ok() const { return !linear_ || linear_->ok(); }
+
+  Status run(const double* lse, const float* grad_logps, const HeadGradients& gradients) {
+    return linear_ ? linear_->run(labels_, lse, grad_logps, gradients)
+                   : logits_backward(head_, labels_, lse, grad_logps, gradients);
+  }
+
+ private:
+  const Head& head_;
+  const int32_t* const labels_;
+  std::optional<LinearBackward> linear_;
+};
+
+}  // namespace sweet
