@@ -140,7 +140,7 @@ export function checkLogits<L extends FloatArray>(
   const whole = rows === 0 || (Number.isInteger(vocabSize) && vocabSize > 0 && vocabSize <= MAX_VOCAB_SIZE);
   const least = logitsLength(rows, vocabSize, rowStride);
   // A shard inside rows of the whole vocabulary begins in the first row and may end with the array.
-  const { totalVocab = 0 } = options;
+  const totalVocab = typeof options.totalVocab === 'number' ? options.totalVocab : 0;
   const inside = totalVocab > vocabSize && totalVocab <= rowStride && length > least && length < rows * rowStride;
   if (!whole || (length !== least && length !== rows * rowStride && !inside)) {
     const size = given ? `vocabSize = ${given}` : 'one length';

@@ -1,6 +1,6 @@
 // Labels, the mask, and the ignored label.
 import type * as native from '../addon/operations.js';
-import { expected, rangeError, typeError } from '../errors.js';
+import { typeError } from '../errors.js';
 import { classOf, hostView, lengthOf, mask, type NamedArray, typedArray } from './arrays.js';
 import { integer } from './scalars.js';
 
@@ -9,6 +9,8 @@ export const IGNORE_INDEX = -100;
 
 /** Token ids; BigInt64Array as ONNX Runtime and Hugging Face give them. */
 export type Labels = Int32Array | BigInt64Array;
+
+const CLASSES = ['Int32Array', 'BigInt64Array'] as const;
 
 export interface LabelOptions {
   /** [N], the token that each row predicts. */
@@ -38,7 +40,7 @@ export interface CheckedLabels extends native.Labels {
 }
 
 export function checkLabels(options: LabelOptions): CheckedLabels {
-  const data = typedArray('labels', options.labels, ['Int32Array', 'BigInt64Array']);
+  const data = typedArray('labels', options.labels, CLASSES);
   const rows = lengthOf(data);
   const checkedMask = mask(options.mask, rows);
   const ignoreIndex = integer('ignoreIndex', options.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
@@ -54,9 +56,8 @@ export interface CheckedTokens extends native.TokenLabels {
 export function checkTokens(options: TokenOptions, tokens: number): CheckedTokens {
   const { labels, ignoreIndex } = options;
   if (labels !== undefined) {
-    const checked = checkLabels({ ...options, labels });
-    if (checked.rows !== tokens) throw rangeError('ERR_ARG_LENGTH', expected(`${tokens} elements`, 'labels', labels));
-    return checked;
+    typedArray('labels', labels, CLASSES, tokens);
+    return checkLabels({ ...options, labels });
   }
   if (ignoreIndex !== undefined) {
     throw typeError('ERR_UNKNOWN_OPTION', 'Expected no ignoreIndex without labels but received one');

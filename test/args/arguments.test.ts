@@ -298,6 +298,7 @@ it('is written for every function', () => {
   const others = [
     'CudaError',
     'DeviceBuffer',
+    'FileReplacement',
     'SharedMapping',
     'SweetError',
     'backends',

@@ -145,6 +145,29 @@ describe('checkGrad', () => {
       },
     ],
     [
+      'not-log-probs',
+      'a reference whose log-probs have the opposite sign',
+      (step) => {
+        const batch = { ...step.batch, refLogps: step.batch.refLogps.map((x) => -x) };
+        const right = gradient(step, batch);
+        step.batch = batch;
+        return [right, {}];
+      },
+    ],
+    [
+      'pairs-swapped',
+      'pairs that prefer the lower reward',
+      (step) => {
+        const { batch } = step;
+        const items = ('trajectoryOffsets' in batch ? batch.trajectoryOffsets : batch.turnOffsets).length - 1;
+        const rewards = new Float32Array(items);
+        const given = { ...batch, chosen: batch.chosen.slice(0, 1), rejected: batch.rejected.slice(0, 1) };
+        rewards[given.rejected[0]!] = 1;
+        step.batch = { ...given, pairWeights: undefined } as typeof batch;
+        return [gradient(step, step.batch), { rewards }];
+      },
+    ],
+    [
       'another-model',
       'a reference of another model',
       (step) => [right(step), { refLogits: step.forward(earlier(step)) }],

@@ -461,6 +461,7 @@ const checks: Subject[] = [
     logps: beside,
     refLogits: beside,
     inputIds: beside,
+    rewards: beside,
     coordinates: { ...integer(1, 65536), values: [0, 1, 1.5, 65537] },
     seed: integer(0, 2 ** 32 - 1),
     epsilon: positive,
@@ -486,6 +487,7 @@ const wired = () => {
     logps,
     refLogits: new Float32Array(10),
     inputIds: ints(0, 0, 1, 0, 1),
+    rewards: floats(2, 1, 0),
   };
 };
 
@@ -498,6 +500,7 @@ const ofForward: Subject = subject(sweetRl.checkGrad as (options: never) => unkn
   logps: array('Float32Array', both),
   refLogits: array('Float32Array', both),
   inputIds: array('Int32Array', both),
+  rewards: array('Float32Array Float64Array', both),
 });
 
 checks.push({

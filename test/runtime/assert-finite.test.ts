@@ -62,9 +62,11 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
         const bytes = bytesIn(options);
         const thrown = thrownBy(() => debug(options));
         if (value === -Infinity && MASKED_WORDS.includes(name)) {
-          // A masked word is no fault; that it was said is, and a finding of the results.
-          if (thrown !== undefined)
-            expect([thrown.code, thrown.message.includes(`for ${name} `)]).toEqual(['ERR_NOT_FINITE', false]);
+          // A masked entry is no fault; that it is the label is: updates name it, other calls its log-prob.
+          if (thrown === undefined) continue;
+          expect(thrown.code).toBe('ERR_NOT_FINITE');
+          const named = thrown.message.includes(`for ${name} `);
+          if (named) expect(thrown.message).toBe(`${message(name, value, place)}, its label`);
           continue;
         }
         expect([thrown?.constructor, thrown?.code, thrown?.message]).toEqual([
@@ -139,7 +141,7 @@ describe.runIf(twins.length > 0).each(twins)('$name', ({ name, call, valid }) =>
     const found = debug({ ...valid(), logits: masked.fill(-Infinity) });
     await expect(found).rejects.toMatchObject({
       code: 'ERR_NOT_FINITE',
-      message: expect.stringMatching(/for (?!logits)/),
+      message: expect.stringMatching(/for (?!logits)|, its label$/),
     });
   });
 });
@@ -183,6 +185,30 @@ describe('results', () => {
   it('names a masked word that was said by its logp', () => {
     const logits = Float32Array.of(0, 1, 2, 3, 0, 1, -Infinity, 3);
     expect(() => tokenLogps({ logits, labels, debug: 'finite' })).toThrow(message('logps', -Infinity, 'row 1'));
+  });
+
+  it('names the masked logit of a label in an update, by row and column', () => {
+    const batch = { turnOffsets: Int32Array.of(0, 1, 2), trajectoryOffsets: Int32Array.of(0, 1, 2) };
+    const pair = { chosen: Int32Array.of(0), rejected: Int32Array.of(1) };
+    const masked = Float32Array.of(0, 1, 2, 3, 0, 1, -Infinity, 3);
+    const finite = new Float32Array(8);
+    const refLogps = new Float32Array(2);
+    const debug = 'finite' as const;
+    expect(() => criticUpdate({ ...batch, ...pair, logits: masked, labels, refLogps, debug })).toThrow(
+      message('logits', -Infinity, 'row 1, column 2, its label'),
+    );
+    expect(() => criticUpdate({ ...batch, ...pair, logits: finite, refLogits: masked, labels, debug })).toThrow(
+      message('refLogits', -Infinity, 'row 1, column 2, its label'),
+    );
+    const half = Uint16Array.from(masked, (x) => (x === -Infinity ? 0xff80 : 0x3f80));
+    expect(() => criticUpdate({ ...batch, ...pair, logits: half, dtype: 'bfloat16', labels, refLogps, debug })).toThrow(
+      message('logits', -Infinity, 'row 1, column 2, its label'),
+    );
+    // A masked row, and another entry of a row, may be -inf.
+    const mask = Uint8Array.of(1, 0);
+    const allowed = { ...batch, ...pair, logits: masked, labels, refLogps, debug, allowEmptyTurns: true };
+    expect(criticUpdate({ ...allowed, mask }).loss).toBeGreaterThan(0);
+    expect(criticUpdate({ ...allowed, labels: Int32Array.of(1, 3) }).loss).toBeGreaterThan(0);
   });
 
   it('names gradients that overflow, and losses', () => {
