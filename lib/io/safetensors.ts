@@ -246,7 +246,8 @@ function dtypeOf(argument: string, data: unknown, given: unknown): TensorDType {
   const dtype = given === undefined ? byClass : fits.find((fit) => fit === given);
   if (dtype !== undefined) return dtype;
   const rule = `${fits.map((fit) => `'${fit}'`).join(' or ')}, since the data is a ${name},`;
-  throw typeError('ERR_ARG_TYPE', expected(rule, `${argument}.dtype`, given));
+  const received = typeof given === 'string' ? shortened(given, 40) : given;
+  throw typeError('ERR_ARG_TYPE', expected(rule, `${argument}.dtype`, received));
 }
 
 /**

@@ -228,6 +228,28 @@ describe('writing', () => {
     expect(() => serializeSafetensors({ tensors: wrong as never })).toThrow(message);
   });
 
+  it('refuses in at most 200 characters, however long the names are', () => {
+    const long = 'long '.repeat(1e5);
+    const inputs: [Record<string, unknown>, Record<string, unknown>?][] = [
+      [{ [long]: [1] }],
+      [{ [long]: new Uint16Array(1) }],
+      [{ [long]: { data: new Float32Array(1), dtype: long } }],
+      [{ [long]: { data: new Float32Array(1), shape: new Array(1e5).fill(2) } }],
+      [{ [long]: { data: new Float32Array(1), shape: [-1] } }],
+      [{}, { [long]: 3 }],
+    ];
+    for (const [tensors, metadata] of inputs) {
+      let message = '';
+      try {
+        serializeSafetensors({ tensors, metadata } as never);
+      } catch (error) {
+        message = (error as Error).message;
+      }
+      expect(message).toMatch(/^Expected /);
+      expect(message.length).toBeLessThanOrEqual(200);
+    }
+  });
+
   it('refuses metadata that are no strings, and options that it does not know', () => {
     expect(() => serializeSafetensors({ tensors: {}, metadata: { epoch: 3 as never } })).toThrow(/metadata\.epoch.* 3/);
     expect(() => serializeSafetensors({ tensors: {}, colour: 1 } as never)).toThrow(/"colour"/);

@@ -2,8 +2,20 @@
 import { spawnSync } from 'node:child_process';
 
 const { error, status } = spawnSync(
-  'bwrap',
-  ['--unshare-user', '--unshare-all', '--ro-bind', '/', '/', '--', '/bin/true'],
+  'unshare',
+  [
+    '--user',
+    '--map-root-user',
+    '--mount',
+    'bwrap',
+    '--unshare-user',
+    '--unshare-all',
+    '--ro-bind',
+    '/',
+    '/',
+    '--',
+    '/bin/true',
+  ],
   { timeout: 60_000 },
 );
 
