@@ -2,6 +2,7 @@
 
 #include "../../native/cancel.h"
 #include "../../native/cpu/gemm/tiles.h"
+#include "../../native/cpu/parallel.h"
 #include "../../native/cpu/preference_loss.h"
 #include "native_checks.h"
 #include "operations.h"
@@ -37,6 +38,17 @@ void check_passes(Checks& checks) {
   head.rows = 1;
   const int32_t label = 0;
   checks.expect(CompactRows(head, &label, true).count() == 0, "CompactRows");
+}
+
+/** A loop that is cancelled by one of its items runs none after it. */
+void check_loop(Checks& checks, std::atomic<bool>& flag) {
+  flag = false;
+  int64_t items = 0, blocks = 0;
+  parallel_for(1, 100, int64_t{1} << 30, [&](int64_t i, int) { items++, flag = i == 3; });
+  checks.expect(items == 4, "a cancelled loop goes on");
+  flag = false;
+  for (Blocks block(0, int64_t{1} << 40); block.next();) blocks++, flag = true;
+  checks.expect(blocks == 1, "a cancelled loop over blocks goes on");
 }
 
 /** A loss that is cancelled after its check writes nothing. */
@@ -77,4 +89,5 @@ void check_cancelled(Checks& checks, bool small) {
     }
   }
   check_compute(checks, flag);
+  check_loop(checks, flag);
 }

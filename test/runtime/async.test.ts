@@ -34,6 +34,10 @@ const rejection = (promise: Promise<unknown>): Promise<Error & { code?: string }
     (error) => error,
   );
 
+function sleep(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
 /**
  * Runs `action` while another call surely runs, however slow the machine is: that call has not written its last result
  * afterwards, and no promise settles in between. `end` ends it.
@@ -251,7 +255,7 @@ describe('an abort', () => {
     const controller = new AbortController();
     const calls = Array.from({ length: 4 }, () => later(call, { signal: controller.signal }));
     // The first one is under way then, or over if the machine is busy; no promise settles before the abort.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    sleep(5);
     controller.abort('enough');
     const rejected = { status: 'rejected', reason: 'enough' };
     expect(await Promise.allSettled(calls)).toEqual(calls.map(() => rejected));
@@ -260,24 +264,19 @@ describe('an abort', () => {
     expectSame(await later(small), sync(small));
   });
 
-  // Again and again: on a busy machine a call may be over before its abort.
-  it.each([1, 2])('in the middle leaves rows that were not reached as they were, %s threads', async (count) => {
-    const before = sweetRl.threads();
+  it.each([1, 2])('in the middle ends a call of minutes, %s threads', async (count) => {
+    const [before, N, V, H] = [sweetRl.threads(), 2 ** 19, 16384, 32];
     sweetRl.setThreads(count);
-    const call = largeCall('tokenLogps');
-    const { length } = (call.options() as { labels: Int32Array }).labels;
-    let left = false;
-    for (let attempt = 0; attempt < 50 && !left; attempt++) {
-      const controller = new AbortController();
-      const logps = new Float32Array(new SharedArrayBuffer(4 * length)).fill(7);
-      const end = rejection(later(call, { out: { logps }, signal: controller.signal }));
-      for (let i = 0; i < 1e7 && logps.every((x) => x === 7); i++); // the promise cannot settle meanwhile
-      controller.abort('enough');
-      expect(await end).toBe('enough');
-      left = logps.includes(7);
-    }
+    const shared = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
+    const [logps, controller] = [shared(N), new AbortController()];
+    const head = { hidden: shared(N * H), weight: shared(V * H) }; // each log-prob is -log V
+    const options = { ...head, labels: new Int32Array(N), out: { logps }, signal: controller.signal };
+    const end = rejection(sweetRl.linearLogpsAsync(options));
+    for (let i = 0; i < 20_000 && logps[0] === 0; i++) sleep(1); // the promise cannot settle meanwhile
+    controller.abort('enough');
+    expect(await end).toBe('enough');
+    expect([logps[0], logps.at(-1)]).toEqual([expect.closeTo(-Math.log(V), 4), 0]);
     sweetRl.setThreads(before);
-    expect(left).toBe(true);
   });
 
   it('after the end does nothing', async () => {
