@@ -186,7 +186,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the gradient of masked rows is not cleared',
-    changes: [[/memset\(grad.*|if \(!gradients\.accumulate\) clear\(threads\(\), gradients\.hidden.*/, '']],
+    changes: [[/memset\(grad.*|if \(!gradients\.accumulate\) clear\(.*, gradients\.hidden.*/, '']],
     places: [LOGITS, LINEAR, ONE_PASS],
   },
   {
@@ -461,12 +461,38 @@ export const MUTATIONS = [
     fault: 'results may overlap each other, or a part of an input',
     changes: [
       [/j < i; j\+\+/, 'j < inputs.length; j++'],
-      [/allowed && other\.from === from && other\.to === to/, 'allowed'],
+      [/allowed && at\(i, FROM\).*(?=\) continue)/, 'allowed'],
     ],
     places: [['lib/runtime/results.ts', 'args/arguments: keeps its results apart']],
   },
 
+  {
+    fault: 'two mappings of a shared memory count as two memories',
+    changes: [[/inode != 0 &&/, 'false &&']],
+    places: [['native/shm.h', 'runtime/overlap']],
+  },
+
+  // -- threads
+  {
+    fault: 'a quota of CPUs is ignored, or that of an ancestor',
+    changes: [
+      [/, std::ceil\(quota\)/, ', 1e9'],
+      [/path\.size\(\) > 1; path\.erase.*?\)\)\)/, 'path.size() > 1; path.clear())'],
+    ],
+    places: [['native/cpus.cpp', 'runtime/machine: the quota']],
+  },
+
   // -- async calls
+  {
+    fault: 'what a callback throws is lost',
+    changes: [[/napi_fatal_exception\(.*/, '']],
+    places: [['binding/async.cc', 'runtime/signals: a callback']],
+  },
+  {
+    fault: 'each call adds a listener to its signal',
+    changes: [[/followersOf\.set\(signal, followers\);/, '']],
+    places: [['lib/runtime/call.ts', 'runtime/signals: has one listener']],
+  },
   {
     fault: 'async calls share the memory of small results',
     changes: [[/this\.mode === ('sync'|'async')/, "$1 === 'sync'"]],

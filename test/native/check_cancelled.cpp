@@ -41,6 +41,17 @@ void check_passes(Checks& checks) {
   checks.expect(CompactRows(head, &label, true).count() == 0, "CompactRows");
 }
 
+/** A loop that is cancelled by one of its items runs none after it. */
+void check_loop(Checks& checks, std::atomic<bool>& flag) {
+  flag = false;
+  int64_t items = 0, blocks = 0;
+  parallel_for(1, 100, int64_t{1} << 30, [&](int64_t i, int) { items++, flag = i == 3; });
+  checks.expect(items == 4, "a cancelled loop goes on");
+  flag = false;
+  for (Blocks block(0, int64_t{1} << 40); block.next();) blocks++, flag = true;
+  checks.expect(blocks == 1, "a cancelled loop over blocks goes on");
+}
+
 /** A loss that is cancelled after its check writes nothing. */
 void check_compute(Checks& checks, std::atomic<bool>& flag) {
   flag = false;
@@ -67,9 +78,10 @@ void check_threads(Checks& checks, std::atomic<bool>& flag) {
   constexpr int64_t kItems = 1000;
   std::atomic<int64_t> computed{0};
   std::atomic<int> running{0};
-  parallel_for(2, kItems, INT64_MAX, [&](int64_t i, int) {
-    // The first item of each thread waits for the other thread.
-    if (i == 0 || running.load() == 1) {
+  bool started[2] = {};
+  parallel_for(2, kItems, INT64_MAX, [&](int64_t, int worker) {
+    if (!started[worker]) {  // the first item of each thread waits for the other thread
+      started[worker] = true;
       running++;
       while (running.load() < 2) std::this_thread::yield();
       flag = true;
@@ -99,4 +111,5 @@ void check_cancelled(Checks& checks, bool small) {
   }
   check_compute(checks, flag);
   check_threads(checks, flag);
+  check_loop(checks, flag);
 }

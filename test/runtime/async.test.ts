@@ -34,6 +34,31 @@ const rejection = (promise: Promise<unknown>): Promise<Error & { code?: string }
     (error) => error,
   );
 
+function sleep(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
+/**
+ * Runs `action` while another call surely runs, however slow the machine is: that call has not written its last result
+ * afterwards, and no promise settles in between. `end` ends it.
+ */
+function duringCall<T>(action: () => T): { result: T; end: () => Promise<unknown> } {
+  const call = largeCall('linearLogps');
+  const { length } = (call.options() as { labels: Int32Array }).labels;
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const controller = new AbortController();
+    const logps = new Float32Array(new SharedArrayBuffer(4 * length)).fill(7);
+    const running = later(call, { out: { logps }, signal: controller.signal }).catch(() => {});
+    const result = action();
+    const end = () => {
+      controller.abort();
+      return running;
+    };
+    if (logps.at(-1) === 7) return { result, end };
+  }
+  throw new Error('the call was over each time');
+}
+
 forEachBackend(() => {
   describe.each(DTYPES)('%s', (dtype) => {
     it.each(callCases(dtype))('$title gives the bits of its sync form', async (call) => {
@@ -198,21 +223,24 @@ describe('an abort', () => {
   });
 
   it.each(cases)('of $title while it waits lets it never run', async (call) => {
-    const large = largeCall('linearLogps');
-    const [first, second] = [new AbortController(), new AbortController()];
-    const running = rejection(later(large, { signal: first.signal }));
     const results = Object.entries(sync(call)).filter(([, value]) => typeof value !== 'number');
-    const out = Object.fromEntries(results.map(([name, value]) => [name, (value as Float32Array).map(() => 7)]));
-    const waiting = rejection(later(call, { out, signal: second.signal }));
-    const order: string[] = [];
-    running.then(() => order.push('running'));
-    waiting.then(() => order.push('waiting'));
-    second.abort('enough');
-    expect(await waiting).toBe('enough');
-    expect(order).toEqual(['waiting']);
-    first.abort();
-    await running;
-    for (const [name, array] of Object.entries(out)) expect(new Set(array as Float32Array), name).toEqual(new Set([7]));
+    const { result, end } = duringCall(() => {
+      const controller = new AbortController();
+      const out = Object.fromEntries(
+        results.map(([name, value]) => {
+          const like = value as Float32Array;
+          const Class = like.constructor as Float32ArrayConstructor;
+          return [name, new Class(new SharedArrayBuffer(like.byteLength)).fill(7)];
+        }),
+      );
+      const waiting = rejection(later(call, { out, signal: controller.signal }));
+      controller.abort('enough');
+      return { waiting, out };
+    });
+    expect(await result.waiting).toBe('enough');
+    await end();
+    await later(call);
+    for (const [name, array] of Object.entries(result.out)) expect(new Set(array), name).toEqual(new Set([7]));
   });
 
   it.each([
@@ -225,37 +253,30 @@ describe('an abort', () => {
   ] as const)('in the middle of %s ends it early', async (name) => {
     const call = largeCall(name);
     const controller = new AbortController();
-    // The first one is under way then, or over if the machine is busy; the last one cannot be.
     const calls = Array.from({ length: 4 }, () => later(call, { signal: controller.signal }));
-    setImmediate(() => controller.abort('enough'));
-    expect((await Promise.allSettled(calls)).at(-1)).toEqual({ status: 'rejected', reason: 'enough' });
+    // The first one is under way then, or over if the machine is busy; no promise settles before the abort.
+    sleep(5);
+    controller.abort('enough');
+    const rejected = { status: 'rejected', reason: 'enough' };
+    expect(await Promise.allSettled(calls)).toEqual(calls.map(() => rejected));
     // And the next call finds nothing of it.
     const small = callCases('float32').find((each) => each.name === name)!;
     expectSame(await later(small), sync(small));
   });
 
-  // Again and again: on a busy machine a call may be over before its abort.
-  it.each([1, 2])('in the middle leaves rows that were not reached as they were, %s threads', async (count) => {
-    const before = sweetRl.threads();
+  it.each([1, 2])('in the middle ends a call of minutes, %s threads', async (count) => {
+    const [before, N, V, H] = [sweetRl.threads(), 2 ** 19, 16384, 32];
     sweetRl.setThreads(count);
-    const call = largeCall('tokenLogps');
-    const { length } = (call.options() as { labels: Int32Array }).labels;
-    let left = false;
-    for (let attempt = 0; attempt < 50 && !left; attempt++) {
-      const controller = new AbortController();
-      const logps = new Float32Array(new SharedArrayBuffer(4 * length)).fill(7);
-      let over = false;
-      const end = later(call, { out: { logps }, signal: controller.signal }).catch(() => {});
-      const seen = end.then(() => {
-        over = true;
-      });
-      while (!over && logps.every((x) => x === 7)) await new Promise((resolve) => setImmediate(resolve));
-      controller.abort();
-      await seen;
-      left = logps.includes(7);
-    }
+    const shared = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
+    const [logps, controller] = [shared(N), new AbortController()];
+    const head = { hidden: shared(N * H), weight: shared(V * H) }; // each log-prob is -log V
+    const options = { ...head, labels: new Int32Array(N), out: { logps }, signal: controller.signal };
+    const end = rejection(sweetRl.linearLogpsAsync(options));
+    for (let i = 0; i < 20_000 && logps[0] === 0; i++) sleep(1); // the promise cannot settle meanwhile
+    controller.abort('enough');
+    expect(await end).toBe('enough');
+    expect([logps[0], logps.at(-1)]).toEqual([expect.closeTo(-Math.log(V), 4), 0]);
     sweetRl.setThreads(before);
-    expect(left).toBe(true);
   });
 
   it('after the end does nothing', async () => {
@@ -307,13 +328,16 @@ describe('an abort', () => {
   );
 });
 
+// Again and again: a busy machine may let the call end before it lets this thread go on.
 it('leaves the event loop alone', async () => {
-  const order: string[] = [];
-  const call = later(largeCall('linearLogps')).then(() => order.push('call'));
-  await new Promise((resolve) => setTimeout(resolve, 1));
-  order.push('timer');
-  await call;
-  expect(order).toEqual(['timer', 'call']);
+  let first: string | undefined;
+  for (let attempt = 0; attempt < 50 && first !== 'timer'; attempt++) {
+    const call = later(largeCall('linearLogps')).then(() => 'call');
+    const timer = new Promise((resolve) => setTimeout(resolve, 1)).then(() => 'timer');
+    first = await Promise.race([call, timer]);
+    await Promise.all([call, timer]);
+  }
+  expect(first).toBe('timer');
 });
 
 /** Each input in turn is taken away while the call waits for another one; its memory is overwritten. */

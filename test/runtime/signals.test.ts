@@ -103,7 +103,7 @@ describe('a signal', () => {
   });
 
   it('that calls its listener at once cancels the call', async () => {
-    const logps = new Float32Array(N).fill(7);
+    const logps = new Float32Array(new SharedArrayBuffer(4 * N)).fill(7);
     const signal = fake({ addEventListener: (_: string, listener: () => void) => listener() });
     const promise = tokenLogpsAsync({ ...options, out: { logps }, signal });
     expect(await rejection(promise)).toMatchObject({ code: 'ERR_CANCELLED' });
@@ -112,7 +112,7 @@ describe('a signal', () => {
 
   it('that a getter of the options aborts prevents the call', async () => {
     const controller = new AbortController();
-    const logps = new Float32Array(N).fill(7);
+    const logps = new Float32Array(new SharedArrayBuffer(4 * N)).fill(7);
     const aborting = {
       ...options,
       out: { logps },
