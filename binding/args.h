@@ -91,8 +91,8 @@ Napi::Value status_value(Napi::Env env, const Status& status);
 template <class F>
 Napi::Value Args::perform(const F& call) {
   if (async_) {
-    const Call checked = valid_ ? Call(call) : Call([] { return Status{Code::shape}; });
-    return run_async(env_, for_another_thread(checked), std::move(retained_), next());
+    Call checked = valid_ ? Call(call) : Call([] { return Status{Code::shape}; });
+    return run_async(env_, for_another_thread(std::move(checked)), std::move(retained_), next());
   }
   return status_value(env_, valid_ ? call() : Status{Code::shape});
 }
