@@ -257,6 +257,7 @@ describe('backends', () => {
       name: 'cuda',
       available: true,
       active: false,
+      precision: 'storage',
       products: expect.stringMatching(/^(cuBLASLt \d|kernels of sweet-rl)/),
     });
     expect(thrownBy(() => useBackend('cuda'))).toMatchObject({
