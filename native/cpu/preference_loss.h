@@ -11,7 +11,8 @@ class PreferenceComputation {
  public:
   PreferenceComputation(const PreferenceBatch& batch, const PreferenceOptions& options);
 
-  /** Copies and checks the batch. Checked labels (may be null) say which tokens count, in place of the batch's labels. */
+  /** Copies and checks the batch. Checked labels (may be null) say which tokens count, in place of the batch's labels.
+   */
   Status check(const int32_t* labels);
 
   /** After check() returned ok. out.grad_logps is the gradient of the loss, 0 at masked tokens. */
