@@ -118,6 +118,8 @@ function run(command: string, args: string[]): void {
 }
 
 const COMMANDS = new Map<string | undefined, () => void | Promise<void>>([
+  ['--help', () => console.log(USAGE)],
+  ['--version', () => console.log(manifest.version)],
   ['info', info],
   ['build', build],
 ]);
@@ -131,7 +133,7 @@ try {
     await command();
   }
 } catch (error) {
-  if (!(error instanceof SweetError)) throw error;
+  if (!(error instanceof Error && 'code' in error)) throw error;
   console.error(error.message);
   process.exitCode = 1;
 }

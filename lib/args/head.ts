@@ -6,14 +6,14 @@ import { type DType, type FloatArray, floatArray, sameDtype } from './dtypes.js'
 import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { checkPrecision, type PrecisionOption } from './precision.js';
 import { integer, number } from './scalars.js';
-import { lastDimension, shapeOfOption } from './tensors.js';
+import { checkSameRows, lastDimension, shapeOfOption, type Tensor } from './tensors.js';
 
 export const MAX_VOCAB_SIZE = 2 ** 31 - 1;
 
 /** A head that the model computed: the logits of all vocabulary entries, row by row. */
 export interface LogitsHead<L extends FloatArray = FloatArray> {
-  /** [N, V], row-major. */
-  logits: L;
+  /** [N, V], row-major, or a tensor of this shape or [..., V]. */
+  logits: L | Tensor<L>;
   /** Of a Uint16Array: 'bfloat16' or 'float16'. */
   dtype?: DType | undefined;
   /** V, which should be given: with it N * V elements are asked for, without it V is logits.length / N, whatever N is. */
@@ -27,12 +27,12 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
 
 /** A head that is not computed yet: logits_i = hidden_i * weight^T + bias; [N, V] is never stored. */
 export interface LinearHead<H extends FloatArray = FloatArray> extends PrecisionOption {
-  /** [N, H]. */
-  hidden: H;
+  /** [N, H], or a tensor of this shape or [..., H]. */
+  hidden: H | Tensor<H>;
   /** [V, H], of the class of `hidden`. */
-  weight: H;
+  weight: H | Tensor<H>;
   /** [V], of the class of `hidden`. */
-  bias?: H | undefined;
+  bias?: H | Tensor<H> | undefined;
   /** H, which should be given, or vocabSize: without both, H is hidden.length / N and V is weight.length / H, whatever N is. */
   hiddenSize?: number | undefined;
   /** V. */
@@ -119,6 +119,7 @@ export function checkLogits<L extends FloatArray>(
   temperature: number,
 ): CheckedLogits<L> {
   const { array, dtype } = floatArray('logits', options.logits, 'dtype', options.dtype);
+  for (const name of ['labels', 'mask']) checkSameRows(options, 'logits', name);
   const length = lengthOf(array);
   const stride = integer('rowStride', options.rowStride, 0, 1, Number.MAX_SAFE_INTEGER);
   const rowLength = lastDimension(options, 'logits');
@@ -192,6 +193,7 @@ export function checkLinear<H extends FloatArray>(
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
   const hidden = array as H;
+  for (const name of ['labels', 'mask']) checkSameRows(options, names.hidden, name);
   const weight = sameDtype(names.weight, options.weight, hidden);
   const bias = options.bias === undefined ? undefined : sameDtype(names.bias, options.bias, hidden);
   const shape = linearShape(options, { hidden, weight, bias }, rows, names);

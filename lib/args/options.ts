@@ -22,7 +22,8 @@ export function checkOptions<T>(
   const options = copyOf(given, mode === 'async' ? [...known, 'signal'] : known) as Record<string, unknown>;
   for (const name in options) {
     if (!known.has(name) && !(mode === 'async' && name === 'signal')) {
-      throw typeError('ERR_UNKNOWN_OPTION', unknownName(called, name, known));
+      const names = mode === 'async' ? new Set([...known, 'signal']) : known;
+      throw typeError('ERR_UNKNOWN_OPTION', unknownName(called, name, names));
     }
   }
   unwrapTensors(options);

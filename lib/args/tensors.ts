@@ -36,7 +36,7 @@ export function unwrapTensors(options: object): void {
     const data = dataOf(name, value);
     const size = shape.reduce((product, n) => product * n, 1);
     if (size !== lengthOf(data)) {
-      const rule = `${size} elements, as its shape is [${shape.join(', ')}],`;
+      const rule = `${size} elements, as its shape is [${shape.join(', ').slice(0, 100)}],`;
       throw rangeError('ERR_ARG_LENGTH', expected(rule, `${name}.data`, data));
     }
     all[name] = data;
@@ -57,7 +57,8 @@ function shapeOf(value: object): readonly number[] | undefined {
   try {
     const { dims, shape } = value as { dims?: unknown; shape?: unknown };
     const found = Array.isArray(dims) ? dims : shape;
-    return 'data' in value && Array.isArray(found) && found.every(Number.isInteger) ? found : undefined;
+    const isShape = (n: unknown) => Number.isInteger(n) && (n as number) >= 0;
+    return 'data' in value && Array.isArray(found) && found.every(isShape) ? found : undefined;
   } catch {
     return undefined;
   }
@@ -75,6 +76,15 @@ function dataOf(name: string, tensor: object): ArrayBufferView & { length: numbe
   const hint = 'pass what `await tensor.data()` or `await tensor.getData()` returns, or use `sweet-rl/tfjs`';
   const message = expected('a typed array in host memory', `${name}.data`, data);
   throw typeError('ERR_ARG_TYPE', `${message}${why}: ${hint}`);
+}
+
+/** Throws where the rows of two tensors are ordered by other dimensions: [B, S, n] and [S, B]. */
+export function checkSameRows(options: object, matrix: string, ofRows: string): void {
+  const withoutOnes = (shape: readonly number[] | undefined) => shape?.filter((n) => n !== 1) ?? [];
+  const rows = withoutOnes(shapeOfOption(options, matrix)?.slice(0, -1));
+  const others = withoutOnes(shapeOfOption(options, ofRows));
+  if (rows.length < 2 || others.length < 2 || String(rows) === String(others)) return;
+  throw rangeError('ERR_ARG_LENGTH', expected(`the shape [${rows}] of the rows of ${matrix}`, ofRows, `[${others}]`));
 }
 
 /** The shape of an option that was given as a tensor. */

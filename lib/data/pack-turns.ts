@@ -1,4 +1,4 @@
-import { rangeError } from '../errors.js';
+import { expected, rangeError } from '../errors.js';
 import { arrayOf, ignoreIndexOf, type Message, messagesOf, properties, type Turn } from './messages.js';
 
 /** One dialogue: its messages in order. */
@@ -67,6 +67,11 @@ export function packMessages(sequences: readonly (readonly Message[])[], ignoreI
     let last: number | undefined; // the token that the next row reads
     for (const { name, tokens, agent } of messages) {
       let predicted = 0;
+      const ignored = agent ? tokens.indexOf(ignoreIndex) : -1;
+      if (ignored >= 0) {
+        const rule = 'another token than ignoreIndex, since the row of this one would be ignored,';
+        throw rangeError('ERR_ARG_VALUE', expected(rule, `${name}, token ${ignored},`, ignoreIndex));
+      }
       for (const token of tokens) {
         if (last !== undefined) {
           inputIds.push(last);

@@ -25,6 +25,8 @@ export interface SampledPairs {
   skipped: { alone: number; tied: number };
 }
 
+/** Of a call: two arrays of 256 MiB. */
+const MAX_PAIRS = 2 ** 26;
 const OPTIONS = new Set<string>([...CANDIDATE_OPTIONS, 'numPairs', 'rule', 'seed']);
 
 /**
@@ -58,8 +60,13 @@ export function samplePairs(options: SamplePairsOptions): SampledPairs {
   if (given.seed === undefined) throw typeError('ERR_ARG_TYPE', expected('an integer', 'seed', undefined));
   const draw = generator(integer('seed', given.seed, 0, 0, 2 ** 32 - 1));
 
-  const chosen: number[] = [];
-  const rejected: number[] = [];
+  const most = numPairs * states.length;
+  if (most > MAX_PAIRS) {
+    const rule = `at most ${Math.floor(MAX_PAIRS / states.length)}, so that ${states.length} states have ${MAX_PAIRS} pairs,`;
+    throw rangeError('ERR_ARG_VALUE', expected(rule, 'numPairs', numPairs));
+  }
+  const [chosen, rejected] = [new Int32Array(most), new Int32Array(most)];
+  let count = 0;
   let droppedTies = 0;
   const skipped = { alone: 0, tied: 0 };
   for (const ranked of states) {
@@ -68,18 +75,18 @@ export function samplePairs(options: SamplePairsOptions): SampledPairs {
       skipped.alone++;
       continue;
     }
-    const [half, pairs] = [best ? 1 : n >> 1, chosen.length];
+    const [half, pairs] = [best ? 1 : n >> 1, count];
     for (let k = 0; k < numPairs; k++) {
       const winner = ranked[draw(half)] as number;
       const loser = ranked[n - half + draw(half)] as number;
       if (scores[winner] === scores[loser]) {
         droppedTies++;
       } else {
-        chosen.push(winner);
-        rejected.push(loser);
+        chosen[count] = winner;
+        rejected[count++] = loser;
       }
     }
-    if (chosen.length === pairs) skipped.tied++;
+    if (count === pairs) skipped.tied++;
   }
-  return { chosen: Int32Array.from(chosen), rejected: Int32Array.from(rejected), droppedTies, skipped };
+  return { chosen: chosen.slice(0, count), rejected: rejected.slice(0, count), droppedTies, skipped };
 }

@@ -1,6 +1,6 @@
 import { checkOptions } from '../args/options.js';
 import { notNegative, oneOf } from '../args/scalars.js';
-import { typeError } from '../errors.js';
+import { rangeError, typeError } from '../errors.js';
 import { comparable, groups } from './candidates.js';
 
 /** What `trajectoryPairs` takes. */
@@ -69,6 +69,12 @@ export function trajectoryPairs(options: TrajectoryPairsOptions): TrajectoryPair
   }
 
   const skipped = { alone: 0, unsolved: 0, tied: 0 };
+  const most =
+    rule === 'threshold' ? tasks.reduce((sum, [from, to]) => sum + ((to - from) * (to - from - 1)) / 2, 0) : 0;
+  if (most > MAX_PAIRS) {
+    const what = `tasks with at most ${MAX_PAIRS} pairs of trajectories in all`;
+    throw rangeError('ERR_ARG_VALUE', `Expected ${what} for taskOffsets with rule 'threshold' but received ${most}`);
+  }
   const pairs = tasks.flatMap(([from, to]) => {
     const ofTask = rule === 'threshold' ? differing(rewards, from, to, minDifference) : againstBest(rewards, from, to);
     if (to - from < 2) skipped.alone++;
@@ -82,6 +88,9 @@ export function trajectoryPairs(options: TrajectoryPairsOptions): TrajectoryPair
     skipped,
   };
 }
+
+/** A pair takes some tens of bytes while it is collected. */
+const MAX_PAIRS = 2 ** 22;
 
 type Rewards = Float32Array | Float64Array;
 type Pair = readonly [winner: number, loser: number];
@@ -102,7 +111,7 @@ function differing(rewards: Rewards, from: number, to: number, minDifference: nu
   for (let i = from; i < to; i++) {
     for (let j = i + 1; j < to; j++) {
       const difference = (rewards[i] as number) - (rewards[j] as number);
-      if (difference === 0 || Math.abs(difference) < minDifference - ROUNDING) continue;
+      if (rewards[i] === rewards[j] || Math.abs(difference) < minDifference - ROUNDING) continue;
       pairs.push(difference > 0 ? [i, j] : [j, i]);
     }
   }

@@ -87,9 +87,12 @@ export function checkLogps(options: CheckLogpsOptions): LogpsReport {
   const ignoreIndex = given.ignoreIndex ?? IGNORE_INDEX;
   const isCompared = (i: number) => mask?.[i] !== 0 && Number(labels[i]) !== ignoreIndex;
   const compared = Array.from({ length: count }, (_, i) => i).filter(isCompared);
-  const errorAt = (i: number) => distance(expected[i] as number, received[i] as number, tolerance);
+  const errorAt = (i: number) => {
+    const error = distance(expected[i] as number, received[i] as number, tolerance);
+    return Number.isNaN(error) ? Infinity : error;
+  };
   const mismatches = compared.filter((i) => !(errorAt(i) <= 1));
-  const row = compared.reduce((worst, i) => (worst < 0 || !(errorAt(i) <= errorAt(worst)) ? i : worst), -1);
+  const row = compared.reduce((worst, i) => (worst < 0 || errorAt(i) > errorAt(worst) ? i : worst), -1);
   const worst = { row, expected: expected[row] ?? 0, received: received[row] ?? 0 };
   if (mismatches.length === 0) {
     return { ok: true, worst, message: `All ${compared.length} compared log-probs agree with the logits` };
@@ -150,6 +153,8 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
   const logpsOf = (all: Labels, temperature: number | undefined) =>
     tokenLogps({ ...call, labels: labelsOf(all), temperature }).logps;
 
+  const notFinite = rows.find((row) => !Number.isFinite(received[row]) && Number.isFinite(expected[row]));
+  if (notFinite !== undefined) return ['another-model', `logps[${notFinite}] is ${received[notFinite]}.`];
   if (explains(() => 0)) {
     return ['mask-forgotten', 'They are 0, as those of masked rows are, but the rows are not masked here.'];
   }

@@ -56,7 +56,8 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
     const change = { labels: shifted(labels, by, ignoreIndex), allowEmptyTurns: true };
     guess('labels-shifted', `with labels[i ${by < 0 ? '-' : '+'} 1] in row i: labels are shifted by one`, change);
   }
-  if (mask) guess('mask-forgotten', 'without the mask', { mask: undefined });
+  const drops = (m: number, i: number) => m === 0 && Number(labels[i]) !== ignoreIndex;
+  if (mask?.some(drops)) guess('mask-forgotten', 'without the mask', { mask: undefined });
   guess('pairs-swapped', 'with chosen and rejected swapped', { chosen: rejected, rejected: chosen });
   const noReference = {
     refLogps: new Float32Array(labels.length),
@@ -72,7 +73,10 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
   const [option, values] = isCritic(batch)
     ? ['normalization', ['turn-mean', 'token-mean', 'sum']]
     : ['reduction', ['sum', 'mean']];
-  for (const value of values) guess('wrong-denominator', `with ${option} '${value}'`, { [option as string]: value });
+  const current = (batch as Record<string, unknown>)[option as string] ?? values[0];
+  for (const value of values) {
+    if (value !== current) guess('wrong-denominator', `with ${option} '${value}'`, { [option as string]: value });
+  }
   guess('wrong-denominator', 'summed over pairs instead of averaged', { pairDenominator: 1 });
   return guesses;
 }

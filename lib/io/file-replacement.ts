@@ -16,8 +16,9 @@ import {
   writeSync,
 } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { classOf } from '../args/arrays.js';
 import { isRecord } from '../args/options.js';
 import { expected, rangeError, SweetError, typeError } from '../errors.js';
 
@@ -74,7 +75,7 @@ export class FileReplacement {
 
   /** Creates the unfinished file beside `path`. */
   constructor(path: string | URL) {
-    this.#path = pathOf(path);
+    this.#path = resolve(pathOf(path)); // process.chdir() may follow
     const found = lstatSync(this.#path, { throwIfNoEntry: false });
     this.#replaced = found?.isFile() ? found : undefined;
     // A rename would replace a device such as /dev/null. Folders are refused by the system.
@@ -93,6 +94,8 @@ export class FileReplacement {
   append(bytes: Uint8Array | string): void {
     this.#checkOpen();
     const data = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
+    if (classOf(data) !== 'Uint8Array')
+      throw typeError('ERR_ARG_TYPE', expected('Uint8Array or a string', 'bytes', bytes));
     for (let at = 0; at < data.length; ) {
       at += writeSync(this.#descriptor, data, at, Math.min(data.length - at, CHUNK_BYTES));
     }

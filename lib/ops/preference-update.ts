@@ -20,6 +20,7 @@ import { checkLabels, LABEL_OPTIONS, type LabelOptions } from '../args/labels.js
 import { checkOptions, type Mode } from '../args/options.js';
 import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
 import { boolean } from '../args/scalars.js';
+import type { Tensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
 import {
   assertFinite,
@@ -46,10 +47,12 @@ import {
   turnLossOptions,
 } from './preference-loss.js';
 
+type Floats = FloatArray | Tensor<FloatArray>;
+
 /** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
 export type Reference =
-  | { refHidden: FloatArray; refWeight: FloatArray; refBias?: FloatArray | undefined; refDtype?: DType | undefined }
-  | { refLogits: FloatArray; refDtype?: DType | undefined }
+  | { refHidden: Floats; refWeight: Floats; refBias?: Floats | undefined; refDtype?: DType | undefined }
+  | { refLogits: Floats; refDtype?: DType | undefined }
   | { refLogps: Float32Array };
 
 interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions, DebugOption {

@@ -85,9 +85,20 @@ describe('tensors', () => {
     ['rows and columns swapped', { logits: { data: logits, dims: [V, N] }, labels }, 'LENGTH'],
     ['another vocabSize', { logits: { data: logits, dims: [N, V] }, labels, vocabSize: V / 2 }, 'LENGTH'],
     ['data is a function', { logits: { data: async () => logits, shape: [N, V] }, labels }, 'TYPE'],
+    [
+      'labels of one dimension: no error',
+      { logits: { data: logits, dims: [2, 2, V] }, labels: { data: labels, dims: [4] } },
+      undefined,
+    ],
+    [
+      'batch and time swapped',
+      { logits: { data: floats(6 * V), dims: [2, 3, V] }, labels: { data: new Int32Array(6), dims: [3, 2] } },
+      'LENGTH',
+    ],
     ['no labels of this shape', { logits, labels: { data: labels, dims: [5] } }, 'LENGTH'],
-  ])('%s: an error', (_, options, code) => {
-    expect(codeOf(() => tokenLogps(options as never))).toBe(`ERR_ARG_${code}`);
+  ])('%s', (_, options, code) => {
+    if (code === undefined) expect(tokenLogps(options as never).logps.length).toBe(N);
+    else expect(codeOf(() => tokenLogps(options as never))).toBe(`ERR_ARG_${code}`);
   });
 
   it('in memory that cannot be read say what to pass', () => {

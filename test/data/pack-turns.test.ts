@@ -73,6 +73,17 @@ describe('packTurns', () => {
     expect(asArrays(packTurns(dialogues, { ignoreIndex: -7 }))).toEqual(oracle(dialogues, -7));
   });
 
+  it('refuses an ignoreIndex that is a token of the agent', () => {
+    const turns = [
+      { tokens: [3, 2], agent: false },
+      { tokens: [4, 2], agent: true },
+    ];
+    expect(() => packTurns([{ turns }], { ignoreIndex: 2 })).toThrow(
+      expect.objectContaining({ code: 'ERR_ARG_VALUE', message: expect.stringMatching(/turns\[1\], token 1, .* 2$/) }),
+    );
+    expect(packTurns([{ turns }], { ignoreIndex: 3 }).labels).toEqual(Int32Array.of(3, 4, 2));
+  });
+
   it('packs what criticUpdate takes', () => {
     const packed = packTurns([
       { turns: [human(1), agent(2, 3)] },

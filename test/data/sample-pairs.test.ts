@@ -116,3 +116,10 @@ describe('halves', () => {
     expect(turnPreferenceLoss(inputs).accuracy).toBe(1);
   });
 });
+
+it('refuses more pairs than memory may hold', () => {
+  const state = { scores: Float32Array.of(1, 2), candidateOffsets: offsets(0, 2), seed: 1 };
+  expect(() => samplePairs({ ...state, numPairs: 200_000_000 })).toThrow(
+    expect.objectContaining({ code: 'ERR_ARG_VALUE', message: expect.stringMatching(/numPairs.*200000000$/) }),
+  );
+});

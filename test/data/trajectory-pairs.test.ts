@@ -104,3 +104,16 @@ it('gives no pairs for lone trajectories, empty tasks and no tasks', () => {
     expect(pairsOf({ rewards: new Float32Array(0), taskOffsets: offsets(0), rule })).toEqual([]);
   }
 });
+
+it('takes equal infinite rewards for equal', () => {
+  for (const reward of [Infinity, -Infinity]) {
+    const equal = { rewards: Float32Array.of(reward, reward), taskOffsets: offsets(0, 2), rule: 'threshold' } as const;
+    expect(trajectoryPairs({ ...equal, minDifference: 0 })).toMatchObject({ chosen: offsets(), skipped: { tied: 1 } });
+  }
+});
+
+it('refuses more pairs than memory may hold', () => {
+  const call = () =>
+    trajectoryPairs({ rewards: new Float32Array(3000), taskOffsets: offsets(0, 3000), rule: 'threshold' });
+  expect(call).toThrow(expect.objectContaining({ code: 'ERR_ARG_VALUE' }));
+});

@@ -87,6 +87,19 @@ describe('checkLogps', () => {
     expect(none).toMatchObject({ ok: true, worst: { row: -1 } });
   });
 
+  it('names a log-prob that is not finite, though others differ too', () => {
+    const random = new Random(6);
+    const logits = Float32Array.from(random.normals(4 * V));
+    const labels = Int32Array.of(0, 1, 2, 3);
+    const { logps } = tokenLogps({ logits, vocabSize: V, labels });
+    for (const wrong of [NaN, -Infinity]) {
+      const given = logps.map((x, i) => (i === 1 ? wrong : i === 2 ? x + 0.01 : x));
+      const { ok, worst, suspicion, message } = checkLogps({ logits, vocabSize: V, labels, logps: given });
+      expect([ok, worst.row, suspicion]).toEqual([false, 1, 'another-model']);
+      expect(message).toContain(`logps[1] is ${wrong}`);
+    }
+  });
+
   it('sees labels of packed turns that were shifted once more', () => {
     const random = new Random(5);
     const turns = [4, 6, 5, 7].map((n, i) => ({ tokens: random.integers(n, 0, V), agent: i % 2 === 1 }));

@@ -55,6 +55,15 @@ describe('FileReplacement', () => {
     expect(() => file.commit()).toThrow(expect.objectContaining({ code: 'ERR_FILE' }));
   });
 
+  it('refuses what are no bytes', () => {
+    const file = new FileReplacement(path);
+    for (const wrong of [Float32Array.of(1, 2), 5, {}, new ArrayBuffer(3), null]) {
+      expect(() => file.append(wrong as never)).toThrow(expect.objectContaining({ code: 'ERR_ARG_TYPE' }));
+    }
+    file.commit();
+    expect(readFileSync(path)).toHaveLength(0);
+  });
+
   it('leaves nothing when it is discarded', () => {
     write(path, 'old');
     const file = new FileReplacement(path);

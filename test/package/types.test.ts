@@ -24,6 +24,17 @@ it('gives a linear head gradients of hidden states and weight instead', () => {
   expectTypeOf(linear).returns.not.toHaveProperty('gradLogits');
 });
 
+it('takes tensors where a head takes arrays', () => {
+  const logits = { data: new Float32Array(4), dims: [1, 4] };
+  const forward = () => sweetRl.tokenLogps({ logits, labels: head.labels });
+  expectTypeOf(forward).returns.toEqualTypeOf<sweetRl.Logps>();
+  const update = () => sweetRl.criticUpdate({ ...head, ...batch, logits });
+  expectTypeOf(update).returns.toHaveProperty('gradLogits').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  const hidden = { data: new Float32Array(2), shape: [1, 2] };
+  const linear = () => sweetRl.linearLogps({ hidden, weight: new Float32Array(8), labels: head.labels });
+  expectTypeOf(linear).returns.toEqualTypeOf<sweetRl.Logps>();
+});
+
 it('lets a wrapper pass the options of an update on', () => {
   const wrapper = (options: sweetRl.PolicyUpdateOptions) => sweetRl.policyUpdate(options);
   expectTypeOf(wrapper).returns.toEqualTypeOf<sweetRl.AnyUpdateResult>();
