@@ -257,8 +257,8 @@ describe('backends', () => {
       name: 'cuda',
       available: true,
       active: false,
-      products: expect.stringMatching(/^(cuBLASLt \d|kernels of sweet-rl)/),
       precision: 'storage',
+      products: expect.stringMatching(/^(cuBLASLt \d|kernels of sweet-rl)/),
     });
     expect(thrownBy(() => useBackend('cuda'))).toMatchObject({
       code: 'ERR_BACKEND',
