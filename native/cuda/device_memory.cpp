@@ -198,8 +198,7 @@ Status free_cached(int64_t* freed) { return trim_pools(freed); }
 
 void end_process() {
   close_fences();
-  int64_t freed = 0;
-  trim_pools(&freed);
+  empty_pools();
   const std::lock_guard<std::mutex> lock(staging_lock);
   for (const Staging& staging : idle_staging) {
     cudaSetDevice(staging.device);

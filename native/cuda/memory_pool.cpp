@@ -76,5 +76,12 @@ Status trim_pools(int64_t* freed) {
   return status;
 }
 
+void empty_pools() {
+  const std::lock_guard<std::mutex> lock(pools_lock);
+  for (const auto& [device, pool] : pools) {
+    if (pool) cudaMemPoolTrimTo(pool, 0);
+  }
+}
+
 }  // namespace cuda
 }  // namespace sweet

@@ -17,5 +17,8 @@ Status pool_of(int device, cudaMemPool_t* pool);
 /** Waits for the devices and returns the memory that the pools do not use to the driver; sets `freed` to its bytes. */
 Status trim_pools(int64_t* freed);
 
+/** The same without a wait for the devices, where other libraries may have work that does not end. */
+void empty_pools();
+
 }  // namespace cuda
 }  // namespace sweet

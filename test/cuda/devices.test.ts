@@ -176,6 +176,32 @@ describe('working memory', () => {
     expect(ours(0)).toMatchObject({ used: 0, reserved: 0 });
   });
 
+  it('is returned when the last thread with the addon ends', () => {
+    const program = `
+      import { createRequire } from 'node:module';
+      import { once } from 'node:events';
+      import { Worker } from 'node:worker_threads';
+      const code = \`
+        const { DeviceBuffer, tokenLogps } = require('sweet-rl');
+        const emulator = require(process.env.SWEET_RL_CUDA);
+        const [logits, labels] = [new Float32Array(4), new Int32Array(2)].map((array) => DeviceBuffer.from(array));
+        const reserved = () => emulator.pools().filter((pool) => !pool.isDefault).map((pool) => pool.reserved > 0);
+        const before = reserved();
+        tokenLogps({ logits, vocabSize: 2, labels });
+        require('node:worker_threads').parentPort.postMessage([before, reserved()]);\`;
+      const seen = [];
+      for (let i = 0; i < 2; i++) {
+        const worker = new Worker(code, { eval: true, execArgv: [] });
+        worker.on('message', (message) => seen.push(message));
+        await once(worker, 'exit');
+      }
+      console.log(JSON.stringify(seen));`;
+    expect(resultOf(program)).toEqual([
+      [[], [true]],
+      [[false], [true]],
+    ]);
+  });
+
   it('is freed at once where the device does not support pools, with the same results', () => {
     const program = `
       const wave = (length) => Float32Array.from({ length }, (_, i) => Math.sin(i));
