@@ -98,4 +98,12 @@ export {
   vocabParallelStatsAsync,
 } from './ops/vocab-parallel.js';
 export type { Abortable } from './runtime/call.js';
-export { type Backend, backends, peakWorkingMemory, setThreads, threads, useBackend } from './runtime/machine.js';
+export {
+  type Backend,
+  backends,
+  freeCachedMemory,
+  peakWorkingMemory,
+  setThreads,
+  threads,
+  useBackend,
+} from './runtime/machine.js';

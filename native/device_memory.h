@@ -2,14 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "status.h"
 
 namespace sweet {
 namespace device {
 
-/** The number of devices; where it is 0, `reason` says why. */
-int count(const char** reason);
+/** For each device why it cannot be used, or an empty string. Without any device, `reason` says why there is none. */
+std::vector<std::string> refusals(std::string* reason);
 
 /** Sets the device of this thread's next calls. */
 Status use(int device);
@@ -20,6 +22,10 @@ void release(void* memory);
 
 /** The largest number of bytes of working memory of one operation since the last call of this function. */
 int64_t take_peak_scratch();
+
+/** Waits for the devices that were used and frees the memory that is kept for later operations; sets `freed` to its
+ * bytes. Changes the thread's device. */
+Status free_cached(int64_t* freed);
 
 /** Ordered before the operations that this thread starts on its device afterwards. */
 Status set_zero(void* memory, int64_t bytes);

@@ -174,12 +174,14 @@ Call for_another_thread(Call call) {
   };
 }
 
-/** The number of devices, or the reason why there is none. */
+/** For each device the reason why it cannot be used, or ''; or the reason why there is none. */
 Napi::Value bind_devices(const Napi::CallbackInfo& info) {
-  const char* reason = nullptr;
-  const int count = device::count(&reason);
-  if (reason) return Napi::String::New(info.Env(), reason);
-  return Napi::Number::New(info.Env(), count);
+  std::string reason;
+  const std::vector<std::string> refusals = device::refusals(&reason);
+  if (refusals.empty()) return Napi::String::New(info.Env(), reason);
+  Napi::Array devices = Napi::Array::New(info.Env());
+  for (const std::string& refusal : refusals) devices.Set(devices.Length(), refusal);
+  return devices;
 }
 
 Napi::Value bind_use_device(const Napi::CallbackInfo& info) {

@@ -4,6 +4,7 @@
 #include "../../native/device_gemm.h"
 #include "../../native/device_memory.h"
 #include "../addon.h"
+#include "../args.h"
 #include "../async.h"
 #include "device_buffer.h"
 
@@ -19,6 +20,13 @@ Napi::Value bind_gemm_library(const Napi::CallbackInfo& info) {
 
 Napi::Value bind_take_peak_scratch(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(device::take_peak_scratch()));
+}
+
+/** A fault or the number of freed bytes. */
+Napi::Value bind_free_cached(const Napi::CallbackInfo& info) {
+  int64_t freed = 0;
+  if (const Status status = device::free_cached(&freed); !status.ok()) return status_value(info.Env(), status);
+  return Napi::Number::New(info.Env(), static_cast<double>(freed));
 }
 
 void end_of_environment() {
@@ -37,6 +45,7 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
   add("devices", bind_devices);
   add("gemmLibrary", bind_gemm_library);
   add("takePeakScratch", bind_take_peak_scratch);
+  add("freeCached", bind_free_cached);
   add("useDevice", bind_use_device);
   add("allocate", bind_allocate);
   add("view", bind_view);

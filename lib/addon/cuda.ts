@@ -31,13 +31,15 @@ type DeviceOperations = {
 /** The operations on device memory, and device memory, which belongs to a DeviceBuffer. */
 export interface Cuda extends DeviceOperations {
   cancel(call: number): void;
-  /** The number of devices, or the reason why there is none. */
-  devices(): number | string;
+  /** For each device the reason why it cannot be used, or ''; or the reason why there is none. */
+  devices(): string[] | string;
   useDevice(device: number): Status;
   /** What computes matrix products: cuBLASLt and its file, or our own kernels and where cuBLASLt was looked for. */
   gemmLibrary(): string;
   /** The most bytes of working memory of one operation since the last call of this function. */
   takePeakScratch(): number;
+  /** Returns the memory that is kept for later operations to the driver: its bytes. */
+  freeCached(): number | Fault;
   allocate(buffer: object, shape: Shape): Status;
   /** Memory of another library. */
   view(buffer: object, memory: Shape & { ptr: bigint }): Status;
@@ -58,24 +60,25 @@ export interface Cuda extends DeviceOperations {
 }
 
 let loaded: ReturnType<typeof load> | undefined;
-let devices: number | undefined;
+let refusals: string[] | undefined;
 
 /** The reason why CUDA cannot be used here; undefined where it can. */
 export function whyNoCuda(): string | undefined {
-  if (devices !== undefined) return undefined;
+  if (refusals !== undefined) return undefined;
   loaded ??= load();
   if (loaded.reason !== undefined) return loaded.reason;
   const found = (loaded.addon as Cuda).devices();
   if (typeof found === 'string') return found;
-  devices = found;
+  if (!found.includes('')) return found.join('; ');
+  refusals = found;
   return undefined;
 }
 
-/** The number of devices, at least one. */
-export function deviceCount(): number {
+/** For each device the reason why it cannot be used; '' for at least one, which can. */
+export function deviceRefusals(): string[] {
   const reason = whyNoCuda();
   if (reason !== undefined) throw new SweetError('ERR_BACKEND', `The backend 'cuda' cannot be used here: ${reason}`);
-  return devices as number;
+  return refusals as string[];
 }
 
 /** What computes the matrix products of linear heads, after whyNoCuda() found no reason. */
@@ -83,7 +86,7 @@ export function gemmLibrary(): string {
   return (loaded as { addon: Cuda }).addon.gemmLibrary();
 }
 
-/** The addon, after deviceCount() returned: the calls of this thread use that device from here on. */
+/** The addon, after deviceRefusals() returned: the calls of this thread use that device from here on. */
 export function cudaOn(device: number): Cuda {
   const { addon } = loaded as { addon: Cuda };
   check(addon.useDevice(device));

@@ -1,6 +1,6 @@
 // The element types of a DeviceBuffer, and the checks of its arguments: dtypes, devices, addresses, foreign memory.
 
-import { type Cuda, cudaOn, deviceCount, type Location } from '../addon/cuda.js';
+import { type Cuda, cudaOn, deviceRefusals, type Location } from '../addon/cuda.js';
 import { check, errorOf } from '../addon/faults.js';
 import { classOf, type DeviceArray, typedArray } from '../args/arrays.js';
 import type { DType, FloatArray } from '../args/dtypes.js';
@@ -15,7 +15,7 @@ export type DeviceDType = DType | 'float64' | 'int32' | 'int64' | 'uint8';
 export type HostArray = FloatArray | Float64Array | Labels | Uint8Array;
 
 export interface DeviceOption {
-  /** The number of the CUDA device; 0 by default. */
+  /** The number of the CUDA device; by default the first that can be used, 0 on most machines. */
   device?: number | undefined;
 }
 
@@ -157,7 +157,11 @@ export function readInto(array: ArrayBufferView, buffer: DeviceArray, fromByte: 
 }
 
 export function deviceOf(options: DeviceOption): number {
-  return integer('device', options.device, 0, 0, deviceCount() - 1);
+  const refusals = deviceRefusals();
+  const device = integer('device', options.device, refusals.indexOf(''), 0, refusals.length - 1);
+  if (!refusals[device]) return device;
+  const usable = [...refusals.keys()].filter((each) => !refusals[each]).join(' or ');
+  throw rangeError('ERR_ARG_VALUE', `${expected(usable, 'device', device)}: ${refusals[device]}`);
 }
 
 export function dtypeOf(array: unknown, dtype: unknown): DeviceDType {

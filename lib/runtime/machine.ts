@@ -1,5 +1,6 @@
 // What the machine offers and what of it is used. All of this is for the whole process, worker threads included.
-import { cudaOn, deviceCount } from '../addon/cuda.js';
+import { cudaOn, deviceRefusals } from '../addon/cuda.js';
+import { errorOf } from '../addon/faults.js';
 import { type Backend, cudaBackend, native, switchBackend, threadCount } from '../addon/native.js';
 import { defaultPrecision } from '../args/precision.js';
 
@@ -67,6 +68,28 @@ export function threads(): number {
  * peakWorkingMemory(); // 268 million or less, and some
  */
 export function peakWorkingMemory(): number {
-  deviceCount();
-  return cudaOn(0).takePeakScratch();
+  return anyCuda().takePeakScratch();
+}
+
+/**
+ * Returns to the driver the device memory that is kept for later calls. After a call, up to 1.25 GiB of its working memory
+ * per device stay in a memory pool of sweet-rl, so that the next call need not allocate it again. This function waits until
+ * all work on these devices has ended. DeviceBuffers, and memory that calls on other threads are using, are not affected.
+ *
+ * @returns how many bytes were freed, of all devices; 0 where nothing was kept or the devices do not support pools.
+ * @throws SweetError ERR_BACKEND where CUDA cannot be used, with the reason; CudaError ERR_CUDA where a call of CUDA fails.
+ * @see cudaMemPoolTrimTo.
+ * @example
+ * criticUpdate(batch); // DeviceBuffers
+ * freeCachedMemory(); // before another library needs the memory
+ */
+export function freeCachedMemory(): number {
+  const freed = anyCuda().freeCached();
+  if (typeof freed !== 'number') throw errorOf(freed);
+  return freed;
+}
+
+/** The addon, on a device that can be used. */
+function anyCuda() {
+  return cudaOn(deviceRefusals().indexOf(''));
 }

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
-#include <vector>
 
 #include "cublaslt.h"
+#include "memory_pool.h"
 #include "stream.h"
 
 namespace sweet {
@@ -98,16 +98,31 @@ Status address_range(CUdeviceptr address, Location* location) {
   return status_of(static_cast<cudaError_t>(answer), "cuMemGetAddressRange");
 }
 
+std::string capability(int tens) { return std::to_string(tens / 10) + "." + std::to_string(tens % 10); }
+
+std::string refusal(int device) {
+  cudaDeviceProp properties{};
+  const cudaError_t error = cudaGetDeviceProperties(&properties, device);
+  cudaGetLastError();
+  const std::string name = "device " + std::to_string(device);
+  if (error != cudaSuccess) return name + " does not answer: " + cudaGetErrorString(error);
+  const int found = 10 * properties.major + properties.minor;
+  if (found >= SWEET_LEAST_CAPABILITY) return {};
+  return name + " (" + properties.name + ") has compute capability " + capability(found) +
+         ", and this build of sweet-rl-cuda needs " + capability(SWEET_LEAST_CAPABILITY) + " or newer";
+}
+
 }  // namespace
 
-int count(const char** reason) {
-  *reason = nullptr;
+std::vector<std::string> refusals(std::string* reason) {
   int found = 0;
   const cudaError_t error = cudaGetDeviceCount(&found);
   cudaGetLastError();
   int driver = 0;
   cudaDriverGetVersion(&driver);
-  if (error == cudaSuccess && found > 0) return found;
+  std::vector<std::string> all;
+  for (int device = 0; error == cudaSuccess && device < found; device++) all.push_back(refusal(device));
+  if (!all.empty()) return all;
   if (driver == 0) {
     *reason = "no NVIDIA driver was found";
   } else if (error == cudaErrorInsufficientDriver) {
@@ -117,7 +132,7 @@ int count(const char** reason) {
   } else {
     *reason = cudaGetErrorString(error);
   }
-  return 0;
+  return all;
 }
 
 Status use(int device) { return status_of(cudaSetDevice(device), "cudaSetDevice"); }
@@ -179,8 +194,11 @@ void end_thread() {
   close_streams();
 }
 
+Status free_cached(int64_t* freed) { return trim_pools(freed); }
+
 void end_process() {
   close_fences();
+  empty_pools();
   const std::lock_guard<std::mutex> lock(staging_lock);
   for (const Staging& staging : idle_staging) {
     cudaSetDevice(staging.device);

@@ -55,14 +55,14 @@ void LaunchContext::free_from(int first) {
   while (scratch_count_ > first) {
     const Buffer& buffer = scratch_[--scratch_count_];
     scratch_bytes_ -= buffer.bytes;
-    cudaFreeAsync(buffer.memory, stream_->handle);
+    free_scratch(*stream_, buffer.memory);
   }
 }
 
 void* LaunchContext::scratch_bytes(int64_t bytes) {
   if (!status_.ok() || bytes == 0) return nullptr;
   void* memory = nullptr;
-  record_error(cudaMallocAsync(&memory, static_cast<size_t>(bytes), stream_->handle), "cudaMallocAsync");
+  status_ = allocate_scratch(*stream_, bytes, &memory);
   if (!status_.ok()) return nullptr;
   scratch_[scratch_count_++] = {memory, bytes};
   scratch_bytes_ += bytes;

@@ -3,6 +3,8 @@
 #include <mutex>
 #include <vector>
 
+#include "memory_pool.h"
+
 namespace sweet {
 namespace cuda {
 namespace {
@@ -56,16 +58,6 @@ Status create_fence(int device, Fence** created) {
 
 Status current_device(int* device) { return status_of(cudaGetDevice(device), "cudaGetDevice"); }
 
-/** Freed memory stays in the device's pool for the next call instead of returning to the driver at every wait. */
-Status keep_freed_memory(int device) {
-  cudaMemPool_t pool;
-  cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, device);
-  if (error != cudaSuccess) return status_of(error, "cudaDeviceGetDefaultMemPool");
-  uint64_t threshold = UINT64_MAX;
-  error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold);
-  return status_of(error, "cudaMemPoolSetAttribute");
-}
-
 }  // namespace
 
 Status status_of(cudaError_t error, const char* operation) {
@@ -92,6 +84,21 @@ void close_stream(const Stream& stream) {
   cudaStreamDestroy(stream.handle);
 }
 
+Status allocate_scratch(const Stream& stream, int64_t bytes, void** memory) {
+  const size_t size = static_cast<size_t>(bytes);
+  if (!stream.pool) return status_of(cudaMalloc(memory, size), "cudaMalloc");
+  return status_of(cudaMallocFromPoolAsync(memory, size, stream.pool, stream.handle), "cudaMallocFromPoolAsync");
+}
+
+void free_scratch(const Stream& stream, void* memory) {
+  if (stream.pool) {
+    cudaFreeAsync(memory, stream.handle);
+  } else {
+    cudaStreamSynchronize(stream.handle);
+    cudaFree(memory);
+  }
+}
+
 Status wait_for(const Stream& stream) {
   return status_of(cudaStreamSynchronize(stream.handle), "cudaStreamSynchronize");
 }
@@ -104,8 +111,8 @@ Status stream_of_thread(Stream** stream) {
     *stream = &each.stream;
     return {};
   }
-  if (const Status status = keep_freed_memory(device); !status.ok()) return status;
   Stream created;
+  if (const Status status = pool_of(device, &created.pool); !status.ok()) return status;
   if (const Status status = open_stream(kResultBytes, &created); !status.ok()) return status;
   thread_streams.push_back({device, created});
   *stream = &thread_streams.back().stream;

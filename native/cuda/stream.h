@@ -16,7 +16,8 @@ Status status_of(cudaError_t error, const char* operation);
 
 struct Stream {
   cudaStream_t handle = nullptr;
-  void* page = nullptr;  // pinned
+  void* page = nullptr;          // pinned
+  cudaMemPool_t pool = nullptr;  // of scratch memory; null where the device does not support pools
 };
 
 constexpr size_t kResultBytes = 4 << 10;  // of a thread's page: one page of the host, of which a DeviceResult is 64 B
@@ -24,6 +25,11 @@ constexpr size_t kResultBytes = 4 << 10;  // of a thread's page: one page of the
 Status open_stream(size_t page_bytes, Stream* stream);
 void close_stream(const Stream& stream);
 Status wait_for(const Stream& stream);
+
+/** Memory for the work of a stream of stream_of_thread(). */
+Status allocate_scratch(const Stream& stream, int64_t bytes, void** memory);
+/** After the work that the stream has so far; without a pool, the host waits for it. */
+void free_scratch(const Stream& stream, void* memory);
 
 /** This thread's stream on its device, until close_streams(). */
 Status stream_of_thread(Stream** stream);

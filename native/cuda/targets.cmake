@@ -11,6 +11,7 @@ set(cuda_check
   test/native/check_linear.cpp
   test/native/check_preference.cpp
   test/native/check_updates.cpp
+  test/native/check_cublaslt.cpp
   test/native/check_device.cpp
   test/native/check_cuda_references.cpp
   bench/cuda/timing.cpp
@@ -19,11 +20,16 @@ set(cuda_check
 file(READ packages/cuda/package.json cuda_package)
 string(JSON cuda_version GET "${cuda_package}" version)
 
+# The first has to be the least; the kernels need 80 (mma of bfloat16).
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
+endif()
+string(REGEX MATCH "[0-9]+" least_capability "${CMAKE_CUDA_ARCHITECTURES};80")
+set_source_files_properties(native/cuda/device_memory.cpp PROPERTIES
+  COMPILE_DEFINITIONS SWEET_LEAST_CAPABILITY=${least_capability})
+
 # -- with nvcc
 if(SWEET_CUDA)
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
-  endif()
   set(CMAKE_CUDA_STANDARD 17)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
@@ -78,7 +84,8 @@ if(SWEET_CUDA_EMULATOR)
     separate_arguments(flags)
     separate_arguments(kernel_flags)
     # A shared library: the program and the stand-in for cuBLASLt use one device.
-    add_library(emulator_${variant} SHARED ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${emulator}/memory.cpp ${emulator_sources})
+    add_library(emulator_${variant} SHARED ${emulator}/scheduler.cpp ${emulator}/runtime.cpp ${emulator}/memory.cpp
+      ${emulator}/memory_pool.cpp ${emulator_sources})
     target_link_libraries(emulator_${variant} PUBLIC ${BOOST_CONTEXT} ${CMAKE_DL_LIBS} Threads::Threads)
     add_library(kernels_${variant} STATIC ${cuda_kernels} ${cuda_host})
     target_link_libraries(kernels_${variant} PUBLIC emulator_${variant})

@@ -302,6 +302,7 @@ it('is written for every function', () => {
     'SharedMapping',
     'SweetError',
     'backends',
+    'freeCachedMemory',
     'mergePartials',
     'partials',
     'partialsAsync',

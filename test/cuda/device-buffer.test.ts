@@ -237,7 +237,7 @@ describe('errors', () => {
     expect([...failed]).toEqual(
       expect.arrayContaining([
         'cudaSetDevice',
-        'cudaMallocAsync',
+        'cudaMallocFromPoolAsync',
         'segment_stats_kernel',
         'finish_rows_kernel',
         'cudaStreamSynchronize',
@@ -276,7 +276,7 @@ describe('backends', () => {
       console.log(JSON.stringify({ backend: backends().at(-1), error }));`;
     const reason = 'no NVIDIA driver was found';
     expect(resultOf(program)).toEqual({
-      backend: { name: 'cuda', available: false, active: false, reason },
+      backend: { name: 'cuda', available: false, active: false, reason, precision: 'storage' },
       error: { code: 'ERR_BACKEND', message: `The backend 'cuda' cannot be used here: ${reason}` },
     });
   });

@@ -315,7 +315,7 @@ describe('refuses', () => {
     using gradLogits = DeviceBuffer.from(new Float32Array(N * V).fill(7));
     expect(thrownBy(() => criticUpdate({ ...on, chosen, out: { gradLogits } }))).toMatchObject({
       code: 'ERR_PAIR',
-      message: 'Expected the index of a trajectory or turn for chosen[1] but received 9, in pair 1',
+      message: 'Expected the index of a trajectory, 0 to 4, for chosen[1] but received 9, in pair 1',
     });
     expect(gradLogits.toArray()).toEqual(new Float32Array(N * V).fill(7));
     using turnOffsets = DeviceBuffer.from(host.turnOffsets.map((at, t) => (t === 2 ? 10_000 : at)));

@@ -147,9 +147,11 @@ int main(int count, char** arguments) {
     }
   }
 #ifndef SWEET_CHECKS_ON_CPU
-  const char* reason = nullptr;
-  if (sweet::device::count(&reason) == 0) {
-    fprintf(stderr, "%s\n", reason);
+  std::string reason;
+  const std::vector<std::string> refusals = sweet::device::refusals(&reason);
+  if (!refusals.empty()) reason = refusals[0];  // the checks run on device 0
+  if (!reason.empty()) {
+    fprintf(stderr, "%s\n", reason.c_str());
     return 2;
   }
   if (options.time) return run_timing(options.quick);

@@ -14,6 +14,27 @@ Napi::Value set_devices(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/** device, compute capability (75: 7.5), whether it supports memory pools */
+Napi::Value set_device(const Napi::CallbackInfo& info) {
+  emulator::set_device(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value(),
+                       info[2].ToBoolean());
+  return info.Env().Undefined();
+}
+
+Napi::Value pools(const Napi::CallbackInfo& info) {
+  Napi::Array reports = Napi::Array::New(info.Env());
+  for (const emulator::PoolReport& pool : emulator::pool_reports()) {
+    Napi::Object report = Napi::Object::New(info.Env());
+    report.Set("device", pool.device);
+    report.Set("isDefault", pool.is_default);
+    report.Set("threshold", static_cast<double>(pool.threshold));
+    report.Set("used", static_cast<double>(pool.used));
+    report.Set("reserved", static_cast<double>(pool.reserved));
+    reports.Set(reports.Length(), report);
+  }
+  return reports;
+}
+
 /** n, the error's number */
 Napi::Value fail_call(const Napi::CallbackInfo& info) {
   emulator::fail_call(info[0].As<Napi::Number>().Int32Value(),
@@ -102,6 +123,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   };
   add("setSeed", set_seed);
   add("setDevices", set_devices);
+  add("setDevice", set_device);
+  add("pools", pools);
   add("failCall", fail_call);
   add("report", report);
   add("reset", reset);

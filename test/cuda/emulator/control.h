@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace emulator {
 
@@ -23,6 +24,16 @@ void fail_call(int n, cudaError_t error);
 
 /** How many devices the machine has (0: no driver); 2 by default. */
 void set_devices(int count);
+
+/** The compute capability of a device (80: 8.0, as at first), and whether it supports memory pools. */
+void set_device(int device, int capability, bool pools);
+
+struct PoolReport {
+  int device;
+  bool is_default;
+  uint64_t threshold, used, reserved;
+};
+std::vector<PoolReport> pool_reports();
 
 /** Allocations of device and pinned memory, streams and events that were not freed. */
 size_t live_objects();

@@ -94,26 +94,12 @@ void* map_pages(size_t pages, int file) {
   return nullptr;
 }
 
-cudaError_t allocate(void** out, size_t bytes, int device, bool by_pages) {
-  *out = nullptr;
-  if (bytes == 0) return cudaSuccess;
-  const size_t pages = by_pages ? round_to_pages(bytes) : 0;
-  if (by_pages) {
-    *out = map_pages(pages, -1);
-  } else if (posix_memalign(out, 256, bytes) != 0) {
-    *out = nullptr;
-  }
-  if (!*out) return cudaErrorMemoryAllocation;
-  memset(*out, 0xff, bytes);  // a NaN in every storage type
-  add_allocation(*out, {bytes, device, pages});
-  return cudaSuccess;
-}
-
 void free_allocation(std::map<uintptr_t, Allocation>::iterator at) {
   void* const memory = reinterpret_cast<void*>(at->first);
   const Allocation allocation = at->second;
   if (listener && allocation.device != kHost) listener->freed(memory);
   unpoison(memory, std::max(allocation.bytes, allocation.pages));
+  return_to_pool(memory);
   allocations.erase(at);
   if (allocation.pages == 0) return free(memory);
   if (allocation.shared.number > 0 && allocation.opened == 0) close(allocation.shared.file);
@@ -180,6 +166,21 @@ bool copy_fits(const void* to, const void* from, size_t bytes, cudaMemcpyKind ki
 
 }  // namespace
 
+cudaError_t allocate(void** out, size_t bytes, int device, bool by_pages) {
+  *out = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  const size_t pages = by_pages ? round_to_pages(bytes) : 0;
+  if (by_pages) {
+    *out = map_pages(pages, -1);
+  } else if (posix_memalign(out, 256, bytes) != 0) {
+    *out = nullptr;
+  }
+  if (!*out) return cudaErrorMemoryAllocation;
+  memset(*out, 0xff, bytes);  // a NaN in every storage type
+  add_allocation(*out, {bytes, device, pages});
+  return cudaSuccess;
+}
+
 void DeviceAccess::set_accessible([[maybe_unused]] bool accessible) {
 #ifdef __SANITIZE_ADDRESS__
   for (const auto& [address, allocation] : allocations) {
@@ -210,9 +211,6 @@ static cudaError_t allocate_if_ok(void** out, size_t bytes, int device, bool by_
 }
 
 cudaError_t cudaMalloc(void** out, size_t bytes) { return allocate_if_ok(out, bytes, current_device, true); }
-cudaError_t cudaMallocAsync(void** out, size_t bytes, cudaStream_t) {
-  return allocate_if_ok(out, bytes, current_device, false);
-}
 cudaError_t cudaMallocHost(void** out, size_t bytes) { return allocate_if_ok(out, bytes, kHost, false); }
 
 cudaError_t cudaFree(void* memory) {
@@ -231,6 +229,7 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
   const Lock lock(driver);
   // Freed even after a failed launch, when no more work is done, so that only leaks count as live objects.
   if (sticky_error != cudaSuccess) return finish_call(release(memory, false));
+  if (!has_pools(stream_of(stream).device)) return finish_call(cudaErrorNotSupported);
   enqueue(stream_of(stream), [=] { release(memory, false); });
   return finish_call(cudaSuccess);
 }

@@ -32,6 +32,11 @@ namespace {
 
 constexpr int kMaxDevices = 2;
 int devices = kMaxDevices;
+struct Abilities {
+  int capability;  // ten times the number
+  bool pools;
+};
+Abilities abilities[kMaxDevices] = {{80, true}, {80, true}};
 
 // -- errors
 
@@ -119,6 +124,10 @@ void fail_call(int n, cudaError_t error) {
 
 void set_devices(int count) { devices = count; }
 
+void set_device(int device, int capability, bool pools) { abilities[device] = {capability, pools}; }
+
+bool has_pools(int device) { return abilities[device].pools; }
+
 size_t live_objects() {
   const Lock lock(driver);
   return live_allocations() + streams_and_events;
@@ -169,6 +178,7 @@ static const ErrorText& text_of(cudaError_t error) {
       {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
       {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
        "CUDA driver version is insufficient for CUDA runtime version"},
+      {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
       {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
       {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
   };
@@ -205,23 +215,21 @@ cudaError_t cudaSetDevice(int device) {
   return finish_call(cudaSuccess);
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   const Lock lock(driver);
   *properties = cudaDeviceProp{};
   strcpy(properties->name, "emulated");
+  properties->major = abilities[device].capability / 10;
+  properties->minor = abilities[device].capability % 10;
   return finish_call(cudaSuccess);
 }
 
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   const Lock lock(driver);
-  *pool = nullptr;
-  return finish_call(cudaSuccess);
+  *value = has_pools(device);
+  return finish_call(attribute == cudaDevAttrMemoryPoolsSupported ? cudaSuccess : cudaErrorInvalidValue);
 }
 
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
-  const Lock lock(driver);
-  return finish_call(cudaSuccess);
-}
 // -- streams and events
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
@@ -248,12 +256,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock(driver);
   drain(stream_of(stream));
+  trim_to_thresholds();
   return finish_call(cudaSuccess);
 }
 
 cudaError_t cudaDeviceSynchronize() {
   const Lock lock(driver);
   drain_all();
+  trim_to_thresholds();
   return finish_call(cudaSuccess);
 }
 

@@ -35,6 +35,15 @@ void drain_all();
 /** Allocations that were not freed. */
 size_t live_allocations();
 
+/** Memory of a device, or pinned memory; in whole pages, which another process can open. */
+cudaError_t allocate(void** out, size_t bytes, int device, bool by_pages);
+
+bool has_pools(int device);
+/** The pool of the memory, if it is of one, no longer uses it. */
+void return_to_pool(void* memory);
+/** What pools do at a wait of the host. */
+void trim_to_thresholds();
+
 /** While it lives, memory of devices is accessible to the host. */
 class DeviceAccess {
  public:
