@@ -96,7 +96,9 @@ export function bundlers(folder, tarball, guide, { row, run, requireText, node, 
         mkdirSync(join(project, 'app'), { recursive: true });
         symlinkSync('../node_modules', join(project, 'node_modules'));
         writeFileSync(join(project, 'package.json'), '{ "private": true }\n');
-        writeFileSync(join(project, 'next.config.mjs'), `export default { ${excluded ? LINES.next : ''} };`);
+        // Node's modules are outside of the project, whose root Turbopack infers from what surrounds it.
+        const root = `turbopack: { root: ${JSON.stringify(folder)} }`;
+        writeFileSync(join(project, 'next.config.mjs'), `export default { ${root}, ${excluded ? LINES.next : ''} };`);
         writeFileSync(
           join(project, 'app', 'layout.js'),
           'export default function Layout({ children }) { return <html><body>{children}</body></html>; }',
