@@ -28,7 +28,7 @@ void run(const uint8_t* data, size_t size) {
                                                 : shared   ? 3300
                                                            : reader.pick(1, reader.one_in(8) ? 40 : 12);
   LabelCase labels(reader, memory, n, vocab, reader.one_in(16));
-  batch.batch.mask = labels.labels.mask;
+  batch.batch.labels = labels.labels;
   // Ignored labels mask tokens as well: else most calls would be refused.
   batch.options.allow_empty_turns |= !reader.one_in(6);
 
