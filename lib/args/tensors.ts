@@ -80,6 +80,7 @@ function dataOf(name: string, tensor: object): ArrayBufferView & { length: numbe
 
 /** Throws where the rows of two tensors are ordered by other dimensions: [B, S, n] and [S, B]. */
 export function checkSameRows(options: object, matrix: string, ofRows: string): void {
+  if ((options as Options)[SHAPES] === undefined) return;
   const withoutOnes = (shape: readonly number[] | undefined) => shape?.filter((n) => n !== 1) ?? [];
   const rows = withoutOnes(shapeOfOption(options, matrix)?.slice(0, -1));
   const others = withoutOnes(shapeOfOption(options, ofRows));

@@ -18,9 +18,11 @@ export const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as cons
 /** The gradient of logits: of their class, their length and their row stride. */
 export function logitsGradients(head: CheckedLogits<FloatArray>, results: Results): native.LogitsGradients {
   for (const name of LINEAR_GRADIENTS) results.refuse(name, 'the head is logits');
-  const { dtype, rows, vocabSize, rowStride, logits } = head;
+  const { dtype, rows, vocabSize, rowStride, totalVocab, logits } = head;
+  // has_padding of native/head.h: in rows of the whole vocabulary, the other columns are other shards' and not written.
+  const written = rowStride === vocabSize || totalVocab <= vocabSize || rowStride < totalVocab;
   const shape = { unit: 'row', dtype, rows, columns: vocabSize, rowStride } as const;
-  return { kind: 'logits', logits: results.sameAs('gradLogits', logits, shape) };
+  return { kind: 'logits', logits: results.sameAs('gradLogits', logits, written, shape) };
 }
 
 /** With `accumulate`, the caller must give every buffer. */

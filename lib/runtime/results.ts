@@ -4,7 +4,7 @@ import { type Addon, native } from '../addon/native.js';
 import { bytesOf, classOf, float32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
 import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes.js';
 import type { Mode } from '../args/options.js';
-import { freshOn } from '../device/device-buffer.js';
+import { freshOn, zerosOn } from '../device/device-buffer.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { Matrix, ResultNumbers } from './assert-finite.js';
 import { addonFor } from './placement.js';
@@ -119,8 +119,8 @@ export class Results {
     return this.add(name, fresh as Float64Array, ROWS);
   }
 
-  /** Of the class and the length of another array. */
-  sameAs<T extends FloatArray>(name: string, like: T, shape: Shape & { dtype: DType }): T {
+  /** Of the class and the length of another array. `written`: the operation writes every element. */
+  sameAs<T extends FloatArray>(name: string, like: T, written: boolean, shape: Shape & { dtype: DType }): T {
     const length = lengthOf(like);
     const value = this.given[name];
     if (value !== undefined) {
@@ -129,7 +129,7 @@ export class Results {
       throw rangeError('ERR_ARG_LENGTH', expected(`${length} elements`, `out.${name}`, view));
     }
     const fresh = isOnDevice(like)
-      ? (freshOn(like.device, like.dtype as DType, length) as unknown as T)
+      ? ((written ? freshOn : zerosOn)(like.device, like.dtype as DType, length) as unknown as T)
       : newArray(classOf(like) as string, length);
     return this.add(name, fresh as T, shape);
   }

@@ -84,6 +84,29 @@ describe('shards of a vocabulary', () => {
   });
 });
 
+describe('a fresh gradient', () => {
+  const [rows, size, stride] = [3, 4, 10];
+  const labels = Int32Array.of(1, 0, 3);
+  const logits = Float32Array.from({ length: rows * stride }, (_, i) => Math.sin(i));
+  const given = { labels, lse: new Float32Array(rows).fill(2), gradLogps: new Float32Array(rows).fill(1) };
+  it.each([
+    ['padding', {}],
+    ['the columns of other shards', { totalVocab: stride }],
+  ])('is 0 in %s, whatever the memory held', (_, shard) => {
+    const layout = { vocabSize: size, rowStride: stride, ...shard };
+    const onHost = tokenLogpsBackward({ ...given, ...layout, logits }).gradLogits;
+    const call = { ...uploaded({ ...given, logits }), ...layout };
+    for (let i = 0; i < 4; i++) {
+      const used = Array.from({ length: 8 }, () => DeviceBuffer.from(new Float32Array(logits.length).fill(7)));
+      for (const buffer of used) buffer.dispose();
+      const { gradLogits } = tokenLogpsBackward(call as never) as unknown as { gradLogits: DeviceBuffer };
+      const found = gradLogits.toArray() as Float32Array;
+      expect(found.map((x, at) => (at % stride < size ? 0 : x))).toEqual(new Float32Array(logits.length));
+      expectClose('gradLogits', found, onHost, specified);
+    }
+  });
+});
+
 describe('results', () => {
   it('are device buffers of the same device, scalars are numbers', () => {
     for (const device of [0, 1]) {
