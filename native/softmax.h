@@ -74,9 +74,22 @@ struct SoftmaxGradient {
   }
 };
 
-/** The label's entry of a gradient row, computed as g * (1 - p_label) before it is rounded once. */
-SWEET_HOST_DEVICE inline double label_gradient(float label_logit, double lse, double temperature, double g) {
-  return -g * expm1(label_logit / temperature - lse);
-}
+/** The label's entry of a gradient row, g * (1 - p_label), computed by expm1 before it is rounded once. */
+struct LabelGradient {
+  double gradient;
+
+  /**
+   * Whether it would have fewer than 12 exact bits if lse was rounded to float32, by up to 2^-24 |lse|. It is then
+   * taken from the other entries, which keep their digits: 1 - p_label = sum_{v != label} p_v.
+   */
+  bool confident;
+
+  SWEET_HOST_DEVICE LabelGradient(float label_logit, double lse, double temperature, double g) {
+    const double other_probs = -expm1(label_logit / temperature - lse);
+    confident = other_probs < 0.5 && other_probs < 0x1p-12 * fabs(lse);
+    gradient = g * other_probs;
+    if (gradient != gradient) gradient = NAN;  // one NaN, whatever the compiler multiplies first
+  }
+};
 
 }  // namespace sweet

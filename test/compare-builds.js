@@ -97,10 +97,18 @@ function batchOf(N) {
   };
 }
 
+/** The sign of a NaN is the compiler's choice. Of 16 bits, whatever is above the infinity of float16 counts as NaN. */
+function unsignNaN(view) {
+  const isNaN16 = (x) => (x & 0x7fff) > 0x7c00;
+  const isNaNOf = view instanceof Uint16Array ? isNaN16 : Number.isNaN;
+  for (let i = 0; i < view.length; i++) if (isNaNOf(view[i])) view[i] = view instanceof Uint16Array ? 0x7fff : NaN;
+}
+
 function digestOf(values) {
   const hash = createHash('sha256');
   const add = (value, name) => {
     if (ArrayBuffer.isView(value)) {
+      unsignNaN(value);
       hash.update(name).update(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
     } else if (typeof value === 'number') {
       hash.update(name).update(new Uint8Array(Float64Array.of(value).buffer));

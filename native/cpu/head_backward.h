@@ -13,7 +13,7 @@ class LinearBackward {
   LinearBackward(const Head& head, const int32_t* labels);
 
   bool ok() const { return compact_.ok() && tiles_.ok() && logit_gradients_.ok() && backward_.ok(); }
-  Status run(const int32_t* labels, const double* lse, const float* grad_logps, const HeadGradients& gradients);
+  Status run(const int32_t* labels, const Upstream& upstream, const HeadGradients& gradients);
 
  private:
   const Head& head_;
@@ -27,20 +27,22 @@ class LinearBackward {
 
 class HeadBackward {
  public:
-  HeadBackward(const Head& head, const int32_t* labels) : head_(head), labels_(labels) {
+  HeadBackward(const Head& head, const int32_t* labels)
+      : head_(head), labels_(labels), label_grads_(head.logits ? head.rows : 0) {
     if (!head.logits) linear_.emplace(head, labels);
   }
 
-  bool ok() const { return !linear_ || linear_->ok(); }
+  bool ok() const { return linear_ ? linear_->ok() : label_grads_.ok(); }
 
-  Status run(const double* lse, const float* grad_logps, const HeadGradients& gradients) {
-    return linear_ ? linear_->run(labels_, lse, grad_logps, gradients)
-                   : logits_backward(head_, labels_, lse, grad_logps, gradients);
+  Status run(const Upstream& upstream, const HeadGradients& gradients) {
+    return linear_ ? linear_->run(labels_, upstream, gradients)
+                   : logits_backward(head_, labels_, upstream, label_grads_.get(), gradients);
   }
 
  private:
   const Head& head_;
   const int32_t* const labels_;
+  Scratch<double> label_grads_;
   std::optional<LinearBackward> linear_;
 };
 

@@ -46,11 +46,10 @@ LinearBackward::LinearBackward(const Head& head, const int32_t* labels)
       chunk_(std::min(BackwardPass::chunk(head), compact_.count())),
       workers_(threads()),
       tiles_(head, chunk_, workers_, true),
-      logit_gradients_(chunk_),
+      logit_gradients_(head, chunk_),
       backward_(head, chunk_, workers_) {}
 
-Status LinearBackward::run(const int32_t* labels, const double* lse, const float* grad_logps,
-                           const HeadGradients& gradients) {
+Status LinearBackward::run(const int32_t* labels, const Upstream& upstream, const HeadGradients& gradients) {
   if (!gradients.accumulate) clear(workers_, gradients.hidden, head_.rows * head_.hidden_size);
   if (!gradients.accumulate && compact_.count() == 0) {
     clear(workers_, gradients.weight, head_.vocab_size * head_.hidden_size);
@@ -59,7 +58,7 @@ Status LinearBackward::run(const int32_t* labels, const double* lse, const float
   bool add = gradients.accumulate;
   each_chunk(compact_, chunk_, [&](const int64_t* rows, int64_t count) {
     tiles_.gather(rows, count);
-    logit_gradients_.gather(rows, count, labels, lse, grad_logps, head_.temperature);
+    logit_gradients_.gather(rows, count, labels, upstream);
     backward_.run(tiles_, logit_gradients_, rows, count, kNotStored, {gradients.weight, gradients.bias, add},
                   gradients.hidden);
     add = true;

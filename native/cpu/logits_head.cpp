@@ -69,6 +69,24 @@ struct Segments {
   int64_t byte_offset(int64_t item) const { return (row(item) * row_stride + first(item)) * bytes; }
 };
 
+/** sum_v p_v of row i but its label. */
+double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
+  const Kernels& kernels = active_kernels();
+  const char* const row = static_cast<const char*>(head.logits) + i * head.row_stride * bytes_of(head.dtype);
+  double sum = 0;
+  const auto add = [&](int64_t first, int64_t end) {
+    for (int64_t v = first; v < end && !cancelled(); v += kSegment) {
+      SegmentStats stats = kEmptyStats;
+      kernels.softmax_stats(&stats, row + v * bytes_of(head.dtype), head.dtype, std::min(kSegment, end - v),
+                            log2_scale(head.temperature), false);
+      sum += stats.sum_exp * exp(stats.max / head.temperature - lse);
+    }
+  };
+  add(0, label);
+  add(label + 1, head.vocab_size);
+  return sum;
+}
+
 }  // namespace
 
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
@@ -109,15 +127,25 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
   return ended();
 }
 
-Status logits_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
+Status logits_backward(const Head& head, const int32_t* labels, const Upstream& upstream, double* label_grads,
                        const HeadGradients& gradients) {
   const Kernels& kernels = active_kernels();
   const Segments segments(head);
   const char* const logits = static_cast<const char*>(head.logits);
   char* const grad = static_cast<char*>(gradients.logits);
   const bool stream = grad != logits && head.rows * head.vocab_size * segments.bytes >= kStreamBytes;
+  const bool whole_vocab = vocab_shard(head).size == vocab_shard(head).total;
 
-  parallel_for(threads(), head.rows * segments.per_row, head.rows * head.vocab_size, [&](int64_t item, int) {
+  // The label's entry of row i, while all of its logits are there: in place, the gradient overwrites them.
+  const auto compute_label_grad = [&](int64_t i) {
+    if (!is_local(labels[i])) return;
+    const float label_logit = logit_at(head.logits, head.dtype, i * head.row_stride + labels[i]);
+    const double lse = upstream.lse[i], g = upstream.grad_logps[i] / head.temperature;
+    const LabelGradient label(label_logit, lse, head.temperature, g);
+    label_grads[i] = label.confident && upstream.rounded_lse && whole_vocab ? g * other_probs(head, i, labels[i], lse)
+                                                                            : label.gradient;
+  };
+  const auto compute_segment = [&](int64_t item) {
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
                   offset = segments.byte_offset(item);
     const int64_t label = labels[i];
@@ -126,19 +154,25 @@ Status logits_backward(const Head& head, const int32_t* labels, const double* ls
       memset(grad + offset, 0, static_cast<size_t>(n * segments.bytes));
       return;
     }
-    // In place, the segment's gradient overwrites the label's logit.
-    const bool has_label = label >= first && label < first + n;
-    const int64_t label_at = i * head.row_stride + label;
-    const float label_logit = has_label ? logit_at(head.logits, head.dtype, label_at) : 0.0f;
-
-    const double g = grad_logps[i] / head.temperature;
-    const SoftmaxGradient softmax(lse[i], head.temperature, -g);
+    const SoftmaxGradient softmax(upstream.lse[i], head.temperature, -upstream.grad_logps[i] / head.temperature);
     kernels.softmax_gradient(logits + offset, grad + offset, head.dtype, n, softmax.scale_log2, softmax.max,
                              softmax.factor, stream);
-    if (has_label) {
-      set_grad_at(grad, head.dtype, label_at, label_gradient(label_logit, lse[i], head.temperature, g));
+    if (label >= first && label < first + n) {
+      set_grad_at(grad, head.dtype, i * head.row_stride + label, label_grads[i]);
     }
-  });
+  };
+
+  // Many rows: one thread computes a row, whose logits are in its cache.
+  const int64_t work = head.rows * head.vocab_size;
+  if (head.rows >= kWholeRows * threads()) {
+    parallel_for(threads(), head.rows, work, [&](int64_t i, int) {
+      compute_label_grad(i);
+      for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) compute_segment(i * segments.per_row + s);
+    });
+    return ended();
+  }
+  parallel_for(threads(), head.rows, work, [&](int64_t i, int) { compute_label_grad(i); });
+  parallel_for(threads(), head.rows * segments.per_row, work, [&](int64_t item, int) { compute_segment(item); });
   return ended();
 }
 

@@ -32,8 +32,16 @@ void finish_row(const SegmentStats* segments, int64_t count, int32_t label, floa
 /** Writes the results of a row that is not read. */
 void skip_row(const ForwardOut& out, int64_t i);
 
+/** What a backward pass is given of each row, [N]. */
+struct Upstream {
+  const double* lse;
+  bool rounded_lse;  // to float32
+  const float* grad_logps;
+};
+
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out);
-Status logits_backward(const Head& head, const int32_t* labels, const double* lse, const float* grad_logps,
+/** label_grads: scratch memory, [N]. */
+Status logits_backward(const Head& head, const int32_t* labels, const Upstream& upstream, double* label_grads,
                        const HeadGradients& gradients);
 
 Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut& out);

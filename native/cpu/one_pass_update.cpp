@@ -70,7 +70,7 @@ Status one_pass_update(const PreferenceUpdate& call, const PreferenceComputation
   Tiles tiles(head, chunk, workers, true);
   ForwardPass forward(head, chunk, workers);
   BackwardPass backward(head, chunk, workers);
-  LogitGradients logit_gradients(chunk);
+  LogitGradients logit_gradients(head, chunk);
   Unscaled unscaled(head);
   Scratch<float> logits(vocab_tiles * tiles.tile_size()), coefficients(head.rows);
   Scratch<double> lse(head.rows);
@@ -96,7 +96,7 @@ Status one_pass_update(const PreferenceUpdate& call, const PreferenceComputation
       if (p < 0) continue;
       for (int64_t r = 0; r < count; r++)
         std::fill_n(unscaled.hidden.get() + chunk_rows[r] * hidden_size, hidden_size, 0.0f);
-      logit_gradients.gather(chunk_rows, count, labels, lse.get(), coefficients.get(), head.temperature);
+      logit_gradients.gather(chunk_rows, count, labels, {lse.get(), false, coefficients.get()});
       backward.run(tiles, logit_gradients, chunk_rows, count, stored,
                    {unscaled.weight.get(), head.bias ? unscaled.bias.get() : nullptr, first > 0},
                    unscaled.hidden.get());

@@ -270,6 +270,10 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   context_.launch("prepare_chunk_kernel", prepare_chunk_kernel, blocks_for(count, kThreads), kThreads, logits_,
                   row_stride_, labels_, rows, count, head_.temperature, lse, lse32, grad_logps, scale, gradients,
                   context_.result());
+  if (corrects_confident_labels(head_, lse)) {
+    context_.launch("confident_labels_kernel", confident_labels_kernel<float, kThreads>, count, kThreads, logits_,
+                    vocab_size, row_stride_, lse32, rows, head_.temperature, gradients, context_.result());
+  }
   with_type(head_.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const int64_t grad_stride = row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));

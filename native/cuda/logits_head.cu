@@ -353,6 +353,10 @@ void logits_backward(LaunchContext& context, const Head& head, const int32_t* la
     const T* const logits = static_cast<const T*>(head.logits);
     context.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
                    head.row_stride, labels, head.temperature, lse, lse32, grad_logps, gradients, context.result());
+    if (corrects_confident_labels(head, lse)) {
+      context.launch("confident_labels_kernel", confident_labels_kernel<T, kThreads>, rows, kThreads, logits,
+                     head.vocab_size, head.row_stride, lse32, nullptr, head.temperature, gradients, context.result());
+    }
     context.launch("grad_segments_kernel", grad_segments_kernel<T>, rows * segments.per_row, kThreads, logits, segments,
                    gradients, log2_scale(head.temperature), static_cast<T*>(grad_logits), context.result());
     const int64_t width = head.row_stride - head.vocab_size;

@@ -243,6 +243,11 @@ export const MUTATIONS = [
     places: [LOGITS, TILES, ['native/cuda/row_gradient.h', 'check_plain: logits']],
   },
   {
+    fault: 'the label of a confident token has the rounding of lse',
+    changes: [[/0x1p-12/, '0x1p-60']],
+    places: [...by('ops/confident', SOFTMAX), ['native/softmax.h', 'check_plain: logits']],
+  },
+  {
     fault: 'the rounding of the max to float32 changes the gradient',
     changes: [[/ \* exp\(\(max .*?- lse\)/, '']],
     places: by('ops/critic-update', SOFTMAX),

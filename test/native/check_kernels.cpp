@@ -386,7 +386,7 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
   std::vector<double> lse(at(tokens));
   checks.ok(linear_forward(head, data.labels.data(), {logps.data(), lse.data(), nullptr, true}), name);
   LinearBackward backward(head, data.labels.data());
-  checks.ok(backward.run(data.labels.data(), lse.data(), data.g.data(),
+  checks.ok(backward.run(data.labels.data(), {lse.data(), false, data.g.data()},
                          {nullptr, grad_hidden.data(), grad_weight.data(), grad_bias.data(), false}),
             name);
   std::vector<double> exact_logps(logps.size()), exact_lse(lse), exact_hidden(grad_hidden.size()),
@@ -414,9 +414,9 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
   std::vector<int64_t> rows(at(tokens));
   for (int64_t i = 0; i < tokens; i++) rows[at(i)] = i;
   Tiles tiles(head, tokens, 1, true);
-  LogitGradients gradients(tokens);
+  LogitGradients gradients(head, tokens);
   tiles.gather(rows.data(), tokens);
-  gradients.gather(rows.data(), tokens, data.labels.data(), lse.data(), data.g.data(), temperature);
+  gradients.gather(rows.data(), tokens, data.labels.data(), {lse.data(), false, data.g.data()});
   const Tile tile = tiles.logits(tiles.weight_rows(0, 0), 0, nullptr);
   std::vector<double> x(at(entries * tokens));
   reference::tile_logits(data.hidden.data(), data.weight.data(), data.bias.data(), tokens, entries, hidden_size,
@@ -427,7 +427,7 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
     return all;
   };
   checks.expect(all_agree(values(), x, logit_error), name + " logits");
-  gradients.replace(tile, 0, active_kernels());
+  gradients.replace(tile, 0, active_kernels(), nullptr);
   reference::logit_gradients(x.data(), data.labels.data(), lse.data(), data.g.data(), tokens, entries, temperature);
   checks.expect(all_agree(values(), x, relative * g_max), name + " D");
 }

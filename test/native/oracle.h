@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory_resource>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -178,11 +179,34 @@ struct Head {
   }
 
   /**
-   * [N, V] gradients of the logits, g (1[label] - p) / temperature, where lse is known to lse_errors (null: exactly).
-   * Where the rounding of lse * temperature to float32 is as large as a logit's difference to it, p is unknown.
+   * 1 - p of the label, and its bound, relative to an lse that was rounded to float32: where that rounding leaves
+   * 1 - p_label too few bits, it is the sum of all other p.
    */
-  Gradients logit_gradients(const int32_t* labels, const float* grad_logps, const double* lse,
-                            const double* lse_errors) const {
+  std::pair<double, double> other_probs(int64_t i, int32_t label, double lse) const {
+    const double *const x = logits_of(i), *const error = errors_of(i);
+    const double off = (error ? error[label] / temperature : 0) + 0x1p-51 * std::fabs(lse);
+    const double direct = -std::expm1(x[label] / temperature - lse), of_direct = (1 - direct) * off;
+    double sum = 0, of_sum = 0;
+    for (int64_t v = 0; v < vocab; v++) {
+      if (v == label) continue;
+      const double z = x[v] / temperature, p = std::exp(z - lse);
+      sum += p;
+      if (p > 0) of_sum += p * (4 * kU * (std::fabs(z - lse) + 2) + (error ? error[v] / temperature : 0));
+    }
+    of_sum += sum * 0x1p-51 * std::fabs(lse);
+    const double limit = std::min(0.5, 0x1p-12 * std::fabs(lse)), margin = of_direct + 0x1p-50 * (1 + std::fabs(lse));
+    if (!(direct < limit + margin)) return {direct, of_direct};
+    if (direct < limit - margin) return {sum, of_sum};
+    return {direct, of_direct + of_sum + std::fabs(direct - sum)};
+  }
+
+  /**
+   * [N, V] gradients of the logits, g (1[label] - p) / temperature, where lse is known to lse_errors (null: it is a
+   * float32 that the call was given). Shards do not have all other entries. Where the rounding of lse * temperature to
+   * float32 is as large as a logit's difference to it, p is unknown.
+   */
+  Gradients logit_gradients(const int32_t* labels, const float* grad_logps, const double* lse, const double* lse_errors,
+                            bool shards = false) const {
     Gradients out{Array<double>(logits.size()), Array<double>(logits.size())};
     for (int64_t i = 0; i < rows; i++) {
       if (labels[i] < 0) continue;
@@ -194,9 +218,13 @@ struct Head {
       for (int64_t v = 0; v < vocab; v++) {
         const double z = x[v] / temperature, p = std::exp(z - lse[i]), distance = p == 0 ? 0 : std::fabs(z - lse[i]);
         const double off = (error ? error[v] / temperature : 0) + lse_error + 0x1p-51 * std::fabs(lse[i]);
-        const double value = v == labels[i] ? -scale * std::expm1(z - lse[i]) : -scale * p;
-        const double relative = v == labels[i] ? off : 4 * kU * (distance + 2) + off;
-        double bound = std::fabs(scale) * (p * relative + 0x1p-126) + 2 * kU * std::fabs(value) + kTiny;
+        double value = -scale * p, bound = p * (4 * kU * (distance + 2) + off);
+        if (v == labels[i]) value = -scale * std::expm1(z - lse[i]), bound = p * off;
+        if (v == labels[i] && !lse_errors && !shards) {
+          std::tie(value, bound) = other_probs(i, labels[i], lse[i]);
+          value *= scale;
+        }
+        bound = std::fabs(scale) * (bound + 0x1p-126) + 2 * kU * std::fabs(value) + kTiny;
         const bool vague = off > kMeaningless && !(z - lse[i] + off <= -200);  // else p is 0 for certain
         if (unknown || vague || std::fabs(scale) * p > kLargest / 4) bound = kInfinite;
         if (std::isnan(value) || !std::isfinite(g)) bound = g == 0 ? kInfinite : 0;  // or the row is skipped

@@ -41,8 +41,10 @@ export function tokenLogpsBackward(rows: Rows & { gradLogps: ArrayLike<number> }
     const z = scaledRow(rows, i);
     const lse = logSumExp(z);
     const scale = gradLogps[i]! / temperature;
+    const p = z.map((zv) => Math.exp(zv - lse));
+    const otherProbs = p.reduce((sum, pv, v) => (v === labels[i] ? sum : sum + pv), 0); // 1 - p of the label, to all digits
     gradLogits.set(
-      z.map((zv, v) => scale * (v === labels[i] ? -Math.expm1(zv - lse) : -Math.exp(zv - lse))),
+      p.map((pv, v) => scale * (v === labels[i] ? otherProbs : -pv)),
       i * V,
     );
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../active.h"
 #include "../parallel.h"
 
 namespace sweet {
@@ -75,7 +76,8 @@ BackwardPass::BackwardPass(const Head& head, int64_t tokens, int workers)
     : head_(head),
       workers_(workers),
       tokens_(tokens),
-      group_hidden_(Groups(head.vocab_size).count * tokens * head.hidden_size) {}
+      group_hidden_(Groups(head.vocab_size).count * tokens * head.hidden_size),
+      group_other_sums_(Groups(head.vocab_size).count * tokens) {}
 
 void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
                        const WeightGradients& out, float* hidden) {
@@ -83,11 +85,13 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
   const int64_t hidden_size = head_.hidden_size;
   parallel_for(workers_, groups.count, count * head_.vocab_size * hidden_size, [&](int64_t group, int worker) {
     float* const grad_hidden = group_hidden_.get() + group * tokens_ * hidden_size;
+    double* const other_sums = gradients.needs_other_sums() ? group_other_sums_.get() + group * tokens_ : nullptr;
+    if (other_sums) std::fill_n(other_sums, count, 0.0);
     const int64_t begin = group * groups.tiles * kTileEntries, end = begin + groups.tiles * kTileEntries;
     for (int64_t v = begin; v < std::min(end, head_.vocab_size) && !cancelled(); v += kTileEntries) {
       const Tiles::WeightRows weight = tiles.weight_rows(v, worker);
       const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, worker, nullptr);
-      gradients.replace(tile, v, tiles.kernels());
+      gradients.replace(tile, v, tiles.kernels(), other_sums);
       if (out.bias) add_row_sums(tile, out.bias + v, out.add);
       tiles.multiply(tile, weight, worker, grad_hidden, v > begin, out.weight + v * hidden_size, out.add);
     }
@@ -97,6 +101,32 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
     for (int64_t group = 0; group < groups.count; group++) {
       const float* const from = group_hidden_.get() + (group * tokens_ + r) * hidden_size;
       for (int64_t k = 0; k < hidden_size; k++) to[k] += from[k];
+    }
+  });
+  if (gradients.needs_other_sums()) add_confident_labels(gradients, rows, count, out, hidden);
+}
+
+void BackwardPass::add_confident_labels(const LogitGradients& gradients, const int64_t* rows, int64_t count,
+                                        const WeightGradients& out, float* hidden) {
+  constexpr int64_t kColumns = 64;
+  const int64_t hidden_size = head_.hidden_size, groups = Groups(head_.vocab_size).count;
+  const Kernels& kernels = active_kernels();
+  const auto add_product = [&](double d, const void* matrix, int64_t at, int64_t n, float* to) {
+    float row[kColumns];
+    kernels.widen(static_cast<const char*>(matrix) + at * bytes_of(head_.dtype), head_.dtype, n, row);
+    for (int64_t k = 0; k < n; k++) to[k] += static_cast<float>(d) * row[k];
+  };
+  // Tokens may share a label: an item is a range of columns, to which they are added in their order.
+  parallel_for(workers_, blocks(hidden_size, kColumns), count * hidden_size, [&](int64_t item, int) {
+    const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
+    for (int64_t r = 0; r < count; r++) {
+      if (!gradients.is_confident(r)) continue;
+      double d = 0;
+      for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + r];
+      const int64_t label_at = gradients.label(r) * hidden_size + first, row_at = rows[r] * hidden_size + first;
+      add_product(d, head_.weight, label_at, n, hidden + row_at);
+      add_product(d, head_.hidden, row_at, n, out.weight + label_at);
+      if (out.bias && item == 0) out.bias[gradients.label(r)] += static_cast<float>(d);
     }
   });
 }

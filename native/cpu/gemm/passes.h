@@ -5,6 +5,9 @@
 //   D_v = g * (1[v = label] - e^(z_v - lse)) / temperature
 //   grad_hidden += sum_v D_v weight_v,  grad_weight_v += D_v hidden,  grad_bias_v += D_v
 //
+// Of a confident token, D_label is minus the sum of all other D_v, which is known after the last tile: its products are
+// added at the end.
+//
 // Forward, an item of work is kItemTiles tiles of the vocabulary; the statistics of a token's items are merged at the
 // end. Backward, an item is a group of tiles with a gradHidden of its own; the groups are added in their order. So the
 // order of all sums follows from the shapes alone.
@@ -90,17 +93,22 @@ class BackwardPass {
   /** The number of tokens of a chunk that keeps gradHidden of all groups within kMaxGradHidden. */
   static int64_t chunk(const Head& head);
 
-  bool ok() const { return group_hidden_.ok(); }
+  bool ok() const { return group_hidden_.ok() && group_other_sums_.ok(); }
 
   /** hidden[rows[r]] += the gradient of the chunk's token r. */
   void run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
            const WeightGradients& out, float* hidden);
 
  private:
+  /** The entries of D at the labels of confident tokens, from the sums of all others. */
+  void add_confident_labels(const LogitGradients& gradients, const int64_t* rows, int64_t count,
+                            const WeightGradients& out, float* hidden);
+
   const Head& head_;
   const int workers_;
   const int64_t tokens_;
-  Scratch<float> group_hidden_;  // [groups, tokens, H]
+  Scratch<float> group_hidden_;       // [groups, tokens, H]
+  Scratch<double> group_other_sums_;  // [groups, tokens]
 };
 
 }  // namespace sweet

@@ -16,6 +16,18 @@ int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step;
 // weights their logits are finite; their D is 0.
 constexpr int64_t kMaxLanes = 16;
 
+/** to[i] += sum of column i of a tile. */
+void add_column_sums(const Tile& tile, double* to) {
+  for (int64_t first = 0; first < tile.tokens; first += kMaxLanes) {
+    float sums[kMaxLanes] = {};
+    for (int64_t v = 0; v < tile.entries; v++) {
+      const float* const x = tile.x + v * tile.row_stride + first;
+      for (int64_t i = 0; i < kMaxLanes; i++) sums[i] += x[i];
+    }
+    for (int64_t i = 0; i < std::min(kMaxLanes, tile.tokens - first); i++) to[first + i] += sums[i];
+  }
+}
+
 constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
 
 }  // namespace
@@ -162,23 +174,26 @@ void Tiles::pack_columns(const Element* rows, int64_t count, int64_t panel, Elem
   }
 }
 
-LogitGradients::LogitGradients(int64_t tokens)
-    : labels_(tokens),
+LogitGradients::LogitGradients(const Head& head, int64_t tokens)
+    : temperature_(head.temperature),
+      whole_vocab_(vocab_shard(head).size == vocab_shard(head).total),
+      labels_(tokens),
       lse_(tokens),
-      upstream_(tokens),
+      grad_(tokens),
       label_logits_(tokens),
       max_(tokens + kMaxLanes),
-      factor_(tokens + kMaxLanes) {}
+      factor_(tokens + kMaxLanes),
+      confident_(tokens) {}
 
-void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* labels, const double* lse,
-                            const float* grad_logps, double temperature) {
-  temperature_ = temperature;
+void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream) {
+  needs_other_sums_ = whole_vocab_ && upstream.rounded_lse;
   for (int64_t r = 0; r < count; r++) {
     const int64_t i = rows[r];
     labels_[r] = labels[i];
-    lse_[r] = lse[i];
-    upstream_[r] = grad_logps[i] / temperature;
-    const SoftmaxGradient softmax(lse[i], temperature, -upstream_[r]);
+    lse_[r] = upstream.lse[i];
+    grad_[r] = upstream.grad_logps[i] / temperature_;
+    confident_[r] = false;
+    const SoftmaxGradient softmax(lse_[r], temperature_, -grad_[r]);
     max_[r] = softmax.max;
     factor_[r] = softmax.factor;
   }
@@ -188,7 +203,7 @@ void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* l
   }
 }
 
-void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& kernels) {
+void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& kernels, double* other_sums) {
   const auto each_label = [&](auto use) {
     for (int64_t r = 0; r < tile.tokens; r++) {
       const int64_t v = labels_[r] - first;
@@ -197,8 +212,14 @@ void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& ker
   };
   each_label([&](int64_t r, float x) { label_logits_[r] = x; });
   kernels.tile_gradient(tile, max_.get(), factor_.get(), log2_scale(temperature_));
+  if (other_sums) {
+    each_label([&](int64_t, float& d) { d = 0; });
+    add_column_sums(tile, other_sums);
+  }
   each_label([&](int64_t r, float& d) {
-    d = static_cast<float>(label_gradient(label_logits_[r], lse_[r], temperature_, upstream_[r]));
+    const LabelGradient label(label_logits_[r], lse_[r], temperature_, grad_[r]);
+    confident_[r] = other_sums && label.confident;
+    if (!confident_[r]) d = static_cast<float>(label.gradient);
   });
 }
 

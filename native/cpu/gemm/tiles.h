@@ -124,22 +124,33 @@ class Tiles {
 /** D of a chunk of tokens. */
 class LogitGradients {
  public:
-  explicit LogitGradients(int64_t tokens);
+  LogitGradients(const Head& head, int64_t tokens);
 
   bool ok() const {
-    return label_logits_.ok() && labels_.ok() && lse_.ok() && upstream_.ok() && max_.ok() && factor_.ok();
+    return label_logits_.ok() && labels_.ok() && lse_.ok() && grad_.ok() && max_.ok() && factor_.ok() &&
+           confident_.ok();
   }
-  void gather(const int64_t* rows, int64_t count, const int32_t* labels, const double* lse, const float* grad_logps,
-              double temperature);
+  void gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream);
 
-  /** Replaces the logits of the entries from `first` on by D. */
-  void replace(const Tile& tile, int64_t first, const Kernels& kernels);
+  /**
+   * Replaces the logits of the entries from `first` on by D. With `other_sums` [tokens], to which the entries but the
+   * label's are added, a confident token (LabelGradient of softmax.h) has 0 at its label.
+   */
+  void replace(const Tile& tile, int64_t first, const Kernels& kernels, double* other_sums);
+
+  /** Whether replace() needs other_sums: a shard of the vocabulary does not have all other entries. */
+  bool needs_other_sums() const { return needs_other_sums_; }
+  bool is_confident(int64_t token) const { return confident_[token]; }
+  int32_t label(int64_t token) const { return labels_[token]; }
 
  private:
-  double temperature_ = 1;
+  const double temperature_;
+  const bool whole_vocab_;
+  bool needs_other_sums_ = false;
   Scratch<int32_t> labels_;
-  Scratch<double> lse_, upstream_;
+  Scratch<double> lse_, grad_;  // grad_: dloss/dlogp / temperature
   Scratch<float> label_logits_, max_, factor_;
+  Scratch<bool> confident_;
 };
 
 /** to[v] (+)= sum of row v of a tile. */
