@@ -8,10 +8,11 @@ export type Precision = Exclude<NativePrecision, 'fastest'>;
 
 export interface PrecisionOption {
   /**
-   * Of bfloat16 heads: 'float32' keeps the gradients of the logits in float32 for the products with `weight` and `hidden`,
-   * 'storage' rounds them to bfloat16 first, as PyTorch does, for an error of 1e-3 of gradHidden and gradWeight (rms). The
-   * default is 'storage' on the backends 'avx512bf16' and 'cuda', whose products of bfloat16 are faster, and 'float32'
-   * elsewhere; SWEET_RL_PRECISION sets it for the process.
+   * Of 16-bit heads: 'float32' keeps the gradients of the logits in float32 for the products with `weight` and `hidden`,
+   * 'storage' rounds them to the head's type first, as PyTorch does, for an error of 1e-3 of gradHidden and gradWeight (rms,
+   * bfloat16). The default is 'storage' on the backends 'avx512bf16' and 'cuda', whose products of 16 bits are faster, and
+   * 'float32' elsewhere; SWEET_RL_PRECISION sets it for the process. A device forms 'float32' by three products instead of
+   * one (float16: two). The CPU never rounds the gradients of a float16 head.
    */
   precision?: Precision | undefined;
 }
@@ -22,18 +23,8 @@ if (OF_PROCESS && !NAMES.includes(OF_PROCESS as Precision)) {
   throw rangeError('ERR_ARG_VALUE', expected("'float32' | 'storage'", 'SWEET_RL_PRECISION', OF_PROCESS));
 }
 
-export function checkPrecision(
-  given: unknown,
-  argument: string,
-  array: { dtype: string; onDevice: boolean },
-): NativePrecision {
-  const precision = oneOf<NativePrecision>('precision', given, (OF_PROCESS as Precision) || 'fastest', NAMES);
-  if (precision === 'float32' && array.onDevice && array.dtype !== 'float32') {
-    const rule = `'storage', since ${argument} is a DeviceBuffer of ${array.dtype}: the products of a device round,`;
-    throw rangeError('ERR_ARG_VALUE', expected(rule, 'precision', precision));
-  }
-  return precision;
-}
+export const checkPrecision = (given: unknown): NativePrecision =>
+  oneOf<NativePrecision>('precision', given, (OF_PROCESS as Precision) || 'fastest', NAMES);
 
 /** The precision of a backend where a call gives none. */
 export const defaultPrecision = (backend: string): Precision =>

@@ -6,9 +6,10 @@
 //
 // The logits of all rows are never stored: the rows that are read are gathered and computed in chunks of C, one after
 // the other, so that sums over rows have one order. Of a chunk, the logits [C, V] are stored once, in float32. Backward
-// D takes their place, rounded once to the head's type, for the two products that read it. Logits and softmax are not
-// one kernel, since the products are cuBLASLt's: beside 2 C H V operations for each of three products, a chunk's logits
-// are written and read once more each, 8 C V bytes.
+// D takes their place, rounded once to the head's type, for the two products that read it. With Precision::float32, D
+// of a 16-bit head stays float32 and is multiplied as a sum of terms of the head's type, one product each. Logits and
+// softmax are not one kernel, since the products are cuBLASLt's: beside 2 C H V operations for each of three products,
+// a chunk's logits are written and read once more each, 8 C V bytes.
 #include <type_traits>
 #include <vector>
 
@@ -49,13 +50,19 @@ constexpr int64_t kTileRows = 128;
 // rows. Not measured on a GPU: a larger chunk reads the weight less often, 2 H V bytes for each chunk's product.
 constexpr int64_t kChunkBytes = 1 << 30;
 
+// Terms of D with Precision::float32: three of bfloat16 (8 bits each) or two of float16 (11) leave at most 2^-22 of it.
+constexpr int terms_of(DType dtype) { return dtype == DType::bfloat16 ? 3 : 2; }
+
+bool splits_gradients(const Head& head) { return head.precision == Precision::float32 && head.dtype != DType::float32; }
+
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /** C: chunks are as equal as they can be, so that the last one is not small. */
 int64_t rows_per_chunk(const Head& head, int64_t row_stride, int64_t rows) {
   const int64_t bytes = head.chunk_bytes > 0 ? head.chunk_bytes : kChunkBytes;
-  // A row's logits, hidden states and their gradient.
-  int64_t most = bytes / (4 * row_stride + head.hidden_size * (bytes_of(head.dtype) + 4));
+  // A row's logits, a term of their gradients, hidden states and their gradient.
+  const int64_t of_logits = splits_gradients(head) ? 4 + bytes_of(head.dtype) : 4;
+  int64_t most = bytes / (of_logits * row_stride + head.hidden_size * (bytes_of(head.dtype) + 4));
   if (most > kTileRows) most -= most % kTileRows;
   if (most < 1) most = 1;
   if (rows <= most) return rows;
@@ -156,6 +163,18 @@ __global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  //
       }
     }
   }
+}
+
+/** A thread per element: the next term of D, which the rest of D goes without. */
+template <class T>
+__global__ void __launch_bounds__(kThreads) take_term_kernel(float* grad,  // [count]
+                                                             int64_t count,
+                                                             T* term,  // [count]
+                                                             const DeviceResult* result) {
+  const int64_t i = global_thread();
+  if (has_fault(result) || i >= count) return;
+  from_float(grad[i], &term[i]);
+  grad[i] -= to_float(term[i]);
 }
 
 /** A thread per vocabulary entry, which adds its gradients in the order of the rows. */
@@ -274,24 +293,61 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
     context_.launch("confident_labels_kernel", confident_labels_kernel<float, kThreads>, count, kThreads, logits_,
                     vocab_size, row_stride_, lse32, rows, head_.temperature, gradients, context_.result());
   }
+  // The products of D or of a term of it, `grad` in the head's type.
+  const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {
+    const Matrix weight{head_.weight, hidden_size, false}, hidden{hidden_, hidden_size, false};
+    multiply(context_, {head_.dtype,
+                        count,
+                        hidden_size,
+                        vocab_size,
+                        {grad, stride, false},
+                        weight,
+                        1 / scale,
+                        !first_term,
+                        grad_hidden,
+                        hidden_size,
+                        nullptr});
+    multiply(context_, {head_.dtype,
+                        vocab_size,
+                        hidden_size,
+                        count,
+                        {grad, stride, true},
+                        hidden,
+                        1 / scale,
+                        add_weight || !first_term,
+                        out.weight,
+                        hidden_size,
+                        nullptr});
+  };
   with_type(head_.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    const int64_t grad_stride = row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));
-    const Matrix grad{logits_, grad_stride, false}, grad_transposed{logits_, grad_stride, true};
-    const Matrix weight{head_.weight, hidden_size, false}, hidden{hidden_, hidden_size, false};
-    context_.launch("grad_chunk_kernel", grad_chunk_kernel<T>, count, kThreads, logits_, vocab_size, row_stride_,
-                    gradients, log2_scale(head_.temperature), context_.result());
-    multiply(context_, {head_.dtype, count, hidden_size, vocab_size, grad, weight, 1 / scale, false, grad_hidden,
-                        hidden_size, nullptr});
-    scatter_rows(context_, grad_hidden, rows, count, hidden_size, out.accumulate, out.hidden);
-    multiply(context_, {head_.dtype, vocab_size, hidden_size, count, grad_transposed, hidden, 1 / scale, add_weight,
-                        out.weight, hidden_size, nullptr});
-    if (out.bias) {
-      context_.launch("grad_bias_kernel", grad_bias_kernel<T>, blocks_for(vocab_size, kThreads), kThreads,
-                      reinterpret_cast<const T*>(logits_), grad_stride, count, vocab_size, 1 / scale, add_weight,
-                      out.bias, context_.result());
+    if (!splits_gradients(head_)) {
+      write_gradients<T>(count, scale, gradients, add_weight, out.bias);
+      return multiply_by(logits_, row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T)), true);
+    }
+    write_gradients<float>(count, scale, gradients, add_weight, out.bias);
+    const int64_t size = count * row_stride_;
+    T* const term = context_.scratch<T>(size);
+    for (int k = 0; k < terms_of(head_.dtype); k++) {
+      context_.launch("take_term_kernel", take_term_kernel<T>, blocks_for(size, kThreads), kThreads, logits_, size,
+                      term, context_.result());
+      multiply_by(term, row_stride_, k == 0);
     }
   });
+  scatter_rows(context_, grad_hidden, rows, count, hidden_size, out.accumulate, out.hidden);
+}
+
+/** D as T in place of the chunk's logits, and its sums over the rows. */
+template <class T>
+void LinearPass::write_gradients(int64_t count, float scale, const RowGradient* gradients, bool add_bias,
+                                 float* grad_bias) {
+  const int64_t stride = row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));
+  context_.launch("grad_chunk_kernel", grad_chunk_kernel<T>, count, kThreads, logits_, head_.vocab_size, row_stride_,
+                  gradients, log2_scale(head_.temperature), context_.result());
+  if (!grad_bias) return;
+  context_.launch("grad_bias_kernel", grad_bias_kernel<T>, blocks_for(head_.vocab_size, kThreads), kThreads,
+                  reinterpret_cast<const T*>(logits_), stride, count, head_.vocab_size, 1 / scale, add_bias, grad_bias,
+                  context_.result());
 }
 
 void LinearPass::backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out) {

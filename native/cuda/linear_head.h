@@ -6,6 +6,8 @@
 namespace sweet {
 namespace cuda {
 
+struct RowGradient;
+
 /** The passes of a head over its compacted rows, and the memory of one chunk of them. */
 class LinearPass {
  public:
@@ -21,6 +23,8 @@ class LinearPass {
   void compute_logits(int64_t first, int64_t count);
   void backward_chunk(int64_t first, int64_t count, float scale, const double* lse, const float* lse32,
                       const float* grad_logps, bool add_weight, const HeadGradients& out);
+  template <class T>
+  void write_gradients(int64_t count, float scale, const RowGradient* gradients, bool add_bias, float* grad_bias);
   /** Calls use(first, count) for each chunk. */
   template <class Use>
   void for_each_chunk(Use use) const;
