@@ -436,10 +436,11 @@ export const MUTATIONS = [
     places: [...by('args/errors', PREFERENCE, ADVANTAGES), CUDA_LAYOUT],
   },
   {
-    fault: 'shards may overlap, leave entries out, differ in temperature or end past the vocabulary',
+    fault: 'shards may overlap, leave entries out, differ in temperature or labels or end past the vocabulary',
     changes: [
       [/!= (?=next\b|headers\[0\])/, '> '],
       [/&& header\.temperature == headers\[0\]\.temperature/, ''],
+      [/of_shard == 0 \|\| of_shard == checksum/, 'true'],
       [/offset > total - vocabSize/, 'offset > total'],
     ],
     places: [SHARDS, ...by('ops/vocab-parallel', ['lib/args/vocab-shard.ts'])],
