@@ -54,14 +54,6 @@ function distance(from: string, to: string): number {
   return row[b.length] as number;
 }
 
-export function isArray(value: unknown): value is readonly unknown[] {
-  try {
-    return Array.isArray(value);
-  } catch {
-    return false; // a revoked Proxy
-  }
-}
-
 export function isRecord(value: unknown): value is object {
   try {
     return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
