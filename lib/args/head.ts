@@ -202,7 +202,11 @@ export function checkLinear<H extends FloatArray>(
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
   }
   const chunkBytes = integer('chunkBytes', options.chunkBytes, 0, 1, Number.MAX_SAFE_INTEGER);
-  const precision = checkPrecision(options.precision, names.hidden, { dtype, onDevice: isOnDevice(array) });
+  const precision = checkPrecision(options.precision, names.hidden, {
+    dtype,
+    onDevice: isOnDevice(array),
+    isReference: names === REFERENCE_NAMES,
+  });
   const whole = { vocabOffset: 0, totalVocab: 0 };
   return { kind: 'linear', dtype, rows, ...shape, temperature, ...whole, chunkBytes, precision, hidden, weight, bias };
 }
