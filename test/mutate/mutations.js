@@ -389,7 +389,7 @@ export const MUTATIONS = [
     fault: 'the reference has the padding and the dtype of the logits',
     changes: [
       [/length === rows \* vocabSize \? vocabSize : /, ''],
-      [/options\.refDtype === undefined \? options\.dtype : options\.refDtype/, 'options.dtype'],
+      [/options\.refDtype === undefined \? inheritedDtype\(.*(?=;)/, 'options.dtype'],
     ],
     places: [
       ['lib/args/head.ts', 'ops/critic-update'],
