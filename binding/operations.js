@@ -46,6 +46,8 @@ export const faults = [
   'shardRows',
   'shardMismatch',
   'shardNoEntropy',
+  'shardMask',
+  'shardLabels',
   'shardCoverage',
   'device',
   'deviceGemm',

@@ -124,6 +124,14 @@ const COMMANDS = new Map<string | undefined, () => void | Promise<void>>([
   ['build', build],
 ]);
 
+// The reader of a pipe may end first, like `head -1`: nothing is left to do then.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+}
+
 try {
   const command = COMMANDS.get(process.argv[2]);
   if (command === undefined || process.argv.length > 3) {

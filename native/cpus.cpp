@@ -26,10 +26,11 @@ int machine_cpus() { return std::max(1, static_cast<int>(std::thread::hardware_c
 
 #ifdef __linux__
 
-std::vector<std::string> words(const std::string& line) {
+/** The parts of a line between blanks. */
+std::vector<std::string> split_fields(const std::string& line) {
   std::istringstream stream(line);
   std::vector<std::string> found;
-  for (std::string word; stream >> word;) found.push_back(word);
+  for (std::string field; stream >> field;) found.push_back(field);
   return found;
 }
 
@@ -47,7 +48,7 @@ std::vector<Hierarchy> hierarchies(const std::string& root) {
   std::vector<Hierarchy> found;
   std::ifstream mounts(root + "/proc/self/mountinfo");
   for (std::string line; std::getline(mounts, line);) {
-    const std::vector<std::string> fields = words(line);
+    const std::vector<std::string> fields = split_fields(line);
     const auto separator = std::find(fields.begin(), fields.end(), "-");
     if (fields.size() < 6 || fields.end() - separator < 4) continue;
     const bool v2 = separator[1] == "cgroup2";

@@ -43,6 +43,12 @@ struct VocabShard {
   int64_t offset, size, total;
 };
 
+/** A token id relative to the shard's first entry. */
+SWEET_HOST_DEVICE inline int32_t label_in_shard(int64_t label, const VocabShard& shard) {
+  const bool local = label >= shard.offset && label - shard.offset < shard.size;
+  return local ? static_cast<int32_t>(label - shard.offset) : kOtherShard;
+}
+
 /** Whether a checked label is an entry of the shard. */
 SWEET_HOST_DEVICE inline bool is_local(int32_t checked_label) {
   return checked_label >= 0 && checked_label != kOtherShard;
@@ -74,8 +80,7 @@ SWEET_HOST_DEVICE inline bool checked_label(const Labels& labels, int64_t i, con
     *checked = kIgnored;
     return true;
   }
-  const bool local = label >= shard.offset && label - shard.offset < shard.size;
-  *checked = local ? static_cast<int32_t>(label - shard.offset) : kOtherShard;
+  *checked = label_in_shard(label, shard);
   return label >= 0 && label < shard.total;
 }
 

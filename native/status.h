@@ -23,6 +23,8 @@ enum class Code : int32_t {
   shard_rows,          // index: shard; of another number of rows
   shard_mismatch,      // index: shard; invalid, or of another vocabulary or temperature than the first
   shard_no_entropy,    // index: shard; it has no sum_t_exp
+  shard_mask,          // index: shard; computed with another mask than the merge has
+  shard_labels,        // likewise with other labels
   shard_coverage,      // index: shard, value: a vocabulary entry that no shard or several shards have
   device,              // a CUDA call failed; value: the error number
   device_gemm,         // the named cuBLASLt cannot be used; see device_gemm.h

@@ -3,6 +3,10 @@
 //
 // The statistics of a shard are kShardHeaderSize + N * kShardStatsSize float64 numbers: a header, then four numbers a
 // row. Shards are merged in the order of their vocabulary offsets, whatever their order in memory.
+//
+// The header has a checksum of labels and mask, since statistics of other rows merge to wrong results that look right:
+//
+//   (sum of h(i) over masked rows, sum of h(h(i) ^ label_i) over the others)  mod 2^64, the top 24 and 26 bits
 #pragma once
 
 #include <algorithm>
@@ -13,7 +17,9 @@
 namespace sweet {
 
 struct ShardHeader {
-  double rows, vocab_offset, vocab_size, total_vocab, temperature, entropy, unused[2];
+  double rows, vocab_offset, vocab_size, total_vocab, temperature, entropy;
+  double checksum;  // checksum_number(); 0: statistics without one, which are not compared
+  double unused;
 };
 
 /** Of one row. */
@@ -28,17 +34,62 @@ SWEET_HOST_DEVICE inline ShardStats empty_shard_stats() { return {{-INFINITY, 0,
 constexpr int64_t kShardHeaderSize = sizeof(ShardHeader) / sizeof(double);
 constexpr int64_t kShardStatsSize = sizeof(ShardStats) / sizeof(double);
 
+/** Of the labels and the mask of all rows: integer sums, so that the order of the rows' additions does not matter. */
+struct LabelsChecksum {
+  unsigned long long mask, labels;
+};
+
+/** SplitMix64: every bit of x changes half of the result's bits. */
+SWEET_HOST_DEVICE inline unsigned long long mix_bits(unsigned long long x) {
+  x += 0x9e3779b97f4a7c15ull;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return x ^ (x >> 31);
+}
+
+/** What row i adds, whose checked label is one of the whole vocabulary. */
+SWEET_HOST_DEVICE inline LabelsChecksum row_checksum(int64_t i, int32_t label) {
+  const unsigned long long row = mix_bits(static_cast<unsigned long long>(i));
+  return label == kMasked ? LabelsChecksum{row, 0} : LabelsChecksum{0, mix_bits(row ^ static_cast<uint32_t>(label))};
+}
+
+constexpr int kMaskBits = 24, kLabelBits = 26;
+
+/** A multiple of 4, exact in float64: the two lowest bits are left for flags of further statistics. */
+SWEET_HOST_DEVICE inline double checksum_number(const LabelsChecksum& sum) {
+  return 4.0 * static_cast<double>(sum.mask >> (64 - kMaskBits) << kLabelBits | sum.labels >> (64 - kLabelBits));
+}
+
+/** Checks that the shards were computed with the labels and the mask that have this checksum. */
+inline Status check_shard_labels(const ShardHeader* headers, int64_t shards, double checksum) {
+  const double labels = 4.0 * (1 << kLabelBits);
+  for (int64_t s = 0; s < shards; s++) {
+    const double of_shard = headers[s].checksum;
+    if (of_shard == 0 || of_shard == checksum) continue;
+    const bool same_mask = floor(of_shard / labels) == floor(checksum / labels);
+    return {same_mask ? Code::shard_labels : Code::shard_mask, s};
+  }
+  return {};
+}
+
+/** A checked label of the whole vocabulary as that of a shard. */
+SWEET_HOST_DEVICE inline int32_t shard_label(int32_t checked, const VocabShard& shard) {
+  return checked >= 0 ? label_in_shard(checked, shard) : checked;
+}
+
 /** Elements of the statistics of one shard. */
 SWEET_HOST_DEVICE inline int64_t shard_elements(int64_t rows) { return kShardHeaderSize + rows * kShardStatsSize; }
 
-SWEET_HOST_DEVICE inline ShardHeader shard_header(const Head& head, const VocabShard& shard, bool entropy) {
+SWEET_HOST_DEVICE inline ShardHeader shard_header(const Head& head, const VocabShard& shard, bool entropy,
+                                                  double checksum) {
   return {static_cast<double>(head.rows),
           static_cast<double>(shard.offset),
           static_cast<double>(shard.size),
           static_cast<double>(shard.total),
           head.temperature,
           entropy ? 1.0 : 0.0,
-          {0, 0}};
+          checksum,
+          0};
 }
 
 /** The results of a row; stats(s) gives the row's statistics of the s-th shard in the order of the vocabulary. */

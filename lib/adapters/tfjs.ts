@@ -1,7 +1,7 @@
 // SWEET-RL's losses as operations of TensorFlow.js, by tf.customGrad. The caller passes the module `tf`: several
 // packages export it, and a second copy would not accept its tensors.
-import { float32, hostView } from '../args/arrays.js';
-import { isArray, isRecord } from '../args/options.js';
+import { float32, hostView, isArray } from '../args/arrays.js';
+import { isRecord } from '../args/options.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { UpdateResult } from '../ops/preference-update.js';
 import { type CriticBatch, criticInPlace, type InPlaceUpdate, type PolicyBatch, policyInPlace } from './adapter.js';

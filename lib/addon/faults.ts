@@ -82,6 +82,16 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
         'ERR_PARTIALS',
         `Expected statistics computed with entropy: true for shard ${index} but received some without`,
       );
+    case 'shardMask':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected the mask that shard ${index} was computed with for mask but received another one`,
+      );
+    case 'shardLabels':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected the labels and the ignoreIndex that shard ${index} was computed with for labels but received others`,
+      );
     case 'shardCoverage':
       return rangeError(
         'ERR_PARTIALS',

@@ -22,6 +22,14 @@ const typedArrayBuffer = getter<ArrayBufferLike>('buffer');
 const typedArrayOffset = getter<number>('byteOffset');
 const typedArrayBytes = getter<number>('byteLength');
 
+export function isArray(value: unknown): value is readonly unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false; // a revoked Proxy
+  }
+}
+
 /** Marks a DeviceBuffer, with the class of typed array that it stands for. Shared by both module systems. */
 export const STANDS_FOR: unique symbol = Symbol.for('sweet-rl.standsFor') as never;
 
@@ -40,7 +48,8 @@ export interface DeviceArray {
 
 export function isOnDevice(value: unknown): value is DeviceArray {
   try {
-    return typeof value === 'object' && value !== null && STANDS_FOR in value;
+    // Of the object itself: what inherits from a DeviceBuffer or its prototype has no memory.
+    return typeof value === 'object' && value !== null && Object.hasOwn(value, STANDS_FOR);
   } catch {
     return false;
   }

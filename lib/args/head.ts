@@ -202,7 +202,11 @@ export function checkLinear<H extends FloatArray>(
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
   }
   const chunkBytes = integer('chunkBytes', options.chunkBytes, 0, 1, Number.MAX_SAFE_INTEGER);
-  const precision = checkPrecision(options.precision);
+  const precision = checkPrecision(options.precision, names.hidden, {
+    dtype,
+    onDevice: isOnDevice(array),
+    isReference: names === REFERENCE_NAMES,
+  });
   const whole = { vocabOffset: 0, totalVocab: 0 };
   return { kind: 'linear', dtype, rows, ...shape, temperature, ...whole, chunkBytes, precision, hidden, weight, bias };
 }
@@ -211,6 +215,10 @@ interface LinearShape {
   vocabSize: number;
   hiddenSize: number;
 }
+
+/** Where V is from, for messages. */
+const sourceOfVocab = ({ vocabSize }: { vocabSize?: number | undefined }, names: HeadNames): string =>
+  names === REFERENCE_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';
 
 function linearShape(
   options: { hiddenSize?: number | undefined; vocabSize?: number | undefined },
@@ -227,24 +235,42 @@ function linearShape(
   // Without a row and without sizes H is unknown and not needed: the weight counts as V rows of one element.
   const knownVocab = givenVocab || (rows === 0 && bias ? lengthOf(bias) : 0);
   const byWeight = knownVocab > 0 ? elements / knownVocab : 1;
-  if (!Number.isInteger(byWeight)) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`${knownVocab} rows of one length`, names.weight, weight));
+  const source = sourceOfVocab(options, names);
+  const ofVocab = `${knownVocab > 0 ? knownVocab : 'V'} rows${source && ` (${source})`}`;
+  if (knownHidden === 0 && !Number.isInteger(byWeight)) {
+    throw rangeError('ERR_ARG_LENGTH', expected(`${ofVocab} of one length`, names.weight, weight));
   }
-  const byRows = rows === 0 || (givenVocab && !weightShape) ? byWeight : lengthOf(hidden) / rows;
+  const perRow = lengthOf(hidden) / rows;
+  if (
+    knownHidden === 0 &&
+    givenVocab &&
+    !weightShape &&
+    Number.isInteger(perRow) &&
+    perRow > 0 &&
+    perRow !== byWeight
+  ) {
+    // Any of labels, hidden, weight and V may be the wrong one.
+    const ofWeight = `H = ${byWeight} by ${names.weight} (${knownVocab} rows, ${source})`;
+    const received = `${perRow} by ${names.hidden} (${rows} rows, labels.length) and ${ofWeight}`;
+    const rule = `one H for ${names.hidden} and ${names.weight}`;
+    throw rangeError('ERR_ARG_LENGTH', `Expected ${rule} but received H = ${received}`);
+  }
+  const byRows = rows === 0 || (givenVocab && !weightShape) ? byWeight : perRow;
   const hiddenSize = knownHidden || byRows;
   const vocabSize = knownVocab || (hiddenSize > 0 ? elements / hiddenSize : 0);
 
   const isSize = (n: number) => Number.isInteger(n) && (n > 0 || rows === 0);
-  const ofHidden = isSize(hiddenSize) ? `H = ${hiddenSize} elements` : 'one length';
+  const ofHidden = isSize(hiddenSize)
+    ? `H = ${hiddenSize} elements${givenHidden ? ' (hiddenSize)' : ''}`
+    : 'one length';
   if (!isSize(hiddenSize) || lengthOf(hidden) !== rows * hiddenSize || (rowLength ?? hiddenSize) !== hiddenSize) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of ${ofHidden}`, names.hidden, hidden));
   }
-  const ofVocab = knownVocab > 0 ? knownVocab : 'V';
   const fits = isSize(vocabSize) && vocabSize <= MAX_VOCAB_SIZE && vocabSize * hiddenSize === elements;
   if (!fits || (weightShape && (weightShape.length !== 2 || weightShape[1] !== hiddenSize))) {
     const message = weightShape
       ? `Expected the shape [V, ${hiddenSize}] for ${names.weight} but received [${weightShape.join(', ')}]`
-      : expected(`${ofVocab} rows of ${ofHidden}`, names.weight, weight);
+      : expected(`${ofVocab} of ${ofHidden}`, names.weight, weight);
     throw rangeError('ERR_ARG_LENGTH', message);
   }
   if (bias !== undefined && lengthOf(bias) !== vocabSize) {

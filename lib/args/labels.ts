@@ -3,6 +3,7 @@ import type * as native from '../addon/operations.js';
 import { typeError } from '../errors.js';
 import { classOf, hostView, lengthOf, mask, type NamedArray, typedArray } from './arrays.js';
 import { integer } from './scalars.js';
+import type { Tensor } from './tensors.js';
 
 /** The default of `ignoreIndex`: a row with this label has no log-prob. */
 export const IGNORE_INDEX = -100;
@@ -14,9 +15,9 @@ const CLASSES = ['Int32Array', 'BigInt64Array'] as const;
 
 export interface LabelOptions {
   /** [N], the token that each row predicts. */
-  labels: Labels;
+  labels: Labels | Tensor<Labels>;
   /** [N]; 0 masks a row: it is never read. */
-  mask?: Uint8Array | undefined;
+  mask?: Uint8Array | Tensor<Uint8Array> | undefined;
   /** Rows with this label are ignored; -100 by default. */
   ignoreIndex?: number | undefined;
 }
@@ -24,9 +25,9 @@ export interface LabelOptions {
 /** Which tokens count, of those whose log-probs are given. */
 export interface TokenOptions {
   /** [N]; 0 masks a token: it is never read. */
-  mask?: Uint8Array | undefined;
+  mask?: Uint8Array | Tensor<Uint8Array> | undefined;
   /** [N], the labels of the log-probs: tokens whose label is ignored do not count. Needed where the mask does not mask them. */
-  labels?: Labels | undefined;
+  labels?: Labels | Tensor<Labels> | undefined;
   /** The ignored label; -100 by default. */
   ignoreIndex?: number | undefined;
 }
@@ -78,5 +79,13 @@ export function labelInputs({ data, mask }: CheckedLabels | CheckedTokens): Name
   return [
     ['labels', data],
     ['mask', mask],
+  ];
+}
+
+/** The same arrays of options that were checked: tensors are replaced by their data. */
+export function tokenInputs({ mask, labels }: TokenOptions): NamedArray[] {
+  return [
+    ['mask', mask as Uint8Array | undefined],
+    ['labels', labels as Labels | undefined],
   ];
 }

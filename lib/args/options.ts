@@ -35,7 +35,10 @@ export function checkOptions<T>(
 function unknownName(call: string, name: string, known: ReadonlySet<string>): string {
   const nearest = [...known].reduce((a, b) => (distance(name, b) < distance(name, a) ? b : a));
   const isNear = distance(name, nearest) <= Math.max(1, Math.floor(nearest.length / 3));
-  const hint = isNear ? `did you mean ${nearest}?` : `it knows ${[...known].join(', ')}`;
+  // A prefix of another function: refDtype for dtype.
+  const suffix = [...known].find((each) => name.toLowerCase().endsWith(each.toLowerCase()));
+  const meant = isNear ? nearest : suffix;
+  const hint = meant ? `did you mean ${meant}?` : `it knows ${[...known].join(', ')}`;
   return `Expected a known option for ${call} but received ${JSON.stringify(name.slice(0, 100))}: ${hint}`;
 }
 
@@ -52,14 +55,6 @@ function distance(from: string, to: string): number {
     row = next;
   }
   return row[b.length] as number;
-}
-
-export function isArray(value: unknown): value is readonly unknown[] {
-  try {
-    return Array.isArray(value);
-  } catch {
-    return false; // a revoked Proxy
-  }
 }
 
 export function isRecord(value: unknown): value is object {

@@ -1,7 +1,7 @@
 // Tensors among the options: a typed array with its shape, as ONNX Runtime ({ data, dims }) and others ({ data, shape })
 // have them. A call works on the data; the shape is kept beside the options and checked with the lengths.
 import { expected, rangeError, typeError } from '../errors.js';
-import { classOf, isOnDevice, lengthOf } from './arrays.js';
+import { classOf, isArray, isOnDevice, lengthOf } from './arrays.js';
 
 /** A typed array with its shape, row-major. */
 export type Tensor<A> = { readonly data: A; readonly type?: string; readonly dtype?: string } & (
@@ -25,13 +25,17 @@ const DTYPE_OPTIONS: Readonly<Record<string, string>> = {
   refBias: 'refDtype',
 };
 
+/** Options whose own properties are arrays by names of the caller, which may be `data` and `shape`. */
+const NAMED_ARRAYS = ['parameters', 'gradient'];
+const MAX_RANK = 32;
+
 /** Puts the data of each tensor in its place, and its type in the place of a `dtype` that is not given. */
 export function unwrapTensors(options: object): void {
   const all = options as Options;
   for (const name in all) {
     const value = all[name];
     if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || isOnDevice(value)) continue;
-    const shape = shapeOf(value);
+    const shape = NAMED_ARRAYS.includes(name) ? undefined : shapeOf(name, value);
     if (shape === undefined) continue;
     const data = dataOf(name, value);
     const size = shape.reduce((product, n) => product * n, 1);
@@ -44,7 +48,10 @@ export function unwrapTensors(options: object): void {
     all[SHAPES][name] = shape;
     const { type, dtype } = value as { type?: unknown; dtype?: unknown };
     const option = DTYPE_OPTIONS[name];
-    const given = [type, dtype].find((each) => each === 'bfloat16' || each === 'float16');
+    const given = [type, dtype].find(isHalf);
+    if (isHalf(dtype) && dtype !== given) {
+      throw typeError('ERR_ARG_TYPE', expected(`'${given}', which its type is,`, `${name}.dtype`, dtype));
+    }
     if (option === undefined || given === undefined || classOf(data) !== 'Uint16Array') continue;
     all[option] ??= given;
     if (all[option] !== given) {
@@ -53,12 +60,54 @@ export function unwrapTensors(options: object): void {
   }
 }
 
-function shapeOf(value: object): readonly number[] | undefined {
+const isHalf = (type: unknown): boolean => type === 'bfloat16' || type === 'float16';
+
+/** A copy of the shape of a tensor; undefined for what is none: an object without `data`, or without `dims` and `shape`. */
+function shapeOf(name: string, value: object): readonly number[] | undefined {
+  let given: { dims?: unknown; shape?: unknown };
   try {
     const { dims, shape } = value as { dims?: unknown; shape?: unknown };
-    const found = Array.isArray(dims) ? dims : shape;
-    const isShape = (n: unknown) => Number.isInteger(n) && (n as number) >= 0;
-    return 'data' in value && Array.isArray(found) && found.every(isShape) ? found : undefined;
+    if (!('data' in value)) return undefined;
+    given = { dims, shape };
+  } catch {
+    return undefined;
+  }
+  // A method of this name has another meaning.
+  const isGiven = (each: unknown) => each !== undefined && each !== null && typeof each !== 'function';
+  const dims = isGiven(given.dims) ? sizes(`${name}.dims`, given.dims) : undefined;
+  const shape = isGiven(given.shape) ? sizes(`${name}.shape`, given.shape) : undefined;
+  if (dims && shape && String(dims) !== String(shape)) {
+    const rule = `[${dims.join(', ')}], as ${name}.dims are,`;
+    throw rangeError('ERR_ARG_LENGTH', `Expected ${rule} for ${name}.shape but received [${shape.join(', ')}]`);
+  }
+  return dims ?? shape;
+}
+
+function sizes(argument: string, value: unknown): readonly number[] {
+  const copy = copyOf(value);
+  if (copy === undefined) {
+    const hint = ArrayBuffer.isView(value) ? `: use Array.from(${argument})` : '';
+    throw typeError('ERR_ARG_TYPE', `${expected('an Array of sizes', argument, value)}${hint}`);
+  }
+  if (copy.length > MAX_RANK) {
+    throw rangeError('ERR_ARG_LENGTH', expected(`at most ${MAX_RANK} dimensions`, argument, value));
+  }
+  for (const [k, size] of copy.entries()) {
+    if (typeof size !== 'number')
+      throw typeError('ERR_ARG_TYPE', expected('an integer >= 0', `${argument}[${k}]`, size));
+    if (!Number.isInteger(size) || size < 0) {
+      throw rangeError('ERR_ARG_VALUE', expected('an integer >= 0', `${argument}[${k}]`, size));
+    }
+  }
+  return copy as number[];
+}
+
+/** Of an Array, at most MAX_RANK + 1 elements: a Proxy may give others when it is read again, or throw. */
+function copyOf(value: unknown): unknown[] | undefined {
+  try {
+    return isArray(value)
+      ? Array.from({ length: Math.min(value.length, MAX_RANK + 1) }, (_, k) => value[k])
+      : undefined;
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 // The messages of dialogues as lists of token ids: what packTurns and packCandidates check.
-import { checkAttached, classOf } from '../args/arrays.js';
+import { checkAttached, classOf, isArray } from '../args/arrays.js';
 import { IGNORE_INDEX } from '../args/labels.js';
-import { checkOptions, isArray, isRecord } from '../args/options.js';
+import { checkOptions, isRecord } from '../args/options.js';
 import { integer } from '../args/scalars.js';
 import { expected, rangeError, typeError } from '../errors.js';
 

@@ -4,6 +4,7 @@ import { checkAttached, classOf, float32, hostView, int32 } from '../args/arrays
 import { IGNORE_INDEX } from '../args/labels.js';
 import { checkOptions, isRecord } from '../args/options.js';
 import { integer, positive } from '../args/scalars.js';
+import { unwrapTensors } from '../args/tensors.js';
 import { comparable } from '../data/candidates.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import { aboveZero, checkLogps, distance, rounded } from './check-logps.js';
@@ -15,6 +16,7 @@ import {
   explainLoss,
   explainZeros,
   type GradSuspicion,
+  isOtherLoss,
   updateLoss,
 } from './explain-grad.js';
 import {
@@ -112,15 +114,17 @@ interface Step {
 }
 
 /** The batch with plain arrays; the update checks the rest. */
-function plainBatch(given: Batch | undefined): Batch | undefined {
+function plainBatch(given: CriticBatch | PolicyBatch | undefined): Batch | undefined {
   if (given === undefined) return undefined;
   if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an object', 'batch', given));
+  const batch = { ...given };
+  unwrapTensors(batch);
   const plain = ([name, value]: [string, unknown]) => {
     if (classOf(value) === undefined) return [name, value];
     checkAttached(name, value as Float32Array);
     return [name, hostView(name, value as Float32Array)];
   };
-  return Object.fromEntries(Object.entries(given).map(plain)) as Batch;
+  return Object.fromEntries(Object.entries(batch).map(plain)) as unknown as Batch;
 }
 
 function checkStep(options: CheckGradOptions<never>): Step {
@@ -164,12 +168,7 @@ function numberOf(result: unknown): number {
 }
 
 /** The mistakes that leave loss and gradient consistent: they show without a change of the parameters. */
-function explainConsistent(
-  options: CheckGradOptions,
-  batch: Batch,
-  logits: Float32Array,
-  loss: number,
-): Explanation | undefined {
+function explainConsistent(options: CheckGradOptions, batch: Batch, logits: Float32Array): Explanation | undefined {
   const { labels, mask, ignoreIndex, temperature } = batch;
   const head = { labels, mask, ignoreIndex, temperature };
   if (options.logits !== undefined) {
@@ -206,7 +205,7 @@ function explainConsistent(
     const { suspicion, message } = checkLogps({ ...head, logits: refLogits, logps: batch.refLogps });
     if (suspicion !== undefined) return [suspicion, `batch.refLogps: ${message}`];
   }
-  return explainLoss(loss, batch, logits);
+  return undefined;
 }
 
 /** Whether the unmasked labels are not the next inputs but the same ones or those after the next. */
@@ -233,6 +232,8 @@ function explainRewards({ chosen, rejected }: Batch, rewards: Float32Array | Flo
 /** The relative difference of two losses at the same parameters that sums in another order may have. */
 const REPEATABILITY = 1e-5;
 const NOISE_POINTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
+/** Where two losses are compared besides, in steps along the gradient: at one point, one number explains any loss. */
+const SAMPLE_POINTS = [-8, -2, 2, 8];
 
 /**
  * Checks a training step's gradient against finite differences of its loss, and names the likely mistake.
@@ -309,8 +310,19 @@ export async function checkGrad<P extends Parameters>(options: CheckGradOptions<
     return !(error <= relative + rounding + 2 * uncertainty);
   };
   const wrong = [direction, ...coordinates, ...zeros].filter(isWrong);
-  const consistent = batch && logits && explainConsistent(given, batch, logits, loss);
-  const explained = consistent ?? explainZeros(wrong);
+  const explainConsistency = async () => {
+    if (!batch || !logits || !forward) return undefined;
+    const found = explainConsistent(given, batch, logits);
+    if (found !== undefined || !isOtherLoss({ loss, logits }, batch)) return found;
+    const samples = [{ loss, logits }];
+    for (const t of SAMPLE_POINTS) {
+      const [moved] = along.move(t * epsilon);
+      samples.push({ loss: await lossAt(moved), logits: Float32Array.from(await forward(moved)) });
+    }
+    return explainLoss(samples, batch);
+  };
+  const zeroNames = zeroGradients.map((k) => names[k] as string);
+  const explained = (await explainConsistency()) ?? explainZeros(wrong, zeroNames);
   if (explained !== undefined) return reportOf(coordinates, direction, explained);
   if (wrong.length > 0) {
     const probes = [direction, ...coordinates];

@@ -6,7 +6,7 @@ import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
 import { tokenLogps } from '../ops/token-logps.js';
 
-/** The likely mistake where log-probs are not those of the logits. */
+/** The likely mistake where log-probs are not those of the logits; 'inconclusive' where no row is compared. */
 export type LogpsSuspicion =
   | 'labels-shifted'
   | 'mask-forgotten'
@@ -14,7 +14,8 @@ export type LogpsSuspicion =
   | 'another-model'
   | 'not-normalized'
   | 'not-log-probs'
-  | 'sign-flipped';
+  | 'sign-flipped'
+  | 'inconclusive';
 
 /** What `checkLogps` takes. */
 export interface CheckLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions {
@@ -62,7 +63,8 @@ export function shifted<L extends Labels>(labels: L, by: number, ignoreIndex: nu
  * @param options.logits [N, V], as in `tokenLogps`, with the `labels`, `mask` and `temperature` of the training step.
  * @param options.logps [N] the log-probs to check, in nats.
  * @param options.tolerance 0.001 by default.
- * @returns whether all rows agree, the worst row, and the mistake that explains the difference.
+ * @returns whether all rows agree, the worst row, and the mistake that explains the difference. Without a row to compare, the
+ * report is not ok and the suspicion is 'inconclusive'.
  * @throws as `tokenLogps` does.
  * @see docs/guide/checking.md
  * @example
@@ -92,6 +94,11 @@ export function checkLogps(options: CheckLogpsOptions): LogpsReport {
     return Number.isNaN(error) ? Infinity : error;
   };
   const mismatches = compared.filter((i) => !(errorAt(i) <= 1));
+  if (compared.length === 0) {
+    const worst = { row: -1, expected: 0, received: 0 };
+    const why = count === 0 ? 'there are no rows' : `all ${count} rows are masked or their labels are ignored`;
+    return { ok: false, worst, suspicion: 'inconclusive', message: `No log-prob was compared: ${why}` };
+  }
   const row = compared.reduce((worst, i) => (worst < 0 || errorAt(i) > errorAt(worst) ? i : worst), -1);
   const worst = { row, expected: expected[row] ?? 0, received: received[row] ?? 0 };
   if (mismatches.length === 0) {

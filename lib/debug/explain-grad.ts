@@ -1,6 +1,6 @@
 // The likely mistake behind a wrong gradient: zeros, a factor, or the gradient of another loss.
 import type { CriticBatch, PolicyBatch } from '../adapters/adapter.js';
-import { IGNORE_INDEX } from '../args/labels.js';
+import { IGNORE_INDEX, type Labels } from '../args/labels.js';
 import { criticUpdate, policyUpdate, type UpdateResult } from '../ops/preference-update.js';
 import { tokenLogps } from '../ops/token-logps.js';
 import { argmin, distance, type LogpsSuspicion, rounded, shifted } from './check-logps.js';
@@ -9,16 +9,21 @@ import type { ProbeResult } from './probes.js';
 /** The likely mistake behind a wrong gradient. */
 export type GradSuspicion =
   | LogpsSuspicion
+  | 'another-beta'
   | 'gradient-not-passed'
   | 'accumulated-twice'
   | 'wrong-denominator'
   | 'pairs-swapped'
   | 'stale-logits'
   | 'not-deterministic'
-  | 'not-finite'
-  | 'inconclusive';
+  | 'not-finite';
 
-export type Batch = CriticBatch | PolicyBatch;
+/** With arrays in the place of tensors. */
+type Plain<T> = T extends unknown
+  ? Omit<T, 'labels' | 'mask'> & { labels: Labels; mask?: Uint8Array | undefined }
+  : never;
+
+export type Batch = Plain<CriticBatch | PolicyBatch>;
 export type Explanation = readonly [suspicion: GradSuspicion, why: string];
 
 /** A mistake, and the batch whose loss the step computes if it makes it. */
@@ -31,7 +36,7 @@ interface Guess {
 /** How far a wrong gradient may be from that of a guess, relative to its size. */
 const GUESS_TOLERANCE = 0.03;
 
-const isCritic = (batch: Batch): batch is CriticBatch => (batch as CriticBatch).trajectoryOffsets !== undefined;
+const isCritic = (batch: Batch): batch is Plain<CriticBatch> => (batch as CriticBatch).trajectoryOffsets !== undefined;
 
 export function updateLoss(batch: Batch, logits: Float32Array): number {
   const options = { ...batch, logits } as never;
@@ -81,34 +86,82 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
   return guesses;
 }
 
-/** The temperature with the least `miss`: how far the loss of a batch is from what it must explain, in tolerances. */
-function bestTemperature(batch: Batch, miss: (batch: Batch) => number): number {
-  const missAt = (temperature: number) => {
-    const value = miss({ ...batch, temperature });
-    return Number.isNaN(value) ? Infinity : value;
-  };
-  return argmin(missAt, batch.temperature ?? 1);
+/** A number among the options that explains a loss or a gradient. */
+interface Fit {
+  suspicion: GradSuspicion;
+  what: string;
+  miss: number;
 }
 
-/** Why the loss that the caller computes is not that of the update, if a guess explains it. */
-export function explainLoss(loss: number, batch: Batch, logits: Float32Array): Explanation | undefined {
-  const miss = (other: Batch) => distance(lossOrNaN(other, logits), loss, 1e-5);
-  if (miss(batch) <= 10) return undefined;
-  const found = guessesOf(batch, logits).find((guess) => miss(guess.batch) <= 1);
+/**
+ * The values of temperature and beta that explain it, the best first. `miss`: how far the loss of a batch is from what it must
+ * explain, in tolerances.
+ */
+function fitsOf(batch: Batch, miss: (batch: Batch) => number): Fit[] {
+  const options = [
+    ['temperature', 'another-temperature', batch.temperature ?? 1],
+    ['beta', 'another-beta', batch.beta ?? 0.1],
+  ] as const;
+  const fits = options.map(([option, suspicion, current]) => {
+    const missAt = (x: number) => {
+      const value = miss({ ...batch, [option]: x });
+      return Number.isNaN(value) ? Infinity : value;
+    };
+    const best = argmin(missAt, current);
+    return { suspicion, what: `${option} ${rounded(best)}`, miss: missAt(best) };
+  });
+  return fits.filter((fit) => fit.miss <= 1).sort((a, b) => a.miss - b.miss);
+}
+
+const listed = (fits: readonly Fit[]): string => fits.map(({ what }) => what).join(' or ');
+
+/** The caller's loss, and the logits, at the same parameters. */
+export interface LossSample {
+  loss: number;
+  logits: Float32Array;
+}
+
+/** Whether the caller's loss is not that of the update. */
+export const isOtherLoss = ({ loss, logits }: LossSample, batch: Batch): boolean =>
+  !(distance(lossOrNaN(batch, logits), loss, 1e-5) <= 10);
+
+/** Why the loss that the caller computes is not that of the update, if a guess explains it at several parameters. */
+export function explainLoss(samples: readonly LossSample[], batch: Batch): Explanation | undefined {
+  const missOf = (lossAt: (sample: LossSample) => number) =>
+    samples.reduce((max, sample) => {
+      const miss = distance(lossAt(sample), sample.loss, 1e-5);
+      return Number.isNaN(miss) ? Infinity : Math.max(max, miss);
+    }, 0);
+  const miss = (other: Batch) => missOf(({ logits }) => lossOrNaN(other, logits));
+  const [first] = samples as [LossSample];
+  const found = guessesOf(batch, first.logits).find((guess) => miss(guess.batch) <= 1);
   if (found !== undefined) return [found.suspicion, `The loss is that of the update ${found.what}.`];
-  const temperature = bestTemperature(batch, miss);
-  if (miss({ ...batch, temperature }) > 1) return undefined;
-  return ['another-temperature', `The loss is that of the update with temperature ${rounded(temperature)}.`];
+  const fits = fitsOf(batch, miss);
+  const factor = first.loss / lossOrNaN(batch, first.logits);
+  const isFactor = missOf(({ logits }) => factor * lossOrNaN(batch, logits)) <= 1;
+  const times = `${rounded(factor)} times that of the update`;
+  const [best] = fits;
+  if (best !== undefined) {
+    const other = isFactor ? `, or ${times}` : '';
+    return [best.suspicion, `The loss is that of the update with ${listed(fits)}${other}.`];
+  }
+  return isFactor ? ['wrong-denominator', `The loss is ${times}: divided by a wrong denominator.`] : undefined;
 }
 
-export function explainZeros(wrong: readonly ProbeResult[]): Explanation | undefined {
+/** Where the gradient is 0 but the loss is not constant; `zeroArrays` has the names of arrays whose gradient is 0 everywhere. */
+export function explainZeros(wrong: readonly ProbeResult[], zeroArrays: readonly string[]): Explanation | undefined {
   if (wrong.length === 0 || wrong.some(({ analytic }) => analytic !== 0)) return undefined;
-  const arrays = [...new Set(wrong.map(({ parameter }) => parameter))].filter((name) => name !== '');
+  const of = (suffix: string) => `The gradient is 0 but the loss depends on the parameters: ${suffix}.`;
+  // Single parameters may be the only ones, of an array whose gradient is not 0 elsewhere.
+  const single = wrong.filter(({ parameter, index }) => index >= 0 && !zeroArrays.includes(parameter));
+  if (single.length > 0) {
+    const where = single.map(({ parameter, index }) => `${parameter || 'parameters'}[${index}]`).join(', ');
+    return ['gradient-not-passed', of(`it is not propagated to ${where}`)];
+  }
+  const isWrong = (name: string) => wrong.some(({ parameter }) => parameter === name);
+  const arrays = zeroArrays.filter((name) => name !== '' && isWrong(name));
   const where = arrays.length > 0 ? ` to ${arrays.join(', ')}` : '';
-  return [
-    'gradient-not-passed',
-    `The gradient is 0 but the loss depends on the parameters: it is not propagated${where}.`,
-  ];
+  return ['gradient-not-passed', of(`it is not propagated${where}`)];
 }
 
 /** Whether the gradient is this factor times the derivative in every probe. */
@@ -161,8 +214,14 @@ export async function explainGradient(evidence: GradientEvidence): Promise<Expla
   const names = factorsOf(batch, (logits?.length ?? 0) / (batch?.labels.length ?? 1))
     .filter(([x]) => isFactor(x) && x !== 1)
     .map(([, name]) => name);
-  const alternatives = names.length > 0 ? `, or multiplied by ${names.join(' or ')}` : '';
   if (isFactor(-1)) return ['sign-flipped', 'It is the negative of the gradient of the loss.'];
+  const other =
+    batch !== undefined && forward !== undefined && logits !== undefined
+      ? await explainByOtherLoss(probes, batch, logits, forward)
+      : undefined;
+  const multiplied = names.length > 0 ? `, or multiplied by ${names.join(' or ')}` : '';
+  const fitted = other !== undefined && other.fits.length > 0 ? `, or that of the loss with ${listed(other.fits)}` : '';
+  const alternatives = `${multiplied}${fitted}`;
   if (isFactor(2)) {
     const what = `accumulated twice, or not reset to 0${alternatives}`;
     return ['accumulated-twice', `It is twice the gradient of the loss: ${what}.`];
@@ -172,20 +231,22 @@ export async function explainGradient(evidence: GradientEvidence): Promise<Expla
     `It is ${rounded(factor)} times the gradient of the loss: divided by a wrong denominator${alternatives}.`,
   ];
   if (names.length > 0) return wrongScale;
-  if (batch !== undefined && forward !== undefined && logits !== undefined) {
-    const otherLoss = await explainByOtherLoss(probes, batch, logits, forward);
-    if (otherLoss !== undefined) return otherLoss;
+  if (other?.guess !== undefined) return [other.guess.suspicion, `It is the gradient of the loss ${other.guess.what}.`];
+  const [best] = other?.fits ?? [];
+  if (best !== undefined) {
+    const scale = isScaled ? `, or ${rounded(factor)} times the gradient of the loss` : '';
+    return [best.suspicion, `It is the gradient of the loss with ${listed(other?.fits ?? [])}${scale}.`];
   }
   return isScaled ? wrongScale : undefined;
 }
 
-/** The guess whose loss has this gradient. */
+/** The guess, or the values of options, whose loss has this gradient. */
 async function explainByOtherLoss(
   probes: readonly ProbeResult[],
   batch: Batch,
   logits: Float32Array,
   forward: (parameters: never) => Promise<Float32Array>,
-): Promise<Explanation | undefined> {
+): Promise<{ guess?: Guess; fits: Fit[] }> {
   const differences: { probe: ProbeResult; width: number; above: Float32Array; below: Float32Array }[] = [];
   for (const probe of probes) {
     const [[up, plus], [down, minus]] = [probe.move(probe.step), probe.move(-probe.step)];
@@ -204,8 +265,6 @@ async function explainByOtherLoss(
   };
   const guesses = guessesOf(batch, logits).map((guess) => ({ ...guess, miss: miss(guess.batch) }));
   const best = guesses.reduce((a, b) => (b.miss < a.miss ? b : a));
-  if (best.miss <= 1) return [best.suspicion, `It is the gradient of the loss ${best.what}.`];
-  const temperature = bestTemperature(batch, miss);
-  if (miss({ ...batch, temperature }) > 1) return undefined;
-  return ['another-temperature', `It is the gradient of the loss with temperature ${rounded(temperature)}.`];
+  const fits = fitsOf(batch, miss);
+  return best.miss <= 1 ? { guess: best, fits } : { fits };
 }

@@ -38,6 +38,9 @@ export type OnDevice<T> = T extends ArrayBufferView
 /** Gives a new buffer its memory. */
 type Attach = (cuda: Cuda, buffer: DeviceBuffer, size: Parameters<Cuda['allocate']>[1]) => Fault | undefined;
 
+/** What only this module can pass to the constructor. */
+const OWN_CALL = Symbol('a call of this module');
+
 const DEVICE_OPTION = new Set(['device']);
 const FROM_OPTIONS = new Set(['device', 'dtype']);
 const FOREIGN_MEMORY = new Set(['ptr', 'byteLength', 'dtype', 'device']);
@@ -73,6 +76,8 @@ export class DeviceBuffer {
   readonly parent: DeviceBuffer | undefined;
   /** The stream of a view. */
   readonly stream: bigint | undefined;
+  /** The class of the typed array that the buffer stands for: a property of the object, not of its prototype. */
+  declare readonly [STANDS_FOR]: string;
   readonly #imported: boolean;
   #length: number;
   #disposed = false;
@@ -132,7 +137,7 @@ export class DeviceBuffer {
       checkMemory(cuda, ptr, given.byteLength, shape.device);
       return cuda.view(buffer, { ...size, ptr });
     };
-    return new DeviceBuffer(shape, attach, { stream });
+    return new DeviceBuffer(OWN_CALL, shape, attach, { stream });
   }
 
   /**
@@ -167,7 +172,7 @@ export class DeviceBuffer {
       const rule = 'Expected a handle of another process but received one of this process: use the buffer itself';
       throw new SweetError('ERR_IPC', `${rule}, or subarray() of it`);
     };
-    const buffer = new DeviceBuffer(shape, attach, { imported: true });
+    const buffer = new DeviceBuffer(OWN_CALL, shape, attach, { imported: true });
     try {
       checkShared(cudaOn(shape.device), buffer, byteOffset);
     } catch (error) {
@@ -183,14 +188,24 @@ export class DeviceBuffer {
   }
 
   static #fresh(dtype: DeviceDType, length: number, device: number): DeviceBuffer {
-    return new DeviceBuffer({ dtype, length, device }, (cuda, buffer, size) => cuda.allocate(buffer, size));
+    return new DeviceBuffer(OWN_CALL, { dtype, length, device }, (cuda, buffer, size) => cuda.allocate(buffer, size));
   }
 
   private constructor(
-    { dtype, length, device }: Shape,
+    caller: typeof OWN_CALL,
+    shape: Shape,
     attach: Attach,
     from: { parent?: DeviceBuffer; stream?: bigint | undefined; imported?: boolean } = {},
   ) {
+    if (caller !== OWN_CALL) {
+      const makers = 'DeviceBuffer.allocate(), from(), view() or fromIpc()';
+      throw typeError(
+        'ERR_ARG_TYPE',
+        `Expected ${makers} for a new DeviceBuffer but received a call of its constructor`,
+      );
+    }
+    const { dtype, length, device } = shape;
+    Object.defineProperty(this, STANDS_FOR, { value: STORAGE[dtype][0].name });
     this.dtype = dtype;
     this.device = device;
     this.parent = from.parent;
@@ -217,12 +232,8 @@ export class DeviceBuffer {
 
   /** Whether it, or the buffer that it is a part of, was disposed. */
   get disposed(): boolean {
+    checkOwn(#disposed in this);
     return this.#disposed || (this.parent?.disposed ?? false);
-  }
-
-  /** The class of the typed array that the buffer stands for. */
-  get [STANDS_FOR](): string {
-    return STORAGE[this.dtype][0].name;
   }
 
   /**
@@ -232,14 +243,14 @@ export class DeviceBuffer {
    * @throws RangeError ERR_ARG_VALUE for an index out of range.
    */
   subarray(begin = 0, end?: number): DeviceBuffer {
-    this.#checkLive();
+    checkLive(this);
     const { length, dtype, device, stream } = this;
     const first = position('begin', begin, 0, length);
     const last = Math.max(position('end', end, length, length), first);
     const attach: Attach = (cuda, part, size) =>
       cuda.part(part, { ...size, parent: this, byteOffset: first * size.bytesPerElement });
     const from = { parent: this, stream, imported: this.#imported };
-    return new DeviceBuffer({ dtype, length: last - first, device }, attach, from);
+    return new DeviceBuffer(OWN_CALL, { dtype, length: last - first, device }, attach, from);
   }
 
   /**
@@ -255,7 +266,7 @@ export class DeviceBuffer {
    * process.send({ ...buffer.ipcHandle() });
    */
   ipcHandle(): Required<IpcMemory> & { device: number; byteOffset: number } {
-    this.#checkLive();
+    checkLive(this);
     const { byteLength, dtype, device, ptr } = this;
     if (byteLength === 0) throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', 'ipcHandle()', this));
     if (this.#imported) {
@@ -270,27 +281,16 @@ export class DeviceBuffer {
 
   /** A copy on the host; bfloat16 and float16 as their bits in a Uint16Array. */
   toArray(): HostArray {
-    const array = this.#hostArray();
+    const array = hostArray(this);
     if (array.length > 0) readInto(array, this, 0);
     return array;
   }
 
   /** The same, on another thread; no operation may write the buffer meanwhile. */
   async toArrayAsync(): Promise<HostArray> {
-    const array = this.#hostArray();
+    const array = hostArray(this);
     if (array.length > 0) check(await afterStreamOf(this).readAsync(this, array));
     return array;
-  }
-
-  #hostArray(): HostArray {
-    this.#checkLive();
-    return new STORAGE[this.dtype][0](this.length);
-  }
-
-  #checkLive(): void {
-    if (!this.disposed) return;
-    const which = this.parent?.disposed ? 'its parent' : 'it';
-    throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer but ${which} was disposed`);
   }
 
   /**
@@ -298,6 +298,7 @@ export class DeviceBuffer {
    * or of a parent. The memory is freed after transfers that are running. A second call has no effect.
    */
   dispose(): void {
+    checkOwn(#disposed in this);
     if (this.#disposed) return;
     this.#disposed = true;
     this.#length = 0;
@@ -308,6 +309,24 @@ export class DeviceBuffer {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Methods are called on buffers alone: others have no private fields. */
+function checkOwn(isBuffer: boolean): void {
+  if (isBuffer) return;
+  const what = 'an object that inherits from one, or a Proxy';
+  throw typeError('ERR_ARG_TYPE', `Expected a DeviceBuffer but received ${what}`);
+}
+
+function checkLive(buffer: DeviceBuffer): void {
+  if (!buffer.disposed) return;
+  const which = buffer.parent?.disposed ? 'its parent' : 'it';
+  throw typeError('ERR_DISPOSED', `Expected a live DeviceBuffer but ${which} was disposed`);
+}
+
+function hostArray(buffer: DeviceBuffer): HostArray {
+  checkLive(buffer);
+  return new STORAGE[buffer.dtype][0](buffer.length);
 }
 
 /** The last element of offsets on the host or a device. */

@@ -2,8 +2,8 @@
 // unchanged.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { TextEncoder } from 'node:util';
-import { bytesOf, checkAttached, classOf, lengthOf, plainView, typedArray } from '../args/arrays.js';
-import { checkOptions, isArray, isRecord } from '../args/options.js';
+import { bytesOf, checkAttached, classOf, isArray, lengthOf, plainView, typedArray } from '../args/arrays.js';
+import { checkOptions, isRecord } from '../args/options.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import { FileReplacement, pathOf } from './file-replacement.js';
 import {

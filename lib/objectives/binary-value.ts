@@ -1,5 +1,5 @@
 import { float32, hostView, plainView } from '../args/arrays.js';
-import { keptTokens, LABEL_OPTIONS, type TokenOptions } from '../args/labels.js';
+import { keptTokens, LABEL_OPTIONS, type TokenOptions, tokenInputs } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
 import { comparable, groups } from '../data/candidates.js';
@@ -92,8 +92,7 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   const arrays = OUT.map((name) => results.float32(name, logits.length));
   results.place([
     ['valueLogits', logits],
-    ['mask', given.mask],
-    ['labels', given.labels],
+    ...tokenInputs(given),
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['outcomes', outcomes],
   ]);
@@ -156,8 +155,7 @@ export function valueAdvantages(options: ValueAdvantagesOptions): Float32Array<A
   const advantages = results.float32('advantages', values.length);
   results.place([
     ['values', values],
-    ['mask', given.mask],
-    ['labels', given.labels],
+    ...tokenInputs(given),
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['outcomes', outcomes],
   ]);

@@ -1,5 +1,5 @@
 import { classOf, float32, hostView, plainView } from '../args/arrays.js';
-import { keptTokens, LABEL_OPTIONS, type TokenOptions } from '../args/labels.js';
+import { keptTokens, LABEL_OPTIONS, type TokenOptions, tokenInputs } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { number, positive } from '../args/scalars.js';
 import { comparable, groups } from '../data/candidates.js';
@@ -95,8 +95,7 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const gradLogps = results.float32('gradLogps', logps.length);
   results.place([
     ['logps', logps],
-    ['mask', given.mask],
-    ['labels', given.labels],
+    ...tokenInputs(given),
     ['turnOffsets', given.turnOffsets],
     ['trajectoryOffsets', given.trajectoryOffsets],
     ['rewards', rewards],

@@ -1,7 +1,7 @@
 // The updates of the critic and of the policy: head -> log-probs -> preference loss -> gradient at the head, in one native
 // call. They differ in what a pair compares.
 import type * as native from '../addon/operations.js';
-import { float32, type NamedArray } from '../args/arrays.js';
+import { classOf, float32, isOnDevice, type NamedArray } from '../args/arrays.js';
 import type { DType, FloatArray } from '../args/dtypes.js';
 import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
 import {
@@ -149,7 +149,7 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
   const { rows, vocabSize, temperature } = head;
   const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
   if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, rows) };
-  const refDtype = options.refDtype === undefined ? options.dtype : options.refDtype;
+  const refDtype = options.refDtype === undefined ? inheritedDtype(options, options[name]) : options.refDtype;
   if (name === 'refLogits') {
     const rowStride = head.kind === 'logits' ? head.rowStride : vocabSize;
     return { kind: 'head', head: checkRefLogits({ ...options, refDtype }, { ...head, rowStride }) };
@@ -164,6 +164,15 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
     vocabSize,
   } as LinearHead;
   return { kind: 'head', head: checkLinear(given, rows, temperature, REFERENCE_NAMES) };
+}
+
+/**
+ * The `dtype` of the trained head, where it can be that of the reference: an array whose class or buffer names its type
+ * needs none, and one that is not given must not be named in an error.
+ */
+function inheritedDtype({ dtype }: AnyOptions, array: unknown): unknown {
+  const isOpen = classOf(array) === 'Uint16Array' && !isOnDevice(array);
+  return isOpen && (dtype === 'bfloat16' || dtype === 'float16') ? dtype : undefined;
 }
 
 function referenceInputs(reference: native.Reference): NamedArray[] {

@@ -108,8 +108,9 @@ export function statsCall(
  * @param options.entropy also compute the third number, for the entropy.
  * @param options.debug 'finite' checks the head; the results are checked by `mergeVocabParallelStats`.
  * @param options.out `stats`, a Float64Array.
- * @returns stats: [8 + 4 * N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, 1 with entropy or 0, 0, 0; then
- * four numbers for each row, -inf, 0, 0, 0 for a masked row.
+ * @returns stats: [8 + 4 * N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, 1 with entropy or 0, a checksum
+ * of labels and mask (a multiple of 4; 0 in statistics of other programs: not compared), 0; then four numbers for each row,
+ * -inf, 0, 0, 0 for a masked row.
  * @throws RangeError ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
  * @see arXiv 1909.08053 (Megatron-LM), Section 3: vocabulary-parallel cross entropy.
  * @example
@@ -166,8 +167,8 @@ export function vocabParallelStatsAsync(
  * @param options.entropy also compute the entropy of each row; every shard must have been computed with it.
  * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
  * @returns logps, lse and, when asked for, entropy: [N] each, nats.
- * @throws RangeError ERR_PARTIALS where these are not all shards of one vocabulary, each once; ERR_LABEL for a label outside
- * [0, totalVocab); TypeError or RangeError naming a wrong argument.
+ * @throws RangeError ERR_PARTIALS where these are not all shards of one vocabulary, each once, or were computed with other
+ * labels or another mask; ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
  * @see arXiv 1909.08053 (Megatron-LM), Section 3.
  * @example
  * const labels = new Int32Array([1, 0]);

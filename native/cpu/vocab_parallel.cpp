@@ -8,13 +8,34 @@
 #include "parallel.h"
 
 namespace sweet {
+namespace {
+
+/** The checked labels, [N], and their checksum, which is of the whole vocabulary. */
+Status check_shard_rows(const Labels& labels, int64_t rows, const VocabShard& shard, int32_t* checked,
+                        double* checksum) {
+  const Status status = check_labels(labels, rows, {0, shard.total, shard.total}, checked);
+  if (!status.ok()) return status;
+  LabelsChecksum sum{0, 0};
+  for (Blocks block(0, rows); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) {
+      const LabelsChecksum row = row_checksum(i, checked[i]);
+      sum.mask += row.mask;
+      sum.labels += row.labels;
+      checked[i] = shard_label(checked[i], shard);
+    }
+  *checksum = checksum_number(sum);
+  return ended();
+}
+
+}  // namespace
 
 Status vocab_parallel_stats(const VocabParallelStats& call) {
   const Head& head = call.head;
   const VocabShard shard = vocab_shard(head);
   Scratch<int32_t> labels(head.rows);
   if (!labels.ok()) return {Code::memory};
-  Status status = check_labels(call.labels, head.rows, shard, labels.get());
+  double checksum = 0;
+  Status status = check_shard_rows(call.labels, head.rows, shard, labels.get(), &checksum);
   if (!status.ok()) return status;
 
   ForwardOut out{};
@@ -22,7 +43,7 @@ Status vocab_parallel_stats(const VocabParallelStats& call) {
   out.shard_entropy = call.entropy;
   status = head_forward(head, labels.get(), out);
   if (!status.ok()) return status;
-  const ShardHeader header = shard_header(head, shard, call.entropy);
+  const ShardHeader header = shard_header(head, shard, call.entropy, checksum);
   memcpy(call.stats, &header, sizeof(header));
   return status;
 }
@@ -37,7 +58,9 @@ Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
   Status status = check_shards(headers.get(), shards, rows, call.out.entropy != nullptr, order.get());
   if (!status.ok()) return status;
   const int64_t total = static_cast<int64_t>(headers[0].total_vocab);
-  status = check_labels(call.labels, rows, {0, total, total}, labels.get());
+  double checksum = 0;
+  status = check_shard_rows(call.labels, rows, {0, total, total}, labels.get(), &checksum);
+  if (status.ok()) status = check_shard_labels(headers.get(), shards, checksum);
   if (!status.ok()) return status;
 
   parallel_for(threads(), rows, rows * shards * 16, [&](int64_t i, int) {

@@ -20,6 +20,7 @@ struct DeviceResult {
   // items without an unmasked token.
   unsigned long long layout_fault, empty_fault;
   int64_t compacted_rows;  // of compact_rows()
+  double labels_checksum;  // of the labels of a vocabulary shard, ../vocab_parallel.h
   unsigned max_grad;       // bits of the largest |gradient| of a log-prob, where one was computed
 };
 

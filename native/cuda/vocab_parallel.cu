@@ -18,7 +18,29 @@ namespace sweet {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;  // 24 and 40 registers: 2048 and 1536 threads an SM, with 128 or 512 too
+constexpr int kThreads = 256;  // 24, 32 and 40 registers: 2048 or 1536 threads an SM, with 128 or 512 too
+
+/** One block: N is small beside N * V. */
+__global__ void __launch_bounds__(kThreads) shard_labels_kernel(const int32_t* checked,  // [N], of the whole vocabulary
+                                                                int64_t rows, VocabShard shard,
+                                                                int32_t* labels,  // [N], of the shard, or null
+                                                                DeviceResult* result) {
+  __shared__ LabelsChecksum sum;
+  if (has_fault(result)) return;
+  if (threadIdx.x == 0) sum = {0, 0};
+  __syncthreads();
+  LabelsChecksum own{0, 0};
+  for (int64_t i = threadIdx.x; i < rows; i += kThreads) {
+    const LabelsChecksum row = row_checksum(i, checked[i]);
+    own.mask += row.mask;
+    own.labels += row.labels;
+    if (labels) labels[i] = shard_label(checked[i], shard);
+  }
+  atomicAdd(&sum.mask, own.mask);
+  atomicAdd(&sum.labels, own.labels);
+  __syncthreads();
+  if (threadIdx.x == 0) result->labels_checksum = checksum_number(sum);
+}
 
 /** The header, and the statistics of rows that are not read. */
 __global__ void __launch_bounds__(kThreads) init_shard_stats_kernel(ShardHeader header, int64_t rows,
@@ -26,6 +48,7 @@ __global__ void __launch_bounds__(kThreads) init_shard_stats_kernel(ShardHeader 
                                                                     const DeviceResult* result) {
   const int64_t i = global_thread();
   if (has_fault(result)) return;
+  header.checksum = result->labels_checksum;
   if (i == 0) *reinterpret_cast<ShardHeader*>(stats) = header;
   if (i < rows) reinterpret_cast<ShardStats*>(stats + kShardHeaderSize)[i] = empty_shard_stats();
 }
@@ -53,6 +76,15 @@ __global__ void __launch_bounds__(kThreads)
   if (out.entropy) out.entropy[i] = merged.entropy;
 }
 
+/** The labels of a shard, [N], or those of the whole vocabulary; their checksum is in the result. */
+const int32_t* check_shard_rows(LaunchContext& context, const Labels& labels, int64_t rows, const VocabShard& shard) {
+  const int32_t* const checked = check_labels(context, labels, rows, {0, shard.total, shard.total});
+  int32_t* const of_shard = shard.size == shard.total ? nullptr : context.scratch<int32_t>(rows);
+  context.launch("shard_labels_kernel", shard_labels_kernel, 1, kThreads, checked, rows, shard, of_shard,
+                 context.result());
+  return of_shard ? of_shard : checked;
+}
+
 }  // namespace
 }  // namespace cuda
 
@@ -62,10 +94,10 @@ Status vocab_parallel_stats(const VocabParallelStats& call) {
   const Head& head = call.head;
   const VocabShard shard = vocab_shard(head);
   LaunchContext context;
-  const int32_t* const labels = check_labels(context, call.labels, head.rows, shard);
+  const int32_t* const labels = check_shard_rows(context, call.labels, head.rows, shard);
   const CompactedRows rows = compacted_rows_of(context, head, labels, false);
   context.launch("init_shard_stats_kernel", init_shard_stats_kernel, blocks_for(head.rows + 1, kThreads), kThreads,
-                 shard_header(head, shard, call.entropy), head.rows, call.stats, context.result());
+                 shard_header(head, shard, call.entropy, 0), head.rows, call.stats, context.result());
   ForwardOut out{};
   out.shard_stats = reinterpret_cast<ShardStats*>(call.stats + kShardHeaderSize);
   out.shard_entropy = call.entropy;
@@ -89,7 +121,9 @@ Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
   int64_t* const order = context.scratch<int64_t>(shards);
   context.copy(order, host_order.data(), shards * static_cast<int64_t>(sizeof(int64_t)));
   const int64_t total = static_cast<int64_t>(headers[0].total_vocab);
-  const int32_t* const labels = check_labels(context, call.labels, rows, {0, total, total});
+  const int32_t* const labels = check_shard_rows(context, call.labels, rows, {0, total, total});
+  const DeviceResult checked = context.wait();
+  if (context.ok()) context.fail(check_shard_labels(headers.data(), shards, checked.labels_checksum));
   context.launch("merge_shard_stats_kernel", merge_shard_stats_kernel, blocks_for(rows, kThreads), kThreads, call.stats,
                  shards, size, order, rows, labels, headers[0].temperature, call.out, context.result());
   return context.finish(nullptr);

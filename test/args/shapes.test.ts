@@ -1,14 +1,28 @@
 /** Sizes that are given are exact, tensors bring their shape, and what could be taken for another shape is refused. */
-import { linearLogps, linearLogpsBackward, tokenLogps, tokenLogpsBackward, vocabParallelStats } from 'sweet-rl';
+import {
+  criticUpdate,
+  filteredNll,
+  linearLogps,
+  linearLogpsBackward,
+  tokenLogps,
+  tokenLogpsBackward,
+  vocabParallelStats,
+} from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { thrownBy } from '../helpers/errors.ts';
 
+function assertNever(): never {
+  throw new Error('read');
+}
 const codeOf = (call: () => unknown) => thrownBy(call).code;
 const [N, V, H] = [4, 8, 16];
 const floats = (length: number) => Float32Array.from({ length }, (_, i) => Math.sin(i) * 3);
 const labels = Int32Array.of(1, 7, 0, 3);
 const logits = floats(N * V);
 const head = { hidden: floats(N * H), weight: floats(V * H), labels };
+const pair = { chosen: Int32Array.of(0), rejected: Int32Array.of(1) };
+const structure = { turnOffsets: Int32Array.of(0, 2, 4), trajectoryOffsets: Int32Array.of(0, 1, 2) };
+const update = { labels, ...structure, ...pair };
 
 describe('sizes that are given', () => {
   it.each([
@@ -23,6 +37,30 @@ describe('sizes that are given', () => {
   ])('%s is an error', (_, call, message) => {
     expect(codeOf(call)).toBe('ERR_ARG_LENGTH');
     expect(call).toThrow(message);
+  });
+
+  it.each([
+    // vocabSize alone: labels, hidden, weight or vocabSize may be the wrong one.
+    [
+      { vocabSize: 16 },
+      /one H for hidden and weight .* 16 by hidden \(4 rows, labels\.length\) and H = 8 .*\(16 rows, vocabSize\)$/,
+    ],
+    [{ vocabSize: 7 }, /^Expected 7 rows \(vocabSize\) of one length for weight/],
+    [{ vocabSize: 7, hiddenSize: H }, /^Expected 7 rows \(vocabSize\) of H = 16 elements \(hiddenSize\) for weight/],
+    [{ hiddenSize: 8 }, /^Expected 4 rows \(labels\.length\) of H = 8 elements \(hiddenSize\) for hidden/],
+  ])('that are wrong are named: %o', (sizes, message) => {
+    const call = () => linearLogps({ ...head, ...sizes });
+    expect(codeOf(call)).toBe('ERR_ARG_LENGTH');
+    expect(call).toThrow(message);
+  });
+
+  it('of a reference name the head that they are from', () => {
+    const refWeight = floats(2 * V * H);
+    const call = () =>
+      criticUpdate({ ...update, hidden: head.hidden, weight: head.weight, refHidden: head.hidden, refWeight });
+    expect(call).toThrow(
+      /one H for refHidden and refWeight .* 16 by refHidden .* 32 .*\(8 rows, V of the trained head\)/,
+    );
   });
 
   it('leave two lengths with rowStride', () => {
@@ -41,6 +79,35 @@ describe('sizes that are given', () => {
     expect(tokenLogps({ logits, labels, vocabSize: V })).toEqual(tokenLogps({ logits, labels }));
     expect(linearLogps({ ...head, vocabSize: V })).toEqual(linearLogps(head));
     expect(linearLogps({ ...head, hiddenSize: H })).toEqual(linearLogps(head));
+  });
+});
+
+describe('the dtype of a reference', () => {
+  const half = (n: number) => Uint16Array.from({ length: n }, (_, i) => 0x3c00 + (i % 50));
+
+  it('is inherited by a Uint16Array alone', () => {
+    const mixed = { ...update, logits: half(N * V), dtype: 'bfloat16' as const };
+    expect(Number.isFinite(criticUpdate({ ...mixed, refLogits: floats(N * V) }).loss)).toBe(true);
+    const heads = { hidden: half(N * H), weight: half(V * H), dtype: 'bfloat16' as const };
+    const reference = { refHidden: head.hidden, refWeight: head.weight };
+    expect(Number.isFinite(criticUpdate({ ...update, ...heads, ...reference }).loss)).toBe(true);
+    expect(criticUpdate({ ...mixed, refLogits: half(N * V) })).toEqual(
+      criticUpdate({ ...mixed, refLogits: half(N * V), refDtype: 'bfloat16' }),
+    );
+  });
+
+  it('is not named with a value that it was not given', () => {
+    const call = () => criticUpdate({ ...update, logits, dtype: 'float32', refLogits: half(N * V) });
+    expect(codeOf(call)).toBe('ERR_ARG_TYPE');
+    expect(call).toThrow(/for refDtype but received undefined/);
+    const wrong = () => criticUpdate({ ...update, logits, refLogits: floats(N * V), refDtype: 'bfloat16' });
+    expect(wrong).toThrow(/for refDtype but received "bfloat16"/);
+  });
+
+  it('is no option elsewhere, where dtype is meant', () => {
+    const call = () => tokenLogps({ logits, labels, refDtype: 'bfloat16' } as never);
+    expect(codeOf(call)).toBe('ERR_UNKNOWN_OPTION');
+    expect(call).toThrow(/"refDtype": did you mean dtype\?/);
   });
 });
 
@@ -99,6 +166,65 @@ describe('tensors', () => {
   ])('%s', (_, options, code) => {
     if (code === undefined) expect(tokenLogps(options as never).logps.length).toBe(N);
     else expect(codeOf(() => tokenLogps(options as never))).toBe(`ERR_ARG_${code}`);
+  });
+
+  const shapes: [what: string, shape: object, code: string, message: RegExp][] = [
+    [
+      'a typed array',
+      { dims: Int32Array.of(N, V) },
+      'TYPE',
+      /an Array of sizes for logits\.dims .*Int32Array\(2\).*Array\.from/,
+    ],
+    ['a typed array as the shape', { shape: Int32Array.of(N, V) }, 'TYPE', /an Array of sizes for logits\.shape/],
+    ['like an Array', { dims: { 0: N, 1: V, length: 2 } }, 'TYPE', /an Array of sizes for logits\.dims/],
+    ['a string', { dims: [N, V], shape: '4,8' }, 'TYPE', /an Array of sizes for logits\.shape/],
+    ['an Array that throws', { dims: new Proxy([N, V], { get: () => assertNever() }) }, 'TYPE', /logits\.dims/],
+    ['of texts', { dims: ['4', '8'] }, 'TYPE', /an integer >= 0 for logits\.dims\[0\] but received "4"/],
+    ['of bigints', { dims: [4n, 8n] }, 'TYPE', /logits\.dims\[0\] but received 4n/],
+    [
+      'with a hole',
+      { dims: Object.assign(new Array(3), { 0: N, 2: V }) },
+      'TYPE',
+      /logits\.dims\[1\] but received undefined/,
+    ],
+    ['with a fraction', { shape: [N + 0.5, V] }, 'VALUE', /logits\.shape\[0\] but received 4\.5/],
+    ['below 0', { dims: [-N, -V] }, 'VALUE', /logits\.dims\[0\] but received -4/],
+    ['of too many dimensions', { dims: new Array(2 ** 32 - 1) }, 'LENGTH', /at most 32 dimensions for logits\.dims/],
+    ['empty', { dims: [] }, 'LENGTH', /1 elements, as its shape is \[\]/],
+    [
+      'contradictory',
+      { dims: [N, V], shape: [V, N] },
+      'LENGTH',
+      /^Expected \[4, 8\], as logits\.dims .*logits\.shape .* \[8, 4\]$/,
+    ],
+    ['contradictory in rank', { dims: [N, V], shape: [1, N, V] }, 'LENGTH', /logits\.shape but received \[1, 4, 8\]/],
+  ];
+  it.each(shapes)('of a shape that is %s are refused', (_, shape, code, message) => {
+    const call = () => tokenLogps({ logits: { data: logits, ...shape }, labels } as never);
+    expect(codeOf(call)).toBe(`ERR_ARG_${code}`);
+    expect(call).toThrow(message);
+    const [name, sizes] = Object.entries(shape).at(-1)!;
+    const others = { labels: { data: labels, [name]: sizes } };
+    expect(codeOf(() => tokenLogps({ logits, ...others } as never))).toMatch(/^ERR_ARG_/);
+    const turns = { logps: new Float32Array(4), rewards: Float32Array.of(1, 0), ...structure };
+    expect(codeOf(() => filteredNll({ ...turns, mask: { data: new Uint8Array(4), [name]: sizes } } as never))).toMatch(
+      /^ERR_ARG_/,
+    );
+  });
+
+  it('of a frozen shape, of two equal ones, and with methods of these names are taken', () => {
+    const plain = tokenLogps({ logits, labels });
+    const dims = Object.freeze([N, V]);
+    for (const more of [{}, { shape: [N, V] }, { shape: () => 0 }, { shape: null }]) {
+      expect(tokenLogps({ logits: { data: logits, dims, ...more }, labels } as never)).toEqual(plain);
+    }
+  });
+
+  it('of two types are refused', () => {
+    const tensor = { data: new Uint16Array(N * V), dims: [N, V], type: 'float16', dtype: 'bfloat16' };
+    const call = () => tokenLogps({ logits: tensor, labels } as never);
+    expect(codeOf(call)).toBe('ERR_ARG_TYPE');
+    expect(call).toThrow(/'float16'.*logits\.dtype.*"bfloat16"/);
   });
 
   it('in memory that cannot be read say what to pass', () => {

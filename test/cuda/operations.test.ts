@@ -73,6 +73,7 @@ describe('shards of a vocabulary', () => {
     const [second, secondShard] = half(20, V - 20);
     const onDevice = vocabParallelStats({ ...uploaded(first), ...firstShard }).stats.toArray() as Float64Array;
     const onHost = vocabParallelStats({ ...second, ...secondShard }).stats;
+    expect([onDevice[6]! > 0, onDevice[6]]).toEqual([true, onHost[6]]); // the checksums of labels and mask
     const all = Float64Array.of(...onHost, ...onDevice);
     const expected = tokenLogps({ logits: host.logits, labels, mask, entropy: true });
     const merged = mergeVocabParallelStats({ stats: all, labels, mask, entropy: true });

@@ -15,7 +15,7 @@ interface Step {
   model: Model;
   forward: (model: Model) => Float32Array;
   backward: (model: Model, gradLogits: Float32Array) => Model;
-  batch: Batch & { refLogps: Float32Array };
+  batch: Batch & { refLogps: Float32Array; labels: Int32Array; mask?: Uint8Array };
   refLogits: Float32Array;
 }
 
@@ -105,6 +105,8 @@ describe('checkGrad', () => {
     ['another-model', 'no reference', altered(({ refLogps }) => ({ refLogps: new Float32Array(refLogps.length) }))],
     ['another-temperature', 'a forgotten temperature', altered(() => ({ temperature: 1 })), { temperature: 0.6 }],
     ['another-temperature', 'a temperature of 1.7', altered(() => ({ temperature: 1.7 }))],
+    ['another-beta', 'another beta', altered(() => ({ beta: 0.2 }))],
+    ['another-beta', 'another beta of the hinge loss', altered(() => ({ beta: 0.15 })), { lossType: 'hinge' }],
     ['wrong-denominator', 'another normalization', altered(() => ({ normalization: 'sum' })), { critic: true }],
     ['wrong-denominator', 'another reduction', altered(() => ({ reduction: 'mean' })), { critic: false }],
     ['wrong-denominator', 'a sum over pairs', altered(() => ({ pairDenominator: 1 }))],
@@ -206,6 +208,19 @@ describe('checkGrad', () => {
       ],
     ],
     [
+      'another-beta',
+      "a loss of one's own with another beta",
+      (step) => [
+        right(step),
+        { loss: (model) => updateOf({ ...step.batch, beta: 0.2 } as Batch, step.forward(model)).loss },
+      ],
+    ],
+    [
+      'wrong-denominator',
+      "a loss of one's own that is a multiple",
+      (step) => [right(step), { loss: (model) => 3.7 * updateOf(step.batch, step.forward(model)).loss }],
+    ],
+    [
       'not-deterministic',
       'dropout',
       (step) => [
@@ -224,6 +239,55 @@ describe('checkGrad', () => {
       expect(report.suspicion, report.message).toBe(suspicion);
       expect(report.ok).toBe(false);
     });
+  });
+});
+
+describe('what the message of checkGrad claims', () => {
+  it('beta beside another cause that explains the same factor', async () => {
+    const linear = { lossType: 'hinge', beta: 0.001, critic: true } as const; // all pairs are within the margin
+    for (const [beta, text] of [
+      [0.002, /accumulated twice.*, or that of the loss with beta 0\.002\.$/],
+      [0.0005, /with beta 0\.0005, or 0\.5 times the gradient of the loss\.$/],
+    ] as const) {
+      const step = randomStep(3, linear);
+      const report = await check(step, gradient(step, { ...step.batch, beta }));
+      expect(report.message).toMatch(text);
+      expect(report.message).not.toMatch(/temperature/);
+    }
+  });
+
+  it('no temperature where the loss has another beta', async () => {
+    for (const seed of SEEDS) {
+      const step = randomStep(seed);
+      const loss = (model: Model) => updateOf({ ...step.batch, beta: 0.1 } as Batch, step.forward(model)).loss;
+      const { message } = await check(step, gradient(step, step.batch), { loss });
+      expect(message).toMatch(/^The loss is that of the update with beta 0\.1/);
+      expect(message).not.toMatch(/temperature/);
+    }
+  });
+
+  it('each array without a gradient once, and the parameters alone where the array has one elsewhere', async () => {
+    const step = randomStep(2);
+    const given = gradient(step, step.batch);
+    const all = Object.keys(given).join(', ');
+    const { message } = await check(step, scaled(given, 0));
+    expect(message).toMatch(new RegExp(`it is not propagated to ${all}\\.$`));
+    const parameters = Float64Array.of(1, 2);
+    const loss = ([x, y]: Float64Array) => 1000 * x! + y!;
+    const report = await checkGrad({ parameters, gradient: Float64Array.of(1000, 0), loss });
+    expect(report).toMatchObject({ ok: false, suspicion: 'gradient-not-passed' });
+    expect(report.message).toMatch(/it is not propagated to parameters\[1\]\.$/);
+  });
+
+  it('labels and mask may be tensors', async () => {
+    const step = randomStep(4);
+    const { labels, mask } = step.batch as { labels: Int32Array; mask: Uint8Array };
+    const dims = [labels.length];
+    const batch = { ...step.batch, labels: { data: labels, dims }, mask: { data: mask, shape: dims } } as Batch;
+    const [given, inputIds] = [gradient(step, step.batch), labels];
+    expect((await check(step, given, { batch })).ok).toBe(true);
+    expect((await check(step, given, { batch, inputIds })).suspicion).toBe('labels-shifted');
+    expect((await check(step, scaled(given, 0.37), { batch })).suspicion).toBe('wrong-denominator');
   });
 });
 

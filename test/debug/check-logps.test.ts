@@ -78,13 +78,23 @@ describe('checkLogps', () => {
     expect(checkLogps({ ...batch, logps: logps.with(row, worst.received) }).worst).toEqual(worst);
   });
 
-  it('accepts the logp -inf of a masked vocabulary entry, and a batch without an unmasked row', () => {
+  it('accepts the logp -inf of a masked vocabulary entry', () => {
     const logits = Float32Array.of(-Infinity, 0, 1, 2);
     const labels = Int32Array.of(0, 1);
     const { logps } = tokenLogps({ logits, labels });
     expect(checkLogps({ logits, labels, logps })).toMatchObject({ ok: true });
-    const none = checkLogps({ logits, labels, logps, mask: new Uint8Array(2) });
-    expect(none).toMatchObject({ ok: true, worst: { row: -1 } });
+  });
+
+  it('says so where no row is compared', () => {
+    const [logits, labels, logps] = [Float32Array.of(3, 0, 1, 2), Int32Array.of(0, 1), new Float32Array(2)];
+    const nothing = { ok: false, suspicion: 'inconclusive', worst: { row: -1 } };
+    for (const none of [{ mask: new Uint8Array(2) }, { labels: Int32Array.of(-100, -100) }]) {
+      const report = checkLogps({ logits, labels, logps, ...none });
+      expect(report).toMatchObject(nothing);
+      expect(report.message).toBe('No log-prob was compared: all 2 rows are masked or their labels are ignored');
+    }
+    const empty = { logits: new Float32Array(0), labels: new Int32Array(0), logps: new Float32Array(0) };
+    expect(checkLogps(empty)).toMatchObject({ ...nothing, message: expect.stringMatching(/there are no rows$/) });
   });
 
   it('names a log-prob that is not finite, though others differ too', () => {

@@ -394,7 +394,7 @@ export const MUTATIONS = [
     fault: 'the reference has the padding and the dtype of the logits',
     changes: [
       [/length === rows \* vocabSize \? vocabSize : /, ''],
-      [/options\.refDtype === undefined \? options\.dtype : options\.refDtype/, 'options.dtype'],
+      [/options\.refDtype === undefined \? inheritedDtype\(.*(?=;)/, 'options.dtype'],
     ],
     places: [
       ['lib/args/head.ts', 'ops/critic-update'],
@@ -441,10 +441,11 @@ export const MUTATIONS = [
     places: [...by('args/errors', PREFERENCE, ADVANTAGES), CUDA_LAYOUT],
   },
   {
-    fault: 'shards may overlap, leave entries out, differ in temperature or end past the vocabulary',
+    fault: 'shards may overlap, leave entries out, differ in temperature or labels or end past the vocabulary',
     changes: [
       [/!= (?=next\b|headers\[0\])/, '> '],
       [/&& header\.temperature == headers\[0\]\.temperature/, ''],
+      [/of_shard == 0 \|\| of_shard == checksum/, 'true'],
       [/offset > total - vocabSize/, 'offset > total'],
     ],
     places: [SHARDS, ...by('ops/vocab-parallel', ['lib/args/vocab-shard.ts'])],

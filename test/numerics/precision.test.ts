@@ -1,6 +1,7 @@
 /** The option `precision`: whether the gradients of the logits of bfloat16 heads are rounded before the products. */
-import { backends, linearLogps, linearLogpsBackward } from 'sweet-rl';
+import { backends, criticUpdate, linearLogps, linearLogpsBackward } from 'sweet-rl';
 import { expect, it } from 'vitest';
+import { thrownBy } from '../helpers/errors.ts';
 import { inputsOf, randomHead } from '../helpers/linear.ts';
 import { forEachBackend } from '../helpers/machine.ts';
 import { decode, encode } from '../helpers/storage.ts';
@@ -43,5 +44,45 @@ forEachBackend(() => {
     }
     const active = backends().find((backend) => backend.active)!;
     expect(linearLogpsBackward(call)).toEqual(active.precision === 'storage' ? storage : float32);
+  });
+
+  it('is the same for float32 heads', () => {
+    const head = randomHead({ N: 7, H: 9, V: 33, dtype: 'float32' });
+    const { lse } = linearLogps(inputsOf(head));
+    const call = { ...inputsOf(head), lse, gradLogps: head.gradLogps };
+    expect(linearLogpsBackward({ ...call, precision: 'storage' })).toEqual(
+      linearLogpsBackward({ ...call, precision: 'float32' }),
+    );
+  });
+
+  it("is 'float32' alone for typed arrays of float16, but not by their reference", () => {
+    const head = inputsOf(randomHead({ N: 4, H: 9, V: 33, dtype: 'float16' }));
+    const { lse } = linearLogps({ ...head, precision: 'float32' });
+    const gradLogps = new Float32Array(4).fill(1);
+    expect(linearLogpsBackward({ ...head, lse, gradLogps, precision: 'float32' })).toEqual(
+      linearLogpsBackward({ ...head, lse, gradLogps }),
+    );
+    const batch = {
+      turnOffsets: Int32Array.of(0, 2, 4),
+      trajectoryOffsets: Int32Array.of(0, 1, 2),
+      chosen: Int32Array.of(0),
+      rejected: Int32Array.of(1),
+    };
+    const refLogps = new Float32Array(4);
+    for (const call of [
+      () => linearLogps({ ...head, precision: 'storage' }),
+      () => linearLogpsBackward({ ...head, lse, gradLogps, precision: 'storage' }),
+      () => criticUpdate({ ...batch, ...head, refLogps, precision: 'storage' }),
+    ]) {
+      expect(thrownBy(call)).toMatchObject({
+        code: 'ERR_ARG_VALUE',
+        message: expect.stringMatching(/'float32', since hidden is .* float16.* for precision .*"storage"/),
+      });
+    }
+    const trained = inputsOf(randomHead({ N: 4, H: 9, V: 33, dtype: 'bfloat16' }));
+    const reference = { refHidden: head.hidden, refWeight: head.weight, refDtype: 'float16' as const };
+    const { labels } = trained;
+    const { loss } = criticUpdate({ ...batch, ...trained, ...reference, labels, precision: 'storage' });
+    expect(Number.isFinite(loss)).toBe(true);
   });
 });

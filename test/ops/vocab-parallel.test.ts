@@ -187,7 +187,8 @@ forEachBackend(() => {
     it('has partials that are what they are said to be', () => {
       for (const [s, { vocabOffset, words }] of shards.entries()) {
         const [head, all] = [own[s]!.subarray(0, START), own[s]!.subarray(START)];
-        expect([...head]).toEqual([7, vocabOffset, words, 2500, 0.8, 1, 0, 0]);
+        expect([...head]).toEqual([7, vocabOffset, words, 2500, 0.8, 1, own[0]![6], 0]);
+        expect([head[6]! > 0, head[6]! % 4]).toEqual([true, 0]);
         for (const i of range(0, 7)) {
           const [pivot, sum, weighted, label] = all.subarray(OF_ROW * i, OF_ROW * (i + 1)) as unknown as number[];
           if (i === 2) {
@@ -308,6 +309,22 @@ describe('arguments', () => {
     ['half a word', [first, with_(2, 5.5)], 'ERR_PARTIALS', /shard 1 /],
     ['words of inf', [first, with_(2, Infinity)], 'ERR_PARTIALS', /shard 1 /],
     ['an offset below 0', [with_(1, -1), second], 'ERR_PARTIALS', /shard 0 /],
+    ['other labels', [first, of(shards[1]!, { labels: rows.labels.with(1, 9) })], 'ERR_PARTIALS', /labels.*shard 1 /],
+    ['an ignored label', [of(shards[0]!, { ignoreIndex: rows.labels[0] }), second], 'ERR_PARTIALS', /labels.*shard 0 /],
+    [
+      'labels in another order',
+      [first, of(shards[1]!, { labels: rows.labels.toReversed() })],
+      'ERR_PARTIALS',
+      /labels/,
+    ],
+    ['another mask', [first, of(shards[1]!, { mask: Uint8Array.of(1, 1, 0) })], 'ERR_PARTIALS', /mask.*shard 1 /],
+    [
+      'another mask than here',
+      [0, 1].map((s) => of(shards[s]!, { mask: Uint8Array.of(0, 1, 1) })),
+      'ERR_PARTIALS',
+      /mask/,
+    ],
+    ['NaN in place of the checksum', [first, with_(6, NaN)], 'ERR_PARTIALS', /shard 1 /],
     ['zeros', [new Float64Array(20), second], 'ERR_PARTIALS', /shard 0 /],
     ['half a shard', [first, second.subarray(0, 7)], 'ERR_ARG_LENGTH', /stats.*\(27\)/],
     ['nothing', [], 'ERR_ARG_LENGTH', /stats.*\(0\)/],
@@ -319,6 +336,26 @@ describe('arguments', () => {
     expect(thrown.code).toBe(code);
     expect(thrown.message).toMatch(message);
     expect([...out.logps, ...out.lse]).toEqual(new Array(6).fill(7));
+  });
+
+  it('statistics without a checksum are merged: those of another program, or of zeros but the numbers', () => {
+    const all = joined([first, with_(6, 0)]);
+    expect(mergeVocabParallelStats({ stats: all, ...labelsOf(rows), entropy: true })).toEqual(
+      mergeVocabParallelStats({ stats: joined([first, second]), ...labelsOf(rows), entropy: true }),
+    );
+  });
+
+  it('the checksum is that of the rows that are read, of every type of labels, and survives a message', () => {
+    const mask = Uint8Array.of(1, 0, 1);
+    const with7 = Int32Array.from(rows.labels).with(1, 7);
+    const wide = BigInt64Array.from(with7, BigInt);
+    const ours = shards.map((shard, s) => of(shard, { mask: mask.map((m) => m * (s + 1)), labels: [wide, with7][s]! }));
+    const stats = joined(ours.map((each) => structuredClone(each)));
+    expect(stats[6]).toBe(stats[20 + 6]);
+    const { logps } = mergeVocabParallelStats({ stats, labels: rows.labels, mask });
+    expect(logps).toEqual(
+      mergeVocabParallelStats({ stats: joined([first, second]), labels: rows.labels }).logps.with(1, 0),
+    );
   });
 
   it.each<Pick<ErrorRow, 'what' | 'change' | 'message'>>([

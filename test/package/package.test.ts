@@ -150,6 +150,15 @@ describe('a clone without binaries', () => {
     expect(stderr).toMatch(/npx sweet-rl build/);
   }, 300_000);
 
+  it('says what is missing where the development dependencies are left out', () => {
+    const bare = mkdtempSync(join(tmpdir(), 'sweet-rl-bare-'));
+    for (const path of ['scripts', 'package.json']) cpSync(join(ROOT, path), join(bare, path), { recursive: true });
+    const { status, stderr } = spawnSync('npm', ['run', 'prepare'], { cwd: bare, encoding: 'utf8' });
+    rmSync(bare, { recursive: true });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/TypeScript, a development dependency that is not installed\.\n +npm ci /);
+  });
+
   it('is not packed', () => {
     const refused = run('pack', '--dry-run');
     expect(refused.status).not.toBe(0);

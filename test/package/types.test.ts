@@ -35,6 +35,30 @@ it('takes tensors where a head takes arrays', () => {
   expectTypeOf(linear).returns.toEqualTypeOf<sweetRl.Logps>();
 });
 
+it('takes tensors where there are labels and masks', () => {
+  const labels = { data: new BigInt64Array(1), dims: [1], type: 'int64' } as const;
+  const mask = { data: new Uint8Array(1), shape: [1] };
+  const logps = new Float32Array(1);
+  const logits = new Float32Array(4);
+  const calls = () => {
+    expectTypeOf(sweetRl.tokenLogps({ logits, labels, mask })).toEqualTypeOf<sweetRl.Logps>();
+    expectTypeOf(sweetRl.criticUpdate({ ...batch, refLogps: logps, logits, labels, mask })).toHaveProperty(
+      'gradLogits',
+    );
+    sweetRl.turnAdvantages({ logps, refLogps: logps, turnOffsets: batch.turnOffsets, labels, mask });
+    sweetRl.checkLogps({ logits, labels, mask, logps });
+    sweetRl.mergeVocabParallelStats({ stats: new Float64Array(12), labels, mask });
+    // @ts-expect-error: the data of a mask are bytes
+    sweetRl.tokenLogps({ logits, labels, mask: labels });
+    // @ts-expect-error: labels are integers
+    sweetRl.tokenLogps({ logits, labels: { data: logps, dims: [1] } });
+    // @ts-expect-error: a tensor has a shape
+    sweetRl.tokenLogps({ logits, labels: { data: new Int32Array(1) } });
+  };
+  expectTypeOf(calls).toBeFunction();
+  expectTypeOf<sweetRl.Tensor<sweetRl.Labels>>().toExtend<sweetRl.TokenLogpsOptions['labels']>();
+});
+
 it('lets a wrapper pass the options of an update on', () => {
   const wrapper = (options: sweetRl.PolicyUpdateOptions) => sweetRl.policyUpdate(options);
   expectTypeOf(wrapper).returns.toEqualTypeOf<sweetRl.AnyUpdateResult>();

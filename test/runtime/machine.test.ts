@@ -109,6 +109,16 @@ describe('threads', () => {
     },
   );
 
+  it.skipIf(process.platform === 'win32')('info prints no error into a pipe that is closed early', () => {
+    const script = '"$0" dist/cli.js info | head -n 1; exit $PIPESTATUS';
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', script, process.execPath], {
+      cwd: ROOT,
+      encoding: 'utf8',
+    });
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^sweet-rl +\d.*\n$/);
+  });
+
   it.each([1, 2, 3, 8, 256])('takes %d', (n) => {
     setThreads(n);
     expect(threads()).toBe(n);
