@@ -81,8 +81,15 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
     }
   });
 
-  it.runIf('mask' in valid())('does not look at masked rows', () => {
+  /** The statistics of shards are of the mask and the labels that they were computed with: without a checksum, of any. */
+  const withoutChecksum = () => {
     const options = valid();
+    if (options.stats instanceof Float64Array) options.stats[6] = 0;
+    return options;
+  };
+
+  it.runIf('mask' in valid())('does not look at masked rows', () => {
+    const options = withoutChecksum();
     (options.mask as Uint8Array)[1] = 0;
     const { length } = options.mask as Uint8Array;
     for (const name of inputs.filter((each) => OF_ROWS.includes(each))) {
@@ -96,7 +103,7 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
   it.runIf('labels' in valid() && !/^((token|linear)Logps|vocabParallelStats)( |$)/.test(name))(
     'does not look at rows of an ignored label',
     () => {
-      const options = valid();
+      const options = withoutChecksum();
       const labels = options.labels as Int32Array;
       labels[1] = -100;
       for (const each of inputs.filter((input) => OF_ROWS.includes(input))) {
