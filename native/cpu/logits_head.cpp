@@ -157,7 +157,8 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
     const SoftmaxGradient softmax(upstream.lse[i], head.temperature, -upstream.grad_logps[i] / head.temperature);
     kernels.softmax_gradient(logits + offset, grad + offset, head.dtype, n, softmax.scale_log2, softmax.max,
                              softmax.factor, stream);
-    if (label >= first && label < first + n) {
+    const bool has_label = label >= first && label < first + n;
+    if (has_label) {
       set_grad_at(grad, head.dtype, i * head.row_stride + label, label_grads[i]);
     }
   };
