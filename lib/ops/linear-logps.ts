@@ -102,13 +102,14 @@ export function linearLogpsAsync(
  *     d_iv = gradLogps_i * (1[v = label_i] - p_iv) / temperature
  *     gradHidden_i = sum_v d_iv weight_v,  gradWeight_v = sum_i d_iv hidden_i,  gradBias_v = sum_i d_iv
  *
- * Logits are recomputed, a tile at a time. Everything is summed in float32, whatever the storage type, in a fixed order.
+ * Logits are recomputed, a tile at a time. Everything is summed in float32, whatever the storage type, in a fixed order. The
+ * label's entry of a confident token is the sum of the other p_iv, as in `tokenLogpsBackward`; not in a vocabulary shard.
  *
  * @param options.lse [N] from `linearLogps` over the same head, with the same temperature, or, for a vocabulary shard
  * of the weight with its `vocabOffset` and `totalVocab`, from `mergeVocabParallelStats`; gradHidden is then the shard's term
  * of the sum over shards.
  * @param options.gradLogps [N] the gradient of the loss at each log-prob.
- * @param options.precision of bfloat16 heads: 'float32' or 'storage', which rounds d to bfloat16; see `backends()`.
+ * @param options.precision of 16-bit heads: 'float32' or 'storage', which rounds d to 16 bits; see `backends()`.
  * @param options.accumulate add into `out` (gradient accumulation over micro-batches); then all of its buffers must be given.
  * @param options.out `gradHidden` [N, H], `gradWeight` [V, H], `gradBias` [V], float32.
  * @returns gradHidden, gradWeight and, with a bias, gradBias: float32.
