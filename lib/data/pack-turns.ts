@@ -67,7 +67,7 @@ export function packMessages(sequences: readonly (readonly Message[])[], ignoreI
     let last: number | undefined; // the token that the next row reads
     for (const { name, tokens, agent } of messages) {
       let predicted = 0;
-      const ignored = agent ? tokens.indexOf(ignoreIndex) : -1;
+      const ignored = agent ? tokens.indexOf(ignoreIndex, last === undefined ? 1 : 0) : -1; // the first is no label
       if (ignored >= 0) {
         const rule = 'another token than ignoreIndex, since the row of this one would be ignored,';
         throw rangeError('ERR_ARG_VALUE', expected(rule, `${name}, token ${ignored},`, ignoreIndex));
