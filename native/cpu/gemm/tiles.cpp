@@ -218,7 +218,7 @@ void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& ker
   }
   each_label([&](int64_t r, float& d) {
     const LabelGradient label(label_logits_[r], lse_[r], rounded_lse_, temperature_, grad_[r]);
-    confident_[r] = other_sums && label.confident;
+    confident_[r] = other_sums && label.confident && std::isfinite(grad_[r]);  // else NaN, with no other entry too
     if (!confident_[r]) d = static_cast<float>(label.gradient);
   });
 }
