@@ -116,19 +116,34 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
     kernels.widen(static_cast<const char*>(matrix) + at * bytes_of(head_.dtype), head_.dtype, n, row);
     for (int64_t k = 0; k < n; k++) to[k] += static_cast<float>(d) * row[k];
   };
+  const auto label_entry = [&](int64_t r) {
+    double d = 0;
+    for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + r];
+    return d;
+  };
   // Tokens may share a label: an item is a range of columns, to which they are added in their order.
   parallel_for(workers_, blocks(hidden_size, kColumns), count * hidden_size, [&](int64_t item, int) {
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
     for (int64_t r = 0; r < count; r++) {
       if (!gradients.is_confident(r)) continue;
-      double d = 0;
-      for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + r];
+      const double d = label_entry(r);
       const int64_t label_at = gradients.label(r) * hidden_size + first, row_at = rows[r] * hidden_size + first;
       add_product(d, head_.weight, label_at, n, hidden + row_at);
       add_product(d, head_.hidden, row_at, n, out.weight + label_at);
-      if (out.bias && item == 0) out.bias[gradients.label(r)] += static_cast<float>(d);
     }
   });
+  // All entries of a label are added before they are rounded.
+  for (int64_t first = 0; out.bias && first < count; first++) {
+    if (!gradients.is_confident(first)) continue;
+    double sum = 0;
+    bool is_first = true;
+    for (int64_t r = 0; r < count && is_first; r++) {
+      if (!gradients.is_confident(r) || gradients.label(r) != gradients.label(first)) continue;
+      is_first = r >= first;
+      sum += label_entry(r);
+    }
+    if (is_first) out.bias[gradients.label(first)] += static_cast<float>(sum);
+  }
 }
 
 }  // namespace sweet
