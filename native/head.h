@@ -51,13 +51,14 @@ inline VocabShard vocab_shard(const Head& head) {
                               : VocabShard{0, head.vocab_size, head.vocab_size};
 }
 
+SWEET_HOST_DEVICE inline bool is_shard(const Head& head) { return head.total_vocab > head.vocab_size; }
+
 /**
  * Whether what follows the entries of a row is padding, which a gradient has as 0. In rows of the whole vocabulary it
  * belongs to other shards.
  */
 SWEET_HOST_DEVICE inline bool has_padding(const Head& head) {
-  const bool is_shard = head.total_vocab > head.vocab_size;
-  return head.row_stride > head.vocab_size && !(is_shard && head.row_stride >= head.total_vocab);
+  return head.row_stride > head.vocab_size && !(is_shard(head) && head.row_stride >= head.total_vocab);
 }
 
 struct LogpsOut {

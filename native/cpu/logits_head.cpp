@@ -134,7 +134,7 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
   const char* const logits = static_cast<const char*>(head.logits);
   char* const grad = static_cast<char*>(gradients.logits);
   const bool stream = grad != logits && head.rows * head.vocab_size * segments.bytes >= kStreamBytes;
-  const bool whole_vocab = vocab_shard(head).size == vocab_shard(head).total;
+  const bool shard = is_shard(head);
 
   // The label's entry of row i, while all of its logits are there: in place, the gradient overwrites them.
   const auto compute_label_grad = [&](int64_t i) {
@@ -142,7 +142,7 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
     const float label_logit = logit_at(head.logits, head.dtype, i * head.row_stride + labels[i]);
     const double lse = upstream.lse[i], g = upstream.grad_logps[i] / head.temperature;
     const LabelGradient label(label_logit, lse, upstream.rounded_lse, head.temperature, g);
-    label_grads[i] = label.confident && whole_vocab ? g * other_probs(head, i, labels[i], lse) : label.gradient;
+    label_grads[i] = label.confident && !shard ? g * other_probs(head, i, labels[i], lse) : label.gradient;
   };
   const auto compute_segment = [&](int64_t item) {
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),

@@ -289,7 +289,7 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   context_.launch("prepare_chunk_kernel", prepare_chunk_kernel, blocks_for(count, kThreads), kThreads, logits_,
                   row_stride_, labels_, rows, count, head_.temperature, lse, lse32, grad_logps, scale, gradients,
                   context_.result());
-  if (corrects_confident_labels(head_)) {
+  if (!is_shard(head_)) {
     context_.launch("confident_labels_kernel", confident_labels_kernel<float, kThreads>, count, kThreads, logits_,
                     vocab_size, row_stride_, lse, lse32, rows, head_.temperature, gradients, context_.result());
   }

@@ -353,7 +353,7 @@ void logits_backward(LaunchContext& context, const Head& head, const int32_t* la
     const T* const logits = static_cast<const T*>(head.logits);
     context.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
                    head.row_stride, labels, head.temperature, lse, lse32, grad_logps, gradients, context.result());
-    if (corrects_confident_labels(head)) {
+    if (!is_shard(head)) {
       context.launch("confident_labels_kernel", confident_labels_kernel<T, kThreads>, rows, kThreads, logits,
                      head.vocab_size, head.row_stride, lse, lse32, nullptr, head.temperature, gradients,
                      context.result());

@@ -1,7 +1,6 @@
 // What both heads compute of a row before they write its gradient.
 #pragma once
 
-#include "../head.h"
 #include "../softmax.h"
 #include "device.h"
 
@@ -25,8 +24,8 @@ __device__ inline RowGradient row_gradient(const T* logits,  // [V] of the row
 }
 
 /**
- * A block per row: the label's entry of a confident token (LabelGradient of softmax.h), from all others. After the
- * gradients of the rows are prepared, while the logits are there.
+ * A block per row: the label's entry of a confident token (LabelGradient of softmax.h), from all others, which a shard
+ * of the vocabulary does not have. After the gradients of the rows are prepared, while the logits are there.
  */
 template <class T, int kThreads>
 __global__ void __launch_bounds__(kThreads)
@@ -53,9 +52,6 @@ __global__ void __launch_bounds__(kThreads)
   sum = block_sum(sum, shared);
   if (threadIdx.x == 0) gradients[i].label_grad = static_cast<float>(-row.factor * sum);
 }
-
-/** Whether a backward pass corrects confident tokens: a shard of the vocabulary does not have all other entries. */
-inline bool corrects_confident_labels(const Head& head) { return vocab_shard(head).size == vocab_shard(head).total; }
 
 }  // namespace cuda
 }  // namespace sweet

@@ -77,7 +77,8 @@ BackwardPass::BackwardPass(const Head& head, int64_t tokens, int workers)
       workers_(workers),
       tokens_(tokens),
       group_hidden_(Groups(head.vocab_size).count * tokens * head.hidden_size),
-      group_other_sums_(Groups(head.vocab_size).count * tokens) {}
+      group_other_sums_(Groups(head.vocab_size).count * tokens),
+      confident_(tokens) {}
 
 void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
                        const WeightGradients& out, float* hidden) {
@@ -111,39 +112,42 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
   constexpr int64_t kColumns = 64;
   const int64_t hidden_size = head_.hidden_size, groups = Groups(head_.vocab_size).count;
   const Kernels& kernels = active_kernels();
-  // A range of columns of a row of hidden or weight.
-  const auto load = [&](const void* matrix, int64_t at, int64_t n, float* to) {
-    kernels.widen(static_cast<const char*>(matrix) + at * bytes_of(head_.dtype), head_.dtype, n, to);
-  };
-  const auto is_first_of_label = [&](int64_t r) {
-    for (int64_t i = 0; i < r; i++) {
-      if (gradients.is_confident(i) && gradients.label(i) == gradients.label(r)) return false;
-    }
-    return true;
-  };
-  // Tokens may share a label: an item is a range of columns, in which their products are added before they are rounded.
-  parallel_for(workers_, blocks(hidden_size, kColumns), count * hidden_size, [&](int64_t item, int) {
+  int64_t confident = 0;
+  for (int64_t r = 0; r < count; r++) {
+    if (gradients.is_confident(r)) confident_[confident++] = {gradients.label(r), r, 0};
+  }
+  ConfidentToken* const end = confident_.get() + confident;
+  // Tokens of one label are adjacent and in their order: their products are added before they are rounded.
+  std::sort(confident_.get(), end, [](const ConfidentToken& a, const ConfidentToken& b) {
+    return a.label != b.label ? a.label < b.label : a.token < b.token;
+  });
+  for (ConfidentToken* each = confident_.get(); each < end; each++) {
+    for (int64_t group = 0; group < groups; group++) each->d -= group_other_sums_[group * tokens_ + each->token];
+  }
+
+  // An item is a range of columns of hidden and weight.
+  parallel_for(workers_, blocks(hidden_size, kColumns), confident * hidden_size, [&](int64_t item, int) {
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
-    for (int64_t r = 0; r < count; r++) {
-      if (!gradients.is_confident(r) || !is_first_of_label(r)) continue;
-      const int64_t label_at = gradients.label(r) * hidden_size + first;
+    const auto load = [&](const void* matrix, int64_t row, float* to) {
+      const int64_t offset = (row * hidden_size + first) * bytes_of(head_.dtype);
+      kernels.widen(static_cast<const char*>(matrix) + offset, head_.dtype, n, to);
+    };
+    for (const ConfidentToken* token = confident_.get(); token < end;) {
+      const int64_t label = token->label;
       float weight[kColumns], row[kColumns];
       double sums[kColumns] = {}, sum = 0;
-      load(head_.weight, label_at, n, weight);
-      for (int64_t i = r; i < count; i++) {
-        if (!gradients.is_confident(i) || gradients.label(i) != gradients.label(r)) continue;
-        double d = 0;
-        for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + i];
-        const int64_t row_at = rows[i] * hidden_size + first;
-        load(head_.hidden, row_at, n, row);
+      load(head_.weight, label, weight);
+      for (; token < end && token->label == label; token++) {
+        float* const to = hidden + rows[token->token] * hidden_size + first;
+        load(head_.hidden, rows[token->token], row);
         for (int64_t c = 0; c < n; c++) {
-          hidden[row_at + c] = static_cast<float>(hidden[row_at + c] + d * weight[c]);
-          sums[c] += d * row[c];
+          to[c] = static_cast<float>(to[c] + token->d * weight[c]);
+          sums[c] += token->d * row[c];
         }
-        sum += d;
+        sum += token->d;
       }
-      for (int64_t c = 0; c < n; c++) out.weight[label_at + c] += static_cast<float>(sums[c]);
-      if (out.bias && item == 0) out.bias[gradients.label(r)] += static_cast<float>(sum);
+      for (int64_t c = 0; c < n; c++) out.weight[label * hidden_size + first + c] += static_cast<float>(sums[c]);
+      if (out.bias && item == 0) out.bias[label] += static_cast<float>(sum);
     }
   });
 }

@@ -93,13 +93,19 @@ class BackwardPass {
   /** The number of tokens of a chunk that keeps gradHidden of all groups within kMaxGradHidden. */
   static int64_t chunk(const Head& head);
 
-  bool ok() const { return group_hidden_.ok() && group_other_sums_.ok(); }
+  bool ok() const { return group_hidden_.ok() && group_other_sums_.ok() && confident_.ok(); }
 
   /** hidden[rows[r]] += the gradient of the chunk's token r. */
   void run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
            const WeightGradients& out, float* hidden);
 
  private:
+  /** D at the label of a token of the chunk. */
+  struct ConfidentToken {
+    int64_t label, token;
+    double d;
+  };
+
   /** The entries of D at the labels of confident tokens, from the sums of all others. */
   void add_confident_labels(const LogitGradients& gradients, const int64_t* rows, int64_t count,
                             const WeightGradients& out, float* hidden);
@@ -109,6 +115,7 @@ class BackwardPass {
   const int64_t tokens_;
   Scratch<float> group_hidden_;       // [groups, tokens, H]
   Scratch<double> group_other_sums_;  // [groups, tokens]
+  Scratch<ConfidentToken> confident_;
 };
 
 }  // namespace sweet

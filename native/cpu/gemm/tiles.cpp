@@ -176,7 +176,7 @@ void Tiles::pack_columns(const Element* rows, int64_t count, int64_t panel, Elem
 
 LogitGradients::LogitGradients(const Head& head, int64_t tokens)
     : temperature_(head.temperature),
-      whole_vocab_(vocab_shard(head).size == vocab_shard(head).total),
+      is_shard_(is_shard(head)),
       labels_(tokens),
       lse_(tokens),
       grad_(tokens),

@@ -139,13 +139,13 @@ class LogitGradients {
   void replace(const Tile& tile, int64_t first, const Kernels& kernels, double* other_sums);
 
   /** Whether replace() needs other_sums: a shard of the vocabulary does not have all other entries. */
-  bool needs_other_sums() const { return whole_vocab_; }
+  bool needs_other_sums() const { return !is_shard_; }
   bool is_confident(int64_t token) const { return confident_[token]; }
   int32_t label(int64_t token) const { return labels_[token]; }
 
  private:
   const double temperature_;
-  const bool whole_vocab_;
+  const bool is_shard_;
   bool rounded_lse_ = false;
   Scratch<int32_t> labels_;
   Scratch<double> lse_, grad_;  // grad_: dloss/dlogp / temperature
