@@ -3,8 +3,8 @@
 //
 //   N rows, V vocabulary entries, H hidden size, T turns, P pairs;  u = 2^-24, one rounding to float32
 //
-// Errors are propagated to first order. Where one exceeds kMeaningless, or float32 could overflow on the way, the bound
-// is infinite: then only a NaN is compared.
+// Errors are propagated to first order, those of exponents by expm1. Where one exceeds kMeaningless, or float32 could
+// overflow on the way, the bound is infinite: then only a NaN is compared.
 #pragma once
 
 #include <algorithm>
@@ -162,8 +162,10 @@ struct Head {
       entropy += p * (log_sum - t);
       linear += p * std::fabs(t);
       square += p * t * t;
-      if (error) mean_error += p * error[v] / temperature;
-      if (error) of_entropy += p * error[v] / temperature * std::fabs(log_sum - t - 1);
+      if (!error) continue;
+      const double off = error[v] / temperature, of_p = p * std::expm1(off);
+      mean_error += of_p;
+      of_entropy += of_p * (std::fabs(log_sum - t - 1) + off);
     }
     Row row{max / temperature + log_sum, label >= 0 ? t_of(label) - log_sum : 0, entropy, 0, 0, 0};
     const double of_label = error && label >= 0 && x[label] > -kInfinite ? error[label] / temperature : 0;
@@ -191,7 +193,7 @@ struct Head {
       if (v == label) continue;
       const double z = x[v] / temperature, p = std::exp(z - lse);
       sum += p;
-      if (p > 0) of_sum += p * (4 * kU * (std::fabs(z - lse) + 2) + (error ? error[v] / temperature : 0));
+      if (p > 0) of_sum += p * (4 * kU * (std::fabs(z - lse) + 2) + (error ? std::expm1(error[v] / temperature) : 0));
     }
     of_sum += sum * 0x1p-51 * std::fabs(lse);
     const double limit = std::min(0.5, 0x1p-12 * (4 + std::fabs(lse))),
@@ -219,8 +221,8 @@ struct Head {
       for (int64_t v = 0; v < vocab; v++) {
         const double z = x[v] / temperature, p = std::exp(z - lse[i]), distance = p == 0 ? 0 : std::fabs(z - lse[i]);
         const double off = (error ? error[v] / temperature : 0) + lse_error + 0x1p-51 * std::fabs(lse[i]);
-        double value = -scale * p, bound = p * (4 * kU * (distance + 2) + off);
-        if (v == labels[i]) value = -scale * std::expm1(z - lse[i]), bound = p * off;
+        double value = -scale * p, bound = p == 0 ? 0 : p * (4 * kU * (distance + 2) + std::expm1(off));
+        if (v == labels[i]) value = -scale * std::expm1(z - lse[i]), bound = p == 0 ? 0 : p * std::expm1(off);
         if (v == labels[i] && !lse_errors && !shards) {
           std::tie(value, bound) = other_probs(i, labels[i], lse[i]);
           value *= scale;
