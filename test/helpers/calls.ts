@@ -61,6 +61,7 @@ function subject(
 }
 
 const FLOATS = 'Float32Array Uint16Array Float16Array';
+const MASKS = 'Uint8Array Int32Array BigInt64Array';
 const fixed = { fixed: true };
 const both = { fixed: true, optional: true };
 const out = ofType((value) => value === undefined || isObject(value));
@@ -98,7 +99,7 @@ const debug = choice('finite');
 const labels: Record<string, Kind> = {
   debug,
   labels: array('Int32Array BigInt64Array'),
-  mask: array('Uint8Array', both),
+  mask: array(MASKS, both),
   ignoreIndex: integer(-(2 ** 31), 2 ** 31 - 1),
 };
 const shard: Record<string, Kind> = {
@@ -194,10 +195,11 @@ const tokens: Record<string, Kind> = {
 };
 /** Which tokens count. */
 const counted: Record<string, Kind> = {
-  mask: array('Uint8Array', both),
+  mask: array(MASKS, both),
   labels: array('Int32Array BigInt64Array', both),
   ignoreIndex: labels.ignoreIndex!,
 };
+const weights: Record<string, Kind> = { tokenWeights: array('Float32Array', both) };
 const turnOptions: Record<string, Kind> = {
   turnOffsets: array('Int32Array'),
   reduction: choice('mean', 'sum'),
@@ -226,6 +228,7 @@ export const turns = () => ({
   turnOffsets: ints(0, 2, 3, 5),
   mask: Uint8Array.of(1, 1, 1, 1, 1),
   labels: ints(0, 0, 0, 0, 0),
+  tokenWeights: floats(1, 2, 1, 0.5, 3),
 });
 export const batch = () => ({ logps: floats(1, 2, 3, 4, 5), refLogps: new Float32Array(5), ...turns() });
 export const pairs = () => ({ chosen: ints(0, 1), rejected: ints(1, 0), pairWeights: floats(1, 2) });
@@ -243,6 +246,7 @@ const losses: Subject[] = [
   subject(sweetRl.turnAdvantages, '', () => ({ ...batch(), reduction: 'mean' }), {
     ...tokens,
     ...counted,
+    ...weights,
     ...turnOptions,
   }),
   subject(sweetRl.turnAdvantagesBackward, '', () => ({ ...turns(), gradAdvantages: floats(1, 2, 3) }), {
@@ -250,10 +254,12 @@ const losses: Subject[] = [
     debug,
     gradAdvantages: array('Float32Array', fixed),
     ...counted,
+    ...weights,
   }),
   subject(sweetRl.trajectoryPreferenceLoss, '', () => ({ ...batch(), ...trajectories(), out: preferenceOut() }), {
     ...tokens,
     ...counted,
+    ...weights,
     ...pairOptions,
     ...ofTrajectories,
     out,
@@ -261,6 +267,7 @@ const losses: Subject[] = [
   subject(sweetRl.turnPreferenceLoss, '', () => ({ ...batch(), ...pairs(), out: preferenceOut() }), {
     ...tokens,
     ...counted,
+    ...weights,
     ...pairOptions,
     ...ofTurns,
     out,
@@ -318,6 +325,7 @@ function updates(call: (options: never) => unknown, units: () => Options, kinds:
           ...head.kinds,
           ...reference.kinds,
           ...labels,
+          ...weights,
           ...pairOptions,
           ...kinds,
           out,
@@ -360,6 +368,7 @@ const baselines: Subject[] = [
     {
       logps: array('Float32Array'),
       ...counted,
+      ...weights,
       turnOffsets: array('Int32Array'),
       trajectoryOffsets: array('Int32Array'),
       rewards: array('Float32Array Float64Array', fixed),
@@ -507,7 +516,7 @@ checks.push({
   ...ofForward,
   arguments: [
     ...ofForward.arguments,
-    ...Object.entries({ ...labels, ...pairOptions, ...ofTurns }).map(([name, kind]) =>
+    ...Object.entries({ ...labels, ...weights, ...pairOptions, ...ofTurns }).map(([name, kind]) =>
       argument(['batch', name], name, kind),
     ),
   ],
