@@ -399,9 +399,9 @@ describe('packTurns', () => {
     ],
     ["a turn that is nobody's", [[{ turns: [human, { tokens: [1] }] }]], wrongType('', {}, /\[0\]\.turns\[1\]\.agent/)],
     [
-      'tokens as a tokenizer for ONNX Runtime gives them',
-      [[{ turns: [{ tokens: new BigInt64Array(2), agent: true }] }]],
-      wrongType('', {}, /BigInt64Array\(2\); use Int32Array\.from\(tokens, Number\)/),
+      'tokens of 16 bits',
+      [[{ turns: [{ tokens: new Uint16Array(2), agent: true }] }]],
+      wrongType('', {}, /Uint16Array\(2\); use Int32Array\.from\(tokens, Number\)/),
     ],
     ['no agent', [[fine, { turns: [human] }]], emptyTurn('', {}, /trajector.*\b1\b/)],
     ['no turns', [[{ turns: [] }]], emptyTurn('', {}, /trajector.*\b0\b/)],
@@ -418,10 +418,10 @@ describe('packTurns', () => {
     ],
     ['half a token', [[{ turns: [human, { tokens: [1.5], agent: true }] }]], wrongValue('', {}, /tokens\[0\].*1\.5/)],
     ['an unknown option', [[fine], { colour: 1 }], unknownOption('', {}, /"colour"/)],
-    ...['mask', 'role', 'reward', 'Tokens'].map((name): [string, unknown[], Omit<ErrorRow, 'what' | 'change'>] => [
+    ...['masks', 'role', 'reward', 'Tokens'].map((name): [string, unknown[], Omit<ErrorRow, 'what' | 'change'>] => [
       `${name} of a turn`,
       [[fine, { turns: [human, { ...agent, [name]: 1 }] }]],
-      unknownOption('', {}, new RegExp(`tokens and agent for trajectories\\[1\\]\\.turns\\[1\\].*"${name}"; `)),
+      unknownOption('', {}, new RegExp(`tokens, agent and mask for trajectories\\[1\\]\\.turns\\[1\\].*"${name}"; `)),
     ]),
     ['a reward of a trajectory', [[{ ...fine, reward: 1 }]], unknownOption('', {}, /trajectories\[0\].*"reward"; /)],
     ['a turn that is not there', [[{ turns: new Array(2) }]], wrongType('', {}, /turns\[0\].*undefined/)],

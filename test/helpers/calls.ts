@@ -582,7 +582,7 @@ const dialogues = () => [
     {
       turns: [
         { tokens: [1, 2], agent: false },
-        { tokens: ints(3, 4), agent: true },
+        { tokens: ints(3, 4), agent: true, mask: Uint8Array.of(1, 1) },
       ],
     },
   ],
@@ -594,6 +594,8 @@ const historyAndCandidates = () => [
 ];
 /** No object has the properties that are needed and no others. */
 const notKnown = ofType(() => false, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION');
+const TOKENS = 'Int32Array Uint32Array BigInt64Array';
+const tokenIds = ofType((x) => isArray(x) || TOKENS.split(' ').includes(tagOf(x)));
 const firstTurn = [0, 0, 'turns', 0] as const;
 const secondTurn = [0, 0, 'turns', 1] as const;
 
@@ -652,11 +654,7 @@ export const POSITIONAL: Positional[] = [
       argument([0, 0], 'trajectories[0]', notKnown),
       argument([0, 0, 'turns'], 'trajectories[0].turns', list),
       argument([...firstTurn], 'trajectories[0].turns[0]', notKnown),
-      argument(
-        [...firstTurn, 'tokens'],
-        'trajectories[0].turns[0].tokens',
-        ofType((x) => isArray(x) || tagOf(x) === 'Int32Array'),
-      ),
+      argument([...firstTurn, 'tokens'], 'trajectories[0].turns[0].tokens', tokenIds),
       argument(
         [...firstTurn, 'agent'],
         'trajectories[0].turns[0].agent',
@@ -664,15 +662,20 @@ export const POSITIONAL: Positional[] = [
       ),
       argument([...firstTurn, 'tokens', 1], 'trajectories[0].turns[0].tokens[1]', {
         verdict: (x) =>
-          Number.isInteger(x) && (x as number) >= 0 && (x as number) < 2 ** 31
+          (typeof x === 'bigint' || Number.isInteger(x)) && (x as number) >= 0 && (x as number) < 2 ** 31
             ? 'any'
             : { class: RangeError, code: 'ERR_ARG_VALUE' },
       }),
       argument([...secondTurn, 'tokens'], 'trajectories[0].turns[1].tokens', {
-        ...array('Int32Array'),
-        verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
+        ...array(TOKENS),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array(TOKENS).verdict(x, valid)),
+      }),
+      argument([...secondTurn, 'mask'], 'trajectories[0].turns[1].mask', {
+        ...array(MASKS, both),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array(MASKS, both).verdict(x, valid)),
       }),
       argument([1], 'packTurns', options),
+      argument([1, 'allowEmptyTurns'], 'allowEmptyTurns', boolean),
       argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
     ],
   },
@@ -686,16 +689,13 @@ export const POSITIONAL: Positional[] = [
       argument([0, 0, 'history'], 'states[0].history', ofType(isArray, 'ERR_ARG_TYPE|ERR_ARG_VALUE')),
       argument([0, 0, 'history', 0], 'states[0].history[0]', notKnown),
       argument([0, 0, 'history', 0, 'tokens'], 'states[0].history[0].tokens', {
-        ...array('Int32Array'),
-        verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
+        ...array(TOKENS),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array(TOKENS).verdict(x, valid)),
       }),
       argument([0, 0, 'candidates'], 'states[0].candidates', list),
-      argument(
-        [0, 0, 'candidates', 0],
-        'states[0].candidates[0]',
-        ofType((x) => isArray(x) || tagOf(x) === 'Int32Array'),
-      ),
+      argument([0, 0, 'candidates', 0], 'states[0].candidates[0]', tokenIds),
       argument([1], 'packCandidates', options),
+      argument([1, 'allowEmptyTurns'], 'allowEmptyTurns', boolean),
       argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
     ],
   },

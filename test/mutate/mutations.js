@@ -162,6 +162,17 @@ export const MUTATIONS = [
     places: [...by('ops/token-logps', LAYOUT, ['lib/args/labels.ts']), NON_FINITE],
   },
   {
+    fault: 'a mask of integers is cut to bytes, or that of a message is left out',
+    changes: [
+      [/Number\(view\[i\]\) === 0 \? 0 : 1/, 'Number(view[i])'],
+      [/ && kept\?\.\[i\] !== false/, ''],
+    ],
+    places: [
+      ['lib/args/arrays.ts', 'args/masks'],
+      ['lib/data/pack-turns.ts', 'data/pack-turns'],
+    ],
+  },
+  {
     fault: 'rows of an ignored label count',
     changes: [
       [/labels\[i\] >= 0/, 'labels[i] >= kIgnored'],
