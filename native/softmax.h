@@ -79,14 +79,15 @@ struct LabelGradient {
   double gradient;
 
   /**
-   * Whether it would have fewer than 12 exact bits if lse was rounded to float32, by up to 2^-24 |lse|. It is then
-   * taken from the other entries, which keep their digits: 1 - p_label = sum_{v != label} p_v.
+   * Whether it has fewer than 12 exact bits, as lse is off by up to 2^-24, of a float32 sum, and by 2^-24 |lse| where
+   * it was rounded to float32. It is then taken from the other entries, which keep their digits: 1 - p_label = sum_{v
+   * != label} p_v.
    */
   bool confident;
 
-  SWEET_HOST_DEVICE LabelGradient(float label_logit, double lse, double temperature, double g) {
+  SWEET_HOST_DEVICE LabelGradient(float label_logit, double lse, bool rounded_lse, double temperature, double g) {
     const double other_probs = -expm1(label_logit / temperature - lse);
-    confident = other_probs < 0.5 && other_probs < 0x1p-12 * fabs(lse);
+    confident = other_probs < 0.5 && other_probs < 0x1p-12 * (1 + (rounded_lse ? fabs(lse) : 0));
     gradient = g * other_probs;
     if (gradient != gradient) gradient = NAN;  // one NaN, whatever the compiler multiplies first
   }

@@ -6,7 +6,7 @@ import { type DType, type FloatArray, floatArray, sameDtype } from './dtypes.js'
 import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { checkPrecision, type PrecisionOption } from './precision.js';
 import { integer, number } from './scalars.js';
-import { checkSameRows, lastDimension, shapeOfOption, type Tensor } from './tensors.js';
+import { lastDimension, shapeOfOption, type Tensor } from './tensors.js';
 
 export const MAX_VOCAB_SIZE = 2 ** 31 - 1;
 
@@ -119,7 +119,6 @@ export function checkLogits<L extends FloatArray>(
   temperature: number,
 ): CheckedLogits<L> {
   const { array, dtype } = floatArray('logits', options.logits, 'dtype', options.dtype);
-  for (const name of ['labels', 'mask']) checkSameRows(options, 'logits', name);
   const length = lengthOf(array);
   const stride = integer('rowStride', options.rowStride, 0, 1, Number.MAX_SAFE_INTEGER);
   const rowLength = lastDimension(options, 'logits');
@@ -193,7 +192,6 @@ export function checkLinear<H extends FloatArray>(
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
   const hidden = array as H;
-  for (const name of ['labels', 'mask']) checkSameRows(options, names.hidden, name);
   const weight = sameDtype(names.weight, options.weight, hidden);
   const bias = options.bias === undefined ? undefined : sameDtype(names.bias, options.bias, hidden);
   const shape = linearShape(options, { hidden, weight, bias }, rows, names);

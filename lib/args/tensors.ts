@@ -29,7 +29,10 @@ const DTYPE_OPTIONS: Readonly<Record<string, string>> = {
 const NAMED_ARRAYS = ['parameters', 'gradient'];
 const MAX_RANK = 32;
 
-/** Puts the data of each tensor in its place, and its type in the place of a `dtype` that is not given. */
+/**
+ * Puts the data of each tensor in its place, and its type in the place of a `dtype` that is not given. Throws where a shape is
+ * not that of the data, or the rows of two tensors are in different orders.
+ */
 export function unwrapTensors(options: object): void {
   const all = options as Options;
   for (const name in all) {
@@ -58,6 +61,7 @@ export function unwrapTensors(options: object): void {
       throw typeError('ERR_ARG_TYPE', expected(`'${given}', the type of the tensor ${name},`, option, all[option]));
     }
   }
+  if (all[SHAPES] !== undefined) checkOrderOfRows(all[SHAPES]);
 }
 
 const isHalf = (type: unknown): boolean => type === 'bfloat16' || type === 'float16';
@@ -127,14 +131,26 @@ function dataOf(name: string, tensor: object): ArrayBufferView & { length: numbe
   throw typeError('ERR_ARG_TYPE', `${message}${why}: ${hint}`);
 }
 
+/** How many dimensions after those of the rows an option of N rows has: logits [..., V], labels [...]. */
+const AFTER_ROWS: Readonly<Record<string, number>> = {
+  ...{ logits: 1, hidden: 1, refLogits: 1, refHidden: 1 },
+  ...{ labels: 0, mask: 0, logps: 0, refLogps: 0, gradLogps: 0, lse: 0 },
+};
+
 /** Throws where the rows of two tensors are ordered by other dimensions: [B, S, n] and [S, B]. */
-export function checkSameRows(options: object, matrix: string, ofRows: string): void {
-  if ((options as Options)[SHAPES] === undefined) return;
-  const withoutOnes = (shape: readonly number[] | undefined) => shape?.filter((n) => n !== 1) ?? [];
-  const rows = withoutOnes(shapeOfOption(options, matrix)?.slice(0, -1));
-  const others = withoutOnes(shapeOfOption(options, ofRows));
-  if (rows.length < 2 || others.length < 2 || String(rows) === String(others)) return;
-  throw rangeError('ERR_ARG_LENGTH', expected(`the shape [${rows}] of the rows of ${matrix}`, ofRows, `[${others}]`));
+function checkOrderOfRows(shapes: Record<string, readonly number[]>): void {
+  let first: { name: string; order: readonly number[] } | undefined;
+  for (const name in AFTER_ROWS) {
+    const shape = shapes[name] ?? [];
+    const order = shape.slice(0, shape.length - (AFTER_ROWS[name] as number)).filter((n) => n !== 1);
+    if (order.length < 2) continue;
+    first ??= { name, order };
+    if (String(order) === String(first.order)) continue;
+    throw rangeError(
+      'ERR_ARG_LENGTH',
+      expected(`the shape [${first.order}] of the rows of ${first.name}`, name, `[${order}]`),
+    );
+  }
 }
 
 /** The shape of an option that was given as a tensor. */

@@ -72,7 +72,8 @@ export function packMessages(
     for (const { name, tokens, agent, kept } of messages) {
       let predicted = 0;
       const isScored = (i: number) => agent && kept?.[i] !== false;
-      const ignored = tokens.findIndex((token, i) => token === ignoreIndex && isScored(i));
+      const first = last === undefined ? 1 : 0; // the first token of a trajectory is no label
+      const ignored = tokens.findIndex((token, i) => i >= first && token === ignoreIndex && isScored(i));
       if (ignored >= 0) {
         const rule = 'another token than ignoreIndex, since the row of this one would be ignored,';
         throw rangeError('ERR_ARG_VALUE', expected(rule, `${name}, token ${ignored},`, ignoreIndex));

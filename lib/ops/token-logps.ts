@@ -100,7 +100,7 @@ export function tokenLogpsAsync(
  * One read and one write. Masked and ignored rows become 0. In place only when asked: `out.gradLogits` may be `logits` itself.
  *
  * lse is float32. Where that leaves 1 - p_label fewer than 12 bits, as for a confident token, the label's entry is the sum of
- * the other p_iv instead, at one more read of the row. A vocabulary shard does not have them: its entry keeps the rounding of
+ * the other p_iv instead (in the updates too), at one more read of the row. A vocabulary shard does not have them: its entry keeps the rounding of
  * lse, 2^-24 |lse| of gradLogps_i.
  *
  * @param options.lse [N] from `tokenLogps` over the same logits, with the same temperature, or, for the logits of a

@@ -141,9 +141,8 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
     if (!is_local(labels[i])) return;
     const float label_logit = logit_at(head.logits, head.dtype, i * head.row_stride + labels[i]);
     const double lse = upstream.lse[i], g = upstream.grad_logps[i] / head.temperature;
-    const LabelGradient label(label_logit, lse, head.temperature, g);
-    label_grads[i] = label.confident && upstream.rounded_lse && whole_vocab ? g * other_probs(head, i, labels[i], lse)
-                                                                            : label.gradient;
+    const LabelGradient label(label_logit, lse, upstream.rounded_lse, head.temperature, g);
+    label_grads[i] = label.confident && whole_vocab ? g * other_probs(head, i, labels[i], lse) : label.gradient;
   };
   const auto compute_segment = [&](int64_t item) {
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),

@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
   if (has_fault(result) || i >= count) return;
   const int64_t row = rows[i];
   const double g = grad_logps[row] / temperature * scale, row_lse = lse ? lse[row] : lse32[row];
-  gradients[i] = row_gradient(logits + i * row_stride, labels[row], row_lse, temperature, g);
+  gradients[i] = row_gradient(logits + i * row_stride, labels[row], row_lse, !lse, temperature, g);
 }
 
 /**
@@ -289,9 +289,9 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   context_.launch("prepare_chunk_kernel", prepare_chunk_kernel, blocks_for(count, kThreads), kThreads, logits_,
                   row_stride_, labels_, rows, count, head_.temperature, lse, lse32, grad_logps, scale, gradients,
                   context_.result());
-  if (corrects_confident_labels(head_, lse)) {
+  if (corrects_confident_labels(head_)) {
     context_.launch("confident_labels_kernel", confident_labels_kernel<float, kThreads>, count, kThreads, logits_,
-                    vocab_size, row_stride_, lse32, rows, head_.temperature, gradients, context_.result());
+                    vocab_size, row_stride_, lse, lse32, rows, head_.temperature, gradients, context_.result());
   }
   // The products of D or of a term of it, `grad` in the head's type.
   const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {

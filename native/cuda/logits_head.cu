@@ -246,7 +246,7 @@ __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(const T* logits,
   RowGradient gradient{0, 0, 0, label};
   if (label >= 0) {
     const double g = grad_logps[i] / temperature, row_lse = lse ? lse[i] : lse32[i];
-    gradient = row_gradient(logits + i * row_stride, label, row_lse, temperature, g);
+    gradient = row_gradient(logits + i * row_stride, label, row_lse, !lse, temperature, g);
   }
   gradients[i] = gradient;
 }
@@ -353,9 +353,10 @@ void logits_backward(LaunchContext& context, const Head& head, const int32_t* la
     const T* const logits = static_cast<const T*>(head.logits);
     context.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
                    head.row_stride, labels, head.temperature, lse, lse32, grad_logps, gradients, context.result());
-    if (corrects_confident_labels(head, lse)) {
+    if (corrects_confident_labels(head)) {
       context.launch("confident_labels_kernel", confident_labels_kernel<T, kThreads>, rows, kThreads, logits,
-                     head.vocab_size, head.row_stride, lse32, nullptr, head.temperature, gradients, context.result());
+                     head.vocab_size, head.row_stride, lse, lse32, nullptr, head.temperature, gradients,
+                     context.result());
     }
     context.launch("grad_segments_kernel", grad_segments_kernel<T>, rows * segments.per_row, kThreads, logits, segments,
                    gradients, log2_scale(head.temperature), static_cast<T*>(grad_logits), context.result());

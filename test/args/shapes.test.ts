@@ -4,8 +4,10 @@ import {
   filteredNll,
   linearLogps,
   linearLogpsBackward,
+  policyUpdate,
   tokenLogps,
   tokenLogpsBackward,
+  turnPreferenceLoss,
   vocabParallelStats,
 } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
@@ -225,6 +227,31 @@ describe('tensors', () => {
     const call = () => tokenLogps({ logits: tensor, labels } as never);
     expect(codeOf(call)).toBe('ERR_ARG_TYPE');
     expect(call).toThrow(/'float16'.*logits\.dtype.*"bfloat16"/);
+  });
+
+  it('of rows in two orders are refused, whatever rows they are', () => {
+    const tensor = (length: number, ...dims: number[]) => ({ data: new Float32Array(length).fill(-1), dims });
+    const given = { logits: tensor(6 * V, 2, 3, V), labels: new Int32Array(6) };
+    const backward = { lse: tensor(6, 2, 3), gradLogps: tensor(6, 2, 3) };
+    const turns = { turnOffsets: Int32Array.of(0, 3, 6), chosen: Int32Array.of(0), rejected: Int32Array.of(1) };
+    const update = { ...given, ...turns, refLogits: tensor(6 * V, 2, 3, V) };
+    const loss = { ...turns, logps: tensor(6, 2, 3), refLogps: tensor(6, 2, 3) };
+    const cases: [(options: never) => unknown, object, object][] = [
+      [tokenLogps, given, { mask: { data: new Uint8Array(6), dims: [3, 2] } }],
+      [tokenLogpsBackward, { ...given, ...backward }, { lse: tensor(6, 3, 2) }],
+      [tokenLogpsBackward, { ...given, ...backward }, { gradLogps: tensor(6, 3, 2) }],
+      [policyUpdate, update, { refLogits: tensor(6 * V, 3, 2, V) }],
+      [turnPreferenceLoss, loss, { refLogps: tensor(6, 3, 2) }],
+    ];
+    for (const [call, valid, change] of cases) {
+      call(valid as never);
+      const thrown = thrownBy(() => call({ ...valid, ...change } as never));
+      expect(thrown).toMatchObject({
+        code: 'ERR_ARG_LENGTH',
+        message: expect.stringContaining(Object.keys(change)[0]!),
+      });
+      expect(thrown.message).toMatch(/\[2,3\].*\[3,2\]/);
+    }
   });
 
   it('in memory that cannot be read say what to pass', () => {

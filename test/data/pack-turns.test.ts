@@ -210,6 +210,9 @@ describe('packTurns', () => {
       expect.objectContaining({ code: 'ERR_ARG_VALUE', message: expect.stringMatching(/turns\[1\], token 1, .* 2$/) }),
     );
     expect(packTurns([{ turns }], { ignoreIndex: 3 }).labels).toEqual(Int32Array.of(3, 4, 2));
+    // The first token of a trajectory is no label.
+    expect(packTurns([{ turns: [agent(2, 3)] }], { ignoreIndex: 2 }).labels).toEqual(Int32Array.of(3));
+    expect(() => packTurns([{ turns: [agent(2, 3, 2)] }], { ignoreIndex: 2 })).toThrow(/turns\[0\], token 2,/);
   });
 
   it('packs what criticUpdate takes', () => {

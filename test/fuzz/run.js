@@ -3,10 +3,12 @@
 //   -- --seconds 60         each target for so long (the default)
 //   -- --runs 10000000      or for so many executions
 //   -- --target rows        one target alone
+//   -- --target api --seed 5     the cases of a seed, of the public interface
 //   -- --reproduce FILE     one input, of the target in front of its name, with the stacks of all memory
 //   -- --merge              minimizes the committed corpus, with the inputs that earlier runs added
 //
-// The committed corpus is one file a target, an input a line in base64. It is unpacked into build/fuzz, where libFuzzer
+// The target api is test/fuzz/api.test.ts: cases from a seed for the built package, without a corpus and without clang.
+// Of the others, the committed corpus is one file a target, an input a line in base64. It is unpacked into build/fuzz, where libFuzzer
 // adds new inputs to it.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +18,8 @@ import { parseArgs } from 'node:util';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const BUILD = join(ROOT, 'build', 'fuzz');
-const TARGETS = ['rows', 'preference', 'updates'];
+const NATIVE = ['rows', 'preference', 'updates'];
+const TARGETS = [...NATIVE, 'api'];
 const PARALLEL = 2;
 // The schedule by entropy costs half of the speed and finds nothing more here.
 const FLAGS = ['-max_len=96', '-entropic=0', '-timeout=60', '-rss_limit_mb=4096'];
@@ -31,6 +34,7 @@ const { values: options } = parseArgs({
     seconds: { type: 'string' },
     runs: { type: 'string' },
     target: { type: 'string' },
+    seed: { type: 'string' },
     reproduce: { type: 'string' },
     merge: { type: 'boolean', default: false },
   },
@@ -91,8 +95,9 @@ function merge(target) {
 }
 
 function reproduce(file) {
-  const target = options.target ?? TARGETS.find((name) => basename(file).startsWith(`${name}-`));
-  if (target === undefined) stop(`Expected a target in front of the file's name, or --target: ${TARGETS.join(', ')}`);
+  const target = options.target ?? NATIVE.find((name) => basename(file).startsWith(`${name}-`));
+  if (target === undefined || target === 'api')
+    stop(`Expected a target in front of the file's name, or --target: ${NATIVE.join(', ')}`);
   const env = { ...process.env, ASAN_OPTIONS: 'malloc_context_size=30' };
   process.exit(spawnSync(program(target), ['-timeout=60', file], { stdio: 'inherit', env }).status ?? 1);
 }
@@ -100,8 +105,37 @@ function reproduce(file) {
 const started = Date.now();
 const say = (text) => console.log(`${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s  ${text}`);
 
+/** The public interface, by the runner of the tests. Resolves to whether nothing was found. */
+function fuzzApi() {
+  const seed = count('seed') ?? String(1 + Math.floor(Math.random() * (2 ** 31 - 1)));
+  say(`api        seed ${seed}`);
+  const runs = count('runs');
+  const limit = runs === undefined ? { SWEET_RL_FUZZ_SECONDS: count('seconds') ?? '60' } : { SWEET_RL_FUZZ_RUNS: runs };
+  const child = spawn('npx', ['vitest', 'run', 'test/fuzz/api.test.ts', '--disable-console-intercept'], {
+    cwd: ROOT,
+    env: { ...process.env, ...limit, SWEET_RL_SEED: seed },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const report = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on('line', (line) => {
+      if (/: \d+ cases$/.test(line)) say(`api        ${line}`);
+      else report.push(line);
+    });
+  }
+  return new Promise((resolve) => {
+    child.on('close', (status) => {
+      if (status !== 0) console.log(report.join('\n'));
+      if (status !== 0)
+        say(`api: a finding; npm run fuzz -- --target api --seed ${seed}, with the same --seconds or --runs`);
+      resolve(status === 0);
+    });
+  });
+}
+
 /** Resolves to whether nothing was found. */
 function fuzz(target) {
+  if (target === 'api') return fuzzApi();
   unpack(target);
   const runs = count('runs');
   const limit = runs === undefined ? `-max_total_time=${count('seconds') ?? 60}` : `-runs=${runs}`;
@@ -137,11 +171,19 @@ if (options.target !== undefined && !TARGETS.includes(options.target)) {
   stop(`Expected one of ${TARGETS.join(', ')} for --target but received '${options.target}'`);
 }
 const targets = options.target === undefined ? TARGETS : [options.target];
-say('Building with AddressSanitizer and UBSan');
-build();
+const native = targets.filter((target) => target !== 'api');
+if (targets.includes('api') && options.reproduce === undefined && !options.merge) {
+  say('Building the package');
+  if (spawnSync('npm', ['run', 'build'], { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] }).status !== 0)
+    stop('npm run build failed');
+}
+if (native.length > 0) {
+  say('Building with AddressSanitizer and UBSan');
+  build();
+}
 if (options.reproduce !== undefined) reproduce(options.reproduce);
 if (options.merge) {
-  for (const target of targets) merge(target);
+  for (const target of native) merge(target);
 } else {
   const left = [...targets];
   const passed = [];

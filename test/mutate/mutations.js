@@ -429,6 +429,11 @@ export const MUTATIONS = [
     ],
   },
   {
+    fault: 'rows of tensors in different orders pass',
+    changes: [[/String\(order\) === String\(first\.order\)/, 'true']],
+    places: [['lib/args/tensors.ts', 'args/shapes']],
+  },
+  {
     fault: 'the reference has the padding and the dtype of the logits',
     changes: [
       [/length === rows \* vocabSize \? vocabSize : /, ''],

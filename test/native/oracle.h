@@ -194,7 +194,8 @@ struct Head {
       if (p > 0) of_sum += p * (4 * kU * (std::fabs(z - lse) + 2) + (error ? error[v] / temperature : 0));
     }
     of_sum += sum * 0x1p-51 * std::fabs(lse);
-    const double limit = std::min(0.5, 0x1p-12 * std::fabs(lse)), margin = of_direct + 0x1p-50 * (1 + std::fabs(lse));
+    const double limit = std::min(0.5, 0x1p-12 * (1 + std::fabs(lse))),
+                 margin = of_direct + 0x1p-50 * (1 + std::fabs(lse));
     if (!(direct < limit + margin)) return {direct, of_direct};
     if (direct < limit - margin) return {sum, of_sum};
     return {direct, of_direct + of_sum + std::fabs(direct - sum)};

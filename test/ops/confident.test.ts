@@ -1,8 +1,15 @@
 /**
- * Tokens whose probability is close to 1: lse is handed over as float32, which may be the label's z itself, but the other
- * entries keep the digits of 1 - p. Every row is compared relative to its own gradient, however small.
+ * Tokens whose probability is close to 1: lse comes from a float32 sum, or as float32, and may be the label's z itself, but the
+ * other entries keep the digits of 1 - p. Every row is compared relative to its own gradient, however small.
  */
-import { linearLogps, linearLogpsBackward, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
+import {
+  criticUpdate,
+  linearLogps,
+  linearLogpsBackward,
+  tokenLogps,
+  tokenLogpsBackward,
+  trajectoryPreferenceLoss,
+} from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { expectClose, expectSameBits, type Tolerance } from '../helpers/compare.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
@@ -11,7 +18,8 @@ import { DTYPES, type DType, decode, store } from '../helpers/storage.ts';
 import { linearLogits, linearLogpsBackward as linearOracle } from '../reference/linear-logps.ts';
 import { tokenLogpsBackward as oracle } from '../reference/token-logps.ts';
 
-const [N, H, V] = [41, 24, 203];
+// More columns than a block of the correction has.
+const [N, H, V] = [41, 70, 203];
 
 /** Labels 5 to 40 above the other logits; some tokens share a label, some are not confident at all. */
 function confidentHead(dtype: DType) {
@@ -58,6 +66,25 @@ function expectRows(
   }
 }
 
+/** Of linear heads, whose tile of gradients may be rounded to the storage type. */
+function allowed(backend: string, dtype: DType, grads: Float32Array): { relative: number; tiny: Tolerance } {
+  const onDevice = backend === 'device' && dtype !== 'float32';
+  const rounds = onDevice || (backend === 'avx512bf16' && dtype === 'bfloat16');
+  // A device has one scale for the float16 tile: subnormal numbers begin at 2^-27 of its largest gradient.
+  const largest = grads.reduce((most, g) => Math.max(most, Math.abs(g)), 0);
+  const tiny = onDevice && dtype === 'float16' ? 2 ** -38 * largest * V : 0;
+  return { relative: rounds ? 1e-2 : RELATIVE, tiny: () => tiny };
+}
+
+/** Two trajectories over all rows. */
+const batch = {
+  turnOffsets: Int32Array.of(0, 9, 10, 28, N),
+  trajectoryOffsets: Int32Array.of(0, 2, 4),
+  chosen: Int32Array.of(0),
+  rejected: Int32Array.of(1),
+  refLogps: Float32Array.from({ length: N }, (_, i) => -0.1 * (i % 3)),
+};
+
 describe.each(DTYPES)('confident tokens, %s', (dtype) => {
   const { weight, bias, labels, hidden, gradLogps } = confidentHead(dtype);
   const stored = { hidden: hidden.data, weight: weight.data, bias: bias.data, dtype, hiddenSize: H, vocabSize: V };
@@ -78,6 +105,24 @@ describe.each(DTYPES)('confident tokens, %s', (dtype) => {
       expectSameBits('in place', copy, results[0]!.result);
     });
 
+    it('updates of logits', () => {
+      const logits = store(linearLogits({ ...head, labels }), dtype);
+      const update = criticUpdate({ ...batch, labels, logits: logits.data, dtype, vocabSize: V });
+      const { gradLogps: upstream } = trajectoryPreferenceLoss({ ...batch, logps: update.logps });
+      const expected = oracle({ labels, logits: logits.values, gradLogps: upstream });
+      expectRows('gradLogits', decode(update.gradLogits, dtype), expected, V, RELATIVE, storage[dtype]);
+    });
+
+    it('updates of linear heads', () => {
+      const update = criticUpdate({ ...batch, labels, ...stored });
+      const { gradLogps: upstream } = trajectoryPreferenceLoss({ ...batch, logps: update.logps });
+      const expected = linearOracle({ labels, ...head, gradLogps: upstream });
+      const { relative, tiny } = allowed(backend, dtype, upstream);
+      expectRows('gradHidden', update.gradHidden, expected.gradHidden, H, relative, tiny);
+      expectRows('gradWeight', update.gradWeight, expected.gradWeight, V * H, relative, tiny);
+      expectRows('gradBias', update.gradBias!, expected.gradBias, V, relative, tiny);
+    });
+
     it.each([1, 0.7])('linear heads at temperature %d', (temperature) => {
       const rows = { labels, temperature };
       const expected = linearOracle({ ...rows, ...head, gradLogps });
@@ -85,12 +130,14 @@ describe.each(DTYPES)('confident tokens, %s', (dtype) => {
       const { lse } = linearLogps(options);
       const results = underThreadCounts(() => linearLogpsBackward({ ...options, lse, gradLogps }));
       const { gradHidden, gradWeight, gradBias } = results[0]!.result;
-      const rounds =
-        backend === 'avx512bf16' ? dtype === 'bfloat16' : (backend as string) === 'device' && dtype !== 'float32';
-      const relative = rounds ? 1e-2 : RELATIVE; // of the tile of gradients, to the storage type
-      expectRows('gradHidden', gradHidden, expected.gradHidden, H, relative);
-      expectRows('gradWeight', gradWeight, expected.gradWeight, V * H, relative);
-      expectRows('gradBias', gradBias!, expected.gradBias!, V, relative);
+      const { relative, tiny } = allowed(
+        backend,
+        dtype,
+        gradLogps.map((g) => g / temperature),
+      );
+      expectRows('gradHidden', gradHidden, expected.gradHidden, H, relative, tiny);
+      expectRows('gradWeight', gradWeight, expected.gradWeight, V * H, relative, tiny);
+      expectRows('gradBias', gradBias!, expected.gradBias!, V, relative, tiny);
       for (const { result } of results) {
         for (const name of ['gradHidden', 'gradWeight', 'gradBias'] as const) {
           expectSameBits(name, result[name]!, results[0]!.result[name]!);
@@ -109,6 +156,7 @@ describe.each(DTYPES)('confident tokens, %s', (dtype) => {
         expected.gradHidden.map((x) => 2 * x),
         H,
         relative,
+        tiny,
       );
     });
   });

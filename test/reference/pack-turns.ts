@@ -28,7 +28,7 @@ export function packTurns(trajectories: Dialogue[], ignoreIndex = -100) {
     let position = 0;
     for (const { tokens: message, agent } of turns) {
       position += message.length;
-      if (agent) packed.turnOffsets.push(first + position - 1);
+      if (agent) packed.turnOffsets.push(first + Math.max(position - 1, 0));
     }
     packed.turnOffsets[packed.turnOffsets.length - 1] = packed.labels.length;
     packed.trajectoryOffsets.push(packed.turnOffsets.length - 1);

@@ -1,77 +1,11 @@
 /** Results over an input: found by the memory, whatever objects it is given through. */
-import { linkSync, rmSync } from 'node:fs';
-import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
 import * as sweetRl from 'sweet-rl';
 import { openShm, unlinkShm } from 'sweet-rl/shm';
 import { describe, expect, it } from 'vitest';
 import { expectSameBits } from '../helpers/compare.ts';
 import { thrownBy } from '../helpers/errors.ts';
 import { Random } from '../helpers/random.ts';
-
-type Pair = readonly [ArrayBufferLike, ArrayBufferLike];
-
-/** The types of Node do not have it. */
-type SharedMemory = new (options: object) => { buffer: SharedArrayBuffer; grow(pages: number): void };
-
-function posted(buffer: SharedArrayBuffer): SharedArrayBuffer {
-  const { port1, port2 } = new MessageChannel();
-  port1.postMessage(buffer);
-  const { message } = receiveMessageOnPort(port2) as { message: SharedArrayBuffer };
-  port1.close();
-  return message;
-}
-
-/** Two mappings of one shared memory, at different addresses; the second one by another name of it. */
-function mappedTwice(bytes: number, alias: (name: string) => string): Pair {
-  const name = `sweet-rl-overlap-${process.pid}`;
-  const first = openShm(name, { create: true, byteLength: bytes });
-  const other = alias(name);
-  const second = openShm(other, { byteLength: bytes });
-  for (const each of new Set([name, other])) unlinkShm(each);
-  return [first.buffer, second.buffer];
-}
-
-function linked(name: string): string {
-  const other = `${name}-link`;
-  rmSync(`/dev/shm/${other}`, { force: true });
-  linkSync(`/dev/shm/${name}`, `/dev/shm/${other}`);
-  return other;
-}
-
-const linux = process.platform === 'linux';
-const BYTES = 65536;
-
-/** Two objects over the same BYTES bytes. */
-const ways: [string, () => Pair][] = [
-  [
-    'structuredClone of a SharedArrayBuffer',
-    () => {
-      const buffer = new SharedArrayBuffer(BYTES);
-      return [buffer, structuredClone(buffer)];
-    },
-  ],
-  [
-    'a SharedArrayBuffer that was posted twice',
-    () => {
-      const buffer = new SharedArrayBuffer(BYTES);
-      return [posted(buffer), posted(buffer)];
-    },
-  ],
-  [
-    'a shared WebAssembly.Memory before and after it grows',
-    () => {
-      const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: SharedMemory } }).WebAssembly;
-      const memory = new Memory({ initial: 1, maximum: 2, shared: true });
-      const before = memory.buffer;
-      memory.grow(1);
-      return [before, memory.buffer];
-    },
-  ],
-];
-if (linux) {
-  ways.push(['openShm of a name twice', () => mappedTwice(BYTES, (name) => name)]);
-  ways.push(['openShm of two names of a shared memory', () => mappedTwice(BYTES, linked)]);
-}
+import { BYTES, type Pair, SAME_MEMORY } from '../helpers/same-memory.ts';
 
 const [N, V] = [4, 16];
 const labels = Int32Array.of(3, 0, 15, 7);
@@ -87,7 +21,7 @@ function backward([a, b]: Pair, from: number, to: number) {
   return { logits, ...rest, out: { gradLogits } };
 }
 
-describe.each(ways)('%s', (_, make) => {
+describe.each(SAME_MEMORY)('%s', (_, make) => {
   it('has the overlaps of one object, at random ranges', async () => {
     const pair = make();
     const random = new Random(5);
@@ -138,7 +72,7 @@ describe.each(ways)('%s', (_, make) => {
   });
 });
 
-it.runIf(linux)(
+it.runIf(process.platform === 'linux')(
   'does not find one between two shared memories, nor between an old one and a new one of its name',
   () => {
     const name = `sweet-rl-overlap-${process.pid}`;

@@ -111,22 +111,39 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
   constexpr int64_t kColumns = 64;
   const int64_t hidden_size = head_.hidden_size, groups = Groups(head_.vocab_size).count;
   const Kernels& kernels = active_kernels();
-  const auto add_product = [&](double d, const void* matrix, int64_t at, int64_t n, float* to) {
-    float row[kColumns];
-    kernels.widen(static_cast<const char*>(matrix) + at * bytes_of(head_.dtype), head_.dtype, n, row);
-    for (int64_t k = 0; k < n; k++) to[k] += static_cast<float>(d) * row[k];
+  // A range of columns of a row of hidden or weight.
+  const auto load = [&](const void* matrix, int64_t at, int64_t n, float* to) {
+    kernels.widen(static_cast<const char*>(matrix) + at * bytes_of(head_.dtype), head_.dtype, n, to);
   };
-  // Tokens may share a label: an item is a range of columns, to which they are added in their order.
+  const auto is_first_of_label = [&](int64_t r) {
+    for (int64_t i = 0; i < r; i++) {
+      if (gradients.is_confident(i) && gradients.label(i) == gradients.label(r)) return false;
+    }
+    return true;
+  };
+  // Tokens may share a label: an item is a range of columns, in which their products are added before they are rounded.
   parallel_for(workers_, blocks(hidden_size, kColumns), count * hidden_size, [&](int64_t item, int) {
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
     for (int64_t r = 0; r < count; r++) {
-      if (!gradients.is_confident(r)) continue;
-      double d = 0;
-      for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + r];
-      const int64_t label_at = gradients.label(r) * hidden_size + first, row_at = rows[r] * hidden_size + first;
-      add_product(d, head_.weight, label_at, n, hidden + row_at);
-      add_product(d, head_.hidden, row_at, n, out.weight + label_at);
-      if (out.bias && item == 0) out.bias[gradients.label(r)] += static_cast<float>(d);
+      if (!gradients.is_confident(r) || !is_first_of_label(r)) continue;
+      const int64_t label_at = gradients.label(r) * hidden_size + first;
+      float weight[kColumns], row[kColumns];
+      double sums[kColumns] = {}, sum = 0;
+      load(head_.weight, label_at, n, weight);
+      for (int64_t i = r; i < count; i++) {
+        if (!gradients.is_confident(i) || gradients.label(i) != gradients.label(r)) continue;
+        double d = 0;
+        for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + i];
+        const int64_t row_at = rows[i] * hidden_size + first;
+        load(head_.hidden, row_at, n, row);
+        for (int64_t c = 0; c < n; c++) {
+          hidden[row_at + c] = static_cast<float>(hidden[row_at + c] + d * weight[c]);
+          sums[c] += d * row[c];
+        }
+        sum += d;
+      }
+      for (int64_t c = 0; c < n; c++) out.weight[label_at + c] += static_cast<float>(sums[c]);
+      if (out.bias && item == 0) out.bias[gradients.label(r)] += static_cast<float>(sum);
     }
   });
 }

@@ -186,7 +186,7 @@ LogitGradients::LogitGradients(const Head& head, int64_t tokens)
       confident_(tokens) {}
 
 void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream) {
-  needs_other_sums_ = whole_vocab_ && upstream.rounded_lse;
+  rounded_lse_ = upstream.rounded_lse;
   for (int64_t r = 0; r < count; r++) {
     const int64_t i = rows[r];
     labels_[r] = labels[i];
@@ -217,8 +217,8 @@ void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& ker
     add_column_sums(tile, other_sums);
   }
   each_label([&](int64_t r, float& d) {
-    const LabelGradient label(label_logits_[r], lse_[r], temperature_, grad_[r]);
-    confident_[r] = other_sums && label.confident;
+    const LabelGradient label(label_logits_[r], lse_[r], rounded_lse_, temperature_, grad_[r]);
+    confident_[r] = other_sums && label.confident && std::isfinite(grad_[r]);  // else NaN, with no other entry too
     if (!confident_[r]) d = static_cast<float>(label.gradient);
   });
 }

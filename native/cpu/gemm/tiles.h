@@ -139,14 +139,14 @@ class LogitGradients {
   void replace(const Tile& tile, int64_t first, const Kernels& kernels, double* other_sums);
 
   /** Whether replace() needs other_sums: a shard of the vocabulary does not have all other entries. */
-  bool needs_other_sums() const { return needs_other_sums_; }
+  bool needs_other_sums() const { return whole_vocab_; }
   bool is_confident(int64_t token) const { return confident_[token]; }
   int32_t label(int64_t token) const { return labels_[token]; }
 
  private:
   const double temperature_;
   const bool whole_vocab_;
-  bool needs_other_sums_ = false;
+  bool rounded_lse_ = false;
   Scratch<int32_t> labels_;
   Scratch<double> lse_, grad_;  // grad_: dloss/dlogp / temperature
   Scratch<float> label_logits_, max_, factor_;
