@@ -54,6 +54,13 @@ struct Batch {
     }
   }
 
+  /** Log-probs that are never read: those of masked tokens and of tokens of weight 0. */
+  void hide_uncounted(std::vector<float>& logps) const {
+    for (size_t i = 0; i < mask.size(); i++) {
+      if (mask[i] == 0 || (!token_weights.empty() && token_weights[i] == 0)) logps[i] = NAN;
+    }
+  }
+
   /** Over arrays of the host or of a device. */
   sweet::PreferenceBatch over(const uint8_t* masks, const float* of_tokens, const int32_t* turn_ends,
                               const int32_t* trajectory_ends, const sweet::Pairs& pairs) const {

@@ -42,10 +42,7 @@ void check_batches(Checks& checks, int64_t trajectories, int64_t turns, int64_t 
     std::vector<float> logps = random_logps(checks, batch.tokens()), ref_logps = random_logps(checks, batch.tokens());
     const float infinities[] = {-INFINITY, NAN, INFINITY};
     for (size_t i = 0; hard && i < 3; i++) logps[(i * 7 + 2) % logps.size()] = infinities[i];
-    for (size_t i = 0; i < logps.size(); i++) {
-      const bool counts = batch.mask[i] != 0 && !(weighted && batch.token_weights[i] == 0);
-      if (!counts) logps[i] = ref_logps[i] = NAN;  // never read
-    }
+    batch.hide_uncounted(logps), batch.hide_uncounted(ref_logps);
     const DeviceBatch device(batch);
     const DeviceArray<float> device_logps(logps), device_ref_logps(ref_logps);
     DeviceResults results(batch);
@@ -136,9 +133,9 @@ void check_turns(Checks& checks, bool) {
       const bool empty_turns = most_tokens == 5;
       if (empty_turns) batch.mask_turn(1);
       if (weighted) batch.weigh_tokens(checks);
-      const std::vector<float> logps = random_logps(checks, batch.tokens()),
-                               ref_logps = random_logps(checks, batch.tokens()),
-                               grads = random_logps(checks, batch.turns());
+      std::vector<float> logps = random_logps(checks, batch.tokens()), ref_logps = random_logps(checks, batch.tokens());
+      const std::vector<float> grads = random_logps(checks, batch.turns());
+      batch.hide_uncounted(logps), batch.hide_uncounted(ref_logps);
       const DeviceBatch device(batch);
       const DeviceArray<float> device_logps(logps), device_ref_logps(ref_logps), device_grads(grads),
           advantages(grads.size()), grad_logps(logps.size());
