@@ -43,6 +43,7 @@ export const faults = [
   'samePair',
   'pairWeight',
   'zeroWeights',
+  'tokenWeight',
   'shardRows',
   'shardMismatch',
   'shardNoEntropy',
@@ -101,6 +102,7 @@ export const groups = {
       ignoreIndex: 'int',
       data: optional(reads('void', 'tokens')),
       mask: optional(reads('uint8_t', 'tokens')),
+      weights: optional(reads('float', 'tokens')),
     },
   },
   LogpsOut: {

@@ -1,10 +1,11 @@
+export type { Mask } from './args/arrays.js';
 export type { DType, FloatArray, HalfArray } from './args/dtypes.js';
 export type { LinearHead, LogitsHead } from './args/head.js';
 export { IGNORE_INDEX, type Labels } from './args/labels.js';
 export type { LossType, Normalization } from './args/preference.js';
 export type { Tensor } from './args/tensors.js';
 export type { ShardOptions } from './args/vocab-shard.js';
-export type { Turn } from './data/messages.js';
+export type { PackOptions, TokenIds, Turn } from './data/messages.js';
 export { type CandidateState, type PackedCandidates, packCandidates } from './data/pack-candidates.js';
 export { type PackedTurns, packTurns, type Trajectory } from './data/pack-turns.js';
 export { rankCandidates } from './data/rank-candidates.js';

@@ -19,6 +19,15 @@ Status copy_kept(const Labels& labels, int64_t tokens, uint8_t* kept) {
   return ended();
 }
 
+Status check_weights(const Labels& labels, int64_t tokens, const uint8_t* kept, float* weights) {
+  for (Blocks block(0, tokens); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) {
+      weights[i] = token_weight(labels, i, kept[i]);
+      if (!is_weight(weights[i])) return {Code::token_weight, i, weight_bits(weights[i])};
+    }
+  return ended();
+}
+
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked) {
   int32_t last = 0;
   for (Blocks block(0, groups + 1); block.next();)

@@ -1,10 +1,11 @@
-// The layout of a batch: labels, mask, offsets and pairs, and their checks. A check copies what it accepts, and the
-// operation works on the copy, since memory shared with other threads may change during a call. The copy of a cancelled
-// call is incomplete.
+// The layout of a batch: labels, mask, weights, offsets and pairs, and their checks. A check copies what it accepts,
+// and the operation works on the copy, since memory shared with other threads may change during a call. The copy of a
+// cancelled call is incomplete.
 #pragma once
 
 #include <cfloat>
 #include <cstdint>
+#include <cstring>
 
 #include "host_device.h"
 #include "status.h"
@@ -31,6 +32,7 @@ struct Labels {
   bool wide;
   const uint8_t* mask;  // [N] or null
   int64_t ignore_index;
+  const float* weights = nullptr;  // [N] or null: 1 each; of the tokens of losses, heads have none
 };
 
 // Values of the checked copy of the labels that are no token id of the shard.
@@ -97,8 +99,27 @@ SWEET_HOST_DEVICE inline bool is_kept(const Labels& labels, int64_t i) {
   return !labels.data || label_at(labels, i) != labels.ignore_index;
 }
 
+/** Finite and not negative. */
+SWEET_HOST_DEVICE inline bool is_weight(float weight) { return weight >= 0 && weight <= FLT_MAX; }
+
+/** m_i w_i of a token: 0 where it does not count, and its weight is not read there; else its weight, which is checked.
+ */
+SWEET_HOST_DEVICE inline float token_weight(const Labels& labels, int64_t i, bool kept) {
+  return !kept ? 0.0f : labels.weights ? read_once(labels.weights[i]) : 1.0f;
+}
+
+/** The value of a status of Code::token_weight. */
+inline int64_t weight_bits(float weight) {
+  uint32_t bits;
+  memcpy(&bits, &weight, sizeof(bits));
+  return bits;
+}
+
 /** kept[i] = is_kept(labels, i) */
 Status copy_kept(const Labels& labels, int64_t tokens, uint8_t* kept);
+
+/** weights[i] = token_weight(labels, i, kept[i]) */
+Status check_weights(const Labels& labels, int64_t tokens, const uint8_t* kept, float* weights);
 
 /** offsets[0 ... groups] must start at 0, not decrease and end at `total`; else the status has `code`. */
 Status check_offsets(const int32_t* offsets, int64_t groups, int64_t total, Code code, int32_t* checked);
@@ -116,7 +137,7 @@ SWEET_HOST_DEVICE inline Code pair_fault(int32_t chosen, int32_t rejected, float
   if (chosen < 0 || chosen >= items) return Code::chosen;
   if (rejected < 0 || rejected >= items) return Code::rejected;
   if (chosen == rejected) return Code::same_pair;
-  if (!(weight >= 0 && weight <= FLT_MAX)) return Code::pair_weight;
+  if (!is_weight(weight)) return Code::pair_weight;
   return Code::ok;
 }
 

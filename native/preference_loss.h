@@ -1,10 +1,12 @@
 // The preference loss over pairs of trajectories (the critic: arXiv 2503.15478, Eq. 2) or of turns (the policy: Eq. 4).
 // A pair compares two items, both trajectories or both turns.
 //
-//   rho_i = logp_i - ref_logp_i,  m_i 0 for masked and ignored tokens,  A_t the mean of rho_i over turn t
+//   rho_i = logp_i - ref_logp_i,  m_i the weight of token i, 0 for masked and ignored tokens and otherwise 1 unless
+//   weights are given,  A_t = sum_{i in t} m_i rho_i / sum_{i in t} m_i
 //   turn_mean   S_k = sum_{t in k} A_t                 (the paper's critic; of a turn, its mean)
 //   token_mean  S_k = sum_{i in k} m_i rho_i / sum_{i in k} m_i    (the released code)
 //   sum         S_k = sum_{i in k} m_i rho_i           (the paper's policy, multi-turn DPO)
+//   NLL = -sum_p sum_{i in chosen_p} m_i logp_i / sum_p sum_{i in chosen_p} m_i
 //   loss = sum_p w_p l(S_chosen - S_rejected) / D + nll_coef * NLL of the chosen items,  l of pair_loss.h
 //
 //   N tokens, T turns, K trajectories, P pairs
@@ -39,17 +41,16 @@ struct PreferenceOptions {
   PairLoss pair_loss;
   double pair_denominator;  // D; 0: the sum of the weights
   double nll_coef;
-  double nll_denominator;  // 0: the number of tokens of the chosen items, each counted as often as it is chosen
+  double nll_denominator;  // 0: the weight of the tokens of the chosen items, each counted as often as it is chosen
 };
 
-/** dS/drho of a token: of a turn with so many unmasked tokens in an item with so many. */
-SWEET_HOST_DEVICE inline double score_coefficient(Normalization normalization, int32_t turn_length,
-                                                  int64_t item_length) {
+/** dS/drho of a token of weight 1, in a turn and an item whose tokens have these weights in all. */
+SWEET_HOST_DEVICE inline double score_coefficient(Normalization normalization, double turn_weight, double item_weight) {
   switch (normalization) {
     case Normalization::turn_mean:
-      return turn_length > 0 ? 1.0 / turn_length : 0.0;
+      return turn_weight > 0 ? 1.0 / turn_weight : 0.0;
     case Normalization::token_mean:
-      return item_length > 0 ? 1.0 / static_cast<double>(item_length) : 0.0;
+      return item_weight > 0 ? 1.0 / item_weight : 0.0;
     case Normalization::sum:
       break;
   }

@@ -20,6 +20,7 @@ enum class Code : int32_t {
   same_pair,           // index: pair, value: the index both name
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
+  token_weight,        // index: token, value: the bits of its weight
   shard_rows,          // index: shard; of another number of rows
   shard_mismatch,      // index: shard; invalid, or of another vocabulary or temperature than the first
   shard_no_entropy,    // index: shard; it has no sum_t_exp

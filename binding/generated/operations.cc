@@ -15,7 +15,7 @@ static_assert(static_cast<int>(Precision::fastest) == 0 && static_cast<int>(Prec
 static_assert(static_cast<int>(LossType::sigmoid) == 0 && static_cast<int>(LossType::hinge) == 1 && static_cast<int>(LossType::ipo) == 2);
 static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int>(Normalization::token_mean) == 1 && static_cast<int>(Normalization::sum) == 2);
 static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
-static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::shard_rows) == 13 && static_cast<int>(Code::shard_mismatch) == 14 && static_cast<int>(Code::shard_no_entropy) == 15 && static_cast<int>(Code::shard_mask) == 16 && static_cast<int>(Code::shard_labels) == 17 && static_cast<int>(Code::shard_coverage) == 18 && static_cast<int>(Code::device) == 19 && static_cast<int>(Code::device_gemm) == 20 && static_cast<int>(Code::cancelled) == 21);
+static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::shard_rows) == 14 && static_cast<int>(Code::shard_mismatch) == 15 && static_cast<int>(Code::shard_no_entropy) == 16 && static_cast<int>(Code::shard_mask) == 17 && static_cast<int>(Code::shard_labels) == 18 && static_cast<int>(Code::shard_coverage) == 19 && static_cast<int>(Code::device) == 20 && static_cast<int>(Code::device_gemm) == 21 && static_cast<int>(Code::cancelled) == 22);
 
 void read_logits_head(Args& args, Head& g) {
   g.dtype = args.choice<DType>(3);
@@ -62,6 +62,7 @@ void read_token_labels(Args& args, Labels& g, int64_t tokens) {
   g.ignore_index = args.integer();
   g.data = args.optional_array<const void>(tokens);
   g.mask = args.optional_array<const uint8_t>(tokens);
+  g.weights = args.optional_array<const float>(tokens);
 }
 
 void read_logps_out(Args& args, LogpsOut& g, int64_t rows) {
@@ -257,7 +258,7 @@ Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
 }  // namespace
 
 const char* fault_name(Code code) {
-  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "shardRows", "shardMismatch", "shardNoEntropy", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
+  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "tokenWeight", "shardRows", "shardMismatch", "shardNoEntropy", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
   return names[static_cast<int>(code)];
 }
 

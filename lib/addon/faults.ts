@@ -1,5 +1,5 @@
 // The faults that the native code returns, and their errors.
-import { CudaError, rangeError, SweetError } from '../errors.js';
+import { CudaError, expected, rangeError, SweetError } from '../errors.js';
 import type { FaultCode, PreferenceLevel } from './operations.js';
 
 /** The rule that the arrays of a call break, found by the native code; nothing was written. */
@@ -18,7 +18,13 @@ export interface Fault {
 interface Sizes {
   head?: { vocabSize: number; totalVocab: number };
   labels?: { ignoreIndex: number };
-  batch?: { tokens: number; turns: number; trajectories?: number; level?: PreferenceLevel };
+  batch?: {
+    tokens: number;
+    turns: number;
+    trajectories?: number;
+    level?: PreferenceLevel;
+    labels?: { weights?: unknown };
+  };
 }
 
 /** Throws the error of a fault of a call with these arguments. */
@@ -43,15 +49,15 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
       return rangeError('ERR_OFFSETS', `Expected ${rule} for ${code} but received ${value} at index ${index}`);
     }
     case 'emptyTurn':
-      return rangeError(
-        'ERR_EMPTY_TURN',
-        `Expected an unmasked token in turn ${index} but all are masked or there is none; allowEmptyTurns lets it count 0`,
-      );
-    case 'emptyTrajectory':
-      return rangeError(
-        'ERR_EMPTY_TURN',
-        `Expected an unmasked token in trajectory ${index} but all are masked or there is none; allowEmptyTurns lets it count 0`,
-      );
+    case 'emptyTrajectory': {
+      const where = `${code === 'emptyTurn' ? 'turn' : 'trajectory'} ${index}`;
+      const [what, others] =
+        batch?.labels?.weights === undefined
+          ? ['an unmasked token', 'are masked']
+          : ['an unmasked token with a weight above 0', 'are masked or have the weight 0'];
+      const received = `all ${others} or there is none; allowEmptyTurns lets it count 0`;
+      return rangeError('ERR_EMPTY_TURN', `Expected ${what} in ${where} but ${received}`);
+    }
     case 'chosen':
     case 'rejected': {
       const items = (batch?.level === 'turn' ? batch.turns : batch?.trajectories) ?? 0;
@@ -67,6 +73,8 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
       return rangeError('ERR_PAIR_WEIGHT', `Expected a finite weight >= 0 for pairWeights[${index}], of pair ${index}`);
     case 'zeroWeights':
       return rangeError('ERR_PAIR_WEIGHT', 'Expected a weight above 0 for pairWeights but all are 0, from pair 0 on');
+    case 'tokenWeight':
+      return tokenWeightError(index, new Float32Array(Uint32Array.of(value).buffer)[0] as number);
     case 'shardRows':
       return rangeError(
         'ERR_PARTIALS',
@@ -114,3 +122,6 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
       return new SweetError('ERR_MEMORY', 'Allocation of working memory failed');
   }
 }
+
+export const tokenWeightError = (token: number, weight: number): RangeError =>
+  rangeError('ERR_ARG_VALUE', expected('a finite weight >= 0', `tokenWeights[${token}]`, weight));

@@ -79,10 +79,11 @@ export interface TokenLabels {
   ignoreIndex: number;
   data: View | undefined;
   mask: View | undefined;
+  weights: View | undefined;
 }
 
 function pushTokenLabels(to: unknown[], g: TokenLabels): void {
-  to.push(g.wide, g.ignoreIndex, g.data, g.mask);
+  to.push(g.wide, g.ignoreIndex, g.data, g.mask, g.weights);
 }
 
 export interface LogpsOut {
@@ -380,7 +381,7 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
 }
 
 /** Why an operation fails; faults.ts has the error of each. */
-export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
 
 /** The operations and their arguments. */
 export interface Operations {

@@ -160,8 +160,23 @@ export function offsets(argument: string, value: unknown): Int32Array {
   return array;
 }
 
+/** 0 drops, anything else keeps; Int32Array and BigInt64Array as tokenizers and ONNX Runtime give it. */
+export type Mask = Uint8Array | Int32Array | BigInt64Array;
+
+/** The mask as bytes: what the native code reads, and DeviceBuffers have. */
 export function mask(value: unknown, length: number): Uint8Array | undefined {
-  return optionalArray('mask', value, ['Uint8Array'], length);
+  if (isOnDevice(value)) return typedArray('mask', value, ['Uint8Array'], length);
+  const given = optionalArray('mask', value, ['Uint8Array', 'Int32Array', 'BigInt64Array'], length);
+  return given && maskBytes(given);
+}
+
+/** A mask as it is, or converted. */
+export function maskBytes(given: Mask): Uint8Array {
+  if (!['Int32Array', 'BigInt64Array'].includes(classOf(given) as string)) return given as Uint8Array;
+  const view = plainView(given as Int32Array);
+  const bytes = new Uint8Array(view.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number(view[i]) === 0 ? 0 : 1;
+  return bytes;
 }
 
 /** An array of a call by the name of its argument. */

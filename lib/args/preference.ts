@@ -26,9 +26,9 @@ export interface PairOptions {
   pairDenominator?: number | undefined;
   /** The weight of the NLL of the chosen tokens. */
   nllCoef?: number | undefined;
-  /** The number of tokens that the NLL is averaged over; those of this call's chosen items by default. */
+  /** The weight of the tokens that the NLL is averaged over; that of this call's chosen items by default. */
   nllDenominator?: number | undefined;
-  /** A turn without an unmasked token counts 0 instead of being an error; false by default. */
+  /** A turn without a token that counts is 0 instead of being an error; false by default. */
   allowEmptyTurns?: boolean | undefined;
 }
 

@@ -1,15 +1,20 @@
 // The messages of dialogues as lists of token ids: what packTurns and packCandidates check.
-import { checkAttached, classOf, isArray } from '../args/arrays.js';
+import { checkAttached, classOf, isArray, type Mask, onHost } from '../args/arrays.js';
 import { IGNORE_INDEX } from '../args/labels.js';
 import { checkOptions, isRecord } from '../args/options.js';
-import { integer } from '../args/scalars.js';
+import { boolean, integer } from '../args/scalars.js';
 import { expected, rangeError, typeError } from '../errors.js';
+
+/** The token ids of a message, each from 0 to 2^31 - 1, as tokenizers return them. */
+export type TokenIds = Int32Array | Uint32Array | BigInt64Array | readonly number[] | readonly bigint[];
 
 /** One message of a dialogue. */
 export interface Turn {
-  tokens: Int32Array | readonly number[];
+  tokens: TokenIds;
   /** Whether it is an assistant message; the tokens of other messages are masked. */
   agent: boolean;
+  /** Of the tokens of an assistant message: 0 or false masks one that the agent did not write, as the output of a tool. */
+  mask?: Mask | readonly number[] | readonly boolean[] | undefined;
 }
 
 /** The checked tokens of a message, and its name in errors. */
@@ -17,14 +22,26 @@ export interface Message {
   name: string;
   tokens: readonly number[];
   agent: boolean;
+  /** Of the tokens of an assistant message: whether each is unmasked. All are where it is undefined. */
+  kept?: readonly boolean[] | undefined;
 }
 
-const OPTIONS = new Set(['ignoreIndex']);
+const OPTIONS = new Set(['ignoreIndex', 'allowEmptyTurns']);
 
-/** The option of both functions that pack. */
-export function ignoreIndexOf(call: string, options: { ignoreIndex?: number | undefined }): number {
+/** The options of both functions that pack. */
+export interface PackOptions {
+  /** The label of masked rows; -100 by default. */
+  ignoreIndex?: number | undefined;
+  /** A turn none of whose tokens is predicted and unmasked is packed instead of being an error; false by default. */
+  allowEmptyTurns?: boolean | undefined;
+}
+
+export function packOptions(call: string, options: PackOptions): { ignoreIndex: number; allowEmptyTurns: boolean } {
   const given = checkOptions(call, options, OPTIONS);
-  return integer('ignoreIndex', given.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1);
+  return {
+    ignoreIndex: integer('ignoreIndex', given.ignoreIndex, IGNORE_INDEX, -(2 ** 31), 2 ** 31 - 1),
+    allowEmptyTurns: boolean('allowEmptyTurns', given.allowEmptyTurns, false),
+  };
 }
 
 /** The elements of an array, each checked under its name before the next one is read. */
@@ -33,47 +50,84 @@ export function arrayOf<T>(name: string, value: unknown, check: (element: unknow
   return Array.from(value, (element, i) => check(element, `${name}[${i}]`));
 }
 
-/** The properties of an object, each read once. Any other is an error, with a hint. */
-export function properties<K extends string>(
+/** The properties of an object, each read once, the optional ones too. Any other is an error, with a hint. */
+export function properties<K extends string, O extends string = never>(
   name: string,
   value: unknown,
   known: readonly K[],
   hint: string,
-): Record<K, unknown> {
-  const names = known.join(' and ');
-  if (!isRecord(value)) throw typeError('ERR_ARG_TYPE', expected(`an object with ${names}`, name, value));
+  optional: readonly O[] = [],
+): Record<K | O, unknown> {
+  const names: readonly string[] = [...known, ...optional];
+  if (!isRecord(value)) throw typeError('ERR_ARG_TYPE', expected(`an object with ${known.join(' and ')}`, name, value));
   for (const other in value) {
-    if ((known as readonly string[]).includes(other)) continue;
-    throw typeError('ERR_UNKNOWN_OPTION', `${expected(`only ${names}`, name, other)}; ${hint}`);
+    if (names.includes(other)) continue;
+    const listed = `${names.slice(0, -1).join(', ')}${names.length > 1 ? ' and ' : ''}${names.at(-1)}`;
+    throw typeError('ERR_UNKNOWN_OPTION', `${expected(`only ${listed}`, name, other)}; ${hint}`);
   }
-  return Object.fromEntries(known.map((key) => [key, (value as Record<K, unknown>)[key]])) as Record<K, unknown>;
+  return Object.fromEntries(names.map((key) => [key, (value as Record<string, unknown>)[key]])) as Record<
+    K | O,
+    unknown
+  >;
 }
 
 /** The checked messages of a dialogue. */
 export function messagesOf(argument: string, turns: unknown): Message[] {
   const hint = 'agent: true marks an assistant message, all others are masked';
   return arrayOf(argument, turns, (turn, name) => {
-    const { tokens, agent } = properties(name, turn, ['tokens', 'agent'], hint);
+    const { tokens, agent, mask } = properties(name, turn, ['tokens', 'agent'], hint, ['mask']);
     const read = tokensOf(`${name}.tokens`, tokens);
     if (typeof agent !== 'boolean') throw typeError('ERR_ARG_TYPE', expected('a boolean', `${name}.agent`, agent));
-    return { name, tokens: read, agent };
+    if (mask !== undefined && !agent) {
+      const rule = 'no mask, since all tokens of a message with agent: false are masked,';
+      throw typeError('ERR_UNKNOWN_OPTION', `Expected ${rule} for ${name} but received one`);
+    }
+    return {
+      name,
+      tokens: read,
+      agent,
+      kept: mask === undefined ? undefined : keptOf(`${name}.mask`, mask, read.length),
+    };
   });
 }
 
+/** The elements of a list of the caller: a typed array of these classes, or an Array. Each is read once. */
+function elementsOf(name: string, value: unknown, classes: readonly string[], rule: string, hint: string): unknown[] {
+  const tag = classOf(value) ?? '';
+  if (!classes.includes(tag) && !isArray(value)) {
+    throw typeError('ERR_ARG_TYPE', expected(rule, name, value) + (tag === '' ? '' : hint));
+  }
+  const given = onHost(name, value as ArrayLike<unknown>);
+  return Array.from({ length: isArray(value) ? value.length : checkAttached(name, given) }, (_, i) => given[i]);
+}
+
+const TOKEN_CLASSES = ['Int32Array', 'Uint32Array', 'BigInt64Array'];
+const MASK_CLASSES = ['Uint8Array', 'Int32Array', 'BigInt64Array'];
+
 /** Checked tokens, each read once. */
 export function tokensOf(name: string, tokens: unknown): number[] {
-  const typed = classOf(tokens) === 'Int32Array';
-  if (!isArray(tokens) && !typed) {
-    const hint = classOf(tokens) === undefined ? '' : '; use Int32Array.from(tokens, Number)';
-    throw typeError('ERR_ARG_TYPE', expected('Int32Array or an array of numbers', name, tokens) + hint);
-  }
-  const given = tokens as ArrayLike<unknown>;
-  const length = typed ? checkAttached(name, given) : given.length;
-  return Array.from({ length }, (_, i) => {
-    const token = given[i];
+  const rule = `${TOKEN_CLASSES.join(', ')} or an array of numbers or bigints`;
+  const hint = '; use Int32Array.from(tokens, Number)';
+  return elementsOf(name, tokens, TOKEN_CLASSES, rule, hint).map((given, i) => {
+    const token = typeof given === 'bigint' ? Number(given) : given;
     if (!Number.isInteger(token) || (token as number) < 0 || (token as number) >= 2 ** 31) {
-      throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2^31 - 1', `${name}[${i}]`, token));
+      throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2^31 - 1', `${name}[${i}]`, given));
     }
     return token as number;
+  });
+}
+
+/** Whether each token of a message is unmasked. */
+function keptOf(name: string, mask: unknown, tokens: number): boolean[] {
+  const rule = `${MASK_CLASSES.join(', ')} or an array of numbers or booleans`;
+  const elements = elementsOf(name, mask, MASK_CLASSES, rule, '; use Uint8Array.from(mask)');
+  if (elements.length !== tokens) {
+    throw rangeError('ERR_ARG_LENGTH', expected(`${tokens} elements, as there are tokens,`, name, mask));
+  }
+  return elements.map((given, i) => {
+    if (!['number', 'boolean', 'bigint'].includes(typeof given) || Number.isNaN(given)) {
+      throw typeError('ERR_ARG_TYPE', expected('a number or a boolean', `${name}[${i}]`, given));
+    }
+    return Number(given) !== 0;
   });
 }

@@ -1,5 +1,14 @@
 import { expected, rangeError } from '../errors.js';
-import { arrayOf, ignoreIndexOf, messagesOf, properties, type Turn, tokensOf } from './messages.js';
+import {
+  arrayOf,
+  messagesOf,
+  type PackOptions,
+  packOptions,
+  properties,
+  type TokenIds,
+  type Turn,
+  tokensOf,
+} from './messages.js';
 import { type PackedTurns, packMessages } from './pack-turns.js';
 
 /** A turn of a dialogue: the messages before it, and candidate actions. */
@@ -7,7 +16,7 @@ export interface CandidateState {
   /** The messages before the turn; the tokens of all of them are masked. */
   history: readonly Turn[];
   /** The tokens of each candidate. */
-  candidates: readonly Turn['tokens'][];
+  candidates: readonly TokenIds[];
 }
 
 /** A batch in which each turn is one candidate after its history. */
@@ -26,6 +35,7 @@ export interface PackedCandidates extends Omit<PackedTurns, 'trajectoryOffsets'>
  *
  * @param states the history and the candidates of each.
  * @param options.ignoreIndex the label of masked rows; -100 by default.
+ * @param options.allowEmptyTurns packs a candidate without tokens as a turn without an unmasked row; false by default.
  * @returns inputIds, labels, mask, turnOffsets and sequenceOffsets as `packTurns` does, a turn and a sequence for each
  *   candidate, and candidateOffsets [states + 1] into turns, as `samplePairs` and `rankCandidates` take them.
  * @throws RangeError ERR_EMPTY_TURN for a candidate without tokens; ERR_ARG_VALUE for a history without tokens, after
@@ -37,11 +47,8 @@ export interface PackedCandidates extends Omit<PackedTurns, 'trajectoryOffsets'>
  * // inputIds [5, 6, 7, 5, 6], labels [-100, 7, 8, -100, 9], mask [0, 1, 1, 0, 1],
  * // turnOffsets [0, 3, 5], sequenceOffsets [0, 3, 5], candidateOffsets [0, 2]
  */
-export function packCandidates(
-  states: readonly CandidateState[],
-  options: { ignoreIndex?: number | undefined } = {},
-): PackedCandidates {
-  const ignoreIndex = ignoreIndexOf('packCandidates', options);
+export function packCandidates(states: readonly CandidateState[], options: PackOptions = {}): PackedCandidates {
+  const checked = packOptions('packCandidates', options);
   const candidateOffsets = [0];
   const sequences = arrayOf('states', states, (state, name) => {
     const hint = 'pass other data of states in arrays of their own';
@@ -52,12 +59,12 @@ export function packCandidates(
     }
     const ofState = arrayOf(`${name}.candidates`, candidates, (given, candidate) => {
       const tokens = tokensOf(candidate, given);
-      if (tokens.length > 0) return [...before, { name: candidate, tokens, agent: true }];
+      if (tokens.length > 0 || checked.allowEmptyTurns) return [...before, { name: candidate, tokens, agent: true }];
       throw rangeError('ERR_EMPTY_TURN', expected('at least one token', candidate, given));
     });
     candidateOffsets.push((candidateOffsets.at(-1) as number) + ofState.length);
     return ofState;
   });
-  const { trajectoryOffsets: _, ...packed } = packMessages(sequences.flat(), ignoreIndex);
+  const { trajectoryOffsets: _, ...packed } = packMessages(sequences.flat(), checked);
   return { ...packed, candidateOffsets: Int32Array.from(candidateOffsets) };
 }

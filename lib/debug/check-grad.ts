@@ -1,6 +1,6 @@
 // Compares the gradient of a training step with finite differences of its loss, and names the likely mistake.
 import type { CriticBatch, PolicyBatch } from '../adapters/adapter.js';
-import { checkAttached, classOf, float32, hostView, int32 } from '../args/arrays.js';
+import { checkAttached, classOf, float32, hostView, int32, type Mask, maskBytes } from '../args/arrays.js';
 import { IGNORE_INDEX } from '../args/labels.js';
 import { checkOptions, isRecord } from '../args/options.js';
 import { integer, positive } from '../args/scalars.js';
@@ -122,7 +122,8 @@ function plainBatch(given: CriticBatch | PolicyBatch | undefined): Batch | undef
   const plain = ([name, value]: [string, unknown]) => {
     if (classOf(value) === undefined) return [name, value];
     checkAttached(name, value as Float32Array);
-    return [name, hostView(name, value as Float32Array)];
+    const view = hostView(name, value as Float32Array);
+    return [name, name === 'mask' ? maskBytes(view as unknown as Mask) : view];
   };
   return Object.fromEntries(Object.entries(batch).map(plain)) as unknown as Batch;
 }

@@ -10,6 +10,7 @@ import type { ProbeResult } from './probes.js';
 export type GradSuspicion =
   | LogpsSuspicion
   | 'another-beta'
+  | 'weights-forgotten'
   | 'gradient-not-passed'
   | 'accumulated-twice'
   | 'wrong-denominator'
@@ -20,7 +21,11 @@ export type GradSuspicion =
 
 /** With arrays in the place of tensors. */
 type Plain<T> = T extends unknown
-  ? Omit<T, 'labels' | 'mask'> & { labels: Labels; mask?: Uint8Array | undefined }
+  ? Omit<T, 'labels' | 'mask' | 'tokenWeights'> & {
+      labels: Labels;
+      mask?: Uint8Array | undefined;
+      tokenWeights?: Float32Array | undefined;
+    }
   : never;
 
 export type Batch = Plain<CriticBatch | PolicyBatch>;
@@ -63,6 +68,7 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
   }
   const drops = (m: number, i: number) => m === 0 && Number(labels[i]) !== ignoreIndex;
   if (mask?.some(drops)) guess('mask-forgotten', 'without the mask', { mask: undefined });
+  if (batch.tokenWeights) guess('weights-forgotten', 'without tokenWeights', { tokenWeights: undefined });
   guess('pairs-swapped', 'with chosen and rejected swapped', { chosen: rejected, rejected: chosen });
   const noReference = {
     refLogps: new Float32Array(labels.length),

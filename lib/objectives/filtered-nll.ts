@@ -1,5 +1,12 @@
 import { classOf, float32, hostView, plainView } from '../args/arrays.js';
-import { keptTokens, LABEL_OPTIONS, type TokenOptions, tokenInputs } from '../args/labels.js';
+import {
+  LABEL_OPTIONS,
+  type TokenOptions,
+  tokenInputs,
+  WEIGHT_OPTION,
+  type WeightOption,
+  weightOfToken,
+} from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { number, positive } from '../args/scalars.js';
 import { comparable, groups } from '../data/candidates.js';
@@ -13,7 +20,7 @@ import {
 import { Results } from '../runtime/results.js';
 
 /** What `filteredNll` takes. */
-export interface FilteredNllOptions extends TokenOptions, DebugOption {
+export interface FilteredNllOptions extends TokenOptions, WeightOption, DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
@@ -24,7 +31,7 @@ export interface FilteredNllOptions extends TokenOptions, DebugOption {
   rewards: Float32Array | Float64Array;
   /** The least reward of a selected trajectory; 1, a solved task, by default. */
   threshold?: number | undefined;
-  /** The number of tokens that the NLL is averaged over; the `keptTokens` of this call by default. */
+  /** The weight of the tokens that the NLL is averaged over; the `keptWeight` of this call by default. */
   nllDenominator?: number | undefined;
   out?: { gradLogps?: Float32Array | undefined } | undefined;
 }
@@ -34,8 +41,13 @@ export interface FilteredNll {
   loss: number;
   /** The number of selected trajectories: those with a reward of at least the threshold. */
   keptTrajectories: number;
-  /** The number of their tokens that count: its sum over micro-batches is the `nllDenominator` of the whole batch. */
+  /** The number of their tokens that are neither masked nor ignored. */
   keptTokens: number;
+  /**
+   * The sum of the weights of these tokens, their number where no weights are given: its sum over micro-batches is the
+   * `nllDenominator` of the whole batch.
+   */
+  keptWeight: number;
   /** [N], the gradient of the loss; 0 at tokens that do not count and outside selected trajectories. */
   gradLogps: Float32Array<ArrayBuffer>;
 }
@@ -43,6 +55,7 @@ export interface FilteredNll {
 const OPTIONS = new Set([
   'logps',
   ...LABEL_OPTIONS,
+  WEIGHT_OPTION,
   'turnOffsets',
   'trajectoryOffsets',
   'rewards',
@@ -56,20 +69,21 @@ const OUT_NAMES = new Set(['gradLogps']);
 /**
  * The loss of rejection fine-tuning: the mean NLL over the tokens of the trajectories with a sufficient reward.
  *
- *     S = { k : R_k >= threshold },  n = sum_{k in S} sum_{i in k} m_i
- *     loss = -sum_{k in S} sum_{i in k} m_i logp_i / n;   dloss/dlogp_i = -m_i / n in trajectories of S, else 0
+ *     S = { k : R_k >= threshold },  n = sum_{k in S} sum_{i in k} m_i w_i
+ *     loss = -sum_{k in S} sum_{i in k} m_i w_i logp_i / n;   dloss/dlogp_i = -m_i w_i / n in trajectories of S, else 0
  *
  * The threshold is rounded to the type of the rewards, so that a float32 reward of 0.7 reaches 0.7. Where no trajectory
- * is selected, the loss and the gradient are 0. m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or
+ * is selected, the loss and the gradient are 0. w_i is the token's weight, 1 by default. m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or
  * the `labels` that the log-probs were computed with, since an ignored token has the log-prob 0 and would count as one
  * otherwise.
  *
  * @param options.logps [N] of the tokens of all turns; `mask` [N]: 0 masks a token; `labels` [N] with `ignoreIndex`.
+ * @param options.tokenWeights [N] w >= 0, not read where a token is masked or ignored.
  * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
  * @param options.rewards [K], one per trajectory.
- * @param options.nllDenominator for micro-batches: the sum of `keptTokens` over the whole batch.
- * @returns the loss, the numbers of selected trajectories and of their tokens, and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming a reward that is NaN; TypeError ERR_DEVICE for
+ * @param options.nllDenominator for micro-batches: the sum of `keptWeight` over the whole batch.
+ * @returns the loss, the numbers of selected trajectories and of their tokens, their weight, and `gradLogps` [N].
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming a reward that is NaN, or a weight; TypeError ERR_DEVICE for
  *   device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (rejection fine-tuning).
  * @example
@@ -84,7 +98,7 @@ const OUT_NAMES = new Set(['gradLogps']);
 export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const given = checkOptions('filteredNll', options, OPTIONS, 'sync', OUT_NAMES);
   const logps = hostView('logps', float32('logps', given.logps));
-  const kept = keptTokens(given, logps.length);
+  const weightOf = weightOfToken(given, logps.length);
   const turns = groups('turnOffsets', given.turnOffsets, logps.length);
   const trajectories = groups('trajectoryOffsets', given.trajectoryOffsets, turns.length);
   const rewards = comparable('rewards', given.rewards, trajectories.length);
@@ -103,13 +117,17 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
 
   const minReward = classOf(rewards) === 'Float32Array' ? Math.fround(threshold) : threshold;
   const selected = trajectories.filter((_, k) => (rewards[k] as number) >= minReward);
-  const tokens: number[] = [];
-  let sum = 0;
+  const tokens: number[] = []; // with a weight
+  let [sum, keptTokens, keptWeight] = [0, 0, 0];
   for (const [first, last] of selected) {
     for (const [from, to] of turns.slice(first, last)) {
       for (let i = from; i < to; i++) {
-        if (kept?.[i] === 0) continue;
-        sum -= logps[i] as number;
+        const weight = weightOf(i);
+        if (weight === undefined) continue;
+        keptTokens++;
+        if (weight === 0) continue;
+        keptWeight += weight;
+        sum -= weight * (logps[i] as number);
         tokens.push(i);
       }
     }
@@ -119,10 +137,10 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
     for (const i of tokens) selectedTokens[i] = 1;
     assertFinite([{ name: 'logps', array: logps, unit: 'row', mask: selectedTokens }]);
   }
-  const denominator = givenDenominator > 0 ? givenDenominator : tokens.length;
+  const denominator = givenDenominator > 0 ? givenDenominator : keptWeight;
   const gradient = plainView(gradLogps);
   gradient.fill(0);
-  for (const i of tokens) gradient[i] = -1 / denominator;
+  for (const i of tokens) gradient[i] = -(weightOf(i) as number) / denominator;
   const loss = tokens.length === 0 ? 0 : sum / denominator;
   if (debug) {
     assertFiniteNumber('loss', loss);
@@ -131,7 +149,8 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
   return {
     loss,
     keptTrajectories: selected.length,
-    keptTokens: tokens.length,
+    keptTokens,
+    keptWeight,
     ...(results.collect() as { gradLogps: Float32Array<ArrayBuffer> }),
   };
 }

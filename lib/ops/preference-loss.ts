@@ -4,7 +4,7 @@ import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type * as native from '../addon/operations.js';
 import { float32, lengthOf } from '../args/arrays.js';
-import { checkTokens, LABEL_OPTIONS, type TokenOptions } from '../args/labels.js';
+import { checkTokens, LABEL_OPTIONS, type TokenOptions, WEIGHT_OPTION, type WeightOption } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import {
   batchInputs,
@@ -63,7 +63,7 @@ export const PREFERENCE_OUT = [
 export type PreferenceOut = { [name in (typeof PREFERENCE_OUT)[number]]?: Float32Array | undefined };
 
 /** The log-probs of both losses. */
-export interface LogpsPair extends TokenOptions, DebugOption {
+export interface LogpsPair extends TokenOptions, WeightOption, DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
   /** [N] under the frozen reference. */
@@ -96,7 +96,7 @@ export interface TurnPreferenceOptions extends LogpsPair, PairOptions, TurnScore
 export const TRAJECTORY_OPTIONS = ['trajectoryOffsets', 'normalization'] as const;
 export const TURN_SCORE_OPTIONS = ['reduction'] as const;
 
-const LOGPS_PAIR = ['logps', 'refLogps', ...LABEL_OPTIONS, 'debug', 'out'] as const;
+const LOGPS_PAIR = ['logps', 'refLogps', ...LABEL_OPTIONS, WEIGHT_OPTION, 'debug', 'out'] as const;
 const OF_TRAJECTORIES = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TRAJECTORY_OPTIONS]);
 const OF_TURNS = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TURN_SCORE_OPTIONS]);
 const OUT_NAMES = new Set<string>(PREFERENCE_OUT);
@@ -146,7 +146,7 @@ function preferenceLoss(
 /**
  * The critic's loss: Bradley-Terry on pairs of whole trajectories, with its gradient at the log-probs.
  *
- *     rho_i = logp_i - refLogp_i,  A_t = (1/L_t) sum_{i in t} m_i rho_i
+ *     rho_i = logp_i - refLogp_i,  A_t = (1/L_t) sum_{i in t} m_i rho_i,  L_t = sum_{i in t} m_i
  *     S_k = sum_{t in k} A_t                          'turn-mean' (the paper)
  *     S_k = sum_i m_i rho_i / sum_i m_i                   'token-mean' (the released code)
  *     S_k = sum_i m_i rho_i                             'sum' (multi-turn DPO)
@@ -154,18 +154,19 @@ function preferenceLoss(
  *     l_p = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)       'sigmoid';  'hinge': max(0, 1 - u_p);  'ipo': (delta_p - 1/(2beta))^2
  *     loss = sum_p w_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
  *
- * m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels` that the log-probs were computed
- * with, since an ignored token has the log-prob 0 and would count as one otherwise; the updates do so themselves.
+ * m_i is the token's weight, 1 by default, and 0 where the mask is 0 or the label is ignored: give the `mask` or the
+ * `labels` that the log-probs were computed with, since an ignored token has the log-prob 0 and would count as one otherwise; the updates do so themselves.
  * A trajectory may be in several pairs. A pair of weight 0 is in no loss. Gradient accumulation: give every micro-batch the whole batch's
  * `pairDenominator` and `nllDenominator`; losses and gradients then add up.
  *
  * @param options.logps [N] of the tokens, of all turns of all trajectories; `refLogps` [N] likewise.
  * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
  * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise; `pairWeights` [P].
- * @param options.nllCoef 0 by default.
+ * @param options.tokenWeights [N] >= 0, not read where a token is masked or ignored.
+ * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the chosen trajectories' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT naming where.
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where.
  * @see arXiv 2503.15478, Equation 2.
  * @example
  * const result = trajectoryPreferenceLoss({
@@ -191,21 +192,23 @@ export function trajectoryPreferenceLoss(
 /**
  * The policy's loss: DPO on pairs of turns plus a small NLL term, with its gradient at the log-probs.
  *
- *     S_t = sum_{i in t} m_i (logp_i - refLogp_i)     'sum' (the paper);  'mean' divides by L_t
+ *     S_t = sum_{i in t} m_i (logp_i - refLogp_i)     'sum' (the paper);  'mean' divides by L_t = sum_{i in t} m_i
  *     delta_p = S_chosen - S_rejected, pair losses as in `trajectoryPreferenceLoss`
  *     loss = sum_p w_p l_p / D + nllCoef * NLL,  NLL = -sum_p sum_{i in chosen_p} m_i logp_i / sum_p L_chosen_p
  *
- * m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels`, as for
- * `trajectoryPreferenceLoss`. A turn may be in several pairs. A pair of weight 0 is in no loss.
+ * m_i is the token's weight, 1 by default, and 0 where the mask is 0 or the label is ignored: give the `mask` or the
+ * `labels`, as for `trajectoryPreferenceLoss`. A turn may be in several pairs. A pair of weight 0 is in no loss.
  *
  * @param options.logps [N] of the tokens of all turns; `refLogps` [N] likewise.
  * @param options.turnOffsets [T + 1] into tokens.
  * @param options.chosen [P] indices of turns; `rejected` [P] likewise; `pairWeights` [P].
+ * @param options.tokenWeights [N] >= 0, not read where a token is masked or ignored.
  * @param options.reduction 'sum' by default, or 'mean'. TRL's 'ipo' has the mean: give `reduction: 'mean'` for it.
- * @param options.nllCoef 0.01 by default, as in the paper; 0 leaves the NLL out.
+ * @param options.nllCoef 0.01 by default, as in the paper; 0 leaves the NLL out. `nllDenominator`, the weight of the chosen
+ *   turns' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT naming where.
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where.
  * @see arXiv 2503.15478, Equation 4.
  * @example
  * const result = turnPreferenceLoss({

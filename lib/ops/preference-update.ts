@@ -16,7 +16,14 @@ import {
   REFERENCE_NAMES,
   type TemperatureOption,
 } from '../args/head.js';
-import { checkLabels, LABEL_OPTIONS, type LabelOptions } from '../args/labels.js';
+import {
+  checkLabels,
+  LABEL_OPTIONS,
+  type LabelOptions,
+  WEIGHT_OPTION,
+  type WeightOption,
+  withWeights,
+} from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
 import { boolean } from '../args/scalars.js';
@@ -55,7 +62,7 @@ export type Reference =
   | { refLogits: Floats; refDtype?: DType | undefined }
   | { refLogps: Float32Array };
 
-interface UpdateInputs extends TemperatureOption, LabelOptions, PairOptions, DebugOption {
+interface UpdateInputs extends TemperatureOption, LabelOptions, WeightOption, PairOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
 }
@@ -90,7 +97,7 @@ type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
 
 const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
-const OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
+const OPTIONS = [...HEADS, ...LABEL_OPTIONS, WEIGHT_OPTION, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
 const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
 const POLICY_OPTIONS = new Set<string>([...OPTIONS, ...TURN_SCORE_OPTIONS]);
 const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
@@ -124,7 +131,7 @@ function updateOf(
   const labels = checkLabels(given);
   const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head);
-  const batch = checkBatch(given, labels, level);
+  const batch = checkBatch(given, withWeights(labels, given), level);
   const accumulate = boolean('accumulate', any.accumulate, false);
   const debug = checkDebug(given);
 
@@ -198,7 +205,8 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.normalization 'turn-mean' by default, 'token-mean' or 'sum'.
- * @param options.nllCoef 0 by default; `nllDenominator`, the number of tokens of the chosen trajectories by default.
+ * @param options.tokenWeights [N] >= 0: how much a row counts, 1 each by default; not read at masked and ignored rows.
+ * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the rows of the chosen trajectories by default.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
  *   of a linear head to those in `out`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
@@ -272,7 +280,8 @@ export function criticUpdateAsync(
  * @param options.reduction 'sum' by default, or 'mean' over the tokens of a turn. TRL's 'ipo' has the mean: give
  *   `reduction: 'mean'` for it.
  * @param options.nllCoef 0.01 by default, as in the paper: the loss has 0.01 times the NLL of the chosen turns' tokens; 0 leaves
- *   it out. `nllDenominator`, the number of these tokens by default.
+ *   it out. `nllDenominator`, the weight of these tokens by default.
+ * @param options.tokenWeights [N] >= 0: how much a row counts, 1 each by default; not read at masked and ignored rows.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
  *   of a linear head to those in `out`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.

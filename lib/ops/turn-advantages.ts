@@ -2,7 +2,15 @@ import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type { TurnBatch } from '../addon/operations.js';
 import { float32, lengthOf, offsets } from '../args/arrays.js';
-import { type CheckedTokens, checkTokens, LABEL_OPTIONS, labelInputs, type TokenOptions } from '../args/labels.js';
+import {
+  type CheckedTokens,
+  checkTokens,
+  LABEL_OPTIONS,
+  labelInputs,
+  type TokenOptions,
+  WEIGHT_OPTION,
+  type WeightOption,
+} from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { boolean, oneOf } from '../args/scalars.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from '../device/device-buffer.js';
@@ -13,12 +21,12 @@ import { freshFloat32 } from '../runtime/results.js';
 /** The reduction of a turn's log-ratios: their mean (the paper's advantage) or their sum. */
 export type Reduction = 'mean' | 'sum';
 
-export interface TurnOptions extends TokenOptions, DebugOption {
+export interface TurnOptions extends TokenOptions, WeightOption, DebugOption {
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   /** 'mean' by default, as in the paper. */
   reduction?: Reduction | undefined;
-  /** A turn without an unmasked token has advantage 0 instead of being an error; false by default. */
+  /** A turn without a token that counts has advantage 0 instead of being an error; false by default. */
   allowEmptyTurns?: boolean | undefined;
 }
 
@@ -36,7 +44,7 @@ export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   gradAdvantages: Float32Array;
 }
 
-const TURN_OPTIONS = [...LABEL_OPTIONS, 'turnOffsets', 'reduction', 'allowEmptyTurns', 'debug'];
+const TURN_OPTIONS = [...LABEL_OPTIONS, WEIGHT_OPTION, 'turnOffsets', 'reduction', 'allowEmptyTurns', 'debug'];
 const FORWARD_OPTIONS = new Set([...TURN_OPTIONS, 'logps', 'refLogps']);
 const BACKWARD_OPTIONS = new Set([...TURN_OPTIONS, 'gradAdvantages']);
 
@@ -54,16 +62,18 @@ function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Arra
 /**
  * The advantage of each turn: the mean log-prob ratio of its tokens to the reference.
  *
- *     A_t = (1/L_t) sum_{i in t} m_i (logp_i - refLogp_i),  L_t = sum m_i;  reduction 'sum' omits 1/L_t
+ *     A_t = (1/L_t) sum_{i in t} m_i w_i (logp_i - refLogp_i),  L_t = sum m_i w_i;  reduction 'sum' omits 1/L_t
  *
- * m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels` that the log-probs were computed
+ * w_i is the token's weight, 1 by default; one of weight 0 counts as a masked one. m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels` that the log-probs were computed
  * with, since an ignored token has the log-prob 0 and would count as one otherwise.
  *
  * @param options.logps [N] log-probs of the tokens, of all turns in their order; `refLogps` [N] likewise.
  * @param options.turnOffsets [T + 1] from 0 to N, not decreasing.
  * @param options.mask [N] 0 masks a token; `labels` [N] with `ignoreIndex` likewise.
+ * @param options.tokenWeights [N] w >= 0, not read where a token is masked or ignored.
  * @returns [T] advantages.
- * @throws RangeError ERR_EMPTY_TURN naming a turn without a token (under 'mean'), ERR_OFFSETS naming an index.
+ * @throws RangeError ERR_EMPTY_TURN naming a turn without a token that counts (under 'mean'), ERR_OFFSETS naming an index,
+ *   ERR_ARG_VALUE naming a weight.
  * @see arXiv 2503.15478, Equation 3.
  * @example
  * const logps = new Float32Array([-1, -2, -3]);
@@ -98,12 +108,13 @@ export function turnAdvantages(
 /**
  * The gradient of turn advantages at the log-probs.
  *
- *     dA_t/dlogp_i = m_i / L_t;  reduction 'sum': m_i
+ *     dA_t/dlogp_i = m_i w_i / L_t,  L_t = sum m_i w_i;  reduction 'sum': m_i w_i
  *
  * @param options.gradAdvantages [T] the gradient of the loss at each advantage.
- * @param options.turnOffsets [T + 1] as in `turnAdvantages`; its last entry is N. `mask`, `labels` [N] as there.
+ * @param options.turnOffsets [T + 1] as in `turnAdvantages`; its last entry is N. `mask`, `labels`,
+ *   `tokenWeights` [N] as there.
  * @returns [N] gradLogps, 0 at masked tokens.
- * @throws RangeError ERR_EMPTY_TURN naming a turn without a token (under 'mean'), ERR_OFFSETS naming an index.
+ * @throws RangeError as `turnAdvantages` does.
  * @see arXiv 2503.15478, Equation 3.
  * @example
  * turnAdvantagesBackward({ gradAdvantages: new Float32Array([1, 2]), turnOffsets: new Int32Array([0, 2, 3]) });

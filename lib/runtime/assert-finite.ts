@@ -108,15 +108,17 @@ function numberOf(element: number, array: ArrayBufferView, dtype: DType): number
   return fraction !== 0 ? NaN : element & 0x8000 ? -Infinity : Infinity;
 }
 
-/** [N] 1 for rows that a call reads: unmasked, and ignored ones only where their lse is computed. */
-export function rowsRead(
-  { rows, data, mask, ignoreIndex }: CheckedLabels | CheckedTokens,
-  withIgnored: boolean,
-): Uint8Array {
-  if (isOnDevice(data) || isOnDevice(mask)) return new Uint8Array(rows).fill(1);
-  const labels = data && plainView(data as Int32Array);
+/**
+ * [N] 1 for rows that a call reads: unmasked, and ignored ones only where their lse is computed; log-probs with a weight,
+ * where there are weights, only if it is not 0.
+ */
+export function rowsRead(labels: CheckedLabels | CheckedTokens, withIgnored: boolean): Uint8Array {
+  const { rows, data, mask, ignoreIndex } = labels;
+  const weights = 'weights' in labels ? labels.weights : undefined;
+  if (isOnDevice(data) || isOnDevice(mask) || isOnDevice(weights)) return new Uint8Array(rows).fill(1);
+  const labelOf = data && plainView(data as Int32Array);
   return Uint8Array.from({ length: rows }, (_, i) =>
-    mask?.[i] === 0 || (!withIgnored && labels && Number(labels[i]) === ignoreIndex) ? 0 : 1,
+    mask?.[i] === 0 || weights?.[i] === 0 || (!withIgnored && labelOf && Number(labelOf[i]) === ignoreIndex) ? 0 : 1,
   );
 }
 

@@ -8,11 +8,11 @@ PreferenceComputation::PreferenceComputation(const PreferenceBatch& batch, const
     : batch_(batch),
       options_(options),
       items_(batch.items()),
-      unmasked_(batch.tokens),
+      tokens_(batch.labels, batch.tokens),
       turn_offsets_(batch.turns + 1),
-      turn_lengths_(batch.turns),
+      turn_weights_(batch.turns),
       item_offsets_(items_ + 1),
-      item_lengths_(items_),
+      item_weights_(items_),
       chosen_(batch.pairs.count),
       rejected_(batch.pairs.count),
       weights_(batch.pairs.count),
@@ -23,7 +23,7 @@ PreferenceComputation::PreferenceComputation(const PreferenceBatch& batch, const
       times_chosen_(items_) {}
 
 Status PreferenceComputation::check(const int32_t* labels) {
-  if (!unmasked_.ok() || !turn_offsets_.ok() || !turn_lengths_.ok() || !item_offsets_.ok() || !item_lengths_.ok() ||
+  if (!tokens_.ok() || !turn_offsets_.ok() || !turn_weights_.ok() || !item_offsets_.ok() || !item_weights_.ok() ||
       !chosen_.ok() || !rejected_.ok() || !weights_.ok() || !item_pairs_.ok() || !scores_.ok() || !grad_scores_.ok() ||
       !item_logps_.ok() || !times_chosen_.ok()) {
     return {Code::memory};
@@ -50,26 +50,19 @@ Status PreferenceComputation::check(const int32_t* labels) {
     if (options_.pair_denominator == 0) denominator_ += weights_[p];
   }
 
-  if (labels) {
-    for (Blocks block(0, batch_.tokens); block.next();)
-      for (int64_t i = block.begin; i < block.end; i++) unmasked_[i] = labels[i] >= 0;
-  } else {
-    status = copy_kept(batch_.labels, batch_.tokens, unmasked_.get());
-  }
-  if (cancelled()) return ended();
+  status = tokens_.check(labels);
+  if (!status.ok()) return status;
   for (int64_t k = 0; k < items_ && !cancelled(); k++) {
-    item_lengths_[k] = 0;
+    item_weights_[k] = 0;
     for (int64_t t = item_offsets_[k]; t < item_offsets_[k + 1]; t++) {
-      turn_lengths_[t] = 0;
-      for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
-        for (int64_t i = block.begin; i < block.end; i++) turn_lengths_[t] += unmasked_[i];
+      turn_weights_[t] = tokens_.sum(turn_offsets_[t], turn_offsets_[t + 1]);
       if (cancelled()) return ended();
-      if (turn_lengths_[t] == 0 && options_.normalization == Normalization::turn_mean && !options_.allow_empty_turns) {
+      if (turn_weights_[t] == 0 && options_.normalization == Normalization::turn_mean && !options_.allow_empty_turns) {
         return {Code::empty_turn, t, 0};
       }
-      item_lengths_[k] += turn_lengths_[t];
+      item_weights_[k] += turn_weights_[t];
     }
-    if (item_lengths_[k] == 0 && options_.normalization == Normalization::token_mean && !options_.allow_empty_turns) {
+    if (item_weights_[k] == 0 && options_.normalization == Normalization::token_mean && !options_.allow_empty_turns) {
       return {Code::empty_trajectory, k, 0};
     }
   }
@@ -77,15 +70,13 @@ Status PreferenceComputation::check(const int32_t* labels) {
 }
 
 double PreferenceComputation::coefficient(int64_t t, int64_t k) const {
-  return score_coefficient(options_.normalization, turn_lengths_[t], item_lengths_[k]);
+  return score_coefficient(options_.normalization, turn_weights_[t], item_weights_[k]);
 }
 
 double PreferenceComputation::log_ratios(int64_t t, const float* logps, const float* ref_logps) const {
   double sum = 0;
-  for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
-    for (int64_t i = block.begin; i < block.end; i++) {
-      if (unmasked_[i]) sum += static_cast<double>(logps[i]) - ref_logps[i];
-    }
+  tokens_.each(turn_offsets_[t], turn_offsets_[t + 1],
+               [&](int64_t i, double weight) { sum += weight * (static_cast<double>(logps[i]) - ref_logps[i]); });
   return sum;
 }
 
@@ -95,10 +86,12 @@ int64_t PreferenceComputation::tokens_of_pair(int64_t p, int64_t* rows, float* c
   int64_t n = 0;
   const auto add = [&](int64_t k, double sign) {
     for (int64_t t = item_offsets_[k]; t < item_offsets_[k + 1] && !cancelled(); t++) {
-      const float coefficient_of_turn = static_cast<float>(sign * coefficient(t, k));
+      const double coefficient_of_turn = sign * coefficient(t, k);
       for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
         for (int64_t i = block.begin; i < block.end; i++) {
-          if (unmasked_[i]) rows[n++] = i, coefficients[i] = coefficient_of_turn;
+          if (!tokens_.is_kept(i)) continue;
+          rows[n++] = i;
+          coefficients[i] = static_cast<float>(coefficient_of_turn * tokens_.weight(i));
         }
     }
   };
@@ -130,10 +123,8 @@ void PreferenceComputation::compute(const float* logps, const float* ref_logps, 
   for (int64_t k = 0; k < items_ && !cancelled(); k++) {
     scores_[k] = grad_scores_[k] = item_logps_[k] = times_chosen_[k] = 0;
     for (int64_t t = item_offsets_[k]; t < item_offsets_[k + 1] && !cancelled(); t++) {
-      for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
-        for (int64_t i = block.begin; i < block.end; i++) {
-          if (unmasked_[i]) item_logps_[k] += logps[i];
-        }
+      tokens_.each(turn_offsets_[t], turn_offsets_[t + 1],
+                   [&](int64_t i, double m) { item_logps_[k] += m * logps[i]; });
       const double ratios = log_ratios(t, logps, ref_logps), score = ratios * coefficient(t, k);
       scores_[k] += score;
       out.turn_advantages[t] = static_cast<float>(options_.normalization == Normalization::turn_mean ? score : ratios);
@@ -141,9 +132,9 @@ void PreferenceComputation::compute(const float* logps, const float* ref_logps, 
   }
 
   const double beta = options_.pair_loss.beta;
-  double chosen_tokens = 0, wins = 0;
+  double chosen_weight = 0, wins = 0;
   for (int64_t p = 0; p < pairs() && !cancelled(); p++) {
-    if (weights_[p] > 0) chosen_tokens += static_cast<double>(item_lengths_[chosen_[p]]);
+    if (weights_[p] > 0) chosen_weight += item_weights_[chosen_[p]];
   }
 
   double preference_loss = 0, nll = 0;
@@ -166,17 +157,14 @@ void PreferenceComputation::compute(const float* logps, const float* ref_logps, 
     grad_scores_[chosen] += weight * term.grad;
     grad_scores_[rejected] -= weight * term.grad;
   }
-  const double nll_tokens = options_.nll_denominator > 0 ? options_.nll_denominator : chosen_tokens;
-  const double nll_loss = nll_tokens > 0 ? nll / nll_tokens : 0;
-  const double nll_grad = options_.nll_coef > 0 && nll_tokens > 0 ? options_.nll_coef / nll_tokens : 0;
+  const double nll_weight = options_.nll_denominator > 0 ? options_.nll_denominator : chosen_weight;
+  const double nll_loss = nll_weight > 0 ? nll / nll_weight : 0;
+  const double nll_grad = options_.nll_coef > 0 && nll_weight > 0 ? options_.nll_coef / nll_weight : 0;
 
   for (int64_t k = 0; k < items_ && !cancelled(); k++) {
     for (int64_t t = item_offsets_[k]; t < item_offsets_[k + 1] && !cancelled(); t++) {
       const double grad = grad_scores_[k] * coefficient(t, k) - times_chosen_[k] * nll_grad;
-      for (Blocks block(turn_offsets_[t], turn_offsets_[t + 1]); block.next();)
-        for (int64_t i = block.begin; i < block.end; i++) {
-          out.grad_logps[i] = unmasked_[i] ? static_cast<float>(grad) : 0.0f;
-        }
+      tokens_.scale(grad, turn_offsets_[t], turn_offsets_[t + 1], out.grad_logps);
     }
   }
   out.scalars[0] = options_.nll_coef > 0 ? preference_loss + options_.nll_coef * nll_loss : preference_loss;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "../preference_loss.h"
-#include "../scratch.h"
+#include "token_weights.h"
 
 namespace sweet {
 
@@ -27,7 +27,7 @@ class PreferenceComputation {
   bool separable() const;
 
   /**
-   * The unmasked tokens of pair p into rows, and into coefficients[i] d(S_chosen - S_rejected)/dlogp_i of token i; both
+   * The kept tokens of pair p into rows, and into coefficients[i] d(S_chosen - S_rejected)/dlogp_i of token i; both
    * have space for all N. Returns the number of tokens. Pair -1: the items that are in no pair.
    */
   int64_t tokens_of_pair(int64_t p, int64_t* rows, float* coefficients) const;
@@ -36,25 +36,25 @@ class PreferenceComputation {
   double pair_grad(int64_t p, const float* logps, const float* ref_logps) const;
 
  private:
-  /** dS_k/drho of the tokens of turn t in item k. */
+  /** dS_k/drho of the tokens of turn t in item k, per weight. */
   double coefficient(int64_t t, int64_t k) const;
 
-  /** Sum of the log-ratios of turn t over its unmasked tokens. */
+  /** Sum of the weighted log-ratios of turn t. */
   double log_ratios(int64_t t, const float* logps, const float* ref_logps) const;
 
   const PreferenceBatch& batch_;
   const PreferenceOptions& options_;
   const int64_t items_;
-  Scratch<uint8_t> unmasked_;             // [N]
+  TokenWeights tokens_;                   // [N]
   Scratch<int32_t> turn_offsets_;         // [T+1] into tokens
-  Scratch<int32_t> turn_lengths_;         // [T] unmasked tokens
+  Scratch<double> turn_weights_;          // [T] sum over the tokens
   Scratch<int32_t> item_offsets_;         // [items+1] into turns
-  Scratch<int64_t> item_lengths_;         // [items] unmasked tokens
+  Scratch<double> item_weights_;          // [items] sum over the tokens
   Scratch<int32_t> chosen_, rejected_;    // [P]
   Scratch<float> weights_;                // [P]
   Scratch<int32_t> item_pairs_;           // [items] number of pairs that the item is in
   Scratch<double> scores_, grad_scores_;  // [items] S, dloss/dS
-  Scratch<double> item_logps_;            // [items] sum of logp over the unmasked tokens
+  Scratch<double> item_logps_;            // [items] sum of logp, weighted
   Scratch<double> times_chosen_;          // [items]
   bool shared_ = false;                   // some item is in several pairs
   double denominator_ = 0;                // D

@@ -33,6 +33,7 @@ enum class Rule : unsigned {
   trajectory_offsets,
   pair,
   zero_weights,
+  token_weight,
   empty_turn,
   empty_trajectory
 };
@@ -44,6 +45,7 @@ SWEET_HOST_DEVICE inline unsigned long long encode_fault(Rule rule, int64_t inde
 /** The arrays that were checked, in device memory: a fault names an element of them. */
 struct CheckedInputs {
   Labels labels;
+  const float* token_weights;
   const int32_t *turn_offsets, *trajectory_offsets;
   Pairs pairs;
   int64_t items;

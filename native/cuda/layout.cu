@@ -1,5 +1,5 @@
-// Checks of labels, offsets and pairs by the rules of ../layout.h, which the CPU uses too. A thread takes an element;
-// of several faults the first in the order of the rules, then of the indices, is reported:
+// Checks of labels, weights, offsets and pairs by the rules of ../layout.h, which the CPU uses too. A thread takes an
+// element; of several faults the first in the order of the rules, then of the indices, is reported:
 //
 //   fault = min over (rule, index) of rule * 2^40 + index
 //
@@ -46,22 +46,30 @@ __global__ void __launch_bounds__(kThreads) check_pairs_kernel(Pairs pairs,  // 
   if (threadIdx.x == 0 && positive == 0) record_fault(&result->layout_fault, Rule::zero_weights, 0);
 }
 
+__global__ void __launch_bounds__(kThreads) check_weights_kernel(Turns turns,  // T turns over N tokens
+                                                                 int64_t tokens, DeviceResult* result) {
+  const int64_t i = global_thread();
+  if (i < tokens && !is_weight(static_cast<float>(weight_of(turns, i)))) {
+    record_fault(&result->layout_fault, Rule::token_weight, i);
+  }
+}
+
 /** A warp per turn. */
-__global__ void __launch_bounds__(kTurnThreads) count_turns_kernel(Turns turns,  // T turns over N tokens
+__global__ void __launch_bounds__(kTurnThreads) weigh_turns_kernel(Turns turns,  // T turns over N tokens
                                                                    bool allow_empty,
-                                                                   int32_t* lengths,  // [T]
+                                                                   double* weights,  // [T]
                                                                    DeviceResult* result) {
   if (has_layout_fault(result)) return;
   const int64_t t = global_thread() / kWarp;
   if (t >= turns.count) return;
-  double length = 0;
+  double total = 0;
   for (int64_t i = turns.offsets[t] + threadIdx.x % kWarp; i < turns.offsets[t + 1]; i += kWarp) {
-    length += is_unmasked(turns, i);
+    total += weight_of(turns, i);
   }
-  length = warp_sum(length);
+  total = warp_sum(total);
   if (threadIdx.x % kWarp != 0) return;
-  lengths[t] = static_cast<int32_t>(length);
-  if (length == 0 && !allow_empty) record_fault(&result->empty_fault, Rule::empty_turn, t);
+  weights[t] = total;
+  if (total == 0 && !allow_empty) record_fault(&result->empty_fault, Rule::empty_turn, t);
 }
 
 }  // namespace
@@ -92,11 +100,16 @@ void check_pairs(LaunchContext& context, const Pairs& pairs, int64_t items) {
   context.launch("check_pairs_kernel", check_pairs_kernel, 1, kThreads, pairs, items, context.result());
 }
 
-const int32_t* count_turns(LaunchContext& context, const Turns& turns, bool allow_empty) {
-  int32_t* const lengths = context.scratch<int32_t>(turns.count);
-  context.launch("count_turns_kernel", count_turns_kernel, blocks_for_turns(turns.count), kTurnThreads, turns,
-                 allow_empty, lengths, context.result());
-  return lengths;
+const double* weigh_turns(LaunchContext& context, const Turns& turns, int64_t tokens, bool allow_empty) {
+  if (turns.labels.weights) {
+    context.checked.token_weights = turns.labels.weights;
+    context.launch("check_weights_kernel", check_weights_kernel, blocks_for(tokens, kThreads), kThreads, turns, tokens,
+                   context.result());
+  }
+  double* const weights = context.scratch<double>(turns.count);
+  context.launch("weigh_turns_kernel", weigh_turns_kernel, blocks_for_turns(turns.count), kTurnThreads, turns,
+                 allow_empty, weights, context.result());
+  return weights;
 }
 
 }  // namespace cuda

@@ -2,9 +2,9 @@
 // trajectories), P pairs. The scalar reference is oracle::preference_loss() of test/native/oracle.h.
 //
 //   R_t = sum_{i in t} m_i (logp_i - ref_logp_i),  S_k = sum_{t in k} c_tk R_t,  c_tk = score_coefficient()
-//   loss = sum_p w_p l(S_chosen - S_rejected) / D + nll_coef * (-sum_p logp(chosen)) / nll_tokens
+//   loss = sum_p w_p l(S_chosen - S_rejected) / D + nll_coef * (-sum_p sum_{i in chosen} m_i logp_i) / nll_weight
 //   dS_k = sum_{p: k chosen} w_p l'_p / D - sum_{p: k rejected} w_p l'_p / D
-//   dlogp_i = m_i (c_tk dS_k - nll_coef / nll_tokens * times k is chosen)
+//   dlogp_i = m_i (c_tk dS_k - nll_coef / nll_weight * times k is chosen)
 //
 // Five kernels, since each step needs sums over the one before: a warp per turn (R_t), a thread per item (S_k), one
 // block over the pairs (loss), a thread per item (dS_k), a warp per turn (dlogp). Items gather from the pairs that they
@@ -37,24 +37,24 @@ __device__ inline int64_t first_turn(const PreferenceInputs& in, int64_t k) {
 }
 
 __device__ inline double coefficient(const PreferenceInputs& in, int64_t t, int64_t k) {
-  return score_coefficient(in.options.normalization, in.turn_lengths[t], in.item_lengths[k]);
+  return score_coefficient(in.options.normalization, in.turn_weights[t], in.item_weights[k]);
 }
 
 __device__ inline float weight_of(const Pairs& pairs, int64_t p) { return pairs.weights ? pairs.weights[p] : 1.0f; }
 
 /** A thread per item. */
-__global__ void __launch_bounds__(kThreads) count_items_kernel(PreferenceInputs in,  // writes turn_items, item_lengths
+__global__ void __launch_bounds__(kThreads) weigh_items_kernel(PreferenceInputs in,  // writes turn_items, item_weights
                                                                DeviceResult* result) {
   const int64_t k = global_thread();
   if (has_layout_fault(result) || k >= in.items) return;
-  int64_t length = 0;
+  double total = 0;
   for (int64_t t = first_turn(in, k); t < first_turn(in, k + 1); t++) {
     in.turn_items[t] = static_cast<int32_t>(k);
-    length += in.turn_lengths[t];
+    total += in.turn_weights[t];
   }
-  in.item_lengths[k] = length;
+  in.item_weights[k] = total;
   const bool mean = in.options.normalization == Normalization::token_mean;
-  if (length == 0 && mean && !in.options.allow_empty_turns) {
+  if (total == 0 && mean && !in.options.allow_empty_turns) {
     record_fault(&result->empty_fault, Rule::empty_trajectory, k);
   }
 }
@@ -70,9 +70,10 @@ __global__ void __launch_bounds__(kTurnThreads) sum_turns_kernel(PreferenceInput
   if (has_fault(result) || t >= in.turns.count) return;
   double ratios = 0, logp = 0;
   for (int64_t i = in.turns.offsets[t] + threadIdx.x % kWarp; i < in.turns.offsets[t + 1]; i += kWarp) {
-    if (!is_unmasked(in.turns, i)) continue;
-    ratios += static_cast<double>(logps[i]) - ref_logps[i];
-    logp += logps[i];
+    const double m = weight_of(in.turns, i);
+    if (m == 0) continue;
+    ratios += m * (static_cast<double>(logps[i]) - ref_logps[i]);
+    logp += m * logps[i];
   }
   ratios = warp_sum(ratios);
   logp = warp_sum(logp);
@@ -107,15 +108,15 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(PreferenceInputs in,
   if (has_fault(result)) return;
   const PreferenceOptions& options = in.options;
   const Pairs& pairs = in.pairs;
-  double weight_sum = 0, chosen_tokens = 0;
+  double weight_sum = 0, chosen_weight = 0;
   for (int64_t p = threadIdx.x; p < pairs.count; p += kThreads) {
     weight_sum += weight_of(pairs, p);
-    if (weight_of(pairs, p) > 0) chosen_tokens += static_cast<double>(in.item_lengths[pairs.chosen[p]]);
+    if (weight_of(pairs, p) > 0) chosen_weight += in.item_weights[pairs.chosen[p]];
   }
   weight_sum = block_sum(weight_sum, shared);
-  chosen_tokens = block_sum(chosen_tokens, shared);
+  chosen_weight = block_sum(chosen_weight, shared);
   const double denominator = options.pair_denominator > 0 ? options.pair_denominator : weight_sum;
-  const double nll_tokens = options.nll_denominator > 0 ? options.nll_denominator : chosen_tokens;
+  const double nll_weight = options.nll_denominator > 0 ? options.nll_denominator : chosen_weight;
 
   const double beta = options.pair_loss.beta;
   double loss = 0, nll = 0, wins = 0;
@@ -138,8 +139,8 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(PreferenceInputs in,
   nll = block_sum(nll, shared);
   wins = block_sum(wins, shared);
   if (threadIdx.x != 0) return;
-  const double nll_loss = nll_tokens > 0 ? nll / nll_tokens : 0;
-  *work.nll_grad = options.nll_coef > 0 && nll_tokens > 0 ? options.nll_coef / nll_tokens : 0;
+  const double nll_loss = nll_weight > 0 ? nll / nll_weight : 0;
+  *work.nll_grad = options.nll_coef > 0 && nll_weight > 0 ? options.nll_coef / nll_weight : 0;
   result->scalars[0] = options.nll_coef > 0 ? loss + options.nll_coef * nll_loss : loss;
   result->scalars[1] = loss;
   result->scalars[2] = nll_loss;
@@ -189,7 +190,8 @@ __global__ void __launch_bounds__(kTurnThreads) grad_turns_kernel(PreferenceInpu
   const int64_t k = in.turn_items[t];
   const double grad = work.grad_scores[k] * coefficient(in, t, k) - work.times_chosen[k] * *work.nll_grad;
   for (int64_t i = in.turns.offsets[t] + threadIdx.x % kWarp; i < in.turns.offsets[t + 1]; i += kWarp) {
-    grad_logps[i] = is_unmasked(in.turns, i) ? static_cast<float>(grad) : 0.0f;
+    const double m = weight_of(in.turns, i);
+    grad_logps[i] = m != 0 ? static_cast<float>(grad * m) : 0.0f;
   }
 }
 
@@ -208,10 +210,10 @@ PreferenceInputs check_preference(LaunchContext& context, const PreferenceBatch&
   if (in.item_offsets) check_trajectory_offsets(context, in.item_offsets, in.items, batch.turns);
   check_pairs(context, batch.pairs, in.items);
   const bool allow_empty = options.allow_empty_turns || options.normalization != Normalization::turn_mean;
-  in.turn_lengths = count_turns(context, in.turns, allow_empty);
+  in.turn_weights = weigh_turns(context, in.turns, batch.tokens, allow_empty);
   in.turn_items = context.scratch<int32_t>(batch.turns);
-  in.item_lengths = context.scratch<int64_t>(in.items);
-  context.launch("count_items_kernel", count_items_kernel, blocks_for(in.items, kThreads), kThreads, in,
+  in.item_weights = context.scratch<double>(in.items);
+  context.launch("weigh_items_kernel", weigh_items_kernel, blocks_for(in.items, kThreads), kThreads, in,
                  context.result());
   return in;
 }

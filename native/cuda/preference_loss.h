@@ -8,16 +8,16 @@
 namespace sweet {
 namespace cuda {
 
-/** What the kernels work on: the batch, and what was counted of each turn and item. */
+/** What the kernels work on: the batch, and the weights of each turn and item. */
 struct PreferenceInputs {
   Turns turns;
   const int32_t* item_offsets;  // [K+1] into turns, or null: item k is turn k
   int64_t items;                // K
   Pairs pairs;                  // P
   PreferenceOptions options;
-  const int32_t* turn_lengths;  // [T] unmasked tokens
-  int32_t* turn_items;          // [T] the item of each turn
-  int64_t* item_lengths;        // [K] unmasked tokens
+  const double* turn_weights;  // [T] sum over the tokens
+  int32_t* turn_items;         // [T] the item of each turn
+  double* item_weights;        // [K] sum over the tokens
 };
 
 /** labels: checked, [N], or null; where given, they say which tokens count. */

@@ -27,8 +27,9 @@ LogpsRow linear_row(const double* hidden, const double* weight, const double* bi
 void product(const double* a, const double* b, const double* bias, int64_t rows, int64_t columns, int64_t depth,
              double alpha, double* out);
 
-/** Of the tokens of one turn; grad_logps [tokens] is the gradient of the advantage. See turn_advantages.cu. */
-double turn_advantage(const float* logps, const float* ref_logps, const uint8_t* mask, int64_t tokens, bool mean,
+/** Of the tokens of one turn, 0 at those that do not count; grad_logps [tokens] is the gradient of the advantage. See
+ * turn_advantages.cu. */
+double turn_advantage(const float* logps, const float* ref_logps, const float* weights, int64_t tokens, bool mean,
                       double* grad_logps);
 
 }  // namespace reference

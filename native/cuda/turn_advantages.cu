@@ -1,6 +1,7 @@
 // The advantage of a turn and its gradient, as ../turn_advantages.h defines them:
 //
-//   A_t = s_t * sum_{i in t} m_i (logp_i - ref_logp_i),  dlogp_i = m_i * s_t * dA_t,  s_t = 1 / L_t, or 1 of a sum
+//   A_t = s_t * sum_{i in t} m_i (logp_i - ref_logp_i),  dlogp_i = m_i * s_t * dA_t,  s_t = 1 / sum_{i in t} m_i, or 1
+//   of a sum;  m_i is what token i counts, see layout.h
 //
 // A warp takes a turn: lane l adds the tokens l, l + 32, ... in float64, and a butterfly adds the lanes, so that a sum
 // has one order whatever the batch. The log-ratios are never stored.
@@ -11,22 +12,24 @@
 
 namespace sweet {
 
-double reference::turn_advantage(const float* logps, const float* ref_logps, const uint8_t* mask, int64_t tokens,
+double reference::turn_advantage(const float* logps, const float* ref_logps, const float* weights, int64_t tokens,
                                  bool mean, double* grad_logps) {
-  double sum = 0, length = 0;
+  double sum = 0, weight = 0;
   for (int64_t i = 0; i < tokens; i++) {
-    if (mask[i]) sum += static_cast<double>(logps[i]) - ref_logps[i], length += 1;
+    if (weights[i] == 0) continue;
+    sum += weights[i] * (static_cast<double>(logps[i]) - ref_logps[i]);
+    weight += static_cast<double>(weights[i]);
   }
-  const double scale = mean ? 1 / length : 1;
-  for (int64_t i = 0; i < tokens; i++) grad_logps[i] = mask[i] ? scale : 0;
+  const double scale = mean ? 1 / weight : 1;
+  for (int64_t i = 0; i < tokens; i++) grad_logps[i] = weights[i] * scale;
   return scale * sum;
 }
 
 namespace cuda {
 namespace {
 
-__global__ void __launch_bounds__(kTurnThreads) advantages_kernel(Turns turns,             // T turns over N tokens
-                                                                  const int32_t* lengths,  // [T]
+__global__ void __launch_bounds__(kTurnThreads) advantages_kernel(Turns turns,            // T turns over N tokens
+                                                                  const double* weights,  // [T]
                                                                   bool mean,
                                                                   const float* logps,      // [N]
                                                                   const float* ref_logps,  // [N]
@@ -36,16 +39,17 @@ __global__ void __launch_bounds__(kTurnThreads) advantages_kernel(Turns turns,  
   if (has_fault(result) || t >= turns.count) return;
   double sum = 0;
   for (int64_t i = turns.offsets[t] + threadIdx.x % kWarp; i < turns.offsets[t + 1]; i += kWarp) {
-    if (is_unmasked(turns, i)) sum += static_cast<double>(logps[i]) - ref_logps[i];
+    const double m = weight_of(turns, i);
+    if (m != 0) sum += m * (static_cast<double>(logps[i]) - ref_logps[i]);
   }
   sum = warp_sum(sum);
   if (threadIdx.x % kWarp == 0) {
-    advantages[t] = static_cast<float>(mean && lengths[t] > 0 ? sum / lengths[t] : sum);
+    advantages[t] = static_cast<float>(mean && weights[t] > 0 ? sum / weights[t] : sum);
   }
 }
 
 __global__ void __launch_bounds__(kTurnThreads) advantages_backward_kernel(Turns turns,  // T turns over N tokens
-                                                                           const int32_t* lengths,  // [T]
+                                                                           const double* weights,  // [T]
                                                                            bool mean,
                                                                            const float* grad_advantages,  // [T]
                                                                            float* grad_logps,             // [N]
@@ -53,17 +57,18 @@ __global__ void __launch_bounds__(kTurnThreads) advantages_backward_kernel(Turns
   const int64_t t = global_thread() / kWarp;
   if (has_fault(result) || t >= turns.count) return;
   const double grad =
-      mean && lengths[t] > 0 ? static_cast<double>(grad_advantages[t]) / lengths[t] : grad_advantages[t];
+      mean && weights[t] > 0 ? static_cast<double>(grad_advantages[t]) / weights[t] : grad_advantages[t];
   for (int64_t i = turns.offsets[t] + threadIdx.x % kWarp; i < turns.offsets[t + 1]; i += kWarp) {
-    grad_logps[i] = is_unmasked(turns, i) ? static_cast<float>(grad) : 0.0f;
+    const double m = weight_of(turns, i);
+    grad_logps[i] = m != 0 ? static_cast<float>(grad * m) : 0.0f;
   }
 }
 
 Turns turns_of(const TurnBatch& batch) { return {batch.turn_offsets, batch.turns, batch.labels, nullptr}; }
 
-const int32_t* check(LaunchContext& context, const TurnBatch& batch) {
+const double* check(LaunchContext& context, const TurnBatch& batch) {
   check_turn_offsets(context, batch.turn_offsets, batch.turns, batch.tokens);
-  return count_turns(context, turns_of(batch), !batch.mean || batch.allow_empty_turns);
+  return weigh_turns(context, turns_of(batch), batch.tokens, !batch.mean || batch.allow_empty_turns);
 }
 
 }  // namespace
@@ -74,18 +79,18 @@ using namespace cuda;
 Status turn_advantages(const TurnAdvantages& call) {
   const TurnBatch& batch = call.batch;
   LaunchContext context;
-  const int32_t* const lengths = check(context, batch);
+  const double* const weights = check(context, batch);
   context.launch("advantages_kernel", advantages_kernel, blocks_for_turns(batch.turns), kTurnThreads, turns_of(batch),
-                 lengths, batch.mean, call.logps, call.ref_logps, call.advantages, context.result());
+                 weights, batch.mean, call.logps, call.ref_logps, call.advantages, context.result());
   return context.finish(nullptr);
 }
 
 Status turn_advantages_backward(const TurnAdvantagesBackward& call) {
   const TurnBatch& batch = call.batch;
   LaunchContext context;
-  const int32_t* const lengths = check(context, batch);
+  const double* const weights = check(context, batch);
   context.launch("advantages_backward_kernel", advantages_backward_kernel, blocks_for_turns(batch.turns), kTurnThreads,
-                 turns_of(batch), lengths, batch.mean, call.grad_advantages, call.grad_logps, context.result());
+                 turns_of(batch), weights, batch.mean, call.grad_advantages, call.grad_logps, context.result());
   return context.finish(nullptr);
 }
 

@@ -138,6 +138,7 @@ function optionOf({ path, type }: Argument): string {
   if (path.startsWith('reference.')) return `ref${capital}`;
   if (path.endsWith('labels.data')) return 'labels';
   if (path.endsWith('pairs.weights')) return 'pairWeights';
+  if (path.endsWith('labels.weights')) return 'tokenWeights';
   if (SCALARS.includes(type) || type.startsWith('const ')) return name;
   return path.startsWith('gradients.') ? `out.grad${capital}` : `out.${name}`;
 }

@@ -94,6 +94,28 @@ const emptyTurnRows: ErrorRow[] = [
   emptyTurn('a turn whose tokens are masked', { mask: Uint8Array.of(1, 1, 1, 0, 0) }, /turn 2\b/),
 ];
 
+const tokenWeightRows: ErrorRow[] = [
+  wrongValue('a negative weight of a token', { tokenWeights: floats(1, 1, -2, 1, NaN) }, /tokenWeights\[2\].* -2$/),
+  wrongValue('a weight of NaN', { tokenWeights: floats(NaN, 1, 1, 1, 1) }, /tokenWeights\[0\].*NaN$/),
+  wrongValue('an infinite weight', { tokenWeights: floats(1, 1, 1, 1, Infinity) }, /tokenWeights\[4\].*Infinity$/),
+  wrongValue(
+    'the least weight below 0',
+    { tokenWeights: floats(1, -(2 ** -149), 1, 1, 1) },
+    /tokenWeights\[1\].*e-45$/,
+  ),
+  wrongValue(
+    'a wrong weight after those of dropped tokens',
+    { tokenWeights: floats(1, -1, 1, -3, NaN), mask: Uint8Array.of(1, 0, 1, 0, 1) },
+    /tokenWeights\[4\].*NaN$/,
+  ),
+  wrongLength('tokenWeights too short', { tokenWeights: new Float32Array(4) }, /tokenWeights.*\(4\)/),
+];
+const weightlessTurn = emptyTurn(
+  'a turn of weight 0',
+  { tokenWeights: floats(1, 0, 0, 0, 1) },
+  /weight above 0 in turn 1\b/,
+);
+
 const pairRows: ErrorRow[] = [
   wrongPair('no pair', { chosen: ints(), rejected: ints() }, /pair/),
   wrongPair('chosen = rejected', { chosen: ints(0, 1), rejected: ints(1, 1) }, /pair 1\b/),
@@ -118,6 +140,11 @@ const trajectoryRows: ErrorRow[] = [
     'a trajectory without tokens under token-mean',
     { mask: Uint8Array.of(1, 1, 1, 0, 0), normalization: 'token-mean' },
     /trajectory 1\b/,
+  ),
+  emptyTurn(
+    'a trajectory of weight 0 under token-mean',
+    { tokenWeights: floats(1, 0, 0, 0, 0), normalization: 'token-mean' },
+    /weight above 0 in trajectory 1\b/,
   ),
   emptyTurn(
     'a trajectory without turns under token-mean',
@@ -198,6 +225,8 @@ const outcomeRows: ErrorRow[] = [
 
 const stateRows: ErrorRow[] = [wrongValue('a score of NaN', { scores: floats(1, 2, NaN, 4, 5) }, /scores\[2\].*NaN/)];
 
+const booleanMask = wrongType('a mask of booleans', { mask: [true, false] }, /mask.*: use Uint8Array\.from\(mask\)$/);
+
 /** What the options of a call imply: offsets, a mask of tokens or turns, means over turns, pairs. */
 function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   const names = all.filter(({ path }) => path.length === 1).map(({ name }) => name);
@@ -209,8 +238,11 @@ function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   const mean = has('reduction') ? { reduction: 'mean' } : {};
   return [
     ...offsets.flatMap((name) => offsetsRows(name, (valid()[name] as Int32Array).at(-1)!)).filter(isRow),
-    ...(has('mask') ? [wrongLength('mask too long', { mask: longMask }, /mask.*\(\d+\)/)] : []),
-    ...(has('allowEmptyTurns') ? emptyTurnRows.map((row) => ({ ...row, change: { ...row.change, ...mean } })) : []),
+    ...(has('mask') ? [wrongLength('mask too long', { mask: longMask }, /mask.*\(\d+\)/), booleanMask] : []),
+    ...(has('tokenWeights') ? tokenWeightRows : []),
+    ...(has('allowEmptyTurns')
+      ? [...emptyTurnRows, weightlessTurn].map((row) => ({ ...row, change: { ...row.change, ...mean } }))
+      : []),
     ...(has('pairWeights') ? pairRows : []),
   ];
 }
@@ -254,7 +286,7 @@ const ROWS: Record<string, ErrorRow[]> = {
   'policyUpdate of hidden states against log-probs': [...turnRows, ...hiddenUpdateRows],
   filteredNll: [
     wrongValue('a reward of NaN', { rewards: floats(1, NaN) }, /rewards\[1\].*NaN/),
-    ...hostRows('Float32Array', 5, 'logps'),
+    ...hostRows('Float32Array', 5, 'logps', 'tokenWeights'),
     ...hostRows('Uint8Array', 5, 'mask'),
     ...hostRows('Int32Array', 4, 'turnOffsets', 'trajectoryOffsets'),
     ...hostRows('Float32Array', 2, 'rewards'),
@@ -367,9 +399,9 @@ describe('packTurns', () => {
     ],
     ["a turn that is nobody's", [[{ turns: [human, { tokens: [1] }] }]], wrongType('', {}, /\[0\]\.turns\[1\]\.agent/)],
     [
-      'tokens as a tokenizer for ONNX Runtime gives them',
-      [[{ turns: [{ tokens: new BigInt64Array(2), agent: true }] }]],
-      wrongType('', {}, /BigInt64Array\(2\); use Int32Array\.from\(tokens, Number\)/),
+      'tokens of 16 bits',
+      [[{ turns: [{ tokens: new Uint16Array(2), agent: true }] }]],
+      wrongType('', {}, /Uint16Array\(2\); use Int32Array\.from\(tokens, Number\)/),
     ],
     ['no agent', [[fine, { turns: [human] }]], emptyTurn('', {}, /trajector.*\b1\b/)],
     ['no turns', [[{ turns: [] }]], emptyTurn('', {}, /trajector.*\b0\b/)],
@@ -386,10 +418,10 @@ describe('packTurns', () => {
     ],
     ['half a token', [[{ turns: [human, { tokens: [1.5], agent: true }] }]], wrongValue('', {}, /tokens\[0\].*1\.5/)],
     ['an unknown option', [[fine], { colour: 1 }], unknownOption('', {}, /"colour"/)],
-    ...['mask', 'role', 'reward', 'Tokens'].map((name): [string, unknown[], Omit<ErrorRow, 'what' | 'change'>] => [
+    ...['masks', 'role', 'reward', 'Tokens'].map((name): [string, unknown[], Omit<ErrorRow, 'what' | 'change'>] => [
       `${name} of a turn`,
       [[fine, { turns: [human, { ...agent, [name]: 1 }] }]],
-      unknownOption('', {}, new RegExp(`tokens and agent for trajectories\\[1\\]\\.turns\\[1\\].*"${name}"; `)),
+      unknownOption('', {}, new RegExp(`tokens, agent and mask for trajectories\\[1\\]\\.turns\\[1\\].*"${name}"; `)),
     ]),
     ['a reward of a trajectory', [[{ ...fine, reward: 1 }]], unknownOption('', {}, /trajectories\[0\].*"reward"; /)],
     ['a turn that is not there', [[{ turns: new Array(2) }]], wrongType('', {}, /turns\[0\].*undefined/)],

@@ -72,6 +72,28 @@ describe('packCandidates', () => {
     expect(asArrays(packCandidates([]))).toMatchObject({ labels: [], turnOffsets: [0], candidateOffsets: [0] });
   });
 
+  it('takes candidates of every class, masks in the history, and empty candidates with allowEmptyTurns', () => {
+    const history = [{ tokens: [1, 2], agent: true, mask: [false, true] }];
+    const plain = packCandidates([{ history: [{ tokens: [1, 2], agent: false }], candidates: [[3, 4]] }]);
+    for (const tokens of [Uint32Array.of(3, 4), BigInt64Array.of(3n, 4n), [3n, 4n]]) {
+      expect(packCandidates([{ history, candidates: [tokens] }])).toEqual(plain);
+    }
+    const states = [{ history, candidates: [[], [3]] }];
+    expect(() => packCandidates(states)).toThrow(/at least one token for states\[0\]\.candidates\[0\]/);
+    expect(asArrays(packCandidates(states, { allowEmptyTurns: true }))).toEqual({
+      inputIds: [1, 1, 2],
+      labels: [-100, -100, 3],
+      mask: [0, 0, 1],
+      turnOffsets: [0, 1, 3],
+      sequenceOffsets: [0, 1, 3],
+      candidateOffsets: [0, 2],
+    });
+    const none = [{ history: [{ tokens: [], agent: false }], candidates: [[3]] }];
+    expect(() => packCandidates(none, { allowEmptyTurns: true })).toThrow(
+      /at least one token for states\[0\]\.history/,
+    );
+  });
+
   it.each([81, 82, 83])('agrees with the oracle, seed %d', (seed) => {
     const states = randomStates(seed);
     expect(asArrays(packCandidates(states))).toEqual(oracle(states));

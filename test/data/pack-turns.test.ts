@@ -1,4 +1,4 @@
-import { criticUpdate, IGNORE_INDEX, packTurns, tokenLogps } from 'sweet-rl';
+import { criticUpdate, IGNORE_INDEX, packCandidates, packTurns, tokenLogps } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../helpers/random.ts';
 import { type Dialogue, packTurns as oracle } from '../reference/pack-turns.ts';
@@ -25,6 +25,39 @@ function randomDialogues(seed: number): (Dialogue & Parameters<typeof packTurns>
       { tokens: message(1), agent: true },
       ...(random.uniform() < 0.3 ? [{ tokens: message(0), agent: false }] : []),
     ],
+  }));
+}
+
+/** The token ids in every class that is taken. */
+const inClasses = (ids: number[]) => [
+  ids,
+  Int32Array.from(ids),
+  Uint32Array.from(ids),
+  BigInt64Array.from(ids, BigInt),
+  ids.map(BigInt),
+];
+
+/** The mask in every class that is taken, with other numbers than 1. */
+const masksOf = (kept: boolean[]) => [
+  kept,
+  kept.map((k) => (k ? -0.5 : 0)),
+  Uint8Array.from(kept, (k) => (k ? 255 : 0)),
+  Int32Array.from(kept, (k) => (k ? 256 : 0)),
+  BigInt64Array.from(kept, (k) => (k ? 2n ** 40n : 0n)),
+];
+
+/** The same dialogues with the tokens in random classes and masks at random. */
+function varied(dialogues: ReturnType<typeof randomDialogues>, seed: number) {
+  const random = new Random(seed);
+  return dialogues.map(({ turns }) => ({
+    turns: turns.map(({ tokens, agent }) => {
+      const kept = Array.from(tokens, (_, i) => i === 0 || random.uniform() < 0.6);
+      return {
+        tokens: inClasses(Array.from(tokens, Number))[random.integer(0, 5)]!,
+        agent,
+        ...(agent && random.uniform() < 0.7 ? { mask: masksOf(kept)[random.integer(0, 5)]! } : {}),
+      };
+    }),
   }));
 }
 
@@ -71,6 +104,101 @@ describe('packTurns', () => {
     const dialogues = randomDialogues(seed);
     expect(asArrays(packTurns(dialogues))).toEqual(oracle(dialogues));
     expect(asArrays(packTurns(dialogues, { ignoreIndex: -7 }))).toEqual(oracle(dialogues, -7));
+  });
+
+  it.each([75, 76, 77])('agrees with the oracle on tokens of every class and masks, seed %d', (seed) => {
+    const dialogues = varied(randomDialogues(seed), seed);
+    expect(asArrays(packTurns(dialogues))).toEqual(oracle(dialogues as Dialogue[]));
+  });
+
+  it('takes ids up to 2^31 - 1 in every class', () => {
+    const ids = [0, 2 ** 31 - 1, 1];
+    for (const tokens of inClasses(ids)) {
+      const packed = packTurns([
+        {
+          turns: [
+            { tokens, agent: false },
+            { tokens, agent: true },
+          ],
+        },
+      ]);
+      expect(packed).toEqual(packTurns([{ turns: [human(...ids), agent(...ids)] }]));
+    }
+  });
+
+  it('masks the output of tools within a message of the agent', () => {
+    const tools = { tokens: [5, 6, 7, 8], agent: true, mask: [true, false, false, true] };
+    expect(packTurns([{ turns: [human(1, 2), tools, human(3), agent(4)] }])).toEqual({
+      inputIds: Int32Array.of(1, 2, 5, 6, 7, 8, 3),
+      labels: Int32Array.of(-100, 5, -100, -100, 8, -100, 4),
+      mask: Uint8Array.of(0, 1, 0, 0, 1, 0, 1),
+      turnOffsets: Int32Array.of(0, 5, 7),
+      trajectoryOffsets: Int32Array.of(0, 2),
+      sequenceOffsets: Int32Array.of(0, 7),
+    });
+    // A masked token may be ignoreIndex, and a mask of ones is none.
+    const labels = [-100, 5, -100, -100, 8, -100, 4].map((label) => (label === -100 ? 6 : label));
+    expect(
+      asArrays(packTurns([{ turns: [human(1, 2), tools, human(3), agent(4)] }], { ignoreIndex: 6 })),
+    ).toMatchObject({
+      labels,
+    });
+    expect(packTurns([{ turns: [human(1), { ...agent(2, 3), mask: [1, 1] }] }])).toEqual(
+      packTurns([{ turns: [human(1), { ...agent(2, 3), mask: undefined }] }]),
+    );
+  });
+
+  it('packs turns without a token that counts with allowEmptyTurns', () => {
+    const masked = { ...agent(5, 6), mask: Uint8Array.of(0, 0) };
+    const turns = [agent(1), human(2), masked, agent(), agent(3)];
+    const packed = packTurns([{ turns }], { allowEmptyTurns: true });
+    expect(asArrays(packed)).toEqual({
+      inputIds: [1, 2, 5, 6],
+      labels: [-100, -100, -100, 3],
+      mask: [0, 0, 0, 1],
+      turnOffsets: [0, 0, 3, 3, 4],
+      trajectoryOffsets: [0, 4],
+      sequenceOffsets: [0, 4],
+    });
+    const empty = (more: Parameters<typeof packTurns>[0][number]['turns'], where: RegExp) =>
+      expect(() => packTurns([{ turns: more }])).toThrow(
+        expect.objectContaining({ code: 'ERR_EMPTY_TURN', message: expect.stringMatching(where) }),
+      );
+    empty([human(2), masked], /an unmasked token .*turns\[1\], an assistant message, .*; allowEmptyTurns/);
+    empty([agent(1), human(2)], /a token after the first .*turns\[0\]/);
+    empty([human(1), agent()], /a token after the first .*turns\[1\]/);
+    expect(() => packTurns([{ turns: [human(1, 2)] }], { allowEmptyTurns: true })).toThrow(/agent: true/);
+  });
+
+  it.each<[string, object, string, RegExp]>([
+    ['an id of 2^31', { tokens: Uint32Array.of(1, 2 ** 31) }, 'ERR_ARG_VALUE', /turns\[1\]\.tokens\[1\].* 2147483648$/],
+    ['an id beyond 64 bits', { tokens: [1n, 2n ** 64n] }, 'ERR_ARG_VALUE', /tokens\[1\].* 18446744073709551616n$/],
+    ['a negative id', { tokens: BigInt64Array.of(-1n, 2n) }, 'ERR_ARG_VALUE', /tokens\[0\].* -1n$/],
+    [
+      'ids of another class',
+      { tokens: Uint16Array.of(1, 2) },
+      'ERR_ARG_TYPE',
+      /tokens .*; use Int32Array\.from\(tokens, Number\)$/,
+    ],
+    ['a mask too short', { mask: [1] }, 'ERR_ARG_LENGTH', /2 elements, as there are tokens, for .*turns\[1\]\.mask/],
+    ['a mask too long', { mask: new Int32Array(3) }, 'ERR_ARG_LENGTH', /turns\[1\]\.mask/],
+    [
+      'a mask of another class',
+      { mask: Float32Array.of(1, 0) },
+      'ERR_ARG_TYPE',
+      /mask .*; use Uint8Array\.from\(mask\)$/,
+    ],
+    ['a mask of strings', { mask: ['1', '0'] }, 'ERR_ARG_TYPE', /turns\[1\]\.mask\[0\].* "1"$/],
+    ['a mask with NaN', { mask: [1, NaN] }, 'ERR_ARG_TYPE', /turns\[1\]\.mask\[1\].* NaN$/],
+    ['a mask of no array', { mask: null }, 'ERR_ARG_TYPE', /turns\[1\]\.mask.* null$/],
+    ['a mask of another message', { agent: false, mask: [1, 1] }, 'ERR_UNKNOWN_OPTION', /no mask.*turns\[1\]/],
+    ['an unknown property', { role: 'tool' }, 'ERR_UNKNOWN_OPTION', /only tokens, agent and mask .*turns\[1\].*"role"/],
+  ])('refuses %s', (_what, change, code, message) => {
+    const turns = [human(1), { ...agent(2, 3), ...change }, agent(4)];
+    const error = expect.objectContaining({ code, message: expect.stringMatching(message) });
+    expect(() => packTurns([{ turns }] as never)).toThrow(error);
+    const ofHistory = expect.objectContaining({ code });
+    expect(() => packCandidates([{ history: turns, candidates: [[1]] }] as never)).toThrow(ofHistory);
   });
 
   it('refuses an ignoreIndex that is a token of the agent', () => {

@@ -22,9 +22,9 @@ interface Step {
 const updateOf = (batch: Batch, logits: Float32Array) =>
   'trajectoryOffsets' in batch ? criticUpdate({ ...batch, logits }) : policyUpdate({ ...batch, logits } as never);
 
-function randomStep(seed: number, options: Partial<CriticBatch> & { critic?: boolean } = {}): Step {
+function randomStep(seed: number, options: Partial<CriticBatch> & { critic?: boolean; weighted?: boolean } = {}): Step {
   const random = new Random(seed);
-  const { critic = random.uniform() < 0.5, ...others } = options;
+  const { critic = random.uniform() < 0.5, weighted = false, ...others } = options;
   const { mask, turnOffsets, trajectoryOffsets } = randomStructure(random, 4, 3, 6);
   // At least two rows that a forgotten mask would let in.
   for (const at of turnOffsets.filter((end, t) => end - (turnOffsets[t - 1] ?? end) > 1).slice(0, 2)) mask[at - 1] = 0;
@@ -36,7 +36,10 @@ function randomStep(seed: number, options: Partial<CriticBatch> & { critic?: boo
   const refLogits = forward(randomModel(random, sizes));
   const { temperature } = others;
   const { logps: refLogps } = tokenLogps({ labels, mask, temperature, logits: refLogits });
-  const structure = critic ? { turnOffsets, trajectoryOffsets } : { turnOffsets };
+  const structure = {
+    ...(critic ? { turnOffsets, trajectoryOffsets } : { turnOffsets }),
+    ...(weighted && { tokenWeights: Float32Array.from(mask, () => 0.2 + 2 * random.uniform()) }),
+  };
   const pairs = randomPairs(random, items, random.integer(3, 6));
   return {
     random,
@@ -67,7 +70,7 @@ describe('checkGrad', () => {
   it('passes 1000 correct training steps', { timeout: 120_000 }, async () => {
     const failed: string[] = [];
     for (let seed = 1; seed <= 1000; seed++) {
-      const step = randomStep(seed, seed % 3 ? {} : { temperature: 0.7 });
+      const step = randomStep(seed, { weighted: seed % 4 === 0, ...(seed % 3 ? {} : { temperature: 0.7 }) });
       const report = await check(step, gradient(step, step.batch), { coordinates: 4, seed });
       if (!report.ok) failed.push(`${seed}: ${report.message}`);
     }
@@ -97,6 +100,7 @@ describe('checkGrad', () => {
       altered(({ labels }) => ({ labels: shift(labels, 1), allowEmptyTurns: true })),
     ],
     ['mask-forgotten', 'no mask', altered(() => ({ mask: undefined }))],
+    ['weights-forgotten', 'no weights', altered(() => ({ tokenWeights: undefined })), { weighted: true }],
     [
       'pairs-swapped',
       'chosen for rejected',

@@ -29,6 +29,7 @@ struct BatchCase {
            of_pairs[3],
            memory.take<float>(batch.turns),
            memory.take<float>(batch.tokens)};
+    make_token_weights(reader, memory);
     char text[200];
     snprintf(
         text, sizeof(text), "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, beta %g, nll %g; ",
@@ -57,6 +58,8 @@ struct BatchCase {
       any |= weight > 0;
     }
     if (!any) return {Code::zero_weights, 0, 0};
+    status = weights_of(labels);
+    if (!status.ok()) return status;
     if (options.normalization == sweet::Normalization::turn_mean) return empty_of(Code::empty_turn, labels);
     if (options.normalization == sweet::Normalization::token_mean) return empty_of(Code::empty_trajectory, labels);
     return {};
@@ -64,8 +67,24 @@ struct BatchCase {
 
   /** The first rule that the turns break. */
   sweet::Status expected_of_turns(bool mean) const {
-    const sweet::Status status = offsets_of(sweet::Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
+    sweet::Status status = offsets_of(sweet::Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
+    if (status.ok()) status = weights_of(nullptr);
     return status.ok() && mean ? empty_of(sweet::Code::empty_turn, nullptr) : status;
+  }
+
+  /** Labels of a head, which say in place of the batch's own which tokens are kept. */
+  void set_labels(const sweet::Labels& labels) {
+    const float* const weights = batch.labels.weights;
+    batch.labels = labels;
+    batch.labels.weights = weights;
+  }
+
+  /** Whether the log-prob of a token is read; its weight is hidden where it is not. labels: as in expected(). */
+  bool hide_weight(Memory& memory, const int32_t* labels, int64_t i) const {
+    const bool kept = labels ? labels[i] >= 0 : sweet::is_kept(batch.labels, i);
+    if (!batch.labels.weights) return kept;
+    if (!kept) memory.hide(batch.labels.weights + i, 4);
+    return kept && batch.labels.weights[i] != 0;
   }
 
   /** Compares the results for these log-probs. labels: as in expected(). */
@@ -85,6 +104,15 @@ struct BatchCase {
     return {};
   }
 
+  sweet::Status weights_of(const int32_t* labels) const {
+    for (int64_t i = 0; batch.labels.weights && i < batch.tokens; i++) {
+      if (labels ? labels[i] < 0 : !sweet::is_kept(batch.labels, i)) continue;
+      const float weight = batch.labels.weights[i];
+      if (!std::isfinite(weight) || weight < 0) return {sweet::Code::token_weight, i, sweet::weight_bits(weight)};
+    }
+    return {};
+  }
+
   sweet::Status empty_of(sweet::Code code, const int32_t* labels) const {
     const bool of_turns = code == sweet::Code::empty_turn;
     const oracle::Batch known = oracle_batch(batch, labels);
@@ -93,7 +121,8 @@ struct BatchCase {
       const int64_t first = of_turns ? group : batch.trajectory_offsets[group];
       const int64_t last = of_turns ? group + 1 : batch.trajectory_offsets[group + 1];
       bool any = false;
-      for (int64_t i = batch.turn_offsets[first]; i < batch.turn_offsets[last]; i++) any |= known.unmasked[size_t(i)];
+      for (int64_t i = batch.turn_offsets[first]; i < batch.turn_offsets[last]; i++)
+        any |= known.token_weights[size_t(i)] > 0;
       if (!any) return {code, group, 0};
     }
     return {};
@@ -130,6 +159,19 @@ struct BatchCase {
       for (int64_t i = 0; i < batch.tokens; i++) labels[i] = reader.random() % 4 == 0 ? -100 : int32_t(reader.random());
       for (int64_t t = 0; t < batch.turns && !empty_turns; t++) labels[turn_offsets_[t]] = 0;
     }
+  }
+
+  void make_token_weights(Reader& reader, Memory& memory) {
+    if (!reader.one_in(2)) return;
+    const float some[] = {1, 0.25f, 0, 3, 1e-3f, 0x1p-140f, 1e30f, 0.7f};
+    const float wrong[] = {-1, kNaN, kInfinity, -kInfinity, -0x1p-149f, -0.0f};
+    const int64_t most = reader.pick(1, 8);  // often moderate weights alone
+    float* const weights = memory.take<float>(batch.tokens);
+    batch.labels.weights = weights;
+    for (int64_t i = 0; i < batch.tokens; i++) {
+      weights[i] = some[reader.random() % static_cast<uint64_t>(most)];
+    }
+    if (batch.tokens > 0 && reader.one_in(10)) weights[reader.pick(0, batch.tokens - 1)] = reader.any_of(wrong);
   }
 
   void make_options(Reader& reader, bool allow_empty_turns) {

@@ -47,8 +47,8 @@ void run(const uint8_t* data, size_t size) {
   float* const ref_logps = memory.numbers(pick_pattern(reader, wild), scale, n);
   if (reader.one_in(8)) std::copy_n(logps, n, ref_logps);  // ties
   for (int64_t i = 0; i < n; i++) {
-    // The log-probs of masked and ignored tokens are not read.
-    if (!sweet::is_kept(batch.batch.labels, i)) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
+    // The log-probs of masked and ignored tokens, and of those of weight 0, are not read.
+    if (!batch.hide_weight(memory, nullptr, i)) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
   }
   const auto call = [&] { return sweet::preference_loss({batch.batch, batch.options, logps, ref_logps, batch.out}); };
   const sweet::PreferenceOut& out = batch.out;

@@ -42,7 +42,7 @@ const product = (numbers: readonly number[]) => numbers.reduce((a, b) => a * b, 
 const range = (most: number) => Array.from({ length: most }, (_, i) => i + 1);
 
 const MATRICES = ['logits', 'hidden', 'refLogits', 'refHidden'];
-const OF_ROWS = ['labels', 'mask', 'lse', 'gradLogps', 'refLogps', 'logps'];
+const OF_ROWS = ['labels', 'mask', 'tokenWeights', 'lse', 'gradLogps', 'refLogps', 'logps'];
 
 // -- the specification: which sizes agree with everything that is given
 
@@ -173,7 +173,7 @@ function drawGiven(draw: Draw, names: readonly string[]): Given {
   const given: Given = { lengths: {}, shapes: {} };
   for (const name of names) {
     const length = lengths[name];
-    if (length === undefined || (/ias$|^mask$/.test(name) && draw.once(2))) continue;
+    if (length === undefined || (/ias$|^mask$|^tokenWeights$/.test(name) && draw.once(2))) continue;
     given.lengths[name] = length;
     if (!draw.once(3)) continue;
     const isPacked = name === 'refLogits' && length === rows * vocab;
@@ -348,6 +348,8 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
     return mask;
   };
   const mask = 'mask' in lengths ? maskOf() : undefined;
+  const weightsOf = () => Float32Array.from({ length: lengths.tokenWeights! }, () => 0.2 + 2 * random.uniform());
+  const tokenWeights = 'tokenWeights' in lengths ? weightsOf() : undefined;
   // Each turn of an update has a token that counts.
   if (subject.name.includes('Update')) labels[rows - 1] = Math.max(0, labels[rows - 1]!);
   const floats = (name: string) => Float32Array.from(random.normals(lengths[name] ?? rows));
@@ -357,7 +359,7 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   const batch = { turnOffsets: halves(rows), trajectoryOffsets: Int32Array.of(0, 1, 2) };
   const pairs = { chosen: Int32Array.of(1), rejected: Int32Array.of(0) };
   const values: Record<string, unknown> = {
-    ...{ labels, mask, ...batch, ...pairs, pairWeights: Float32Array.of(2), entropy: true },
+    ...{ labels, mask, tokenWeights, ...batch, ...pairs, pairWeights: Float32Array.of(2), entropy: true },
     ...{ gradLogps: floats('gradLogps'), refLogps: floats('refLogps') },
     lse: forward && lengths.lse === rows ? Float32Array.from(forward.lse) : floats('lse'),
     logps: forward && lengths.logps === rows ? Float32Array.from(forward.logps) : floats('logps'),
@@ -365,7 +367,7 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   for (const name of Object.keys(subject.valid())) {
     if (name in options || ['out', 'vocabOffset', 'totalVocab', 'bias', 'refBias'].includes(name)) continue;
     if (!(name in values)) throw new Error(`no value for ${name}: add it here`);
-    if (name !== 'mask' || mask) asTensor(name, values[name]);
+    if (values[name] !== undefined) asTensor(name, values[name]);
   }
   for (const name of ['vocabSize', 'hiddenSize', 'rowStride'] as const)
     if (given[name] !== undefined) options[name] = given[name];
@@ -378,7 +380,7 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   if (/^(critic|policy)/.test(subject.name)) {
     const reference = references ?? { refLogps: values.refLogps as Float32Array };
     const update = subject.name.startsWith('critic') ? criticUpdate : policyUpdate;
-    expected = { ...update({ head, reference, labels, mask, ...batch, ...pairs }) };
+    expected = { ...update({ head, reference, labels, mask, tokenWeights, ...batch, ...pairs }) };
     gradLogits = expected.gradLogits as Float64Array;
   } else if ('gradLogps' in lengths) {
     gradLogits = tokenLogpsBackward({ ...rowsOf, gradLogps: values.gradLogps as Float32Array });

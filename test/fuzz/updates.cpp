@@ -28,7 +28,7 @@ void run(const uint8_t* data, size_t size) {
                                                 : shared   ? 3300
                                                            : reader.pick(1, reader.one_in(8) ? 40 : 12);
   LabelCase labels(reader, memory, n, vocab, reader.one_in(16));
-  batch.batch.labels = labels.labels;
+  batch.set_labels(labels.labels);
   // Ignored labels mask tokens as well: else most calls would be refused.
   batch.options.allow_empty_turns |= !reader.one_in(6);
 
@@ -48,6 +48,7 @@ void run(const uint8_t* data, size_t size) {
   const bool in_place = !linear && reader.one_in(3);
   update.logps = memory.take<float>(n), update.out = batch.out, update.gradients = head.gradients(reader, in_place);
   for (int64_t i = 0; i < n; i++) {
+    (void)batch.hide_weight(memory, labels.checked.data(), i);
     if (labels.checked[size_t(i)] >= 0) continue;
     if (!in_place) head.hide(i);
     if (by_head) reference.hide(i);

@@ -24,6 +24,15 @@ export function randomStructure(random: Random, trajectories = 6, mostTurns = 4,
   return { mask, turnOffsets, trajectoryOffsets };
 }
 
+/** Weights of tokens in no order, some of them 0, but not the first of a turn; NaN where the mask drops a token. */
+export function randomWeights(seed: number, { mask, turnOffsets }: Omit<Structure, 'trajectoryOffsets'>): Float32Array {
+  const random = new Random(seed);
+  return Float32Array.from(mask, (m, i) => {
+    const weight = random.uniform() < 0.25 && !turnOffsets.includes(i) ? 0 : Math.exp(random.normal());
+    return m === 0 ? NaN : weight;
+  });
+}
+
 export function randomBatch(seed: number, scale = 2, ...shape: [number?, number?, number?]): Batch {
   const random = new Random(seed);
   const structure = randomStructure(random, ...shape);

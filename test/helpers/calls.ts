@@ -61,6 +61,7 @@ function subject(
 }
 
 const FLOATS = 'Float32Array Uint16Array Float16Array';
+const MASKS = 'Uint8Array Int32Array BigInt64Array';
 const fixed = { fixed: true };
 const both = { fixed: true, optional: true };
 const out = ofType((value) => value === undefined || isObject(value));
@@ -98,7 +99,7 @@ const debug = choice('finite');
 const labels: Record<string, Kind> = {
   debug,
   labels: array('Int32Array BigInt64Array'),
-  mask: array('Uint8Array', both),
+  mask: array(MASKS, both),
   ignoreIndex: integer(-(2 ** 31), 2 ** 31 - 1),
 };
 const shard: Record<string, Kind> = {
@@ -194,10 +195,11 @@ const tokens: Record<string, Kind> = {
 };
 /** Which tokens count. */
 const counted: Record<string, Kind> = {
-  mask: array('Uint8Array', both),
+  mask: array(MASKS, both),
   labels: array('Int32Array BigInt64Array', both),
   ignoreIndex: labels.ignoreIndex!,
 };
+const weights: Record<string, Kind> = { tokenWeights: array('Float32Array', both) };
 const turnOptions: Record<string, Kind> = {
   turnOffsets: array('Int32Array'),
   reduction: choice('mean', 'sum'),
@@ -226,6 +228,7 @@ export const turns = () => ({
   turnOffsets: ints(0, 2, 3, 5),
   mask: Uint8Array.of(1, 1, 1, 1, 1),
   labels: ints(0, 0, 0, 0, 0),
+  tokenWeights: floats(1, 2, 1, 0.5, 3),
 });
 export const batch = () => ({ logps: floats(1, 2, 3, 4, 5), refLogps: new Float32Array(5), ...turns() });
 export const pairs = () => ({ chosen: ints(0, 1), rejected: ints(1, 0), pairWeights: floats(1, 2) });
@@ -243,6 +246,7 @@ const losses: Subject[] = [
   subject(sweetRl.turnAdvantages, '', () => ({ ...batch(), reduction: 'mean' }), {
     ...tokens,
     ...counted,
+    ...weights,
     ...turnOptions,
   }),
   subject(sweetRl.turnAdvantagesBackward, '', () => ({ ...turns(), gradAdvantages: floats(1, 2, 3) }), {
@@ -250,10 +254,12 @@ const losses: Subject[] = [
     debug,
     gradAdvantages: array('Float32Array', fixed),
     ...counted,
+    ...weights,
   }),
   subject(sweetRl.trajectoryPreferenceLoss, '', () => ({ ...batch(), ...trajectories(), out: preferenceOut() }), {
     ...tokens,
     ...counted,
+    ...weights,
     ...pairOptions,
     ...ofTrajectories,
     out,
@@ -261,6 +267,7 @@ const losses: Subject[] = [
   subject(sweetRl.turnPreferenceLoss, '', () => ({ ...batch(), ...pairs(), out: preferenceOut() }), {
     ...tokens,
     ...counted,
+    ...weights,
     ...pairOptions,
     ...ofTurns,
     out,
@@ -318,6 +325,7 @@ function updates(call: (options: never) => unknown, units: () => Options, kinds:
           ...head.kinds,
           ...reference.kinds,
           ...labels,
+          ...weights,
           ...pairOptions,
           ...kinds,
           out,
@@ -360,6 +368,7 @@ const baselines: Subject[] = [
     {
       logps: array('Float32Array'),
       ...counted,
+      ...weights,
       turnOffsets: array('Int32Array'),
       trajectoryOffsets: array('Int32Array'),
       rewards: array('Float32Array Float64Array', fixed),
@@ -507,7 +516,7 @@ checks.push({
   ...ofForward,
   arguments: [
     ...ofForward.arguments,
-    ...Object.entries({ ...labels, ...pairOptions, ...ofTurns }).map(([name, kind]) =>
+    ...Object.entries({ ...labels, ...weights, ...pairOptions, ...ofTurns }).map(([name, kind]) =>
       argument(['batch', name], name, kind),
     ),
   ],
@@ -573,7 +582,7 @@ const dialogues = () => [
     {
       turns: [
         { tokens: [1, 2], agent: false },
-        { tokens: ints(3, 4), agent: true },
+        { tokens: ints(3, 4), agent: true, mask: Uint8Array.of(1, 1) },
       ],
     },
   ],
@@ -585,6 +594,8 @@ const historyAndCandidates = () => [
 ];
 /** No object has the properties that are needed and no others. */
 const notKnown = ofType(() => false, 'ERR_ARG_TYPE|ERR_UNKNOWN_OPTION');
+const TOKENS = 'Int32Array Uint32Array BigInt64Array';
+const tokenIds = ofType((x) => isArray(x) || TOKENS.split(' ').includes(tagOf(x)));
 const firstTurn = [0, 0, 'turns', 0] as const;
 const secondTurn = [0, 0, 'turns', 1] as const;
 
@@ -643,11 +654,7 @@ export const POSITIONAL: Positional[] = [
       argument([0, 0], 'trajectories[0]', notKnown),
       argument([0, 0, 'turns'], 'trajectories[0].turns', list),
       argument([...firstTurn], 'trajectories[0].turns[0]', notKnown),
-      argument(
-        [...firstTurn, 'tokens'],
-        'trajectories[0].turns[0].tokens',
-        ofType((x) => isArray(x) || tagOf(x) === 'Int32Array'),
-      ),
+      argument([...firstTurn, 'tokens'], 'trajectories[0].turns[0].tokens', tokenIds),
       argument(
         [...firstTurn, 'agent'],
         'trajectories[0].turns[0].agent',
@@ -655,15 +662,20 @@ export const POSITIONAL: Positional[] = [
       ),
       argument([...firstTurn, 'tokens', 1], 'trajectories[0].turns[0].tokens[1]', {
         verdict: (x) =>
-          Number.isInteger(x) && (x as number) >= 0 && (x as number) < 2 ** 31
+          (typeof x === 'bigint' || Number.isInteger(x)) && (x as number) >= 0 && (x as number) < 2 ** 31
             ? 'any'
             : { class: RangeError, code: 'ERR_ARG_VALUE' },
       }),
       argument([...secondTurn, 'tokens'], 'trajectories[0].turns[1].tokens', {
-        ...array('Int32Array'),
-        verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
+        ...array(TOKENS),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array(TOKENS).verdict(x, valid)),
+      }),
+      argument([...secondTurn, 'mask'], 'trajectories[0].turns[1].mask', {
+        ...array(MASKS, both),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array(MASKS, both).verdict(x, valid)),
       }),
       argument([1], 'packTurns', options),
+      argument([1, 'allowEmptyTurns'], 'allowEmptyTurns', boolean),
       argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
     ],
   },
@@ -677,16 +689,13 @@ export const POSITIONAL: Positional[] = [
       argument([0, 0, 'history'], 'states[0].history', ofType(isArray, 'ERR_ARG_TYPE|ERR_ARG_VALUE')),
       argument([0, 0, 'history', 0], 'states[0].history[0]', notKnown),
       argument([0, 0, 'history', 0, 'tokens'], 'states[0].history[0].tokens', {
-        ...array('Int32Array'),
-        verdict: (x, valid) => (isArray(x) ? 'any' : array('Int32Array').verdict(x, valid)),
+        ...array(TOKENS),
+        verdict: (x, valid) => (isArray(x) ? 'any' : array(TOKENS).verdict(x, valid)),
       }),
       argument([0, 0, 'candidates'], 'states[0].candidates', list),
-      argument(
-        [0, 0, 'candidates', 0],
-        'states[0].candidates[0]',
-        ofType((x) => isArray(x) || tagOf(x) === 'Int32Array'),
-      ),
+      argument([0, 0, 'candidates', 0], 'states[0].candidates[0]', tokenIds),
       argument([1], 'packCandidates', options),
+      argument([1, 'allowEmptyTurns'], 'allowEmptyTurns', boolean),
       argument([1, 'ignoreIndex'], 'ignoreIndex', labels.ignoreIndex!),
     ],
   },

@@ -2,7 +2,7 @@
 import type { PreferenceResult } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import type { LossType, Preference } from '../reference/preference.ts';
-import { type Pairs, pairsBetween } from './batches.ts';
+import { type Pairs, pairsBetween, randomWeights } from './batches.ts';
 import { expectClose, expectSameBits, lossTolerance, oneRounding, type Tolerance } from './compare.ts';
 import { centralDifferences } from './differences.ts';
 import { underThreadCounts } from './machine.ts';
@@ -17,6 +17,7 @@ export interface LossOptions extends Partial<Pairs> {
   logps?: Float32Array;
   refLogps?: Float32Array;
   mask?: Uint8Array;
+  tokenWeights?: Float32Array;
   beta?: number;
   lossType?: LossType;
   labelSmoothing?: number;
@@ -31,9 +32,9 @@ export interface LossOptions extends Partial<Pairs> {
 export interface Subject {
   loss: (options: LossOptions) => PreferenceResult;
   oracle: (options: LossOptions) => Preference;
-  batch: { logps: Float32Array; refLogps: Float32Array; mask: Uint8Array } & Pairs;
-  /** How many tokens of a trajectory or a turn count. */
-  tokensOf: (unit: number) => number;
+  batch: { logps: Float32Array; refLogps: Float32Array; mask: Uint8Array; turnOffsets: Int32Array } & Pairs;
+  /** The tokens of a trajectory or a turn that count. */
+  tokensOf: (unit: number) => number[];
 }
 
 export function expectPreference(ours: PreferenceResult, expected: Preference): void {
@@ -52,8 +53,9 @@ function weightsOf(pairs: number): Float32Array {
 }
 
 /** Option sets that reach every branch of the losses. */
-function optionSets(batch: Pairs): [string, LossOptions][] {
+function optionSets(batch: Subject['batch']): [string, LossOptions][] {
   const weights = weightsOf(batch.chosen.length);
+  const tokenWeights = randomWeights(17, batch);
   const someZero = weights.map((w, p) => (p % 2 === 0 ? 0 : w));
   return [
     ['defaults', {}],
@@ -72,6 +74,9 @@ function optionSets(batch: Pairs): [string, LossOptions][] {
       { beta: 2, labelSmoothing: 0.1, pairWeights: weights, pairDenominator: 3, nllCoef: 1, nllDenominator: 9 },
     ],
     ['one pair', pairsBetween(batch, 0, 1)],
+    ['token weights', { tokenWeights }],
+    ['token weights and nll', { tokenWeights, nllCoef: 0.3, beta: 0.6, pairWeights: weights }],
+    ['token weights and nll denominator', { tokenWeights, nllCoef: 0.3, nllDenominator: 12.5, lossType: 'ipo' }],
   ];
 }
 
@@ -122,6 +127,24 @@ export function describePreference({ loss, oracle, batch, tokensOf }: Subject): 
     expectSamePreference(loss({ logps: spoiled, nllCoef: 0.1 }), loss({ nllCoef: 0.1 }));
   });
 
+  it('takes a token of weight 0 as a masked one, and reads no weight of a masked one', () => {
+    const tokenWeights = randomWeights(18, batch);
+    const counts = (i: number) => batch.mask[i] !== 0 && tokenWeights[i] !== 0;
+    const plain = loss({ tokenWeights, nllCoef: 0.1 });
+    const spoiled = batch.logps.map((x, i) => (counts(i) ? x : NaN));
+    expectSamePreference(loss({ logps: spoiled, tokenWeights, nllCoef: 0.1 }), plain);
+    const others = tokenWeights.map((w, i) => (batch.mask[i] === 0 ? [-1, Infinity, NaN, 3][i % 4]! : w));
+    expectSamePreference(loss({ tokenWeights: others, nllCoef: 0.1 }), plain);
+    const masked = { mask: batch.mask.map((m, i) => (counts(i) ? m : 0)), tokenWeights };
+    expectSamePreference(loss({ ...masked, nllCoef: 0.1 }), plain);
+    expect(Array.from(plain.gradLogps.entries()).every(([i, g]) => counts(i) || g === 0)).toBe(true);
+  });
+
+  it.each(options)('gives the same bits with weights of 1 as without: %s', (_name, { tokenWeights: _, ...given }) => {
+    const ones = Float32Array.from(batch.mask, (m) => (m === 0 ? NaN : 1));
+    expectSamePreference(loss({ ...given, tokenWeights: ones }), loss(given));
+  });
+
   it('counts equal scores as no win', () => {
     const result = loss({ logps: batch.refLogps });
     expect(result.accuracy).toBe(0);
@@ -153,14 +176,18 @@ export function describePreference({ loss, oracle, batch, tokensOf }: Subject): 
     expectClose('gradLogps', twice.gradLogps, heavy.gradLogps, (g) => 2 * oneRounding(g, 0));
   });
 
-  it('adds up over micro-batches that are given the denominators of the whole', () => {
-    const whole = loss({ nllCoef: 0.5, pairWeights: weights });
+  it.each([
+    ['', {}],
+    [', with token weights', { tokenWeights: randomWeights(19, batch) }],
+  ])('adds up over micro-batches that are given the denominators of the whole%s', (_name, weighted: LossOptions) => {
+    const whole = loss({ ...weighted, nllCoef: 0.5, pairWeights: weights });
+    const weightOf = (i: number) => weighted.tokenWeights?.[i] ?? 1;
     const total = (values: ArrayLike<number>) => Array.from(values).reduce((a, b) => a + b, 0);
-    const nllDenominator = total(Array.from(batch.chosen, tokensOf));
+    const nllDenominator = total(Array.from(batch.chosen).flatMap((unit) => tokensOf(unit).map(weightOf)));
     const parts = [0, 1, Math.floor(pairs / 2)].map((begin, k, begins) => {
       const end = begins[k + 1] ?? pairs;
       const own = { ...pairsBetween(batch, begin, end), pairWeights: weights.slice(begin, end) };
-      return loss({ ...own, nllCoef: 0.5, pairDenominator: total(weights), nllDenominator });
+      return loss({ ...own, ...weighted, nllCoef: 0.5, pairDenominator: total(weights), nllDenominator });
     });
     expectClose('loss', [total(parts.map((part) => part.loss))], [whole.loss], lossTolerance);
     const gradLogps = Float64Array.from(whole.gradLogps, (_, i) => total(parts.map((part) => part.gradLogps[i]!)));
@@ -169,9 +196,11 @@ export function describePreference({ loss, oracle, batch, tokensOf }: Subject): 
   });
 
   it('gives the same bits for any number of threads, from views and from shared memory', () => {
-    const plain = loss({ nllCoef: 0.1 });
-    for (const { result } of underThreadCounts(() => loss({ nllCoef: 0.1 }))) expectSamePreference(result, plain);
+    const given = { nllCoef: 0.1, tokenWeights: randomWeights(20, batch) };
+    const plain = loss(given);
+    for (const { result } of underThreadCounts(() => loss(given))) expectSamePreference(result, plain);
     const views = {
+      tokenWeights: shifted(given.tokenWeights, 5),
       logps: shifted(batch.logps, 1),
       refLogps: sharedView(batch.refLogps),
       mask: shifted(batch.mask, 3),

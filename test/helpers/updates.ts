@@ -3,7 +3,7 @@ import { linearLogps, linearLogpsBackward, type PreferenceResult, tokenLogps, to
 import { describe, expect, it } from 'vitest';
 import type { LinearGradients } from '../reference/linear-logps.ts';
 import type { Head, Reference, Update } from '../reference/update.ts';
-import { type Pairs, pairsBetween, randomPairs, randomStructure, type Structure } from './batches.ts';
+import { type Pairs, pairsBetween, randomPairs, randomStructure, randomWeights, type Structure } from './batches.ts';
 import { expectClose, expectGradient, expectSameBits, lossTolerance, specified } from './compare.ts';
 import { centralDifferences } from './differences.ts';
 import { underThreadCounts } from './machine.ts';
@@ -55,7 +55,18 @@ function batchOf(subject: UpdateSubject, words: number, ...shape: [number, numbe
   const labels = random.integers(N, 0, words).map((label, i) => (!starts.has(i) && i % 4 === 1 ? -100 : label));
   const pairs = randomPairs(random, subject.units(structure), 9);
   const lossOptions = { ...subject.structureOf(structure), ...pairs };
-  return { N, labels, structure, pairs, lossOptions, options: { ...lossOptions, labels, mask: structure.mask } };
+  const kept = structure.mask.map((m, i) => (labels[i] === -100 ? 0 : m));
+  const tokenWeights = randomWeights(36, { ...structure, mask: kept });
+  return {
+    N,
+    labels,
+    structure,
+    kept,
+    tokenWeights,
+    pairs,
+    lossOptions,
+    options: { ...lossOptions, labels, mask: structure.mask },
+  };
 }
 
 function headsOf(N: number, dtype: DType, [words, width]: HeadShape = [V, H], seed = 32): Source<Head>[] {
@@ -121,8 +132,13 @@ function expectSameUpdate(ours: Result, expected: Result): void {
 }
 
 export function describeUpdate(subject: UpdateSubject): void {
-  const { update, oracle, variants } = subject;
-  const { N, labels, structure, pairs, lossOptions, options } = batchOf(subject, V, 5, 3, 6);
+  const { update, oracle } = subject;
+  const { N, labels, structure, kept, tokenWeights, pairs, lossOptions, options } = batchOf(subject, V, 5, 3, 6);
+  const variants: UpdateSubject['variants'] = [
+    ...subject.variants,
+    ['token weights', { tokenWeights }],
+    ['token weights and NLL', { tokenWeights, nllCoef: 0.3, beta: 0.7 }],
+  ];
   const float32Heads = headsOf(N, 'float32');
   const [logitsHead, , linearHead] = float32Heads as [Source<Head>, Source<Head>, Source<Head>];
   const [refLogps] = referencesOf(N, 'float32') as [Source<Reference>];
@@ -158,8 +174,7 @@ export function describeUpdate(subject: UpdateSubject): void {
     const rows = { labels, mask: structure.mask, ...(temperature ? { temperature: temperature as number } : {}) };
     const { temperature: _, ...lossVariant } = variant;
     const loss = (logps: Float32Array) => {
-      const mask = structure.mask.map((m, i) => (labels[i] === -100 ? 0 : m));
-      return subject.loss({ ...lossOptions, mask, logps, ...refLogps.options, ...lossVariant });
+      return subject.loss({ ...lossOptions, mask: kept, logps, ...refLogps.options, ...lossVariant });
     };
 
     it('is the loss of its own log-probs, and its gradient theirs at the logits', () => {
@@ -201,6 +216,23 @@ export function describeUpdate(subject: UpdateSubject): void {
     expect(rowsOf(plain.gradLogits, V).every((g) => g === 0)).toBe(true);
     expect(rowsOf(plain.gradHidden, H).every((g) => g === 0)).toBe(true);
   });
+
+  it.each(float32Heads)(
+    'takes weights of 1 as none, and computes the log-probs of tokens of weight 0: $name',
+    (head) => {
+      const given = { ...options, ...head.options, ...refLogps.options, nllCoef: 0.1 };
+      const plain = update(given);
+      const ones = Float32Array.from(kept, (k) => (k === 0 ? NaN : 1));
+      expectSameUpdate(update({ ...given, tokenWeights: ones }), plain);
+      const weighted = update({ ...given, tokenWeights });
+      expectSameBits('logps', weighted.logps, plain.logps);
+      const counts = (i: number) => kept[i] !== 0 && tokenWeights[i] !== 0;
+      expect(weighted.gradLogps.every((g, i) => counts(i) || g === 0)).toBe(true);
+      const rows = (gradient: Stored | undefined, width: number) =>
+        Array.from(gradient ?? []).filter((_, at) => !counts(Math.floor(at / width)));
+      expect([...rows(weighted.gradLogits, V), ...rows(weighted.gradHidden, H)].every((g) => g === 0)).toBe(true);
+    },
+  );
 
   it('reads padded rows of logits and of the reference', () => {
     const logits = logitsHead.options.logits as Float32Array;
@@ -249,7 +281,8 @@ export function describeUpdate(subject: UpdateSubject): void {
     const wide = batchOf(subject, WIDE[0], 8, 4, 6);
     const references = referencesOf(wide.N, dtype, WIDE);
     headsOf(wide.N, dtype, WIDE).forEach((head, kind) => {
-      const given = { ...wide.options, ...head.options, ...references[kind + 1]!.options };
+      const { tokenWeights } = wide;
+      const given = { ...wide.options, ...head.options, ...references[kind + 1]!.options, tokenWeights };
       const [first, ...others] = underThreadCounts(() => update(given));
       for (const { result } of others) expectSameUpdate(result, first!.result);
     });
@@ -292,7 +325,7 @@ export function describeUpdate(subject: UpdateSubject): void {
   });
 
   it('has the gradients that finite differences give', () => {
-    const given = { ...options, ...refLogps.options, beta: 0.5, nllCoef: 0.2, temperature: 0.9 };
+    const given = { ...options, ...refLogps.options, beta: 0.5, nllCoef: 0.2, temperature: 0.9, tokenWeights };
     const compare = (head: Options, name: string, gradient: ArrayLike<number>) => {
       const values = head[name] as Float32Array;
       // Every seventh, to keep it quick; log-probs are float32, so that differences are good to a few 1e-5 only.

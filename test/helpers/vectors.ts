@@ -16,6 +16,10 @@ export interface VectorCase<Options> {
   floats: (tensor: string) => Float32Array;
   integers: (tensor: string) => Int32Array;
   mask: () => Uint8Array | undefined;
+  /** The mask, the labels and the weights of tokens that it has, as the library takes them. */
+  counting: () => { mask?: Uint8Array; labels?: Int32Array; tokenWeights?: Float32Array };
+  /** The same for the oracles, which know no labels. */
+  oracleCounting: () => { mask?: ArrayLike<number>; tokenWeights?: Float32Array };
   /** The tensor's values in float64: for the oracle, and what is expected. */
   values: (tensor: string) => Float64Array;
   /** All that is expected, by the names of the library's results. */
@@ -38,16 +42,30 @@ function openCase<Options>(path: string): VectorCase<Options> {
     if (tensor.type !== type) throw new Error(`${name} of ${path} is ${tensor.type}, not ${type}`);
     return tensor.data as T;
   };
+  const mask = () => (tensors.has('mask') ? as<Uint8Array>('mask', 'U8') : undefined);
+  const weights = () =>
+    tensors.has('token_weights') ? { tokenWeights: as<Float32Array>('token_weights', 'F32') } : {};
+  const labels = () => (tensors.has('labels') ? as<Int32Array>('labels', 'I32') : undefined);
+  const options = JSON.parse(metadata.case!).options as Options & { ignoreIndex?: number };
   const values = (name: string) => decode(get(name).data as Stored, dtypeOf(get(name)));
   return {
     name: basename(path, '.safetensors'),
-    options: JSON.parse(metadata.case!).options as Options,
+    options,
     has: (name) => tensors.has(name),
     shape: (name) => get(name).shape,
     stored: (name) => ({ data: get(name).data as Stored, dtype: dtypeOf(get(name)) }),
     floats: (name) => as<Float32Array>(name, 'F32'),
     integers: (name) => as<Int32Array>(name, 'I32'),
-    mask: () => (tensors.has('mask') ? as<Uint8Array>('mask', 'U8') : undefined),
+    mask,
+    counting: () => {
+      const [given, all] = [mask(), labels()];
+      return { ...(given && { mask: given }), ...(all && { labels: all }), ...weights() };
+    },
+    oracleCounting: () => {
+      const [given, all] = [mask(), labels()];
+      const counts = all ? Array.from(all, (y, i) => (given?.[i] === 0 || y === options.ignoreIndex ? 0 : 1)) : given;
+      return { ...(counts && { mask: counts }), ...weights() };
+    },
     values,
     expected: () => {
       const names = [...tensors.keys()].filter((name) => name.startsWith('expected.'));

@@ -19,6 +19,10 @@ const PREFERENCE = [
   ['ops/trajectory-preference', 'ops/turn-preference', 'numerics/one-pass'],
 ];
 const ADVANTAGES = ['native/cpu/turn_advantages.cpp', 'ops/turn-advantages'];
+const TOKEN_WEIGHTS = [
+  'native/cpu/token_weights.h',
+  ['ops/turn-advantages', 'ops/trajectory-preference', 'numerics/one-pass', 'ops/critic-update'],
+];
 const NON_FINITE = ['native/cpu/non_finite.cpp', 'runtime/assert-finite'];
 const PAIR_LOSS = ['native/pair_loss.h', 'ops/trajectory-preference'];
 const LAYOUT = ['native/layout.h', 'args/errors'];
@@ -158,31 +162,65 @@ export const MUTATIONS = [
     places: [...by('ops/token-logps', LAYOUT, ['lib/args/labels.ts']), NON_FINITE],
   },
   {
+    fault: 'a mask of integers is cut to bytes, or that of a message is left out',
+    changes: [
+      [/Number\(view\[i\]\) === 0 \? 0 : 1/, 'Number(view[i])'],
+      [/ && kept\?\.\[i\] !== false/, ''],
+    ],
+    places: [
+      ['lib/args/arrays.ts', 'args/masks'],
+      ['lib/data/pack-turns.ts', 'data/pack-turns'],
+    ],
+  },
+  {
     fault: 'rows of an ignored label count',
     changes: [
       [/labels\[i\] >= 0/, 'labels[i] >= kIgnored'],
       [/(?<=, )ignoreIndex(?=, data)/, 'ignoreIndex: IGNORE_INDEX'],
     ],
-    places: [...by('ops/critic-update', PREFERENCE), ['lib/args/labels.ts', 'ops/token-logps']],
+    places: [TOKEN_WEIGHTS, ['lib/args/labels.ts', 'ops/token-logps']],
   },
   {
     fault: 'masked tokens are summed',
     changes: [
-      [/if \(!?[\w.]*unmasked\w*[[(].*?[\])]\) (continue;)?/, ''],
-      [/if \(\w+\?\.\[\w\] === 0\) continue;/, ''],
+      [/if \((kept_\[i\]|weights_\[i\] != 0|m != 0)\) |if \(m == 0\) continue;/, ''],
+      [/!kept \? 0\.0f : /, ''],
+      [/if \((\w+\?\.\[\w\] === 0|weight === \w+)\) continue;/, ''],
     ],
     places: [
-      PREFERENCE,
-      ADVANTAGES,
+      TOKEN_WEIGHTS,
+      ...by('ops/turn-advantages', LAYOUT),
       CUDA_PREFERENCE,
+      CUDA_ADVANTAGES,
       ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
       ['lib/objectives/binary-value.ts', 'objectives/binary-value'],
     ],
   },
   {
     fault: 'masked tokens get a gradient',
-    changes: [[/[\w.]*unmasked\w*[[(].*?[\])] \? (?=static_cast<float>\(grad\))/, 'true ? ']],
-    places: [PREFERENCE, ADVANTAGES, CUDA_PREFERENCE, CUDA_ADVANTAGES],
+    changes: [
+      [/(kept_\[i\]|weights_\[i\] != 0) \? (?=static_cast<float>\(grad)/, 'true ? '],
+      [/m != 0 \? (static_cast<float>\(grad) \* m\) : 0\.0f/, '$1)'],
+    ],
+    places: [TOKEN_WEIGHTS, CUDA_PREFERENCE, CUDA_ADVANTAGES],
+  },
+  {
+    fault: 'the weights of tokens are left out',
+    changes: [
+      [/\b(m|weight) \* (?=\(|logps)/, ''],
+      [/ \* (tokens_\.weight\(i\)|weights_\[i\]|m)(?=\))/, ''],
+      [/-\(weightOf\(i\) as number\)/, '-1'],
+      [/withWeights\(labels, given\)/, 'withWeights(labels, {})'],
+    ],
+    places: [
+      PREFERENCE,
+      ADVANTAGES,
+      TOKEN_WEIGHTS,
+      CUDA_PREFERENCE,
+      CUDA_ADVANTAGES,
+      ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
+      ['lib/ops/preference-update.ts', 'ops/critic-update'],
+    ],
   },
   {
     fault: 'the gradient of masked rows is not cleared',
@@ -322,7 +360,7 @@ export const MUTATIONS = [
       [/\(2 \* beta\)/, 'beta'],
       [/-(?=beta \*| eps \* sigmoid)/, '+'],
       [/-(?= y \* sigmoid\(-v\))/, '+'],
-      [/(?<=sum )-=(?= logps)/, '+='],
+      [/(?<=sum )-=(?= weight)/, '+='],
     ],
     places: [
       PAIR_LOSS,
@@ -346,8 +384,8 @@ export const MUTATIONS = [
   {
     fault: 'a mean has the wrong denominator',
     changes: [
-      [/\/ static_cast<double>\(item_length\)/, '/ turn_length'],
-      [/\/ (turns\.)?lengths\[t\]/, '/ (turns.offsets[t + 1] - turns.offsets[t])'],
+      [/\/ item_weight/, '/ turn_weight'],
+      [/\/ (turns\.)?weights\[t\]/, '/ (turns.offsets[t + 1] - turns.offsets[t])'],
       [/ \/ denominator_?(?=;)/, ''],
     ],
     places: [
@@ -435,14 +473,14 @@ export const MUTATIONS = [
   {
     fault: 'a weight may be NaN, or all may be 0',
     changes: [
-      [/!\(weight >= 0 && weight <= FLT_MAX\)/, 'weight < 0 || weight > FLT_MAX'],
+      [/weight >= 0 && weight <= FLT_MAX/, '!(weight < 0 || weight > FLT_MAX)'],
       [/(?<=\b(sum|positive)) == 0/, ' < 0'],
     ],
     places: [LAYOUT, ...by('args/errors', ['native/layout.cpp']), CUDA_LAYOUT],
   },
   {
     fault: 'a turn may be empty where its mean is taken',
-    changes: [[/\w*length\w*(\[\w\])? == 0 &&/, 'false &&']],
+    changes: [[/(total|\w*weights_?\[\w\]) == 0 &&/, 'false &&']],
     places: [...by('args/errors', PREFERENCE, ADVANTAGES), CUDA_LAYOUT],
   },
   {

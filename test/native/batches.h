@@ -1,6 +1,8 @@
 // Random batches of turns, trajectories and pairs, and the results of a loss, on the host and in device memory.
 #pragma once
 
+#include <algorithm>
+
 #include "checks.h"
 #include "device_array.h"
 
@@ -8,8 +10,9 @@
 struct Batch {
   sweet::PreferenceLevel level;
   std::vector<int32_t> turn_offsets = {0}, trajectory_offsets = {0}, chosen, rejected;
-  std::vector<uint8_t> mask;   // [N]
-  std::vector<float> weights;  // [P]
+  std::vector<uint8_t> mask;         // [N]
+  std::vector<float> weights;        // [P]
+  std::vector<float> token_weights;  // [N] or empty
 
   /** Turns of up to most_tokens; the first token of each is unmasked. */
   Batch(Checks& checks, sweet::PreferenceLevel of, int64_t trajectories, int64_t most_turns, int64_t most_tokens,
@@ -42,22 +45,38 @@ struct Batch {
     for (int32_t i = turn_offsets[t]; i < turn_offsets[t + 1]; i++) mask[oracle::size(i)] = 0;
   }
 
+  /** Some are 0, but not of the first token of a turn; NaN where a token is masked. */
+  void weigh_tokens(Checks& checks) {
+    const float some[] = {0, 0.25f, 1, 3, 1e-3f, 2.7f};
+    for (size_t i = 0; i < mask.size(); i++) {
+      const bool first = std::count(turn_offsets.begin(), turn_offsets.end(), i) > 0;
+      token_weights.push_back(mask[i] == 0 ? NAN : some[checks.integer(first, 6)]);
+    }
+  }
+
+  /** Log-probs that are never read: those of masked tokens and of tokens of weight 0. */
+  void hide_uncounted(std::vector<float>& logps) const {
+    for (size_t i = 0; i < mask.size(); i++) {
+      if (mask[i] == 0 || (!token_weights.empty() && token_weights[i] == 0)) logps[i] = NAN;
+    }
+  }
+
   /** Over arrays of the host or of a device. */
-  sweet::PreferenceBatch over(const uint8_t* masks, const int32_t* turn_ends, const int32_t* trajectory_ends,
-                              const sweet::Pairs& pairs) const {
+  sweet::PreferenceBatch over(const uint8_t* masks, const float* of_tokens, const int32_t* turn_ends,
+                              const int32_t* trajectory_ends, const sweet::Pairs& pairs) const {
     const bool of_turns = level == sweet::PreferenceLevel::turn;
     return {level,
             tokens(),
             turns(),
             of_turns ? 0 : static_cast<int64_t>(trajectory_offsets.size()) - 1,
-            {nullptr, false, masks, 0},
+            {nullptr, false, masks, 0, token_weights.empty() ? nullptr : of_tokens},
             turn_ends,
             of_turns ? nullptr : trajectory_ends,
             pairs};
   }
 
   sweet::PreferenceBatch on_host() const {
-    return over(mask.data(), turn_offsets.data(), trajectory_offsets.data(),
+    return over(mask.data(), token_weights.data(), turn_offsets.data(), trajectory_offsets.data(),
                 {chosen.data(), rejected.data(), weights.data(), static_cast<int64_t>(chosen.size())});
   }
 };
@@ -65,7 +84,7 @@ struct Batch {
 struct DeviceBatch {
   const DeviceArray<uint8_t> mask;
   const DeviceArray<int32_t> turn_offsets, trajectory_offsets, chosen, rejected;
-  const DeviceArray<float> weights;
+  const DeviceArray<float> weights, token_weights;
   const sweet::PreferenceBatch batch;
 
   explicit DeviceBatch(const Batch& host)
@@ -75,7 +94,8 @@ struct DeviceBatch {
         chosen(host.chosen),
         rejected(host.rejected),
         weights(host.weights),
-        batch(host.over(mask.get(), turn_offsets.get(), trajectory_offsets.get(),
+        token_weights(host.token_weights),
+        batch(host.over(mask.get(), token_weights.get(), turn_offsets.get(), trajectory_offsets.get(),
                         {chosen.get(), rejected.get(), weights.get(), static_cast<int64_t>(host.chosen.size())})) {}
 };
 

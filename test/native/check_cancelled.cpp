@@ -26,6 +26,7 @@ void check_passes(Checks& checks) {
   int32_t checked = 42, other = 42;
   uint8_t unmasked = 42;
   float weight = 42;
+  const float not_a_weight = -1;
   const auto expect_cancelled = [&](Status status, const char* pass) {
     checks.expect(status.code == Code::cancelled, pass);
   };
@@ -33,6 +34,7 @@ void check_passes(Checks& checks) {
   expect_cancelled(check_offsets(&bad, 0, 1, Code::turn_offsets, &checked), "check_offsets");
   expect_cancelled(check_pairs({&bad, &bad, nullptr, 1}, 1, &checked, &other, &weight), "check_pairs");
   expect_cancelled(copy_kept({}, 1, &unmasked), "copy_kept");
+  expect_cancelled(check_weights({nullptr, false, nullptr, 0, &not_a_weight}, 1, &unmasked, &weight), "check_weights");
   checks.expect(checked == 42 && other == 42 && unmasked == 42 && weight == 42, "a cancelled pass writes");
 
   Head head{};

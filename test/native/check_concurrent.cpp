@@ -128,6 +128,7 @@ void check_overwritten(Checks& checks, bool small) {
       overwrite(in.labels, valid.labels, round, integers);
       overwrite(in.wide_labels, valid.wide_labels, round, wide_labels);
       overwrite(in.mask, valid.mask, round, {0, 1, 255});
+      overwrite(in.token_weights, valid.token_weights, round, weights);
       overwrite(in.turn_offsets, valid.turn_offsets, round, integers);
       overwrite(in.trajectory_offsets, valid.trajectory_offsets, round, integers);
       for (const int level : {0, 1}) {

@@ -137,14 +137,21 @@ void check_product(Checks& checks, int64_t rows, int64_t columns, int64_t depth)
 void check_turn(Checks& checks, int64_t tokens, bool mean) {
   const Floats logps = random(checks, tokens), ref_logps = random(checks, tokens);
   std::vector<uint8_t> mask;
-  for (int64_t i = 0; i < tokens; i++) mask.push_back(i == 0 || checks.integer(0, 3) > 0);
+  Floats weights;
+  for (int64_t i = 0; i < tokens; i++) {
+    mask.push_back(i == 0 || checks.integer(0, 3) > 0);
+    weights.push_back(0.5f * static_cast<float>(checks.integer(i == 0, 4)));
+  }
   const DeviceArray<float> device_logps(logps), device_ref(ref_logps), advantage(1), grad(logps.size());
   const DeviceArray<uint8_t> device_mask(mask);
+  const DeviceArray<float> device_weights(weights);
+  for (size_t i = 0; i < mask.size(); i++) weights[i] *= mask[i];
   const DeviceArray<int32_t> offsets(std::vector<int32_t>{0, static_cast<int32_t>(tokens)});
-  const TurnBatch batch{tokens, 1, {nullptr, false, device_mask.get(), 0}, offsets.get(), mean, false};
+  const TurnBatch batch{tokens,        1,    {nullptr, false, device_mask.get(), 0, device_weights.get()},
+                        offsets.get(), mean, false};
   Doubles expected(logps.size());
   const double of_turn =
-      reference::turn_advantage(logps.data(), ref_logps.data(), mask.data(), tokens, mean, expected.data());
+      reference::turn_advantage(logps.data(), ref_logps.data(), weights.data(), tokens, mean, expected.data());
   checks.ok(turn_advantages({batch, device_logps.get(), device_ref.get(), advantage.get()}), "reference advantage");
   compare(checks, advantage.values(), {of_turn}, 1e-6, "reference advantage");
   const DeviceArray<float> one(Floats{1});

@@ -30,19 +30,19 @@ std::vector<std::pair<PreferenceLevel, PreferenceOptions>> option_sets() {
 }
 
 void check_batches(Checks& checks, int64_t trajectories, int64_t turns, int64_t tokens, int64_t pairs,
-                   bool hard = false) {
+                   bool hard = false, bool weighted = false) {
   for (const auto& [level, options] : option_sets()) {
     checks.begin("loss of " + std::string(level == PreferenceLevel::turn ? "turns" : "trajectories") +
                  " normalization " + std::to_string(static_cast<int>(options.normalization)) + " type " +
-                 std::to_string(static_cast<int>(options.pair_loss.type)) + (hard ? ", hard" : ""));
+                 std::to_string(static_cast<int>(options.pair_loss.type)) + (hard ? ", hard" : "") +
+                 (weighted ? ", weighted" : ""));
     Batch batch(checks, level, trajectories, turns, tokens, pairs);
     for (size_t t = 1; options.allow_empty_turns && t < size_t(batch.turns()); t += 3) batch.mask_turn(t);
+    if (weighted) batch.weigh_tokens(checks);
     std::vector<float> logps = random_logps(checks, batch.tokens()), ref_logps = random_logps(checks, batch.tokens());
     const float infinities[] = {-INFINITY, NAN, INFINITY};
     for (size_t i = 0; hard && i < 3; i++) logps[(i * 7 + 2) % logps.size()] = infinities[i];
-    for (size_t i = 0; i < logps.size(); i++) {
-      if (batch.mask[i] == 0) logps[i] = ref_logps[i] = NAN;  // never read
-    }
+    batch.hide_uncounted(logps), batch.hide_uncounted(ref_logps);
     const DeviceBatch device(batch);
     const DeviceArray<float> device_logps(logps), device_ref_logps(ref_logps);
     DeviceResults results(batch);
@@ -55,7 +55,9 @@ void check_batches(Checks& checks, int64_t trajectories, int64_t turns, int64_t 
 /** Every fault of a batch is found by its code and place, and nothing is written. */
 void check_refused_batches(Checks& checks) {
   checks.begin("refused batches");
-  const Batch valid(checks, PreferenceLevel::trajectory, 5, 3, 6, 300);
+  Batch valid(checks, PreferenceLevel::trajectory, 5, 3, 6, 300);
+  valid.weigh_tokens(checks);
+  const size_t kept = size_t(valid.turn_offsets[3]);  // the first token of turn 3
   const DeviceArray<float> logps(random_logps(checks, valid.tokens()));
   const auto run = [&](const char* what, auto change) {
     Batch batch = valid;
@@ -83,6 +85,21 @@ void check_refused_batches(Checks& checks) {
   refused("all weights 0", Code::zero_weights, 0, 0,
           [](Batch& b) { std::fill(b.weights.begin(), b.weights.end(), 0.0f); });
   refused("empty turn", Code::empty_turn, 2, 0, [](Batch& b) { b.mask_turn(2); });
+  refused("turn without a weight", Code::empty_turn, 3, 0, [](Batch& b) {
+    for (int32_t i = b.turn_offsets[3]; i < b.turn_offsets[4]; i++) b.token_weights[size_t(i)] = 0;
+  });
+  for (const float wrong : {-1.0f, INFINITY, -INFINITY, -1e-45f, NAN}) {
+    refused("token weight", Code::token_weight, int64_t(kept), weight_bits(wrong),
+            [&](Batch& b) { b.token_weights[kept] = b.token_weights[b.mask.size() - 1] = wrong; });
+  }
+  refused("pairs before token weights", Code::chosen, 270, 5, [&](Batch& b) {
+    b.token_weights[kept] = -1;
+    b.chosen[270] = 5;
+  });
+  refused("token weights before empty turns", Code::token_weight, int64_t(kept), weight_bits(-1), [&](Batch& b) {
+    b.token_weights[kept] = -1;
+    b.mask_turn(1);
+  });
   refused("offsets before pairs", Code::turn_offsets, 4, 1 << 30, [](Batch& b) {
     b.turn_offsets[4] = 1 << 30;
     b.chosen[0] = 99;
@@ -108,20 +125,22 @@ void check_refused_turns(Checks& checks) {
 void check_turns(Checks& checks, bool) {
   check_refused_turns(checks);
   for (const bool mean : {true, false}) {
-    for (const int64_t most_tokens : {1, 5, 33, 200}) {
-      checks.begin("turns of up to " + std::to_string(most_tokens) + (mean ? ", means" : ", sums"));
+    for (const auto& [most_tokens, weighted] :
+         {std::pair{1, false}, {5, false}, {33, false}, {200, false}, {1, true}, {5, true}, {200, true}}) {
+      checks.begin("turns of up to " + std::to_string(most_tokens) + (mean ? ", means" : ", sums") +
+                   (weighted ? ", weighted" : ""));
       Batch batch(checks, PreferenceLevel::trajectory, 6, 5, most_tokens, 0);
       const bool empty_turns = most_tokens == 5;
       if (empty_turns) batch.mask_turn(1);
-      const std::vector<float> logps = random_logps(checks, batch.tokens()),
-                               ref_logps = random_logps(checks, batch.tokens()),
-                               grads = random_logps(checks, batch.turns());
+      if (weighted) batch.weigh_tokens(checks);
+      std::vector<float> logps = random_logps(checks, batch.tokens()), ref_logps = random_logps(checks, batch.tokens());
+      const std::vector<float> grads = random_logps(checks, batch.turns());
+      batch.hide_uncounted(logps), batch.hide_uncounted(ref_logps);
       const DeviceBatch device(batch);
       const DeviceArray<float> device_logps(logps), device_ref_logps(ref_logps), device_grads(grads),
           advantages(grads.size()), grad_logps(logps.size());
-      const TurnBatch turns{
-          batch.tokens(), batch.turns(), {nullptr, false, device.mask.get(), 0}, device.turn_offsets.get(),
-          mean,           empty_turns};
+      const TurnBatch turns{batch.tokens(), batch.turns(), device.batch.labels, device.turn_offsets.get(),
+                            mean,           empty_turns};
       checks.ok(turn_advantages({turns, device_logps.get(), device_ref_logps.get(), advantages.get()}));
       checks.ok(turn_advantages_backward({turns, device_grads.get(), grad_logps.get()}));
       const oracle::TurnAdvantages expected = oracle::turn_advantages(oracle_batch(batch.on_host(), nullptr), mean,
@@ -139,5 +158,8 @@ void check_losses(Checks& checks, bool) {
   check_batches(checks, 4, 2, 150, 5);  // turns longer than a warp
   check_batches(checks, 40, 3, 4, 600);
   check_batches(checks, 300, 2, 2, 300);
+  check_batches(checks, 6, 4, 9, 9, false, true);
+  check_batches(checks, 5, 3, 1, 7, false, true);
+  check_batches(checks, 4, 2, 150, 5, true, true);
   check_refused_batches(checks);
 }

@@ -69,6 +69,7 @@ struct Case {
   enum { kLogps, kLogits, kHidden } reference;
   bool bias;
   int64_t chunk_bytes;
+  bool weighted;
 };
 
 constexpr int64_t kVocab = 67;
@@ -78,7 +79,7 @@ class UpdateCheck {
   UpdateCheck(Checks& checks, const Case& of)
       : checks_(checks),
         case_(of),
-        batch_(checks, of.level, 4, 3, 7, 6),
+        batch_(batch(checks, of)),
         device_(batch_),
         labels_(label(checks)),
         head_(checks, of.dtype, checked_, kVocab, of.hidden_size, of.bias, 0.8, of.chunk_bytes),
@@ -86,7 +87,8 @@ class UpdateCheck {
                    of.reference == Case::kLogits ? 0 : 8, false, 0.8, of.chunk_bytes) {
     checks.begin("update of " + std::string(of.level == PreferenceLevel::turn ? "turns" : "trajectories") +
                  (of.hidden_size ? " from hidden states " : " from logits ") + name_of(of.dtype) +
-                 (of.bias ? " with bias" : "") + " in " + std::to_string(of.chunk_bytes) + " bytes");
+                 (of.bias ? " with bias" : "") + (of.weighted ? " weighted" : "") + " in " +
+                 std::to_string(of.chunk_bytes) + " bytes");
   }
 
   void run() {
@@ -142,6 +144,12 @@ class UpdateCheck {
   }
 
  private:
+  static Batch batch(Checks& checks, const Case& of) {
+    Batch batch(checks, of.level, 4, 3, 7, 6);
+    if (of.weighted) batch.weigh_tokens(checks);
+    return batch;
+  }
+
   /** Tokens are masked by the mask, with a label that is no token id, or ignored; never the first of a turn. */
   std::vector<int64_t> label(Checks& checks) {
     std::vector<int64_t> given;
@@ -188,12 +196,12 @@ void check_updates(Checks& checks, bool) {
   const PreferenceLevel trajectory = PreferenceLevel::trajectory, turn = PreferenceLevel::turn;
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
     const Case cases[] = {
-        {dtype, trajectory, 0, Case::kLogps, false, 0},
-        {dtype, turn, 0, Case::kLogits, false, 0},
+        {dtype, trajectory, 0, Case::kLogps, false, 0, true},
+        {dtype, turn, 0, Case::kLogits, false, 0, false},
         // One chunk, whose logits are kept for the backward pass, and several.
-        {dtype, trajectory, 19, Case::kLogps, true, 0},
-        {dtype, trajectory, 19, Case::kLogits, false, 12000},
-        {dtype, turn, 19, Case::kHidden, true, 12000},
+        {dtype, trajectory, 19, Case::kLogps, true, 0, false},
+        {dtype, trajectory, 19, Case::kLogits, false, 12000, false},
+        {dtype, turn, 19, Case::kHidden, true, 12000, true},
     };
     for (const Case& each : cases) UpdateCheck(checks, each).run();
   }

@@ -35,7 +35,9 @@ inline const oracle::Half* half_of(sweet::DType dtype) {
 inline oracle::Batch oracle_batch(const sweet::PreferenceBatch& batch, const int32_t* labels) {
   oracle::Batch out;
   for (int64_t i = 0; i < batch.tokens; i++) {
-    out.unmasked.push_back(labels ? labels[i] >= 0 : sweet::is_kept(batch.labels, i));
+    const bool kept = labels ? labels[i] >= 0 : sweet::is_kept(batch.labels, i);
+    const float* const weights = batch.labels.weights;
+    out.token_weights.push_back(!kept ? 0.0 : weights ? static_cast<double>(weights[i]) : 1.0);
   }
   out.turn_offsets.assign(batch.turn_offsets, batch.turn_offsets + batch.turns + 1);
   for (int64_t k = 0; k <= batch.items(); k++) {

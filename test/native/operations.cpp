@@ -90,8 +90,13 @@ Labels wide(const Inputs& in) { return {in.wide_labels.data(), true, in.mask.dat
 
 int64_t groups(const std::vector<int32_t>& offsets) { return static_cast<int64_t>(offsets.size()) - 1; }
 
+Labels weighted(Labels labels, const Inputs& in) {
+  labels.weights = in.token_weights.data();
+  return labels;
+}
+
 TurnBatch turns_of(const Inputs& in) {
-  return {in.rows, groups(in.turn_offsets), narrow(in), in.turn_offsets.data(), true, true};
+  return {in.rows, groups(in.turn_offsets), weighted(narrow(in), in), in.turn_offsets.data(), true, true};
 }
 
 PreferenceBatch batch_of(const Inputs& in, PreferenceLevel level) {
@@ -102,7 +107,7 @@ PreferenceBatch batch_of(const Inputs& in, PreferenceLevel level) {
       in.rows,
       groups(in.turn_offsets),
       of_turns ? 0 : groups(in.trajectory_offsets),
-      wide(in),
+      of_turns ? wide(in) : weighted(wide(in), in),
       in.turn_offsets.data(),
       of_turns ? nullptr : in.trajectory_offsets.data(),
       {pairs.chosen.data(), pairs.rejected.data(), pairs.weights.data(), static_cast<int64_t>(pairs.chosen.size())}};
@@ -172,6 +177,7 @@ Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool 
   bias = Stored(type, normals(random, v, 1));
   for (int64_t i = 0; i < n; i++) {
     mask.push_back(n < 3 || i % 5 != 1);
+    token_weights.push_back(mask.back() ? 0.5f * static_cast<float>((i + 1) % 4) : -1.0f);
     labels.push_back(i % 7 == 3 ? -100 : static_cast<int32_t>(integer(random, 0, v)));
     wide_labels.push_back(labels.back());
   }

@@ -27,7 +27,7 @@ struct Inputs {
   std::vector<uint8_t> mask;
   std::vector<int32_t> turn_offsets, trajectory_offsets;
   PairArrays pairs[2];
-  std::vector<float> logps, ref_logps, lse, linear_lse, grad_logps, grad_advantages;
+  std::vector<float> token_weights, logps, ref_logps, lse, linear_lse, grad_logps, grad_advantages;
   std::vector<double> shard_stats;  // of the linear head, as one shard
   double nll_coef;
 

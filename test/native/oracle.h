@@ -275,7 +275,7 @@ struct Head {
 // -- The preference loss.
 
 struct Batch {
-  Array<bool> unmasked;             // [N]
+  Array<double> token_weights;      // [N], 0 where a token does not count
   Array<int64_t> turn_offsets;      // [T+1] into tokens
   Array<int64_t> item_offsets;      // [items+1] into turns; an item is a turn or a trajectory
   Array<int64_t> chosen, rejected;  // [P] items
@@ -333,25 +333,25 @@ inline void pair_term(const Loss& options, Value delta, Value* loss, Value* grad
 inline Preference preference_loss(const Batch& batch, const Loss& options, const float* logps, const float* ref_logps,
                                   double ref_error = 0) {
   const size_t turns = batch.turn_offsets.size() - 1, items = batch.item_offsets.size() - 1;
-  Array<double> turn_length(turns), item_length(items), times_chosen(items);
+  Array<double> turn_weight(turns), item_weight(items), times_chosen(items);
   Array<Value> score(items), nll(items), grad(items);
   for (size_t k = 0; k < items; k++) {
     each_of(batch.item_offsets, k, [&](size_t t) {
-      each_of(batch.turn_offsets, t, [&](size_t i) { turn_length[t] += batch.unmasked[i]; });
-      item_length[k] += turn_length[t];
+      each_of(batch.turn_offsets, t, [&](size_t i) { turn_weight[t] += batch.token_weights[i]; });
+      item_weight[k] += turn_weight[t];
     });
   }
-  // dS_k/drho of the unmasked tokens of turn t in item k.
+  // dS_k/drho of a token of weight 1 of turn t in item k.
   const auto coefficient = [&](size_t t, size_t k) {
-    if (options.normalization == Loss::kTurnMean) return turn_length[t] > 0 ? 1 / turn_length[t] : 0;
-    if (options.normalization == Loss::kTokenMean) return item_length[k] > 0 ? 1 / item_length[k] : 0;
+    if (options.normalization == Loss::kTurnMean) return turn_weight[t] > 0 ? 1 / turn_weight[t] : 0;
+    if (options.normalization == Loss::kTokenMean) return item_weight[k] > 0 ? 1 / item_weight[k] : 0;
     return 1.0;
   };
   const auto each_token = [&](auto use) {
     for (size_t k = 0; k < items; k++) {
       each_of(batch.item_offsets, k, [&](size_t t) {
         each_of(batch.turn_offsets, t, [&](size_t i) {
-          if (batch.unmasked[i]) use(i, t, k);
+          if (batch.token_weights[i] > 0) use(i, t, k);
         });
       });
     }
@@ -359,21 +359,22 @@ inline Preference preference_loss(const Batch& batch, const Loss& options, const
 
   Preference out;
   out.turn_advantages.resize(turns);
-  out.grad_logps.resize(batch.unmasked.size());
+  out.grad_logps.resize(batch.token_weights.size());
   each_token([&](size_t i, size_t t, size_t k) {
-    const double ratio = static_cast<double>(logps[i]) - ref_logps[i];
-    const double of_turn = options.normalization == Loss::kTurnMean ? coefficient(t, k) : 1;
-    score[k].add(ratio * coefficient(t, k), ref_error * coefficient(t, k));
+    const double ratio = static_cast<double>(logps[i]) - ref_logps[i], weight = batch.token_weights[i];
+    const double of_item = weight * coefficient(t, k);
+    const double of_turn = options.normalization == Loss::kTurnMean ? of_item : weight;
+    score[k].add(ratio * of_item, ref_error * of_item);
     out.turn_advantages[t].add(ratio * of_turn, ref_error * of_turn);
-    nll[k].add(-logps[i]);
+    nll[k].add(-weight * logps[i]);
   });
 
-  double denominator = options.pair_denominator, chosen_tokens = 0;
+  double denominator = options.pair_denominator, chosen_weight = 0;
   for (size_t p = 0; p < batch.chosen.size(); p++) {
     if (options.pair_denominator == 0) denominator += batch.weights[p];
-    if (batch.weights[p] > 0) chosen_tokens += item_length[size(batch.chosen[p])];
+    if (batch.weights[p] > 0) chosen_weight += item_weight[size(batch.chosen[p])];
   }
-  const double nll_tokens = options.nll_denominator > 0 ? options.nll_denominator : chosen_tokens;
+  const double nll_weight = options.nll_denominator > 0 ? options.nll_denominator : chosen_weight;
   for (size_t p = 0; p < batch.chosen.size(); p++) {
     const size_t chosen = size(batch.chosen[p]), rejected = size(batch.rejected[p]);
     const Value delta = {score[chosen].x - score[rejected].x, score[chosen].error + score[rejected].error};
@@ -389,7 +390,7 @@ inline Preference preference_loss(const Batch& batch, const Loss& options, const
     out.most_wins += delta.x > (delta.error > 0 ? -delta.error : 0);
     if (batch.weights[p] == 0) continue;
     times_chosen[chosen]++;
-    if (nll_tokens > 0) out.nll_loss.add(nll[chosen].x / nll_tokens, nll[chosen].error / nll_tokens);
+    if (nll_weight > 0) out.nll_loss.add(nll[chosen].x / nll_weight, nll[chosen].error / nll_weight);
     const double weight = batch.weights[p] / denominator;
     if (weight == 0) continue;  // 0 * inf would be NaN
     out.preference_loss.add(weight * loss.x, weight * loss.error);
@@ -398,10 +399,11 @@ inline Preference preference_loss(const Batch& batch, const Loss& options, const
   }
   out.loss = out.preference_loss;
   if (options.nll_coef > 0) out.loss.add(options.nll_coef * out.nll_loss.x, options.nll_coef * out.nll_loss.error);
-  const double nll_grad = options.nll_coef > 0 && nll_tokens > 0 ? options.nll_coef / nll_tokens : 0;
+  const double nll_grad = options.nll_coef > 0 && nll_weight > 0 ? options.nll_coef / nll_weight : 0;
   each_token([&](size_t i, size_t t, size_t k) {
-    out.grad_logps[i].add(grad[k].x * coefficient(t, k), grad[k].error * coefficient(t, k));
-    out.grad_logps[i].add(-times_chosen[k] * nll_grad);
+    const double weight = batch.token_weights[i];
+    out.grad_logps[i].add(grad[k].x * weight * coefficient(t, k), grad[k].error * weight * coefficient(t, k));
+    out.grad_logps[i].add(-times_chosen[k] * weight * nll_grad);
   });
   return out;
 }
@@ -414,13 +416,13 @@ struct TurnAdvantages {
 
 inline TurnAdvantages turn_advantages(const Batch& batch, bool mean, const float* logps, const float* ref_logps,
                                       const float* grad_advantages) {
-  TurnAdvantages out{Array<Value>(batch.turn_offsets.size() - 1), Array<Value>(batch.unmasked.size())};
+  TurnAdvantages out{Array<Value>(batch.turn_offsets.size() - 1), Array<Value>(batch.token_weights.size())};
   for (size_t t = 0; t < out.advantages.size(); t++) {
-    double length = 0;
-    each_of(batch.turn_offsets, t, [&](size_t i) { length += batch.unmasked[i]; });
-    const double coefficient = mean && length > 0 ? 1 / length : 1;
+    double total = 0;
+    each_of(batch.turn_offsets, t, [&](size_t i) { total += batch.token_weights[i]; });
     each_of(batch.turn_offsets, t, [&](size_t i) {
-      if (!batch.unmasked[i]) return;
+      if (batch.token_weights[i] == 0) return;
+      const double coefficient = mean ? batch.token_weights[i] / total : batch.token_weights[i];
       out.advantages[t].add((static_cast<double>(logps[i]) - ref_logps[i]) * coefficient);
       out.grad_logps[i].add(grad_advantages[t] * coefficient);
     });

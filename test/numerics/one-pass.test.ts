@@ -46,6 +46,11 @@ const TRAJECTORIES = {
 };
 const TURNS = { chosen: Int32Array.of(0, 5, 13, 9), rejected: Int32Array.of(7, 2, 3, 12) };
 
+/** Some are 0; NaN at tokens that are masked or ignored. */
+const TOKEN_WEIGHTS = Float32Array.from({ length: N }, (_, i) =>
+  i % 7 === 2 || i % 11 === 3 ? NaN : ((i * 5) % 13) / 8,
+);
+
 const variants: [string, object][] = [
   ['plain', {}],
   ['temperature and token-mean', { temperature: 1.4, normalization: 'token-mean' }],
@@ -53,6 +58,8 @@ const variants: [string, object][] = [
   ['a pair of weight 0 whose loss is infinite', { pairWeights: 'without the first', lossType: 'ipo', infinite: true }],
   ['hinge, far beyond its margin', { lossType: 'hinge', beta: 40 }],
   ['NLL, which takes the other way', { nllCoef: 0.3 }],
+  ['token weights', { tokenWeights: TOKEN_WEIGHTS }],
+  ['token weights and token-mean', { tokenWeights: TOKEN_WEIGHTS, normalization: 'token-mean' }],
 ];
 
 type Gradients = Partial<Record<(typeof GRADIENTS)[number], Float32Array>>;
@@ -95,7 +102,7 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
     const kept = mask.map((m, i) => Number(m !== 0 && labels[i]! >= 0));
     const { logps, lse } = linearLogps(head);
     const { trajectoryOffsets, chosen, rejected } = options as unknown as typeof TRAJECTORIES;
-    const names = ['normalization', 'pairWeights', 'lossType', 'beta', 'nllCoef'] as const;
+    const names = ['normalization', 'pairWeights', 'tokenWeights', 'lossType', 'beta', 'nllCoef'] as const;
     const given = Object.fromEntries(
       names.filter((name) => name in options).map((name) => [name, (options as Record<string, unknown>)[name]]),
     );
@@ -166,7 +173,7 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
     });
 
     it('gives the same bits for any number of threads', () => {
-      const results = underThreadCounts(() => run(optionsOf({}, 'float32', true)));
+      const results = underThreadCounts(() => run(optionsOf({ tokenWeights: TOKEN_WEIGHTS }, 'float32', true)));
       for (const { result } of results.slice(1)) {
         for (const name of GRADIENTS) expectSameBits(name, result[name]!, results[0]!.result[name]!);
       }

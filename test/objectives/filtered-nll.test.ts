@@ -1,11 +1,12 @@
 /** filteredNll (rejection fine-tuning) against the oracle. */
 import { filteredNll, trajectoryPreferenceLoss } from 'sweet-rl';
 import { expect, it } from 'vitest';
-import { type Batch, randomBatch } from '../helpers/batches.ts';
+import { type Batch, randomBatch, randomWeights } from '../helpers/batches.ts';
 import { expectClose, expectSameBits, lossTolerance, oneRounding } from '../helpers/compare.ts';
 import { centralDifferences } from '../helpers/differences.ts';
 import { Random } from '../helpers/random.ts';
 import { sharedView, shifted } from '../helpers/storage.ts';
+import { vectorCases } from '../helpers/vectors.ts';
 import { filteredNll as oracle } from '../reference/filtered-nll.ts';
 
 /** Rewards in tenths, some of them 1; the reference log-probs are of no use here. */
@@ -18,6 +19,7 @@ function rejectionBatch(seed: number, ...shape: [number?, number?, number?, numb
 
 const batch = rejectionBatch(31, 2, 9, 4, 7);
 const { mask: _mask, ...unmasked } = batch;
+const tokenWeights = randomWeights(34, batch);
 const outliers = batch.logps.map((x, i) => (i % 5 === 0 ? -1e4 : x));
 
 it.each([
@@ -29,19 +31,23 @@ it.each([
   ['outliers', { ...batch, threshold: 0, logps: outliers }],
   ['single-token turns', rejectionBatch(32, 3, 30, 5, 1)],
   ['many long turns', rejectionBatch(33, 3, 60, 4, 200)],
+  ['weights', { ...batch, tokenWeights, threshold: 0.3 }],
+  ['weights and a denominator', { ...batch, tokenWeights, threshold: 0, nllDenominator: 37.5 }],
 ])('agrees with the oracle: %s', (_name, given) => {
   const [ours, expected] = [filteredNll(given), oracle(given)];
   expect(expected.keptTokens).toBeGreaterThan(0);
   expect([ours.keptTrajectories, ours.keptTokens]).toEqual([expected.keptTrajectories, expected.keptTokens]);
+  expect(ours.keptWeight).toBeCloseTo(expected.keptWeight, 9);
   expectClose('loss', [ours.loss], [expected.loss], lossTolerance);
   expectClose('gradLogps', ours.gradLogps, expected.gradLogps, oneRounding);
 });
 
 it('has the gradient that finite differences give', () => {
   for (const call of [oracle, filteredNll]) {
-    const at = (moved: Float64Array) => call({ ...batch, logps: Float32Array.from(moved), threshold: 0.5 }).loss;
+    const given = { ...batch, threshold: 0.5, tokenWeights };
+    const at = (moved: Float64Array) => call({ ...given, logps: Float32Array.from(moved) }).loss;
     const differences = centralDifferences(batch.logps, 2 ** -4, at);
-    expectClose('gradLogps', filteredNll({ ...batch, threshold: 0.5 }).gradLogps, differences, () => 1e-6);
+    expectClose('gradLogps', filteredNll(given).gradLogps, differences, () => 1e-6);
   }
 });
 
@@ -108,38 +114,53 @@ it('shows a NaN and an infinity where they count', () => {
 });
 
 it('gives 0 where nothing is kept, or nothing that is kept counts', () => {
-  const nothing = { loss: 0, keptTokens: 0, gradLogps: new Float32Array(2) };
+  const nothing = { loss: 0, keptTokens: 0, keptWeight: 0, gradLogps: new Float32Array(2) };
   const trajectory = oneTrajectory(-1, -2);
   expect(filteredNll({ ...trajectory, rewards: Float32Array.of(0.9) })).toEqual({ ...nothing, keptTrajectories: 0 });
   const masked = { ...trajectory, rewards: Float32Array.of(1), mask: new Uint8Array(2) };
   for (const denominator of [{}, { nllDenominator: 8 }]) {
     expect(filteredNll({ ...masked, ...denominator })).toEqual({ ...nothing, keptTrajectories: 1 });
+    const weightless = { ...trajectory, rewards: Float32Array.of(1), tokenWeights: new Float32Array(2) };
+    const kept = { keptTrajectories: 1, keptTokens: 2 };
+    expect(filteredNll({ ...weightless, ...denominator })).toEqual({ ...nothing, ...kept });
   }
   const empty = { logps: new Float32Array(0), turnOffsets: Int32Array.of(0), trajectoryOffsets: Int32Array.of(0) };
   expect(filteredNll({ ...empty, rewards: new Float32Array(0) }).loss).toBe(0);
 });
 
-it('adds up over micro-batches that are given the number of kept tokens of the whole', () => {
-  const whole = filteredNll(batch);
+it('adds up over micro-batches that are given the weight of kept tokens of the whole', () => {
+  const weighted = { ...batch, tokenWeights };
+  const whole = filteredNll(weighted);
   const parts = Array.from(batch.rewards.keys(), (k) => {
-    const part = trajectoryOf(batch, k);
-    const { keptTokens } = filteredNll({ ...part, rewards: batch.rewards.slice(k, k + 1) });
-    const own = { ...part, rewards: batch.rewards.slice(k, k + 1), nllDenominator: whole.keptTokens };
-    return { ...filteredNll(own), keptTokens };
+    const part = trajectoryOf(weighted, k);
+    const { keptWeight } = filteredNll({ ...part, rewards: batch.rewards.slice(k, k + 1) });
+    const own = { ...part, rewards: batch.rewards.slice(k, k + 1), nllDenominator: whole.keptWeight };
+    return { ...filteredNll(own), keptWeight };
   });
   const total = (f: (part: (typeof parts)[number]) => number) => parts.reduce((sum, part) => sum + f(part), 0);
   expect(total(({ keptTokens }) => keptTokens)).toBe(whole.keptTokens);
+  expect(total(({ keptWeight }) => keptWeight)).toBeCloseTo(whole.keptWeight, 9);
   expectClose('loss', [total(({ loss }) => loss)], [whole.loss], lossTolerance);
   const gradLogps = Float32Array.from(parts.flatMap((part) => [...part.gradLogps]));
   expectSameBits('gradLogps', gradLogps, whole.gradLogps);
 });
 
-function trajectoryOf({ logps, mask, turnOffsets, trajectoryOffsets }: Omit<Batch, 'refLogps'>, k: number) {
+function trajectoryOf(
+  {
+    logps,
+    mask,
+    tokenWeights,
+    turnOffsets,
+    trajectoryOffsets,
+  }: Omit<Batch, 'refLogps'> & { tokenWeights: Float32Array },
+  k: number,
+) {
   const turns = turnOffsets.slice(trajectoryOffsets[k], trajectoryOffsets[k + 1]! + 1);
   const [begin, end] = [turns[0]!, turns.at(-1)!];
   return {
     logps: logps.slice(begin, end),
     mask: mask.slice(begin, end),
+    tokenWeights: tokenWeights.slice(begin, end),
     turnOffsets: turns.map((offset) => offset - begin),
     trajectoryOffsets: Int32Array.of(0, turns.length - 1),
   };
@@ -153,4 +174,49 @@ it('takes views and shared memory and writes into out', () => {
   expect(result.gradLogps).toBe(out.gradLogps);
   expectSameBits('gradLogps', result.gradLogps, plain.gradLogps);
   expect(result.loss).toBe(plain.loss);
+});
+
+it('takes a token of weight 0 as a masked one and weights of 1 as none, and reads no weight of a masked one', () => {
+  const ones = Float32Array.from(batch.mask, (m) => (m === 0 ? NaN : 1));
+  expect(filteredNll({ ...batch, tokenWeights: ones })).toEqual(filteredNll(batch));
+  const plain = filteredNll({ ...batch, tokenWeights });
+  const others = tokenWeights.map((w, i) => (batch.mask[i] === 0 ? -i : w));
+  const spoiled = batch.logps.map((x, i) => (batch.mask[i] !== 0 && tokenWeights[i] !== 0 ? x : NaN));
+  expect(filteredNll({ ...batch, logps: spoiled, tokenWeights: others })).toEqual(plain);
+  expect(filteredNll({ ...batch, logps: spoiled, tokenWeights, debug: 'finite' })).toEqual(plain);
+});
+
+it('refuses a weight that is negative or not finite, of whichever trajectory, and writes nothing', () => {
+  const gradLogps = new Float32Array(batch.logps.length).fill(7);
+  const kept = batch.mask.lastIndexOf(1);
+  for (const weight of [-1, NaN, Infinity, -(2 ** -149)]) {
+    const given = { ...batch, tokenWeights: tokenWeights.with(kept, weight), out: { gradLogps } };
+    expect(() => filteredNll(given)).toThrow(
+      `Expected a finite weight >= 0 for tokenWeights[${kept}] but received ${weight}`,
+    );
+  }
+  expect(gradLogps.every((g) => g === 7)).toBe(true);
+});
+
+const vectors = vectorCases<{ threshold: number; ignoreIndex: number }>('filtered_nll');
+
+it.each(vectors)('meets the vector $name, as the oracle does', (vector) => {
+  const given = {
+    logps: vector.floats('logps'),
+    turnOffsets: vector.integers('turn_offsets'),
+    trajectoryOffsets: vector.integers('trajectory_offsets'),
+    rewards: vector.floats('rewards'),
+  };
+  const { threshold } = vector.options;
+  const ours = filteredNll({ ...given, ...vector.options, ...vector.counting() });
+  const expected = oracle({ ...given, threshold, ...vector.oracleCounting() });
+  for (const [result, tolerance] of [
+    [ours, lossTolerance],
+    [expected, (x: number) => 1e-12 * Math.abs(x)],
+  ] as const) {
+    expectClose('loss', [result.loss], vector.values('expected.loss'), tolerance);
+    expectClose('keptWeight', [result.keptWeight], vector.values('expected.kept_weight'), tolerance);
+  }
+  expectClose('gradLogps', ours.gradLogps, vector.values('expected.grad_logps'), oneRounding);
+  expectClose('gradLogps', expected.gradLogps, vector.values('expected.grad_logps'), (x) => 1e-12 * Math.abs(x));
 });

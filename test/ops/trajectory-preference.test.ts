@@ -34,11 +34,9 @@ interface VectorOptions {
 const vectors = vectorCases<VectorOptions>('trajectory_preference');
 
 function vectorInputs(vector: VectorCase<VectorOptions>) {
-  const mask = vector.mask();
   return {
     logps: vector.floats('logps'),
     refLogps: vector.floats('ref_logps'),
-    ...(mask && { mask }),
     turnOffsets: vector.integers('turn_offsets'),
     trajectoryOffsets: vector.integers('trajectory_offsets'),
     chosen: vector.integers('chosen'),
@@ -61,16 +59,16 @@ function subject(normalization: Normalization): Subject {
     loss: (options: LossOptions) => trajectoryPreferenceLoss({ ...batch, normalization, ...options }),
     oracle: (options: LossOptions) => oracle({ ...batch, normalization, ...options }),
     batch,
-    tokensOf: (k) => tokensOf(k).filter((i) => batch.mask[i] === 1).length,
+    tokensOf: (k) => tokensOf(k).filter((i) => batch.mask[i] === 1),
   };
 }
 
-describeOracle(vectors, (vector) => oracle(vectorInputs(vector)));
+describeOracle(vectors, (vector) => oracle({ ...vectorInputs(vector), ...vector.oracleCounting() }));
 
 describe.each(NORMALIZATIONS)('%s', (normalization) => describeOracleGradient(subject(normalization)));
 
 forEachBackend(() => {
-  describeVectors(vectors, (vector) => trajectoryPreferenceLoss(vectorInputs(vector)));
+  describeVectors(vectors, (vector) => trajectoryPreferenceLoss({ ...vectorInputs(vector), ...vector.counting() }));
 
   describe.each(NORMALIZATIONS)('%s', (normalization) => {
     describePreference(subject(normalization));

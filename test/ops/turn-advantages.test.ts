@@ -1,6 +1,7 @@
 /** turnAdvantages and turnAdvantagesBackward against the oracle, on every backend. */
 import { turnAdvantages, turnAdvantagesBackward } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
+import { randomWeights } from '../helpers/batches.ts';
 import { expectClose, expectSameBits, oneRounding } from '../helpers/compare.ts';
 import { centralDifferences, weightedSum } from '../helpers/differences.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
@@ -39,11 +40,16 @@ const cases = [
   { name: 'no mask', ...unmasked },
   { name: 'ragged', ...raggedTurns(4, 61, 37, 0.4) },
   { name: 'long turns', ...raggedTurns(5, 3, 6000, 0.5) },
+  ...[
+    { name: 'ragged', ...raggedTurns(10, 61, 37, 0.4) },
+    { name: 'single-token turns', ...raggedTurns(11, 40, 1, 0) },
+    { name: 'long turns', ...raggedTurns(12, 3, 6000, 0.5) },
+  ].map((turns) => ({ ...turns, name: `${turns.name}, with weights`, tokenWeights: randomWeights(13, turns) })),
 ];
 
 describe('the oracle', () => {
   it.each(vectors)('agrees with the vector $name', (vector) => {
-    const turns = { mask: vector.mask(), turnOffsets: vector.integers('turn_offsets'), ...vector.options };
+    const turns = { ...vector.oracleCounting(), turnOffsets: vector.integers('turn_offsets'), ...vector.options };
     const [logps, refLogps] = [vector.floats('logps'), vector.floats('ref_logps')];
     const exact = (x: number) => 1e-12 + 1e-12 * Math.abs(x);
     expectClose('advantages', oracle({ ...turns, logps, refLogps }), vector.values('expected.advantages'), exact);
@@ -52,7 +58,8 @@ describe('the oracle', () => {
   });
 
   it.each(REDUCTIONS)('has the gradient of its %s', (reduction) => {
-    const { logps, gradAdvantages, ...turns } = raggedTurns(6, 7, 4, 0.3);
+    const { logps, gradAdvantages, ...plain } = raggedTurns(6, 7, 4, 0.3);
+    const turns = { ...plain, tokenWeights: randomWeights(14, plain) };
     const differences = centralDifferences(logps, 1e-3, (moved) =>
       weightedSum(oracle({ ...turns, logps: moved, reduction }), gradAdvantages),
     );
@@ -62,8 +69,7 @@ describe('the oracle', () => {
 
 forEachBackend(() => {
   it.each(vectors)('meets the vector $name', (vector) => {
-    const mask = vector.mask();
-    const turns = { ...(mask && { mask }), turnOffsets: vector.integers('turn_offsets'), ...vector.options };
+    const turns = { ...vector.counting(), turnOffsets: vector.integers('turn_offsets'), ...vector.options };
     const advantages = turnAdvantages({
       ...turns,
       logps: vector.floats('logps'),
@@ -83,7 +89,8 @@ forEachBackend(() => {
     });
 
     it('has the gradient that finite differences give', () => {
-      const { logps, refLogps, gradAdvantages, ...turns } = raggedTurns(6, 7, 4, 0.3);
+      const { logps, refLogps, gradAdvantages, ...plain } = raggedTurns(6, 7, 4, 0.3);
+      const turns = { ...plain, tokenWeights: randomWeights(15, plain) };
       const differences = centralDifferences(logps, 2 ** -4, (moved) =>
         weightedSum(turnAdvantages({ ...turns, logps: Float32Array.from(moved), refLogps, reduction }), gradAdvantages),
       );
@@ -99,6 +106,51 @@ forEachBackend(() => {
         turnAdvantages({ ...turns, logps: spoiled, reduction }),
         turnAdvantages({ ...turns, reduction }),
       );
+    });
+
+    it('takes a token of weight 0 as a masked one, and weights of 1 as none, to the bit', () => {
+      const { gradAdvantages, logps, refLogps, ...structure } = raggedTurns(16, 20, 9, 0.3);
+      const call = (given: { mask?: Uint8Array; tokenWeights?: Float32Array }, spoil: (i: number) => boolean) => [
+        turnAdvantages({
+          ...structure,
+          logps: logps.map((x, i) => (spoil(i) ? NaN : x)),
+          refLogps,
+          reduction,
+          ...given,
+        }),
+        turnAdvantagesBackward({ ...structure, gradAdvantages, reduction, ...given }),
+      ];
+      const none = call({}, () => false);
+      const tokenWeights = Float32Array.from(structure.mask, (m) => (m === 0 ? NaN : 1));
+      expect(call({ tokenWeights }, () => false)).toEqual(none);
+      const zeros = tokenWeights.map((w, i) => (i % 3 === 1 && !structure.turnOffsets.includes(i) ? 0 : w));
+      const mask = structure.mask.map((m, i) => (zeros[i] === 0 ? 0 : m));
+      expect(call({ tokenWeights: zeros }, (i) => zeros[i] === 0)).toEqual(call({ mask }, () => false));
+      const infinite = { ...structure, gradAdvantages: gradAdvantages.map(() => Infinity), reduction };
+      for (const given of [{}, { tokenWeights: zeros }]) {
+        const gradLogps = turnAdvantagesBackward({ ...infinite, ...given });
+        const counts = (i: number) => structure.mask[i] !== 0 && !('tokenWeights' in given && zeros[i] === 0);
+        expect(Array.from(gradLogps)).toEqual(Array.from(gradLogps, (_, i) => (counts(i) ? Infinity : 0)));
+      }
+    });
+
+    it('weighs tokens as the specification counts', () => {
+      const turns = {
+        logps: Float32Array.of(1, 2, 5, 7),
+        refLogps: Float32Array.of(0, 0, 1, 7),
+        turnOffsets: Int32Array.of(0, 3, 4),
+        tokenWeights: Float32Array.of(0.5, 0, 1.5, 2),
+        reduction,
+      };
+      const divisor = reduction === 'mean' ? 2 : 1;
+      expect(Array.from(turnAdvantages(turns))).toEqual([6.5 / divisor, 0]);
+      const { logps: _, refLogps: __, ...structure } = turns;
+      const gradLogps = turnAdvantagesBackward({ ...structure, gradAdvantages: Float32Array.of(4, 1) });
+      expect(Array.from(gradLogps)).toEqual([2 / divisor, 0, 6 / divisor, 2 / divisor]);
+      const empty = { ...turns, tokenWeights: Float32Array.of(0.5, 0, 1.5, 0) };
+      if (reduction === 'mean') expect(() => turnAdvantages(empty)).toThrow(/weight above 0 in turn 1 but/);
+      const allowed = turnAdvantages({ ...empty, allowEmptyTurns: true });
+      expect(Array.from(allowed)).toEqual([6.5 / divisor, 0]);
     });
 
     it('gives an empty turn 0 and no gradient with allowEmptyTurns', () => {

@@ -57,16 +57,16 @@ function subject(reduction: Reduction): Subject {
     loss: (options: LossOptions) => turnPreferenceLoss({ ...batch, reduction, ...options }),
     oracle: (options: LossOptions) => oracle({ ...batch, reduction, ...options }),
     batch,
-    tokensOf: (t) => range(batch.turnOffsets[t]!, batch.turnOffsets[t + 1]!).filter((i) => batch.mask[i] === 1).length,
+    tokensOf: (t) => range(batch.turnOffsets[t]!, batch.turnOffsets[t + 1]!).filter((i) => batch.mask[i] === 1),
   };
 }
 
-describeOracle(vectors, (vector) => oracle(vectorInputs(vector)));
+describeOracle(vectors, (vector) => oracle({ ...vectorInputs(vector), ...vector.oracleCounting() }));
 
 describe.each(REDUCTIONS)('%s', (reduction) => describeOracleGradient(subject(reduction)));
 
 forEachBackend(() => {
-  describeVectors(vectors, (vector) => turnPreferenceLoss(vectorInputs(vector)));
+  describeVectors(vectors, (vector) => turnPreferenceLoss({ ...vectorInputs(vector), ...vector.counting() }));
 
   describe.each(REDUCTIONS)('%s', (reduction) => {
     describePreference(subject(reduction));

@@ -48,8 +48,11 @@ it('takes tensors where there are labels and masks', () => {
     sweetRl.turnAdvantages({ logps, refLogps: logps, turnOffsets: batch.turnOffsets, labels, mask });
     sweetRl.checkLogps({ logits, labels, mask, logps });
     sweetRl.mergeVocabParallelStats({ stats: new Float64Array(12), labels, mask });
-    // @ts-expect-error: the data of a mask are bytes
     sweetRl.tokenLogps({ logits, labels, mask: labels });
+    // @ts-expect-error: the data of a mask are integers
+    sweetRl.tokenLogps({ logits, labels, mask: { data: logps, dims: [1] } });
+    // @ts-expect-error: a mask is a typed array
+    sweetRl.tokenLogps({ logits, labels, mask: [true] });
     // @ts-expect-error: labels are integers
     sweetRl.tokenLogps({ logits, labels: { data: logps, dims: [1] } });
     // @ts-expect-error: a tensor has a shape

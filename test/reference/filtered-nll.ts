@@ -1,9 +1,9 @@
-/** -sum m_i logp_i / n over the tokens of trajectories whose reward reaches the threshold. */
+/** -sum m_i w_i logp_i / n over the tokens of trajectories whose reward reaches the threshold. */
 import { range } from './range.ts';
+import { totalWeight, type Weighted, weightOf } from './turn-advantages.ts';
 
-export interface FilteredNllOptions {
+export interface FilteredNllOptions extends Weighted {
   logps: ArrayLike<number>;
-  mask?: ArrayLike<number> | undefined;
   turnOffsets: ArrayLike<number>;
   trajectoryOffsets: ArrayLike<number>;
   rewards: ArrayLike<number>;
@@ -17,12 +17,16 @@ export function filteredNll(options: FilteredNllOptions) {
   const tokens = kept
     .flatMap((k) => range(turnOffsets[trajectoryOffsets[k]!]!, turnOffsets[trajectoryOffsets[k + 1]!]!))
     .filter((i) => mask?.[i] !== 0);
-  const n = options.nllDenominator ?? tokens.length;
-  const counted = new Set(tokens);
+  const keptWeight = totalWeight(options, tokens);
+  const n = options.nllDenominator ?? keptWeight;
+  const counted = tokens.filter((i) => weightOf(options, i) > 0);
+  const gradLogps = new Float64Array(logps.length);
+  for (const i of counted) gradLogps[i] = -weightOf(options, i) / n;
   return {
-    loss: tokens.reduce((sum, i) => sum - logps[i]! / n, 0),
+    loss: counted.reduce((sum, i) => sum - (weightOf(options, i) * logps[i]!) / n, 0),
     keptTrajectories: kept.length,
     keptTokens: tokens.length,
-    gradLogps: Float64Array.from({ length: logps.length }, (_, i) => (counted.has(i) ? -1 / n : 0)),
+    keptWeight,
+    gradLogps,
   };
 }

@@ -1,9 +1,9 @@
 /**
  * A dialogue of n tokens becomes n - 1 rows: row i is predicted from tokens 0 ... i and its label is token i + 1,
- * which counts only if an agent wrote it. A turn's rows end with its agent message; what follows the last one is its too.
+ * which counts only if an agent wrote it: its message has `agent`, and no 0 in a `mask` at the token. A turn's rows end with its agent message; what follows the last one is its too.
  */
 export interface Dialogue {
-  turns: { tokens: ArrayLike<number>; agent: boolean }[];
+  turns: { tokens: ArrayLike<number | bigint>; agent: boolean; mask?: ArrayLike<number | bigint | boolean> }[];
 }
 
 export function packTurns(trajectories: Dialogue[], ignoreIndex = -100) {
@@ -16,7 +16,9 @@ export function packTurns(trajectories: Dialogue[], ignoreIndex = -100) {
     sequenceOffsets: [0],
   };
   for (const { turns } of trajectories) {
-    const tokens = turns.flatMap(({ tokens, agent }) => Array.from(tokens, (id) => ({ id, agent })));
+    const tokens = turns.flatMap(({ tokens, agent, mask }) =>
+      Array.from(tokens, (id, i) => ({ id: Number(id), agent: agent && (mask === undefined || Boolean(mask[i])) })),
+    );
     const first = packed.labels.length;
     tokens.slice(1).forEach((next, i) => {
       packed.inputIds.push(tokens[i]!.id);
@@ -26,7 +28,7 @@ export function packTurns(trajectories: Dialogue[], ignoreIndex = -100) {
     let position = 0;
     for (const { tokens: message, agent } of turns) {
       position += message.length;
-      if (agent) packed.turnOffsets.push(first + position - 1);
+      if (agent) packed.turnOffsets.push(first + Math.max(position - 1, 0));
     }
     packed.turnOffsets[packed.turnOffsets.length - 1] = packed.labels.length;
     packed.trajectoryOffsets.push(packed.turnOffsets.length - 1);

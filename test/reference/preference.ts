@@ -13,10 +13,11 @@ export interface PairOptions {
   nllDenominator?: number | undefined;
 }
 
-/** A unit's score is sum share * (logp - refLogp) over its tokens. */
+/** A unit's score is sum share * (logp - refLogp) over its tokens; in the NLL a token counts `weight`. */
 export interface Unit {
   tokens: number[];
   share: (token: number) => number;
+  weight: (token: number) => number;
 }
 
 export interface Preference {
@@ -44,13 +45,16 @@ export function preferenceOfUnits(
   const rejected = Array.from(options.rejected, (k) => units[k]!);
   const weights = Array.from(options.pairWeights ?? chosen.map(() => 1));
   const denominator = options.pairDenominator ?? sum(weights);
-  const counted = chosen.map((unit, p) => (weights[p]! > 0 ? unit.tokens : [])); // a pair of weight 0 is in no loss
-  const nllDenominator = options.nllDenominator ?? sum(counted.map((tokens) => tokens.length));
+  // A pair of weight 0 is in no loss.
+  const counted = chosen.map(({ tokens, weight }, p) =>
+    weights[p]! > 0 ? tokens.map((i) => ({ i, weight: weight(i) })) : [],
+  );
+  const nllDenominator = options.nllDenominator ?? sum(counted.flat().map(({ weight }) => weight));
   const score = (unit: Unit) => sum(unit.tokens.map((i) => unit.share(i) * (logps[i]! - refLogps[i]!)));
 
   const deltas = chosen.map((unit, p) => score(unit) - score(rejected[p]!));
   const losses = deltas.map((delta) => pairLoss(delta, beta, lossType, labelSmoothing));
-  const nllSum = sum(counted.flatMap((tokens) => tokens.map((i) => -logps[i]!)));
+  const nllSum = sum(counted.flat().map(({ i, weight }) => -weight * logps[i]!));
   const preferenceLoss = sum(losses.map(({ loss }, p) => (weights[p]! * loss) / denominator));
   const nllLoss = nllSum === 0 ? 0 : nllSum / nllDenominator;
 
@@ -58,7 +62,7 @@ export function preferenceOfUnits(
   losses.forEach(({ slope }, p) => {
     const pull = (weights[p]! * slope) / denominator;
     for (const i of chosen[p]!.tokens) gradLogps[i]! += pull * chosen[p]!.share(i);
-    for (const i of counted[p]!) gradLogps[i]! -= nllCoef / nllDenominator;
+    for (const { i, weight } of counted[p]!) gradLogps[i]! -= (nllCoef * weight) / nllDenominator;
     for (const i of rejected[p]!.tokens) gradLogps[i]! -= pull * rejected[p]!.share(i);
   });
 

@@ -1,12 +1,11 @@
 /** S_k of a trajectory under one of three normalizations, then the pair losses. */
 import { type PairOptions, type Preference, preferenceOfUnits, type Unit } from './preference.ts';
 import { range } from './range.ts';
-import { tokensOfTurns, turnAdvantages } from './turn-advantages.ts';
+import { tokensOfTurns, totalWeight, turnAdvantages, type Weighted, weightOf } from './turn-advantages.ts';
 
-export interface TrajectoryPreferenceOptions extends PairOptions {
+export interface TrajectoryPreferenceOptions extends PairOptions, Weighted {
   logps: ArrayLike<number>;
   refLogps: ArrayLike<number>;
-  mask?: ArrayLike<number> | undefined;
   turnOffsets: ArrayLike<number>;
   trajectoryOffsets: ArrayLike<number>;
   normalization?: 'turn-mean' | 'token-mean' | 'sum' | undefined;
@@ -19,8 +18,14 @@ export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): 
   const units = range(0, trajectoryOffsets.length - 1).map((k): Unit => {
     const own = turns.slice(trajectoryOffsets[k], trajectoryOffsets[k + 1]);
     const tokens = own.flatMap((turn) => turn.tokens);
-    const shareOf = new Map(own.flatMap((turn) => turn.tokens.map((i) => [i, turn.share] as const)));
-    return { tokens, share: normalization === 'token-mean' ? () => 1 / tokens.length : (i) => shareOf.get(i)! };
+    const weight = (i: number) => weightOf(options, i);
+    const shareOf = new Map(own.flatMap((turn) => turn.tokens.map((i) => [i, turn.share(i)] as const)));
+    const total = totalWeight(options, tokens);
+    return {
+      tokens,
+      weight,
+      share: normalization === 'token-mean' ? (i) => weight(i) / total : (i) => shareOf.get(i)!,
+    };
   });
   return preferenceOfUnits(units, turnAdvantages({ ...options, reduction }), logps, refLogps, options);
 }

@@ -1,6 +1,6 @@
 /** The same pair losses on single turns: S_t is the turn's sum (the paper) or its mean. */
 import { type PairOptions, type Preference, preferenceOfUnits } from './preference.ts';
-import { type Turns, tokensOfTurns, turnAdvantages } from './turn-advantages.ts';
+import { type Turns, tokensOfTurns, turnAdvantages, weightOf } from './turn-advantages.ts';
 
 export interface TurnPreferenceOptions extends PairOptions, Turns {
   logps: ArrayLike<number>;
@@ -10,6 +10,6 @@ export interface TurnPreferenceOptions extends PairOptions, Turns {
 export function turnPreferenceLoss(options: TurnPreferenceOptions): Preference {
   const { logps, refLogps, reduction = 'sum', nllCoef = 0.01 } = options;
   const turns = tokensOfTurns({ ...options, reduction });
-  const units = turns.map(({ tokens, share }) => ({ tokens, share: () => share }));
+  const units = turns.map((turn) => ({ ...turn, weight: (i: number) => weightOf(options, i) }));
   return preferenceOfUnits(units, turnAdvantages({ ...options, reduction }), logps, refLogps, { ...options, nllCoef });
 }

@@ -173,11 +173,11 @@ describe('arrays that are shorter than a native call says', () => {
   });
 
   it('of a loss', () => {
-    const of = (turnOffsets: Int32Array, rejected: Int32Array, level: 'turn' | 'trajectory' = 'turn') =>
+    const of = (turnOffsets: Int32Array, rejected: Int32Array, level: 'turn' | 'trajectory' = 'turn', weights = 2) =>
       invoke(native, 'preferenceLoss', {
         batch: {
           ...({ level, tokens: 2, turns: 2, trajectories: 0 } as const),
-          labels: { wide: false, ignoreIndex: -100, data: undefined, mask: undefined },
+          labels: { wide: false, ignoreIndex: -100, data: undefined, mask: undefined, weights: floats(weights) },
           ...{ turnOffsets, trajectoryOffsets: undefined },
           pairs: { count: 1, chosen: ints(0), rejected, weights: undefined },
         },
@@ -198,5 +198,6 @@ describe('arrays that are shorter than a native call says', () => {
     expect(of(ints(), ints(1))).toMatchObject({ code: 'shape' });
     expect(of(ints(0, 1, 2), ints())).toMatchObject({ code: 'shape' });
     expect(of(ints(0, 1, 2), ints(1), 'trajectory')).toMatchObject({ code: 'shape' });
+    expect(of(ints(0, 1, 2), ints(1), 'turn', 1)).toMatchObject({ code: 'shape' });
   });
 });

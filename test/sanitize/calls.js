@@ -23,7 +23,8 @@ export function optionsOf({ N, V, H, TURNS }) {
   const [chosen, rejected] = [Int32Array.of(0, 2), Int32Array.of(1, 0)];
   const [logits, refLogits] = [floats(N * V, 1, 6), floats(N * V, 2, 6)];
   const head = { hidden: floats(N * H, 3), weight: floats(V * H, 4), bias: floats(V, 5), labels, mask };
-  const turns = { mask, turnOffsets, allowEmptyTurns: true };
+  const tokenWeights = floats(N, 10).map(Math.abs);
+  const turns = { mask, tokenWeights, turnOffsets, allowEmptyTurns: true };
   const [logps, refLogps] = [floats(N, 6), floats(N, 7)];
   const pairs = { chosen, rejected, pairWeights: Float32Array.of(1, 0.5), nllCoef: 0.1 };
   const upstream = { gradLogps: floats(N, 8) };
