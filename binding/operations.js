@@ -122,8 +122,8 @@ export const groups = {
     parameters: { head: 'const Head&' },
     fields: {
       accumulate: 'bool',
-      hidden: writes('float', 'head.rows * head.hidden_size'),
-      weight: writes('float', 'head.vocab_size * head.hidden_size'),
+      hidden: optional(writes('float', 'head.rows * head.hidden_size')),
+      weight: optional(writes('float', 'head.vocab_size * head.hidden_size')),
       bias: optional(writes('float', 'head.vocab_size')),
     },
   },

@@ -65,7 +65,10 @@ struct LogpsOut {
   float* entropy;      // [N] or null
 };
 
-/** Gradients at a head: of logits in the head's dtype (may be the logits themselves), the others in float32. */
+/**
+ * Gradients at a head: of logits in the head's dtype (may be the logits themselves), the others in float32. Of a linear
+ * head hidden is null where the hidden states are frozen, weight and bias where the weight is: they are not computed.
+ */
 struct HeadGradients {
   void* logits;                   // [N, V], with the padding of the logits, which becomes 0
   float *hidden, *weight, *bias;  // [N, H], [V, H], [V] or null

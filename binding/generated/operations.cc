@@ -76,8 +76,8 @@ void read_logits_gradients(Args& args, HeadGradients& g, const Head& head) {
 
 void read_linear_gradients(Args& args, HeadGradients& g, const Head& head) {
   g.accumulate = args.boolean();
-  g.hidden = args.array<float>(head.rows * head.hidden_size);
-  g.weight = args.array<float>(head.vocab_size * head.hidden_size);
+  g.hidden = args.optional_array<float>(head.rows * head.hidden_size);
+  g.weight = args.optional_array<float>(head.vocab_size * head.hidden_size);
   g.bias = args.optional_array<float>(head.vocab_size);
 }
 

@@ -20,6 +20,8 @@ const HEAD_OPTIONS = [
   'rowStride',
   'vocabSize',
   'accumulate',
+  'frozenWeight',
+  'frozenHidden',
   'out',
 ] as const;
 type HeadOption = (typeof HEAD_OPTIONS)[number];

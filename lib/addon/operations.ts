@@ -107,8 +107,8 @@ function pushLogitsGradients(to: unknown[], g: LogitsGradients): void {
 export interface LinearGradients {
   kind: 'linear';
   accumulate: boolean;
-  hidden: View;
-  weight: View;
+  hidden: View | undefined;
+  weight: View | undefined;
   bias: View | undefined;
 }
 

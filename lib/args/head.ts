@@ -45,6 +45,16 @@ export interface LinearHead<H extends FloatArray = FloatArray> extends Precision
   chunkBytes?: number | undefined;
 }
 
+/** What is computed of the gradients of a linear head, and where they go. */
+export interface LinearGradientOptions<FrozenWeight = boolean, FrozenHidden = boolean> {
+  /** Add to the buffers of `out` instead of overwriting them. */
+  accumulate?: boolean | undefined;
+  /** The weight and the bias are not trained: neither gradWeight nor gradBias is computed, allocated or returned. */
+  frozenWeight?: FrozenWeight | undefined;
+  /** Only the head is trained: gradHidden is not computed, allocated or returned. */
+  frozenHidden?: FrozenHidden | undefined;
+}
+
 export interface TemperatureOption {
   /** Divides the logits; 1 by default, from 1e-30 to 1e30. */
   temperature?: number | undefined;
@@ -62,6 +72,8 @@ export const LINEAR_HEAD = [
   'chunkBytes',
   'precision',
 ] as const;
+
+export const LINEAR_GRADIENT_OPTIONS = ['accumulate', 'frozenWeight', 'frozenHidden'] as const;
 
 /** The names of a head's arguments. */
 export const HEAD_NAMES = { logits: 'logits', hidden: 'hidden', weight: 'weight', bias: 'bias', dtype: 'dtype' };
@@ -102,7 +114,7 @@ export function checkTemperature({ temperature }: TemperatureOption): number {
   return number('temperature', temperature, 1, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
 }
 
-const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']]);
+const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS]]);
 
 /** The one head that the options have. */
 export function checkHead(options: TemperatureOption, rows: number): CheckedLogits | CheckedLinear {

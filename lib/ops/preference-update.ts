@@ -9,7 +9,9 @@ import {
   checkLinear,
   checkRefLogits,
   headInputs,
+  LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
+  type LinearGradientOptions,
   type LinearHead,
   LOGITS_HEAD,
   type LogitsHead,
@@ -19,7 +21,6 @@ import {
 import { checkLabels, LABEL_OPTIONS, type LabelOptions } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
-import { boolean } from '../args/scalars.js';
 import type { Tensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
 import {
@@ -33,7 +34,13 @@ import {
 } from '../runtime/assert-finite.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import { Results } from '../runtime/results.js';
-import { LINEAR_GRADIENTS, type LinearGradients, linearGradients, logitsGradients } from './head-gradients.js';
+import {
+  LINEAR_GRADIENTS,
+  type LinearGradients,
+  type LinearGradientsOf,
+  linearGradients,
+  logitsGradients,
+} from './head-gradients.js';
 import {
   PREFERENCE_OUT,
   type PreferenceOut,
@@ -64,11 +71,10 @@ type LogitsUpdate<L extends FloatArray> = LogitsHead<L> & {
   out?: (PreferenceOut & { logps?: Float32Array | undefined; gradLogits?: L | undefined }) | undefined;
 };
 
-type LinearUpdate = LinearHead & {
-  /** Add gradHidden, gradWeight and gradBias into `out` instead of overwriting it. */
-  accumulate?: boolean | undefined;
-  out?: (PreferenceOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined }) | undefined;
-};
+type LinearUpdate<FW = boolean, FH = boolean> = LinearHead &
+  LinearGradientOptions<FW, FH> & {
+    out?: (PreferenceOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined }) | undefined;
+  };
 
 type CriticInputs = UpdateInputs & TrajectoryOptions & Reference;
 type PolicyInputs = UpdateInputs & TurnScoreOptions & Reference;
@@ -86,10 +92,14 @@ export type UpdateResult = PreferenceResult & { logps: Float32Array<ArrayBuffer>
 export type AnyUpdateResult = UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }>;
 
 type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
-  (O extends { logits: unknown } ? { gradLogits: DeviceBuffer } : OnDevice<LinearGradients>);
+  (O extends { logits: unknown }
+    ? { gradLogits: DeviceBuffer }
+    : OnDevice<LinearGradientsOf<Flag<O, 'frozenWeight'>, Flag<O, 'frozenHidden'>>>);
+
+type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: infer F } ? F : false;
 
 const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
-const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
+const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
 const OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
 const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
 const POLICY_OPTIONS = new Set<string>([...OPTIONS, ...TURN_SCORE_OPTIONS]);
@@ -125,14 +135,15 @@ function updateOf(
   const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head);
   const batch = checkBatch(given, labels, level);
-  const accumulate = boolean('accumulate', any.accumulate, false);
   const debug = checkDebug(given);
 
   const results = new Results(any.out as object | undefined, labels.data, mode);
   const out = preferenceOut(results, batch);
   const logps = results.float32('logps', labels.rows);
   const gradients =
-    head.kind === 'linear' ? linearGradients(head, results, accumulate) : logitsGradients(head, results);
+    head.kind === 'linear'
+      ? linearGradients(head, results, given as LinearGradientOptions)
+      : logitsGradients(head, results);
   const inputs: NamedArray[] = [...headInputs(head), ...referenceInputs(reference), ...batchInputs(batch)];
   const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
   if (debug) {
@@ -200,7 +211,7 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.normalization 'turn-mean' by default, 'token-mean' or 'sum'.
  * @param options.nllCoef 0 by default; `nllDenominator`, the number of tokens of the chosen trajectories by default.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
- *   of a linear head to those in `out`.
+ *   of a linear head to those in `out`; `frozenWeight` and `frozenHidden` are those of `linearLogpsBackward`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `trajectoryPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `trajectoryPreferenceLoss` do; nothing is written then.
@@ -214,7 +225,9 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
 export function criticUpdate<L extends FloatArray>(
   options: CriticInputs & LogitsUpdate<L>,
 ): UpdateResult & { gradLogits: L };
-export function criticUpdate(options: CriticInputs & LinearUpdate): UpdateResult & LinearGradients;
+export function criticUpdate<FW extends boolean = false, FH extends boolean = false>(
+  options: CriticInputs & LinearUpdate<FW, FH>,
+): UpdateResult & LinearGradientsOf<FW, FH>;
 export function criticUpdate<O extends OnDevice<CriticUpdateOptions>>(options: O): DeviceUpdateResult<O>;
 export function criticUpdate(options: CriticUpdateOptions): AnyUpdateResult;
 export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdateOptions>): unknown {
@@ -239,9 +252,9 @@ export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdat
 export function criticUpdateAsync<L extends FloatArray>(
   options: CriticInputs & LogitsUpdate<L> & Abortable,
 ): Promise<UpdateResult & { gradLogits: L }>;
-export function criticUpdateAsync(
-  options: CriticInputs & LinearUpdate & Abortable,
-): Promise<UpdateResult & LinearGradients>;
+export function criticUpdateAsync<FW extends boolean = false, FH extends boolean = false>(
+  options: CriticInputs & LinearUpdate<FW, FH> & Abortable,
+): Promise<UpdateResult & LinearGradientsOf<FW, FH>>;
 export function criticUpdateAsync<O extends OnDevice<CriticUpdateOptions>>(
   options: O & Abortable,
 ): Promise<DeviceUpdateResult<O>>;
@@ -274,7 +287,7 @@ export function criticUpdateAsync(
  * @param options.nllCoef 0.01 by default, as in the paper: the loss has 0.01 times the NLL of the chosen turns' tokens; 0 leaves
  *   it out. `nllDenominator`, the number of these tokens by default.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
- *   of a linear head to those in `out`.
+ *   of a linear head to those in `out`; `frozenWeight` and `frozenHidden` are those of `linearLogpsBackward`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `turnPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `turnPreferenceLoss` do; nothing is written then.
@@ -287,7 +300,9 @@ export function criticUpdateAsync(
 export function policyUpdate<L extends FloatArray>(
   options: PolicyInputs & LogitsUpdate<L>,
 ): UpdateResult & { gradLogits: L };
-export function policyUpdate(options: PolicyInputs & LinearUpdate): UpdateResult & LinearGradients;
+export function policyUpdate<FW extends boolean = false, FH extends boolean = false>(
+  options: PolicyInputs & LinearUpdate<FW, FH>,
+): UpdateResult & LinearGradientsOf<FW, FH>;
 export function policyUpdate<O extends OnDevice<PolicyUpdateOptions>>(options: O): DeviceUpdateResult<O>;
 export function policyUpdate(options: PolicyUpdateOptions): AnyUpdateResult;
 export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>): unknown {
@@ -312,9 +327,9 @@ export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdat
 export function policyUpdateAsync<L extends FloatArray>(
   options: PolicyInputs & LogitsUpdate<L> & Abortable,
 ): Promise<UpdateResult & { gradLogits: L }>;
-export function policyUpdateAsync(
-  options: PolicyInputs & LinearUpdate & Abortable,
-): Promise<UpdateResult & LinearGradients>;
+export function policyUpdateAsync<FW extends boolean = false, FH extends boolean = false>(
+  options: PolicyInputs & LinearUpdate<FW, FH> & Abortable,
+): Promise<UpdateResult & LinearGradientsOf<FW, FH>>;
 export function policyUpdateAsync<O extends OnDevice<PolicyUpdateOptions>>(
   options: O & Abortable,
 ): Promise<DeviceUpdateResult<O>>;

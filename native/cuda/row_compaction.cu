@@ -70,6 +70,20 @@ __global__ void __launch_bounds__(kThreads) scatter_rows_kernel(const float* fro
   for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = add ? y[j] + x[j] : x[j];
 }
 
+/** A block per row. */
+__global__ void __launch_bounds__(kThreads) scale_rows_kernel(const float* from,    // [N, columns]
+                                                              const float* scales,  // [N]
+                                                              const int64_t* rows,  // [count]
+                                                              int64_t columns, bool add,
+                                                              float* to,  // [N, columns]
+                                                              const DeviceResult* result) {
+  if (has_fault(result)) return;
+  const float scale = scales[rows[blockIdx.x]];
+  const float* const x = from + rows[blockIdx.x] * columns;
+  float* const y = to + rows[blockIdx.x] * columns;
+  for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = (add ? y[j] : 0.0f) + scale * x[j];
+}
+
 __global__ void __launch_bounds__(kThreads) gather_labels_kernel(const int32_t* from,  // [N]
                                                                  const int64_t* rows,  // [count]
                                                                  int64_t count,
@@ -126,6 +140,12 @@ void scatter_rows(LaunchContext& context, const float* from, const int64_t* rows
                   bool add, float* to) {
   context.launch("scatter_rows_kernel", scatter_rows_kernel, count, kThreads, from, rows, columns, add, to,
                  context.result());
+}
+
+void scale_rows(LaunchContext& context, const float* from, const float* scales, const CompactedRows& rows,
+                int64_t columns, bool add, float* to) {
+  context.launch("scale_rows_kernel", scale_rows_kernel, rows.count, kThreads, from, scales, rows.rows, columns, add,
+                 to, context.result());
 }
 
 void scatter_results(LaunchContext& context, const ForwardOut& from, const int64_t* rows, int64_t count,

@@ -95,7 +95,9 @@ class HeadCase {
       return out;
     }
     out.accumulate = reader.one_in(3);
-    out.hidden = memory_.numbers(Pattern::normal, 3, head.rows * head.hidden_size);
+    const bool frozen_weight = reader.one_in(6), frozen_hidden = !frozen_weight && reader.one_in(6);
+    if (!frozen_hidden) out.hidden = memory_.numbers(Pattern::normal, 3, head.rows * head.hidden_size);
+    if (frozen_weight) return out;
     out.weight = memory_.numbers(Pattern::normal, 3, head.vocab_size * head.hidden_size);
     if (head.bias) out.bias = memory_.numbers(Pattern::normal, 3, head.vocab_size);
     return out;

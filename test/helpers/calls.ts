@@ -94,6 +94,8 @@ const linear: Record<string, Kind> = {
   dtype,
   temperature: logits.temperature!,
 };
+/** Which gradients of a linear head there are. */
+const gradients: Record<string, Kind> = { accumulate: boolean, frozenWeight: boolean, frozenHidden: boolean };
 const debug = choice('finite');
 const labels: Record<string, Kind> = {
   debug,
@@ -157,7 +159,7 @@ const rows: Subject[] = [
       ...given(),
       out: { gradHidden: filled(6), gradWeight: filled(8), gradBias: filled(4) },
     }),
-    { ...linear, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, accumulate: boolean, out },
+    { ...linear, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, ...gradients, out },
   ),
   subject(
     sweetRl.vocabParallelStats as (options: never) => unknown,
@@ -284,7 +286,7 @@ export const hiddenOut = () => ({
 /** The heads and the references with what belongs to none but them. */
 const HEADS = [
   { way: 'logits', valid: updateLogits, out: logitsOut, kinds: logits },
-  { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, accumulate: boolean } },
+  { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, ...gradients } },
 ];
 const refDtype = dtype;
 const REFERENCES = [

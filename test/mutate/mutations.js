@@ -186,7 +186,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the gradient of masked rows is not cleared',
-    changes: [[/memset\(grad.*|if \(!gradients\.accumulate\) clear\(.*, gradients\.hidden.*/, '']],
+    changes: [[/memset\(grad.*|if \(!\w+\.accumulate && \w+\.hidden\) clear\(.*/, '']],
     places: [LOGITS, LINEAR, ONE_PASS],
   },
   {
@@ -233,7 +233,7 @@ export const MUTATIONS = [
     fault: 'the temperature is missing',
     changes: [
       [/ \/ temperature(?= - l)/, ''],
-      [/(?<=grad_logps\[\w+\]) \/ (head\.)?temperature/, ''],
+      [/(?<=grad_logps\[\w+\]( : 1\.0f\))?) \/ (head\.)?temperature/, ''],
     ],
     places: [SOFTMAX, LOGITS, TILES, CUDA_LOGITS, CUDA_LINEAR],
   },
@@ -276,6 +276,16 @@ export const MUTATIONS = [
     fault: 'what is to be added to is overwritten',
     changes: [[/\b(p\.)?add(_to)? \? /, 'false ? ']],
     places: [PRODUCT, TILES, ONE_PASS, ...by('check_plain: linear', CUDA_PRODUCT), CUDA_ROWS, CUDA_LINEAR],
+  },
+  {
+    fault: 'the gradient at the hidden states is not scaled where the weight is frozen',
+    changes: [[/(grad|scale) \* (?=unscaled\[at\]|x\[j\])/, '']],
+    places: [ONE_PASS, ['native/cuda/row_compaction.cu', 'check_plain: updates']],
+  },
+  {
+    fault: 'what is frozen has a gradient',
+    changes: [[/why !== undefined/, 'false']],
+    places: [['lib/ops/head-gradients.ts', 'ops/linear-logps']],
   },
   {
     fault: 'each tile or chunk overwrites the one before',

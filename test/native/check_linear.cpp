@@ -76,6 +76,13 @@ class LinearCheck {
     backward(true);
     backward(false);
     checks_.expect(same_bits(gradients.values().weight, first.weight), "other bits on another run");
+    for (const bool frozen_weight : {true, false}) {
+      const LinearGradients alone(head_);
+      call.gradients = frozen_weight ? alone.of_hidden() : alone.of_weight();
+      checks_.ok(logps_backward(call));
+      checks_.expect(same_unless_frozen(alone.values(), first, call.gradients), "other bits where a part is frozen");
+    }
+    call.gradients = gradients.out();
 
     // A shard overwrites the gradients of its own entries; those of the hidden states add up.
     merge_shards(checks_, head_, labels, merged.out());

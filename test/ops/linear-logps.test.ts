@@ -137,6 +137,18 @@ forEachBackend(() => {
         expect(gradients.gradBias?.length).toBe(head.bias?.length);
         expectLinearGradients(gradients, expected);
       });
+
+      it('gives the same gradients where others are frozen, and not those', () => {
+        const { lse, gradHidden, gradWeight, gradBias } = runBoth(head);
+        const inputs = { ...inputsOf(head), lse, gradLogps: head.gradLogps };
+        const { gradHidden: ofHidden, ...noWeight } = linearLogpsBackward({ ...inputs, frozenWeight: true });
+        expectSameBits('gradHidden', ofHidden, gradHidden);
+        expect(noWeight).toEqual({});
+        const ofWeight = linearLogpsBackward({ ...inputs, frozenHidden: true });
+        expectSameBits('gradWeight', ofWeight.gradWeight, gradWeight);
+        if (gradBias) expectSameBits('gradBias', ofWeight.gradBias!, gradBias);
+        expect(Object.keys(ofWeight)).toEqual(gradBias ? ['gradWeight', 'gradBias'] : ['gradWeight']);
+      });
     },
   );
 
@@ -159,6 +171,19 @@ forEachBackend(() => {
         // The sum may be formed in another order than "what was there plus the whole": some roundings at its size.
         expectClose(name, out[name], expected, (x) => 2e-6 + 2e-6 * Math.abs(x));
       }
+    });
+
+    it('accumulates the gradients that are not frozen', () => {
+      const { lse, gradHidden, gradWeight, gradBias } = runBoth(head);
+      const inputs = { ...inputsOf(head), lse, gradLogps: head.gradLogps };
+      const hidden = { gradHidden: new Float32Array(gradHidden.length).fill(1) };
+      const weight = { gradWeight: new Float32Array(gradWeight.length), gradBias: new Float32Array(gradBias!.length) };
+      linearLogpsBackward({ ...inputs, frozenWeight: true, accumulate: true, out: hidden });
+      linearLogpsBackward({ ...inputs, frozenHidden: true, accumulate: true, out: weight });
+      const plusOne = Float64Array.from(gradHidden, (g) => 1 + g);
+      expectClose('gradHidden', hidden.gradHidden, plusOne, (x) => 2e-6 + 2e-6 * Math.abs(x));
+      expectClose('gradWeight', weight.gradWeight, gradWeight, (x) => 2e-6 + 2e-6 * Math.abs(x));
+      expectClose('gradBias', weight.gradBias, gradBias!, (x) => 2e-6 + 2e-6 * Math.abs(x));
     });
 
     it('overwrites out when not asked to accumulate', () => {

@@ -67,16 +67,21 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
   });
 }
 
+void clear_weight_gradients(int workers, const Head& head, const HeadGradients& gradients) {
+  if (gradients.weight) clear(workers, gradients.weight, head.vocab_size * head.hidden_size);
+  if (gradients.bias) clear(workers, gradients.bias, head.vocab_size);
+}
+
 int64_t BackwardPass::chunk(const Head& head) {
   const int64_t tokens = kMaxGradHidden / (Groups(head.vocab_size).count * head.hidden_size);
   return std::clamp(tokens / kMinTokens * kMinTokens, kMinTokens, kMaxTokens);
 }
 
-BackwardPass::BackwardPass(const Head& head, int64_t tokens, int workers)
+BackwardPass::BackwardPass(const Head& head, int64_t tokens, int workers, const HeadGradients& gradients)
     : head_(head),
       workers_(workers),
       tokens_(tokens),
-      group_hidden_(Groups(head.vocab_size).count * tokens * head.hidden_size),
+      group_hidden_(gradients.hidden ? Groups(head.vocab_size).count * tokens * head.hidden_size : 0),
       group_other_sums_(Groups(head.vocab_size).count * tokens) {}
 
 void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
@@ -84,7 +89,7 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
   const Groups groups(head_.vocab_size);
   const int64_t hidden_size = head_.hidden_size;
   parallel_for(workers_, groups.count, count * head_.vocab_size * hidden_size, [&](int64_t group, int worker) {
-    float* const grad_hidden = group_hidden_.get() + group * tokens_ * hidden_size;
+    float* const grad_hidden = hidden ? group_hidden_.get() + group * tokens_ * hidden_size : nullptr;
     double* const other_sums = gradients.needs_other_sums() ? group_other_sums_.get() + group * tokens_ : nullptr;
     if (other_sums) std::fill_n(other_sums, count, 0.0);
     const int64_t begin = group * groups.tiles * kTileEntries, end = begin + groups.tiles * kTileEntries;
@@ -93,10 +98,11 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
       const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, worker, nullptr);
       gradients.replace(tile, v, tiles.kernels(), other_sums);
       if (out.bias) add_row_sums(tile, out.bias + v, out.add);
-      tiles.multiply(tile, weight, worker, grad_hidden, v > begin, out.weight + v * hidden_size, out.add);
+      float* const grad_weight = out.weight ? out.weight + v * hidden_size : nullptr;
+      tiles.multiply(tile, weight, worker, grad_hidden, v > begin, grad_weight, out.add);
     }
   });
-  parallel_for(workers_, count, groups.count * count * hidden_size, [&](int64_t r, int) {
+  parallel_for(workers_, hidden ? count : 0, groups.count * count * hidden_size, [&](int64_t r, int) {
     float* const to = hidden + rows[r] * hidden_size;
     for (int64_t group = 0; group < groups.count; group++) {
       const float* const from = group_hidden_.get() + (group * tokens_ + r) * hidden_size;
@@ -137,12 +143,12 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
         const int64_t row_at = rows[i] * hidden_size + first;
         load(head_.hidden, row_at, n, row);
         for (int64_t c = 0; c < n; c++) {
-          hidden[row_at + c] = static_cast<float>(hidden[row_at + c] + d * weight[c]);
+          if (hidden) hidden[row_at + c] = static_cast<float>(hidden[row_at + c] + d * weight[c]);
           sums[c] += d * row[c];
         }
         sum += d;
       }
-      for (int64_t c = 0; c < n; c++) out.weight[label_at + c] += static_cast<float>(sums[c]);
+      for (int64_t c = 0; out.weight && c < n; c++) out.weight[label_at + c] += static_cast<float>(sums[c]);
       if (out.bias && item == 0) out.bias[gradients.label(r)] += static_cast<float>(sum);
     }
   });
