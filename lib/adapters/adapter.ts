@@ -12,6 +12,7 @@ import {
 const HEAD_OPTIONS = [
   'logits',
   'hidden',
+  'hiddenStride',
   'weight',
   'bias',
   'hiddenSize',

@@ -1,6 +1,5 @@
 // The gradients at a head, as results of a call.
 import type * as native from '../addon/operations.js';
-import { lengthOf } from '../args/arrays.js';
 import type { FloatArray } from '../args/dtypes.js';
 import type { CheckedLinear, CheckedLogits, LinearGradientOptions } from '../args/head.js';
 import { boolean } from '../args/scalars.js';
@@ -45,7 +44,7 @@ export function linearGradients(
   results: Results,
   options: LinearGradientOptions,
 ): native.LinearGradients {
-  const { rows, vocabSize, hiddenSize: columns, hidden, weight, bias } = head;
+  const { rows, vocabSize, hiddenSize: columns, bias } = head;
   const accumulate = boolean('accumulate', options.accumulate, false);
   const frozenWeight = boolean('frozenWeight', options.frozenWeight, false);
   const frozenHidden = boolean('frozenHidden', options.frozenHidden, false);
@@ -54,7 +53,7 @@ export function linearGradients(
     throw rangeError('ERR_ARG_VALUE', rule);
   }
   results.refuse('gradLogits', 'the head is hidden states');
-  const gradient = (name: string, like: FloatArray, why: string | undefined, shape: Omit<Matrix, 'name' | 'array'>) => {
+  const gradient = (name: string, length: number, why: string | undefined, shape: Omit<Matrix, 'name' | 'array'>) => {
     if (why !== undefined) {
       results.refuse(name, why);
       return undefined;
@@ -62,19 +61,19 @@ export function linearGradients(
     if (accumulate && !results.has(name)) {
       throw typeError('ERR_ARG_TYPE', expected('a Float32Array to add to', `out.${name}`, undefined));
     }
-    return results.float32(name, lengthOf(like), shape);
+    return results.float32(name, length, shape);
   };
   const ofWeight = frozenWeight ? 'frozenWeight is true' : undefined;
   const ofEntry = { unit: 'vocabulary entry', rows: vocabSize } as const;
   return {
     kind: 'linear',
     accumulate,
-    hidden: gradient('gradHidden', hidden, frozenHidden ? 'frozenHidden is true' : undefined, {
+    hidden: gradient('gradHidden', rows * columns, frozenHidden ? 'frozenHidden is true' : undefined, {
       unit: 'row',
       rows,
       columns,
     }),
-    weight: gradient('gradWeight', weight, ofWeight, { ...ofEntry, columns }),
-    bias: gradient('gradBias', bias ?? weight, bias === undefined ? 'there is no bias' : ofWeight, ofEntry),
+    weight: gradient('gradWeight', vocabSize * columns, ofWeight, { ...ofEntry, columns }),
+    bias: gradient('gradBias', vocabSize, bias === undefined ? 'there is no bias' : ofWeight, ofEntry),
   };
 }

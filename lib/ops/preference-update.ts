@@ -58,7 +58,14 @@ type Floats = FloatArray | Tensor<FloatArray>;
 
 /** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
 export type Reference =
-  | { refHidden: Floats; refWeight: Floats; refBias?: Floats | undefined; refDtype?: DType | undefined }
+  | {
+      refHidden: Floats;
+      /** As `hiddenStride`; H of the reference by default. */
+      refHiddenStride?: number | undefined;
+      refWeight: Floats;
+      refBias?: Floats | undefined;
+      refDtype?: DType | undefined;
+    }
   | { refLogits: Floats; refDtype?: DType | undefined }
   | { refLogps: Float32Array };
 
@@ -98,7 +105,8 @@ type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
 
 type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: infer F } ? F : false;
 
-const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
+const REFERENCE_HEAD = ['refHidden', 'refHiddenStride', 'refWeight', 'refBias', 'refDtype'] as const;
+const REFERENCE = ['refLogps', 'refLogits', ...REFERENCE_HEAD] as const;
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
 const OPTIONS = [...HEADS, ...LABEL_OPTIONS, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
 const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
@@ -107,11 +115,7 @@ const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, .
 
 type AnyOptions = Partial<Record<(typeof OPTIONS)[number], unknown>>;
 
-const REFERENCE_GROUPS = exclusiveGroups([
-  ['refLogps'],
-  ['refLogits', 'refDtype'],
-  ['refHidden', 'refWeight', 'refBias', 'refDtype'],
-]);
+const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], ['refLogits', 'refDtype'], REFERENCE_HEAD]);
 
 function criticCall(given: CriticUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
   const options = checkOptions('criticUpdate', given, CRITIC_OPTIONS, mode, OUT_NAMES);
@@ -168,6 +172,7 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
   const given = {
     ...options,
     hidden: options.refHidden,
+    hiddenStride: options.refHiddenStride,
     weight: options.refWeight,
     bias: options.refBias,
     dtype: refDtype,

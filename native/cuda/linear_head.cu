@@ -246,8 +246,8 @@ void LinearPass::compute_logits(int64_t first, int64_t count) {
   if (computed_first_ == first) return;
   computed_first_ = first;
   const int64_t hidden_size = head_.hidden_size;
-  gather_rows(context_, head_.dtype, head_.hidden, rows_.rows + first, count, hidden_size, hidden_);
-  const Matrix hidden{hidden_, hidden_size, false}, weight{head_.weight, hidden_size, true};
+  gather_rows(context_, head_.hidden, rows_.rows + first, count, hidden_size, hidden_);
+  const Matrix hidden{hidden_, hidden_size, false}, weight{head_.weight.data, head_.weight.row_stride, true};
   multiply(context_,
            {head_.dtype, count, head_.vocab_size, hidden_size, hidden, weight, 1, false, logits_, row_stride_, bias_});
 }
@@ -303,7 +303,7 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   }
   // The products of D or of a term of it, `grad` in the head's type.
   const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {
-    const Matrix weight{head_.weight, hidden_size, false}, hidden{hidden_, hidden_size, false};
+    const Matrix weight{head_.weight.data, head_.weight.row_stride, false}, hidden{hidden_, hidden_size, false};
     if (grad_hidden) {
       multiply(context_, {head_.dtype,
                           count,

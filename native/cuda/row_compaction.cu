@@ -47,13 +47,14 @@ __global__ void __launch_bounds__(kThreads) compact_rows_kernel(const int32_t* l
 
 /** A block per row. */
 template <class T>
-__global__ void __launch_bounds__(kThreads) gather_rows_kernel(const T* from,        // [N, columns]
+__global__ void __launch_bounds__(kThreads) gather_rows_kernel(const T* from,  // [N, columns]
+                                                               int64_t row_stride,
                                                                const int64_t* rows,  // [count]
                                                                int64_t columns,
                                                                T* to,  // [count, columns]
                                                                const DeviceResult* result) {
   if (has_fault(result)) return;
-  const T* const x = from + rows[blockIdx.x] * columns;
+  const T* const x = from + rows[blockIdx.x] * row_stride;
   T* const y = to + blockIdx.x * columns;
   for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = x[j];
 }
@@ -122,12 +123,12 @@ CompactedRows compact_rows(LaunchContext& context, const int32_t* labels, int64_
   return {compacted, context.ok() ? result.compacted_rows : 0};
 }
 
-void gather_rows(LaunchContext& context, DType dtype, const void* from, const int64_t* rows, int64_t count,
-                 int64_t columns, void* to) {
-  with_type(dtype, [&](auto* type) {
+void gather_rows(LaunchContext& context, const Operand& from, const int64_t* rows, int64_t count, int64_t columns,
+                 void* to) {
+  with_type(from.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    context.launch("gather_rows_kernel", gather_rows_kernel<T>, count, kThreads, static_cast<const T*>(from), rows,
-                   columns, static_cast<T*>(to), context.result());
+    context.launch("gather_rows_kernel", gather_rows_kernel<T>, count, kThreads, static_cast<const T*>(from.data),
+                   from.row_stride, rows, columns, static_cast<T*>(to), context.result());
   });
 }
 

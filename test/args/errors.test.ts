@@ -178,12 +178,25 @@ const frozenRows: ErrorRow[] = [
   unknownOption('out.gradHidden of frozen hidden states', { frozenHidden: true }, /gradHidden.*frozenHidden/),
 ];
 
+/** Of 5 hidden states of 3 elements. */
+const strideRows: ErrorRow[] = [
+  wrongValue('hidden states that overlap', { hiddenStride: 2, hiddenSize: 3 }, /at least H = 3 for hiddenStride.* 2/),
+  wrongLength('one element too few between them', { hiddenStride: 4 }, /hiddenStride = 4 .*hidden.*\(15\)/),
+  wrongLength(
+    'one element more than the last',
+    { hiddenStride: 4, hiddenSize: 3, hidden: new Float32Array(21) },
+    /hidden.*\(21\)/,
+  ),
+  unknownOption('refHiddenStride beside refLogps', { refHiddenStride: 4 }, /refHiddenStride/),
+];
+
 const { gradWeight: _, ...withoutWeight } = hiddenOut();
 const hiddenUpdateRows: ErrorRow[] = [
   ...updateRows,
   wrongType('accumulate without a buffer', { accumulate: true, out: withoutWeight }, /out\.gradWeight/),
   unknownOption('rowStride beside hidden', { rowStride: 3 }, /rowStride/),
   ...frozenRows,
+  ...strideRows,
   unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
 ];
 

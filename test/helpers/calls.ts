@@ -89,6 +89,7 @@ const linear: Record<string, Kind> = {
   weight: array('Float32Array'),
   bias: array('Float32Array', both),
   hiddenSize: integer(1, 2 ** 53 - 1),
+  hiddenStride: integer(1, 2 ** 53 - 1),
   precision: choice('float32', 'storage'),
   vocabSize: logits.vocabSize!,
   dtype,
@@ -297,6 +298,7 @@ const REFERENCES = [
     valid: () => ({ refHidden: ones(15), refWeight: ones(6), refBias: ones(2) }),
     kinds: {
       refHidden: array(FLOATS),
+      refHiddenStride: integer(1, 2 ** 53 - 1),
       refWeight: array('Float32Array'),
       refBias: array('Float32Array', both),
       refDtype,

@@ -222,6 +222,17 @@ export function describeUpdate(subject: UpdateSubject): void {
     }
   });
 
+  it('reads hidden states with elements between them, of the head and of the reference', () => {
+    const reference = referencesOf(N, 'float32')[2]!.options;
+    const plain = update({ ...options, ...linearHead.options, ...reference });
+    const hidden = padRows(linearHead.options.hidden as Float32Array, H, H + 3, 'float32');
+    const refHidden = padRows(reference.refHidden as Float32Array, H, H + 5, 'float32', false);
+    for (const given of [{}, { refHidden, refHiddenStride: H + 5 }]) {
+      const strided = { hidden, hiddenStride: H + 3, hiddenSize: H };
+      expectSameUpdate(update({ ...options, ...linearHead.options, ...reference, ...strided, ...given }), plain);
+    }
+  });
+
   it('leaves the logits alone, unless it is asked to put the gradient in their place', () => {
     for (const dtype of DTYPES) {
       const { logits } = headsOf(N, dtype)[0]!.options as { logits: Stored };

@@ -96,8 +96,10 @@ export const MUTATIONS = [
     changes: [
       [/row_stride(?= \+ (first|label|segments))/, 'vocab_size'],
       [/view\.row_stride/, 'view.columns'],
+      [/(?<=rows\[blockIdx\.x\] \* )row_stride/, 'columns'],
+      [/rowStride: hiddenStride/, 'rowStride: shape.hiddenSize'],
     ],
-    places: [LOGITS, NON_FINITE, CUDA_LOGITS],
+    places: [LOGITS, NON_FINITE, CUDA_LOGITS, CUDA_ROWS, ['lib/args/head.ts', 'ops/linear-logps']],
   },
   {
     fault: 'rows are taken from, or written to, where they lie in the chunk',

@@ -353,7 +353,9 @@ struct LinearHead {
         g(normals(checks, n, 1)) {
     for (int64_t i = 0; i < n; i++) labels.push_back(static_cast<int32_t>(checks.integer(0, v)));
     head.dtype = kDType<T>, head.rows = n, head.vocab_size = v, head.hidden_size = h, head.temperature = 0.8;
-    head.hidden = stored_hidden.data(), head.weight = stored_weight.data(), head.bias = stored_bias.data();
+    head.hidden = {stored_hidden.data(), head.dtype, h, 1};
+    head.weight = {stored_weight.data(), head.dtype, h, 1};
+    head.bias = stored_bias.data();
   }
 };
 

@@ -36,8 +36,8 @@ struct RandomHead {
     head.vocab_size = head.row_stride = vocab;
     head.temperature = temperature;
     head.logits = hidden_size ? nullptr : device_logits.get();
-    head.hidden = device_hidden.get();
-    head.weight = device_weight.get();
+    head.hidden = {device_hidden.get(), dtype, hidden_size, 1};
+    head.weight = {device_weight.get(), dtype, hidden_size, 1};
     head.bias = has_bias ? device_bias.get() : nullptr;
     head.hidden_size = hidden_size;
     head.chunk_bytes = chunk_bytes;

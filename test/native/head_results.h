@@ -74,7 +74,7 @@ inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
       return data ? static_cast<const char*>(data) + elements * sweet::bytes_of(head.dtype) : nullptr;
     };
     shard.logits = from(head.logits, first);
-    shard.weight = from(head.weight, first * head.hidden_size);
+    shard.weight.data = head.weight.at(first, 0);
     shard.bias = from(head.bias, first);
     shard.vocab_offset = first;
     shard.vocab_size = ends[s + 1] - first;

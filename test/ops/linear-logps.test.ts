@@ -12,7 +12,7 @@ import {
   randomHead,
 } from '../helpers/linear.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
-import { DTYPES, type DType, sharedView, shifted } from '../helpers/storage.ts';
+import { DTYPES, type DType, padRows, sharedView, shifted } from '../helpers/storage.ts';
 import { type VectorCase, vectorCases } from '../helpers/vectors.ts';
 import {
   linearLogits,
@@ -213,6 +213,23 @@ forEachBackend(() => {
         );
       }
       expectSameResults(runBoth({ ...head, hidden: sharedView(head.hidden), weight: sharedView(head.weight) }), plain);
+    });
+
+    it('gives the same bits from hidden states with elements between them, whose gradient is dense', () => {
+      const plain = runBoth(head);
+      const { H, V } = head;
+      const stride = H + 4;
+      for (const padLastRow of [true, false]) {
+        const hidden = padRows(head.hidden, H, stride, dtype, padLastRow);
+        const options = { ...head.options, hiddenStride: stride, hiddenSize: H };
+        expectSameResults(runBoth({ ...head, hidden, options }), plain);
+        expectSameResults(runBoth({ ...head, hidden, options: { hiddenStride: stride, vocabSize: V } }), plain);
+      }
+      const ragged = padRows(head.hidden, H, stride, dtype, false);
+      const { labels, weight } = head;
+      const inferred = linearLogps({ hidden: ragged, weight, dtype, labels, hiddenStride: stride });
+      const dense = linearLogps({ hidden: head.hidden, weight, dtype, labels });
+      expectSameBits('logps', inferred.logps, dense.logps);
     });
 
     it('agrees with tokenLogps on the logits of the same head', () => {

@@ -118,8 +118,8 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
   const int64_t hidden_size = head_.hidden_size, groups = Groups(head_.vocab_size).count;
   const Kernels& kernels = active_kernels();
   // A range of columns of a row of hidden or weight.
-  const auto load = [&](const void* matrix, int64_t at, int64_t n, float* to) {
-    kernels.widen(static_cast<const char*>(matrix) + at * bytes_of(head_.dtype), head_.dtype, n, to);
+  const auto load = [&](const Operand& matrix, int64_t row, int64_t first, int64_t n, float* to) {
+    kernels.widen(matrix.at(row, first), matrix.dtype, n, to);
   };
   const auto is_first_of_label = [&](int64_t r) {
     for (int64_t i = 0; i < r; i++) {
@@ -132,16 +132,16 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
     for (int64_t r = 0; r < count; r++) {
       if (!gradients.is_confident(r) || !is_first_of_label(r)) continue;
-      const int64_t label_at = gradients.label(r) * hidden_size + first;
+      const int64_t label = gradients.label(r), label_at = label * hidden_size + first;
       float weight[kColumns], row[kColumns];
       double sums[kColumns] = {}, sum = 0;
-      load(head_.weight, label_at, n, weight);
+      load(head_.weight, label, first, n, weight);
       for (int64_t i = r; i < count; i++) {
-        if (!gradients.is_confident(i) || gradients.label(i) != gradients.label(r)) continue;
+        if (!gradients.is_confident(i) || gradients.label(i) != label) continue;
         double d = 0;
         for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + i];
         const int64_t row_at = rows[i] * hidden_size + first;
-        load(head_.hidden, row_at, n, row);
+        load(head_.hidden, rows[i], first, n, row);
         for (int64_t c = 0; c < n; c++) {
           if (hidden) hidden[row_at + c] = static_cast<float>(hidden[row_at + c] + d * weight[c]);
           sums[c] += d * row[c];
@@ -149,7 +149,7 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
         sum += d;
       }
       for (int64_t c = 0; out.weight && c < n; c++) out.weight[label_at + c] += static_cast<float>(sums[c]);
-      if (out.bias && item == 0) out.bias[gradients.label(r)] += static_cast<float>(sum);
+      if (out.bias && item == 0) out.bias[label] += static_cast<float>(sum);
     }
   });
 }

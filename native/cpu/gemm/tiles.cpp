@@ -92,7 +92,7 @@ void Tiles::gather(const int64_t* rows, int64_t count) {
 
 Tiles::WeightRows Tiles::weight_rows(int64_t first, int worker) {
   const int64_t count = std::min(kTileEntries, head_.vocab_size - first);
-  const char* const at = static_cast<const char*>(head_.weight) + first * head_.hidden_size * bytes_of(head_.dtype);
+  const void* const at = head_.weight.at(first, 0);
   const bool has_layout = head_.dtype == DType::float32 || (pairs_ && head_.hidden_size % 2 == 0 && count % 2 == 0);
   if (has_layout && reinterpret_cast<uintptr_t>(at) % sizeof(Element) == 0) {
     return {first, count, reinterpret_cast<const Element*>(at)};
@@ -155,9 +155,9 @@ void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, flo
 }
 
 /** Row `row` of a [*, H] matrix, packed. */
-void Tiles::copy_row(const void* matrix, int64_t row, Element* to) const {
-  const char* const from = static_cast<const char*>(matrix) + row * head_.hidden_size * bytes_of(head_.dtype);
-  if (!pairs_) return kernels_.widen(from, head_.dtype, head_.hidden_size, reinterpret_cast<float*>(to));
+void Tiles::copy_row(const Operand& matrix, int64_t row, Element* to) const {
+  const void* const from = matrix.at(row, 0);
+  if (!pairs_) return kernels_.widen(from, matrix.dtype, head_.hidden_size, reinterpret_cast<float*>(to));
   to[row_elements_ - 1] = 0;
   memcpy(to, from, static_cast<size_t>(head_.hidden_size * bytes_of(head_.dtype)));
 }

@@ -104,7 +104,7 @@ class Tiles {
   int64_t packed_size(int64_t numbers) const { return pairs_ ? (numbers + 1) / 2 : numbers; }
   int64_t columns_size(int64_t rows) const;
   void product(const Product& product) const { pairs_ ? pairs_->multiply(product) : kernels_.multiply(product); }
-  void copy_row(const void* matrix, int64_t row, Element* to) const;
+  void copy_row(const Operand& matrix, int64_t row, Element* to) const;
   void pack_columns(const Element* rows, int64_t count, int64_t panel, Element* packed) const;
 
   const Head& head_;
