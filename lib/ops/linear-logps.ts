@@ -57,7 +57,7 @@ function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'
  *
  * Masked rows (mask 0) cost nothing. Sums in float32, in an order that does not depend on the number of threads.
  *
- * @param options.hidden [N, H] float32, bfloat16 or float16.
+ * @param options.hidden [N, H] float32, bfloat16 or float16; with `hiddenStride`, elements from one hidden state to the next.
  * @param options.weight [V, H] of the class of `hidden`; `bias` [V] likewise.
  * @param options.hiddenSize H, and `vocabSize` V. Give one of them: without both, a wrong number of labels can pass.
  * @param options.labels [N] the tokens taken.

@@ -27,6 +27,16 @@ const INPUTS = [
   ['gradBias', 'bias'],
 ] as const;
 
+interface VectorOptions {
+  temperature: number;
+  ignoreIndex: number;
+  vocabSize: number;
+  hiddenSize: number;
+  hiddenStride?: number;
+  frozenWeight?: true;
+  frozenHidden?: true;
+}
+
 /** Odd sizes around the tiles' edges, single rows, columns and words, every option. */
 function casesOf(dtype: DType): LinearCase[] {
   return [
@@ -239,6 +249,36 @@ forEachBackend(() => {
       expectClose('logps', linearLogps(inputsOf(head)).logps, logps, expected.rowTolerance);
     });
   });
+
+  it.each(vectorCases<VectorOptions>('linear_logps_options').map((vector) => ({ name: vector.name, vector })))(
+    'agrees with the vector $name of options of a head',
+    ({ vector }) => {
+      const { frozenWeight, frozenHidden, ...options } = vector.options;
+      const { data: hidden, dtype } = vector.stored('hidden');
+      const bias = vector.has('bias') ? { bias: vector.stored('bias').data } : {};
+      const labels = vector.integers('labels');
+      const head = { hidden, weight: vector.stored('weight').data, ...bias, dtype, labels, ...options };
+      const forward = linearLogps({ ...head, entropy: true });
+      for (const name of ['logps', 'lse', 'entropy'] as const) {
+        const tolerance = name === 'entropy' ? 1e-4 : 1e-5;
+        expectClose(name, forward[name]!, vector.values(`expected.${name}`), (x) => tolerance * (1 + Math.abs(x)));
+      }
+      const frozen: { frozenWeight?: boolean; frozenHidden?: boolean } = {
+        ...(frozenWeight && { frozenWeight }),
+        ...(frozenHidden && { frozenHidden }),
+      };
+      const gradLogps = vector.floats('grad_logps');
+      const gradients = linearLogpsBackward({ ...head, ...frozen, lse: forward.lse, gradLogps });
+      for (const name of GRADIENTS) {
+        const tensor = `expected.${name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)}`;
+        expect(name in gradients, name).toBe(vector.has(tensor));
+        if (!vector.has(tensor)) continue;
+        const expected = vector.values(tensor);
+        const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+        expectClose(name, gradients[name]!, expected, () => 2e-5 * largest);
+      }
+    },
+  );
 
   it('takes no rows at all', () => {
     const empty = new Float32Array(0);
