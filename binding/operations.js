@@ -70,6 +70,15 @@ export const groups = {
     fields: { ...headFields, rowStride: 'int', logitsLength: 'int', logits: reads('void', 'g.logits_length') },
     requires: 'g.logits_length >= logits_elements(g)',
   },
+  Operand: {
+    parameters: { rows: 'int64_t', columns: 'int64_t' },
+    fields: {
+      dtype: 'DType',
+      rowStride: 'int',
+      columnStride: 'int',
+      data: reads('void', 'operand_elements(g, rows, columns)'),
+    },
+  },
   LinearHead: {
     struct: 'Head',
     fields: {
@@ -77,8 +86,8 @@ export const groups = {
       hiddenSize: 'int',
       chunkBytes: 'int',
       precision: 'Precision',
-      hidden: reads('void', 'g.rows * g.hidden_size'),
-      weight: reads('void', 'g.vocab_size * g.hidden_size'),
+      hidden: group('Operand', ['g.rows', 'g.hidden_size']),
+      weight: group('Operand', ['g.vocab_size', 'g.hidden_size']),
       bias: optional(reads('void', 'g.vocab_size')),
     },
   },
@@ -124,8 +133,8 @@ export const groups = {
     parameters: { head: 'const Head&' },
     fields: {
       accumulate: 'bool',
-      hidden: writes('float', 'head.rows * head.hidden_size'),
-      weight: writes('float', 'head.vocab_size * head.hidden_size'),
+      hidden: optional(writes('float', 'head.rows * head.hidden_size')),
+      weight: optional(writes('float', 'head.vocab_size * head.hidden_size')),
       bias: optional(writes('float', 'head.vocab_size')),
     },
   },

@@ -39,7 +39,7 @@ export {
 export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './objectives/bradley-terry.js';
 export { type FilteredNll, type FilteredNllOptions, filteredNll } from './objectives/filtered-nll.js';
 export { type TrlMetrics, trlMetrics } from './objectives/trl-metrics.js';
-export type { LinearGradients } from './ops/head-gradients.js';
+export type { LinearGradients, LinearGradientsOf } from './ops/head-gradients.js';
 export {
   type LinearLogpsBackwardOptions,
   type LinearLogpsOptions,

@@ -18,6 +18,22 @@ namespace sweet {
  */
 enum class Precision : int32_t { fastest, float32, storage };
 
+/** A matrix in memory: element (r, c) is data[r * row_stride + c * column_stride], strides in elements. */
+struct Operand {
+  const void* data;
+  DType dtype;
+  int64_t row_stride, column_stride;
+
+  const void* at(int64_t row, int64_t column) const {
+    return static_cast<const char*>(data) + (row * row_stride + column * column_stride) * bytes_of(dtype);
+  }
+};
+
+/** Elements from the first to the last of a matrix [rows, columns]. */
+inline int64_t operand_elements(const Operand& operand, int64_t rows, int64_t columns) {
+  return rows > 0 && columns > 0 ? (rows - 1) * operand.row_stride + (columns - 1) * operand.column_stride + 1 : 0;
+}
+
 struct Head {
   DType dtype;
   int64_t rows, vocab_size;
@@ -31,9 +47,9 @@ struct Head {
   int64_t row_stride;
   int64_t logits_length;  // of the array: padding after the last row may be there or not
 
-  const void* hidden;  // [N, H]
-  const void* weight;  // [V, H]
-  const void* bias;    // [V] or null
+  Operand hidden;    // [N, H], dense rows
+  Operand weight;    // [V, H]
+  const void* bias;  // [V] or null
   int64_t hidden_size;
   Precision precision;
 
@@ -66,7 +82,10 @@ struct LogpsOut {
   float* entropy;      // [N] or null
 };
 
-/** Gradients at a head: of logits in the head's dtype (may be the logits themselves), the others in float32. */
+/**
+ * Gradients at a head: of logits in the head's dtype (may be the logits themselves), the others in float32. Of a linear
+ * head hidden is null where the hidden states are frozen, weight and bias where the weight is: they are not computed.
+ */
 struct HeadGradients {
   void* logits;                   // [N, V], with the padding of the logits, which becomes 0
   float *hidden, *weight, *bias;  // [N, H], [V, H], [V] or null

@@ -210,6 +210,12 @@ const forwardAndBackward =
 const VECTOR_CALLS = {
   token_logps: (api, given) => forwardAndBackward(api.tokenLogps, api.tokenLogpsBackward)(given),
   linear_logps: (api, given) => forwardAndBackward(api.linearLogps, api.linearLogpsBackward)(given),
+  linear_logps_options: (api, { frozenWeight, frozenHidden, gradLogps, ...given }) =>
+    attempt(() => {
+      const result = api.linearLogps({ ...given, entropy: true });
+      const frozen = { frozenWeight, frozenHidden };
+      return { ...result, ...api.linearLogpsBackward({ ...given, ...frozen, lse: result.lse, gradLogps }) };
+    }),
   turn_advantages: (api, { gradAdvantages, trajectoryOffsets: _, ...given }) => {
     const { logps: __, refLogps: ___, ...turns } = given;
     return [api.turnAdvantages(given), api.turnAdvantagesBackward({ ...turns, gradAdvantages })];

@@ -52,8 +52,8 @@ class LinearTiming {
     head_.vocab_size = shape.vocab;
     head_.hidden_size = shape.width;
     head_.temperature = 1;
-    head_.hidden = hidden_.get();
-    head_.weight = weight_.get();
+    head_.hidden = {hidden_.get(), head_.dtype, shape.width, 1};
+    head_.weight = {weight_.get(), head_.dtype, shape.width, 1};
   }
 
   void run() {

@@ -30,6 +30,13 @@ void read_logits_head(Args& args, Head& g) {
   args.require(g.logits_length >= logits_elements(g));
 }
 
+void read_operand(Args& args, Operand& g, int64_t rows, int64_t columns) {
+  g.dtype = args.choice<DType>(3);
+  g.row_stride = args.integer();
+  g.column_stride = args.integer();
+  g.data = args.array<const void>(operand_elements(g, rows, columns));
+}
+
 void read_linear_head(Args& args, Head& g) {
   g.dtype = args.choice<DType>(3);
   g.rows = args.integer();
@@ -40,8 +47,8 @@ void read_linear_head(Args& args, Head& g) {
   g.hidden_size = args.integer();
   g.chunk_bytes = args.integer();
   g.precision = args.choice<Precision>(3);
-  g.hidden = args.array<const void>(g.rows * g.hidden_size);
-  g.weight = args.array<const void>(g.vocab_size * g.hidden_size);
+  read_operand(args, g.hidden, g.rows, g.hidden_size);
+  read_operand(args, g.weight, g.vocab_size, g.hidden_size);
   g.bias = args.optional_array<const void>(g.vocab_size);
 }
 
@@ -77,8 +84,8 @@ void read_logits_gradients(Args& args, HeadGradients& g, const Head& head) {
 
 void read_linear_gradients(Args& args, HeadGradients& g, const Head& head) {
   g.accumulate = args.boolean();
-  g.hidden = args.array<float>(head.rows * head.hidden_size);
-  g.weight = args.array<float>(head.vocab_size * head.hidden_size);
+  g.hidden = args.optional_array<float>(head.rows * head.hidden_size);
+  g.weight = args.optional_array<float>(head.vocab_size * head.hidden_size);
   g.bias = args.optional_array<float>(head.vocab_size);
 }
 

@@ -12,6 +12,7 @@ import {
 const HEAD_OPTIONS = [
   'logits',
   'hidden',
+  'hiddenStride',
   'weight',
   'bias',
   'hiddenSize',
@@ -20,6 +21,8 @@ const HEAD_OPTIONS = [
   'rowStride',
   'vocabSize',
   'accumulate',
+  'frozenWeight',
+  'frozenHidden',
   'out',
 ] as const;
 type HeadOption = (typeof HEAD_OPTIONS)[number];

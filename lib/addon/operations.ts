@@ -35,6 +35,17 @@ function pushLogitsHead(to: unknown[], g: LogitsHead): void {
   to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.rowStride, g.logitsLength, g.logits);
 }
 
+export interface Operand {
+  dtype: DType;
+  rowStride: number;
+  columnStride: number;
+  data: View;
+}
+
+function pushOperand(to: unknown[], g: Operand): void {
+  to.push(DTYPE[g.dtype], g.rowStride, g.columnStride, g.data);
+}
+
 export interface LinearHead {
   kind: 'linear';
   dtype: DType;
@@ -46,13 +57,16 @@ export interface LinearHead {
   hiddenSize: number;
   chunkBytes: number;
   precision: Precision;
-  hidden: View;
-  weight: View;
+  hidden: Operand;
+  weight: Operand;
   bias: View | undefined;
 }
 
 function pushLinearHead(to: unknown[], g: LinearHead): void {
-  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, PRECISION[g.precision], g.hidden, g.weight, g.bias);
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, PRECISION[g.precision]);
+  pushOperand(to, g.hidden);
+  pushOperand(to, g.weight);
+  to.push(g.bias);
 }
 
 export type Head = LogitsHead | LinearHead;
@@ -108,8 +122,8 @@ function pushLogitsGradients(to: unknown[], g: LogitsGradients): void {
 export interface LinearGradients {
   kind: 'linear';
   accumulate: boolean;
-  hidden: View;
-  weight: View;
+  hidden: View | undefined;
+  weight: View | undefined;
   bias: View | undefined;
 }
 

@@ -29,6 +29,11 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
 export interface LinearHead<H extends FloatArray = FloatArray> extends PrecisionOption {
   /** [N, H], or a tensor of this shape or [..., H]. */
   hidden: H | Tensor<H>;
+  /**
+   * Elements from one hidden state to the next, H or more: the array has N * hiddenStride elements or ends with the last hidden
+   * state. Its gradient is dense, [N, H], all the same.
+   */
+  hiddenStride?: number | undefined;
   /** [V, H], of the class of `hidden`. */
   weight: H | Tensor<H>;
   /** [V], of the class of `hidden`. */
@@ -45,6 +50,16 @@ export interface LinearHead<H extends FloatArray = FloatArray> extends Precision
   chunkBytes?: number | undefined;
 }
 
+/** What is computed of the gradients of a linear head, and where they go. */
+export interface LinearGradientOptions<FrozenWeight = boolean, FrozenHidden = boolean> {
+  /** Add to the buffers of `out` instead of overwriting them. */
+  accumulate?: boolean | undefined;
+  /** The weight and the bias are not trained: neither gradWeight nor gradBias is computed, allocated or returned. */
+  frozenWeight?: FrozenWeight | undefined;
+  /** Only the head is trained: gradHidden is not computed, allocated or returned. */
+  frozenHidden?: FrozenHidden | undefined;
+}
+
 export interface TemperatureOption {
   /** Divides the logits; 1 by default, from 1e-30 to 1e30. */
   temperature?: number | undefined;
@@ -53,6 +68,7 @@ export interface TemperatureOption {
 export const LOGITS_HEAD = ['logits', 'dtype', 'rowStride', 'vocabSize', 'temperature'] as const;
 export const LINEAR_HEAD = [
   'hidden',
+  'hiddenStride',
   'weight',
   'bias',
   'hiddenSize',
@@ -63,13 +79,23 @@ export const LINEAR_HEAD = [
   'precision',
 ] as const;
 
+export const LINEAR_GRADIENT_OPTIONS = ['accumulate', 'frozenWeight', 'frozenHidden'] as const;
+
 /** The names of a head's arguments. */
-export const HEAD_NAMES = { logits: 'logits', hidden: 'hidden', weight: 'weight', bias: 'bias', dtype: 'dtype' };
+export const HEAD_NAMES = {
+  logits: 'logits',
+  hidden: 'hidden',
+  hiddenStride: 'hiddenStride',
+  weight: 'weight',
+  bias: 'bias',
+  dtype: 'dtype',
+};
 export type HeadNames = typeof HEAD_NAMES;
 
 export const REFERENCE_NAMES: HeadNames = {
   logits: 'refLogits',
   hidden: 'refHidden',
+  hiddenStride: 'refHiddenStride',
   weight: 'refWeight',
   bias: 'refBias',
   dtype: 'refDtype',
@@ -79,17 +105,21 @@ export interface CheckedLogits<L extends FloatArray = FloatArray> extends native
   logits: L;
 }
 
+interface CheckedOperand<A extends FloatArray> extends native.Operand {
+  data: A;
+}
+
 export interface CheckedLinear<H extends FloatArray = FloatArray> extends native.LinearHead {
-  hidden: H;
-  weight: H;
+  hidden: CheckedOperand<H>;
+  weight: CheckedOperand<H>;
   bias: H | undefined;
 }
 
 export function headInputs(head: native.Head, names: HeadNames = HEAD_NAMES): NamedArray[] {
   if (head.kind === 'logits') return [[names.logits, head.logits]];
   return [
-    [names.hidden, head.hidden],
-    [names.weight, head.weight],
+    [names.hidden, head.hidden.data],
+    [names.weight, head.weight.data],
     [names.bias, head.bias],
   ];
 }
@@ -102,7 +132,7 @@ export function checkTemperature({ temperature }: TemperatureOption): number {
   return number('temperature', temperature, 1, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
 }
 
-const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, 'accumulate']]);
+const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS]]);
 
 /** The one head that the options have. */
 export function checkHead(options: TemperatureOption, rows: number): CheckedLogits | CheckedLinear {
@@ -138,7 +168,7 @@ export function checkLogits<L extends FloatArray>(
     throw typeError('ERR_ARG_TYPE', `${expected('V', 'vocabSize', undefined)}: ${why}`);
   }
   const whole = rows === 0 || (Number.isInteger(vocabSize) && vocabSize > 0 && vocabSize <= MAX_VOCAB_SIZE);
-  const least = logitsLength(rows, vocabSize, rowStride);
+  const least = rowsLength(rows, vocabSize, rowStride);
   // A shard inside rows of the whole vocabulary begins in the first row and may end with the array.
   const totalVocab = typeof options.totalVocab === 'number' ? options.totalVocab : 0;
   const inside = totalVocab > vocabSize && totalVocab <= rowStride && length > least && length < rows * rowStride;
@@ -151,8 +181,8 @@ export function checkLogits<L extends FloatArray>(
 }
 
 /** Without the padding after the last row. */
-const logitsLength = (rows: number, vocabSize: number, rowStride: number): number =>
-  rows === 0 ? 0 : (rows - 1) * rowStride + vocabSize;
+const rowsLength = (rows: number, columns: number, rowStride: number): number =>
+  rows === 0 ? 0 : (rows - 1) * rowStride + columns;
 
 const logitsHead = <L extends FloatArray>(
   logits: L,
@@ -176,7 +206,7 @@ export function checkRefLogits(
   const rowStride = length === rows * vocabSize ? vocabSize : stride;
   const rowLength = lastDimension(options, 'refLogits') ?? rowStride;
   // Padding after the last row may be there or not, as for the logits.
-  const fits = length === logitsLength(rows, vocabSize, rowStride) || length === rows * rowStride;
+  const fits = length === rowsLength(rows, vocabSize, rowStride) || length === rows * rowStride;
   if (!fits || rowLength !== rowStride) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows of ${vocabSize} elements`, 'refLogits', array));
   }
@@ -191,10 +221,10 @@ export function checkLinear<H extends FloatArray>(
   names: HeadNames = HEAD_NAMES,
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
-  const hidden = array as H;
-  const weight = sameDtype(names.weight, options.weight, hidden);
-  const bias = options.bias === undefined ? undefined : sameDtype(names.bias, options.bias, hidden);
-  const shape = linearShape(options, { hidden, weight, bias }, rows, names);
+  const data = array as H;
+  const weight = sameDtype(names.weight, options.weight, data);
+  const bias = options.bias === undefined ? undefined : sameDtype(names.bias, options.bias, data);
+  const { hiddenStride, ...shape } = linearShape(options, { hidden: data, weight, bias }, rows, names);
   if (options.chunkBytes !== undefined && !isOnDevice(array)) {
     const reason = 'chunks are those of a device, the CPU uses tiles of a fixed size';
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
@@ -206,12 +236,19 @@ export function checkLinear<H extends FloatArray>(
     isReference: names === REFERENCE_NAMES,
   });
   const whole = { vocabOffset: 0, totalVocab: 0 };
-  return { kind: 'linear', dtype, rows, ...shape, temperature, ...whole, chunkBytes, precision, hidden, weight, bias };
+  return {
+    kind: 'linear',
+    ...{ dtype, rows, ...shape, temperature, ...whole, chunkBytes, precision },
+    hidden: { dtype, rowStride: hiddenStride, columnStride: 1, data },
+    weight: { dtype, rowStride: shape.hiddenSize, columnStride: 1, data: weight },
+    bias,
+  };
 }
 
 interface LinearShape {
   vocabSize: number;
   hiddenSize: number;
+  hiddenStride: number;
 }
 
 /** Where V is from, for messages. */
@@ -219,7 +256,7 @@ const sourceOfVocab = ({ vocabSize }: { vocabSize?: number | undefined }, names:
   names === REFERENCE_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';
 
 function linearShape(
-  options: { hiddenSize?: number | undefined; vocabSize?: number | undefined },
+  options: Pick<LinearHead, 'hiddenSize' | 'hiddenStride' | 'vocabSize'>,
   { hidden, weight, bias }: { hidden: FloatArray; weight: FloatArray; bias: FloatArray | undefined },
   rows: number,
   names: HeadNames,
@@ -229,7 +266,8 @@ function linearShape(
   const elements = lengthOf(weight);
   const givenHidden = integer('hiddenSize', options.hiddenSize, 0, 1, Number.MAX_SAFE_INTEGER);
   const givenVocab = integer('vocabSize', options.vocabSize, 0, 1, MAX_VOCAB_SIZE) || (weightShape?.[0] ?? 0);
-  const knownHidden = givenHidden || (rowLength ?? 0);
+  const stride = integer(names.hiddenStride, options.hiddenStride, 0, 1, Number.MAX_SAFE_INTEGER);
+  const knownHidden = givenHidden || (stride ? 0 : (rowLength ?? 0));
   // Without a row and without sizes H is unknown and not needed: the weight counts as V rows of one element.
   const knownVocab = givenVocab || (rows === 0 && bias ? lengthOf(bias) : 0);
   const byWeight = knownVocab > 0 ? elements / knownVocab : 1;
@@ -238,11 +276,13 @@ function linearShape(
   if (knownHidden === 0 && !Number.isInteger(byWeight)) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${ofVocab} of one length`, names.weight, weight));
   }
-  const perRow = lengthOf(hidden) / rows;
+  const length = lengthOf(hidden);
+  const perRow = stride ? length - (rows - 1) * stride : length / rows;
   if (
     knownHidden === 0 &&
     givenVocab &&
     !weightShape &&
+    stride === 0 &&
     Number.isInteger(perRow) &&
     perRow > 0 &&
     perRow !== byWeight
@@ -253,7 +293,7 @@ function linearShape(
     const rule = `one H for ${names.hidden} and ${names.weight}`;
     throw rangeError('ERR_ARG_LENGTH', `Expected ${rule} but received H = ${received}`);
   }
-  const byRows = rows === 0 || (givenVocab && !weightShape) ? byWeight : perRow;
+  const byRows = rows === 0 || (givenVocab && (stride > 0 || !weightShape)) ? byWeight : perRow;
   const hiddenSize = knownHidden || byRows;
   const vocabSize = knownVocab || (hiddenSize > 0 ? elements / hiddenSize : 0);
 
@@ -261,8 +301,21 @@ function linearShape(
   const ofHidden = isSize(hiddenSize)
     ? `H = ${hiddenSize} elements${givenHidden ? ' (hiddenSize)' : ''}`
     : 'one length';
-  if (!isSize(hiddenSize) || lengthOf(hidden) !== rows * hiddenSize || (rowLength ?? hiddenSize) !== hiddenSize) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of ${ofHidden}`, names.hidden, hidden));
+  const hiddenStride = stride || hiddenSize;
+  if (hiddenStride < hiddenSize && isSize(hiddenSize)) {
+    throw rangeError('ERR_ARG_VALUE', expected(`at least H = ${hiddenSize}`, names.hiddenStride, stride));
+  }
+  if (stride > 0 && length === rows * stride && rows > 0 && knownHidden === 0 && givenVocab === 0) {
+    const why = 'since all rows have hiddenStride elements, padding could be taken for hidden states';
+    throw typeError('ERR_ARG_TYPE', `${expected('H', 'hiddenSize', undefined)}: ${why}`);
+  }
+  const holdsRows = length === rows * hiddenStride || length === rowsLength(rows, hiddenSize, hiddenStride);
+  if (!isSize(hiddenSize) || !holdsRows || (rowLength ?? hiddenStride) !== hiddenStride) {
+    const apart = stride > 0 ? `, ${names.hiddenStride} = ${stride} elements apart` : '';
+    throw rangeError(
+      'ERR_ARG_LENGTH',
+      expected(`${rows} rows (labels.length) of ${ofHidden}${apart}`, names.hidden, hidden),
+    );
   }
   const fits = isSize(vocabSize) && vocabSize <= MAX_VOCAB_SIZE && vocabSize * hiddenSize === elements;
   if (!fits || (weightShape && (weightShape.length !== 2 || weightShape[1] !== hiddenSize))) {
@@ -274,5 +327,5 @@ function linearShape(
   if (bias !== undefined && lengthOf(bias) !== vocabSize) {
     throw rangeError('ERR_ARG_LENGTH', expected(`V = ${vocabSize} elements`, names.bias, bias));
   }
-  return { vocabSize, hiddenSize };
+  return { vocabSize, hiddenSize, hiddenStride };
 }

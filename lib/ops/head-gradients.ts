@@ -1,9 +1,10 @@
 // The gradients at a head, as results of a call.
 import type * as native from '../addon/operations.js';
-import { lengthOf } from '../args/arrays.js';
 import type { FloatArray } from '../args/dtypes.js';
-import type { CheckedLinear, CheckedLogits } from '../args/head.js';
-import { expected, typeError } from '../errors.js';
+import type { CheckedLinear, CheckedLogits, LinearGradientOptions } from '../args/head.js';
+import { boolean } from '../args/scalars.js';
+import { expected, rangeError, typeError } from '../errors.js';
+import type { Matrix } from '../runtime/assert-finite.js';
 import type { Results } from '../runtime/results.js';
 
 /** The gradients of a linear head, in float32 whatever its inputs: [N, H], [V, H] and, where there is a bias, [V]. */
@@ -12,6 +13,18 @@ export interface LinearGradients {
   gradWeight: Float32Array<ArrayBuffer>;
   gradBias?: Float32Array<ArrayBuffer>;
 }
+
+type UnlessFrozen<Frozen, Gradients> = [Frozen] extends [true]
+  ? unknown
+  : true extends Frozen
+    ? Partial<Gradients>
+    : Gradients;
+
+/** Without those of what is frozen, by the types of `frozenWeight` and `frozenHidden`. */
+export type LinearGradientsOf<FrozenWeight, FrozenHidden> = true extends FrozenWeight | FrozenHidden
+  ? UnlessFrozen<FrozenHidden, Pick<LinearGradients, 'gradHidden'>> &
+      UnlessFrozen<FrozenWeight, Pick<LinearGradients, 'gradWeight' | 'gradBias'>>
+  : LinearGradients;
 
 export const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as const;
 
@@ -25,19 +38,42 @@ export function logitsGradients(head: CheckedLogits<FloatArray>, results: Result
   return { kind: 'logits', logits: results.sameAs('gradLogits', logits, written, shape) };
 }
 
-/** With `accumulate`, the caller must give every buffer. */
-export function linearGradients(head: CheckedLinear, results: Results, accumulate: boolean): native.LinearGradients {
-  const { rows, vocabSize, hiddenSize: columns, hidden, weight, bias } = head;
+/** Of the parts of the head that are not frozen. With `accumulate`, the caller must give every buffer. */
+export function linearGradients(
+  head: CheckedLinear,
+  results: Results,
+  options: LinearGradientOptions,
+): native.LinearGradients {
+  const { rows, vocabSize, hiddenSize: columns, bias } = head;
+  const accumulate = boolean('accumulate', options.accumulate, false);
+  const frozenWeight = boolean('frozenWeight', options.frozenWeight, false);
+  const frozenHidden = boolean('frozenHidden', options.frozenHidden, false);
+  if (frozenWeight && frozenHidden) {
+    const rule = expected('false, as frozenWeight is true and no gradient would be left,', 'frozenHidden', true);
+    throw rangeError('ERR_ARG_VALUE', rule);
+  }
   results.refuse('gradLogits', 'the head is hidden states');
-  for (const name of bias === undefined ? LINEAR_GRADIENTS.slice(0, 2) : LINEAR_GRADIENTS) {
+  const gradient = (name: string, length: number, why: string | undefined, shape: Omit<Matrix, 'name' | 'array'>) => {
+    if (why !== undefined) {
+      results.refuse(name, why);
+      return undefined;
+    }
     if (accumulate && !results.has(name)) {
       throw typeError('ERR_ARG_TYPE', expected('a Float32Array to add to', `out.${name}`, undefined));
     }
-  }
-  const entry = 'vocabulary entry';
-  const gradHidden = results.float32('gradHidden', lengthOf(hidden), { unit: 'row', rows, columns });
-  const gradWeight = results.float32('gradWeight', lengthOf(weight), { unit: entry, rows: vocabSize, columns });
-  if (bias === undefined) results.refuse('gradBias', 'there is no bias');
-  const gradBias = bias && results.float32('gradBias', lengthOf(bias), { unit: entry });
-  return { kind: 'linear', accumulate, hidden: gradHidden, weight: gradWeight, bias: gradBias };
+    return results.float32(name, length, shape);
+  };
+  const ofWeight = frozenWeight ? 'frozenWeight is true' : undefined;
+  const ofEntry = { unit: 'vocabulary entry', rows: vocabSize } as const;
+  return {
+    kind: 'linear',
+    accumulate,
+    hidden: gradient('gradHidden', rows * columns, frozenHidden ? 'frozenHidden is true' : undefined, {
+      unit: 'row',
+      rows,
+      columns,
+    }),
+    weight: gradient('gradWeight', vocabSize * columns, ofWeight, { ...ofEntry, columns }),
+    bias: gradient('gradBias', vocabSize, bias === undefined ? 'there is no bias' : ofWeight, ofEntry),
+  };
 }

@@ -9,7 +9,9 @@ import {
   checkLinear,
   checkRefLogits,
   headInputs,
+  LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
+  type LinearGradientOptions,
   type LinearHead,
   LOGITS_HEAD,
   type LogitsHead,
@@ -26,7 +28,6 @@ import {
 } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
-import { boolean } from '../args/scalars.js';
 import type { Tensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
 import {
@@ -40,7 +41,13 @@ import {
 } from '../runtime/assert-finite.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import { Results } from '../runtime/results.js';
-import { LINEAR_GRADIENTS, type LinearGradients, linearGradients, logitsGradients } from './head-gradients.js';
+import {
+  LINEAR_GRADIENTS,
+  type LinearGradients,
+  type LinearGradientsOf,
+  linearGradients,
+  logitsGradients,
+} from './head-gradients.js';
 import {
   PREFERENCE_OUT,
   type PreferenceOut,
@@ -58,7 +65,14 @@ type Floats = FloatArray | Tensor<FloatArray>;
 
 /** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
 export type Reference =
-  | { refHidden: Floats; refWeight: Floats; refBias?: Floats | undefined; refDtype?: DType | undefined }
+  | {
+      refHidden: Floats;
+      /** As `hiddenStride`; H of the reference by default. */
+      refHiddenStride?: number | undefined;
+      refWeight: Floats;
+      refBias?: Floats | undefined;
+      refDtype?: DType | undefined;
+    }
   | { refLogits: Floats; refDtype?: DType | undefined }
   | { refLogps: Float32Array };
 
@@ -71,11 +85,10 @@ type LogitsUpdate<L extends FloatArray> = LogitsHead<L> & {
   out?: (PreferenceOut & { logps?: Float32Array | undefined; gradLogits?: L | undefined }) | undefined;
 };
 
-type LinearUpdate = LinearHead & {
-  /** Add gradHidden, gradWeight and gradBias into `out` instead of overwriting it. */
-  accumulate?: boolean | undefined;
-  out?: (PreferenceOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined }) | undefined;
-};
+type LinearUpdate<FW = boolean, FH = boolean> = LinearHead &
+  LinearGradientOptions<FW, FH> & {
+    out?: (PreferenceOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined }) | undefined;
+  };
 
 type CriticInputs = UpdateInputs & TrajectoryOptions & Reference;
 type PolicyInputs = UpdateInputs & TurnScoreOptions & Reference;
@@ -93,10 +106,15 @@ export type UpdateResult = PreferenceResult & { logps: Float32Array<ArrayBuffer>
 export type AnyUpdateResult = UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }>;
 
 type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
-  (O extends { logits: unknown } ? { gradLogits: DeviceBuffer } : OnDevice<LinearGradients>);
+  (O extends { logits: unknown }
+    ? { gradLogits: DeviceBuffer }
+    : OnDevice<LinearGradientsOf<Flag<O, 'frozenWeight'>, Flag<O, 'frozenHidden'>>>);
 
-const REFERENCE = ['refLogps', 'refLogits', 'refHidden', 'refWeight', 'refBias', 'refDtype'] as const;
-const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, 'accumulate'] as const;
+type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: infer F } ? F : false;
+
+const REFERENCE_HEAD = ['refHidden', 'refHiddenStride', 'refWeight', 'refBias', 'refDtype'] as const;
+const REFERENCE = ['refLogps', 'refLogits', ...REFERENCE_HEAD] as const;
+const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
 const OPTIONS = [...HEADS, ...LABEL_OPTIONS, WEIGHT_OPTION, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
 const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
 const POLICY_OPTIONS = new Set<string>([...OPTIONS, ...TURN_SCORE_OPTIONS]);
@@ -104,11 +122,7 @@ const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, .
 
 type AnyOptions = Partial<Record<(typeof OPTIONS)[number], unknown>>;
 
-const REFERENCE_GROUPS = exclusiveGroups([
-  ['refLogps'],
-  ['refLogits', 'refDtype'],
-  ['refHidden', 'refWeight', 'refBias', 'refDtype'],
-]);
+const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], ['refLogits', 'refDtype'], REFERENCE_HEAD]);
 
 function criticCall(given: CriticUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
   const options = checkOptions('criticUpdate', given, CRITIC_OPTIONS, mode, OUT_NAMES);
@@ -132,14 +146,15 @@ function updateOf(
   const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head);
   const batch = checkBatch(given, withWeights(labels, given), level);
-  const accumulate = boolean('accumulate', any.accumulate, false);
   const debug = checkDebug(given);
 
   const results = new Results(any.out as object | undefined, labels.data, mode);
   const out = preferenceOut(results, batch);
   const logps = results.float32('logps', labels.rows);
   const gradients =
-    head.kind === 'linear' ? linearGradients(head, results, accumulate) : logitsGradients(head, results);
+    head.kind === 'linear'
+      ? linearGradients(head, results, given as LinearGradientOptions)
+      : logitsGradients(head, results);
   const inputs: NamedArray[] = [...headInputs(head), ...referenceInputs(reference), ...batchInputs(batch)];
   const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
   if (debug) {
@@ -164,6 +179,7 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
   const given = {
     ...options,
     hidden: options.refHidden,
+    hiddenStride: options.refHiddenStride,
     weight: options.refWeight,
     bias: options.refBias,
     dtype: refDtype,
@@ -201,14 +217,15 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.turnOffsets [T + 1] into rows; `trajectoryOffsets` [K + 1] into turns.
  * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise.
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
- *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` is that of `linearLogps`.
+ *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` and `hiddenStride` are those of
+ *   `linearLogps`.
  * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.normalization 'turn-mean' by default, 'token-mean' or 'sum'.
  * @param options.tokenWeights [N] >= 0: how much a row counts, 1 each by default; not read at masked and ignored rows.
  * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the rows of the chosen trajectories by default.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
- *   of a linear head to those in `out`.
+ *   of a linear head to those in `out`; `frozenWeight` and `frozenHidden` are those of `linearLogpsBackward`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `trajectoryPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `trajectoryPreferenceLoss` do; nothing is written then.
@@ -222,7 +239,9 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
 export function criticUpdate<L extends FloatArray>(
   options: CriticInputs & LogitsUpdate<L>,
 ): UpdateResult & { gradLogits: L };
-export function criticUpdate(options: CriticInputs & LinearUpdate): UpdateResult & LinearGradients;
+export function criticUpdate<FW extends boolean = false, FH extends boolean = false>(
+  options: CriticInputs & LinearUpdate<FW, FH>,
+): UpdateResult & LinearGradientsOf<FW, FH>;
 export function criticUpdate<O extends OnDevice<CriticUpdateOptions>>(options: O): DeviceUpdateResult<O>;
 export function criticUpdate(options: CriticUpdateOptions): AnyUpdateResult;
 export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdateOptions>): unknown {
@@ -247,9 +266,9 @@ export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdat
 export function criticUpdateAsync<L extends FloatArray>(
   options: CriticInputs & LogitsUpdate<L> & Abortable,
 ): Promise<UpdateResult & { gradLogits: L }>;
-export function criticUpdateAsync(
-  options: CriticInputs & LinearUpdate & Abortable,
-): Promise<UpdateResult & LinearGradients>;
+export function criticUpdateAsync<FW extends boolean = false, FH extends boolean = false>(
+  options: CriticInputs & LinearUpdate<FW, FH> & Abortable,
+): Promise<UpdateResult & LinearGradientsOf<FW, FH>>;
 export function criticUpdateAsync<O extends OnDevice<CriticUpdateOptions>>(
   options: O & Abortable,
 ): Promise<DeviceUpdateResult<O>>;
@@ -274,7 +293,8 @@ export function criticUpdateAsync(
  * @param options.turnOffsets [T + 1] into rows.
  * @param options.chosen [P] indices of turns; `rejected` [P] likewise.
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
- *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` is that of `linearLogps`.
+ *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` and `hiddenStride` are those of
+ *   `linearLogps`.
  * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.reduction 'sum' by default, or 'mean' over the tokens of a turn. TRL's 'ipo' has the mean: give
@@ -283,7 +303,7 @@ export function criticUpdateAsync(
  *   it out. `nllDenominator`, the weight of these tokens by default.
  * @param options.tokenWeights [N] >= 0: how much a row counts, 1 each by default; not read at masked and ignored rows.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
- *   of a linear head to those in `out`.
+ *   of a linear head to those in `out`; `frozenWeight` and `frozenHidden` are those of `linearLogpsBackward`.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `turnPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `turnPreferenceLoss` do; nothing is written then.
@@ -296,7 +316,9 @@ export function criticUpdateAsync(
 export function policyUpdate<L extends FloatArray>(
   options: PolicyInputs & LogitsUpdate<L>,
 ): UpdateResult & { gradLogits: L };
-export function policyUpdate(options: PolicyInputs & LinearUpdate): UpdateResult & LinearGradients;
+export function policyUpdate<FW extends boolean = false, FH extends boolean = false>(
+  options: PolicyInputs & LinearUpdate<FW, FH>,
+): UpdateResult & LinearGradientsOf<FW, FH>;
 export function policyUpdate<O extends OnDevice<PolicyUpdateOptions>>(options: O): DeviceUpdateResult<O>;
 export function policyUpdate(options: PolicyUpdateOptions): AnyUpdateResult;
 export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>): unknown {
@@ -321,9 +343,9 @@ export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdat
 export function policyUpdateAsync<L extends FloatArray>(
   options: PolicyInputs & LogitsUpdate<L> & Abortable,
 ): Promise<UpdateResult & { gradLogits: L }>;
-export function policyUpdateAsync(
-  options: PolicyInputs & LinearUpdate & Abortable,
-): Promise<UpdateResult & LinearGradients>;
+export function policyUpdateAsync<FW extends boolean = false, FH extends boolean = false>(
+  options: PolicyInputs & LinearUpdate<FW, FH> & Abortable,
+): Promise<UpdateResult & LinearGradientsOf<FW, FH>>;
 export function policyUpdateAsync<O extends OnDevice<PolicyUpdateOptions>>(
   options: O & Abortable,
 ): Promise<DeviceUpdateResult<O>>;

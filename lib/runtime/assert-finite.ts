@@ -1,6 +1,6 @@
 // debug: 'finite' - looks for NaN and infinity in what a call reads, before it writes anything, and in what it wrote.
 import { invoke, native } from '../addon/native.js';
-import type { Head, Reference } from '../addon/operations.js';
+import type { Head, Operand, Reference } from '../addon/operations.js';
 import { classOf, isOnDevice, lengthOf, plainView } from '../args/arrays.js';
 import type { DType } from '../args/dtypes.js';
 import { HEAD_NAMES, type HeadNames, REFERENCE_NAMES } from '../args/head.js';
@@ -122,6 +122,8 @@ export function rowsRead(labels: CheckedLabels | CheckedTokens, withIgnored: boo
   );
 }
 
+const operand = ({ data: array, dtype, rowStride }: Operand) => ({ array, dtype, rowStride });
+
 export function headMatrices(head: Head, mask: Uint8Array, names: HeadNames = HEAD_NAMES): Matrix[] {
   const { dtype, rows, vocabSize } = head;
   if (head.kind === 'logits') {
@@ -131,8 +133,8 @@ export function headMatrices(head: Head, mask: Uint8Array, names: HeadNames = HE
   }
   const { hidden, weight, bias, hiddenSize: columns } = head;
   return [
-    { name: names.hidden, array: hidden, unit: 'row', dtype, rows, columns, mask },
-    { name: names.weight, array: weight, unit: 'vocabulary entry', dtype, rows: vocabSize, columns },
+    { name: names.hidden, ...operand(hidden), unit: 'row', rows, columns, mask },
+    { name: names.weight, ...operand(weight), unit: 'vocabulary entry', rows: vocabSize, columns },
     { name: names.bias, array: bias, unit: 'vocabulary entry', dtype, allowNegInf: true },
   ];
 }

@@ -10,13 +10,14 @@ namespace sweet {
 /** Of hidden states, in chunks of unmasked rows. */
 class LinearBackward {
  public:
-  LinearBackward(const Head& head, const int32_t* labels);
+  LinearBackward(const Head& head, const int32_t* labels, const HeadGradients& gradients);
 
   bool ok() const { return compact_.ok() && tiles_.ok() && logit_gradients_.ok() && backward_.ok(); }
-  Status run(const int32_t* labels, const Upstream& upstream, const HeadGradients& gradients);
+  Status run(const int32_t* labels, const Upstream& upstream);
 
  private:
   const Head& head_;
+  const HeadGradients& gradients_;
   const CompactRows compact_;
   const int64_t chunk_;
   const int workers_;
@@ -27,21 +28,22 @@ class LinearBackward {
 
 class HeadBackward {
  public:
-  HeadBackward(const Head& head, const int32_t* labels)
-      : head_(head), labels_(labels), label_grads_(head.logits ? head.rows : 0) {
-    if (!head.logits) linear_.emplace(head, labels);
+  HeadBackward(const Head& head, const int32_t* labels, const HeadGradients& gradients)
+      : head_(head), labels_(labels), gradients_(gradients), label_grads_(head.logits ? head.rows : 0) {
+    if (!head.logits) linear_.emplace(head, labels, gradients);
   }
 
   bool ok() const { return linear_ ? linear_->ok() : label_grads_.ok(); }
 
-  Status run(const Upstream& upstream, const HeadGradients& gradients) {
-    return linear_ ? linear_->run(labels_, upstream, gradients)
-                   : logits_backward(head_, labels_, upstream, label_grads_.get(), gradients);
+  Status run(const Upstream& upstream) {
+    return linear_ ? linear_->run(labels_, upstream)
+                   : logits_backward(head_, labels_, upstream, label_grads_.get(), gradients_);
   }
 
  private:
   const Head& head_;
   const int32_t* const labels_;
+  const HeadGradients& gradients_;
   Scratch<double> label_grads_;
   std::optional<LinearBackward> linear_;
 };

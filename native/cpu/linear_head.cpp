@@ -27,7 +27,7 @@ Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut&
   if (!compact.ok()) return {Code::memory};
   const int64_t chunk = std::min(kForwardTokens, compact.count());
   const int workers = threads();
-  Tiles tiles(head, chunk, workers, false);
+  Tiles tiles(head, chunk, workers, nullptr);
   ForwardPass forward(head, chunk, workers);
   if (!tiles.ok() || !forward.ok()) return {Code::memory};
 
@@ -40,27 +40,25 @@ Status linear_forward(const Head& head, const int32_t* labels, const ForwardOut&
   return ended();
 }
 
-LinearBackward::LinearBackward(const Head& head, const int32_t* labels)
+LinearBackward::LinearBackward(const Head& head, const int32_t* labels, const HeadGradients& gradients)
     : head_(head),
+      gradients_(gradients),
       compact_(head, labels, true),
       chunk_(std::min(BackwardPass::chunk(head), compact_.count())),
       workers_(threads()),
-      tiles_(head, chunk_, workers_, true),
+      tiles_(head, chunk_, workers_, &gradients),
       logit_gradients_(head, chunk_),
-      backward_(head, chunk_, workers_) {}
+      backward_(head, chunk_, workers_, gradients) {}
 
-Status LinearBackward::run(const int32_t* labels, const Upstream& upstream, const HeadGradients& gradients) {
-  if (!gradients.accumulate) clear(workers_, gradients.hidden, head_.rows * head_.hidden_size);
-  if (!gradients.accumulate && compact_.count() == 0) {
-    clear(workers_, gradients.weight, head_.vocab_size * head_.hidden_size);
-    if (gradients.bias) clear(workers_, gradients.bias, head_.vocab_size);
-  }
-  bool add = gradients.accumulate;
+Status LinearBackward::run(const int32_t* labels, const Upstream& upstream) {
+  const HeadGradients& out = gradients_;
+  if (!out.accumulate && out.hidden) clear(workers_, out.hidden, head_.rows * head_.hidden_size);
+  if (!out.accumulate && compact_.count() == 0) clear_weight_gradients(workers_, head_, gradients_);
+  bool add = out.accumulate;
   each_chunk(compact_, chunk_, [&](const int64_t* rows, int64_t count) {
     tiles_.gather(rows, count);
     logit_gradients_.gather(rows, count, labels, upstream);
-    backward_.run(tiles_, logit_gradients_, rows, count, kNotStored, {gradients.weight, gradients.bias, add},
-                  gradients.hidden);
+    backward_.run(tiles_, logit_gradients_, rows, count, kNotStored, {out.weight, out.bias, add}, out.hidden);
     add = true;
   });
   return ended();

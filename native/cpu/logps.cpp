@@ -52,11 +52,11 @@ Status logps_backward(const LogpsBackward& call) {
   const Status status = check_labels(call.labels, head.rows, vocab_shard(head), labels.get());
   if (!status.ok()) return status;
 
-  HeadBackward backward(head, labels.get());
+  HeadBackward backward(head, labels.get(), call.gradients);
   if (!backward.ok()) return {Code::memory};
   for (Blocks block(0, head.rows); block.next();)
     for (int64_t i = block.begin; i < block.end; i++) lse[i] = call.lse[i];
-  return backward.run({lse.get(), true, call.grad_logps}, call.gradients);
+  return backward.run({lse.get(), true, call.grad_logps});
 }
 
 }  // namespace sweet

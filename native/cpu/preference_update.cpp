@@ -30,18 +30,14 @@ Status preference_update(const PreferenceUpdate& call) {
   // If the scratch of one pass cannot be allocated, two passes follow.
   if (one_pass_pays(call, preference)) {
     status = one_pass_update(call, preference, labels.get(), ref_logps);
-    if (status.ok()) {
-      preference.compute(call.logps, ref_logps, call.out);
-      return ended();
-    }
     if (status.code != Code::memory) return status;
   }
-  HeadBackward backward(call.head, labels.get());
+  HeadBackward backward(call.head, labels.get(), call.gradients);
   if (!backward.ok()) return {Code::memory};
   status = head_forward(call.head, labels.get(), {call.logps, lse.get(), nullptr, true});
   if (!status.ok()) return status;
   preference.compute(call.logps, ref_logps, call.out);
-  return backward.run({lse.get(), false, call.out.grad_logps}, call.gradients);
+  return backward.run({lse.get(), false, call.out.grad_logps});
 }
 
 }  // namespace sweet

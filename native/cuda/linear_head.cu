@@ -102,14 +102,14 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
                                                                  int64_t count, double temperature,
                                                                  const double* lse,        // [N] or null
                                                                  const float* lse32,       // [N] where lse is null
-                                                                 const float* grad_logps,  // [N]
+                                                                 const float* grad_logps,  // [N], or null: 1 each
                                                                  float scale,
                                                                  RowGradient* gradients,  // [C]
                                                                  const DeviceResult* result) {
   const int64_t i = global_thread();
   if (has_fault(result) || i >= count) return;
   const int64_t row = rows[i];
-  const double g = grad_logps[row] / temperature * scale, row_lse = lse ? lse[row] : lse32[row];
+  const double g = (grad_logps ? grad_logps[row] : 1.0f) / temperature * scale, row_lse = lse ? lse[row] : lse32[row];
   gradients[i] = row_gradient(logits + i * row_stride, labels[row], row_lse, !lse, temperature, g);
 }
 
@@ -196,6 +196,14 @@ __global__ void __launch_bounds__(kThreads)
  * The power of two that brings the largest gradient of a float16 head's logits close to 2^14. Most entries of a softmax
  * are far below the largest, and float16 has nothing between 0 and 6e-8.
  */
+float grad_scale(const Head& head, float max_grad) {
+  if (head.dtype != DType::float16) return 1;
+  const double gradient = max_grad / head.temperature;
+  if (!(gradient > 0)) return 1;
+  const int exponent = 14 - (std::ilogb(gradient) + 1);  // below 2^14: float16 goes to 2^16
+  return std::ldexp(1.0f, exponent < -100 ? -100 : exponent > 100 ? 100 : exponent);
+}
+
 float grad_scale(LaunchContext& context, const Head& head, const float* grad_logps, const CompactedRows& rows) {
   if (head.dtype != DType::float16) return 1;
   context.launch("clear_max_grad_kernel", clear_max_grad_kernel, 1, 1, context.result());
@@ -204,10 +212,7 @@ float grad_scale(LaunchContext& context, const Head& head, const float* grad_log
   const DeviceResult result = context.wait();
   float max_grad = 0;
   if (context.ok()) memcpy(&max_grad, &result.max_grad, sizeof(max_grad));
-  const double gradient = max_grad / head.temperature;
-  if (!(gradient > 0)) return 1;
-  const int exponent = 14 - (std::ilogb(gradient) + 1);  // below 2^14: float16 goes to 2^16
-  return std::ldexp(1.0f, exponent < -100 ? -100 : exponent > 100 ? 100 : exponent);
+  return grad_scale(head, max_grad);
 }
 
 }  // namespace
@@ -241,13 +246,13 @@ void LinearPass::compute_logits(int64_t first, int64_t count) {
   if (computed_first_ == first) return;
   computed_first_ = first;
   const int64_t hidden_size = head_.hidden_size;
-  gather_rows(context_, head_.dtype, head_.hidden, rows_.rows + first, count, hidden_size, hidden_);
-  const Matrix hidden{hidden_, hidden_size, false}, weight{head_.weight, hidden_size, true};
+  gather_rows(context_, head_.hidden, rows_.rows + first, count, hidden_size, hidden_);
+  const Matrix hidden{hidden_, hidden_size, false}, weight{head_.weight.data, head_.weight.row_stride, true};
   multiply(context_,
            {head_.dtype, count, head_.vocab_size, hidden_size, hidden, weight, 1, false, logits_, row_stride_, bias_});
 }
 
-void LinearPass::forward(const ForwardOut& out) {
+void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
   const int64_t n = head_.rows;
   if (out.logps) context_.set_zero(out.logps, 4 * n);
   if (out.lse) context_.set_zero(out.lse, 8 * n);
@@ -274,6 +279,9 @@ void LinearPass::forward(const ForwardOut& out) {
     gather_labels(context_, labels_, rows, count, labels);
     logits_forward(context_, chunk_head, labels, chunk_out);
     scatter_results(context_, chunk_out, rows, count, out);
+    if (!unscaled_hidden) return;
+    const HeadGradients unscaled{nullptr, unscaled_hidden, nullptr, nullptr, false};
+    backward_chunk(first, count, grad_scale(head_, 1), out.lse, nullptr, nullptr, false, unscaled);
   });
 }
 
@@ -283,7 +291,7 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   const int64_t* const rows = rows_.rows + first;
   const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
   RowGradient* const gradients = context_.scratch<RowGradient>(count);
-  float* const grad_hidden = context_.scratch<float>(count * hidden_size);
+  float* const grad_hidden = out.hidden ? context_.scratch<float>(count * hidden_size) : nullptr;
   compute_logits(first, count);
   computed_first_ = -1;  // overwritten below
   context_.launch("prepare_chunk_kernel", prepare_chunk_kernel, blocks_for(count, kThreads), kThreads, logits_,
@@ -295,18 +303,21 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   }
   // The products of D or of a term of it, `grad` in the head's type.
   const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {
-    const Matrix weight{head_.weight, hidden_size, false}, hidden{hidden_, hidden_size, false};
-    multiply(context_, {head_.dtype,
-                        count,
-                        hidden_size,
-                        vocab_size,
-                        {grad, stride, false},
-                        weight,
-                        1 / scale,
-                        !first_term,
-                        grad_hidden,
-                        hidden_size,
-                        nullptr});
+    const Matrix weight{head_.weight.data, head_.weight.row_stride, false}, hidden{hidden_, hidden_size, false};
+    if (grad_hidden) {
+      multiply(context_, {head_.dtype,
+                          count,
+                          hidden_size,
+                          vocab_size,
+                          {grad, stride, false},
+                          weight,
+                          1 / scale,
+                          !first_term,
+                          grad_hidden,
+                          hidden_size,
+                          nullptr});
+    }
+    if (!out.weight) return;
     multiply(context_, {head_.dtype,
                         vocab_size,
                         hidden_size,
@@ -334,7 +345,7 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
       multiply_by(term, row_stride_, k == 0);
     }
   });
-  scatter_rows(context_, grad_hidden, rows, count, hidden_size, out.accumulate, out.hidden);
+  if (grad_hidden) scatter_rows(context_, grad_hidden, rows, count, hidden_size, out.accumulate, out.hidden);
 }
 
 /** D as T in place of the chunk's logits, and its sums over the rows. */
@@ -353,9 +364,9 @@ void LinearPass::write_gradients(int64_t count, float scale, const RowGradient* 
 void LinearPass::backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out) {
   const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
   const float scale = grad_scale(context_, head_, grad_logps, rows_);
-  if (!out.accumulate) context_.set_zero(out.hidden, 4 * head_.rows * hidden_size);
+  if (!out.accumulate && out.hidden) context_.set_zero(out.hidden, 4 * head_.rows * hidden_size);
   if (!out.accumulate && rows_.count == 0) {
-    context_.set_zero(out.weight, 4 * vocab_size * hidden_size);
+    if (out.weight) context_.set_zero(out.weight, 4 * vocab_size * hidden_size);
     if (out.bias) context_.set_zero(out.bias, 4 * vocab_size);
   }
   for_each_chunk([&](int64_t first, int64_t count) {

@@ -13,11 +13,16 @@ class LinearPass {
  public:
   LinearPass(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows);
 
-  /** Rows that are not read get 0; their shard_stats stay as they are. */
-  void forward(const ForwardOut& out);
+  /**
+   * Rows that are not read get 0; their shard_stats stay as they are. With unscaled_hidden (or null), [N, H]: also the
+   * gradients at the hidden states of the rows that are read, where those at their log-probs are 1.
+   */
+  void forward(const ForwardOut& out, float* unscaled_hidden = nullptr);
 
   /** lse or, if that is null, lse32, [N]. After forward() the logits of a single chunk are not computed again. */
   void backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out);
+
+  bool is_one_chunk() const { return rows_.count <= chunk_; }
 
  private:
   void compute_logits(int64_t first, int64_t count);

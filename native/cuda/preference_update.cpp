@@ -2,10 +2,37 @@
 
 #include "linear_head.h"
 #include "preference_loss.h"
+#include "row_compaction.h"
 
 namespace sweet {
 
 using namespace cuda;
+
+namespace {
+
+/**
+ * A linear head's log-probs, loss and gradients. With a frozen weight the gradient at a row's hidden states is g_i
+ * times one for g_i = 1, so that several chunks are computed once, before g_i is known.
+ */
+template <class Loss>
+void update_linear(LaunchContext& context, const PreferenceUpdate& call, LinearPass& pass, const CompactedRows& rows,
+                   const ForwardOut& forward, Loss compute_loss) {
+  const Head& head = call.head;
+  const HeadGradients& gradients = call.gradients;
+  if (gradients.weight || pass.is_one_chunk()) {
+    pass.forward(forward);
+    compute_loss();
+    return pass.backward(forward.lse, nullptr, call.out.grad_logps, gradients);
+  }
+  const int64_t elements = head.rows * head.hidden_size;
+  float* const unscaled = gradients.accumulate ? context.scratch<float>(elements) : gradients.hidden;
+  if (!gradients.accumulate) context.set_zero(gradients.hidden, 4 * elements);
+  pass.forward(forward, unscaled);
+  compute_loss();
+  scale_rows(context, unscaled, call.out.grad_logps, rows, head.hidden_size, gradients.accumulate, gradients.hidden);
+}
+
+}  // namespace
 
 Status preference_update(const PreferenceUpdate& call) {
   const Head &head = call.head, &reference = call.reference.head;
@@ -34,9 +61,8 @@ Status preference_update(const PreferenceUpdate& call) {
     logits_backward(context, head, labels, lse, nullptr, call.out.grad_logps, call.gradients.logits);
   } else {
     LinearPass pass(context, head, labels, rows);
-    pass.forward(forward);
-    compute_preference(context, in, call.logps, ref_logps, call.out);
-    pass.backward(lse, nullptr, call.out.grad_logps, call.gradients);
+    update_linear(context, call, pass, rows, forward,
+                  [&] { compute_preference(context, in, call.logps, ref_logps, call.out); });
   }
   return context.finish(call.out.scalars);
 }

@@ -47,13 +47,14 @@ __global__ void __launch_bounds__(kThreads) compact_rows_kernel(const int32_t* l
 
 /** A block per row. */
 template <class T>
-__global__ void __launch_bounds__(kThreads) gather_rows_kernel(const T* from,        // [N, columns]
+__global__ void __launch_bounds__(kThreads) gather_rows_kernel(const T* from,  // [N, columns]
+                                                               int64_t row_stride,
                                                                const int64_t* rows,  // [count]
                                                                int64_t columns,
                                                                T* to,  // [count, columns]
                                                                const DeviceResult* result) {
   if (has_fault(result)) return;
-  const T* const x = from + rows[blockIdx.x] * columns;
+  const T* const x = from + rows[blockIdx.x] * row_stride;
   T* const y = to + blockIdx.x * columns;
   for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = x[j];
 }
@@ -68,6 +69,20 @@ __global__ void __launch_bounds__(kThreads) scatter_rows_kernel(const float* fro
   const float* const x = from + blockIdx.x * columns;
   float* const y = to + rows[blockIdx.x] * columns;
   for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = add ? y[j] + x[j] : x[j];
+}
+
+/** A block per row. */
+__global__ void __launch_bounds__(kThreads) scale_rows_kernel(const float* from,    // [N, columns]
+                                                              const float* scales,  // [N]
+                                                              const int64_t* rows,  // [count]
+                                                              int64_t columns, bool add,
+                                                              float* to,  // [N, columns]
+                                                              const DeviceResult* result) {
+  if (has_fault(result)) return;
+  const float scale = scales[rows[blockIdx.x]];
+  const float* const x = from + rows[blockIdx.x] * columns;
+  float* const y = to + rows[blockIdx.x] * columns;
+  for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = (add ? y[j] : 0.0f) + scale * x[j];
 }
 
 __global__ void __launch_bounds__(kThreads) gather_labels_kernel(const int32_t* from,  // [N]
@@ -108,12 +123,12 @@ CompactedRows compact_rows(LaunchContext& context, const int32_t* labels, int64_
   return {compacted, context.ok() ? result.compacted_rows : 0};
 }
 
-void gather_rows(LaunchContext& context, DType dtype, const void* from, const int64_t* rows, int64_t count,
-                 int64_t columns, void* to) {
-  with_type(dtype, [&](auto* type) {
+void gather_rows(LaunchContext& context, const Operand& from, const int64_t* rows, int64_t count, int64_t columns,
+                 void* to) {
+  with_type(from.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    context.launch("gather_rows_kernel", gather_rows_kernel<T>, count, kThreads, static_cast<const T*>(from), rows,
-                   columns, static_cast<T*>(to), context.result());
+    context.launch("gather_rows_kernel", gather_rows_kernel<T>, count, kThreads, static_cast<const T*>(from.data),
+                   from.row_stride, rows, columns, static_cast<T*>(to), context.result());
   });
 }
 
@@ -126,6 +141,12 @@ void scatter_rows(LaunchContext& context, const float* from, const int64_t* rows
                   bool add, float* to) {
   context.launch("scatter_rows_kernel", scatter_rows_kernel, count, kThreads, from, rows, columns, add, to,
                  context.result());
+}
+
+void scale_rows(LaunchContext& context, const float* from, const float* scales, const CompactedRows& rows,
+                int64_t columns, bool add, float* to) {
+  context.launch("scale_rows_kernel", scale_rows_kernel, rows.count, kThreads, from, scales, rows.rows, columns, add,
+                 to, context.result());
 }
 
 void scatter_results(LaunchContext& context, const ForwardOut& from, const int64_t* rows, int64_t count,

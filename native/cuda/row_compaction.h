@@ -7,14 +7,17 @@
 namespace sweet {
 namespace cuda {
 
-/** to[i] = from[rows[i]]; from [N, columns], to [count, columns] */
-void gather_rows(LaunchContext& context, DType dtype, const void* from, const int64_t* rows, int64_t count,
-                 int64_t columns, void* to);
+/** to[i] = from[rows[i]]; from [N, columns], dense rows, to [count, columns] */
+void gather_rows(LaunchContext& context, const Operand& from, const int64_t* rows, int64_t count, int64_t columns,
+                 void* to);
 void gather_labels(LaunchContext& context, const int32_t* from, const int64_t* rows, int64_t count, int32_t* to);
 
 /** to[rows[i]] = from[i], or += with `add`; from [count, columns], to [N, columns] */
 void scatter_rows(LaunchContext& context, const float* from, const int64_t* rows, int64_t count, int64_t columns,
                   bool add, float* to);
+/** to[rows[i]] (+)= scales[rows[i]] * from[rows[i]]; from and to [N, columns], scales [N] */
+void scale_rows(LaunchContext& context, const float* from, const float* scales, const CompactedRows& rows,
+                int64_t columns, bool add, float* to);
 /** from [count] each, with lse; to [N] each */
 void scatter_results(LaunchContext& context, const ForwardOut& from, const int64_t* rows, int64_t count,
                      const ForwardOut& to);

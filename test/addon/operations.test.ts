@@ -132,7 +132,9 @@ function filled({ call, valid, arguments: all }: Subject, flag: boolean): Option
 const SCALARS = ['int', 'number', 'bool', 'enum'];
 
 /** The option that an argument is, by its path in the table; results are those of `out`. */
-function optionOf({ path, type }: Argument): string {
+function optionOf({ path: inTable, type }: Argument): string {
+  // Of an operand: hidden.data is hidden, hidden.rowStride hiddenStride.
+  const path = inTable.replace(/(?<=\b(hidden|weight))\.(data|row)(?=$|Stride$)/, '');
   const name = path.slice(path.lastIndexOf('.') + 1);
   const capital = name[0]!.toUpperCase() + name.slice(1);
   if (path.startsWith('reference.')) return `ref${capital}`;

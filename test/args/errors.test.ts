@@ -188,7 +188,33 @@ const logitsUpdateRows: ErrorRow[] = [
   wrongLength('logits that are no whole rows', { logits: new Float32Array(11) }, /logits.*\(11\)/),
   ...dtypeRows('logits', 'dtype', new Uint16Array(10)),
   unknownOption('accumulate', { accumulate: true }, /accumulate/),
+  unknownOption('a frozen weight beside logits', { frozenWeight: true }, /frozenWeight/),
+  unknownOption('frozen hidden states beside logits', { frozenHidden: true }, /frozenHidden/),
   unknownOption('a weight beside logits', { weight: new Float32Array(6) }, /weight/),
+];
+
+/** Of a call with buffers for all three gradients. */
+const frozenRows: ErrorRow[] = [
+  wrongValue('everything frozen', { frozenWeight: true, frozenHidden: true, out: undefined }, /frozenHidden/),
+  unknownOption('out.gradWeight of a frozen weight', { frozenWeight: true }, /gradWeight.*frozenWeight/),
+  unknownOption(
+    'out.gradBias of a frozen weight',
+    { frozenWeight: true, out: { gradBias: new Float32Array(4) } },
+    /gradBias.*frozenWeight/,
+  ),
+  unknownOption('out.gradHidden of frozen hidden states', { frozenHidden: true }, /gradHidden.*frozenHidden/),
+];
+
+/** Of 5 hidden states of 3 elements. */
+const strideRows: ErrorRow[] = [
+  wrongValue('hidden states that overlap', { hiddenStride: 2, hiddenSize: 3 }, /at least H = 3 for hiddenStride.* 2/),
+  wrongLength('one element too few between them', { hiddenStride: 4 }, /hiddenStride = 4 .*hidden.*\(15\)/),
+  wrongLength(
+    'one element more than the last',
+    { hiddenStride: 4, hiddenSize: 3, hidden: new Float32Array(21) },
+    /hidden.*\(21\)/,
+  ),
+  unknownOption('refHiddenStride beside refLogps', { refHiddenStride: 4 }, /refHiddenStride/),
 ];
 
 const { gradWeight: _, ...withoutWeight } = hiddenOut();
@@ -196,6 +222,8 @@ const hiddenUpdateRows: ErrorRow[] = [
   ...updateRows,
   wrongType('accumulate without a buffer', { accumulate: true, out: withoutWeight }, /out\.gradWeight/),
   unknownOption('rowStride beside hidden', { rowStride: 3 }, /rowStride/),
+  ...frozenRows,
+  ...strideRows,
   unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
 ];
 
@@ -255,12 +283,17 @@ const ROWS: Record<string, ErrorRow[]> = {
     unknownOption('out.entropy without entropy', { entropy: false }, /entropy/),
   ],
   tokenLogpsBackward: [...labelRows, ...logitsRows],
-  linearLogps: [...labelRows, ...linearRows],
+  linearLogps: [
+    ...labelRows,
+    ...linearRows,
+    unknownOption('a frozen weight in a forward pass', { frozenWeight: true }, /frozenWeight/),
+  ],
   linearLogpsBackward: [
     ...labelRows,
     ...linearRows,
     wrongType('accumulate without buffers', { accumulate: true, out: undefined }, /out\.gradHidden/),
     unknownOption('out.gradBias without a bias', { bias: undefined }, /gradBias/),
+    ...frozenRows,
   ],
   'vocabParallelStats of logits': [
     wrongLabel('a label of no shard', { labels: ints(0, 10, 2) }, /\[1\].* 10\b/),

@@ -77,6 +77,12 @@ describe('sizes that are given', () => {
     expect(call).toThrow(/vocabSize/);
   });
 
+  it('are asked for where elements between hidden states could count as hidden states', () => {
+    const call = () => linearLogps({ ...head, hidden: floats(N * (H + 2)), hiddenStride: H + 2 });
+    expect(codeOf(call)).toBe('ERR_ARG_TYPE');
+    expect(call).toThrow(/hiddenSize/);
+  });
+
   it('change no bit', () => {
     expect(tokenLogps({ logits, labels, vocabSize: V })).toEqual(tokenLogps({ logits, labels }));
     expect(linearLogps({ ...head, vocabSize: V })).toEqual(linearLogps(head));
@@ -134,6 +140,14 @@ describe('tensors', () => {
     const backward = { labels, lse, gradLogps: new Float32Array(N).fill(1) };
     expect(linearLogpsBackward({ hidden, weight, ...backward } as never)).toEqual(
       linearLogpsBackward({ ...head, ...backward }),
+    );
+    const apart = Float32Array.from({ length: N * (H + 2) }, (_, i) =>
+      i % (H + 2) < H ? head.hidden[Math.floor(i / (H + 2)) * H + (i % (H + 2))]! : NaN,
+    );
+    const strided = { hidden: { data: apart, dims: [1, N, H + 2] }, hiddenStride: H + 2, hiddenSize: H };
+    expect(linearLogps({ ...strided, weight, labels } as never)).toEqual(linearLogps(head));
+    expect(codeOf(() => linearLogps({ ...strided, weight, labels, hiddenStride: H + 1 } as never))).toBe(
+      'ERR_ARG_LENGTH',
     );
     const stats = vocabParallelStats({ hidden, weight, labels, totalVocab: V } as never);
     expect(stats).toEqual(vocabParallelStats({ ...head, totalVocab: V }));

@@ -53,12 +53,15 @@ class HeadCase {
       }
       return;
     }
-    void *const hidden = memory.take(n * hidden_size, bytes()), *const weight =
-                                                                    memory.take(vocab * hidden_size, bytes());
-    head.hidden = hidden, head.weight = weight;
+    const int64_t stride = hidden_size + (reader.one_in(4) ? reader.pick(1, 9) : 0);
+    const int64_t spread = n == 0 ? 0 : reader.one_in(2) ? n * stride : (n - 1) * stride + hidden_size;
+    void *const hidden = memory.take(spread, bytes()), *const weight = memory.take(vocab * hidden_size, bytes());
+    head.hidden = {hidden, head.dtype, stride, 1}, head.weight = {weight, head.dtype, hidden_size, 1};
     known.hidden.resize(oracle::size(n * hidden_size)), known.weight.resize(oracle::size(vocab * hidden_size));
     const Pattern of_hidden = pick_pattern(reader, wild);
-    put(Numbers(reader, of_hidden, 1, n * hidden_size), hidden, 0, n * hidden_size, known.hidden.data());
+    Numbers of_rows(reader, of_hidden, 1, n * hidden_size);
+    for (int64_t i = 0; i < n; i++)
+      put(of_rows, hidden, i * stride, hidden_size, known.hidden.data() + i * hidden_size);
     const Pattern of_weight = pick_pattern(reader, wild);
     put(Numbers(reader, of_weight, scale / std::sqrt(hidden_size), vocab * hidden_size), weight, 0, vocab * hidden_size,
         known.weight.data());
@@ -77,13 +80,14 @@ class HeadCase {
   /** Row i must not be read, nor what lies between the rows. */
   void hide(int64_t i) {
     if (head.logits) memory_.hide(at(head.logits, i * head.row_stride), head.vocab_size * bytes());
-    if (head.hidden) memory_.hide(at(head.hidden, i * head.hidden_size), head.hidden_size * bytes());
+    if (!head.logits) memory_.hide(head.hidden.at(i, 0), head.hidden_size * bytes());
   }
   void hide_padding() {
-    if (!head.logits) return;
+    const int64_t columns = head.logits ? head.vocab_size : head.hidden_size;
+    const int64_t stride = head.logits ? head.row_stride : head.hidden.row_stride;
     for (int64_t i = 0; i + 1 < head.rows; i++) {
-      memory_.hide(at(head.logits, i * head.row_stride + head.vocab_size),
-                   (head.row_stride - head.vocab_size) * bytes());
+      memory_.hide(at(head.logits ? head.logits : head.hidden.data, i * stride + columns),
+                   (stride - columns) * bytes());
     }
   }
 
@@ -95,7 +99,9 @@ class HeadCase {
       return out;
     }
     out.accumulate = reader.one_in(3);
-    out.hidden = memory_.numbers(Pattern::normal, 3, head.rows * head.hidden_size);
+    const bool frozen_weight = reader.one_in(6), frozen_hidden = !frozen_weight && reader.one_in(6);
+    if (!frozen_hidden) out.hidden = memory_.numbers(Pattern::normal, 3, head.rows * head.hidden_size);
+    if (frozen_weight) return out;
     out.weight = memory_.numbers(Pattern::normal, 3, head.vocab_size * head.hidden_size);
     if (head.bias) out.bias = memory_.numbers(Pattern::normal, 3, head.vocab_size);
     return out;
@@ -130,6 +136,10 @@ class HeadCase {
   const void* at(const void* data, int64_t i) const { return static_cast<const char*>(data) + i * bytes(); }
 
   void put(Numbers&& numbers, void* to, int64_t first, int64_t n, double* values) const {
+    put(numbers, to, first, n, values);
+  }
+
+  void put(Numbers& numbers, void* to, int64_t first, int64_t n, double* values) const {
     for (int64_t i = 0; i < n; i++) {
       store(head.dtype, to, first + i, numbers.next());
       values[i] = oracle::value_at(half_of(head.dtype), to, first + i);

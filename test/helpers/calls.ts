@@ -90,11 +90,14 @@ const linear: Record<string, Kind> = {
   weight: array('Float32Array'),
   bias: array('Float32Array', both),
   hiddenSize: integer(1, 2 ** 53 - 1),
+  hiddenStride: integer(1, 2 ** 53 - 1),
   precision: choice('float32', 'storage'),
   vocabSize: logits.vocabSize!,
   dtype,
   temperature: logits.temperature!,
 };
+/** Which gradients of a linear head there are. */
+const gradients: Record<string, Kind> = { accumulate: boolean, frozenWeight: boolean, frozenHidden: boolean };
 const debug = choice('finite');
 const labels: Record<string, Kind> = {
   debug,
@@ -158,7 +161,7 @@ const rows: Subject[] = [
       ...given(),
       out: { gradHidden: filled(6), gradWeight: filled(8), gradBias: filled(4) },
     }),
-    { ...linear, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, accumulate: boolean, out },
+    { ...linear, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, ...gradients, out },
   ),
   subject(
     sweetRl.vocabParallelStats as (options: never) => unknown,
@@ -291,7 +294,7 @@ export const hiddenOut = () => ({
 /** The heads and the references with what belongs to none but them. */
 const HEADS = [
   { way: 'logits', valid: updateLogits, out: logitsOut, kinds: logits },
-  { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, accumulate: boolean } },
+  { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, ...gradients } },
 ];
 const refDtype = dtype;
 const REFERENCES = [
@@ -302,6 +305,7 @@ const REFERENCES = [
     valid: () => ({ refHidden: ones(15), refWeight: ones(6), refBias: ones(2) }),
     kinds: {
       refHidden: array(FLOATS),
+      refHiddenStride: integer(1, 2 ** 53 - 1),
       refWeight: array('Float32Array'),
       refBias: array('Float32Array', both),
       refDtype,

@@ -56,15 +56,18 @@ const CALLS = [
   ['criticUpdate', 'hidden'],
   ['policyUpdate', 'logits'],
   ['policyUpdate', 'hidden'],
+  ['linearLogpsBackward', 'hidden', { frozenWeight: true }],
+  ['linearLogpsBackward', 'hidden', { frozenHidden: true }],
+  ['policyUpdate', 'hidden', { frozenWeight: true }],
 ];
 
 /** Calls that several threads share, but short. `options` makes new arrays each time. */
 export function callCases(dtype) {
   const shape = { rows: 64, vocab: 2051, width: 24, dtype };
-  return CALLS.map(([name, head]) => ({
+  return CALLS.map(([name, head, more = {}]) => ({
     name,
-    title: `${name} from ${head}`,
-    options: () => optionsOf(name, head, shape),
+    title: [name, 'from', head, ...Object.keys(more)].join(' '),
+    options: () => ({ ...optionsOf(name, head, shape), ...more }),
   }));
 }
 

@@ -22,9 +22,15 @@ export interface LinearCase {
   bias?: Stored;
   labels: Int32Array;
   gradLogps: Float32Array;
-  options: RowOptions;
+  options: LinearOptions;
   /** What the oracle sees. */
   values: { hidden: Float64Array; weight: Float64Array; bias?: Float64Array };
+}
+
+interface LinearOptions extends RowOptions {
+  hiddenSize?: number;
+  hiddenStride?: number;
+  vocabSize?: number;
 }
 
 type Shape = { N: number; H: number; V: number; dtype: DType; withBias?: boolean };

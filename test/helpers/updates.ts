@@ -1,5 +1,12 @@
 /** What must hold of both updates: head -> log-probs -> loss -> gradient at the head, in one call. */
-import { linearLogps, linearLogpsBackward, type PreferenceResult, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
+import {
+  backends,
+  linearLogps,
+  linearLogpsBackward,
+  type PreferenceResult,
+  tokenLogps,
+  tokenLogpsBackward,
+} from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import type { LinearGradients } from '../reference/linear-logps.ts';
 import type { Head, Reference, Update } from '../reference/update.ts';
@@ -247,6 +254,17 @@ export function describeUpdate(subject: UpdateSubject): void {
     }
   });
 
+  it('reads hidden states with elements between them, of the head and of the reference', () => {
+    const reference = referencesOf(N, 'float32')[2]!.options;
+    const plain = update({ ...options, ...linearHead.options, ...reference });
+    const hidden = padRows(linearHead.options.hidden as Float32Array, H, H + 3, 'float32');
+    const refHidden = padRows(reference.refHidden as Float32Array, H, H + 5, 'float32', false);
+    for (const given of [{}, { refHidden, refHiddenStride: H + 5 }]) {
+      const strided = { hidden, hiddenStride: H + 3, hiddenSize: H };
+      expectSameUpdate(update({ ...options, ...linearHead.options, ...reference, ...strided, ...given }), plain);
+    }
+  });
+
   it('leaves the logits alone, unless it is asked to put the gradient in their place', () => {
     for (const dtype of DTYPES) {
       const { logits } = headsOf(N, dtype)[0]!.options as { logits: Stored };
@@ -274,6 +292,30 @@ export function describeUpdate(subject: UpdateSubject): void {
       const { dtype, ...arrays } = head.options;
       const views = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, view(array as Stored)]));
       expectSameUpdate(update({ ...options, dtype, ...views, ...refLogps.options }), plain);
+    }
+  });
+
+  it.each(DTYPES)('computes the gradients alone whose part of the head is trained: %s', (dtype) => {
+    const head = headsOf(N, dtype)[2]!;
+    const severalChunks = backends().some(({ name }) => (name as string) === 'device') ? { chunkBytes: 2000 } : {};
+    for (const given of [{}, { nllCoef: 0.2, ...severalChunks }]) {
+      const call = { ...options, ...head.options, ...refLogps.options, ...given };
+      const whole = update(call);
+      const ofHidden = update({ ...call, frozenWeight: true });
+      const ofWeight = update({ ...call, frozenHidden: true });
+      expectSamePreference(ofHidden, whole);
+      expectSamePreference(ofWeight, whole);
+      expect(LINEAR_GRADIENTS.filter((name) => name in ofHidden)).toEqual(['gradHidden']);
+      expect(LINEAR_GRADIENTS.filter((name) => name in ofWeight)).toEqual(['gradWeight', 'gradBias']);
+      const rounding = { float32: 1e-6, float16: 2 ** -11, bfloat16: 2 ** -8 }[dtype];
+      for (const name of LINEAR_GRADIENTS) {
+        const most = largest(Float64Array.from(whole[name]!));
+        expectClose(name, (ofHidden[name] ?? ofWeight[name])!, whole[name]!, () => 2 * rounding * most);
+      }
+      const out = { gradHidden: new Float32Array(N * H).fill(1) };
+      update({ ...call, frozenWeight: true, accumulate: true, out });
+      const plusOne = Float64Array.from(ofHidden.gradHidden!, (g) => 1 + g);
+      expectClose('gradHidden', out.gradHidden, plusOne, () => 4e-7);
     }
   });
 

@@ -100,8 +100,10 @@ export const MUTATIONS = [
     changes: [
       [/row_stride(?= \+ (first|label|segments))/, 'vocab_size'],
       [/view\.row_stride/, 'view.columns'],
+      [/(?<=rows\[blockIdx\.x\] \* )row_stride/, 'columns'],
+      [/rowStride: hiddenStride/, 'rowStride: shape.hiddenSize'],
     ],
-    places: [LOGITS, NON_FINITE, CUDA_LOGITS],
+    places: [LOGITS, NON_FINITE, CUDA_LOGITS, CUDA_ROWS, ['lib/args/head.ts', 'ops/linear-logps']],
   },
   {
     fault: 'rows are taken from, or written to, where they lie in the chunk',
@@ -224,7 +226,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the gradient of masked rows is not cleared',
-    changes: [[/memset\(grad.*|if \(!gradients\.accumulate\) clear\(.*, gradients\.hidden.*/, '']],
+    changes: [[/memset\(grad.*|if \(!\w+\.accumulate && \w+\.hidden\) clear\(.*/, '']],
     places: [LOGITS, LINEAR, ONE_PASS],
   },
   {
@@ -271,7 +273,7 @@ export const MUTATIONS = [
     fault: 'the temperature is missing',
     changes: [
       [/ \/ temperature(?= - l)/, ''],
-      [/(?<=grad_logps\[\w+\]) \/ (head\.)?temperature/, ''],
+      [/(?<=grad_logps\[\w+\]( : 1\.0f\))?) \/ (head\.)?temperature/, ''],
     ],
     places: [SOFTMAX, LOGITS, TILES, CUDA_LOGITS, CUDA_LINEAR],
   },
@@ -314,6 +316,16 @@ export const MUTATIONS = [
     fault: 'what is to be added to is overwritten',
     changes: [[/\b(p\.)?add(_to)? \? /, 'false ? ']],
     places: [PRODUCT, TILES, ONE_PASS, ...by('check_plain: linear', CUDA_PRODUCT), CUDA_ROWS, CUDA_LINEAR],
+  },
+  {
+    fault: 'the gradient at the hidden states is not scaled where the weight is frozen',
+    changes: [[/(grad|scale) \* (?=unscaled\[at\]|x\[j\])/, '']],
+    places: [ONE_PASS, ['native/cuda/row_compaction.cu', 'check_plain: updates']],
+  },
+  {
+    fault: 'what is frozen has a gradient',
+    changes: [[/why !== undefined/, 'false']],
+    places: [['lib/ops/head-gradients.ts', 'ops/linear-logps']],
   },
   {
     fault: 'each tile or chunk overwrites the one before',

@@ -95,8 +95,8 @@ void check_linear(Checks& checks, int64_t vocab_size, int64_t hidden_size) {
   const DeviceArray<float> device_hidden(hidden), device_weight(weight), device_bias(bias);
   const DeviceArray<float> grad_hidden(hidden_elements), grad_weight(weight.size()), grad_bias(v);
   Head head = rows.head();
-  head.hidden = device_hidden.get();
-  head.weight = device_weight.get();
+  head.hidden = {device_hidden.get(), head.dtype, hidden_size, 1};
+  head.weight = {device_weight.get(), head.dtype, hidden_size, 1};
   head.bias = device_bias.get();
   head.hidden_size = hidden_size;
   Doubles of_hidden(hidden_elements), of_weight(weight.size()), of_bias(v);

@@ -150,8 +150,8 @@ void check_chunk_memory(Checks& checks) {
   head.vocab_size = vocab;
   head.hidden_size = hidden_size;
   head.temperature = 1;
-  head.hidden = hidden.get();
-  head.weight = weight.get();
+  head.hidden = {hidden.get(), DType::float32, hidden_size, 1};
+  head.weight = {weight.get(), DType::float32, hidden_size, 1};
   const auto peak = [&](int64_t bytes) {
     head.chunk_bytes = bytes;
     device::take_peak_scratch();

@@ -353,7 +353,9 @@ struct LinearHead {
         g(normals(checks, n, 1)) {
     for (int64_t i = 0; i < n; i++) labels.push_back(static_cast<int32_t>(checks.integer(0, v)));
     head.dtype = kDType<T>, head.rows = n, head.vocab_size = v, head.hidden_size = h, head.temperature = 0.8;
-    head.hidden = stored_hidden.data(), head.weight = stored_weight.data(), head.bias = stored_bias.data();
+    head.hidden = {stored_hidden.data(), head.dtype, h, 1};
+    head.weight = {stored_weight.data(), head.dtype, h, 1};
+    head.bias = stored_bias.data();
   }
 };
 
@@ -385,10 +387,9 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
       grad_bias(at(vocab_size));
   std::vector<double> lse(at(tokens));
   checks.ok(linear_forward(head, data.labels.data(), {logps.data(), lse.data(), nullptr, true}), name);
-  LinearBackward backward(head, data.labels.data());
-  checks.ok(backward.run(data.labels.data(), {lse.data(), false, data.g.data()},
-                         {nullptr, grad_hidden.data(), grad_weight.data(), grad_bias.data(), false}),
-            name);
+  const HeadGradients out{nullptr, grad_hidden.data(), grad_weight.data(), grad_bias.data(), false};
+  LinearBackward backward(head, data.labels.data(), out);
+  checks.ok(backward.run(data.labels.data(), {lse.data(), false, data.g.data()}), name);
   std::vector<double> exact_logps(logps.size()), exact_lse(lse), exact_hidden(grad_hidden.size()),
       exact_weight(grad_weight.size()), exact_bias(grad_bias.size());
   double g_sum = 0;
@@ -413,7 +414,7 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
   const int64_t entries = std::min(kTileEntries, vocab_size);
   std::vector<int64_t> rows(at(tokens));
   for (int64_t i = 0; i < tokens; i++) rows[at(i)] = i;
-  Tiles tiles(head, tokens, 1, true);
+  Tiles tiles(head, tokens, 1, &out);
   LogitGradients gradients(head, tokens);
   tiles.gather(rows.data(), tokens);
   gradients.gather(rows.data(), tokens, data.labels.data(), {lse.data(), false, data.g.data()});

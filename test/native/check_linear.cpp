@@ -14,6 +14,7 @@ struct Shape {
   int64_t chunk_bytes;
   int64_t offset;  // elements by which hidden states and weight are off an aligned address
   bool bias;
+  int64_t gap = 0;  // elements between hidden states
 };
 
 class LinearCheck {
@@ -30,7 +31,10 @@ class LinearCheck {
         device_weight_(weight_.bytes),
         device_bias_(bias_.bytes),
         known_(linear_oracle(dtype, shape.rows, shape.vocab, shape.hidden_size, temperature)) {
-    known_.hidden.assign(hidden_.values.begin() + shape.offset, hidden_.values.end());
+    for (int64_t i = 0; i < shape.rows; i++) {
+      const auto row = hidden_.values.begin() + shape.offset + i * (shape.hidden_size + shape.gap);
+      known_.hidden.insert(known_.hidden.end(), row, row + shape.hidden_size);
+    }
     known_.weight.assign(weight_.values.begin() + shape.offset, weight_.values.end());
     known_.bias.assign(bias_.values.begin(), bias_.values.end());
     project(known_);
@@ -38,8 +42,8 @@ class LinearCheck {
     head_.rows = shape.rows;
     head_.vocab_size = shape.vocab;
     head_.temperature = temperature;
-    head_.hidden = device_hidden_.get() + shape.offset * bytes_of(dtype);
-    head_.weight = device_weight_.get() + shape.offset * bytes_of(dtype);
+    head_.hidden = {device_hidden_.get() + shape.offset * bytes_of(dtype), dtype, shape.hidden_size + shape.gap, 1};
+    head_.weight = {device_weight_.get() + shape.offset * bytes_of(dtype), dtype, shape.hidden_size, 1};
     head_.bias = shape.bias ? device_bias_.get() : nullptr;
     head_.hidden_size = shape.hidden_size;
     head_.chunk_bytes = shape.chunk_bytes;
@@ -76,6 +80,13 @@ class LinearCheck {
     backward(true);
     backward(false);
     checks_.expect(same_bits(gradients.values().weight, first.weight), "other bits on another run");
+    for (const bool frozen_weight : {true, false}) {
+      const LinearGradients alone(head_);
+      call.gradients = frozen_weight ? alone.of_hidden() : alone.of_weight();
+      checks_.ok(logps_backward(call));
+      checks_.expect(same_unless_frozen(alone.values(), first, call.gradients), "other bits where a part is frozen");
+    }
+    call.gradients = gradients.out();
 
     // A shard overwrites the gradients of its own entries; those of the hidden states add up.
     merge_shards(checks_, head_, labels, merged.out());
@@ -95,12 +106,14 @@ class LinearCheck {
   }
 
  private:
-  /** Masked rows are NaN: they are never read. */
+  /** Masked rows and what lies between rows are NaN: they are never read. */
   std::vector<double> hidden(const Shape& shape, bool hard) {
-    std::vector<double> values = checks_.normals(shape.offset + shape.rows * shape.hidden_size, 1);
+    const int64_t stride = shape.hidden_size + shape.gap;
+    std::vector<double> values = checks_.normals(shape.offset + shape.rows * stride, 1);
     for (int64_t i = 0; i < shape.rows; i++) {
-      if (labels_.checked[size(i)] != kMasked && !(hard && i == 2)) continue;
-      std::fill_n(values.begin() + shape.offset + i * shape.hidden_size, shape.hidden_size, NAN);
+      const auto row = values.begin() + shape.offset + i * stride;
+      std::fill_n(row + shape.hidden_size, shape.gap, NAN);
+      if (labels_.checked[size(i)] == kMasked || (hard && i == 2)) std::fill_n(row, shape.hidden_size, NAN);
     }
     return values;
   }
@@ -132,8 +145,8 @@ void check_refused(Checks& checks) {
   head.vocab_size = 9;
   head.hidden_size = 4;
   head.temperature = 1;
-  head.hidden = hidden.get();
-  head.weight = weight.get();
+  head.hidden = {hidden.get(), DType::float32, 4, 1};
+  head.weight = {weight.get(), DType::float32, 4, 1};
   const Labels given{labels.get(), false, nullptr, -100};
   checks.fault(logps({head, given, {out.get(), out.get() + 6, nullptr}}), Code::label, 3, 9, "logps");
   const HeadGradients gradients{nullptr, out.get(), out.get(), nullptr, false};
@@ -147,7 +160,7 @@ void check_linear(Checks& checks, bool small) {
   check_refused(checks);
   std::vector<Shape> shapes = {{1, 1, 1, 0, 0, false},
                                {7, 5, 3, 1, 0, true},
-                               {9, 33, 65, 2000, 1, true},
+                               {9, 33, 65, 2000, 1, true, 3},
                                {67, 24, 130, 30000, 0, false},
                                {300, 2, 3, 0, 0, true}};
   const std::vector<Shape> more = {

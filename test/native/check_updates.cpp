@@ -36,8 +36,8 @@ struct RandomHead {
     head.vocab_size = head.row_stride = vocab;
     head.temperature = temperature;
     head.logits = hidden_size ? nullptr : device_logits.get();
-    head.hidden = device_hidden.get();
-    head.weight = device_weight.get();
+    head.hidden = {device_hidden.get(), dtype, hidden_size, 1};
+    head.weight = {device_weight.get(), dtype, hidden_size, 1};
     head.bias = has_bias ? device_bias.get() : nullptr;
     head.hidden_size = hidden_size;
     head.chunk_bytes = chunk_bytes;
@@ -141,6 +141,22 @@ class UpdateCheck {
     run(true);
     run(false);
     checks_.expect(same_bits(gradients.values().weight, first.weight), "other bits on another run");
+
+    // With a frozen weight several chunks are computed once, and gradHidden is scaled later.
+    const LinearGradients of_weight(head_.head);
+    call.gradients = of_weight.of_weight();
+    checks_.ok(preference_update(call));
+    checks_.expect(same_unless_frozen(of_weight.values(), first, call.gradients), "other bits of frozen hidden states");
+    for (const bool accumulate : {false, true}) {
+      const LinearGradients::Values before = gradients.values();
+      call.gradients = gradients.of_hidden();
+      call.gradients.accumulate = accumulate;
+      checks_.ok(preference_update(call));
+      LinearGradients::Values ours = gradients.values();
+      checks_.expect(same_bits(ours.weight, before.weight), "a frozen weight has a gradient");
+      ours.weight.clear(), ours.bias.clear();
+      compare_gradients(results.grad_logps.values(), ours, accumulate ? &before : nullptr);
+    }
   }
 
  private:

@@ -125,8 +125,13 @@ struct Before {
 /** The gradients of a linear head from those of its logits. */
 inline void compare_head_gradients(Comparison& to, const oracle::Head& head, const oracle::Gradients& of_logits,
                                    const int32_t* labels, const sweet::HeadGradients& ours, const Before& before) {
-  compare_products(to, "gradHidden", head.hidden_gradients(of_logits, labels), ours.hidden, before.hidden, head.vocab);
-  compare_products(to, "gradWeight", head.weight_gradients(of_logits, labels), ours.weight, before.weight, head.rows);
+  if (ours.hidden) {
+    compare_products(to, "gradHidden", head.hidden_gradients(of_logits, labels), ours.hidden, before.hidden,
+                     head.vocab);
+  }
+  if (ours.weight) {
+    compare_products(to, "gradWeight", head.weight_gradients(of_logits, labels), ours.weight, before.weight, head.rows);
+  }
   if (ours.bias) compare_products(to, "gradBias", head.bias_gradients(of_logits), ours.bias, before.bias, head.rows);
 }
 

@@ -74,7 +74,7 @@ inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
       return data ? static_cast<const char*>(data) + elements * sweet::bytes_of(head.dtype) : nullptr;
     };
     shard.logits = from(head.logits, first);
-    shard.weight = from(head.weight, first * head.hidden_size);
+    shard.weight.data = head.weight.at(first, 0);
     shard.bias = from(head.bias, first);
     shard.vocab_offset = first;
     shard.vocab_size = ends[s + 1] - first;
@@ -114,20 +114,33 @@ struct LinearGradients {
   sweet::HeadGradients out() const {
     return {nullptr, hidden.get(), weight.get(), has_bias_ ? bias.get() : nullptr, false};
   }
+  /** Where the weight or the hidden states are frozen. */
+  sweet::HeadGradients of_hidden() const { return {nullptr, hidden.get(), nullptr, nullptr, false}; }
+  sweet::HeadGradients of_weight() const {
+    return {nullptr, nullptr, weight.get(), has_bias_ ? bias.get() : nullptr, false};
+  }
   Values values() const { return {hidden.values(), weight.values(), bias.values()}; }
 
  private:
   const bool has_bias_;
 };
 
-/** before (may be null): what the gradients were added to. */
+/** Of `ours` those that are not empty. before (may be null): what the gradients were added to. */
 inline void compare_linear_gradients(Checks& checks, const oracle::Head& head, const oracle::Gradients& of_logits,
                                      const std::vector<int32_t>& labels, LinearGradients::Values ours,
                                      const LinearGradients::Values* before = nullptr) {
   const Before added = before ? Before{before->hidden.data(), before->weight.data(), before->bias.data()} : Before{};
-  float* const bias = ours.bias.empty() ? nullptr : ours.bias.data();
+  const auto data = [](std::vector<float>& values) { return values.empty() ? nullptr : values.data(); };
   compare_head_gradients(checks, head, of_logits, labels.data(),
-                         {nullptr, ours.hidden.data(), ours.weight.data(), bias, before != nullptr}, added);
+                         {nullptr, data(ours.hidden), data(ours.weight), data(ours.bias), before != nullptr}, added);
+}
+
+/** The gradients that there are, of those of the whole head. */
+inline bool same_unless_frozen(const LinearGradients::Values& ours, const LinearGradients::Values& whole,
+                               const sweet::HeadGradients& of) {
+  return same_bits(of.hidden ? ours.hidden : whole.hidden, whole.hidden) &&
+         same_bits(of.weight ? ours.weight : whole.weight, whole.weight) &&
+         same_bits(of.bias ? ours.bias : whole.bias, whole.bias);
 }
 
 /** A linear head of random numbers, without its data. Their errors are smaller than the bounds of long sums. */

@@ -79,8 +79,8 @@ Head linear_head(const Inputs& in) {
   head.vocab_size = in.vocab;
   head.hidden_size = in.hidden_size;
   head.temperature = 1.1;
-  head.hidden = in.hidden.bytes.data();
-  head.weight = in.weight.bytes.data();
+  head.hidden = {in.hidden.bytes.data(), head.dtype, in.hidden_size, 1};
+  head.weight = {in.weight.bytes.data(), head.dtype, in.hidden_size, 1};
   head.bias = in.bias.bytes.data();
   return head;
 }

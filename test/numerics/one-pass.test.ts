@@ -145,6 +145,30 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
       expectGradients(run(options), partsOf(options).gradients, 2 ** -7);
     });
 
+    it.each(variants)('gives the gradient at the hidden states where the weight is frozen: %s', (_name, variant) => {
+      const options = optionsOf(variant, 'float32', true);
+      const [ours, parts] = [run({ ...options, frozenWeight: true }), partsOf(options)];
+      expect(GRADIENTS.filter((name) => name in ours)).toEqual(['gradHidden']);
+      expectSameBits('logps', ours.logps, parts.logps);
+      expectSameBits('gradLogps', ours.gradLogps, parts.gradLogps);
+      const { gradHidden } = parts.gradients as Required<Gradients>;
+      expectGradients(ours, { gradHidden }, 1e-5);
+      const out = { gradHidden: gradHidden.map((_x, i) => ((i % 13) - 6) / 64) };
+      const sum = out.gradHidden.map((x, i) => x + ours.gradHidden![i]!);
+      run({ ...options, frozenWeight: true, accumulate: true, out });
+      expectClose('gradHidden', out.gradHidden, sum, () => 1e-7);
+    });
+
+    it('gives the gradients at weight and bias where the hidden states are frozen', () => {
+      const options = optionsOf({}, 'float32', true);
+      const [{ gradHidden: _h, ...whole }, { gradHidden, ...ours }] = [
+        run(options),
+        run({ ...options, frozenHidden: true }),
+      ];
+      expect(gradHidden).toBeUndefined();
+      for (const name of ['gradWeight', 'gradBias'] as const) expectSameBits(name, ours[name]!, whole[name]!);
+    });
+
     it('adds to gradients that are there', () => {
       const options = optionsOf({}, 'float32', true);
       const fresh = run(options);
@@ -173,9 +197,12 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
     });
 
     it('gives the same bits for any number of threads', () => {
-      const results = underThreadCounts(() => run(optionsOf({ tokenWeights: TOKEN_WEIGHTS }, 'float32', true)));
-      for (const { result } of results.slice(1)) {
-        for (const name of GRADIENTS) expectSameBits(name, result[name]!, results[0]!.result[name]!);
+      for (const frozen of [{}, { frozenWeight: true }, { frozenHidden: true }]) {
+        const given = { ...optionsOf({ tokenWeights: TOKEN_WEIGHTS }, 'float32', true), ...frozen };
+        const [first, ...others] = underThreadCounts(() => run(given));
+        for (const { result } of others) {
+          for (const name of GRADIENTS) if (name in result) expectSameBits(name, result[name]!, first!.result[name]!);
+        }
       }
     });
   });

@@ -12,7 +12,7 @@ import {
   randomHead,
 } from '../helpers/linear.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
-import { DTYPES, type DType, sharedView, shifted } from '../helpers/storage.ts';
+import { DTYPES, type DType, padRows, sharedView, shifted } from '../helpers/storage.ts';
 import { type VectorCase, vectorCases } from '../helpers/vectors.ts';
 import {
   linearLogits,
@@ -26,6 +26,16 @@ const INPUTS = [
   ['gradWeight', 'weight'],
   ['gradBias', 'bias'],
 ] as const;
+
+interface VectorOptions {
+  temperature: number;
+  ignoreIndex: number;
+  vocabSize: number;
+  hiddenSize: number;
+  hiddenStride?: number;
+  frozenWeight?: true;
+  frozenHidden?: true;
+}
 
 /** Odd sizes around the tiles' edges, single rows, columns and words, every option. */
 function casesOf(dtype: DType): LinearCase[] {
@@ -137,6 +147,18 @@ forEachBackend(() => {
         expect(gradients.gradBias?.length).toBe(head.bias?.length);
         expectLinearGradients(gradients, expected);
       });
+
+      it('gives the same gradients where others are frozen, and not those', () => {
+        const { lse, gradHidden, gradWeight, gradBias } = runBoth(head);
+        const inputs = { ...inputsOf(head), lse, gradLogps: head.gradLogps };
+        const { gradHidden: ofHidden, ...noWeight } = linearLogpsBackward({ ...inputs, frozenWeight: true });
+        expectSameBits('gradHidden', ofHidden, gradHidden);
+        expect(noWeight).toEqual({});
+        const ofWeight = linearLogpsBackward({ ...inputs, frozenHidden: true });
+        expectSameBits('gradWeight', ofWeight.gradWeight, gradWeight);
+        if (gradBias) expectSameBits('gradBias', ofWeight.gradBias!, gradBias);
+        expect(Object.keys(ofWeight)).toEqual(gradBias ? ['gradWeight', 'gradBias'] : ['gradWeight']);
+      });
     },
   );
 
@@ -159,6 +181,19 @@ forEachBackend(() => {
         // The sum may be formed in another order than "what was there plus the whole": some roundings at its size.
         expectClose(name, out[name], expected, (x) => 2e-6 + 2e-6 * Math.abs(x));
       }
+    });
+
+    it('accumulates the gradients that are not frozen', () => {
+      const { lse, gradHidden, gradWeight, gradBias } = runBoth(head);
+      const inputs = { ...inputsOf(head), lse, gradLogps: head.gradLogps };
+      const hidden = { gradHidden: new Float32Array(gradHidden.length).fill(1) };
+      const weight = { gradWeight: new Float32Array(gradWeight.length), gradBias: new Float32Array(gradBias!.length) };
+      linearLogpsBackward({ ...inputs, frozenWeight: true, accumulate: true, out: hidden });
+      linearLogpsBackward({ ...inputs, frozenHidden: true, accumulate: true, out: weight });
+      const plusOne = Float64Array.from(gradHidden, (g) => 1 + g);
+      expectClose('gradHidden', hidden.gradHidden, plusOne, (x) => 2e-6 + 2e-6 * Math.abs(x));
+      expectClose('gradWeight', weight.gradWeight, gradWeight, (x) => 2e-6 + 2e-6 * Math.abs(x));
+      expectClose('gradBias', weight.gradBias, gradBias!, (x) => 2e-6 + 2e-6 * Math.abs(x));
     });
 
     it('overwrites out when not asked to accumulate', () => {
@@ -190,6 +225,23 @@ forEachBackend(() => {
       expectSameResults(runBoth({ ...head, hidden: sharedView(head.hidden), weight: sharedView(head.weight) }), plain);
     });
 
+    it('gives the same bits from hidden states with elements between them, whose gradient is dense', () => {
+      const plain = runBoth(head);
+      const { H, V } = head;
+      const stride = H + 4;
+      for (const padLastRow of [true, false]) {
+        const hidden = padRows(head.hidden, H, stride, dtype, padLastRow);
+        const options = { ...head.options, hiddenStride: stride, hiddenSize: H };
+        expectSameResults(runBoth({ ...head, hidden, options }), plain);
+        expectSameResults(runBoth({ ...head, hidden, options: { hiddenStride: stride, vocabSize: V } }), plain);
+      }
+      const ragged = padRows(head.hidden, H, stride, dtype, false);
+      const { labels, weight } = head;
+      const inferred = linearLogps({ hidden: ragged, weight, dtype, labels, hiddenStride: stride });
+      const dense = linearLogps({ hidden: head.hidden, weight, dtype, labels });
+      expectSameBits('logps', inferred.logps, dense.logps);
+    });
+
     it('agrees with tokenLogps on the logits of the same head', () => {
       const exact = linearLogits({ ...head.values, labels: head.labels });
       const { logps } = tokenLogps({ logits: Float32Array.from(exact), labels: head.labels });
@@ -197,6 +249,36 @@ forEachBackend(() => {
       expectClose('logps', linearLogps(inputsOf(head)).logps, logps, expected.rowTolerance);
     });
   });
+
+  it.each(vectorCases<VectorOptions>('linear_logps_options').map((vector) => ({ name: vector.name, vector })))(
+    'agrees with the vector $name of options of a head',
+    ({ vector }) => {
+      const { frozenWeight, frozenHidden, ...options } = vector.options;
+      const { data: hidden, dtype } = vector.stored('hidden');
+      const bias = vector.has('bias') ? { bias: vector.stored('bias').data } : {};
+      const labels = vector.integers('labels');
+      const head = { hidden, weight: vector.stored('weight').data, ...bias, dtype, labels, ...options };
+      const forward = linearLogps({ ...head, entropy: true });
+      for (const name of ['logps', 'lse', 'entropy'] as const) {
+        const tolerance = name === 'entropy' ? 1e-4 : 1e-5;
+        expectClose(name, forward[name]!, vector.values(`expected.${name}`), (x) => tolerance * (1 + Math.abs(x)));
+      }
+      const frozen: { frozenWeight?: boolean; frozenHidden?: boolean } = {
+        ...(frozenWeight && { frozenWeight }),
+        ...(frozenHidden && { frozenHidden }),
+      };
+      const gradLogps = vector.floats('grad_logps');
+      const gradients = linearLogpsBackward({ ...head, ...frozen, lse: forward.lse, gradLogps });
+      for (const name of GRADIENTS) {
+        const tensor = `expected.${name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)}`;
+        expect(name in gradients, name).toBe(vector.has(tensor));
+        if (!vector.has(tensor)) continue;
+        const expected = vector.values(tensor);
+        const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+        expectClose(name, gradients[name]!, expected, () => 2e-5 * largest);
+      }
+    },
+  );
 
   it('takes no rows at all', () => {
     const empty = new Float32Array(0);

@@ -24,6 +24,37 @@ it('gives a linear head gradients of hidden states and weight instead', () => {
   expectTypeOf(linear).returns.not.toHaveProperty('gradLogits');
 });
 
+it('gives no gradient of a frozen part', () => {
+  const hidden = new Float32Array(2);
+  const linear = { labels: head.labels, hidden, weight: new Float32Array(8), lse: hidden, gradLogps: hidden };
+  const all = () => sweetRl.linearLogpsBackward(linear);
+  expectTypeOf(all).returns.toEqualTypeOf<sweetRl.LinearGradients>();
+  const ofHidden = () => sweetRl.linearLogpsBackward({ ...linear, frozenWeight: true });
+  expectTypeOf(ofHidden).returns.toHaveProperty('gradHidden').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  expectTypeOf(ofHidden).returns.not.toHaveProperty('gradWeight');
+  const ofWeight = () => sweetRl.criticUpdate({ ...linear, ...head, ...batch, frozenHidden: true });
+  expectTypeOf(ofWeight).returns.toHaveProperty('gradWeight').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  expectTypeOf(ofWeight).returns.not.toHaveProperty('gradHidden');
+  const either = (frozenWeight: boolean) => sweetRl.linearLogpsBackwardAsync({ ...linear, frozenWeight });
+  expectTypeOf(either).returns.resolves.toHaveProperty('gradHidden').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  expectTypeOf(either)
+    .returns.resolves.toHaveProperty('gradWeight')
+    .toEqualTypeOf<Float32Array<ArrayBuffer> | undefined>();
+  const onDevice = (buffer: sweetRl.DeviceBuffer) => {
+    const given = { labels: buffer, hidden: buffer, weight: buffer, lse: buffer, gradLogps: buffer };
+    return sweetRl.linearLogpsBackward({ ...given, frozenWeight: true });
+  };
+  expectTypeOf(onDevice).returns.toHaveProperty('gradHidden').toEqualTypeOf<sweetRl.DeviceBuffer>();
+  expectTypeOf(onDevice).returns.not.toHaveProperty('gradWeight');
+  const calls = () => {
+    // @ts-expect-error: no such option
+    sweetRl.linearLogpsBackward({ ...linear, frozenWeight: true, colour: 1 });
+    // @ts-expect-error: a flag
+    sweetRl.linearLogpsBackward({ ...linear, frozenWeight: 'yes' });
+  };
+  expectTypeOf(calls).toBeFunction();
+});
+
 it('takes tensors where a head takes arrays', () => {
   const logits = { data: new Float32Array(4), dims: [1, 4] };
   const forward = () => sweetRl.tokenLogps({ logits, labels: head.labels });

@@ -1,5 +1,13 @@
 /** debug: 'finite' names the first number that is not, of every argument and result, in every storage type. */
-import { criticUpdate, mergeVocabParallelStats, setThreads, threads, tokenLogps, vocabParallelStats } from 'sweet-rl';
+import {
+  criticUpdate,
+  linearLogps,
+  mergeVocabParallelStats,
+  setThreads,
+  threads,
+  tokenLogps,
+  vocabParallelStats,
+} from 'sweet-rl';
 import { afterEach, describe, expect, it } from 'vitest';
 import { at, bytesIn, changed, type Options, tagOf } from '../helpers/arguments.ts';
 import { floats, ints, SUBJECTS } from '../helpers/calls.ts';
@@ -229,6 +237,21 @@ describe('results', () => {
     const steep = { ...batch, ...pair, logits: new Float32Array(8).map((_, i) => i), labels, pairDenominator: 5e-324 };
     expect(() => criticUpdate({ ...steep, debug: 'finite' })).toThrow(/for loss but received Infinity$/);
   });
+});
+
+it('skips what lies between hidden states', () => {
+  const hidden = Float32Array.of(1, 2, NaN, 3, 4, Infinity);
+  const call = {
+    hidden,
+    weight: floats(1, 2, 3, 4, 5, 6, 7, 8),
+    hiddenStride: 3,
+    hiddenSize: 2,
+    labels: ints(0, 1),
+    debug: 'finite',
+  } as const;
+  expect(thrownBy(() => linearLogps(call))).toBeUndefined();
+  hidden[4] = NaN;
+  expect(thrownBy(() => linearLogps(call))?.message).toBe(message('hidden', NaN, 'row 1, column 1'));
 });
 
 describe('large arrays', () => {

@@ -67,16 +67,21 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
   });
 }
 
+void clear_weight_gradients(int workers, const Head& head, const HeadGradients& gradients) {
+  if (gradients.weight) clear(workers, gradients.weight, head.vocab_size * head.hidden_size);
+  if (gradients.bias) clear(workers, gradients.bias, head.vocab_size);
+}
+
 int64_t BackwardPass::chunk(const Head& head) {
   const int64_t tokens = kMaxGradHidden / (Groups(head.vocab_size).count * head.hidden_size);
   return std::clamp(tokens / kMinTokens * kMinTokens, kMinTokens, kMaxTokens);
 }
 
-BackwardPass::BackwardPass(const Head& head, int64_t tokens, int workers)
+BackwardPass::BackwardPass(const Head& head, int64_t tokens, int workers, const HeadGradients& gradients)
     : head_(head),
       workers_(workers),
       tokens_(tokens),
-      group_hidden_(Groups(head.vocab_size).count * tokens * head.hidden_size),
+      group_hidden_(gradients.hidden ? Groups(head.vocab_size).count * tokens * head.hidden_size : 0),
       group_other_sums_(Groups(head.vocab_size).count * tokens),
       confident_(tokens) {}
 
@@ -85,7 +90,7 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
   const Groups groups(head_.vocab_size);
   const int64_t hidden_size = head_.hidden_size;
   parallel_for(workers_, groups.count, count * head_.vocab_size * hidden_size, [&](int64_t group, int worker) {
-    float* const grad_hidden = group_hidden_.get() + group * tokens_ * hidden_size;
+    float* const grad_hidden = hidden ? group_hidden_.get() + group * tokens_ * hidden_size : nullptr;
     double* const other_sums = gradients.needs_other_sums() ? group_other_sums_.get() + group * tokens_ : nullptr;
     if (other_sums) std::fill_n(other_sums, count, 0.0);
     const int64_t begin = group * groups.tiles * kTileEntries, end = begin + groups.tiles * kTileEntries;
@@ -94,10 +99,11 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
       const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, worker, nullptr);
       gradients.replace(tile, v, tiles.kernels(), other_sums);
       if (out.bias) add_row_sums(tile, out.bias + v, out.add);
-      tiles.multiply(tile, weight, worker, grad_hidden, v > begin, out.weight + v * hidden_size, out.add);
+      float* const grad_weight = out.weight ? out.weight + v * hidden_size : nullptr;
+      tiles.multiply(tile, weight, worker, grad_hidden, v > begin, grad_weight, out.add);
     }
   });
-  parallel_for(workers_, count, groups.count * count * hidden_size, [&](int64_t r, int) {
+  parallel_for(workers_, hidden ? count : 0, groups.count * count * hidden_size, [&](int64_t r, int) {
     float* const to = hidden + rows[r] * hidden_size;
     for (int64_t group = 0; group < groups.count; group++) {
       const float* const from = group_hidden_.get() + (group * tokens_ + r) * hidden_size;
@@ -128,9 +134,8 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
   // An item is a range of columns of hidden and weight.
   parallel_for(workers_, blocks(hidden_size, kColumns), confident * hidden_size, [&](int64_t item, int) {
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
-    const auto load = [&](const void* matrix, int64_t row, float* to) {
-      const int64_t offset = (row * hidden_size + first) * bytes_of(head_.dtype);
-      kernels.widen(static_cast<const char*>(matrix) + offset, head_.dtype, n, to);
+    const auto load = [&](const Operand& matrix, int64_t row, float* to) {
+      kernels.widen(matrix.at(row, first), matrix.dtype, n, to);
     };
     for (const ConfidentToken* token = confident_.get(); token < end;) {
       const int64_t label = token->label;
@@ -138,15 +143,17 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
       double sums[kColumns] = {}, sum = 0;
       load(head_.weight, label, weight);
       for (; token < end && token->label == label; token++) {
-        float* const to = hidden + rows[token->token] * hidden_size + first;
+        float* const to = hidden ? hidden + rows[token->token] * hidden_size + first : nullptr;
         load(head_.hidden, rows[token->token], row);
         for (int64_t c = 0; c < n; c++) {
-          to[c] = static_cast<float>(to[c] + token->d * weight[c]);
+          if (to) to[c] = static_cast<float>(to[c] + token->d * weight[c]);
           sums[c] += token->d * row[c];
         }
         sum += token->d;
       }
-      for (int64_t c = 0; c < n; c++) out.weight[label * hidden_size + first + c] += static_cast<float>(sums[c]);
+      for (int64_t c = 0; out.weight && c < n; c++) {
+        out.weight[label * hidden_size + first + c] += static_cast<float>(sums[c]);
+      }
       if (out.bias && item == 0) out.bias[label] += static_cast<float>(sum);
     }
   });

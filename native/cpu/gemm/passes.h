@@ -80,22 +80,25 @@ class ForwardPass {
   Scratch<float> label_logits_;                      // [tokens]
 };
 
-/** Gradients of a pass: `weight` [V, H] and `bias` [V] or null; added to with `add`, else overwritten. */
+/** Gradients of a pass: `weight` [V, H] or null, `bias` [V] or null; added to with `add`, else overwritten. */
 struct WeightGradients {
   float *weight, *bias;
   bool add;
 };
 
+/** Sets gradients.weight and gradients.bias, where they are not null, to 0. */
+void clear_weight_gradients(int workers, const Head& head, const HeadGradients& gradients);
+
 class BackwardPass {
  public:
-  BackwardPass(const Head& head, int64_t tokens, int workers);
+  BackwardPass(const Head& head, int64_t tokens, int workers, const HeadGradients& gradients);
 
   /** The number of tokens of a chunk that keeps gradHidden of all groups within kMaxGradHidden. */
   static int64_t chunk(const Head& head);
 
   bool ok() const { return group_hidden_.ok() && group_other_sums_.ok() && confident_.ok(); }
 
-  /** hidden[rows[r]] += the gradient of the chunk's token r. */
+  /** hidden[rows[r]] += the gradient of the chunk's token r, unless null. */
   void run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
            const WeightGradients& out, float* hidden);
 
@@ -113,7 +116,7 @@ class BackwardPass {
   const Head& head_;
   const int workers_;
   const int64_t tokens_;
-  Scratch<float> group_hidden_;       // [groups, tokens, H]
+  Scratch<float> group_hidden_;       // [groups, tokens, H], or empty
   Scratch<double> group_other_sums_;  // [groups, tokens]
   Scratch<ConfidentToken> confident_;
 };

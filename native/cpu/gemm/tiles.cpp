@@ -39,11 +39,12 @@ CompactRows::CompactRows(const Head& head, const int32_t* labels, bool skip_igno
     }
 }
 
-Tiles::Tiles(const Head& head, int64_t tokens, int workers, bool backward)
+Tiles::Tiles(const Head& head, int64_t tokens, int workers, const HeadGradients* gradients)
     : head_(head),
       kernels_(active_kernels()),
       pairs_(head.dtype == DType::bfloat16 && head.precision != Precision::float32 ? kernels_.bf16_pairs : nullptr),
-      backward_(backward),
+      grad_hidden_(gradients && gradients->hidden),
+      grad_weight_(gradients && gradients->weight),
       rounds_(head.dtype == DType::bfloat16 && head.precision == Precision::storage && !pairs_),
       panel_(kernels_.panel),
       row_elements_(packed_size(head.hidden_size)),
@@ -51,11 +52,11 @@ Tiles::Tiles(const Head& head, int64_t tokens, int workers, bool backward)
       row_stride_(round_up(tokens, std::max(panel_, kMaxLanes)) + kMaxLanes),
       rows_(row_stride_ * row_elements_),
       hidden_(row_stride_ * row_elements_),
-      hidden_columns_(backward ? columns_size(tokens) : 0),
+      hidden_columns_(grad_weight_ ? columns_size(tokens) : 0),
       weight_(head.dtype == DType::float32 ? 0 : workers * kTileEntries * row_elements_),
-      weight_columns_(backward ? workers * columns_size(kTileEntries) : 0),
+      weight_columns_(grad_hidden_ ? workers * columns_size(kTileEntries) : 0),
       tile_(workers * kTileEntries * row_stride_),
-      bf16_tile_(backward && pairs_ ? workers * kTileEntries * row_stride_ : 0) {}
+      bf16_tile_(gradients && pairs_ ? workers * kTileEntries * row_stride_ : 0) {}
 
 bool Tiles::ok() const {
   return rows_.ok() && hidden_.ok() && hidden_columns_.ok() && weight_.ok() && weight_columns_.ok() && tile_.ok() &&
@@ -83,7 +84,7 @@ void Tiles::gather(const int64_t* rows, int64_t count) {
       for (int64_t k = 0; k < row_elements_; k++) to[k * panel_ + t] = from[t * row_elements_ + k];
     }
   });
-  if (!backward_) return;
+  if (!grad_weight_) return;
   parallel_for(threads(), round_up(head_.hidden_size, panel_) / panel_, work, [&](int64_t j, int) {
     pack_columns(rows_.get(), count, j, hidden_columns_.get() + j * panel_ * packed_size(count));
   });
@@ -91,7 +92,7 @@ void Tiles::gather(const int64_t* rows, int64_t count) {
 
 Tiles::WeightRows Tiles::weight_rows(int64_t first, int worker) {
   const int64_t count = std::min(kTileEntries, head_.vocab_size - first);
-  const char* const at = static_cast<const char*>(head_.weight) + first * head_.hidden_size * bytes_of(head_.dtype);
+  const void* const at = head_.weight.at(first, 0);
   const bool has_layout = head_.dtype == DType::float32 || (pairs_ && head_.hidden_size % 2 == 0 && count % 2 == 0);
   if (has_layout && reinterpret_cast<uintptr_t>(at) % sizeof(Element) == 0) {
     return {first, count, reinterpret_cast<const Element*>(at)};
@@ -119,10 +120,6 @@ Tile Tiles::logits(const WeightRows& weight, int worker, float* to) {
 void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, float* grad_hidden, bool add_hidden,
                      float* grad_weight, bool add_weight) {
   const int64_t hidden_size = head_.hidden_size, depth = packed_size(tile.entries);
-  Element* const columns = weight_columns_.get() + worker * columns_size(kTileEntries);
-  for (int64_t j = 0; j * panel_ < hidden_size; j++)
-    pack_columns(weight.elements, tile.entries, j, columns + j * panel_ * depth);
-
   for (int64_t v = 0; rounds_ && v < tile.entries; v++) {
     float* const row = tile.x + v * tile.row_stride;
     for (int64_t r = 0; r < count_; r++) {
@@ -145,16 +142,22 @@ void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, flo
     by_entry = rows;
     entry_stride = row_stride_ / 2;
   }
-  product(
-      {by_token, 1, row_stride_, count_, depth, columns, grad_hidden, hidden_size, hidden_size, add_hidden, cancelled});
+  if (grad_hidden) {
+    Element* const columns = weight_columns_.get() + worker * columns_size(kTileEntries);
+    for (int64_t j = 0; j * panel_ < hidden_size; j++)
+      pack_columns(weight.elements, tile.entries, j, columns + j * panel_ * depth);
+    product({by_token, 1, row_stride_, count_, depth, columns, grad_hidden, hidden_size, hidden_size, add_hidden,
+             cancelled});
+  }
+  if (!grad_weight) return;
   product({by_entry, entry_stride, 1, tile.entries, packed_size(count_), hidden_columns_.get(), grad_weight,
            hidden_size, hidden_size, add_weight, cancelled});
 }
 
 /** Row `row` of a [*, H] matrix, packed. */
-void Tiles::copy_row(const void* matrix, int64_t row, Element* to) const {
-  const char* const from = static_cast<const char*>(matrix) + row * head_.hidden_size * bytes_of(head_.dtype);
-  if (!pairs_) return kernels_.widen(from, head_.dtype, head_.hidden_size, reinterpret_cast<float*>(to));
+void Tiles::copy_row(const Operand& matrix, int64_t row, Element* to) const {
+  const void* const from = matrix.at(row, 0);
+  if (!pairs_) return kernels_.widen(from, matrix.dtype, head_.hidden_size, reinterpret_cast<float*>(to));
   to[row_elements_ - 1] = 0;
   memcpy(to, from, static_cast<size_t>(head_.hidden_size * bytes_of(head_.dtype)));
 }

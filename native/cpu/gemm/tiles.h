@@ -71,8 +71,8 @@ class Tiles {
  public:
   using Element = uint32_t;
 
-  /** For chunks of up to `tokens`; multiply() needs `backward`. */
-  Tiles(const Head& head, int64_t tokens, int workers, bool backward);
+  /** For chunks of up to `tokens`; multiply() forms the gradients that are not null in `gradients`, null: none. */
+  Tiles(const Head& head, int64_t tokens, int workers, const HeadGradients* gradients);
 
   bool ok() const;
   const Kernels& kernels() const { return kernels_; }
@@ -96,7 +96,7 @@ class Tiles {
   /** The logits x in `to` or, if that is null, in the worker's scratch: the same bits in every pass. */
   Tile logits(const WeightRows& weight, int worker, float* to);
 
-  /** grad_hidden[count, H] (+)= tile^T * weight,  grad_weight[entries, H] (+)= tile * hidden. */
+  /** grad_hidden[count, H] (+)= tile^T * weight,  grad_weight[entries, H] (+)= tile * hidden, unless null. */
   void multiply(const Tile& tile, const WeightRows& weight, int worker, float* grad_hidden, bool add_hidden,
                 float* grad_weight, bool add_weight);
 
@@ -104,13 +104,14 @@ class Tiles {
   int64_t packed_size(int64_t numbers) const { return pairs_ ? (numbers + 1) / 2 : numbers; }
   int64_t columns_size(int64_t rows) const;
   void product(const Product& product) const { pairs_ ? pairs_->multiply(product) : kernels_.multiply(product); }
-  void copy_row(const void* matrix, int64_t row, Element* to) const;
+  void copy_row(const Operand& matrix, int64_t row, Element* to) const;
   void pack_columns(const Element* rows, int64_t count, int64_t panel, Element* packed) const;
 
   const Head& head_;
   const Kernels& kernels_;
   const Bf16PairKernels* const pairs_;
-  const bool backward_, rounds_;                     // rounds_: D is rounded to bfloat16 and then multiplied as float32
+  const bool grad_hidden_, grad_weight_;             // what multiply() forms
+  const bool rounds_;                                // D is rounded to bfloat16 and then multiplied as float32
   const int64_t panel_, row_elements_, row_stride_;  // columns of a panel; elements of H numbers; row stride of a tile
   int64_t count_ = 0;
   Scratch<Element> rows_;                     // [padded tokens, row_elements] hidden states
