@@ -256,6 +256,7 @@ describe('tensors', () => {
       [tokenLogpsBackward, { ...given, ...backward }, { gradLogps: tensor(6, 3, 2) }],
       [policyUpdate, update, { refLogits: tensor(6 * V, 3, 2, V) }],
       [turnPreferenceLoss, loss, { refLogps: tensor(6, 3, 2) }],
+      [turnPreferenceLoss, loss, { tokenWeights: tensor(6, 3, 2) }],
     ];
     for (const [call, valid, change] of cases) {
       call(valid as never);

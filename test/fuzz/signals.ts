@@ -222,15 +222,16 @@ function checkOutcome({ subject, source, prevented, out, outcome, ...aborted }: 
 const shared = <T>(Class: new (buffer: SharedArrayBuffer) => T, bytes: number) =>
   new Class(new SharedArrayBuffer(bytes));
 
-/** A call of the addon whose callback throws: an uncaught exception, after which the others are called. */
+/** A call of the addon whose callback throws: an uncaught exception, after which the others are called. It keeps the arrays. */
 function queueThrowing(): void {
   const logits = shared(Float32Array, 16);
   const shape = { kind: 'logits', dtype: 'float32', rows: 1, vocabSize: 4, rowStride: 4, temperature: 1 } as const;
   const head = { ...shape, vocabOffset: 0, totalVocab: 0, logitsLength: 4, logits };
   const labels = { data: shared(Int32Array, 4), wide: false, ignoreIndex: -100 };
   const out = { logps: shared(Float32Array, 4), lse: shared(Float32Array, 4) };
-  start(native, 'logps', encode.logps({ head, labels, out } as never), () => {
-    throw new Error('of a callback');
+  const args = encode.logps({ head, labels, out } as never);
+  start(native, 'logps', args, () => {
+    throw new Error('of a callback', { cause: args });
   });
 }
 
