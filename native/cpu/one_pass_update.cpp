@@ -96,7 +96,8 @@ Status one_pass_update(const PreferenceUpdate& call, const PreferenceComputation
       if (p < 0) continue;
       for (int64_t r = 0; r < count; r++)
         std::fill_n(unscaled.hidden.get() + chunk_rows[r] * hidden_size, hidden_size, 0.0f);
-      logit_gradients.gather(chunk_rows, count, labels, {lse.get(), false, coefficients.get()});
+      logit_gradients.gather(chunk_rows, count, labels,
+                             {lse.get(), false, coefficients.get(), nullptr, nullptr, nullptr});
       backward.run(tiles, logit_gradients, chunk_rows, count, stored,
                    {unscaled.weight.get(), head.bias ? unscaled.bias.get() : nullptr, first > 0},
                    unscaled.hidden.get());

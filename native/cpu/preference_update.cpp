@@ -41,7 +41,7 @@ Status preference_update(const PreferenceUpdate& call) {
   status = head_forward(call.head, labels.get(), {call.logps, lse.get(), nullptr, true});
   if (!status.ok()) return status;
   preference.compute(call.logps, ref_logps, call.out);
-  return backward.run({lse.get(), false, call.out.grad_logps}, call.gradients);
+  return backward.run({lse.get(), false, call.out.grad_logps, nullptr, nullptr, nullptr}, call.gradients);
 }
 
 }  // namespace sweet

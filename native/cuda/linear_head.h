@@ -16,15 +16,16 @@ class LinearPass {
   /** Rows that are not read get 0; their shard_stats stay as they are. */
   void forward(const ForwardOut& out);
 
-  /** lse or, if that is null, lse32, [N]. After forward() the logits of a single chunk are not computed again. */
-  void backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out);
+  /** After forward() the logits of a single chunk are not computed again. */
+  void backward(const Upstream& upstream, const HeadGradients& out);
 
  private:
   void compute_logits(int64_t first, int64_t count);
-  void backward_chunk(int64_t first, int64_t count, float scale, const double* lse, const float* lse32,
-                      const float* grad_logps, bool add_weight, const HeadGradients& out);
+  void backward_chunk(int64_t first, int64_t count, float scale, const Upstream& upstream, bool add_weight,
+                      const HeadGradients& out);
   template <class T>
-  void write_gradients(int64_t count, float scale, const RowGradient* gradients, bool add_bias, float* grad_bias);
+  void write_gradients(int64_t count, float scale, const RowGradient* gradients, bool has_slope, bool add_bias,
+                       float* grad_bias);
   /** Calls use(first, count) for each chunk. */
   template <class Use>
   void for_each_chunk(Use use) const;

@@ -27,16 +27,17 @@ Status preference_update(const PreferenceUpdate& call) {
     ref_logps = computed;
   }
   double* const lse = context.scratch<double>(n);
+  const Upstream upstream{lse, nullptr, call.out.grad_logps, nullptr, nullptr, nullptr};
   const ForwardOut forward{call.logps, lse, nullptr, nullptr, true};
   if (head.logits) {
     logits_forward(context, head, labels, forward);
     compute_preference(context, in, call.logps, ref_logps, call.out);
-    logits_backward(context, head, labels, lse, nullptr, call.out.grad_logps, call.gradients.logits);
+    logits_backward(context, head, labels, upstream, call.gradients.logits);
   } else {
     LinearPass pass(context, head, labels, rows);
     pass.forward(forward);
     compute_preference(context, in, call.logps, ref_logps, call.out);
-    pass.backward(lse, nullptr, call.out.grad_logps, call.gradients);
+    pass.backward(upstream, call.gradients);
   }
   return context.finish(call.out.scalars);
 }

@@ -4,24 +4,32 @@
 #include "../head.h"
 #include "../softmax.h"
 #include "device.h"
+#include "logps.h"
 
 namespace sweet {
 namespace cuda {
 
-/** The gradient of a row is factor * 2^((x_v - max) * scale_log2), but label_grad at its label. */
+/** The gradient of a row is 2^t_v (factor + slope t_v), t_v = (x_v - max) * scale_log2, but label_grad at its label. */
 struct RowGradient {
-  float max, factor, label_grad;
+  float max, factor, slope, label_grad;
   int32_t label;
+
+  /** At an entry that is not the label. */
+  template <bool kSlope>
+  __device__ float at(float logit, float scale_log2) const {
+    const float t = (logit - max) * scale_log2, p = exp2_approx(t);
+    // x = -inf has 2^t = 0 and t = -inf; the clamp makes their product 0.
+    return kSlope ? p * fmaf(t < -512.0f ? -512.0f : t, slope, factor) : factor * p;
+  }
 };
 
-/** g: the gradient at the log-prob, divided by the temperature. */
 template <class T>
 __device__ inline RowGradient row_gradient(const T* logits,  // [V] of the row
-                                           int32_t label, double lse, double temperature, double g) {
-  const SoftmaxGradient softmax(lse, temperature, -g);
+                                           int32_t label, double lse, double temperature, const UpstreamRow& upstream) {
+  const SoftmaxGradient softmax = softmax_gradient(lse, temperature, upstream);
   const float label_logit = is_local(label) ? to_float(logits[label]) : 0.0f;
-  return {softmax.max, softmax.factor, static_cast<float>(LabelGradient(label_logit, lse, temperature, g).gradient),
-          label};
+  return {softmax.max, softmax.factor, softmax.slope,
+          static_cast<float>(LabelGradient(label_logit, lse, temperature, upstream).gradient), label};
 }
 
 /**
@@ -32,28 +40,33 @@ template <class T, int kThreads>
 __global__ void __launch_bounds__(kThreads)
     confident_labels_kernel(const T* logits,  // [rows, V]
                             int64_t vocab_size, int64_t row_stride,
-                            const float* lse,                            // [N]
-                            const int64_t* rows,                         // [rows] of the N, or null: all of them
-                            double temperature, RowGradient* gradients,  // [rows]
+                            Upstream upstream,    // [N]
+                            const int64_t* rows,  // [rows] of the N, or null: all of them
+                            double temperature, double scale,
+                            RowGradient* gradients,  // [rows]
                             const DeviceResult* result) {
-  const int64_t i = blockIdx.x;
+  const int64_t i = blockIdx.x, of_n = rows ? rows[i] : i;
   const RowGradient row = gradients[i];
   if (has_fault(result) || !is_local(row.label)) return;
   const T* const x = logits + i * row_stride;
-  if (!LabelGradient(to_float(x[row.label]), lse[rows ? rows[i] : i], temperature, 1).confident) return;
+  const double lse = upstream.lse_of(of_n);
+  const UpstreamRow of_row = upstream.row(of_n, temperature / scale);
+  if (!LabelGradient(to_float(x[row.label]), lse, temperature, of_row).confident) return;
   const float scale_log2 = log2_scale(temperature);
   double sum = 0;
   for (int64_t v = threadIdx.x; v < vocab_size; v += kThreads) {
     if (v != row.label) sum += exp2_approx((to_float(x[v]) - row.max) * scale_log2);
   }
   __shared__ double shared[kThreads / kWarp];
-  sum = block_sum(sum, shared);
-  if (threadIdx.x == 0) gradients[i].label_grad = static_cast<float>(-row.factor * sum);
+  const double others = block_sum(sum, shared) * exp(row.max / temperature - lse);
+  if (threadIdx.x == 0) {
+    gradients[i].label_grad = static_cast<float>(LabelGradient::complete(log1p(-others), others, of_row));
+  }
 }
 
 /** Whether a backward pass corrects confident tokens: a shard of the vocabulary does not have all other entries. */
-inline bool corrects_confident_labels(const Head& head, const double* lse) {
-  return !lse && vocab_shard(head).size == vocab_shard(head).total;
+inline bool corrects_confident_labels(const Head& head, const Upstream& upstream) {
+  return !upstream.lse && vocab_shard(head).size == vocab_shard(head).total;
 }
 
 }  // namespace cuda

@@ -121,8 +121,9 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
     for (int64_t r = 0; r < count; r++) {
       if (!gradients.is_confident(r)) continue;
-      double d = 0;
-      for (int64_t group = 0; group < groups; group++) d -= group_other_sums_[group * tokens_ + r];
+      double other_sum = 0;
+      for (int64_t group = 0; group < groups; group++) other_sum += group_other_sums_[group * tokens_ + r];
+      const double d = gradients.label_gradient(r, other_sum);
       const int64_t label_at = gradients.label(r) * hidden_size + first, row_at = rows[r] * hidden_size + first;
       add_product(d, head_.weight, label_at, n, hidden + row_at);
       add_product(d, head_.hidden, row_at, n, out.weight + label_at);

@@ -127,8 +127,8 @@ class LogitGradients {
   LogitGradients(const Head& head, int64_t tokens);
 
   bool ok() const {
-    return label_logits_.ok() && labels_.ok() && lse_.ok() && grad_.ok() && max_.ok() && factor_.ok() &&
-           confident_.ok();
+    return label_logits_.ok() && labels_.ok() && lse_.ok() && upstream_.ok() && max_.ok() && factor_.ok() &&
+           slope_.ok() && confident_.ok();
   }
   void gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream);
 
@@ -142,14 +142,17 @@ class LogitGradients {
   bool needs_other_sums() const { return needs_other_sums_; }
   bool is_confident(int64_t token) const { return confident_[token]; }
   int32_t label(int64_t token) const { return labels_[token]; }
+  /** D at the label of a confident token, from the sum of all other entries of its D. */
+  double label_gradient(int64_t token, double other_sum) const { return upstream_[token].grad_lse - other_sum; }
 
  private:
   const double temperature_;
   const bool whole_vocab_;
-  bool needs_other_sums_ = false;
+  bool needs_other_sums_ = false, has_slope_ = false;
   Scratch<int32_t> labels_;
-  Scratch<double> lse_, grad_;  // grad_: dloss/dlogp / temperature
-  Scratch<float> label_logits_, max_, factor_;
+  Scratch<double> lse_;
+  Scratch<UpstreamRow> upstream_;
+  Scratch<float> label_logits_, max_, factor_, slope_;
   Scratch<bool> confident_;
 };
 
