@@ -23,8 +23,8 @@ struct Logps {
 struct LogpsBackward {
   Head head;
   Labels labels;
-  const float* lse;         // [N], of the forward pass
-  const float* grad_logps;  // [N]
+  const float* lse;                                             // [N], of the forward pass
+  const float *grad_logps, *grad_entropy, *entropy, *grad_lse;  // [N] or null; entropy of the forward pass
   HeadGradients gradients;
 };
 

@@ -21,4 +21,12 @@ struct SegmentStats {
   double sum_exp, sum_t_exp;
 };
 
+/**
+ * The gradient of a row, but at its label:  2^t_v (factor + slope t_v),  t_v = (x_v - max) * scale_log2;  0 where 2^t_v
+ * is 0. softmax_gradient() of softmax.h has the formulas.
+ */
+struct SoftmaxGradient {
+  float scale_log2, max, factor, slope;
+};
+
 }  // namespace sweet

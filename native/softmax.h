@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "host_device.h"
+#include "segment.h"
 
 namespace sweet {
 
@@ -59,39 +60,63 @@ SWEET_HOST_DEVICE inline RowResult row_result(const SoftmaxStats& all, int32_t l
 }
 
 /**
- * The gradient of a row as the kernels compute it: g * p_v = factor * 2^((x_v - max) * scale_log2), where max is
- * lse * temperature rounded to float32. Where p_v is large, x_v is close to max and x_v - max is exact. The
- * factor corrects the rounding of max.
+ * What a row's gradient is made of: the gradients at its log-prob, its entropy and its lse, divided by the temperature.
+ *
+ *   l_v = z_v - lse,  p_v = e^l_v,  dloss/dx_v = p_v (b + c l_v) + 1[v = label] grad_logp
+ *   b = grad_lse - grad_logp - grad_entropy * entropy,  c = -grad_entropy
  */
-struct SoftmaxGradient {
-  float scale_log2, max, factor;
-
-  SWEET_HOST_DEVICE SoftmaxGradient(double lse, double temperature, double g)
-      : scale_log2(log2_scale(temperature)),
-        max(static_cast<float>(lse * temperature)),
-        factor(static_cast<float>(g * exp((max / temperature) - lse))) {
-    if (factor != factor) factor = NAN;  // one NaN, with a zero lower half: see the stores in cpu/isa/simd.h
-  }
+struct UpstreamRow {
+  double grad_logp, grad_entropy, entropy, grad_lse;
 };
 
-/** The label's entry of a gradient row, g * (1 - p_label), computed by expm1 before it is rounded once. */
+/**
+ * The gradient as the kernels compute it, where max is lse * temperature rounded to float32. Where p_v is large, x_v is
+ * close to max and x_v - max is exact. With d = max / temperature - lse, the rounding of max:
+ *
+ *   p_v (b + c l_v) = 2^t_v e^d (b + c (d + ln(2) t_v))
+ */
+SWEET_HOST_DEVICE inline SoftmaxGradient softmax_gradient(double lse, double temperature, const UpstreamRow& row) {
+  const float max = static_cast<float>(lse * temperature);
+  const double d = max / temperature - lse, c = -row.grad_entropy;
+  double b = -row.grad_logp;
+  if (row.grad_lse != 0) b += row.grad_lse;
+  if (c != 0) b += c * (row.entropy + d);
+  SoftmaxGradient gradient{log2_scale(temperature), max, static_cast<float>(b * exp(d)),
+                           static_cast<float>(c * 0.6931471805599453 * exp(d))};
+  // One NaN, with a zero lower half: see the stores in cpu/isa/simd.h.
+  if (gradient.factor != gradient.factor) gradient.factor = NAN;
+  if (gradient.slope != gradient.slope) gradient.slope = NAN;
+  return gradient;
+}
+
+/** The label's entry of a gradient row, complete before it is rounded once: 1 - p_label is computed by expm1. */
 struct LabelGradient {
   double gradient;
 
   /**
-   * Whether it may have fewer than 12 exact bits: lse comes from sums in float32, whose additions are off by some 2^-24
-   * (four of them are allowed for), and is off by 2^-24 |lse| where it was rounded to float32. It is then taken from
-   * the other entries, which keep their digits:
+   * Whether 1 - p_label may have fewer than 12 exact bits: lse comes from sums in float32, whose additions are off by
+   * some 2^-24 (four of them are allowed for), and is off by 2^-24 |lse| where it was rounded to float32. It is then
+   * taken from the other entries, which keep their digits:
    *
    *   1 - p_label = sum_{v != label} p_v
    */
   bool confident;
 
-  SWEET_HOST_DEVICE LabelGradient(float label_logit, double lse, bool rounded_lse, double temperature, double g) {
-    const double other_probs = -expm1(label_logit / temperature - lse);
+  SWEET_HOST_DEVICE LabelGradient(float label_logit, double lse, bool rounded_lse, double temperature,
+                                  const UpstreamRow& row) {
+    const double l = label_logit / temperature - lse, other_probs = -expm1(l);
     confident = other_probs < 0.5 && other_probs < 0x1p-12 * (4 + (rounded_lse ? fabs(lse) : 0));
-    gradient = g * other_probs;
-    if (gradient != gradient) gradient = NAN;  // one NaN, whatever the compiler multiplies first
+    gradient = complete(l, other_probs, row);
+  }
+
+  /** The entry with this 1 - p_label. */
+  SWEET_HOST_DEVICE static double complete(double l, double other_probs, const UpstreamRow& row) {
+    double gradient = row.grad_logp * other_probs;
+    const double p = exp(l);
+    if (p > 0 && (row.grad_lse != 0 || row.grad_entropy != 0)) {
+      gradient += p * (row.grad_lse - row.grad_entropy * (row.entropy + l));
+    }
+    return gradient == gradient ? gradient : static_cast<double>(NAN);  // one NaN, whatever the compiler does first
   }
 };
 

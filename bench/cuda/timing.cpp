@@ -36,7 +36,7 @@ void time_rows(const Shape& shape, int runs, bool last) {
   head.temperature = 1;
   head.logits = logits.get();
   const Labels tokens{labels.get(), false, nullptr, -100};
-  LogpsBackward backward{head, tokens, lse.get(), grad_logps.get(), {}};
+  LogpsBackward backward{head, tokens, lse.get(), grad_logps.get(), nullptr, nullptr, nullptr, {}};
   backward.gradients.logits = logits.get();
 
   const double copy_ms = median_ms(

@@ -67,7 +67,7 @@ class LinearTiming {
     time("forward", 2, forward);
     time("forwardBackward", 8, [&] {
       forward();
-      must(logps_backward({head_, labels, lse_.get(), grad_logps_.get(), gradients}));
+      must(logps_backward({head_, labels, lse_.get(), grad_logps_.get(), nullptr, nullptr, nullptr, gradients}));
     });
     time_update(labels, gradients);
   }

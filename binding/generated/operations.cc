@@ -175,9 +175,12 @@ Napi::Value bind_logps_backward(const Napi::CallbackInfo& info) {
   read_head(args, g.head);
   read_labels(args, g.labels, g.head.rows);
   g.lse = args.array<const float>(g.head.rows);
-  g.grad_logps = args.array<const float>(g.head.rows);
+  g.entropy = args.optional_array<const float>(g.head.rows);
+  g.grad_logps = args.optional_array<const float>(g.head.rows);
+  g.grad_entropy = args.optional_array<const float>(g.head.rows);
+  g.grad_lse = args.optional_array<const float>(g.head.rows);
   read_head_gradients(args, g.gradients, g.head);
-  args.require(!g.head.logits == !g.gradients.logits);
+  args.require(!g.head.logits == !g.gradients.logits && !g.grad_entropy == !g.entropy);
   return args.perform([=] { return logps_backward(g); });
 }
 

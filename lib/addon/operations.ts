@@ -266,7 +266,10 @@ export interface LogpsBackward {
   head: Head;
   labels: Labels;
   lse: View;
-  gradLogps: View;
+  entropy: View | undefined;
+  gradLogps: View | undefined;
+  gradEntropy: View | undefined;
+  gradLse: View | undefined;
   gradients: HeadGradients;
 }
 
@@ -274,7 +277,7 @@ function logpsBackward(g: LogpsBackward): unknown[] {
   const to: unknown[] = [];
   pushHead(to, g.head);
   pushLabels(to, g.labels);
-  to.push(g.lse, g.gradLogps);
+  to.push(g.lse, g.entropy, g.gradLogps, g.gradEntropy, g.gradLse);
   pushHeadGradients(to, g.gradients);
   return to;
 }

@@ -20,6 +20,7 @@ import {
   forwardCall,
   LOGPS_OUT,
   type Logps,
+  UPSTREAM_OPTIONS,
 } from './logps.js';
 
 /** What `linearLogps` takes. */
@@ -32,7 +33,7 @@ export interface LinearLogpsBackwardOptions extends LinearHead, LinearGradientOp
 
 const HEAD_OPTIONS = [...LINEAR_HEAD, ...LABEL_OPTIONS, 'debug', 'out'];
 const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy']);
-const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, 'lse', 'gradLogps', ...LINEAR_GRADIENT_OPTIONS]);
+const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, ...UPSTREAM_OPTIONS, ...LINEAR_GRADIENT_OPTIONS]);
 const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 
 function forward(given: LinearLogpsOptions, mode: Mode): PreparedCall<'logps'> {
@@ -101,9 +102,10 @@ export function linearLogpsAsync(
 }
 
 /**
- * The gradients of token log-probs at hidden states, weight and bias.
+ * The gradients of token log-probs, and of entropy and lse, at hidden states, weight and bias.
  *
- *     d_iv = gradLogps_i * (1[v = label_i] - p_iv) / temperature
+ *     l_iv = z_iv - lse_i,  p_iv = exp(l_iv)
+ *     d_iv = (gradLogps_i * (1[v = label_i] - p_iv) - gradEntropy_i * p_iv * (l_iv + entropy_i) + gradLse_i * p_iv) / temperature
  *     gradHidden_i = sum_v d_iv weight_v,  gradWeight_v = sum_i d_iv hidden_i,  gradBias_v = sum_i d_iv
  *
  * Logits are recomputed, a tile at a time. Everything is summed in float32, whatever the storage type, in a fixed order. The
@@ -112,7 +114,9 @@ export function linearLogpsAsync(
  * @param options.lse [N] from `linearLogps` over the same head, with the same temperature, or, for a vocabulary shard
  * of the weight with its `vocabOffset` and `totalVocab`, from `mergeVocabParallelStats`; gradHidden is then the shard's term
  * of the sum over shards.
- * @param options.gradLogps [N] the gradient of the loss at each log-prob.
+ * @param options.gradLogps [N] the gradient of the loss at each log-prob. At least one of the three gradients must be given.
+ * @param options.gradEntropy [N] the gradient of the loss at each entropy; with `entropy` [N] of the forward pass.
+ * @param options.gradLse [N] the gradient of the loss at each lse.
  * @param options.precision of 16-bit heads: 'float32' or 'storage', which rounds d to 16 bits; see `backends()`.
  * @param options.accumulate add into `out` (gradient accumulation over micro-batches); then all of its buffers must be given.
  * @param options.frozenWeight true: only gradHidden is computed (LoRA, a frozen head), at 4 N H V operations instead of 6 and

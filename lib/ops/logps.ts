@@ -6,12 +6,13 @@ import { type CheckedLabels, type LabelOptions, labelInputs } from '../args/labe
 import type { Mode } from '../args/options.js';
 import { boolean } from '../args/scalars.js';
 import type { ShardOptions } from '../args/vocab-shard.js';
+import { typeError } from '../errors.js';
 import {
   assertFinite,
-  backwardMatrices,
   checkDebug,
   type DebugOption,
   headMatrices,
+  rowMatrices,
   rowsRead,
 } from '../runtime/assert-finite.js';
 import type { PreparedCall } from '../runtime/call.js';
@@ -44,9 +45,18 @@ export interface ForwardOptions extends LabelOptions, DebugOption {
 export interface BackwardOptions extends TemperatureOption, ShardOptions, LabelOptions, DebugOption {
   /** [N], of the forward pass over the same head. */
   lse: Float32Array;
-  /** [N], the gradient of the loss at each log-prob. */
-  gradLogps: Float32Array;
+  /** [N], the gradient of the loss at each log-prob. One of the three gradients must be given. */
+  gradLogps?: Float32Array | undefined;
+  /** [N], the gradient of the loss at each entropy; with `entropy`. */
+  gradEntropy?: Float32Array | undefined;
+  /** [N], of the forward pass over the same head; with `gradEntropy`. */
+  entropy?: Float32Array | undefined;
+  /** [N], the gradient of the loss at each lse. */
+  gradLse?: Float32Array | undefined;
 }
+
+/** Options of a backward pass that are arrays over the rows. */
+export const UPSTREAM_OPTIONS = ['lse', 'gradLogps', 'gradEntropy', 'entropy', 'gradLse'] as const;
 
 export const LOGPS_OUT = new Set(['logps', 'lse', 'entropy']);
 
@@ -73,6 +83,23 @@ export function forwardCall(
   return { addon, operation: 'logps', args: { head, labels, out }, results, debug };
 }
 
+/** The arrays of a backward pass over N rows. */
+function checkUpstream(options: BackwardOptions, rows: number) {
+  const optional = (name: (typeof UPSTREAM_OPTIONS)[number]) =>
+    options[name] === undefined ? undefined : float32(name, options[name], rows);
+  const lse = float32('lse', options.lse, rows);
+  const [gradLogps, gradEntropy, gradLse] = [optional('gradLogps'), optional('gradEntropy'), optional('gradLse')];
+  if (gradLogps === undefined && gradEntropy === undefined && gradLse === undefined) {
+    const rule = `Expected gradLogps, gradEntropy or gradLse, Float32Arrays of length ${rows}, but received none of them`;
+    throw typeError('ERR_ARG_TYPE', rule);
+  }
+  if (gradEntropy === undefined && options.entropy !== undefined) {
+    throw typeError('ERR_UNKNOWN_OPTION', 'Expected no entropy but received one: it belongs to gradEntropy');
+  }
+  const entropy = gradEntropy === undefined ? undefined : float32('entropy', options.entropy, rows);
+  return { lse, gradLogps, gradEntropy, entropy, gradLse };
+}
+
 /** `gradientsOf` takes the buffers of the gradients at the head. */
 export function backwardCall(
   head: native.Head,
@@ -81,17 +108,19 @@ export function backwardCall(
   gradientsOf: (results: Results) => native.HeadGradients,
   mode: Mode,
 ): PreparedCall<'logpsBackward'> {
-  const lse = float32('lse', options.lse, labels.rows);
-  const gradLogps = float32('gradLogps', options.gradLogps, labels.rows);
+  const upstream = checkUpstream(options, labels.rows);
   const debug = checkDebug(options);
   const results = new Results(options.out, labels.data, mode);
   const gradients = gradientsOf(results);
-  const inputs = [...headInputs(head), ...labelInputs(labels), ['lse', lse], ['gradLogps', gradLogps]] as const;
+  const given = UPSTREAM_OPTIONS.flatMap((name) =>
+    upstream[name] === undefined ? [] : [[name, upstream[name]] as const],
+  );
+  const inputs = [...headInputs(head), ...labelInputs(labels), ...given];
   const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
   if (debug) {
     const read = rowsRead(labels, false);
-    assertFinite([...headMatrices(head, read), ...backwardMatrices(lse, gradLogps, read)]);
+    assertFinite([...headMatrices(head, read), ...rowMatrices(given, read)]);
   }
-  const args = { head, labels, lse, gradLogps, gradients };
+  const args = { head, labels, ...upstream, gradients };
   return { addon, operation: 'logpsBackward', args, results, debug };
 }

@@ -13,6 +13,7 @@ import {
   forwardCall,
   LOGPS_OUT,
   type Logps,
+  UPSTREAM_OPTIONS,
 } from './logps.js';
 
 /** What `tokenLogps` takes. */
@@ -25,7 +26,7 @@ export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray> ex
 
 const HEAD_OPTIONS = [...LOGITS_HEAD, ...LABEL_OPTIONS, 'debug', 'out'];
 const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy']);
-const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, 'lse', 'gradLogps']);
+const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, ...UPSTREAM_OPTIONS]);
 const BACKWARD_OUT = new Set(['gradLogits']);
 
 function forward(given: TokenLogpsOptions, mode: Mode): PreparedCall<'logps'> {
@@ -93,10 +94,13 @@ export function tokenLogpsAsync(
 }
 
 /**
- * The gradient of token log-probs at the logits.
+ * The gradient of token log-probs, and of entropy and lse, at the logits.
  *
- *     dloss/dlogits_iv = gradLogps_i * (1[v = label_i] - p_iv) / temperature,  p_iv = exp(z_iv - lse_i)
+ *     l_iv = z_iv - lse_i,  p_iv = exp(l_iv)
+ *     dloss/dlogits_iv = (gradLogps_i * (1[v = label_i] - p_iv) - gradEntropy_i * p_iv * (l_iv + entropy_i)
+ *                         + gradLse_i * p_iv) / temperature
  *
+ * An entropy bonus of coefficient c has gradEntropy_i = -c, a z-loss c * lse_i^2 has gradLse_i = 2 * c * lse_i.
  * One read and one write. Masked and ignored rows become 0. In place only when asked: `out.gradLogits` may be `logits` itself.
  *
  * lse is float32. Where that leaves 1 - p_label fewer than 12 bits, as for a confident token, the label's entry is the sum of
@@ -105,7 +109,9 @@ export function tokenLogpsAsync(
  *
  * @param options.lse [N] from `tokenLogps` over the same logits, with the same temperature, or, for the logits of a
  * vocabulary shard with its `vocabOffset` and `totalVocab`, from `mergeVocabParallelStats`.
- * @param options.gradLogps [N] the gradient of the loss at each log-prob.
+ * @param options.gradLogps [N] the gradient of the loss at each log-prob. At least one of the three gradients must be given.
+ * @param options.gradEntropy [N] the gradient of the loss at each entropy; with `entropy` [N] of the forward pass.
+ * @param options.gradLse [N] the gradient of the loss at each lse.
  * @param options.out `gradLogits`, of the class and length of `logits`.
  * @returns gradLogits: [N, V] in the type and with the row stride of `logits`, rounded once.
  * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.

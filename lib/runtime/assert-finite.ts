@@ -152,9 +152,10 @@ export function logpsMatrices(logps: Float32Array, refLogps: Float32Array, mask:
 }
 
 /** What a backward pass reads beside the head. */
-export function backwardMatrices(lse: Float32Array, gradLogps: Float32Array, mask: Uint8Array): Matrix[] {
-  return [
-    { name: 'lse', array: lse, unit: 'row', mask },
-    { name: 'gradLogps', array: gradLogps, unit: 'row', mask },
-  ];
+/** Arrays with a number a row. */
+export function rowMatrices(
+  arrays: readonly (readonly [name: string, array: Float32Array])[],
+  mask: Uint8Array,
+): Matrix[] {
+  return arrays.map(([name, array]) => ({ name, array, unit: 'row', mask }));
 }

@@ -31,11 +31,11 @@ void any_softmax_stats(SegmentStats* stats, const void* x, DType dtype, int64_t 
   });
 }
 
-void any_softmax_gradient(const void* x, void* out, DType dtype, int64_t n, float scale_log2, float row_max,
-                          float factor, bool stream) {
+void any_softmax_gradient(const void* x, void* out, DType dtype, int64_t n, const SoftmaxGradient& gradient,
+                          bool stream) {
   with_type(dtype, [&](auto type) {
     using T = decltype(type);
-    softmax_gradient(static_cast<const T*>(x), static_cast<T*>(out), n, scale_log2, row_max, factor, stream);
+    softmax_gradient(static_cast<const T*>(x), static_cast<T*>(out), n, gradient, stream);
   });
 }
 

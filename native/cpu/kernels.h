@@ -52,8 +52,8 @@ struct Kernels {
   /** Adds n elements at x to the statistics; sum_t_exp only with `entropy`. */
   void (*softmax_stats)(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, bool entropy);
 
-  /** out = factor * 2^((x - max) * scale_log2); out may be x, but not with `stream`: non-temporal stores. */
-  void (*softmax_gradient)(const void* x, void* out, DType dtype, int64_t n, float scale_log2, float max, float factor,
+  /** out = the gradient at each of x; out may be x, but not with `stream`: non-temporal stores. */
+  void (*softmax_gradient)(const void* x, void* out, DType dtype, int64_t n, const SoftmaxGradient& gradient,
                            bool stream);
 
   /** float32 copy of n elements. */
@@ -62,8 +62,8 @@ struct Kernels {
   /** softmax_stats of every column of a tile; max is the column's largest logit. */
   void (*tile_stats)(const Tile& tile, SegmentStats* stats, float scale_log2, bool entropy);
 
-  /** softmax_gradient of every column in place; max and factor [tokens, padded as the tile]. */
-  void (*tile_gradient)(const Tile& tile, const float* max, const float* factor, float scale_log2);
+  /** softmax_gradient of every column in place; max, factor and slope [tokens, padded as the tile], slope or null. */
+  void (*tile_gradient)(const Tile& tile, const float* max, const float* factor, const float* slope, float scale_log2);
 
   int panel;  // columns of a packed panel
   void (*multiply)(const Product& product);

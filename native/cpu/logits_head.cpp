@@ -140,9 +140,14 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
   const auto compute_label_grad = [&](int64_t i) {
     if (!is_local(labels[i])) return;
     const float label_logit = logit_at(head.logits, head.dtype, i * head.row_stride + labels[i]);
-    const double lse = upstream.lse[i], g = upstream.grad_logps[i] / head.temperature;
-    const LabelGradient label(label_logit, lse, upstream.rounded_lse, head.temperature, g);
-    label_grads[i] = label.confident && !shard ? g * other_probs(head, i, labels[i], lse) : label.gradient;
+    const double lse = upstream.lse[i];
+    const UpstreamRow row = upstream.row(i, head.temperature);
+    const LabelGradient label(label_logit, lse, upstream.rounded_lse, head.temperature, row);
+    label_grads[i] = label.gradient;
+    if (label.confident && !shard) {
+      const double others = other_probs(head, i, labels[i], lse);
+      label_grads[i] = LabelGradient::complete(log1p(-others), others, row);
+    }
   };
   const auto compute_segment = [&](int64_t item) {
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
@@ -153,9 +158,9 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
       memset(grad + offset, 0, static_cast<size_t>(n * segments.bytes));
       return;
     }
-    const SoftmaxGradient softmax(upstream.lse[i], head.temperature, -upstream.grad_logps[i] / head.temperature);
-    kernels.softmax_gradient(logits + offset, grad + offset, head.dtype, n, softmax.scale_log2, softmax.max,
-                             softmax.factor, stream);
+    const UpstreamRow row = upstream.row(i, head.temperature);
+    kernels.softmax_gradient(logits + offset, grad + offset, head.dtype, n,
+                             softmax_gradient(upstream.lse[i], head.temperature, row), stream);
     const bool has_label = label >= first && label < first + n;
     if (has_label) {
       set_grad_at(grad, head.dtype, i * head.row_stride + label, label_grads[i]);

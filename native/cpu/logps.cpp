@@ -56,7 +56,7 @@ Status logps_backward(const LogpsBackward& call) {
   if (!backward.ok()) return {Code::memory};
   for (Blocks block(0, head.rows); block.next();)
     for (int64_t i = block.begin; i < block.end; i++) lse[i] = call.lse[i];
-  return backward.run({lse.get(), true, call.grad_logps});
+  return backward.run({lse.get(), true, call.grad_logps, call.grad_entropy, call.entropy, call.grad_lse});
 }
 
 }  // namespace sweet

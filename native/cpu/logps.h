@@ -35,8 +35,17 @@ void skip_row(const ForwardOut& out, int64_t i);
 /** What a backward pass is given of each row, [N]. */
 struct Upstream {
   const double* lse;
-  bool rounded_lse;  // to float32
-  const float* grad_logps;
+  bool rounded_lse;         // to float32
+  const float* grad_logps;  // or null, as the others
+  const float *grad_entropy = nullptr, *entropy = nullptr, *grad_lse = nullptr;
+
+  UpstreamRow row(int64_t i, double temperature) const {
+    return {value(grad_logps, i) / temperature, value(grad_entropy, i) / temperature, value(entropy, i),
+            value(grad_lse, i) / temperature};
+  }
+
+ private:
+  static double value(const float* of_rows, int64_t i) { return of_rows ? of_rows[i] : 0.0; }
 };
 
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out);

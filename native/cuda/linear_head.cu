@@ -80,13 +80,15 @@ __global__ void __launch_bounds__(kThreads) widen_kernel(const T* from,  // [cou
   if (!has_fault(result) && i < count) to[i] = to_float(from[i]);
 }
 
-/** The largest finite magnitude. */
-__global__ void __launch_bounds__(kThreads) max_grad_kernel(const float* grad_logps,  // [N]
-                                                            const int64_t* rows,      // [count]
+/** The largest finite bound of |D| * temperature: p_v |log p_v| is at most 1 / e. */
+__global__ void __launch_bounds__(kThreads) max_grad_kernel(Upstream upstream,    // [N]
+                                                            const int64_t* rows,  // [count]
                                                             int64_t count, DeviceResult* result) {
   const int64_t i = global_thread();
   if (has_fault(result) || i >= count) return;
-  const float g = fabsf(grad_logps[rows[i]]);
+  const UpstreamRow row = upstream.row(rows[i], 1);
+  const float g = static_cast<float>(fabs(row.grad_logp) + fabs(row.grad_lse) +
+                                     fabs(row.grad_entropy) * (fabs(row.entropy) + 0.37));
   unsigned bits = 0;
   memcpy(&bits, &g, sizeof(bits));
   if (g < INFINITY) atomicMax(&result->max_grad, bits);
@@ -100,17 +102,15 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
                                                                  const int32_t* labels,  // [N] checked
                                                                  const int64_t* rows,    // [C]
                                                                  int64_t count, double temperature,
-                                                                 const double* lse,        // [N] or null
-                                                                 const float* lse32,       // [N] where lse is null
-                                                                 const float* grad_logps,  // [N], or null: 1 each
+                                                                 Upstream upstream,  // [N]
                                                                  float scale,
                                                                  RowGradient* gradients,  // [C]
                                                                  const DeviceResult* result) {
   const int64_t i = global_thread();
   if (has_fault(result) || i >= count) return;
   const int64_t row = rows[i];
-  const double g = (grad_logps ? grad_logps[row] : 1.0f) / temperature * scale, row_lse = lse ? lse[row] : lse32[row];
-  gradients[i] = row_gradient(logits + i * row_stride, labels[row], row_lse, !lse, temperature, g);
+  gradients[i] = row_gradient(logits + i * row_stride, labels[row], upstream.lse_of(row), upstream.rounded_lse(),
+                              temperature, upstream.row(row, temperature / scale));
 }
 
 /**
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
  * it overwrites logits that were read before: all threads read a tile before any of it is written. A thread has two
  * vectors of logits, which become one of a 16-bit T.
  */
-template <class T>
+template <class T, bool kSlope>
 __global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  // [C, V], then [C, V] of T
                                                               int64_t vocab_size, int64_t row_stride,
                                                               const RowGradient* gradients,  // [C]
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  //
     T entries[per_thread];
 #pragma unroll
     for (int j = 0; j < per_thread; j++) {
-      const float g = row.factor * exp2_approx((logit[j] - row.max) * scale_log2);
+      const float g = row.at<kSlope>(logit[j], scale_log2);
       from_float(v + j == row.label ? row.label_grad : g, &entries[j]);
     }
     if (left >= per_thread) {
@@ -204,10 +204,10 @@ float grad_scale(const Head& head, float max_grad) {
   return std::ldexp(1.0f, exponent < -100 ? -100 : exponent > 100 ? 100 : exponent);
 }
 
-float grad_scale(LaunchContext& context, const Head& head, const float* grad_logps, const CompactedRows& rows) {
+float grad_scale(LaunchContext& context, const Head& head, const Upstream& upstream, const CompactedRows& rows) {
   if (head.dtype != DType::float16) return 1;
   context.launch("clear_max_grad_kernel", clear_max_grad_kernel, 1, 1, context.result());
-  context.launch("max_grad_kernel", max_grad_kernel, blocks_for(rows.count, kThreads), kThreads, grad_logps, rows.rows,
+  context.launch("max_grad_kernel", max_grad_kernel, blocks_for(rows.count, kThreads), kThreads, upstream, rows.rows,
                  rows.count, context.result());
   const DeviceResult result = context.wait();
   float max_grad = 0;
@@ -281,12 +281,14 @@ void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
     scatter_results(context_, chunk_out, rows, count, out);
     if (!unscaled_hidden) return;
     const HeadGradients unscaled{nullptr, unscaled_hidden, nullptr, nullptr, false};
-    backward_chunk(first, count, grad_scale(head_, 1), out.lse, nullptr, nullptr, false, unscaled);
+    Upstream upstream{out.lse, nullptr, nullptr};
+    upstream.unit_grad_logps = true;
+    backward_chunk(first, count, grad_scale(head_, 1), upstream, false, unscaled);
   });
 }
 
-void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const double* lse, const float* lse32,
-                                const float* grad_logps, bool add_weight, const HeadGradients& out) {
+void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const Upstream& upstream, bool add_weight,
+                                const HeadGradients& out) {
   const LaunchContext::ScratchScope scope(context_);
   const int64_t* const rows = rows_.rows + first;
   const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
@@ -295,11 +297,10 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   compute_logits(first, count);
   computed_first_ = -1;  // overwritten below
   context_.launch("prepare_chunk_kernel", prepare_chunk_kernel, blocks_for(count, kThreads), kThreads, logits_,
-                  row_stride_, labels_, rows, count, head_.temperature, lse, lse32, grad_logps, scale, gradients,
-                  context_.result());
+                  row_stride_, labels_, rows, count, head_.temperature, upstream, scale, gradients, context_.result());
   if (!is_shard(head_)) {
     context_.launch("confident_labels_kernel", confident_labels_kernel<float, kThreads>, count, kThreads, logits_,
-                    vocab_size, row_stride_, lse, lse32, rows, head_.temperature, gradients, context_.result());
+                    vocab_size, row_stride_, upstream, rows, head_.temperature, scale, gradients, context_.result());
   }
   // The products of D or of a term of it, `grad` in the head's type.
   const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {
@@ -330,13 +331,14 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
                         hidden_size,
                         nullptr});
   };
+  const bool has_slope = upstream.grad_entropy != nullptr;
   with_type(head_.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     if (!splits_gradients(head_)) {
-      write_gradients<T>(count, scale, gradients, add_weight, out.bias);
+      write_gradients<T>(count, scale, gradients, has_slope, add_weight, out.bias);
       return multiply_by(logits_, row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T)), true);
     }
-    write_gradients<float>(count, scale, gradients, add_weight, out.bias);
+    write_gradients<float>(count, scale, gradients, has_slope, add_weight, out.bias);
     const int64_t size = count * row_stride_;
     T* const term = context_.scratch<T>(size);
     for (int k = 0; k < terms_of(head_.dtype); k++) {
@@ -350,27 +352,28 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
 
 /** D as T in place of the chunk's logits, and its sums over the rows. */
 template <class T>
-void LinearPass::write_gradients(int64_t count, float scale, const RowGradient* gradients, bool add_bias,
-                                 float* grad_bias) {
+void LinearPass::write_gradients(int64_t count, float scale, const RowGradient* gradients, bool has_slope,
+                                 bool add_bias, float* grad_bias) {
   const int64_t stride = row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));
-  context_.launch("grad_chunk_kernel", grad_chunk_kernel<T>, count, kThreads, logits_, head_.vocab_size, row_stride_,
-                  gradients, log2_scale(head_.temperature), context_.result());
+  context_.launch("grad_chunk_kernel", has_slope ? grad_chunk_kernel<T, true> : grad_chunk_kernel<T, false>, count,
+                  kThreads, logits_, head_.vocab_size, row_stride_, gradients, log2_scale(head_.temperature),
+                  context_.result());
   if (!grad_bias) return;
   context_.launch("grad_bias_kernel", grad_bias_kernel<T>, blocks_for(head_.vocab_size, kThreads), kThreads,
                   reinterpret_cast<const T*>(logits_), stride, count, head_.vocab_size, 1 / scale, add_bias, grad_bias,
                   context_.result());
 }
 
-void LinearPass::backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out) {
+void LinearPass::backward(const Upstream& upstream, const HeadGradients& out) {
   const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
-  const float scale = grad_scale(context_, head_, grad_logps, rows_);
+  const float scale = grad_scale(context_, head_, upstream, rows_);
   if (!out.accumulate && out.hidden) context_.set_zero(out.hidden, 4 * head_.rows * hidden_size);
   if (!out.accumulate && rows_.count == 0) {
     if (out.weight) context_.set_zero(out.weight, 4 * vocab_size * hidden_size);
     if (out.bias) context_.set_zero(out.bias, 4 * vocab_size);
   }
   for_each_chunk([&](int64_t first, int64_t count) {
-    backward_chunk(first, count, scale, lse, lse32, grad_logps, out.accumulate || first > 0, out);
+    backward_chunk(first, count, scale, upstream, out.accumulate || first > 0, out);
   });
 }
 

@@ -19,17 +19,18 @@ class LinearPass {
    */
   void forward(const ForwardOut& out, float* unscaled_hidden = nullptr);
 
-  /** lse or, if that is null, lse32, [N]. After forward() the logits of a single chunk are not computed again. */
-  void backward(const double* lse, const float* lse32, const float* grad_logps, const HeadGradients& out);
+  /** After forward() the logits of a single chunk are not computed again. */
+  void backward(const Upstream& upstream, const HeadGradients& out);
 
   bool is_one_chunk() const { return rows_.count <= chunk_; }
 
  private:
   void compute_logits(int64_t first, int64_t count);
-  void backward_chunk(int64_t first, int64_t count, float scale, const double* lse, const float* lse32,
-                      const float* grad_logps, bool add_weight, const HeadGradients& out);
+  void backward_chunk(int64_t first, int64_t count, float scale, const Upstream& upstream, bool add_weight,
+                      const HeadGradients& out);
   template <class T>
-  void write_gradients(int64_t count, float scale, const RowGradient* gradients, bool add_bias, float* grad_bias);
+  void write_gradients(int64_t count, float scale, const RowGradient* gradients, bool has_slope, bool add_bias,
+                       float* grad_bias);
   /** Calls use(first, count) for each chunk. */
   template <class Use>
   void for_each_chunk(Use use) const;

@@ -235,18 +235,16 @@ __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(const T* logits,
                                                                 int64_t rows, int64_t row_stride,
                                                                 const int32_t* labels,  // [N] checked
                                                                 double temperature,
-                                                                const double* lse,        // [N] or null
-                                                                const float* lse32,       // [N] where lse is null
-                                                                const float* grad_logps,  // [N]
-                                                                RowGradient* gradients,   // [N]
+                                                                Upstream upstream,       // [N]
+                                                                RowGradient* gradients,  // [N]
                                                                 const DeviceResult* result) {
   const int64_t i = global_thread();
   if (has_fault(result) || i >= rows) return;
   const int32_t label = labels[i];
-  RowGradient gradient{0, 0, 0, label};
+  RowGradient gradient{0, 0, 0, 0, label};
   if (label >= 0) {
-    const double g = grad_logps[i] / temperature, row_lse = lse ? lse[i] : lse32[i];
-    gradient = row_gradient(logits + i * row_stride, label, row_lse, !lse, temperature, g);
+    gradient = row_gradient(logits + i * row_stride, label, upstream.lse_of(i), upstream.rounded_lse(), temperature,
+                            upstream.row(i, temperature));
   }
   gradients[i] = gradient;
 }
@@ -265,7 +263,7 @@ __device__ inline void for_each_in_segment(const AlignedRange& range, int n, Vec
   for (int tail = range.last + thread; tail < n; tail += kThreads) element(tail);
 }
 
-template <class T>
+template <class T, bool kSlope>
 __global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits,  // [N, V]
                                                                  Segments segments,
                                                                  const RowGradient* gradients,  // [N]
@@ -289,9 +287,7 @@ __global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits
     return;
   }
 
-  const auto gradient = [&](T logit, T* to) {
-    from_float(row.factor * exp2_approx((to_float(logit) - row.max) * scale_log2), to);
-  };
+  const auto gradient = [&](T logit, T* to) { from_float(row.template at<kSlope>(to_float(logit), scale_log2), to); };
   const auto grad_element = [&](int v) { gradient(x[v], grad + v); };
   const auto grad_vectors = [&](int v, auto count) {
     Vector<T> vectors[decltype(count)::value];
@@ -343,8 +339,8 @@ void logits_forward(LaunchContext& context, const Head& head, const int32_t* lab
   });
 }
 
-void logits_backward(LaunchContext& context, const Head& head, const int32_t* labels, const double* lse,
-                     const float* lse32, const float* grad_logps, void* grad_logits) {
+void logits_backward(LaunchContext& context, const Head& head, const int32_t* labels, const Upstream& upstream,
+                     void* grad_logits) {
   const Segments segments(head);
   const int64_t rows = head.rows;
   RowGradient* const gradients = context.scratch<RowGradient>(rows);
@@ -352,14 +348,16 @@ void logits_backward(LaunchContext& context, const Head& head, const int32_t* la
     using T = std::remove_pointer_t<decltype(type)>;
     const T* const logits = static_cast<const T*>(head.logits);
     context.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
-                   head.row_stride, labels, head.temperature, lse, lse32, grad_logps, gradients, context.result());
+                   head.row_stride, labels, head.temperature, upstream, gradients, context.result());
     if (!is_shard(head)) {
       context.launch("confident_labels_kernel", confident_labels_kernel<T, kThreads>, rows, kThreads, logits,
-                     head.vocab_size, head.row_stride, lse, lse32, nullptr, head.temperature, gradients,
+                     head.vocab_size, head.row_stride, upstream, nullptr, head.temperature, 1, gradients,
                      context.result());
     }
-    context.launch("grad_segments_kernel", grad_segments_kernel<T>, rows * segments.per_row, kThreads, logits, segments,
-                   gradients, log2_scale(head.temperature), static_cast<T*>(grad_logits), context.result());
+    context.launch("grad_segments_kernel",
+                   upstream.grad_entropy ? grad_segments_kernel<T, true> : grad_segments_kernel<T, false>,
+                   rows * segments.per_row, kThreads, logits, segments, gradients, log2_scale(head.temperature),
+                   static_cast<T*>(grad_logits), context.result());
     const int64_t width = head.row_stride - head.vocab_size;
     if (!has_padding(head)) return;
     context.launch("clear_padding_kernel", clear_padding_kernel<T>, blocks_for(rows * width, kThreads), kThreads, rows,

@@ -30,10 +30,11 @@ Status logps_backward(const LogpsBackward& call) {
   LaunchContext context;
   const int32_t* const labels = check_labels(context, call.labels, head.rows, vocab_shard(head));
   const CompactedRows rows = compacted_rows_of(context, head, labels, true);
+  const Upstream upstream{nullptr, call.lse, call.grad_logps, call.grad_entropy, call.entropy, call.grad_lse};
   if (head.logits) {
-    logits_backward(context, head, labels, nullptr, call.lse, call.grad_logps, call.gradients.logits);
+    logits_backward(context, head, labels, upstream, call.gradients.logits);
   } else {
-    LinearPass(context, head, labels, rows).backward(nullptr, call.lse, call.grad_logps, call.gradients);
+    LinearPass(context, head, labels, rows).backward(upstream, call.gradients);
   }
   return context.finish(nullptr);
 }

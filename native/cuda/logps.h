@@ -25,9 +25,28 @@ struct ForwardOut {
 
 void logits_forward(LaunchContext& context, const Head& head, const int32_t* labels, const ForwardOut& out);
 
-/** lse or, if that is null, lse32, [N]. grad_logits may be head.logits. */
-void logits_backward(LaunchContext& context, const Head& head, const int32_t* labels, const double* lse,
-                     const float* lse32, const float* grad_logps, void* grad_logits);
+/** What a backward pass is given of each row, [N]: lse or, if that is null, lse32; gradients or null. */
+struct Upstream {
+  const double* lse;
+  const float* lse32;
+  const float* grad_logps;
+  const float *grad_entropy = nullptr, *entropy = nullptr, *grad_lse = nullptr;
+  bool unit_grad_logps = false;  // 1 each
+
+  SWEET_HOST_DEVICE bool rounded_lse() const { return !lse; }
+  SWEET_HOST_DEVICE double lse_of(int64_t i) const { return lse ? lse[i] : lse32[i]; }
+  SWEET_HOST_DEVICE UpstreamRow row(int64_t i, double temperature) const {
+    return {(unit_grad_logps ? 1.0 : value(grad_logps, i)) / temperature, value(grad_entropy, i) / temperature,
+            value(entropy, i), value(grad_lse, i) / temperature};
+  }
+
+ private:
+  SWEET_HOST_DEVICE static double value(const float* of_rows, int64_t i) { return of_rows ? of_rows[i] : 0.0; }
+};
+
+/** grad_logits may be head.logits. */
+void logits_backward(LaunchContext& context, const Head& head, const int32_t* labels, const Upstream& upstream,
+                     void* grad_logits);
 
 /** The rows that a linear head computes, in their order. */
 struct CompactedRows {

@@ -16,13 +16,13 @@ namespace {
  */
 template <class Loss>
 void update_linear(LaunchContext& context, const PreferenceUpdate& call, LinearPass& pass, const CompactedRows& rows,
-                   const ForwardOut& forward, Loss compute_loss) {
+                   const ForwardOut& forward, const Upstream& upstream, Loss compute_loss) {
   const Head& head = call.head;
   const HeadGradients& gradients = call.gradients;
   if (gradients.weight || pass.is_one_chunk()) {
     pass.forward(forward);
     compute_loss();
-    return pass.backward(forward.lse, nullptr, call.out.grad_logps, gradients);
+    return pass.backward(upstream, gradients);
   }
   const int64_t elements = head.rows * head.hidden_size;
   float* const unscaled = gradients.accumulate ? context.scratch<float>(elements) : gradients.hidden;
@@ -54,14 +54,15 @@ Status preference_update(const PreferenceUpdate& call) {
     ref_logps = computed;
   }
   double* const lse = context.scratch<double>(n);
+  const Upstream upstream{lse, nullptr, call.out.grad_logps};
   const ForwardOut forward{call.logps, lse, nullptr, nullptr, true};
   if (head.logits) {
     logits_forward(context, head, labels, forward);
     compute_preference(context, in, call.logps, ref_logps, call.out);
-    logits_backward(context, head, labels, lse, nullptr, call.out.grad_logps, call.gradients.logits);
+    logits_backward(context, head, labels, upstream, call.gradients.logits);
   } else {
     LinearPass pass(context, head, labels, rows);
-    update_linear(context, call, pass, rows, forward,
+    update_linear(context, call, pass, rows, forward, upstream,
                   [&] { compute_preference(context, in, call.logps, ref_logps, call.out); });
   }
   return context.finish(call.out.scalars);

@@ -3,24 +3,33 @@
 
 #include "../softmax.h"
 #include "device.h"
+#include "logps.h"
 
 namespace sweet {
 namespace cuda {
 
-/** The gradient of a row is factor * 2^((x_v - max) * scale_log2), but label_grad at its label. */
+/** The gradient of a row is 2^t_v (factor + slope t_v), t_v = (x_v - max) * scale_log2, but label_grad at its label. */
 struct RowGradient {
-  float max, factor, label_grad;
+  float max, factor, slope, label_grad;
   int32_t label;
+
+  /** At an entry that is not the label. */
+  template <bool kSlope>
+  __device__ float at(float logit, float scale_log2) const {
+    const float t = (logit - max) * scale_log2, p = exp2_approx(t);
+    // x = -inf has 2^t = 0 and t = -inf; the clamp makes their product 0.
+    return kSlope ? p * fmaf(t < -512.0f ? -512.0f : t, slope, factor) : factor * p;
+  }
 };
 
-/** g: the gradient at the log-prob, divided by the temperature. */
 template <class T>
 __device__ inline RowGradient row_gradient(const T* logits,  // [V] of the row
-                                           int32_t label, double lse, bool rounded_lse, double temperature, double g) {
-  const SoftmaxGradient softmax(lse, temperature, -g);
+                                           int32_t label, double lse, bool rounded_lse, double temperature,
+                                           const UpstreamRow& upstream) {
+  const SoftmaxGradient softmax = softmax_gradient(lse, temperature, upstream);
   const float label_logit = is_local(label) ? to_float(logits[label]) : 0.0f;
-  return {softmax.max, softmax.factor,
-          static_cast<float>(LabelGradient(label_logit, lse, rounded_lse, temperature, g).gradient), label};
+  const LabelGradient of_label(label_logit, lse, rounded_lse, temperature, upstream);
+  return {softmax.max, softmax.factor, softmax.slope, static_cast<float>(of_label.gradient), label};
 }
 
 /**
@@ -31,26 +40,28 @@ template <class T, int kThreads>
 __global__ void __launch_bounds__(kThreads)
     confident_labels_kernel(const T* logits,  // [rows, V]
                             int64_t vocab_size, int64_t row_stride,
-                            const double* lse,                           // [N] or null
-                            const float* lse32,                          // [N] where lse is null
-                            const int64_t* rows,                         // [rows] of the N, or null: all of them
-                            double temperature, RowGradient* gradients,  // [rows]
+                            Upstream upstream,    // [N]
+                            const int64_t* rows,  // [rows] of the N, or null: all of them
+                            double temperature, double scale,
+                            RowGradient* gradients,  // [rows]
                             const DeviceResult* result) {
-  const int64_t i = blockIdx.x;
+  const int64_t i = blockIdx.x, of_n = rows ? rows[i] : i;
   const RowGradient row = gradients[i];
   if (has_fault(result) || !is_local(row.label)) return;
   const T* const x = logits + i * row_stride;
-  const int64_t of_n = rows ? rows[i] : i;
-  const double row_lse = lse ? lse[of_n] : lse32[of_n];
-  if (!LabelGradient(to_float(x[row.label]), row_lse, !lse, temperature, 1).confident) return;
+  const double lse = upstream.lse_of(of_n);
+  const UpstreamRow of_row = upstream.row(of_n, temperature / scale);
+  if (!LabelGradient(to_float(x[row.label]), lse, upstream.rounded_lse(), temperature, of_row).confident) return;
   const float scale_log2 = log2_scale(temperature);
   double sum = 0;
   for (int64_t v = threadIdx.x; v < vocab_size; v += kThreads) {
     if (v != row.label) sum += exp2_approx((to_float(x[v]) - row.max) * scale_log2);
   }
   __shared__ double shared[kThreads / kWarp];
-  sum = block_sum(sum, shared);
-  if (threadIdx.x == 0) gradients[i].label_grad = static_cast<float>(-row.factor * sum);
+  const double others = block_sum(sum, shared) * exp(row.max / temperature - lse);
+  if (threadIdx.x == 0) {
+    gradients[i].label_grad = static_cast<float>(LabelGradient::complete(log1p(-others), others, of_row));
+  }
 }
 
 }  // namespace cuda

@@ -108,12 +108,12 @@ class HeadCase {
   }
 
   /** lse is known to lse_errors (null: exactly). one_pass: an update may scale the gradients after it rounds them. */
-  void compare_gradients(const sweet::HeadGradients& ours, const int32_t* labels, const float* grad_logps,
+  void compare_gradients(const sweet::HeadGradients& ours, const int32_t* labels, const oracle::Upstream& upstream,
                          const double* lse, const double* lse_errors, bool one_pass = false) const {
-    oracle::Gradients of_logits = known.logit_gradients(labels, grad_logps, lse, lse_errors);
+    oracle::Gradients of_logits = known.logit_gradients(labels, upstream, lse, lse_errors);
     FirstFailure comparison;
     if (head.logits) {
-      compare_logit_gradients(comparison, known, of_logits, labels, grad_logps, ours.logits, head.dtype,
+      compare_logit_gradients(comparison, known, of_logits, labels, upstream.grad_logps, ours.logits, head.dtype,
                               head.row_stride);
       return expect_padding_zero(ours.logits);
     }

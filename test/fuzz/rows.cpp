@@ -49,7 +49,9 @@ void run_far(Memory& memory, const HeadCase& packed, const LabelCase& labels) {
   sweet::logps({packed.head, labels.labels, {logps, lse, nullptr}});
   sweet::logps({head, labels.labels, {far_logps, far_lse, nullptr}});
   if (memcmp(logps, far_logps, size_t(n) * 4) != 0 || memcmp(lse, far_lse, size_t(n) * 4) != 0) fail("far rows differ");
-  sweet::LogpsBackward backward{packed.head, labels.labels, lse, memory.numbers(Pattern::normal, 1, n), {}};
+  sweet::LogpsBackward backward{};
+  backward.head = packed.head, backward.labels = labels.labels, backward.lse = lse;
+  backward.grad_logps = memory.numbers(Pattern::normal, 1, n);
   backward.gradients.logits = memory.take(n * packed.head.row_stride, bytes);
   logps_backward(backward);
   void* const gradients = backward.gradients.logits;
@@ -87,9 +89,16 @@ void run(const uint8_t* data, size_t size) {
   if (labels.expected.ok()) compare_rows(comparison, rows.known, labels.checked.data(), out);
 
   const bool in_place = !linear && reader.one_in(3);
-  sweet::LogpsBackward backward{rows.head, labels.labels, out.lse, nullptr, {}};
+  sweet::LogpsBackward backward{};
+  backward.head = rows.head, backward.labels = labels.labels, backward.lse = out.lse;
   const double scales[] = {1, 0.01, 1e-4, 100, 1e20};
-  backward.grad_logps = memory.numbers(pick_pattern(reader, wild), reader.any_of(scales), n);
+  const double scale = reader.any_of(scales);
+  const bool of_entropy = out.entropy && reader.one_in(2), of_lse = reader.one_in(3);
+  if (!(of_entropy || of_lse) || !reader.one_in(4)) {
+    backward.grad_logps = memory.numbers(pick_pattern(reader, wild), scale, n);
+  }
+  if (of_entropy) backward.entropy = out.entropy, backward.grad_entropy = memory.numbers(Pattern::normal, scale, n);
+  if (of_lse) backward.grad_lse = memory.numbers(Pattern::normal, scale, n);
   backward.gradients = rows.gradients(reader, in_place);
   memory.show_all();
   if (!in_place) rows.hide_padding();
@@ -101,7 +110,8 @@ void run(const uint8_t* data, size_t size) {
   expect_status(memory.run({to.logits, to.hidden, to.weight, to.bias}, twice || large, back), labels.expected);
   if (!labels.expected.ok()) return;
   const oracle::Array<double> lse(out.lse, out.lse + n);
-  rows.compare_gradients(to, labels.checked.data(), backward.grad_logps, lse.data(), nullptr);
+  const oracle::Upstream upstream{backward.grad_logps, backward.grad_entropy, backward.entropy, backward.grad_lse};
+  rows.compare_gradients(to, labels.checked.data(), upstream, lse.data(), nullptr);
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ void run(const uint8_t* data, size_t size) {
   oracle::Array<float> of_reference;
   if (by_head) of_reference = logps_of(update.reference.head, labels.labels);
   batch.compare(labels.checked.data(), update.logps, by_head ? of_reference.data() : given);
-  head.compare_gradients(to, labels.checked.data(), p.grad_logps, lse.data(), lse_errors.data(),
+  head.compare_gradients(to, labels.checked.data(), {p.grad_logps}, lse.data(), lse_errors.data(),
                          long_pairs || !to.weight);
 }
 

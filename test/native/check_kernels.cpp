@@ -110,22 +110,26 @@ bool stats_agree(const SegmentStats& ours, const SegmentStats& expected, const T
 
 /** As above; 2^t of bfloat16 gradients has 18 bits. Then one rounding to the storage type, at worst of a subnormal. */
 template <class T>
-bool gradient_agrees(T ours, double expected, double t, double factor) {
+bool gradient_agrees(T ours, double expected, double t, double factor, double slope) {
   constexpr bool kIsBf16 = kDType<T> == DType::bfloat16, kIsF16 = kDType<T> == DType::float16;
   const double relative = kRounding * (2 * std::fabs(t) + 8) + (kIsBf16 ? 0x1p-18 + 0x1p-8 : kIsF16 ? 0x1p-11 : 0);
-  const double flushed = std::fabs(factor) * (std::fabs(factor) <= 0x1p60 ? 0x1p-149 : 0x1p-126) + 0x1p-149;
+  // factor and slope * t may cancel. They multiply what 2^t loses where it is subnormal; with a slope it is up to
+  // sqrt(2) times smaller before the residual of the exponent, which is in factor and slope.
+  const double magnitude = std::fabs(factor) + std::sqrt(2) * std::fabs(slope) * std::min(std::fabs(t), 160.0);
+  const double flushed = magnitude * (std::fabs(factor) <= 0x1p60 ? 0x1p-149 : 0x1p-126) + 0x1p-149;
   const double last_place = kIsBf16 ? 0x1p-134 : kIsF16 ? 0x1p-25 : 0;
-  return agree(to_float(ours), expected, std::isfinite(t) ? relative * std::fabs(expected) + flushed + last_place : 0);
+  const double terms = slope == 0 ? std::fabs(expected) : std::exp2(t) * magnitude;
+  const double error = relative * terms + flushed + last_place;
+  return agree(to_float(ours), expected, std::isfinite(t) ? error : 0);
 }
 
 constexpr float kLog2e = 1.44269504f;
 
-/** With scale_log2 1, max 0 and factor 1 a gradient is 2^x: within 2 units in the last place, and so is the reference.
- */
+/** With scale_log2 1, max 0 and factor 1 a gradient is 2^x: within 2 units in the last place; so is the reference. */
 void check_exp2(Checks& checks, const Kernels& kernels) {
   std::vector<float> x, ours(20000);  // from 2^64 on the kernels may take 2^x for infinite
   for (size_t i = 0; i < ours.size(); i++) x.push_back(-126 + 186 * static_cast<float>(i) / 20000);
-  kernels.softmax_gradient(x.data(), ours.data(), DType::float32, 20000, 1, 0, 1, false);
+  kernels.softmax_gradient(x.data(), ours.data(), DType::float32, 20000, {1, 0, 1, 0}, false);
   bool right = true, reference_right = true;
   for (size_t i = 0; i < x.size(); i++) {
     const double exact = std::exp2(static_cast<double>(x[i])), last_place = std::exp2(std::floor(x[i]) - 23);
@@ -155,21 +159,22 @@ void check_row(Checks& checks, const Kernels& kernels, const std::vector<T>& x, 
   // The gradient relative to the row's lse, and relative to a max of 0.
   const double lse = static_cast<double>(expected.max) + std::log2(expected.sum_exp) / scale_log2;
   const float big = kDType<T> == DType::float16 ? 1000 : -1e20f;
-  for (const float factor : {1.0f, -0.3f, 1e-30f, big, kNaN}) {
+  for (const float factor : {1.0f, -0.3f, 0.3f, 1e-30f, big, kNaN}) {
     const float max = factor == 1 && std::fabs(expected.max * scale_log2) < 15 ? 0 : static_cast<float>(lse);
     std::vector<double> exact(x.size());
-    reference::softmax_gradient(x.data(), exact.data(), n, scale_log2, max, factor);
+    const float slope = factor == -0.3f ? 0.8f : factor == big ? -1.5f * big : 0;
+    reference::softmax_gradient(x.data(), exact.data(), n, scale_log2, max, factor, slope);
     const T guard = stored<T>(77);
     for (const char* way : {"out of place", "in place", "streamed"}) {
       const bool in_place = way[0] == 'i';
       std::vector<T> out(x.size() + 2, guard);  // one element away from the allocation's alignment
       if (in_place) std::copy(x.begin(), x.end(), out.begin() + 1);
-      kernels.softmax_gradient(in_place ? out.data() + 1 : x.data(), out.data() + 1, kDType<T>, n, scale_log2, max,
-                               factor, way[0] == 's');
+      kernels.softmax_gradient(in_place ? out.data() + 1 : x.data(), out.data() + 1, kDType<T>, n,
+                               {scale_log2, max, factor, slope}, way[0] == 's');
       bool right = to_float(out[0]) == 77 && to_float(out.back()) == 77;
       for (size_t i = 0; i < x.size(); i++) {
         const double t = (to_float(x[i]) - static_cast<double>(max)) * scale_log2;
-        right &= gradient_agrees(out[i + 1], exact[i], t, factor);
+        right &= gradient_agrees(out[i + 1], exact[i], t, factor, slope);
       }
       checks.expect(right, name + " gradient " + way + " factor " + std::to_string(factor));
     }
@@ -224,7 +229,8 @@ void check_tiles(Checks& checks, const Kernels& kernels) {
         const Tile tile = {x.data(), kStride, entries, tokens};
         std::vector<SegmentStats> stats(at(tokens), kEmptyStats);
         kernels.tile_stats(tile, stats.data(), kLog2e, true);
-        std::vector<float> max(kStride, kInfinity), factor(kStride, 0);
+        std::vector<float> max(kStride, kInfinity), factor(kStride, 0), slope(kStride, 0);
+        const bool sloped = tokens % 2 == 1;
         std::vector<double> exact(at(tokens * entries));
         bool right = true;
         for (int64_t i = 0; i < tokens; i++) {
@@ -233,18 +239,21 @@ void check_tiles(Checks& checks, const Kernels& kernels) {
           const double lse = static_cast<double>(expected.max) + std::log2(expected.sum_exp) / kLog2e;
           max[at(i)] = static_cast<float>(lse);
           factor[at(i)] = static_cast<float>(checks.normal(1));
-          reference::tile_gradient(tile, i, &exact[at(i * entries)], kLog2e, max[at(i)], factor[at(i)]);
+          slope[at(i)] = sloped ? static_cast<float>(checks.normal(1)) : 0;
+          reference::tile_gradient(tile, i, &exact[at(i * entries)], kLog2e, max[at(i)], factor[at(i)], slope[at(i)]);
         }
         std::vector<float> ours = x;
-        kernels.tile_gradient({ours.data(), kStride, entries, tokens}, max.data(), factor.data(), kLog2e);
+        kernels.tile_gradient({ours.data(), kStride, entries, tokens}, max.data(), factor.data(),
+                              sloped ? slope.data() : nullptr, kLog2e);
         bool gradient_right = true;
         for (int64_t i = 0; i < tokens; i++) {
           for (int64_t v = 0; v < entries; v++) {
             const double t = (x[at(v * kStride + i)] - static_cast<double>(max[at(i)])) * kLog2e;
             // 2^t is not scaled here: below 2^-126 it may be 0.
-            gradient_right &=
-                gradient_agrees(ours[at(v * kStride + i)], exact[at(i * entries + v)], t, factor[at(i)]) ||
-                (t < -126 && std::fabs(ours[at(v * kStride + i)]) <= 0x1p-126 * std::fabs(factor[at(i)]));
+            gradient_right &= gradient_agrees(ours[at(v * kStride + i)], exact[at(i * entries + v)], t, factor[at(i)],
+                                              slope[at(i)]) ||
+                              (t < -126 && std::fabs(ours[at(v * kStride + i)]) <=
+                                               0x1p-126 * (std::fabs(factor[at(i)]) + std::fabs(slope[at(i)] * t)));
           }
         }
         const std::string name =

@@ -22,7 +22,7 @@ class LinearCheck {
   /** hard: one row of hidden states is NaN; vocabulary entries are masked by a bias of -inf. */
   LinearCheck(Checks& checks, const Shape& shape, DType dtype, double temperature, double grad_scale, bool hard)
       : checks_(checks),
-        labels_(checks, shape.rows, shape.vocab, grad_scale),
+        labels_(checks, shape.rows, shape.vocab, grad_scale, shape.rows % 3 == 0),
         hidden_(dtype, hidden(shape, hard)),
         weight_(dtype,
                 checks.normals(shape.offset + shape.vocab * shape.hidden_size, 2 / std::sqrt(shape.hidden_size))),
@@ -59,15 +59,17 @@ class LinearCheck {
     results.compare(checks_, known_, labels_.checked);
 
     const oracle::Array<double> lse = results.lse_values();
+    const std::vector<float> entropy = results.entropy.values();
     const auto gradients_at_logits = [&](bool shards) {
       oracle::Gradients gradients =
-          known_.logit_gradients(labels_.checked.data(), labels_.grad_logps.data(), lse.data(), nullptr, shards);
-      add_storage_rounding(gradients, head_.dtype, head_.temperature, labels_.grad_logps);
+          known_.logit_gradients(labels_.checked.data(), labels_.upstream(entropy), lse.data(), nullptr, shards);
+      add_storage_rounding(gradients, head_.dtype, head_.temperature, labels_.bounds(entropy));
       return gradients;
     };
     const oracle::Gradients expected = gradients_at_logits(false);
     const LinearGradients gradients(head_);
-    LogpsBackward call{head_, labels, results.lse.get(), labels_.device_grad_logps.get(), gradients.out()};
+    LogpsBackward call = labels_.backward(head_, head_.vocab_size % 2 == 1, results);
+    call.gradients = gradients.out();
     const auto backward = [&](bool accumulate) {
       const LinearGradients::Values before = gradients.values();
       call.gradients.accumulate = accumulate;
@@ -150,7 +152,10 @@ void check_refused(Checks& checks) {
   const Labels given{labels.get(), false, nullptr, -100};
   checks.fault(logps({head, given, {out.get(), out.get() + 6, nullptr}}), Code::label, 3, 9, "logps");
   const HeadGradients gradients{nullptr, out.get(), out.get(), nullptr, false};
-  checks.fault(logps_backward({head, given, rows.get(), rows.get(), gradients}), Code::label, 3, 9, "logps_backward");
+  LogpsBackward backward{};
+  backward.head = head, backward.labels = given, backward.lse = backward.grad_logps = rows.get();
+  backward.gradients = gradients;
+  checks.fault(logps_backward(backward), Code::label, 3, 9, "logps_backward");
   checks.expect(out.values() == before, "a refused call writes");
 }
 

@@ -44,7 +44,7 @@ class LogitsCheck {
   LogitsCheck(Checks& checks, const Shape& shape, Data data)
       : checks_(checks),
         shape_(shape),
-        labels_(checks, shape.rows, shape.vocab, 1),
+        labels_(checks, shape.rows, shape.vocab, 1, shape.rows % 3 == 0),
         stored_(shape.dtype, values(data)),
         logits_(stored_.bytes) {
     known_.rows = shape.rows, known_.vocab = shape.vocab, known_.temperature = shape.temperature;
@@ -68,11 +68,12 @@ class LogitsCheck {
     merged.compare(checks_, known_, labels_.checked);
 
     const oracle::Array<double> lse = results.lse_values();
-    const oracle::Gradients expected =
-        known_.logit_gradients(labels_.checked.data(), labels_.grad_logps.data(), lse.data(), nullptr);
+    const std::vector<float> entropy = results.entropy.values();
+    const oracle::Upstream upstream = labels_.upstream(entropy);
+    const oracle::Gradients expected = known_.logit_gradients(labels_.checked.data(), upstream, lse.data(), nullptr);
     const Bytes filled(stored_.bytes.size(), 0x5a);
     const DeviceArray<unsigned char> separate(filled), sharded(filled);
-    LogpsBackward call{head(), labels, results.lse.get(), labels_.device_grad_logps.get(), {}};
+    LogpsBackward call = labels_.backward(head(), shape_.vocab % 2 == 1, results);
     const auto backward = [&](const Head& head, const DeviceArray<unsigned char>& to) {
       call.head = head;
       call.gradients.logits = to.get() + (first(0) + head.vocab_offset) * bytes_of(shape_.dtype);
@@ -82,8 +83,8 @@ class LogitsCheck {
     compare_gradients(expected, separate.values(), filled);
     // Not the bits of the whole: a shard may end inside a vector of it. What follows a shard's columns is no padding.
     for (const Head& shard : shards_of(head())) backward(shard, sharded);
-    const oracle::Gradients of_shards = known_.logit_gradients(labels_.checked.data(), labels_.grad_logps.data(),
-                                                               lse.data(), nullptr, shape_.vocab > 1);
+    const oracle::Gradients of_shards =
+        known_.logit_gradients(labels_.checked.data(), upstream, lse.data(), nullptr, shape_.vocab > 1);
     compare_gradients(of_shards, sharded.values(), filled, shape_.vocab == 1);
     backward(head(), logits_);
     compare_gradients(expected, logits_.values(), stored_.bytes);

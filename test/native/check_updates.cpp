@@ -188,7 +188,7 @@ class UpdateCheck {
       lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // within a call lse stays float64
     }
     oracle::Gradients of_logits =
-        head_.known.logit_gradients(checked_.data(), grad_logps.data(), lse.data(), lse_errors.data());
+        head_.known.logit_gradients(checked_.data(), {grad_logps.data()}, lse.data(), lse_errors.data());
     if (!case_.hidden_size) {
       return compare_logit_gradients(checks_, head_.known, of_logits, checked_.data(), grad_logps.data(),
                                      head_.device_logits.values().data(), case_.dtype, kVocab);

@@ -27,20 +27,25 @@ struct RowResults {
   }
 };
 
-/** Labels of every kind: token ids, ignored ones, and masked ones that are no token id. */
+/**
+ * Labels of every kind: token ids, ignored ones, and masked ones that are no token id. Gradients at the results of the
+ * rows: at the log-probs alone, or at all of them.
+ */
 struct RowLabels {
-  std::vector<int32_t> checked;  // as in layout.h
-  std::vector<float> grad_logps;
+  std::vector<int32_t> checked;                           // as in layout.h
+  std::vector<float> grad_logps, grad_entropy, grad_lse;  // [N] or empty
   DeviceArray<int64_t> wide;
   DeviceArray<int32_t> narrow;
   DeviceArray<uint8_t> mask;
-  DeviceArray<float> device_grad_logps;
+  DeviceArray<float> device_grad_logps, device_grad_entropy, device_grad_lse;
 
-  RowLabels(Checks& checks, int64_t rows, int64_t vocab, double grad_scale)
+  RowLabels(Checks& checks, int64_t rows, int64_t vocab, double grad_scale, bool all_gradients)
       : wide(oracle::size(rows)),
         narrow(oracle::size(rows)),
         mask(oracle::size(rows)),
-        device_grad_logps(oracle::size(rows)) {
+        device_grad_logps(oracle::size(rows)),
+        device_grad_entropy(oracle::size(rows)),
+        device_grad_lse(oracle::size(rows)) {
     std::vector<int32_t> given;
     std::vector<uint8_t> unmasked;
     for (int64_t i = 0; i < rows; i++) {
@@ -49,12 +54,43 @@ struct RowLabels {
       checked.push_back(ignored ? sweet::kIgnored : masked ? sweet::kMasked : label);
       given.push_back(ignored ? -100 : masked ? static_cast<int32_t>(vocab + 7) : label);
       unmasked.push_back(masked ? 0 : static_cast<uint8_t>(checks.integer(1, 256)));
-      grad_logps.push_back(static_cast<float>(checks.normal(grad_scale)));
+      const auto push = [&](std::vector<float>& to) { to.push_back(static_cast<float>(checks.normal(grad_scale))); };
+      push(grad_logps);
+      if (all_gradients) push(grad_entropy), push(grad_lse);
     }
     narrow.set(given);
     wide.set({given.begin(), given.end()});
     mask.set(unmasked);
     device_grad_logps.set(grad_logps);
+    if (!all_gradients) return;
+    device_grad_entropy.set(grad_entropy);
+    device_grad_lse.set(grad_lse);
+  }
+
+  bool has_all() const { return !grad_lse.empty(); }
+
+  sweet::LogpsBackward backward(const sweet::Head& head, bool as_wide, const RowResults& results) const {
+    sweet::LogpsBackward call{};
+    call.head = head, call.labels = labels(as_wide), call.lse = results.lse.get();
+    call.grad_logps = device_grad_logps.get();
+    if (!has_all()) return call;
+    call.grad_entropy = device_grad_entropy.get(), call.entropy = results.entropy.get();
+    call.grad_lse = device_grad_lse.get();
+    return call;
+  }
+
+  oracle::Upstream upstream(const std::vector<float>& entropy) const {
+    if (!has_all()) return {grad_logps.data()};
+    return {grad_logps.data(), grad_entropy.data(), entropy.data(), grad_lse.data()};
+  }
+
+  /** At least the largest entry of |gradient| of each row. */
+  std::vector<float> bounds(const std::vector<float>& entropy) const {
+    std::vector<float> bounds = grad_logps;
+    for (size_t i = 0; has_all() && i < bounds.size(); i++) {
+      bounds[i] = std::fabs(grad_logps[i]) + std::fabs(grad_lse[i]) + std::fabs(grad_entropy[i]) * (entropy[i] + 1);
+    }
+    return bounds;
   }
 
   sweet::Labels labels(bool as_wide) const {

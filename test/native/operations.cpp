@@ -245,8 +245,8 @@ const std::vector<Operation>& operations() {
        }},
       {"logps_backward of logits",
        [](const Inputs& in, Outputs& out) {
-         return logps_backward(
-             {logits_head(in, in.logits), narrow(in), in.lse.data(), in.grad_logps.data(), gradients_of(out)});
+         return logps_backward({logits_head(in, in.logits), narrow(in), in.lse.data(), in.grad_logps.data(),
+                                in.grad_logps.data(), in.lse.data(), in.grad_logps.data(), gradients_of(out)});
        }},
       {"logps of hidden states",
        [](const Inputs& in, Outputs& out) {
@@ -254,8 +254,8 @@ const std::vector<Operation>& operations() {
        }},
       {"logps_backward of hidden states",
        [](const Inputs& in, Outputs& out) {
-         return logps_backward(
-             {linear_head(in), wide(in), in.linear_lse.data(), in.grad_logps.data(), gradients_of(out)});
+         return logps_backward({linear_head(in), wide(in), in.linear_lse.data(), in.grad_logps.data(),
+                                in.grad_logps.data(), in.linear_lse.data(), in.grad_logps.data(), gradients_of(out)});
        }},
       {"vocab_parallel_stats of logits",
        [](const Inputs& in, Outputs& out) {

@@ -84,6 +84,14 @@ struct Row {
   double lse, logp, entropy, lse_error, logp_error, entropy_error;
 };
 
+/** Gradients at the results of a row, [N] each or null; entropy is that of the forward pass. */
+struct Upstream {
+  const float* grad_logps;
+  const float *grad_entropy = nullptr, *entropy = nullptr, *grad_lse = nullptr;
+
+  bool has_only_logps() const { return !grad_entropy && !grad_lse; }
+};
+
 /** Values and how far float32 may be off. */
 struct Gradients {
   Array<double> values, bounds;
@@ -204,36 +212,59 @@ struct Head {
   }
 
   /**
-   * [N, V] gradients of the logits, g (1[label] - p) / temperature, where lse is known to lse_errors (null: it is a
-   * float32 that the call was given). Shards do not have all other entries. Where the rounding of lse * temperature to
-   * float32 is as large as a logit's difference to it, p is unknown.
+   * [N, V] gradients of the logits, where lse is known to lse_errors (null: it is a float32 that the call was given):
+   *
+   *   (g (1[label] - p) + p (s - e (H + log p))) / temperature,  with g, e, s the gradients at log-prob, H and lse
+   *
+   * Shards do not have all other entries. Where the rounding of lse * temperature to float32 is as large as a logit's
+   * difference to it, p is unknown.
    */
-  Gradients logit_gradients(const int32_t* labels, const float* grad_logps, const double* lse, const double* lse_errors,
-                            bool shards = false) const {
+  Gradients logit_gradients(const int32_t* labels, const Upstream& upstream, const double* lse,
+                            const double* lse_errors, bool shards = false) const {
     Gradients out{Array<double>(logits.size()), Array<double>(logits.size())};
     for (int64_t i = 0; i < rows; i++) {
       if (labels[i] < 0) continue;
-      const double g = grad_logps[i], scale = g / temperature, lse_error = lse_errors ? lse_errors[i] : 0;
+      const auto value_of = [&](const float* array) { return array ? static_cast<double>(array[i]) : 0.0; };
+      const double g = value_of(upstream.grad_logps), scale = g / temperature,
+                   lse_error = lse_errors ? lse_errors[i] : 0;
+      const double e = value_of(upstream.grad_entropy) / temperature, s = value_of(upstream.grad_lse) / temperature;
+      const double entropy = value_of(upstream.entropy);
+      double of_others = 0;  // bounds of all entries but the label's
       const double *const x = logits_of(i), *const error = errors_of(i);
       const bool unknown =
           !(std::fabs(static_cast<float>(lse[i] * temperature) / temperature - lse[i]) <= kMeaningless) ||
-          std::fabs(scale) > kLargest / 4;
+          std::fabs(scale) + std::fabs(s) + std::fabs(e) * (1 + entropy) > kLargest / 4;
       for (int64_t v = 0; v < vocab; v++) {
         const double z = x[v] / temperature, p = std::exp(z - lse[i]), distance = p == 0 ? 0 : std::fabs(z - lse[i]);
         const double off = (error ? error[v] / temperature : 0) + lse_error + 0x1p-51 * std::fabs(lse[i]);
+        double log_p = z - lse[i], of_log_p = off;
         double value = -scale * p, bound = p == 0 ? 0 : p * (4 * kU * (distance + 2) + std::expm1(off));
         if (v == labels[i]) value = -scale * std::expm1(z - lse[i]), bound = p == 0 ? 0 : p * std::expm1(off);
         if (v == labels[i] && !lse_errors && !shards) {
           std::tie(value, bound) = other_probs(i, labels[i], lse[i]);
+          if (value != -std::expm1(log_p)) log_p = std::log1p(-value);  // from the sum
+          of_log_p += bound / (1 - std::min(value, 0.99));
           value *= scale;
         }
         bound = std::fabs(scale) * (bound + 0x1p-126) + 2 * kU * std::fabs(value) + kTiny;
         const bool vague = off > kMeaningless && !(z - lse[i] + off <= -200);  // else p is 0 for certain
+        if (!upstream.has_only_logps() && p > 0) {
+          value += std::exp(log_p) * (s - e * (entropy + log_p));
+          // All terms but the label's are multiplied by p at once.
+          const double terms = std::fabs(s) + std::fabs(e) * (std::fabs(entropy) + distance) + std::fabs(scale);
+          bound += p * (terms * (4 * kU * (distance + 3) + std::expm1(off)) + terms * (of_log_p - off) +
+                        std::fabs(e) * of_log_p) +
+                   0x1p-126 * terms + 2 * kU * std::fabs(value);
+        }
         if (unknown || vague || std::fabs(scale) * p > kLargest / 4) bound = kInfinite;
+        if (std::isinf(p) && std::isfinite(g)) value = 0;                            // unknown, and no 0 * inf
         if (std::isnan(value) || !std::isfinite(g)) bound = g == 0 ? kInfinite : 0;  // or the row is skipped
+        if (v != labels[i]) of_others += bound;
         out.values[size(i * vocab + v)] = value;
         out.bounds[size(i * vocab + v)] = bound;
       }
+      // The label's entry of a linear head may be s minus the sum of the others.
+      if (!upstream.has_only_logps()) out.bounds[size(i * vocab + labels[i])] += of_others + 4 * kU * std::fabs(s);
     }
     return out;
   }

@@ -1,5 +1,5 @@
 /** logits = hidden * W^T + bias, then the rows of token-logps; the oracle may store [N, V], which the library must not. */
-import { type RowResults, tokenLogps, tokenLogpsBackward } from './token-logps.ts';
+import { type RowGradients, type RowResults, tokenLogps, tokenLogpsBackward } from './token-logps.ts';
 
 export interface LinearRows {
   hidden: Float64Array;
@@ -35,7 +35,7 @@ export function linearLogps(rows: LinearRows): RowResults {
   return tokenLogps({ ...rows, logits: linearLogits(rows) });
 }
 
-export function linearLogpsBackward(rows: LinearRows & { gradLogps: ArrayLike<number> }): LinearGradients {
+export function linearLogpsBackward(rows: LinearRows & RowGradients): LinearGradients {
   return projectGradient(rows, tokenLogpsBackward({ ...rows, logits: linearLogits(rows) }));
 }
 

@@ -32,19 +32,33 @@ export function tokenLogps(rows: Rows): RowResults {
   return results;
 }
 
-export function tokenLogpsBackward(rows: Rows & { gradLogps: ArrayLike<number> }): Float64Array {
-  const { logits, labels, mask, gradLogps, temperature = 1, ignoreIndex = -100 } = rows;
+/** Gradients of a loss at the results of a row, [N] each; 0 where there is none. */
+export interface RowGradients {
+  gradLogps?: ArrayLike<number>;
+  gradEntropy?: ArrayLike<number>;
+  gradLse?: ArrayLike<number>;
+}
+
+/** dH/dz_v = -p_v (log p_v + H), dlse/dz_v = p_v */
+export function tokenLogpsBackward(rows: Rows & RowGradients): Float64Array {
+  const { logits, labels, mask, gradLogps, gradEntropy, gradLse, temperature = 1, ignoreIndex = -100 } = rows;
   const V = logits.length / labels.length;
   const gradLogits = new Float64Array(logits.length);
   for (let i = 0; i < labels.length; i++) {
     if (mask?.[i] === 0 || labels[i] === ignoreIndex) continue;
     const z = scaledRow(rows, i);
     const lse = logSumExp(z);
-    const scale = gradLogps[i]! / temperature;
+    const [a, e, s] = [gradLogps, gradEntropy, gradLse].map(
+      (gradient) => (gradient?.[i] ?? 0) / temperature,
+    ) as number[];
     const p = z.map((zv) => Math.exp(zv - lse));
+    const entropy = p.reduce((sum, pv, v) => (pv === 0 ? sum : sum + pv * (lse - z[v]!)), 0);
     const otherProbs = p.reduce((sum, pv, v) => (v === labels[i] ? sum : sum + pv), 0); // 1 - p of the label, to all digits
     gradLogits.set(
-      p.map((pv, v) => scale * (v === labels[i] ? otherProbs : -pv)),
+      p.map((pv, v) => {
+        const ofLogp = a! * (v === labels[i] ? otherProbs : -pv);
+        return ofLogp + (pv === 0 ? 0 : pv * (s! - e! * (z[v]! - lse + entropy)));
+      }),
       i * V,
     );
   }

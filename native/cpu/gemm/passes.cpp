@@ -128,7 +128,9 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
     return a.label != b.label ? a.label < b.label : a.token < b.token;
   });
   for (ConfidentToken* each = confident_.get(); each < end; each++) {
-    for (int64_t group = 0; group < groups; group++) each->d -= group_other_sums_[group * tokens_ + each->token];
+    double other_sum = 0;
+    for (int64_t group = 0; group < groups; group++) other_sum += group_other_sums_[group * tokens_ + each->token];
+    each->d = gradients.label_gradient(each->token, other_sum);
   }
 
   // An item is a range of columns of hidden and weight.

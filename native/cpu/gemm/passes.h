@@ -5,8 +5,9 @@
 //   D_v = g * (1[v = label] - e^(z_v - lse)) / temperature
 //   grad_hidden += sum_v D_v weight_v,  grad_weight_v += D_v hidden,  grad_bias_v += D_v
 //
-// Of a confident token, D_label is minus the sum of all other D_v, which is known after the last tile: its products are
-// added at the end.
+// With the gradients of an entropy and of lse, D_v is that of UpstreamRow in native/softmax.h. All D_v of a token add
+// up to grad_lse: of a confident token, D_label follows from the others after the last tile, and its products are added
+// then.
 //
 // Forward, an item of work is kItemTiles tiles of the vocabulary; the statistics of a token's items are merged at the
 // end. Backward, an item is a group of tiles with a gradHidden of its own; the groups are added in their order. So the

@@ -2,7 +2,7 @@
 // lane, so that a pass over a column of the tile is a pass over a part of a token's row.
 //
 //   tile_stats      stats[i] += the softmax statistics of x[0 ... entries-1][i]
-//   tile_gradient   x[v][i] = factor[i] * 2^((x[v][i] - max[i]) * scale_log2)
+//   tile_gradient   x[v][i] = 2^t (factor[i] + slope[i] t),  t = (x[v][i] - max[i]) * scale_log2
 #pragma once
 
 #include "../rows/softmax_gradient.h"
@@ -17,9 +17,10 @@ static inline SegmentStats tile_stats(const Tile& tile, int64_t token, double sc
 
 /** Of one token, [entries]. */
 static inline void tile_gradient(const Tile& tile, int64_t token, double* out, double scale_log2, double max,
-                                 double factor) {
+                                 double factor, double slope) {
   for (int64_t v = 0; v < tile.entries; v++) {
-    out[v] = factor * ::exp2((tile.x[v * tile.row_stride + token] - max) * scale_log2);
+    const double t = (tile.x[v * tile.row_stride + token] - max) * scale_log2, p = ::exp2(t);
+    out[v] = p * (slope == 0 || p == 0 ? factor : factor + slope * t);
   }
 }
 
@@ -64,14 +65,20 @@ inline void tile_stats(const Tile& tile, SegmentStats* stats, float scale_log2, 
   }
 }
 
-inline void tile_gradient(const Tile& tile, const float* max, const float* factor, float scale_log2) {
+inline void tile_gradient(const Tile& tile, const float* max, const float* factor, const float* slope,
+                          float scale_log2) {
   const RowGradient<true, float> gradient(RowExponent<true>(0, scale_log2, 0), 1);
   RangeTracker range;
   for (int64_t i = 0; i < tile.tokens; i += kLanes) {
     const V row_max = load(max + i), row_factor = load(factor + i);
+    const V row_slope = slope ? load(slope + i) : set1(0.0f);
     for (int64_t v = 0; v < tile.entries; v++) {
       float* const x = tile.x + v * tile.row_stride + i;
-      store(x, mul(gradient.at<true>(sub(load(x), row_max), range), row_factor));
+      const V y = sub(load(x), row_max), p = gradient.at<true>(y, range);
+      // x = -inf has 2^t = 0 and t = -inf; the clamp makes their product 0.
+      const V terms =
+          slope ? fma(SWEET_ISA::max(set1(-512.0f), mul(y, set1(scale_log2))), row_slope, row_factor) : row_factor;
+      store(x, mul(p, terms));
     }
   }
 }

@@ -182,27 +182,31 @@ LogitGradients::LogitGradients(const Head& head, int64_t tokens)
       is_shard_(is_shard(head)),
       labels_(tokens),
       lse_(tokens),
-      grad_(tokens),
+      upstream_(tokens),
       label_logits_(tokens),
       max_(tokens + kMaxLanes),
       factor_(tokens + kMaxLanes),
+      slope_(tokens + kMaxLanes),
       confident_(tokens) {}
 
 void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream) {
   rounded_lse_ = upstream.rounded_lse;
+  has_slope_ = upstream.grad_entropy != nullptr;
   for (int64_t r = 0; r < count; r++) {
     const int64_t i = rows[r];
     labels_[r] = labels[i];
     lse_[r] = upstream.lse[i];
-    grad_[r] = upstream.grad_logps[i] / temperature_;
+    upstream_[r] = upstream.row(i, temperature_);
     confident_[r] = false;
-    const SoftmaxGradient softmax(lse_[r], temperature_, -grad_[r]);
+    const SoftmaxGradient softmax = softmax_gradient(lse_[r], temperature_, upstream_[r]);
     max_[r] = softmax.max;
     factor_[r] = softmax.factor;
+    slope_[r] = softmax.slope;
   }
   for (int64_t r = count; r < round_up(count, kMaxLanes); r++) {
     max_[r] = std::numeric_limits<float>::infinity();
     factor_[r] = 0;
+    slope_[r] = 0;
   }
 }
 
@@ -214,14 +218,15 @@ void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& ker
     }
   };
   each_label([&](int64_t r, float x) { label_logits_[r] = x; });
-  kernels.tile_gradient(tile, max_.get(), factor_.get(), log2_scale(temperature_));
+  kernels.tile_gradient(tile, max_.get(), factor_.get(), has_slope_ ? slope_.get() : nullptr, log2_scale(temperature_));
   if (other_sums) {
     each_label([&](int64_t, float& d) { d = 0; });
     add_column_sums(tile, other_sums);
   }
   each_label([&](int64_t r, float& d) {
-    const LabelGradient label(label_logits_[r], lse_[r], rounded_lse_, temperature_, grad_[r]);
-    confident_[r] = other_sums && label.confident && std::isfinite(grad_[r]);  // else NaN, with no other entry too
+    const LabelGradient label(label_logits_[r], lse_[r], rounded_lse_, temperature_, upstream_[r]);
+    confident_[r] =
+        other_sums && label.confident && std::isfinite(label.gradient);  // else NaN, with no other entry too
     if (!confident_[r]) d = static_cast<float>(label.gradient);
   });
 }

@@ -128,8 +128,8 @@ class LogitGradients {
   LogitGradients(const Head& head, int64_t tokens);
 
   bool ok() const {
-    return label_logits_.ok() && labels_.ok() && lse_.ok() && grad_.ok() && max_.ok() && factor_.ok() &&
-           confident_.ok();
+    return label_logits_.ok() && labels_.ok() && lse_.ok() && upstream_.ok() && max_.ok() && factor_.ok() &&
+           slope_.ok() && confident_.ok();
   }
   void gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream);
 
@@ -143,14 +143,17 @@ class LogitGradients {
   bool needs_other_sums() const { return !is_shard_; }
   bool is_confident(int64_t token) const { return confident_[token]; }
   int32_t label(int64_t token) const { return labels_[token]; }
+  /** D at the label of a confident token, from the sum of all other entries of its D. */
+  double label_gradient(int64_t token, double other_sum) const { return upstream_[token].grad_lse - other_sum; }
 
  private:
   const double temperature_;
   const bool is_shard_;
-  bool rounded_lse_ = false;
+  bool rounded_lse_ = false, has_slope_ = false;
   Scratch<int32_t> labels_;
-  Scratch<double> lse_, grad_;  // grad_: dloss/dlogp / temperature
-  Scratch<float> label_logits_, max_, factor_;
+  Scratch<double> lse_;
+  Scratch<UpstreamRow> upstream_;
+  Scratch<float> label_logits_, max_, factor_, slope_;
   Scratch<bool> confident_;
 };
 
