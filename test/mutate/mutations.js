@@ -273,14 +273,34 @@ export const MUTATIONS = [
     fault: 'the temperature is missing',
     changes: [
       [/ \/ temperature(?= - l)/, ''],
-      [/(?<=grad_logps\[\w+\]( : 1\.0f\))?) \/ (head\.)?temperature/, ''],
+      [/(?<=value\(grad_\w+, i\)\)?) \/ temperature/, ''],
     ],
-    places: [SOFTMAX, LOGITS, TILES, CUDA_LOGITS, CUDA_LINEAR],
+    places: [
+      SOFTMAX,
+      ['native/cpu/logps.h', 'ops/upstream-gradients'],
+      ['native/cuda/logps.h', 'check_plain: logits', 'check_plain: linear'],
+    ],
   },
   {
     fault: 'the gradient at every entry but the label has the wrong sign',
-    changes: [[/(?<=SoftmaxGradient softmax\(.*, )-/, '']],
-    places: [LOGITS, TILES, ['native/cuda/row_gradient.h', 'check_plain: logits']],
+    changes: [[/(?<=b = )-(?=row\.grad_logp)/, '']],
+    places: [SOFTMAX],
+  },
+  {
+    fault: 'a term of the gradients of the entropy and of lse is missing',
+    changes: [
+      [/b \+= row\.grad_lse/, ''],
+      [/(?<=c \* \(row\.entropy) \+ d/, ''],
+      [/row\.entropy \+ (?=[dl]\b)/, ''],
+      [/row\.grad_lse - (?=row\.grad_entropy)/, ''],
+      [/upstream_\[token\]\.grad_lse/, '0'],
+    ],
+    places: by('ops/upstream-gradients', SOFTMAX, ['native/cpu/gemm/tiles.h']),
+  },
+  {
+    fault: 'the gradient of the entropy at a masked entry is 0 times infinity',
+    changes: [[/max\(set1\(-512\.0f\), (mul\(.*?\(scale_log2\)\)|mul\(.*?\.scale_log2\)\))\)/, '$1']],
+    places: by('ops/upstream-gradients', GRADIENTS, ['native/cpu/gemm/tile_passes.h']),
   },
   {
     fault: 'the label of a confident token has the rounding of lse',
@@ -289,7 +309,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the rounding of the max to float32 changes the gradient',
-    changes: [[/ \* exp\(\(max .*?- lse\)/, '']],
+    changes: [[/(?<=\bb) \* exp\(d\)/, '']],
     places: by('ops/critic-update', SOFTMAX),
   },
   {
