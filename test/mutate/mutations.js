@@ -290,7 +290,6 @@ export const MUTATIONS = [
     fault: 'a term of the gradients of the entropy and of lse is missing',
     changes: [
       [/b \+= row\.grad_lse/, ''],
-      [/(?<=c \* \(row\.entropy) \+ d/, ''],
       [/row\.entropy \+ (?=[dl]\b)/, ''],
       [/row\.grad_lse - (?=row\.grad_entropy)/, ''],
       [/upstream_\[token\]\.grad_lse/, '0'],
