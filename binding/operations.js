@@ -60,6 +60,7 @@ const headFields = {
   rows: 'int',
   vocabSize: 'int',
   temperature: 'number',
+  softcap: 'number',
   vocabOffset: 'int',
   totalVocab: 'int',
 };

@@ -2,13 +2,15 @@
 // stored.
 //
 //   N rows, V vocabulary entries, H hidden size
-//   z = logits / temperature,  logits = hidden * weight^T + bias for a linear head
+//   z = s(logits) / temperature,  logits = hidden * weight^T + bias for a linear head
+//   s(x) = softcap * tanh(x / softcap), or x without a softcap
 #pragma once
 
 #include <cstdint>
 
 #include "dtype.h"
 #include "layout.h"
+#include "softcap.h"
 
 namespace sweet {
 
@@ -38,6 +40,7 @@ struct Head {
   DType dtype;
   int64_t rows, vocab_size;
   double temperature;
+  double softcap;  // of the logits before the temperature; 0: none
 
   // Vocabulary-parallel: this head has the entries vocab_offset ... vocab_offset + vocab_size - 1 of total_vocab.
   // total_vocab 0: the head has the whole vocabulary.
@@ -65,6 +68,11 @@ inline int64_t logits_elements(const Head& head) {
 inline VocabShard vocab_shard(const Head& head) {
   return head.total_vocab > 0 ? VocabShard{head.vocab_offset, head.vocab_size, head.total_vocab}
                               : VocabShard{0, head.vocab_size, head.vocab_size};
+}
+
+/** z = x / temperature of the logits x as kernels take them, which are those of native/softcap.h with a softcap. */
+SWEET_HOST_DEVICE inline double kernel_temperature(const Head& head) {
+  return head.temperature / Softcap(head.softcap).value();
 }
 
 SWEET_HOST_DEVICE inline bool is_shard(const Head& head) { return head.total_vocab > head.vocab_size; }

@@ -19,7 +19,7 @@ namespace sweet {
 struct ShardHeader {
   double rows, vocab_offset, vocab_size, total_vocab, temperature, entropy;
   double checksum;  // checksum_number(); 0: statistics without one, which are not compared
-  double unused;
+  double softcap;   // 0: none
 };
 
 /** Of one row. */
@@ -89,7 +89,7 @@ SWEET_HOST_DEVICE inline ShardHeader shard_header(const Head& head, const VocabS
           head.temperature,
           entropy ? 1.0 : 0.0,
           checksum,
-          0};
+          head.softcap};
 }
 
 /** The results of a row; stats(s) gives the row's statistics of the s-th shard in the order of the vocabulary. */
@@ -109,7 +109,8 @@ inline Status check_shards(const ShardHeader* headers, int64_t shards, int64_t r
     const bool valid = header.vocab_offset >= 0 && header.vocab_size >= 0 && header.total_vocab <= INT32_MAX &&
                        header.vocab_offset + header.vocab_size <= header.total_vocab &&
                        floor(header.vocab_size) == header.vocab_size;
-    const bool same = header.total_vocab == headers[0].total_vocab && header.temperature == headers[0].temperature;
+    const bool same = header.total_vocab == headers[0].total_vocab && header.temperature == headers[0].temperature &&
+                      header.softcap == headers[0].softcap;
     if (!valid || !same || !(header.temperature > 0)) return {Code::shard_mismatch, s};
     if (entropy && header.entropy != 1) return {Code::shard_no_entropy, s};
     order[s] = s;

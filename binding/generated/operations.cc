@@ -22,6 +22,7 @@ void read_logits_head(Args& args, Head& g) {
   g.rows = args.integer();
   g.vocab_size = args.integer();
   g.temperature = args.number();
+  g.softcap = args.number();
   g.vocab_offset = args.integer();
   g.total_vocab = args.integer();
   g.row_stride = args.integer();
@@ -42,6 +43,7 @@ void read_linear_head(Args& args, Head& g) {
   g.rows = args.integer();
   g.vocab_size = args.integer();
   g.temperature = args.number();
+  g.softcap = args.number();
   g.vocab_offset = args.integer();
   g.total_vocab = args.integer();
   g.hidden_size = args.integer();

@@ -24,6 +24,7 @@ export interface LogitsHead {
   rows: number;
   vocabSize: number;
   temperature: number;
+  softcap: number;
   vocabOffset: number;
   totalVocab: number;
   rowStride: number;
@@ -32,7 +33,7 @@ export interface LogitsHead {
 }
 
 function pushLogitsHead(to: unknown[], g: LogitsHead): void {
-  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.rowStride, g.logitsLength, g.logits);
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.softcap, g.vocabOffset, g.totalVocab, g.rowStride, g.logitsLength, g.logits);
 }
 
 export interface Operand {
@@ -52,6 +53,7 @@ export interface LinearHead {
   rows: number;
   vocabSize: number;
   temperature: number;
+  softcap: number;
   vocabOffset: number;
   totalVocab: number;
   hiddenSize: number;
@@ -63,7 +65,7 @@ export interface LinearHead {
 }
 
 function pushLinearHead(to: unknown[], g: LinearHead): void {
-  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, PRECISION[g.precision]);
+  to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.softcap, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, PRECISION[g.precision]);
   pushOperand(to, g.hidden);
   pushOperand(to, g.weight);
   to.push(g.bias);

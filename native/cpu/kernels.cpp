@@ -5,6 +5,7 @@
 
 #include "gemm/product.h"
 #include "gemm/tile_passes.h"
+#include "rows/softcap.h"
 #include "rows/widen.h"
 
 namespace sweet {
@@ -39,6 +40,14 @@ void any_softmax_gradient(const void* x, void* out, DType dtype, int64_t n, cons
   });
 }
 
+void any_softcap(const void* x, DType dtype, int64_t n, float inverse, float* out) {
+  with_type(dtype, [&](auto type) { softcap(static_cast<const decltype(type)*>(x), n, inverse, out); });
+}
+
+void any_times_slope(const float* d, const float* t, int64_t n, void* out, DType dtype) {
+  with_type(dtype, [&](auto type) { times_slope(d, t, n, static_cast<decltype(type)*>(out)); });
+}
+
 void any_widen(const void* x, DType dtype, int64_t n, float* out) {
   with_type(dtype, [&](auto type) { widen(static_cast<const decltype(type)*>(x), n, out); });
 }
@@ -49,6 +58,8 @@ void any_widen(const void* x, DType dtype, int64_t n, float* out) {
 constexpr Kernels kKernels = {SWEET_NAME(SWEET_ISA),
                               any_softmax_stats,
                               any_softmax_gradient,
+                              any_softcap,
+                              any_times_slope,
                               any_widen,
                               tile_stats,
                               tile_gradient,

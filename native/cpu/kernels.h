@@ -56,6 +56,12 @@ struct Kernels {
   void (*softmax_gradient)(const void* x, void* out, DType dtype, int64_t n, const SoftmaxGradient& gradient,
                            bool stream);
 
+  /** out = tanh(x * inverse), -inf where x is; out may be x. See native/softcap.h. */
+  void (*softcap)(const void* x, DType dtype, int64_t n, float inverse, float* out);
+
+  /** out = d (1 - t^2), 0 where t = -inf: the gradient d at t = softcap(x) as that at x. out may be d or t. */
+  void (*times_slope)(const float* d, const float* t, int64_t n, void* out, DType dtype);
+
   /** float32 copy of n elements. */
   void (*widen)(const void* x, DType dtype, int64_t n, float* out);
 

@@ -69,17 +69,63 @@ struct Segments {
   int64_t byte_offset(int64_t item) const { return (row(item) * row_stride + first(item)) * bytes; }
 };
 
+// Logits that are softcapped at once, on the stack.
+constexpr int64_t kCapped = 2048;
+
+/** Calls use(first, count, t) for ranges of n logits, t = their tanh as in native/softcap.h. */
+template <class Use>
+void each_capped(const void* logits, DType dtype, int64_t n, const Softcap& cap, Use use) {
+  alignas(64) float t[kCapped];
+  for (int64_t first = 0; first < n; first += kCapped) {
+    const int64_t count = std::min(kCapped, n - first);
+    active_kernels().softcap(static_cast<const char*>(logits) + first * bytes_of(dtype), dtype, count, cap.inverse, t);
+    use(first, count, t);
+  }
+}
+
+/** Adds n logits to the statistics. */
+void add_stats(const Head& head, const void* logits, int64_t n, float scale_log2, bool entropy, SegmentStats* stats) {
+  const Kernels& kernels = active_kernels();
+  const Softcap cap(head.softcap);
+  if (!cap.is_on()) return kernels.softmax_stats(stats, logits, head.dtype, n, scale_log2, entropy);
+  each_capped(logits, head.dtype, n, cap, [&](int64_t, int64_t count, const float* t) {
+    kernels.softmax_stats(stats, t, DType::float32, count, scale_log2, entropy);
+  });
+}
+
+/** The gradients at n logits, as Kernels::softmax_gradient. */
+void write_gradient(const Head& head, const void* logits, int64_t n, const SoftmaxGradient& gradient, bool stream,
+                    void* out) {
+  const Kernels& kernels = active_kernels();
+  const Softcap cap(head.softcap);
+  if (!cap.is_on()) return kernels.softmax_gradient(logits, out, head.dtype, n, gradient, stream);
+  alignas(64) float d[kCapped];
+  each_capped(logits, head.dtype, n, cap, [&](int64_t first, int64_t count, const float* t) {
+    kernels.softmax_gradient(t, d, DType::float32, count, gradient, false);
+    kernels.times_slope(d, t, count, static_cast<char*>(out) + first * bytes_of(head.dtype), head.dtype);
+  });
+}
+
+/** Logit v of row i, or its tanh: the same bits as in the row. */
+float kernel_logit(const Head& head, int64_t i, int64_t v) {
+  const float x = logit_at(head.logits, head.dtype, i * head.row_stride + v);
+  const Softcap cap(head.softcap);
+  float t = x;
+  if (cap.is_on()) active_kernels().softcap(&x, DType::float32, 1, cap.inverse, &t);
+  return t;
+}
+
 /** sum_v p_v of row i but its label. */
 double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
-  const Kernels& kernels = active_kernels();
   const char* const row = static_cast<const char*>(head.logits) + i * head.row_stride * bytes_of(head.dtype);
+  const double temperature = kernel_temperature(head);
   double sum = 0;
   const auto add = [&](int64_t first, int64_t end) {
     for (int64_t v = first; v < end && !cancelled(); v += kSegment) {
       SegmentStats stats = kEmptyStats;
-      kernels.softmax_stats(&stats, row + v * bytes_of(head.dtype), head.dtype, std::min(kSegment, end - v),
-                            log2_scale(head.temperature), false);
-      sum += stats.sum_exp * exp(stats.max / head.temperature - lse);
+      add_stats(head, row + v * bytes_of(head.dtype), std::min(kSegment, end - v), log2_scale(temperature), false,
+                &stats);
+      sum += stats.sum_exp * exp(stats.max / temperature - lse);
     }
   };
   add(0, label);
@@ -90,23 +136,21 @@ double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
 }  // namespace
 
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
-  const Kernels& kernels = active_kernels();
   const Segments segments(head);
   Scratch<SegmentStats> stats(head.rows * segments.per_row);
   if (!stats.ok()) return {Code::memory};
 
   const char* const logits = static_cast<const char*>(head.logits);
-  const float scale_log2 = log2_scale(head.temperature);
+  const float scale_log2 = log2_scale(kernel_temperature(head));
   const auto compute_segment = [&](int64_t item) {
     SegmentStats segment = kEmptyStats;
-    kernels.softmax_stats(&segment, logits + segments.byte_offset(item), head.dtype, segments.size(item), scale_log2,
-                          out.with_entropy());
+    add_stats(head, logits + segments.byte_offset(item), segments.size(item), scale_log2, out.with_entropy(), &segment);
     stats[item] = segment;
   };
   const auto finish = [&](int64_t i) {
     const int32_t label = labels[i];
-    const float label_logit = is_local(label) ? logit_at(head.logits, head.dtype, i * head.row_stride + label) : 0.0f;
-    finish_row(stats.get() + i * segments.per_row, segments.per_row, label, label_logit, head.temperature, out, i);
+    const float label_logit = is_local(label) ? kernel_logit(head, i, label) : 0.0f;
+    finish_row(head, stats.get() + i * segments.per_row, segments.per_row, label, label_logit, out, i);
   };
 
   // Many rows: one thread computes and finishes a row, while the label's logit is in its cache.
@@ -129,8 +173,8 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
 
 Status logits_backward(const Head& head, const int32_t* labels, const Upstream& upstream, double* label_grads,
                        const HeadGradients& gradients) {
-  const Kernels& kernels = active_kernels();
   const Segments segments(head);
+  const double temperature = kernel_temperature(head);
   const char* const logits = static_cast<const char*>(head.logits);
   char* const grad = static_cast<char*>(gradients.logits);
   const bool stream = grad != logits && head.rows * head.vocab_size * segments.bytes >= kStreamBytes;
@@ -139,15 +183,16 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
   // The label's entry of row i, while all of its logits are there: in place, the gradient overwrites them.
   const auto compute_label_grad = [&](int64_t i) {
     if (!is_local(labels[i])) return;
-    const float label_logit = logit_at(head.logits, head.dtype, i * head.row_stride + labels[i]);
+    const float label_logit = kernel_logit(head, i, labels[i]);
     const double lse = upstream.lse[i];
     const UpstreamRow row = upstream.row(i, head.temperature);
-    const LabelGradient label(label_logit, lse, upstream.rounded_lse, head.temperature, row);
+    const LabelGradient label(label_logit, lse, upstream.rounded_lse, temperature, row);
     label_grads[i] = label.gradient;
     if (label.confident && !shard) {
       const double others = other_probs(head, i, labels[i], lse);
       label_grads[i] = LabelGradient::complete(log1p(-others), others, row);
     }
+    label_grads[i] *= Softcap(head.softcap).slope(label_logit);
   };
   const auto compute_segment = [&](int64_t item) {
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
@@ -159,8 +204,8 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
       return;
     }
     const UpstreamRow row = upstream.row(i, head.temperature);
-    kernels.softmax_gradient(logits + offset, grad + offset, head.dtype, n,
-                             softmax_gradient(upstream.lse[i], head.temperature, row), stream);
+    write_gradient(head, logits + offset, n, softmax_gradient(upstream.lse[i], temperature, row), stream,
+                   grad + offset);
     const bool has_label = label >= first && label < first + n;
     if (has_label) {
       set_grad_at(grad, head.dtype, i * head.row_stride + label, label_grads[i]);

@@ -5,12 +5,15 @@
 
 namespace sweet {
 
-void finish_row(const SegmentStats* segments, int64_t count, int32_t label, float label_logit, double temperature,
+void finish_row(const Head& head, const SegmentStats* segments, int64_t count, int32_t label, float label_logit,
                 const ForwardOut& out, int64_t i) {
+  const double temperature = kernel_temperature(head);
   const auto segment = [&](int64_t s) -> const SegmentStats& { return segments[s]; };
-  const SoftmaxStats stats = merge_stats(count, temperature, segment);
+  SoftmaxStats stats = merge_stats(count, temperature, segment);
   if (out.shard_stats) {
-    out.shard_stats[i] = {stats, is_local(label) ? label_logit : 0.0};
+    const double cap = Softcap(head.softcap).value();
+    stats.max *= cap;
+    out.shard_stats[i] = {stats, is_local(label) ? label_logit * cap : 0.0};
     return;
   }
   const RowResult result = row_result(stats, label, label_logit, temperature);

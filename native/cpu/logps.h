@@ -25,8 +25,9 @@ struct ForwardOut {
   bool with_entropy() const { return entropy != nullptr || shard_entropy; }
 };
 
-/** Merges the segments of row i in their order and writes its results; label_logit is used if is_local(label). */
-void finish_row(const SegmentStats* segments, int64_t count, int32_t label, float label_logit, double temperature,
+/** Merges the segments of row i in their order and writes its results; label_logit is used if is_local(label), and
+ * with a softcap it is t of native/softcap.h, as the logits of the segments. */
+void finish_row(const Head& head, const SegmentStats* segments, int64_t count, int32_t label, float label_logit,
                 const ForwardOut& out, int64_t i);
 
 /** Writes the results of a row that is not read. */

@@ -56,7 +56,7 @@ class OnePass {
         tiles_(head, chunk_, threads(), &gradients),
         forward_(head, chunk_, threads()),
         backward_(head, chunk_, threads(), gradients),
-        logit_gradients_(head, chunk_),
+        logit_gradients_(head, chunk_, threads()),
         logits_((head.vocab_size + kTileEntries - 1) / kTileEntries * tiles_.tile_size()),
         lse_(head.rows) {}
 

@@ -9,6 +9,7 @@
 #include "../../native/cpu/gemm/bf16_pairs.h"
 #include "../../native/cpu/gemm/tile_passes.h"
 #include "../../native/cpu/head_backward.h"
+#include "../../native/cpu/rows/softcap.h"
 #include "../../native/cpu/rows/widen.h"
 #include "native_checks.h"
 
@@ -121,6 +122,46 @@ bool gradient_agrees(T ours, double expected, double t, double factor, double sl
   const double terms = slope == 0 ? std::fabs(expected) : std::exp2(t) * magnitude;
   const double error = relative * terms + flushed + last_place;
   return agree(to_float(ours), expected, std::isfinite(t) ? error : 0);
+}
+
+/** tanh to 6 * 2^-24, relative; the slope to 4 * 2^-24. */
+template <class T>
+void check_softcap(Checks& checks, const Kernels& kernels) {
+  const std::string name = "dtype " + std::to_string(static_cast<int>(kDType<T>));
+  for (const float inverse : {1.0f, 1 / 30.0f, 1e-6f, 1000.0f}) {
+    std::vector<T> x;
+    for (int i = 0; i < 4001; i++) x.push_back(stored<T>(static_cast<float>(i - 2000) * 0.005f / inverse));
+    for (int i = 0; i < 400; i++) x.push_back(stored<T>(static_cast<float>(std::exp2(-i * 0.3) / inverse)));
+    for (const float special : {-kInfinity, kInfinity, kNaN, 0.0f, -0.0f, 3e38f, -3e38f})
+      x.push_back(stored<T>(special));
+    const int64_t n = static_cast<int64_t>(x.size());
+    std::vector<float> t(x.size()), d(x.size());
+    std::vector<double> exact(x.size());
+    kernels.softcap(x.data(), kDType<T>, n, inverse, t.data());
+    reference::softcap(x.data(), n, inverse, exact.data());
+    bool right = true, right_slope = true;
+    for (size_t i = 0; i < x.size(); i++) {
+      right &= agree(t[i], exact[i], 6 * kRounding * std::fabs(exact[i]) + 0x1p-149);
+      d[i] = static_cast<float>(checks.normal(2));
+    }
+    checks.expect(right, name + " softcap");
+    std::vector<T> gradient(x.size());
+    kernels.times_slope(d.data(), t.data(), n, gradient.data(), kDType<T>);
+    for (size_t i = 0; i < x.size(); i++) {
+      const double expected = reference::times_slope(d[i], t[i]);
+      const double rounding = kDType<T> == DType::bfloat16 ? 0x1p-8 : kDType<T> == DType::float16 ? 0x1p-11 : 0;
+      const double error = 4 * kRounding * std::fabs(d[i]) + (rounding + kRounding) * std::fabs(expected) + 0x1p-25;
+      right_slope &= agree(to_float(gradient[i]), expected, error);
+      if (t[i] == -kInfinity) right_slope &= to_float(gradient[i]) == 0;
+    }
+    checks.expect(right_slope, name + " slope of the softcap");
+    // Any part of it has the same bits: labels and tails are computed one by one.
+    std::vector<float> alone(x.size());
+    for (size_t i = 0; i < x.size(); i++) kernels.softcap(x.data() + i, kDType<T>, 1, inverse, &alone[i]);
+    checks.expect(std::equal(alone.begin(), alone.end(), t.begin(),
+                             [](float a, float b) { return bits_of(a) == bits_of(b) || (a != a && b != b); }),
+                  name + " softcap one by one");
+  }
 }
 
 constexpr float kLog2e = 1.44269504f;
@@ -424,7 +465,7 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
   std::vector<int64_t> rows(at(tokens));
   for (int64_t i = 0; i < tokens; i++) rows[at(i)] = i;
   Tiles tiles(head, tokens, 1, &out);
-  LogitGradients gradients(head, tokens);
+  LogitGradients gradients(head, tokens, 1);
   tiles.gather(rows.data(), tokens);
   gradients.gather(rows.data(), tokens, data.labels.data(), {lse.data(), false, data.g.data()});
   const Tile tile = tiles.logits(tiles.weight_rows(0, 0), 0, nullptr);
@@ -437,7 +478,7 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
     return all;
   };
   checks.expect(all_agree(values(), x, logit_error), name + " logits");
-  gradients.replace(tile, 0, active_kernels(), nullptr);
+  gradients.replace(tile, 0, 0, active_kernels(), nullptr);
   reference::logit_gradients(x.data(), data.labels.data(), lse.data(), data.g.data(), tokens, entries, temperature);
   checks.expect(all_agree(values(), x, relative * g_max), name + " D");
 }
@@ -450,6 +491,9 @@ void check_kernels(Checks& checks, bool small) {
   check_rows_of<float>(checks, kernels, small);
   check_rows_of<bf16>(checks, kernels, small);
   check_rows_of<f16>(checks, kernels, small);
+  check_softcap<float>(checks, kernels);
+  check_softcap<bf16>(checks, kernels);
+  check_softcap<f16>(checks, kernels);
   check_tiles(checks, kernels);
   check_product(checks, kernels.multiply, kernels.panel, reference::float32_dot, 1, "product");
   if (kernels.bf16_pairs) {

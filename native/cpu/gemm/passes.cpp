@@ -46,7 +46,7 @@ ForwardPass::ForwardPass(const Head& head, int64_t tokens, int workers)
 
 void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const int32_t* labels, const ForwardOut& out,
                       StoredLogits store) {
-  const float scale_log2 = log2_scale(head_.temperature);
+  const float scale_log2 = log2_scale(kernel_temperature(head_));
   parallel_for(workers_, items_, count * head_.vocab_size * head_.hidden_size, [&](int64_t item, int worker) {
     SegmentStats* const stats = worker_stats_.get() + worker * count;
     std::fill_n(stats, count, kEmptyStats);
@@ -63,7 +63,7 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
   });
   parallel_for(workers_, count, count * items_ * 16, [&](int64_t r, int) {
     const int64_t i = rows[r];
-    finish_row(item_stats_.get() + r * items_, items_, labels[i], label_logits_[r], head_.temperature, out, i);
+    finish_row(head_, item_stats_.get() + r * items_, items_, labels[i], label_logits_[r], out, i);
   });
 }
 
@@ -97,7 +97,7 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
     for (int64_t v = begin; v < std::min(end, head_.vocab_size) && !cancelled(); v += kTileEntries) {
       const Tiles::WeightRows weight = tiles.weight_rows(v, worker);
       const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, worker, nullptr);
-      gradients.replace(tile, v, tiles.kernels(), other_sums);
+      gradients.replace(tile, v, worker, tiles.kernels(), other_sums);
       if (out.bias) add_row_sums(tile, out.bias + v, out.add);
       float* const grad_weight = out.weight ? out.weight + v * hidden_size : nullptr;
       tiles.multiply(tile, weight, worker, grad_hidden, v > begin, grad_weight, out.add);

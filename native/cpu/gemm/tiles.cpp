@@ -114,6 +114,11 @@ Tile Tiles::logits(const WeightRows& weight, int worker, float* to) {
   }
   product({weight.elements, row_elements_, 1, weight.count, row_elements_, hidden_.get(), result.x, row_stride_, lanes,
            head_.bias != nullptr, cancelled});
+  const Softcap cap(head_.softcap);
+  for (int64_t v = 0; cap.is_on() && v < weight.count; v++) {
+    float* const row = result.x + v * row_stride_;
+    kernels_.softcap(row, DType::float32, lanes, cap.inverse, row);
+  }
   return result;
 }
 
@@ -177,8 +182,10 @@ void Tiles::pack_columns(const Element* rows, int64_t count, int64_t panel, Elem
   }
 }
 
-LogitGradients::LogitGradients(const Head& head, int64_t tokens)
+LogitGradients::LogitGradients(const Head& head, int64_t tokens, int workers)
     : temperature_(head.temperature),
+      kernel_temperature_(kernel_temperature(head)),
+      cap_(head.softcap),
       is_shard_(is_shard(head)),
       labels_(tokens),
       lse_(tokens),
@@ -187,7 +194,9 @@ LogitGradients::LogitGradients(const Head& head, int64_t tokens)
       max_(tokens + kMaxLanes),
       factor_(tokens + kMaxLanes),
       slope_(tokens + kMaxLanes),
-      confident_(tokens) {}
+      confident_(tokens),
+      capped_size_(cap_.is_on() ? kTileEntries * round_up(tokens, kMaxLanes) : 0),
+      capped_(workers * capped_size_) {}
 
 void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream) {
   rounded_lse_ = upstream.rounded_lse;
@@ -198,7 +207,7 @@ void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* l
     lse_[r] = upstream.lse[i];
     upstream_[r] = upstream.row(i, temperature_);
     confident_[r] = false;
-    const SoftmaxGradient softmax = softmax_gradient(lse_[r], temperature_, upstream_[r]);
+    const SoftmaxGradient softmax = softmax_gradient(lse_[r], kernel_temperature_, upstream_[r]);
     max_[r] = softmax.max;
     factor_[r] = softmax.factor;
     slope_[r] = softmax.slope;
@@ -210,7 +219,7 @@ void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* l
   }
 }
 
-void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& kernels, double* other_sums) {
+void LogitGradients::replace(const Tile& tile, int64_t first, int worker, const Kernels& kernels, double* other_sums) {
   const auto each_label = [&](auto use) {
     for (int64_t r = 0; r < tile.tokens; r++) {
       const int64_t v = labels_[r] - first;
@@ -218,17 +227,27 @@ void LogitGradients::replace(const Tile& tile, int64_t first, const Kernels& ker
     }
   };
   each_label([&](int64_t r, float x) { label_logits_[r] = x; });
-  kernels.tile_gradient(tile, max_.get(), factor_.get(), has_slope_ ? slope_.get() : nullptr, log2_scale(temperature_));
+  float* const capped = capped_.get() + worker * capped_size_;  // the tile's logits, with a softcap
+  const int64_t lanes = round_up(tile.tokens, kMaxLanes);
+  for (int64_t v = 0; cap_.is_on() && v < tile.entries; v++) {
+    std::copy_n(tile.x + v * tile.row_stride, lanes, capped + v * lanes);
+  }
+  kernels.tile_gradient(tile, max_.get(), factor_.get(), has_slope_ ? slope_.get() : nullptr,
+                        log2_scale(kernel_temperature_));
   if (other_sums) {
     each_label([&](int64_t, float& d) { d = 0; });
     add_column_sums(tile, other_sums);
   }
   each_label([&](int64_t r, float& d) {
-    const LabelGradient label(label_logits_[r], lse_[r], rounded_lse_, temperature_, upstream_[r]);
+    const LabelGradient label(label_logits_[r], lse_[r], rounded_lse_, kernel_temperature_, upstream_[r]);
     confident_[r] =
         other_sums && label.confident && std::isfinite(label.gradient);  // else NaN, with no other entry too
     if (!confident_[r]) d = static_cast<float>(label.gradient);
   });
+  for (int64_t v = 0; cap_.is_on() && v < tile.entries; v++) {
+    float* const row = tile.x + v * tile.row_stride;
+    kernels.times_slope(row, capped + v * lanes, lanes, row, DType::float32);
+  }
 }
 
 void add_row_sums(const Tile& tile, float* to, bool add) {

@@ -2,7 +2,7 @@
 // the logits x[entries][tokens], before the temperature, of up to kTileEntries vocabulary entries and a chunk of
 // tokens; in the backward pass they become D:
 //
-//   x_vi = bias_v + sum_k weight_vk hidden_ik
+//   x_vi = bias_v + sum_k weight_vk hidden_ik, or its tanh with a softcap (native/softcap.h)
 //   D_vi = g_i * (1[v = label_i] - e^(x_vi / temperature - lse_i)) / temperature
 //   grad_hidden_ik (+)= sum_v D_vi weight_vk,  grad_weight_vk (+)= sum_i D_vi hidden_ik,  grad_bias_v (+)= sum_i D_vi
 //
@@ -125,11 +125,11 @@ class Tiles {
 /** D of a chunk of tokens. */
 class LogitGradients {
  public:
-  LogitGradients(const Head& head, int64_t tokens);
+  LogitGradients(const Head& head, int64_t tokens, int workers);
 
   bool ok() const {
     return label_logits_.ok() && labels_.ok() && lse_.ok() && upstream_.ok() && max_.ok() && factor_.ok() &&
-           slope_.ok() && confident_.ok();
+           slope_.ok() && confident_.ok() && capped_.ok();
   }
   void gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream);
 
@@ -137,17 +137,20 @@ class LogitGradients {
    * Replaces the logits of the entries from `first` on by D. With `other_sums` [tokens], to which the entries but the
    * label's are added, a confident token (LabelGradient of softmax.h) has 0 at its label.
    */
-  void replace(const Tile& tile, int64_t first, const Kernels& kernels, double* other_sums);
+  void replace(const Tile& tile, int64_t first, int worker, const Kernels& kernels, double* other_sums);
 
   /** Whether replace() needs other_sums: a shard of the vocabulary does not have all other entries. */
   bool needs_other_sums() const { return !is_shard_; }
   bool is_confident(int64_t token) const { return confident_[token]; }
   int32_t label(int64_t token) const { return labels_[token]; }
   /** D at the label of a confident token, from the sum of all other entries of its D. */
-  double label_gradient(int64_t token, double other_sum) const { return upstream_[token].grad_lse - other_sum; }
+  double label_gradient(int64_t token, double other_sum) const {
+    return (upstream_[token].grad_lse - other_sum) * cap_.slope(label_logits_[token]);
+  }
 
  private:
-  const double temperature_;
+  const double temperature_, kernel_temperature_;
+  const Softcap cap_;
   const bool is_shard_;
   bool rounded_lse_ = false, has_slope_ = false;
   Scratch<int32_t> labels_;
@@ -155,6 +158,8 @@ class LogitGradients {
   Scratch<UpstreamRow> upstream_;
   Scratch<float> label_logits_, max_, factor_, slope_;
   Scratch<bool> confident_;
+  const int64_t capped_size_;  // of a tile's logits, which a softcap needs after D
+  Scratch<float> capped_;      // per worker
 };
 
 /** to[v] (+)= sum of row v of a tile. */

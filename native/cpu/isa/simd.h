@@ -8,7 +8,7 @@
 //   store_nontemporal2(p, a, b)      store2 with non-temporal stores where the set has them; p aligned to 64 bytes
 //   fence_nontemporal()              orders them before later stores
 //   prefetch2(p)                     prefetches what load2 reads kPrefetchL1 and kPrefetchL2 bytes after p
-//   set1  add  sub  mul
+//   set1  add  sub  mul  div
 //   fma(a, b, c)                     a * b + c, rounded once if kHasFma
 //   max(a, b)  min(a, b)             b where either is a NaN
 //   max_lanes(x)                     the largest lane

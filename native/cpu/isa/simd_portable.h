@@ -117,6 +117,7 @@ inline void prefetch2(const T* p) {
 inline V add(V a, V b) { return a + b; }
 inline V sub(V a, V b) { return a - b; }
 inline V mul(V a, V b) { return a * b; }
+inline V div(V a, V b) { return a / b; }
 inline V fma(V a, V b, V c) { return a * b + c; }
 inline V max(V a, V b) { return choose(bits<U>(a > b), a, b); }
 inline V min(V a, V b) { return choose(bits<U>(a < b), a, b); }
