@@ -37,6 +37,12 @@ class HeadCase {
     about += text;
     const int64_t n = shape.rows, vocab = shape.vocab, hidden_size = shape.hidden_size;
     known.rows = n, known.vocab = vocab, known.hidden_size = hidden_size, known.temperature = head.temperature;
+    if (reader.one_in(4)) {
+      const double softcaps[] = {30, 50, 1, 0.01, 1000, 1e6};
+      head.softcap = known.softcap = reader.any_of(softcaps);
+      snprintf(text, sizeof(text), "softcap %g; ", head.softcap);
+      about += text;
+    }
     // dpbf16ps takes subnormal operands and results for 0.
     if (bf16_pairs()) known.smallest = 0x1.02p-126;
     if (hidden_size == 0) {
@@ -51,6 +57,7 @@ class HeadCase {
         const Pattern own = pattern == Pattern::normal || i % 2 == 0 ? pattern : Pattern::normal;
         put(Numbers(reader, own, scale, vocab), logits, i * head.row_stride, vocab, known.logits.data() + i * vocab);
       }
+      known.cap();
       return;
     }
     const int64_t stride = hidden_size + (reader.one_in(4) ? reader.pick(1, 9) : 0);
@@ -73,6 +80,7 @@ class HeadCase {
       put(Numbers(reader, pick_pattern(reader, wild), scale, vocab), bias, 0, vocab, known.bias.data());
     }
     known.project();
+    known.cap();
   }
 
   int64_t bytes() const { return sweet::bytes_of(head.dtype); }

@@ -129,7 +129,9 @@ Gradients multiply(int64_t rows, int64_t columns, int64_t depth, double relative
 struct Head {
   int64_t rows = 0, vocab = 0, hidden_size = 0;  // hidden_size 0: logits
   double temperature = 1;
+  double softcap = 0;                  // of the logits; 0: none
   Array<double> logits, errors;        // [N, V] before the temperature; how far float32 may be off, empty: exact
+  Array<double> slopes, slope_errors;  // with a softcap, [N, V]: ds/dx at the logits
   Array<double> hidden, weight, bias;  // [N, H], [V, H], [V] or empty
   bool hidden_at_random = true, weight_at_random = true;
   double smallest = 0;          // products take numbers below this for 0
@@ -149,6 +151,22 @@ struct Head {
         [&](int64_t k, int64_t v) { return weight[size(v * hidden_size + k)]; },
         [&](int64_t, int64_t v) { return bias.empty() ? 0.0 : bias[size(v)]; });
     logits.swap(product.values), errors.swap(product.bounds);
+  }
+
+  /** Makes s(logits) of the logits, once they are known. */
+  void cap() {
+    if (softcap == 0) return;
+    errors.resize(logits.size());
+    for (size_t at = 0; at < logits.size(); at++) {
+      const double t = std::tanh(logits[at] / softcap), slope = logits[at] == -kInfinite ? 0 : 1 - t * t;
+      // float32 rounds the inverse of the softcap and has tanh to 6 u; an error of x counts as much as s does there.
+      const double of_x = std::min(errors[at], 2 * softcap) + 2 * kU * std::min(std::fabs(logits[at]), 10 * softcap);
+      const double of_s = std::isfinite(logits[at]) ? of_x * (slope + of_x / softcap) + 7 * kU * softcap * std::fabs(t) : 0;
+      slopes.push_back(slope);
+      slope_errors.push_back(4 * kU + 2 * of_s / softcap);
+      if (logits[at] > -kInfinite) logits[at] = softcap * t;
+      if (errors[at] < kInfinite) errors[at] = std::min(of_s, 2 * softcap);
+    }
   }
 
   /**
@@ -265,6 +283,12 @@ struct Head {
       }
       // The label's entry of a linear head may be s minus the sum of the others.
       if (!upstream.has_only_logps()) out.bounds[size(i * vocab + labels[i])] += of_others + 4 * kU * std::fabs(s);
+    }
+    for (size_t at = 0; at < slopes.size(); at++) {
+      double &value = out.values[at], &bound = out.bounds[at];
+      if (slopes[at] == 0 && std::isinf(value)) value = 0, bound = kInfinite;  // or a NaN
+      if (bound < kInfinite) bound = bound * slopes[at] + (std::fabs(value) + bound) * slope_errors[at];
+      value *= slopes[at];
     }
     return out;
   }
