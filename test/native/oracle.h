@@ -124,6 +124,7 @@ struct Head {
   Array<double> logits, errors;        // [N, V] before the temperature; how far float32 may be off, empty: exact
   Array<double> hidden, weight, bias;  // [N, H], [V, H], [V] or empty
   bool hidden_at_random = true, weight_at_random = true;
+  bool transposed = false;      // the weight is stored as [H, V], and its gradient compared in that layout
   double smallest = 0;          // products take numbers below this for 0
   double most_off = kInfinite;  // by how much the products move a log-prob at most, where their bound is larger
 
