@@ -288,12 +288,7 @@ export function checkLinear<H extends FloatArray>(
     kind: 'linear',
     ...{ dtype: ofProducts, rows, ...shape, temperature, ...whole, chunkBytes, precision },
     hidden: { dtype, rowStride: hiddenStride, columnStride: 1, data },
-    weight: {
-      dtype: weight.dtype,
-      rowStride: layout === 'VH' ? shape.hiddenSize : 1,
-      columnStride: layout === 'VH' ? 1 : shape.vocabSize,
-      data: weight.array,
-    },
+    weight: { dtype: weight.dtype, ...weightStrides(layout, shape), data: weight.array },
     biasDtype: bias?.dtype ?? 'float32',
     bias: bias?.array,
   };
@@ -311,6 +306,12 @@ function shapeError(
   const what = `the shape ${rule}, as ${names.weightLayout} is '${layout}',`;
   return `Expected ${what} for ${names.weight} but received [${shape.join(', ')}]`;
 }
+
+/** A weight of a single entry is stored the same in both layouts. */
+const weightStrides = (layout: WeightLayout, { vocabSize, hiddenSize }: Omit<LinearShape, 'hiddenStride'>) =>
+  layout === 'HV' && vocabSize !== 1
+    ? { rowStride: 1, columnStride: vocabSize }
+    : { rowStride: hiddenSize, columnStride: 1 };
 
 interface LinearShape {
   vocabSize: number;
