@@ -145,6 +145,14 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
       expectGradients(run(options), partsOf(options).gradients, 2 ** -7);
     });
 
+    it('leaves a token of weight 0 without a gradient where the loss of its pair is infinite', () => {
+      const tokenWeights = TOKEN_WEIGHTS.map((w, i) => (i === firstToken ? 1 : i === firstToken + 1 ? 0 : w));
+      const { gradHidden } = run(optionsOf({ lossType: 'ipo', infinite: true, tokenWeights }, 'float32'));
+      const rowOf = (token: number) => Array.from(gradHidden!.subarray(token * H, (token + 1) * H));
+      expect(rowOf(firstToken + 1)).toEqual(new Array(H).fill(0));
+      expect(rowOf(firstToken + 4).some(Number.isFinite)).toBe(false);
+    });
+
     it.each(DTYPES)('gives the gradients of a weight [H, V] and of one of float32: %s', (dtype) => {
       const { weight, ...options } = optionsOf({}, dtype);
       const HV = { weight: transposed(weight, V, H), weightLayout: 'HV' };
