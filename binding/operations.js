@@ -89,6 +89,7 @@ export const groups = {
       precision: 'Precision',
       hidden: group('Operand', ['g.rows', 'g.hidden_size']),
       weight: group('Operand', ['g.vocab_size', 'g.hidden_size']),
+      biasDtype: 'DType',
       bias: optional(reads('void', 'g.vocab_size')),
     },
   },

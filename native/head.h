@@ -37,6 +37,7 @@ inline int64_t operand_elements(const Operand& operand, int64_t rows, int64_t co
 }
 
 struct Head {
+  // Of the logits. Of a linear head, the type of its products: that of hidden and weight, or float32 where they differ.
   DType dtype;
   int64_t rows, vocab_size;
   double temperature;
@@ -51,8 +52,9 @@ struct Head {
   int64_t logits_length;  // of the array: padding after the last row may be there or not
 
   Operand hidden;    // [N, H], dense rows
-  Operand weight;    // [V, H]
+  Operand weight;    // [V, H], dense rows, or the transpose of a dense [H, V]
   const void* bias;  // [V] or null
+  DType bias_dtype;
   int64_t hidden_size;
   Precision precision;
 
@@ -63,6 +65,14 @@ struct Head {
 /** Elements from the first of the first row to the last of the last row. */
 inline int64_t logits_elements(const Head& head) {
   return head.rows > 0 ? (head.rows - 1) * head.row_stride + head.vocab_size : 0;
+}
+
+/** Whether the weight is stored as [H, V]. Where V or H is 1, both layouts are the same. */
+inline bool is_transposed(const Operand& weight) { return weight.column_stride != 1; }
+
+/** Of the element of a vocabulary entry in the gradient of the weight, which is dense in the layout of the weight. */
+inline int64_t grad_weight_index(const Head& head, int64_t entry, int64_t column) {
+  return is_transposed(head.weight) ? column * head.vocab_size + entry : entry * head.hidden_size + column;
 }
 
 inline VocabShard vocab_shard(const Head& head) {
@@ -96,7 +106,7 @@ struct LogpsOut {
  */
 struct HeadGradients {
   void* logits;                   // [N, V], with the padding of the logits, which becomes 0
-  float *hidden, *weight, *bias;  // [N, H], [V, H], [V] or null
+  float *hidden, *weight, *bias;  // [N, H], [V, H] or [H, V] as the weight, [V] or null
   bool accumulate;                // add to hidden, weight and bias instead of overwriting them
 };
 

@@ -51,6 +51,7 @@ void read_linear_head(Args& args, Head& g) {
   g.precision = args.choice<Precision>(3);
   read_operand(args, g.hidden, g.rows, g.hidden_size);
   read_operand(args, g.weight, g.vocab_size, g.hidden_size);
+  g.bias_dtype = args.choice<DType>(3);
   g.bias = args.optional_array<const void>(g.vocab_size);
 }
 

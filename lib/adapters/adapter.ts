@@ -18,6 +18,8 @@ const HEAD_OPTIONS = [
   'hiddenSize',
   'precision',
   'dtype',
+  'weightDtype',
+  'weightLayout',
   'rowStride',
   'vocabSize',
   'accumulate',

@@ -61,6 +61,7 @@ export interface LinearHead {
   precision: Precision;
   hidden: Operand;
   weight: Operand;
+  biasDtype: DType;
   bias: View | undefined;
 }
 
@@ -68,7 +69,7 @@ function pushLinearHead(to: unknown[], g: LinearHead): void {
   to.push(DTYPE[g.dtype], g.rows, g.vocabSize, g.temperature, g.softcap, g.vocabOffset, g.totalVocab, g.hiddenSize, g.chunkBytes, PRECISION[g.precision]);
   pushOperand(to, g.hidden);
   pushOperand(to, g.weight);
-  to.push(g.bias);
+  to.push(DTYPE[g.biasDtype], g.bias);
 }
 
 export type Head = LogitsHead | LinearHead;

@@ -46,6 +46,34 @@ export function floatArray(
   return { array, dtype: actual as DType };
 }
 
+/** A Uint16Array, whose type only an option tells. */
+const isOpen = (value: unknown): boolean => classOf(value) === 'Uint16Array' && !isOnDevice(value);
+
+/**
+ * The first of the dtypes of other arrays that can be that of an array without one of its own: an array whose class or buffer
+ * names its type needs none, and an inherited dtype must not be named in an error.
+ */
+export function inheritedDtype(array: unknown, ...dtypes: unknown[]): unknown {
+  return isOpen(array) ? dtypes.find((dtype) => dtype === 'bfloat16' || dtype === 'float16') : undefined;
+}
+
+/** An array of float32 or of another array's dtype. */
+export function float32OrSame(
+  argument: string,
+  value: unknown,
+  like: { name: string; dtype: DType },
+): { array: FloatArray; dtype: DType } {
+  const given = inheritedDtype(value, like.dtype);
+  if (classOf(value) === 'Float32Array' || given !== undefined || !isOpen(value)) {
+    const { array, dtype } = floatArray(argument, value, 'dtype', given);
+    if (dtype === 'float32' || dtype === like.dtype) return { array, dtype };
+  }
+  const rule = like.dtype === 'float32' ? '' : ` or an array of ${like.dtype}`;
+  const type = isOnDevice(value) ? ` of ${value.dtype}` : '';
+  const message = `${expected(`Float32Array${rule}, as ${like.name} has ${like.dtype},`, argument, value)}${type}`;
+  throw typeError('ERR_ARG_TYPE', message);
+}
+
 /** An array of the class, and on a device of the dtype, of another. */
 export function sameDtype<T extends FloatArray>(argument: string, value: unknown, like: T): T {
   const name = classOf(like);

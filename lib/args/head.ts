@@ -2,11 +2,11 @@
 import type * as native from '../addon/operations.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import { isOnDevice, lengthOf, type NamedArray } from './arrays.js';
-import { type DType, type FloatArray, floatArray, sameDtype } from './dtypes.js';
+import { type DType, type FloatArray, float32OrSame, floatArray, inheritedDtype } from './dtypes.js';
 import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { checkPrecision, type PrecisionOption } from './precision.js';
-import { integer, number } from './scalars.js';
-import { lastDimension, shapeOfOption, type Tensor } from './tensors.js';
+import { integer, number, oneOf } from './scalars.js';
+import { checkTypeOfTensor, lastDimension, shapeOfOption, type Tensor } from './tensors.js';
 
 export const MAX_VOCAB_SIZE = 2 ** 31 - 1;
 
@@ -25,6 +25,9 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
   rowStride?: number | undefined;
 }
 
+/** How the weight of a head is stored: [V, H], as PyTorch's Linear, or [H, V], as a kernel of flax or TensorFlow.js. */
+export type WeightLayout = 'VH' | 'HV';
+
 /** A head that is not computed yet: logits_i = hidden_i * weight^T + bias; [N, V] is never stored. */
 export interface LinearHead<H extends FloatArray = FloatArray> extends PrecisionOption {
   /** [N, H], or a tensor of this shape or [..., H]. */
@@ -34,15 +37,23 @@ export interface LinearHead<H extends FloatArray = FloatArray> extends Precision
    * state. Its gradient is dense, [N, H], all the same.
    */
   hiddenStride?: number | undefined;
-  /** [V, H], of the class of `hidden`. */
-  weight: H | Tensor<H>;
-  /** [V], of the class of `hidden`. */
-  bias?: H | Tensor<H> | undefined;
+  /** [V, H] or, with `weightLayout: 'HV'`, [H, V]; of any storage type, whatever that of `hidden` is. */
+  weight: FloatArray | Tensor<FloatArray>;
+  /** [V], in float32 or the type of `weight`. */
+  bias?: FloatArray | Tensor<FloatArray> | undefined;
   /** H, which should be given, or vocabSize: without both, H is hidden.length / N and V is weight.length / H, whatever N is. */
   hiddenSize?: number | undefined;
   /** V. */
   vocabSize?: number | undefined;
+  /** Of a Uint16Array as `hidden`: 'bfloat16' or 'float16'. */
   dtype?: DType | undefined;
+  /**
+   * Of a Uint16Array as `weight`, where it is not `dtype`. Where hidden states and weight have different types, products are those
+   * of float32, and so are the gradients of the logits.
+   */
+  weightDtype?: DType | undefined;
+  /** 'VH' by default. The gradient of the weight has the weight's layout. */
+  weightLayout?: WeightLayout | undefined;
   /**
    * On a device alone: the most bytes of working memory for the rows that are computed at once, mainly their float32 logits;
    * 2^30 by default. One row is computed even where it takes more. The workspace of cuBLASLt, up to 32 MiB, is not counted.
@@ -74,6 +85,8 @@ export const LINEAR_HEAD = [
   'hiddenSize',
   'vocabSize',
   'dtype',
+  'weightDtype',
+  'weightLayout',
   'temperature',
   'chunkBytes',
   'precision',
@@ -86,7 +99,10 @@ export const HEAD_NAMES = {
   logits: 'logits',
   hidden: 'hidden',
   hiddenStride: 'hiddenStride',
+  hiddenSize: 'hiddenSize',
   weight: 'weight',
+  weightDtype: 'weightDtype',
+  weightLayout: 'weightLayout',
   bias: 'bias',
   dtype: 'dtype',
 };
@@ -96,7 +112,10 @@ export const REFERENCE_NAMES: HeadNames = {
   logits: 'refLogits',
   hidden: 'refHidden',
   hiddenStride: 'refHiddenStride',
+  hiddenSize: 'refHiddenSize',
   weight: 'refWeight',
+  weightDtype: 'refWeightDtype',
+  weightLayout: 'refWeightLayout',
   bias: 'refBias',
   dtype: 'refDtype',
 };
@@ -111,9 +130,12 @@ interface CheckedOperand<A extends FloatArray> extends native.Operand {
 
 export interface CheckedLinear<H extends FloatArray = FloatArray> extends native.LinearHead {
   hidden: CheckedOperand<H>;
-  weight: CheckedOperand<H>;
-  bias: H | undefined;
+  weight: CheckedOperand<FloatArray>;
+  bias: FloatArray | undefined;
 }
+
+/** Whether a matrix is stored as its transpose; one with a single row or column is the same either way. */
+export const isTransposed = ({ columnStride }: native.Operand): boolean => columnStride !== 1;
 
 export function headInputs(head: native.Head, names: HeadNames = HEAD_NAMES): NamedArray[] {
   if (head.kind === 'logits') return [[names.logits, head.logits]];
@@ -128,8 +150,17 @@ export function headInputs(head: native.Head, names: HeadNames = HEAD_NAMES): Na
 const [MIN_TEMPERATURE, MAX_TEMPERATURE] = [1e-30, 1e30];
 
 export function checkTemperature({ temperature }: TemperatureOption): number {
+  return temperatureOf('temperature', temperature, 1);
+}
+
+/** That of the trained head by default. */
+export function checkRefTemperature(refTemperature: unknown, { temperature }: native.Head): number {
+  return temperatureOf('refTemperature', refTemperature, temperature);
+}
+
+function temperatureOf(name: string, given: unknown, byDefault: number): number {
   const rule = `a number from ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}`;
-  return number('temperature', temperature, 1, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
+  return number(name, given, byDefault, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
 }
 
 const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS]]);
@@ -196,19 +227,27 @@ const logitsHead = <L extends FloatArray>(
   logits,
 });
 
-/** Reference logits for the rows and the vocabulary of another head, without padding or with that head's row stride. */
+/**
+ * Reference logits for the rows and the vocabulary of another head; without refRowStride, they have no padding or that head's
+ * row stride.
+ */
 export function checkRefLogits(
-  options: { refLogits?: unknown; refDtype?: unknown },
+  options: { refLogits?: unknown; refDtype?: unknown; refRowStride?: unknown },
   { rows, vocabSize, temperature, rowStride: stride }: native.Head & { rowStride: number },
 ): CheckedLogits {
   const { array, dtype } = floatArray('refLogits', options.refLogits, 'refDtype', options.refDtype);
   const length = lengthOf(array);
-  const rowStride = length === rows * vocabSize ? vocabSize : stride;
+  const given = integer('refRowStride', options.refRowStride, 0, 1, Number.MAX_SAFE_INTEGER);
+  if (given > 0 && given < vocabSize) {
+    throw rangeError('ERR_ARG_VALUE', expected(`at least V = ${vocabSize}`, 'refRowStride', given));
+  }
+  const rowStride = given || (length === rows * vocabSize ? vocabSize : stride);
   const rowLength = lastDimension(options, 'refLogits') ?? rowStride;
   // Padding after the last row may be there or not, as for the logits.
   const fits = length === rowsLength(rows, vocabSize, rowStride) || length === rows * rowStride;
   if (!fits || rowLength !== rowStride) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows of ${vocabSize} elements`, 'refLogits', array));
+    const apart = given ? `, refRowStride = ${given} elements apart` : '';
+    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows of ${vocabSize} elements${apart}`, 'refLogits', array));
   }
   return logitsHead(array, { dtype, rows, vocabSize, temperature, rowStride });
 }
@@ -222,28 +261,57 @@ export function checkLinear<H extends FloatArray>(
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
   const data = array as H;
-  const weight = sameDtype(names.weight, options.weight, data);
-  const bias = options.bias === undefined ? undefined : sameDtype(names.bias, options.bias, data);
-  const { hiddenStride, ...shape } = linearShape(options, { hidden: data, weight, bias }, rows, names);
+  const weightDtype =
+    options.weightDtype === undefined ? inheritedDtype(options.weight, options.dtype) : options.weightDtype;
+  const weight = floatArray(names.weight, options.weight, names.weightDtype, weightDtype);
+  const bias =
+    options.bias === undefined
+      ? undefined
+      : float32OrSame(names.bias, options.bias, { name: names.weight, dtype: weight.dtype });
+  if (bias !== undefined) checkTypeOfTensor(options, names.bias, bias.dtype);
+  const layout = oneOf<WeightLayout>(names.weightLayout, options.weightLayout, 'VH', ['VH', 'HV']);
+  const arrays = { hidden: data, weight: weight.array, bias: bias?.array };
+  const { hiddenStride, ...shape } = linearShape(options, arrays, rows, layout, names);
   if (options.chunkBytes !== undefined && !isOnDevice(array)) {
     const reason = 'chunks are those of a device, the CPU uses tiles of a fixed size';
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
   }
   const chunkBytes = integer('chunkBytes', options.chunkBytes, 0, 1, Number.MAX_SAFE_INTEGER);
+  const ofProducts = dtype === weight.dtype ? dtype : 'float32';
   const precision = checkPrecision(options.precision, names.hidden, {
-    dtype,
+    dtype: ofProducts,
     onDevice: isOnDevice(array),
     isReference: names === REFERENCE_NAMES,
   });
   const whole = { vocabOffset: 0, totalVocab: 0 };
   return {
     kind: 'linear',
-    ...{ dtype, rows, ...shape, temperature, ...whole, chunkBytes, precision },
+    ...{ dtype: ofProducts, rows, ...shape, temperature, ...whole, chunkBytes, precision },
     hidden: { dtype, rowStride: hiddenStride, columnStride: 1, data },
-    weight: { dtype, rowStride: shape.hiddenSize, columnStride: 1, data: weight },
-    bias,
+    weight: { dtype: weight.dtype, ...weightStrides(layout, shape), data: weight.array },
+    biasDtype: bias?.dtype ?? 'float32',
+    bias: bias?.array,
   };
 }
+
+/** Of a weight that is a tensor of another shape than its layout has. */
+function shapeError(
+  names: HeadNames,
+  layout: WeightLayout,
+  { vocabSize, hiddenSize }: { vocabSize: number; hiddenSize: number },
+  shape: readonly number[],
+): string {
+  const V = vocabSize > 0 && shape.length === 2 && shape.includes(vocabSize) ? 'V' : vocabSize || 'V';
+  const rule = layout === 'VH' ? `[${V}, ${hiddenSize}]` : `[${hiddenSize}, ${V}]`;
+  const what = `the shape ${rule}, as ${names.weightLayout} is '${layout}',`;
+  return `Expected ${what} for ${names.weight} but received [${shape.join(', ')}]`;
+}
+
+/** A weight of a single entry is stored the same in both layouts. */
+const weightStrides = (layout: WeightLayout, { vocabSize, hiddenSize }: Omit<LinearShape, 'hiddenStride'>) =>
+  layout === 'HV' && vocabSize !== 1
+    ? { rowStride: 1, columnStride: vocabSize }
+    : { rowStride: hiddenSize, columnStride: 1 };
 
 interface LinearShape {
   vocabSize: number;
@@ -259,13 +327,15 @@ function linearShape(
   options: Pick<LinearHead, 'hiddenSize' | 'hiddenStride' | 'vocabSize'>,
   { hidden, weight, bias }: { hidden: FloatArray; weight: FloatArray; bias: FloatArray | undefined },
   rows: number,
+  layout: WeightLayout,
   names: HeadNames,
 ): LinearShape {
   const weightShape = shapeOfOption(options, names.weight);
+  const [shapeV, shapeH] = layout === 'VH' ? [0, 1] : [1, 0];
   const rowLength = lastDimension(options, names.hidden);
   const elements = lengthOf(weight);
-  const givenHidden = integer('hiddenSize', options.hiddenSize, 0, 1, Number.MAX_SAFE_INTEGER);
-  const givenVocab = integer('vocabSize', options.vocabSize, 0, 1, MAX_VOCAB_SIZE) || (weightShape?.[0] ?? 0);
+  const givenHidden = integer(names.hiddenSize, options.hiddenSize, 0, 1, Number.MAX_SAFE_INTEGER);
+  const givenVocab = integer('vocabSize', options.vocabSize, 0, 1, MAX_VOCAB_SIZE) || (weightShape?.[shapeV] ?? 0);
   const stride = integer(names.hiddenStride, options.hiddenStride, 0, 1, Number.MAX_SAFE_INTEGER);
   const knownHidden = givenHidden || (stride ? 0 : (rowLength ?? 0));
   // Without a row and without sizes H is unknown and not needed: the weight counts as V rows of one element.
@@ -299,7 +369,7 @@ function linearShape(
 
   const isSize = (n: number) => Number.isInteger(n) && (n > 0 || rows === 0);
   const ofHidden = isSize(hiddenSize)
-    ? `H = ${hiddenSize} elements${givenHidden ? ' (hiddenSize)' : ''}`
+    ? `H = ${hiddenSize} elements${givenHidden ? ` (${names.hiddenSize})` : ''}`
     : 'one length';
   const hiddenStride = stride || hiddenSize;
   if (hiddenStride < hiddenSize && isSize(hiddenSize)) {
@@ -307,7 +377,7 @@ function linearShape(
   }
   if (stride > 0 && length === rows * stride && rows > 0 && knownHidden === 0 && givenVocab === 0) {
     const why = 'since all rows have hiddenStride elements, padding could be taken for hidden states';
-    throw typeError('ERR_ARG_TYPE', `${expected('H', 'hiddenSize', undefined)}: ${why}`);
+    throw typeError('ERR_ARG_TYPE', `${expected('H', names.hiddenSize, undefined)}: ${why}`);
   }
   const holdsRows = length === rows * hiddenStride || length === rowsLength(rows, hiddenSize, hiddenStride);
   if (!isSize(hiddenSize) || !holdsRows || (rowLength ?? hiddenStride) !== hiddenStride) {
@@ -318,9 +388,9 @@ function linearShape(
     );
   }
   const fits = isSize(vocabSize) && vocabSize <= MAX_VOCAB_SIZE && vocabSize * hiddenSize === elements;
-  if (!fits || (weightShape && (weightShape.length !== 2 || weightShape[1] !== hiddenSize))) {
+  if (!fits || (weightShape && (weightShape.length !== 2 || weightShape[shapeH] !== hiddenSize))) {
     const message = weightShape
-      ? `Expected the shape [V, ${hiddenSize}] for ${names.weight} but received [${weightShape.join(', ')}]`
+      ? shapeError(names, layout, { vocabSize: givenVocab, hiddenSize }, weightShape)
       : expected(`${ofVocab} of ${ofHidden}`, names.weight, weight);
     throw rangeError('ERR_ARG_LENGTH', message);
   }

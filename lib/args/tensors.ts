@@ -10,19 +10,21 @@ export type Tensor<A> = { readonly data: A; readonly type?: string; readonly dty
 );
 
 const SHAPES = Symbol('shapes of tensors');
+const TYPES = Symbol('16-bit types of tensors');
 
-type Options = Record<string, unknown> & { [SHAPES]?: Record<string, readonly number[]> };
+type Options = Record<string, unknown> & {
+  [SHAPES]?: Record<string, readonly number[]>;
+  [TYPES]?: Record<string, unknown>;
+};
 
 /** The option that has the dtype of a Uint16Array. */
 const DTYPE_OPTIONS: Readonly<Record<string, string>> = {
   logits: 'dtype',
   hidden: 'dtype',
-  weight: 'dtype',
-  bias: 'dtype',
+  weight: 'weightDtype',
   refLogits: 'refDtype',
   refHidden: 'refDtype',
-  refWeight: 'refDtype',
-  refBias: 'refDtype',
+  refWeight: 'refWeightDtype',
 };
 
 /** Options whose own properties are arrays by names of the caller, which may be `data` and `shape`. */
@@ -55,7 +57,10 @@ export function unwrapTensors(options: object): void {
     if (isHalf(dtype) && dtype !== given) {
       throw typeError('ERR_ARG_TYPE', expected(`'${given}', which its type is,`, `${name}.dtype`, dtype));
     }
-    if (option === undefined || given === undefined || classOf(data) !== 'Uint16Array') continue;
+    if (given === undefined || classOf(data) !== 'Uint16Array') continue;
+    all[TYPES] ??= {};
+    all[TYPES][name] = given;
+    if (option === undefined) continue;
     all[option] ??= given;
     if (all[option] !== given) {
       throw typeError('ERR_ARG_TYPE', expected(`'${given}', the type of the tensor ${name},`, option, all[option]));
@@ -157,6 +162,13 @@ function checkOrderOfRows(shapes: Record<string, readonly number[]>): void {
 /** The shape of an option that was given as a tensor. */
 export const shapeOfOption = (options: object, name: string): readonly number[] | undefined =>
   (options as Options)[SHAPES]?.[name];
+
+/** Throws where a tensor of 16-bit numbers has another type than its array counts as. */
+export function checkTypeOfTensor(options: object, name: string, dtype: string): void {
+  const type = (options as Options)[TYPES]?.[name];
+  if (type === undefined || type === dtype) return;
+  throw typeError('ERR_ARG_TYPE', expected(`'${dtype}'`, `the type of ${name}`, type));
+}
 
 /** The last dimension of a tensor [..., n], if the option was one. */
 export const lastDimension = (options: object, name: string): number | undefined =>

@@ -77,6 +77,13 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
     refWeight: undefined,
     refBias: undefined,
     refDtype: undefined,
+    refTemperature: undefined,
+    refVocabSize: undefined,
+    refRowStride: undefined,
+    refHiddenSize: undefined,
+    refHiddenStride: undefined,
+    refWeightDtype: undefined,
+    refWeightLayout: undefined,
   };
   guess('another-model', 'without the reference', noReference);
   const { logps } = tokenLogps({ logits, labels, mask, ignoreIndex: batch.ignoreIndex, temperature });

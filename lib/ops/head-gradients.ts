@@ -1,13 +1,13 @@
 // The gradients at a head, as results of a call.
 import type * as native from '../addon/operations.js';
 import type { FloatArray } from '../args/dtypes.js';
-import type { CheckedLinear, CheckedLogits, LinearGradientOptions } from '../args/head.js';
+import { type CheckedLinear, type CheckedLogits, isTransposed, type LinearGradientOptions } from '../args/head.js';
 import { boolean } from '../args/scalars.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { Matrix } from '../runtime/assert-finite.js';
 import type { Results } from '../runtime/results.js';
 
-/** The gradients of a linear head, in float32 whatever its inputs: [N, H], [V, H] and, where there is a bias, [V]. */
+/** The gradients of a linear head, in float32 whatever its inputs: [N, H], [V, H] (or [H, V], as the weight) and, where there is a bias, [V]. */
 export interface LinearGradients {
   gradHidden: Float32Array<ArrayBuffer>;
   gradWeight: Float32Array<ArrayBuffer>;
@@ -44,7 +44,7 @@ export function linearGradients(
   results: Results,
   options: LinearGradientOptions,
 ): native.LinearGradients {
-  const { rows, vocabSize, hiddenSize: columns, bias } = head;
+  const { rows, vocabSize, hiddenSize: columns, weight, bias } = head;
   const accumulate = boolean('accumulate', options.accumulate, false);
   const frozenWeight = boolean('frozenWeight', options.frozenWeight, false);
   const frozenHidden = boolean('frozenHidden', options.frozenHidden, false);
@@ -73,7 +73,12 @@ export function linearGradients(
       rows,
       columns,
     }),
-    weight: gradient('gradWeight', vocabSize * columns, ofWeight, { ...ofEntry, columns }),
+    weight: gradient(
+      'gradWeight',
+      vocabSize * columns,
+      ofWeight,
+      isTransposed(weight) ? { unit: 'row', rows: columns, columns: vocabSize } : { ...ofEntry, columns },
+    ),
     bias: gradient('gradBias', vocabSize, bias === undefined ? 'there is no bias' : ofWeight, ofEntry),
   };
 }

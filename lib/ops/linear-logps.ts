@@ -59,7 +59,8 @@ function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'
  * Masked rows (mask 0) cost nothing. Sums in float32, in an order that does not depend on the number of threads.
  *
  * @param options.hidden [N, H] float32, bfloat16 or float16; with `hiddenStride`, elements from one hidden state to the next.
- * @param options.weight [V, H] of the class of `hidden`; `bias` [V] likewise.
+ * @param options.weight [V, H] or, with `weightLayout: 'HV'`, [H, V] (a kernel of flax); `bias` [V]. The weight may have another
+ * type than `hidden`, of a Uint16Array by `weightDtype`; the bias has the weight's or is float32. Products are in float32 then.
  * @param options.hiddenSize H, and `vocabSize` V. Give one of them: without both, a wrong number of labels can pass.
  * @param options.labels [N] the tokens taken.
  * @param options.chunkBytes on a device, the most bytes of logits at once; 2^30 by default.
@@ -121,7 +122,8 @@ export function linearLogpsAsync(
  * @param options.accumulate add into `out` (gradient accumulation over micro-batches); then all of its buffers must be given.
  * @param options.frozenWeight true: only gradHidden is computed (LoRA, a frozen head), at 4 N H V operations instead of 6 and
  * without memory of the size of the weight. `frozenHidden`: only gradWeight and gradBias are.
- * @param options.out `gradHidden` [N, H], `gradWeight` [V, H], `gradBias` [V], float32; not of what is frozen.
+ * @param options.weightLayout 'VH' or 'HV': of the weight and of gradWeight.
+ * @param options.out `gradHidden` [N, H], `gradWeight` [V, H] (or [H, V]), `gradBias` [V], float32; not of what is frozen.
  * @returns gradHidden, gradWeight and, with a bias, gradBias, unless frozen: float32.
  * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
  * @see arXiv 2503.15478, Section 4.

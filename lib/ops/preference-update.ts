@@ -1,13 +1,14 @@
 // The updates of the critic and of the policy: head -> log-probs -> preference loss -> gradient at the head, in one native
 // call. They differ in what a pair compares.
 import type * as native from '../addon/operations.js';
-import { classOf, float32, isOnDevice, type NamedArray } from '../args/arrays.js';
-import type { DType, FloatArray } from '../args/dtypes.js';
+import { float32, type NamedArray } from '../args/arrays.js';
+import { type DType, type FloatArray, inheritedDtype } from '../args/dtypes.js';
 import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
 import {
   checkHead,
   checkLinear,
   checkRefLogits,
+  checkRefTemperature,
   headInputs,
   LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
@@ -15,8 +16,10 @@ import {
   type LinearHead,
   LOGITS_HEAD,
   type LogitsHead,
+  MAX_VOCAB_SIZE,
   REFERENCE_NAMES,
   type TemperatureOption,
+  type WeightLayout,
 } from '../args/head.js';
 import {
   checkLabels,
@@ -28,8 +31,10 @@ import {
 } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
+import { integer } from '../args/scalars.js';
 import type { Tensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
+import { expected, rangeError } from '../errors.js';
 import {
   assertFinite,
   assertFiniteLabels,
@@ -63,17 +68,35 @@ import {
 
 type Floats = FloatArray | Tensor<FloatArray>;
 
+/** Options of both kinds of a reference head. Those that are absent are the trained head's. */
+interface ReferenceHead {
+  /** Of a Uint16Array. */
+  refDtype?: DType | undefined;
+  refTemperature?: number | undefined;
+  /** V, which is that of the trained head. */
+  refVocabSize?: number | undefined;
+}
+
 /** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
 export type Reference =
-  | {
+  | (ReferenceHead & {
       refHidden: Floats;
-      /** As `hiddenStride`; H of the reference by default. */
+      /** H of the reference, which need not be that of the trained head; by the lengths if absent. */
+      refHiddenSize?: number | undefined;
+      /** As `hiddenStride`; H of the reference if absent. */
       refHiddenStride?: number | undefined;
       refWeight: Floats;
+      /** As `weightDtype`; if absent, `weightDtype`, `refDtype` or `dtype`, whichever is given. */
+      refWeightDtype?: DType | undefined;
+      /** As `weightLayout`; that of the trained head if absent. */
+      refWeightLayout?: WeightLayout | undefined;
       refBias?: Floats | undefined;
-      refDtype?: DType | undefined;
-    }
-  | { refLogits: Floats; refDtype?: DType | undefined }
+    })
+  | (ReferenceHead & {
+      refLogits: Floats;
+      /** As `rowStride`; V, or the trained head's, by the length, if absent. */
+      refRowStride?: number | undefined;
+    })
   | { refLogps: Float32Array };
 
 interface UpdateInputs extends TemperatureOption, LabelOptions, WeightOption, PairOptions, DebugOption {
@@ -112,8 +135,19 @@ type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
 
 type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: infer F } ? F : false;
 
-const REFERENCE_HEAD = ['refHidden', 'refHiddenStride', 'refWeight', 'refBias', 'refDtype'] as const;
-const REFERENCE = ['refLogps', 'refLogits', ...REFERENCE_HEAD] as const;
+const OF_BOTH = ['refDtype', 'refTemperature', 'refVocabSize'] as const;
+const REFERENCE_LOGITS = ['refLogits', 'refRowStride', ...OF_BOTH] as const;
+const REFERENCE_LINEAR = [
+  'refHidden',
+  'refHiddenSize',
+  'refHiddenStride',
+  'refWeight',
+  'refWeightDtype',
+  'refWeightLayout',
+  'refBias',
+  ...OF_BOTH,
+] as const;
+const REFERENCE = ['refLogps', ...REFERENCE_LOGITS, ...REFERENCE_LINEAR] as const;
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
 const OPTIONS = [...HEADS, ...LABEL_OPTIONS, WEIGHT_OPTION, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
 const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
@@ -122,7 +156,7 @@ const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, .
 
 type AnyOptions = Partial<Record<(typeof OPTIONS)[number], unknown>>;
 
-const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], ['refLogits', 'refDtype'], REFERENCE_HEAD]);
+const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], REFERENCE_LOGITS, REFERENCE_LINEAR]);
 
 function criticCall(given: CriticUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
   const options = checkOptions('criticUpdate', given, CRITIC_OPTIONS, mode, OUT_NAMES);
@@ -167,35 +201,39 @@ function updateOf(
   return { addon, operation: 'preferenceUpdate', args, results, debug };
 }
 
+/** The option, or what it is if absent. */
+const given = (option: unknown, absent: unknown): unknown => (option === undefined ? absent : option);
+
 function checkReference(options: AnyOptions, head: native.Head): native.Reference {
-  const { rows, vocabSize, temperature } = head;
+  const { rows, vocabSize } = head;
   const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
   if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, rows) };
-  const refDtype = options.refDtype === undefined ? inheritedDtype(options, options[name]) : options.refDtype;
+  const temperature = checkRefTemperature(options.refTemperature, head);
+  const refVocabSize = integer('refVocabSize', options.refVocabSize, vocabSize, 1, MAX_VOCAB_SIZE);
+  if (refVocabSize !== vocabSize) {
+    const rule = expected(`V = ${vocabSize}, that of the trained head,`, 'refVocabSize', refVocabSize);
+    throw rangeError('ERR_ARG_LENGTH', rule);
+  }
+  const { dtype, weightDtype } = options;
+  const refDtype = given(options.refDtype, inheritedDtype(options[name], dtype));
   if (name === 'refLogits') {
     const rowStride = head.kind === 'logits' ? head.rowStride : vocabSize;
-    return { kind: 'head', head: checkRefLogits({ ...options, refDtype }, { ...head, rowStride }) };
+    return { kind: 'head', head: checkRefLogits({ ...options, refDtype }, { ...head, temperature, rowStride }) };
   }
-  const given = {
+  const ofWeight = inheritedDtype(options.refWeight, weightDtype, options.refDtype, dtype);
+  const reference = {
     ...options,
     hidden: options.refHidden,
     hiddenStride: options.refHiddenStride,
     weight: options.refWeight,
+    weightDtype: given(options.refWeightDtype, ofWeight),
+    weightLayout: given(options.refWeightLayout, options.weightLayout),
     bias: options.refBias,
     dtype: refDtype,
-    hiddenSize: undefined,
+    hiddenSize: options.refHiddenSize,
     vocabSize,
   } as LinearHead;
-  return { kind: 'head', head: checkLinear(given, rows, temperature, REFERENCE_NAMES) };
-}
-
-/**
- * The `dtype` of the trained head, where it can be that of the reference: an array whose class or buffer names its type
- * needs none, and one that is not given must not be named in an error.
- */
-function inheritedDtype({ dtype }: AnyOptions, array: unknown): unknown {
-  const isOpen = classOf(array) === 'Uint16Array' && !isOnDevice(array);
-  return isOpen && (dtype === 'bfloat16' || dtype === 'float16') ? dtype : undefined;
+  return { kind: 'head', head: checkLinear(reference, rows, temperature, REFERENCE_NAMES) };
 }
 
 function referenceInputs(reference: native.Reference): NamedArray[] {
@@ -217,8 +255,8 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.turnOffsets [T + 1] into rows; `trajectoryOffsets` [K + 1] into turns.
  * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise.
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
- *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` and `hiddenStride` are those of
- *   `linearLogps`.
+ *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes`, `hiddenStride`, `weightDtype` and
+ *   `weightLayout` are those of `linearLogps`. `refTemperature`, `refDtype` and so on are the reference's, by default the same.
  * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.normalization 'turn-mean' by default, 'token-mean' or 'sum'.
@@ -293,8 +331,8 @@ export function criticUpdateAsync(
  * @param options.turnOffsets [T + 1] into rows.
  * @param options.chosen [P] indices of turns; `rejected` [P] likewise.
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
- *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes` and `hiddenStride` are those of
- *   `linearLogps`.
+ *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes`, `hiddenStride`, `weightDtype` and
+ *   `weightLayout` are those of `linearLogps`. `refTemperature`, `refDtype` and so on are the reference's, by default the same.
  * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.reduction 'sum' by default, or 'mean' over the tokens of a turn. TRL's 'ipo' has the mean: give

@@ -100,8 +100,8 @@ export function statsCall(
  * (all-reduce) over buffers [S, 8 + 4 * N] in which each rank fills its own part and leaves the others 0. The gradient needs
  * no further exchange: `tokenLogpsBackward` and `linearLogpsBackward` take the merged lse, `vocabOffset` and `totalVocab`.
  *
- * @param options.logits [N, V of the shard], or `hidden` [N, H] and `weight` [V of the shard, H], as in `tokenLogps` and
- * `linearLogps`.
+ * @param options.logits [N, V of the shard], or `hidden` [N, H] and `weight` [V of the shard, H] (or, with
+ * `weightLayout: 'HV'`, [H, V of the shard]), as in `tokenLogps` and `linearLogps`.
  * @param options.labels [N] token ids of the whole vocabulary, the same for every shard, as are `mask` and `ignoreIndex`.
  * @param options.vocabOffset the token id of the shard's first entry; 0 by default. `totalVocab`: the size of the whole
  * vocabulary; that of the head by default.

@@ -3,7 +3,7 @@ import { invoke, native } from '../addon/native.js';
 import type { Head, Operand, Reference } from '../addon/operations.js';
 import { classOf, isOnDevice, lengthOf, plainView } from '../args/arrays.js';
 import type { DType } from '../args/dtypes.js';
-import { HEAD_NAMES, type HeadNames, REFERENCE_NAMES } from '../args/head.js';
+import { HEAD_NAMES, type HeadNames, isTransposed, REFERENCE_NAMES } from '../args/head.js';
 import type { CheckedLabels, CheckedTokens } from '../args/labels.js';
 import { oneOf } from '../args/scalars.js';
 import { rangeError, typeError } from '../errors.js';
@@ -131,11 +131,14 @@ export function headMatrices(head: Head, mask: Uint8Array, names: HeadNames = HE
     const matrix = { unit: 'row', dtype, rows, columns: vocabSize, rowStride, mask, allowNegInf: true } as const;
     return [{ name: names.logits, array, ...matrix }];
   }
-  const { hidden, weight, bias, hiddenSize: columns } = head;
+  const { hidden, weight, bias, biasDtype, hiddenSize: columns } = head;
+  const { data, dtype: weightDtype } = weight;
+  const transposed = { array: data, dtype: weightDtype, unit: 'row', rows: columns, columns: vocabSize } as const;
+  const plain = { ...operand(weight), unit: 'vocabulary entry', rows: vocabSize, columns } as const;
   return [
     { name: names.hidden, ...operand(hidden), unit: 'row', rows, columns, mask },
-    { name: names.weight, ...operand(weight), unit: 'vocabulary entry', rows: vocabSize, columns },
-    { name: names.bias, array: bias, unit: 'vocabulary entry', dtype, allowNegInf: true },
+    { name: names.weight, ...(isTransposed(weight) ? transposed : plain) },
+    { name: names.bias, array: bias, unit: 'vocabulary entry', dtype: biasDtype, allowNegInf: true },
   ];
 }
 

@@ -108,11 +108,14 @@ struct Unscaled {
 
   bool ok() const { return hidden.ok() && weight.ok() && bias.ok(); }
 
-  void add_to(const HeadGradients& out, const Head& head, const int64_t* rows, int64_t count, double grad, bool add) {
+  /** The gradient of a token with a coefficient of 0 is 0 where that of its pair is infinite, too. */
+  void add_to(const HeadGradients& out, const Head& head, const int64_t* rows, int64_t count, const float* coefficients,
+              double grad, bool add) {
     const float scale = static_cast<float>(grad);
     scale_into(weight.get(), head.vocab_size * head.hidden_size, scale, out.weight, add);
     if (out.bias) scale_into(bias.get(), head.vocab_size, scale, out.bias, add);
     for (int64_t r = 0; out.hidden && r < count && !cancelled(); r++) {
+      if (coefficients[rows[r]] == 0) continue;
       const int64_t at = rows[r] * head.hidden_size;
       for (int64_t k = 0; k < head.hidden_size; k++) out.hidden[at + k] += scale * hidden[at + k];
     }
@@ -137,7 +140,7 @@ Status pair_by_pair(const PreferenceUpdate& call, PreferenceComputation& prefere
     pass.run(rows.get(), n, labels, call.logps, p < 0 ? nullptr : coefficients.get(), unscaled.gradients);
     const double grad = n > 0 && p >= 0 ? preference.pair_grad(p, call.logps, ref_logps) : 0;
     if (grad == 0) continue;
-    unscaled.add_to(gradients, head, rows.get(), n, grad, add);
+    unscaled.add_to(gradients, head, rows.get(), n, coefficients.get(), grad, add);
     add = true;
   }
   if (!add) clear_weight_gradients(threads(), head, gradients);

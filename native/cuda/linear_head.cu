@@ -7,7 +7,9 @@
 // The logits of all rows are never stored: the rows that are read are gathered and computed in chunks of C, one after
 // the other, so that sums over rows have one order. Of a chunk, the logits [C, V] are stored once, in float32. Backward
 // D takes their place, rounded once to the head's type, for the two products that read it. With Precision::float32, D
-// of a 16-bit head stays float32 and is multiplied as a sum of terms of the head's type, one product each. Logits and
+// of a 16-bit head stays float32 and is multiplied as a sum of terms of the head's type, one product each. Where hidden
+// and weight have different types, the head's is float32: hidden states are widened as they are gathered, the weight a
+// block of entries at a time. A weight [H, V] is the transposed operand of the same products. Logits and
 // softmax are not one kernel, since the products are cuBLASLt's: beside 2 C H V operations for each of three products,
 // a chunk's logits are written and read once more each, 8 C V bytes.
 #include <type_traits>
@@ -57,9 +59,23 @@ bool splits_gradients(const Head& head) { return head.precision == Precision::fl
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+int64_t chunk_bytes(const Head& head) { return head.chunk_bytes > 0 ? head.chunk_bytes : kChunkBytes; }
+
+// Of a chunk's memory, the part for widened weight. Not measured on a GPU: 2^27 bytes are 8192 entries of H = 4096,
+// whose product with 1024 rows has 2048 tiles of 64 x 64.
+constexpr int64_t kWeightPart = 8;
+
+/** Vocabulary entries whose weight is widened at once; 0 where none is. */
+int64_t entries_per_block(const Head& head) {
+  if (head.weight.dtype == head.dtype) return 0;
+  const int64_t most = chunk_bytes(head) / kWeightPart / (4 * head.hidden_size);
+  const int64_t block = most < kRowAlignment ? kRowAlignment : most - most % kRowAlignment;
+  return block < head.vocab_size ? block : head.vocab_size;
+}
+
 /** C: chunks are as equal as they can be, so that the last one is not small. */
 int64_t rows_per_chunk(const Head& head, int64_t row_stride, int64_t rows) {
-  const int64_t bytes = head.chunk_bytes > 0 ? head.chunk_bytes : kChunkBytes;
+  const int64_t bytes = chunk_bytes(head) - 4 * entries_per_block(head) * head.hidden_size;
   // A row's logits, a term of their gradients, hidden states and their gradient.
   const int64_t of_logits = splits_gradients(head) ? 4 + bytes_of(head.dtype) : 4;
   int64_t most = bytes / (of_logits * row_stride + head.hidden_size * (bytes_of(head.dtype) + 4));
@@ -78,6 +94,18 @@ __global__ void __launch_bounds__(kThreads) widen_kernel(const T* from,  // [cou
                                                          const DeviceResult* result) {
   const int64_t i = global_thread();
   if (!has_fault(result) && i < count) to[i] = to_float(from[i]);
+}
+
+/** A block per row. */
+template <class T>
+__global__ void __launch_bounds__(kThreads) widen_rows_kernel(const T* from,  // [rows, columns]
+                                                              int64_t row_stride, int64_t columns,
+                                                              float* to,  // [rows, columns], dense
+                                                              const DeviceResult* result) {
+  if (has_fault(result)) return;
+  const T* const x = from + blockIdx.x * row_stride;
+  float* const y = to + blockIdx.x * columns;
+  for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = to_float(x[j]);
 }
 
 /** The largest finite bound of |D| * temperature: p_v |log p_v| is at most 1 / e. */
@@ -223,12 +251,14 @@ LinearPass::LinearPass(LaunchContext& context, const Head& head, const int32_t* 
       labels_(labels),
       rows_(rows),
       row_stride_(round_up(head.vocab_size, kRowAlignment)),
+      block_(entries_per_block(head)),
       chunk_(rows_per_chunk(head, row_stride_, rows.count)) {
   hidden_ = context.scratch<char>(chunk_ * head.hidden_size * bytes_of(head.dtype));
   logits_ = context.scratch<float>(chunk_ * row_stride_);
+  if (block_ > 0) weight_ = context.scratch<float>(block_ * head.hidden_size);
   if (!head.bias) return;
   bias_ = context.scratch<float>(head.vocab_size);
-  with_type(head.dtype, [&](auto* type) {
+  with_type(head.bias_dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     context.launch("widen_kernel", widen_kernel<T>, blocks_for(head.vocab_size, kThreads), kThreads,
                    static_cast<const T*>(head.bias), head.vocab_size, bias_, context.result());
@@ -242,14 +272,35 @@ void LinearPass::for_each_chunk(Use use) const {
   }
 }
 
+template <class Use>
+void LinearPass::for_each_block(Use use) const {
+  const Operand& weight = head_.weight;
+  const bool transposed = is_transposed(weight);
+  const int64_t stride = transposed ? weight.column_stride : weight.row_stride;
+  if (block_ == 0) return use(Matrix{weight.data, stride, transposed}, 0, head_.vocab_size);
+  for (int64_t first = 0; first < head_.vocab_size && context_.ok(); first += block_) {
+    const int64_t count = block_ < head_.vocab_size - first ? block_ : head_.vocab_size - first;
+    const int64_t rows = transposed ? head_.hidden_size : count, columns = transposed ? count : head_.hidden_size;
+    with_type(weight.dtype, [&](auto* type) {
+      using T = std::remove_pointer_t<decltype(type)>;
+      context_.launch("widen_rows_kernel", widen_rows_kernel<T>, rows, kThreads,
+                      static_cast<const T*>(weight.at(first, 0)), stride, columns, weight_, context_.result());
+    });
+    use(Matrix{weight_, columns, transposed}, first, count);
+  }
+}
+
 void LinearPass::compute_logits(int64_t first, int64_t count) {
   if (computed_first_ == first) return;
   computed_first_ = first;
   const int64_t hidden_size = head_.hidden_size;
-  gather_rows(context_, head_.hidden, rows_.rows + first, count, hidden_size, hidden_);
-  const Matrix hidden{hidden_, hidden_size, false}, weight{head_.weight.data, head_.weight.row_stride, true};
-  multiply(context_,
-           {head_.dtype, count, head_.vocab_size, hidden_size, hidden, weight, 1, false, logits_, row_stride_, bias_});
+  gather_rows(context_, head_.hidden, rows_.rows + first, count, hidden_size, head_.dtype, hidden_);
+  const Matrix hidden{hidden_, hidden_size, false};
+  for_each_block([&](Matrix weight, int64_t entry, int64_t entries) {
+    weight.transposed = !weight.transposed;
+    multiply(context_, {head_.dtype, count, entries, hidden_size, hidden, weight, 1, false, logits_ + entry,
+                        row_stride_, bias_ ? bias_ + entry : nullptr});
+  });
 }
 
 void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
@@ -304,32 +355,20 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   }
   // The products of D or of a term of it, `grad` in the head's type.
   const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {
-    const Matrix weight{head_.weight.data, head_.weight.row_stride, false}, hidden{hidden_, hidden_size, false};
     if (grad_hidden) {
-      multiply(context_, {head_.dtype,
-                          count,
-                          hidden_size,
-                          vocab_size,
-                          {grad, stride, false},
-                          weight,
-                          1 / scale,
-                          !first_term,
-                          grad_hidden,
-                          hidden_size,
-                          nullptr});
+      for_each_block([&](const Matrix& weight, int64_t entry, int64_t entries) {
+        const Matrix of_entries{static_cast<const char*>(grad) + entry * bytes_of(head_.dtype), stride, false};
+        const bool add = !first_term || entry > 0;
+        multiply(context_, {head_.dtype, count, hidden_size, entries, of_entries, weight, 1 / scale, add, grad_hidden,
+                            hidden_size, nullptr});
+      });
     }
     if (!out.weight) return;
-    multiply(context_, {head_.dtype,
-                        vocab_size,
-                        hidden_size,
-                        count,
-                        {grad, stride, true},
-                        hidden,
-                        1 / scale,
-                        add_weight || !first_term,
-                        out.weight,
-                        hidden_size,
-                        nullptr});
+    const bool add = add_weight || !first_term, transposed = is_transposed(head_.weight);
+    const Matrix by_entry{grad, stride, !transposed}, by_column{hidden_, hidden_size, transposed};
+    multiply(context_, {head_.dtype, transposed ? hidden_size : vocab_size, transposed ? vocab_size : hidden_size,
+                        count, transposed ? by_column : by_entry, transposed ? by_entry : by_column, 1 / scale, add,
+                        out.weight, transposed ? vocab_size : hidden_size, nullptr});
   };
   const bool has_slope = upstream.grad_entropy != nullptr;
   with_type(head_.dtype, [&](auto* type) {

@@ -34,16 +34,24 @@ class LinearPass {
   /** Calls use(first, count) for each chunk. */
   template <class Use>
   void for_each_chunk(Use use) const;
+  /**
+   * Calls use(weight, first, count) with the weight [count, H] of vocabulary entries in the head's type: once with that
+   * of the caller or, where it has another type, for blocks of it that are widened.
+   */
+  template <class Use>
+  void for_each_block(Use use) const;
 
   LaunchContext& context_;
   const Head& head_;
   const int32_t* const labels_;  // [N] checked
   const CompactedRows rows_;
   const int64_t row_stride_;     // of the chunk's logits
+  const int64_t block_;          // vocabulary entries whose weight is widened at once; 0: the weight is read as it is
   const int64_t chunk_;          // C, rows
   void* hidden_ = nullptr;       // [C, H], gathered
   float* logits_ = nullptr;      // [C, V], which become their gradient in place
   float* bias_ = nullptr;        // [V]
+  float* weight_ = nullptr;      // [block, H] or [H, block], in the layout of the weight
   int64_t computed_first_ = -1;  // first row of the chunk whose logits are in logits_
 };
 

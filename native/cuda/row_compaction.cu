@@ -45,18 +45,24 @@ __global__ void __launch_bounds__(kThreads) compact_rows_kernel(const int32_t* l
   if (threadIdx.x == 0) result->compacted_rows = before;
 }
 
-/** A block per row. */
-template <class T>
-__global__ void __launch_bounds__(kThreads) gather_rows_kernel(const T* from,  // [N, columns]
+/** A block per row. To is From or float. */
+template <class From, class To>
+__global__ void __launch_bounds__(kThreads) gather_rows_kernel(const From* from,  // [N, columns]
                                                                int64_t row_stride,
                                                                const int64_t* rows,  // [count]
                                                                int64_t columns,
-                                                               T* to,  // [count, columns]
+                                                               To* to,  // [count, columns]
                                                                const DeviceResult* result) {
   if (has_fault(result)) return;
-  const T* const x = from + rows[blockIdx.x] * row_stride;
-  T* const y = to + blockIdx.x * columns;
-  for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = x[j];
+  const From* const x = from + rows[blockIdx.x] * row_stride;
+  To* const y = to + blockIdx.x * columns;
+  for (int64_t j = threadIdx.x; j < columns; j += kThreads) {
+    if constexpr (std::is_same_v<From, To>) {
+      y[j] = x[j];
+    } else {
+      y[j] = to_float(x[j]);
+    }
+  }
 }
 
 /** A block per row. */
@@ -124,11 +130,18 @@ CompactedRows compact_rows(LaunchContext& context, const int32_t* labels, int64_
 }
 
 void gather_rows(LaunchContext& context, const Operand& from, const int64_t* rows, int64_t count, int64_t columns,
-                 void* to) {
+                 DType to_dtype, void* to) {
   with_type(from.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    context.launch("gather_rows_kernel", gather_rows_kernel<T>, count, kThreads, static_cast<const T*>(from.data),
-                   from.row_stride, rows, columns, static_cast<T*>(to), context.result());
+    const auto gather = [&](auto kernel, auto* gathered) {
+      context.launch("gather_rows_kernel", kernel, count, kThreads, static_cast<const T*>(from.data), from.row_stride,
+                     rows, columns, gathered, context.result());
+    };
+    if (to_dtype == from.dtype) {
+      gather(gather_rows_kernel<T, T>, static_cast<T*>(to));
+    } else {
+      gather(gather_rows_kernel<T, float>, static_cast<float*>(to));
+    }
   });
 }
 

@@ -7,9 +7,9 @@
 namespace sweet {
 namespace cuda {
 
-/** to[i] = from[rows[i]]; from [N, columns], dense rows, to [count, columns] */
+/** to[i] = from[rows[i]]; from [N, columns], dense rows, to [count, columns] of the same type or of float32 */
 void gather_rows(LaunchContext& context, const Operand& from, const int64_t* rows, int64_t count, int64_t columns,
-                 void* to);
+                 DType to_dtype, void* to);
 void gather_labels(LaunchContext& context, const int32_t* from, const int64_t* rows, int64_t count, int32_t* to);
 
 /** to[rows[i]] = from[i], or += with `add`; from [count, columns], to [N, columns] */

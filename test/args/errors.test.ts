@@ -183,8 +183,40 @@ const updateRows: ErrorRow[] = [
   wrongType('no head', { logits: undefined, hidden: undefined }, /logits.*hidden/),
 ];
 
+/** Of a reference head, beside a head of 5 rows of 2 words. */
+const logitsReference = { refLogps: undefined, refLogits: new Float32Array(10) };
+const linearReference = { refLogps: undefined, refHidden: new Float32Array(15), refWeight: new Float32Array(6) };
+const referenceRows: ErrorRow[] = [
+  ...['refTemperature', 'refVocabSize', 'refRowStride', 'refHiddenSize'].map((name) =>
+    unknownOption(`${name} beside refLogps`, { [name]: 2 }, new RegExp(`${name} beside refLogps`)),
+  ),
+  unknownOption('refWeightDtype beside refLogps', { refWeightDtype: 'float32' }, /refWeightDtype/),
+  unknownOption('refWeightLayout beside refLogps', { refWeightLayout: 'HV' }, /refWeightLayout/),
+  unknownOption('refRowStride beside refHidden', { ...linearReference, refRowStride: 2 }, /refRowStride beside refHid/),
+  unknownOption('refHiddenSize beside refLogits', { ...logitsReference, refHiddenSize: 3 }, /refHiddenSize/),
+  unknownOption('refWeightLayout beside refLogits', { ...logitsReference, refWeightLayout: 'VH' }, /refWeightLayout/),
+  wrongValue('a refTemperature of 0', { ...logitsReference, refTemperature: 0 }, /refTemperature but received 0/),
+  wrongType('a refTemperature of null', { ...linearReference, refTemperature: null }, /refTemperature.*null/),
+  wrongLength('another refVocabSize', { ...linearReference, refVocabSize: 3 }, /V = 2.*refVocabSize.* 3/),
+  wrongLength('another refVocabSize of logits', { ...logitsReference, refVocabSize: 1 }, /V = 2.*refVocabSize.* 1/),
+  wrongLength('another refHiddenSize', { ...linearReference, refHiddenSize: 4 }, /H = 4.*refHiddenSize.*refHidden/),
+  wrongValue('a refRowStride below V', { ...logitsReference, refRowStride: 1 }, /at least V = 2 for refRowStride/),
+  wrongLength('another refRowStride', { ...logitsReference, refRowStride: 3 }, /refRowStride = 3.*refLogits/),
+  wrongValue('another layout', { ...linearReference, refWeightLayout: 'hv' }, /refWeightLayout/),
+  wrongLength(
+    'the shape of another layout',
+    { ...linearReference, refWeight: { data: new Float32Array(6), dims: [3, 2] } },
+    /\[V, 3\], as refWeightLayout is 'VH', for refWeight .*\[3, 2\]/,
+  ),
+  wrongType('a dtype of another class', { ...linearReference, refWeightDtype: 'float16' }, /refWeightDtype/),
+  wrongType('a bias of another type', { ...linearReference, refBias: new Uint16Array(2) }, /refBias.*Uint16Array/),
+];
+
 const logitsUpdateRows: ErrorRow[] = [
   ...updateRows,
+  ...referenceRows,
+  unknownOption('a layout of the weight beside logits', { weightLayout: 'VH' }, /weightLayout beside logits/),
+  unknownOption('a type of the weight beside logits', { weightDtype: 'float32' }, /weightDtype beside logits/),
   wrongLength('logits that are no whole rows', { logits: new Float32Array(11) }, /logits.*\(11\)/),
   ...dtypeRows('logits', 'dtype', new Uint16Array(10)),
   unknownOption('accumulate', { accumulate: true }, /accumulate/),
@@ -220,6 +252,7 @@ const strideRows: ErrorRow[] = [
 const { gradWeight: _, ...withoutWeight } = hiddenOut();
 const hiddenUpdateRows: ErrorRow[] = [
   ...updateRows,
+  ...referenceRows,
   wrongType('accumulate without a buffer', { accumulate: true, out: withoutWeight }, /out\.gradWeight/),
   unknownOption('rowStride beside hidden', { rowStride: 3 }, /rowStride/),
   ...frozenRows,

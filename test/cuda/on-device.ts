@@ -82,7 +82,13 @@ function expectSame(result: unknown, before: unknown, seed: number): void {
 function runOnDevice(call: Call): Call {
   return (options) => {
     const uploads = new Uploads();
-    const dtypeOf = (name: string) => (/^ref/.test(name) ? (options.refDtype ?? options.dtype) : options.dtype);
+    const { dtype, weightDtype, refDtype, refWeightDtype } = options;
+    const dtypeOf = (name: string) => {
+      const ofWeight = /eight$|ias$/.test(name);
+      const own = ofWeight ? (weightDtype ?? dtype) : dtype;
+      if (!/^ref/.test(name)) return own;
+      return ofWeight ? (refWeightDtype ?? weightDtype ?? refDtype ?? dtype) : (refDtype ?? dtype);
+    };
     const given = (value: unknown, name: string): unknown =>
       isView(value) ? uploads.upload(value, dtypeOf(name)) : value;
     const all = (values: Options): Options =>

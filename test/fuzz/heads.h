@@ -55,29 +55,46 @@ class HeadCase {
       for (int64_t i = 0; i < n; i++) {
         // In some cases every other row alone has the pattern.
         const Pattern own = pattern == Pattern::normal || i % 2 == 0 ? pattern : Pattern::normal;
-        put(Numbers(reader, own, scale, vocab), logits, i * head.row_stride, vocab, known.logits.data() + i * vocab);
+        put(Numbers(reader, own, scale, vocab), logits, i * head.row_stride, vocab, known.logits.data() + i * vocab,
+            head.dtype);
       }
       known.cap();
       return;
     }
     const int64_t stride = hidden_size + (reader.one_in(4) ? reader.pick(1, 9) : 0);
     const int64_t spread = n == 0 ? 0 : reader.one_in(2) ? n * stride : (n - 1) * stride + hidden_size;
-    void *const hidden = memory.take(spread, bytes()), *const weight = memory.take(vocab * hidden_size, bytes());
-    head.hidden = {hidden, head.dtype, stride, 1}, head.weight = {weight, head.dtype, hidden_size, 1};
+    const DType of_hidden_states = head.dtype, of_weights = reader.one_in(4) ? reader.any_of(dtypes) : head.dtype;
+    if (of_weights != of_hidden_states) head.dtype = DType::float32;
+    if (of_weights != of_hidden_states || !bf16_pairs()) known.smallest = 0;
+    known.transposed = reader.one_in(3);
+    void* const hidden = memory.take(spread, sweet::bytes_of(of_hidden_states));
+    void* const weight = memory.take(vocab * hidden_size, sweet::bytes_of(of_weights));
+    head.hidden = {hidden, of_hidden_states, stride, 1}, head.weight = {weight, of_weights, hidden_size, 1};
+    if (known.transposed) head.weight.row_stride = 1, head.weight.column_stride = vocab;
+    snprintf(text, sizeof(text), "weight of dtype %d%s; ", static_cast<int>(of_weights),
+             known.transposed ? ", [H, V]" : "");
+    about += text;
     known.hidden.resize(oracle::size(n * hidden_size)), known.weight.resize(oracle::size(vocab * hidden_size));
     const Pattern of_hidden = pick_pattern(reader, wild);
     Numbers of_rows(reader, of_hidden, 1, n * hidden_size);
     for (int64_t i = 0; i < n; i++)
-      put(of_rows, hidden, i * stride, hidden_size, known.hidden.data() + i * hidden_size);
+      put(of_rows, hidden, i * stride, hidden_size, known.hidden.data() + i * hidden_size, of_hidden_states);
     const Pattern of_weight = pick_pattern(reader, wild);
+    oracle::Array<double> stored(known.weight.size());
     put(Numbers(reader, of_weight, scale / std::sqrt(hidden_size), vocab * hidden_size), weight, 0, vocab * hidden_size,
-        known.weight.data());
+        stored.data(), of_weights);
+    for (int64_t i = 0; i < vocab * hidden_size; i++) {
+      const int64_t v = i / hidden_size, k = i % hidden_size;
+      known.weight[oracle::size(i)] = stored[oracle::size(known.transposed ? k * vocab + v : i)];
+    }
     known.hidden_at_random = !repeats(of_hidden), known.weight_at_random = !repeats(of_weight);
     if (reader.one_in(2)) {
-      void* const bias = memory.take(vocab, bytes());
+      head.bias_dtype = reader.one_in(2) ? of_weights : DType::float32;
+      void* const bias = memory.take(vocab, sweet::bytes_of(head.bias_dtype));
       head.bias = bias;
       known.bias.resize(oracle::size(vocab));
-      put(Numbers(reader, pick_pattern(reader, wild), scale, vocab), bias, 0, vocab, known.bias.data());
+      put(Numbers(reader, pick_pattern(reader, wild), scale, vocab), bias, 0, vocab, known.bias.data(),
+          head.bias_dtype);
     }
     known.project();
     known.cap();
@@ -88,14 +105,17 @@ class HeadCase {
   /** Row i must not be read, nor what lies between the rows. */
   void hide(int64_t i) {
     if (head.logits) memory_.hide(at(head.logits, i * head.row_stride), head.vocab_size * bytes());
-    if (!head.logits) memory_.hide(head.hidden.at(i, 0), head.hidden_size * bytes());
+    if (!head.logits) memory_.hide(head.hidden.at(i, 0), head.hidden_size * sweet::bytes_of(head.hidden.dtype));
   }
   void hide_padding() {
-    const int64_t columns = head.logits ? head.vocab_size : head.hidden_size;
-    const int64_t stride = head.logits ? head.row_stride : head.hidden.row_stride;
     for (int64_t i = 0; i + 1 < head.rows; i++) {
-      memory_.hide(at(head.logits ? head.logits : head.hidden.data, i * stride + columns),
-                   (stride - columns) * bytes());
+      if (head.logits) {
+        memory_.hide(at(head.logits, i * head.row_stride + head.vocab_size),
+                     (head.row_stride - head.vocab_size) * bytes());
+      } else {
+        memory_.hide(head.hidden.at(i, head.hidden_size),
+                     (head.hidden.row_stride - head.hidden_size) * sweet::bytes_of(head.hidden.dtype));
+      }
     }
   }
 
@@ -143,14 +163,14 @@ class HeadCase {
 
   const void* at(const void* data, int64_t i) const { return static_cast<const char*>(data) + i * bytes(); }
 
-  void put(Numbers&& numbers, void* to, int64_t first, int64_t n, double* values) const {
-    put(numbers, to, first, n, values);
+  static void put(Numbers&& numbers, void* to, int64_t first, int64_t n, double* values, DType dtype) {
+    put(numbers, to, first, n, values, dtype);
   }
 
-  void put(Numbers& numbers, void* to, int64_t first, int64_t n, double* values) const {
+  static void put(Numbers& numbers, void* to, int64_t first, int64_t n, double* values, DType dtype) {
     for (int64_t i = 0; i < n; i++) {
-      store(head.dtype, to, first + i, numbers.next());
-      values[i] = oracle::value_at(half_of(head.dtype), to, first + i);
+      store(dtype, to, first + i, numbers.next());
+      values[i] = oracle::value_at(half_of(dtype), to, first + i);
     }
   }
 

@@ -87,8 +87,10 @@ const logits: Record<string, Kind> = {
 };
 const linear: Record<string, Kind> = {
   hidden: array(FLOATS),
-  weight: array('Float32Array'),
-  bias: array('Float32Array', both),
+  weight: array(FLOATS),
+  weightDtype: dtype,
+  weightLayout: choice('VH', 'HV'),
+  bias: array(FLOATS, both),
   hiddenSize: integer(1, 2 ** 53 - 1),
   hiddenStride: integer(1, 2 ** 53 - 1),
   precision: choice('float32', 'storage'),
@@ -296,19 +298,26 @@ const HEADS = [
   { way: 'logits', valid: updateLogits, out: logitsOut, kinds: logits },
   { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, ...gradients } },
 ];
-const refDtype = dtype;
+const ofReference = { refDtype: dtype, refTemperature: logits.temperature!, refVocabSize: logits.vocabSize! };
 const REFERENCES = [
   { way: 'log-probs', valid: () => ({ refLogps: new Float32Array(5) }), kinds: { refLogps: tokens.refLogps! } },
-  { way: 'logits', valid: () => ({ refLogits: ones(10) }), kinds: { refLogits: array(FLOATS, fixed), refDtype } },
+  {
+    way: 'logits',
+    valid: () => ({ refLogits: ones(10) }),
+    kinds: { refLogits: array(FLOATS, fixed), refRowStride: logits.rowStride!, ...ofReference },
+  },
   {
     way: 'hidden states',
     valid: () => ({ refHidden: ones(15), refWeight: ones(6), refBias: ones(2) }),
     kinds: {
       refHidden: array(FLOATS),
-      refHiddenStride: integer(1, 2 ** 53 - 1),
-      refWeight: array('Float32Array'),
-      refBias: array('Float32Array', both),
-      refDtype,
+      refHiddenSize: linear.hiddenSize!,
+      refHiddenStride: linear.hiddenStride!,
+      refWeight: array(FLOATS),
+      refWeightDtype: dtype,
+      refWeightLayout: linear.weightLayout!,
+      refBias: array(FLOATS, both),
+      ...ofReference,
     },
   },
 ];

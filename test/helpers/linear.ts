@@ -10,7 +10,7 @@ import { tokenLogpsBackward } from '../reference/token-logps.ts';
 import { expectClose, halfUlp, specified, type Tolerance } from './compare.ts';
 import { Random } from './random.ts';
 import type { RowOptions } from './rows.ts';
-import { type DType, type Stored, store } from './storage.ts';
+import { DTYPES, type DType, type Stored, store } from './storage.ts';
 
 export interface LinearCase {
   name: string;
@@ -31,11 +31,54 @@ interface LinearOptions extends RowOptions {
   hiddenSize?: number;
   hiddenStride?: number;
   vocabSize?: number;
+  weightDtype?: DType;
+  weightLayout?: 'VH' | 'HV';
 }
 
 type Shape = { N: number; H: number; V: number; dtype: DType; withBias?: boolean };
 
-export function randomHead({ N, H, V, dtype, withBias = false }: Shape, options: RowOptions = {}): LinearCase {
+/** to[c][r] = from[r][c] */
+export function transposed<T extends Stored | Float64Array>(from: T, rows: number, columns: number): T {
+  return from.map((_, i) => from[(i % rows) * columns + Math.floor(i / rows)]!) as T;
+}
+
+/** A head whose weight has another type or layout: every pair of types, every type of a bias. */
+export function otherHeads(shape: Omit<Shape, 'dtype'>, options: RowOptions = {}): LinearCase[] {
+  const layouts = ['VH', 'HV'] as const;
+  return DTYPES.flatMap((dtype) =>
+    DTYPES.flatMap((weightDtype) =>
+      layouts
+        .filter((weightLayout) => weightLayout === 'HV' || weightDtype !== dtype)
+        .map((weightLayout) => otherHead({ ...shape, dtype }, { weightDtype, weightLayout, ...options })),
+    ),
+  );
+}
+
+/** The bias of a float32 weight is float32; that of others has the weight's type or, under 'HV', float32. */
+export function otherHead(
+  { dtype, ...shape }: Shape,
+  options: RowOptions & { weightDtype: DType; weightLayout: 'VH' | 'HV' },
+): LinearCase {
+  const { weightDtype, weightLayout } = options;
+  const { N, H, V } = shape;
+  const head = randomHead({ ...shape, dtype }, options);
+  const ofWeight = randomHead({ ...shape, dtype: weightDtype });
+  const ofBias = weightLayout === 'HV' ? randomHead({ ...shape, dtype: 'float32' }) : ofWeight;
+  const weight = weightLayout === 'HV' ? transposed(ofWeight.weight, V, H) : ofWeight.weight;
+  return {
+    ...head,
+    name: `${N} x ${H} x ${V}${head.bias ? ' with bias' : ''}, ${dtype} and ${weightDtype} ${weightLayout}`,
+    weight,
+    ...(ofBias.bias && { bias: ofBias.bias }),
+    values: {
+      hidden: head.values.hidden,
+      weight: ofWeight.values.weight,
+      ...(ofBias.values.bias && { bias: ofBias.values.bias }),
+    },
+  };
+}
+
+export function randomHead({ N, H, V, dtype, withBias = false }: Shape, options: LinearOptions = {}): LinearCase {
   const random = new Random(1009 * N + 31 * H + V);
   const hidden = store(random.normals(N * H), dtype);
   const weight = store(random.normals(V * H, 2 / Math.sqrt(H)), dtype);
@@ -88,7 +131,13 @@ export interface ExpectedLinear extends ReturnType<typeof oracle>, LinearGradien
 export function expectedOf(head: LinearCase): ExpectedLinear {
   const inputs = { ...head.values, labels: head.labels, gradLogps: head.gradLogps, ...head.options };
   const results = oracle(inputs);
-  return { ...results, ...oracleBackward(inputs), ...tolerancesOf(head, results.lse) };
+  const { rowTolerance, allowed } = tolerancesOf(head, results.lse);
+  return { ...results, ...inLayout(head, oracleBackward(inputs)), rowTolerance, allowed: inLayout(head, allowed) };
+}
+
+/** Gradients with that of the weight in the weight's layout. */
+function inLayout({ V, H, options }: LinearCase, { gradWeight, ...others }: LinearGradients): LinearGradients {
+  return { ...others, gradWeight: options.weightLayout === 'HV' ? transposed(gradWeight, V, H) : gradWeight };
 }
 
 /** Storing a gradient of a logit in 16 bits: half a unit in the last place, relative, and half of the smallest subnormal. */
@@ -101,10 +150,11 @@ const TILE_ROUNDING = {
 /**
  * A float32 sum of n products is off by 2^-24 of the sum of their magnitudes, times sqrt(n) as roundings walk at random; twice
  * that is allowed. The error of the logits moves logp and lse by as much, and p = exp(z - lse) relatively, together with
- * half an ulp of the stored lse. With 16-bit storage the gradients of the logits may be rounded once to that type.
+ * half an ulp of the stored lse. With 16-bit storage of both hidden states and weight, the gradients of the logits may be
+ * rounded once to that type.
  */
 function tolerancesOf({ values, H, V, dtype, labels, gradLogps, options }: LinearCase, lse: Float64Array) {
-  const { temperature = 1 } = options;
+  const { temperature = 1, weightDtype = dtype } = options;
   const magnitudes = { hidden: values.hidden.map(Math.abs), weight: values.weight.map(Math.abs), labels };
   const bias = values.bias?.map(Math.abs);
   const logits = linearLogits({ ...magnitudes, ...(bias && { bias }) }).map((x) => x / temperature);
@@ -112,7 +162,7 @@ function tolerancesOf({ values, H, V, dtype, labels, gradLogps, options }: Linea
 
   const rows = { logits: linearLogits({ ...values, labels }), gradLogps, ...options };
   const gradLogits = tokenLogpsBackward({ ...rows, labels });
-  const rounding = TILE_ROUNDING[dtype];
+  const rounding = TILE_ROUNDING[dtype === weightDtype ? dtype : 'float32'];
   const gradErrors = (terms: number) =>
     gradLogits.map((g, at) => {
       if (g === 0) return 0;

@@ -13,6 +13,7 @@ import type { Head, Reference, Update } from '../reference/update.ts';
 import { type Pairs, pairsBetween, randomPairs, randomStructure, randomWeights, type Structure } from './batches.ts';
 import { expectClose, expectGradient, expectSameBits, lossTolerance, specified } from './compare.ts';
 import { centralDifferences } from './differences.ts';
+import { transposed } from './linear.ts';
 import { underThreadCounts } from './machine.ts';
 import { ARRAYS, expectSamePreference } from './preference.ts';
 import { Random } from './random.ts';
@@ -263,6 +264,58 @@ export function describeUpdate(subject: UpdateSubject): void {
       const strided = { hidden, hiddenStride: H + 3, hiddenSize: H };
       expectSameUpdate(update({ ...options, ...linearHead.options, ...reference, ...strided, ...given }), plain);
     }
+  });
+
+  const types = DTYPES.flatMap((dtype) => DTYPES.map((weightDtype) => ({ dtype, weightDtype })));
+  it.each(types)('takes hidden states of $dtype and a weight [H, V] of $weightDtype', ({ dtype, weightDtype }) => {
+    const ofHidden = headsOf(N, dtype)[2]!;
+    const ofWeight = headsOf(N, weightDtype)[2]!;
+    const { hidden } = ofHidden.options;
+    const { weight, bias } = ofWeight.options as { weight: Stored; bias: Stored };
+    const head = {
+      ...(ofWeight.oracle as Extract<Head, { hidden: unknown }>),
+      hidden: (ofHidden.oracle as Extract<Head, { hidden: unknown }>).hidden,
+    };
+    const given = { hidden, weight: transposed(weight, V, H), bias, dtype, weightDtype, weightLayout: 'HV' };
+    const own = { ...options, ...given, ...refLogps.options };
+    const expected = oracle({ ...structure, ...pairs, labels, head, reference: refLogps.oracle });
+    const gradWeight = transposed(expected.gradWeight!, V, H);
+    expectUpdate(update(own), { ...expected, gradWeight }, dtype === weightDtype ? dtype : 'float32');
+    const frozen = update({ ...own, frozenWeight: true });
+    expect(LINEAR_GRADIENTS.filter((name) => name in frozen)).toEqual(['gradHidden']);
+    // The reference is stored as the trained head, whose options need not be repeated.
+    const reference = { refHidden: hidden, refWeight: given.weight, refBias: bias };
+    const { logps } = update(own);
+    expectSameUpdate(update({ ...options, ...given, ...reference }), update({ ...own, refLogps: logps }));
+  });
+
+  it('takes a reference with options of its own', () => {
+    const [hidden, weight] = [headsOf(N, 'float16', [V, 7], 91)[2]!.options, headsOf(N, 'bfloat16', [V, 7], 92)[2]!];
+    const { weight: refWeight, bias } = weight.options as { weight: Stored; bias: Stored };
+    const HV = { weight: transposed(refWeight, V, 7), weightDtype: 'bfloat16', weightLayout: 'HV', bias } as const;
+    const rows = { labels, mask: structure.mask };
+    const spread = padRows(hidden.hidden as Stored, 7, 9, 'float16');
+    const ofHidden = { hidden: spread, hiddenStride: 9, hiddenSize: 7, dtype: 'float16', temperature: 1.7 } as const;
+    const { logps } = linearLogps({ ...ofHidden, ...HV, ...rows } as never);
+    const expected = update({ ...options, ...linearHead.options, refLogps: logps, temperature: 0.9 });
+    const asReference = (head: object) =>
+      Object.fromEntries(Object.entries(head).map(([k, v]) => [`ref${k[0]!.toUpperCase()}${k.slice(1)}`, v]));
+    const own = { ...options, ...linearHead.options, temperature: 0.9 };
+    const reference = asReference({ ...ofHidden, ...HV, vocabSize: V });
+    const ours = update({ ...own, ...reference });
+    expectClose('loss', [ours.loss], [expected.loss], lossTolerance);
+    for (const name of ARRAYS) expectClose(name, ours[name], expected[name], scaled(Float64Array.of(1)));
+
+    const logits = headsOf(N, 'bfloat16', [V, H], 93)[0]!.options.logits as Stored;
+    const padded = {
+      logits: padRows(logits, V, V + 5, 'bfloat16', false),
+      rowStride: V + 5,
+      dtype: 'bfloat16',
+    } as const;
+    const ofLogits = { ...padded, vocabSize: V, temperature: 3 };
+    const { logps: refLogps } = tokenLogps({ ...ofLogits, ...rows });
+    const against = update({ ...options, ...logitsHead.options, ...asReference(ofLogits) });
+    expectSameUpdate(against, update({ ...options, ...logitsHead.options, refLogps }));
   });
 
   it('leaves the logits alone, unless it is asked to put the gradient in their place', () => {

@@ -106,6 +106,60 @@ export const MUTATIONS = [
     places: [LOGITS, NON_FINITE, CUDA_LOGITS, CUDA_ROWS, ['lib/args/head.ts', 'ops/linear-logps']],
   },
   {
+    fault: 'the layout of a weight, or of its gradient, is ignored',
+    changes: [
+      [/(?<=transposed_\()is_transposed\(head\.weight\)/, 'false'],
+      [/is_transposed\(head\.weight\)(?= \?)/, 'false'],
+      [/matrix\.column_stride == 1/, 'true'],
+      [/weight\.transposed = !weight\.transposed;/, ''],
+      [/(?<=transposed = )is_transposed\(head_\.weight\)/, 'false'],
+      [/layout === 'HV' && /, 'false && '],
+      [/(?<=weightLayout: )given\(options\.refWeightLayout, .*\)/, 'options.refWeightLayout'],
+    ],
+    places: [
+      ['native/head.h', 'ops/weight-options'],
+      ['lib/args/head.ts', 'ops/weight-options'],
+      ...by('ops/weight-options', PASSES, TILES),
+      CUDA_LINEAR,
+      ['lib/ops/preference-update.ts', 'ops/critic-update'],
+    ],
+  },
+  {
+    fault: 'the type of the hidden states is taken for that of weight and bias, or the other way round',
+    changes: [
+      [/head_?\.bias_dtype/, 'head_.dtype'],
+      [/head_\.weight\.dtype(?= ==)/, 'head_.dtype'],
+      [/(?:matrix|weight)\.dtype(?=, (?:head_\.hidden_size|count, x))/, 'head_.dtype'],
+      [/head\.weight\.dtype == head\.dtype/, 'true'],
+      [/(?<=hidden_size, )head_\.dtype(?=, hidden_\))/, 'head_.hidden.dtype'],
+      [/dtype === weight\.dtype \? dtype : 'float32'/, 'dtype'],
+      [/biasDtype: bias\?\.dtype \?\? 'float32'/, 'biasDtype: dtype'],
+      [/options\.refWeight, weightDtype, /, 'options.refWeight, '],
+    ],
+    places: [
+      ...by('ops/weight-options', TILES),
+      CUDA_LINEAR,
+      ['lib/args/head.ts', 'ops/weight-options'],
+      ['lib/ops/preference-update.ts', 'ops/critic-update'],
+    ],
+  },
+  {
+    fault: 'a block of widened weight is the first one, or the products of the last one are all there is',
+    changes: [
+      [/weight\.at\(first, 0\)/, 'weight.at(0, 0)'],
+      [/logits_ \+ entry/, 'logits_'],
+      [/bias_ \+ entry/, 'bias_'],
+      [/ \+ entry \* bytes_of\(head_\.dtype\)/, ''],
+      [/ \|\| entry > 0/, ''],
+    ],
+    places: [CUDA_LINEAR],
+  },
+  {
+    fault: 'the reference has the temperature of the trained head',
+    changes: [[/checkRefTemperature\(options\.refTemperature, head\)/, 'head.temperature']],
+    places: [['lib/ops/preference-update.ts', 'ops/critic-update']],
+  },
+  {
     fault: 'rows are taken from, or written to, where they lie in the chunk',
     changes: [[/\brows\[([\w.]+)\]/, '$1']],
     places: [PASSES, TILES, ONE_PASS, CUDA_ROWS],
@@ -468,7 +522,7 @@ export const MUTATIONS = [
     fault: 'the reference has the padding and the dtype of the logits',
     changes: [
       [/length === rows \* vocabSize \? vocabSize : /, ''],
-      [/options\.refDtype === undefined \? inheritedDtype\(.*(?=;)/, 'options.dtype'],
+      [/given\(options\.refDtype, .*(?=;)/, 'options.dtype'],
     ],
     places: [
       ['lib/args/head.ts', 'ops/critic-update'],

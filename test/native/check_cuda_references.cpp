@@ -99,6 +99,7 @@ void check_linear(Checks& checks, int64_t vocab_size, int64_t hidden_size) {
   head.hidden = {device_hidden.get(), head.dtype, hidden_size, 1};
   head.weight = {device_weight.get(), head.dtype, hidden_size, 1};
   head.bias = device_bias.get();
+  head.bias_dtype = head.dtype;
   head.hidden_size = hidden_size;
   Doubles of_hidden(hidden_elements), of_weight(weight.size()), of_bias(v);
   const Doubles h = doubles(hidden), w = doubles(weight), b = doubles(bias);

@@ -161,6 +161,10 @@ void check_chunk_memory(Checks& checks) {
   const int64_t small = peak(1), medium = peak(200000), whole = peak(0);
   checks.expect(small < 30000 && medium > 150000 && medium < 260000 && whole > 4 * rows * vocab,
                 std::to_string(small) + ", " + std::to_string(medium) + ", " + std::to_string(whole) + " bytes");
+  head.weight.dtype = DType::bfloat16;  // widened in blocks
+  const int64_t widened = peak(200000), least = peak(1);
+  checks.expect(widened > 150000 && widened < 260000 && least < small + 4 * 64 * hidden_size + 512,
+                std::to_string(widened) + " bytes of a widened weight, " + std::to_string(least) + " at least");
 }
 
 }  // namespace

@@ -405,7 +405,7 @@ struct LinearHead {
     head.dtype = kDType<T>, head.rows = n, head.vocab_size = v, head.hidden_size = h, head.temperature = 0.8;
     head.hidden = {stored_hidden.data(), head.dtype, h, 1};
     head.weight = {stored_weight.data(), head.dtype, h, 1};
-    head.bias = stored_bias.data();
+    head.bias = stored_bias.data(), head.bias_dtype = head.dtype;
   }
 };
 

@@ -14,8 +14,23 @@ struct Shape {
   int64_t chunk_bytes;
   int64_t offset;  // elements by which hidden states and weight are off an aligned address
   bool bias;
-  int64_t gap = 0;  // elements between hidden states
+  int64_t gap = 0;          // elements between hidden states
+  bool transposed = false;  // the weight is [H, V]
+  bool mixed = false;       // the weight has another type, the bias is float32
 };
+
+DType weight_dtype(const Shape& shape, DType dtype) {
+  return shape.mixed ? static_cast<DType>((static_cast<int>(dtype) + 1) % 3) : dtype;
+}
+
+/** [rows, columns] after `offset` elements, as [columns, rows]. */
+std::vector<double> transposed(const std::vector<double>& from, int64_t offset, int64_t rows, int64_t columns) {
+  std::vector<double> to = from;
+  for (int64_t i = 0; i < rows * columns; i++) {
+    to[size(offset + i % columns * rows + i / columns)] = from[size(offset + i)];
+  }
+  return to;
+}
 
 class LinearCheck {
  public:
@@ -24,27 +39,35 @@ class LinearCheck {
       : checks_(checks),
         labels_(checks, shape.rows, shape.vocab, grad_scale, shape.rows % 3 == 0),
         hidden_(dtype, hidden(shape, hard)),
-        weight_(dtype,
+        weight_(weight_dtype(shape, dtype),
                 checks.normals(shape.offset + shape.vocab * shape.hidden_size, 2 / std::sqrt(shape.hidden_size))),
-        bias_(dtype, bias(shape, hard)),
+        bias_(shape.mixed ? DType::float32 : dtype, bias(shape, hard)),
         device_hidden_(hidden_.bytes),
         device_weight_(weight_.bytes),
         device_bias_(bias_.bytes),
-        known_(linear_oracle(dtype, shape.rows, shape.vocab, shape.hidden_size, temperature)) {
+        known_(linear_oracle(shape.mixed ? DType::float32 : dtype, shape.rows, shape.vocab, shape.hidden_size,
+                             temperature)) {
     for (int64_t i = 0; i < shape.rows; i++) {
       const auto row = hidden_.values.begin() + shape.offset + i * (shape.hidden_size + shape.gap);
       known_.hidden.insert(known_.hidden.end(), row, row + shape.hidden_size);
     }
     known_.weight.assign(weight_.values.begin() + shape.offset, weight_.values.end());
+    known_.transposed = shape.transposed;
+    if (shape.transposed) {
+      const std::vector<double> rows = transposed(weight_.values, shape.offset, shape.hidden_size, shape.vocab);
+      known_.weight.assign(rows.begin() + shape.offset, rows.end());
+    }
     known_.bias.assign(bias_.values.begin(), bias_.values.end());
     project(known_);
-    head_.dtype = dtype;
+    head_.dtype = shape.mixed ? DType::float32 : dtype;
     head_.rows = shape.rows;
     head_.vocab_size = shape.vocab;
     head_.temperature = temperature;
     head_.hidden = {device_hidden_.get() + shape.offset * bytes_of(dtype), dtype, shape.hidden_size + shape.gap, 1};
-    head_.weight = {device_weight_.get() + shape.offset * bytes_of(dtype), dtype, shape.hidden_size, 1};
+    head_.weight = {device_weight_.get() + shape.offset * bytes_of(weight_.dtype), weight_.dtype, shape.hidden_size, 1};
+    if (shape.transposed) head_.weight.row_stride = 1, head_.weight.column_stride = shape.vocab;
     head_.bias = shape.bias ? device_bias_.get() : nullptr;
+    head_.bias_dtype = bias_.dtype;
     head_.hidden_size = shape.hidden_size;
     head_.chunk_bytes = shape.chunk_bytes;
     checks.begin("linear " + std::to_string(shape.rows) + " x " + std::to_string(shape.hidden_size) + " x " +
@@ -94,15 +117,22 @@ class LinearCheck {
     merge_shards(checks_, head_, labels, merged.out());
     merged.compare(checks_, known_, labels_.checked);
     std::vector<double> sum(first.hidden.size());
-    for (const Head& shard : shards_of(head_)) {
-      call.head = shard;
-      call.gradients.weight = gradients.weight.get() + shard.vocab_offset * shard.hidden_size;
-      if (head_.bias) call.gradients.bias = gradients.bias.get() + shard.vocab_offset;
-      checks_.ok(logps_backward(call));
-      const std::vector<float> own = gradients.hidden.values();
-      for (size_t i = 0; i < sum.size(); i++) sum[i] += own[i];
-    }
     LinearGradients::Values all = gradients.values();
+    for (const Head& shard : shards_of(head_)) {
+      const LinearGradients part(shard);
+      call.head = shard;
+      call.gradients = part.out();
+      checks_.ok(logps_backward(call));
+      const LinearGradients::Values own = part.values();
+      for (size_t i = 0; i < sum.size(); i++) sum[i] += own.hidden[i];
+      const int64_t v = shard.vocab_offset;
+      for (int64_t i = 0; i < shard.vocab_size * shard.hidden_size; i++) {
+        const int64_t entry = i / shard.hidden_size, column = i % shard.hidden_size;
+        all.weight[size(grad_weight_index(head_, v + entry, column))] =
+            own.weight[size(grad_weight_index(shard, entry, column))];
+      }
+      std::copy(own.bias.begin(), own.bias.end(), all.bias.begin() + (head_.bias ? v : 0));
+    }
     all.hidden.assign(sum.begin(), sum.end());
     compare_linear_gradients(checks_, known_, gradients_at_logits(head_.vocab_size > 1), labels_.checked, all);
   }
@@ -166,17 +196,31 @@ void check_linear(Checks& checks, bool small) {
   std::vector<Shape> shapes = {{1, 1, 1, 0, 0, false},
                                {7, 5, 3, 1, 0, true},
                                {9, 33, 65, 2000, 1, true, 3},
+                               {9, 33, 65, 2000, 1, true, 3, true},
+                               {13, 18, 130, 9000, 0, true, 0, false, true},
+                               {7, 33, 99, 4000, 1, false, 0, true, true},
                                {67, 24, 130, 30000, 0, false},
                                {300, 2, 3, 0, 0, true}};
-  const std::vector<Shape> more = {
-      {1, 7, 2, 0, 0, true},  {5, 1, 65, 0, 2, false},    {7, 33, 95, 0, 0, true},   {3, 8, 96, 0, 0, false},
-      {4, 9, 97, 0, 5, true}, {13, 17, 129, 0, 0, false}, {3, 8, 4101, 0, 3, false}, {300, 16, 200, 150000, 8, true}};
+  const std::vector<Shape> more = {{1, 7, 2, 0, 0, true},
+                                   {5, 1, 65, 0, 2, false},
+                                   {7, 33, 95, 0, 0, true},
+                                   {3, 8, 96, 0, 0, false},
+                                   {4, 9, 97, 0, 5, true},
+                                   {13, 17, 129, 0, 0, false},
+                                   {3, 8, 4101, 0, 3, false},
+                                   {300, 16, 200, 150000, 8, true},
+                                   {5, 1, 65, 0, 2, true, 0, true},
+                                   {6, 40, 1, 0, 0, true, 0, true},
+                                   {130, 50, 98, 0, 3, true, 0, true},
+                                   {70, 8, 301, 20000, 3, true, 2, true, true}};
   // Around the tiles and chunks of the CPU; slow on the emulator.
   const std::vector<Shape> of_cpu = {{2, 65, 4099, 0, 0, true},
                                      {67, 31, 257, 0, 1, true},
                                      {301, 5, 3, 0, 0, false},
                                      {1101, 3, 5, 0, 0, true},
-                                     {90, 6, 1050, 0, 0, false}};
+                                     {90, 6, 1050, 0, 0, false},
+                                     {1101, 6, 650, 0, 1, true, 0, true},
+                                     {67, 210, 257, 0, 0, true, 0, true, true}};
   if (!small) shapes.insert(shapes.end(), more.begin(), more.end());
   if (!small && kOnCpu) shapes.insert(shapes.end(), of_cpu.begin(), of_cpu.end());
   int turn = 0;

@@ -39,6 +39,7 @@ struct RandomHead {
     head.hidden = {device_hidden.get(), dtype, hidden_size, 1};
     head.weight = {device_weight.get(), dtype, hidden_size, 1};
     head.bias = has_bias ? device_bias.get() : nullptr;
+    head.bias_dtype = dtype;
     head.hidden_size = hidden_size;
     head.chunk_bytes = chunk_bytes;
   }

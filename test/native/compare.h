@@ -122,6 +122,16 @@ struct Before {
   const float *hidden, *weight, *bias;
 };
 
+/** [rows, columns] as [columns, rows]. */
+inline oracle::Gradients transposed(const oracle::Gradients& from, int64_t rows, int64_t columns) {
+  oracle::Gradients to = from;
+  for (int64_t i = 0; i < rows * columns; i++) {
+    const size_t at = oracle::size(i % columns * rows + i / columns);
+    to.values[at] = from.values[oracle::size(i)], to.bounds[at] = from.bounds[oracle::size(i)];
+  }
+  return to;
+}
+
 /** The gradients of a linear head from those of its logits. */
 inline void compare_head_gradients(Comparison& to, const oracle::Head& head, const oracle::Gradients& of_logits,
                                    const int32_t* labels, const sweet::HeadGradients& ours, const Before& before) {
@@ -130,7 +140,9 @@ inline void compare_head_gradients(Comparison& to, const oracle::Head& head, con
                      head.vocab);
   }
   if (ours.weight) {
-    compare_products(to, "gradWeight", head.weight_gradients(of_logits, labels), ours.weight, before.weight, head.rows);
+    oracle::Gradients expected = head.weight_gradients(of_logits, labels);
+    if (head.transposed) expected = transposed(expected, head.vocab, head.hidden_size);
+    compare_products(to, "gradWeight", expected, ours.weight, before.weight, head.rows);
   }
   if (ours.bias) compare_products(to, "gradBias", head.bias_gradients(of_logits), ours.bias, before.bias, head.rows);
 }

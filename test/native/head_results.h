@@ -106,12 +106,12 @@ inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
     if (ends[s] == ends[s + 1]) continue;
     sweet::Head shard = head;
     const int64_t first = ends[s];
-    const auto from = [&](const void* data, int64_t elements) -> const void* {
-      return data ? static_cast<const char*>(data) + elements * sweet::bytes_of(head.dtype) : nullptr;
+    const auto from = [&](const void* data, sweet::DType dtype) -> const void* {
+      return data ? static_cast<const char*>(data) + first * sweet::bytes_of(dtype) : nullptr;
     };
-    shard.logits = from(head.logits, first);
+    shard.logits = from(head.logits, head.dtype);
     shard.weight.data = head.weight.at(first, 0);
-    shard.bias = from(head.bias, first);
+    shard.bias = from(head.bias, head.bias_dtype);
     shard.vocab_offset = first;
     shard.vocab_size = ends[s + 1] - first;
     shard.total_vocab = head.vocab_size;

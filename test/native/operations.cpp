@@ -81,7 +81,9 @@ Head linear_head(const Inputs& in) {
   head.temperature = 1.1;
   head.hidden = {in.hidden.bytes.data(), head.dtype, in.hidden_size, 1};
   head.weight = {in.weight.bytes.data(), head.dtype, in.hidden_size, 1};
+  if (in.hidden_size % 2 == 1) head.weight.row_stride = 1, head.weight.column_stride = in.vocab;  // [H, V]
   head.bias = in.bias.bytes.data();
+  head.bias_dtype = head.dtype;
   return head;
 }
 

@@ -134,6 +134,7 @@ struct Head {
   Array<double> slopes, slope_errors;  // with a softcap, [N, V]: ds/dx at the logits
   Array<double> hidden, weight, bias;  // [N, H], [V, H], [V] or empty
   bool hidden_at_random = true, weight_at_random = true;
+  bool transposed = false;      // the weight is stored as [H, V], and its gradient compared in that layout
   double smallest = 0;          // products take numbers below this for 0
   double most_off = kInfinite;  // by how much the products move a log-prob at most, where their bound is larger
 

@@ -13,10 +13,10 @@ import {
 } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { expectClose, expectSameBits } from '../helpers/compare.ts';
-import { randomHead } from '../helpers/linear.ts';
+import { randomHead, transposed } from '../helpers/linear.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
 import { Random } from '../helpers/random.ts';
-import type { DType } from '../helpers/storage.ts';
+import { DTYPES, type DType, decode } from '../helpers/storage.ts';
 
 // A pair of trajectories has more tokens than a chunk.
 const [N, H, V, TURN] = [2800, 130, 131, 200];
@@ -143,6 +143,26 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
     it.each(['bfloat16', 'float16'] as const)('gives what the parts give: %s', (dtype) => {
       const options = optionsOf({}, dtype);
       expectGradients(run(options), partsOf(options).gradients, 2 ** -7);
+    });
+
+    it('leaves a token of weight 0 without a gradient where the loss of its pair is infinite', () => {
+      const tokenWeights = TOKEN_WEIGHTS.map((w, i) => (i === firstToken ? 1 : i === firstToken + 1 ? 0 : w));
+      const { gradHidden } = run(optionsOf({ lossType: 'ipo', infinite: true, tokenWeights }, 'float32'));
+      const rowOf = (token: number) => Array.from(gradHidden!.subarray(token * H, (token + 1) * H));
+      expect(rowOf(firstToken + 1)).toEqual(new Array(H).fill(0));
+      expect(rowOf(firstToken + 4).some(Number.isFinite)).toBe(false);
+    });
+
+    it.each(DTYPES)('gives the gradients of a weight [H, V] and of one of float32: %s', (dtype) => {
+      const { weight, ...options } = optionsOf({}, dtype);
+      const HV = { weight: transposed(weight, V, H), weightLayout: 'HV' };
+      const plain = run({ ...options, weight });
+      const ours = run({ ...options, ...HV });
+      expectGradients({ ...ours, gradWeight: transposed(ours.gradWeight!, H, V) }, plain, 0);
+      const widened = Float32Array.from(decode(weight, dtype));
+      const mixed = run({ ...options, weight: widened, weightDtype: 'float32' });
+      const hidden = Float32Array.from(decode(options.hidden, dtype));
+      expectGradients(mixed, run({ ...options, hidden, weight: widened, dtype: 'float32' }), 0);
     });
 
     it.each(variants)('gives the gradient at the hidden states where the weight is frozen: %s', (_name, variant) => {

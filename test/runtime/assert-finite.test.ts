@@ -254,6 +254,17 @@ it('skips what lies between hidden states', () => {
   expect(thrownBy(() => linearLogps(call))?.message).toBe(message('hidden', NaN, 'row 1, column 1'));
 });
 
+it('names row and column of a weight [H, V]', () => {
+  const weight = new Uint16Array(8).fill(0x3c00);
+  const call = { hidden: floats(1, 2), weight, weightDtype: 'float16', weightLayout: 'HV', labels: ints(0) } as const;
+  const debug = { debug: 'finite' } as const;
+  expect(thrownBy(() => linearLogps({ ...call, ...debug }))).toBeUndefined();
+  weight[6] = 0x7c00;
+  expect(thrownBy(() => linearLogps({ ...call, ...debug }))?.message).toBe(
+    message('weight', Infinity, 'row 1, column 2'),
+  );
+});
+
 describe('large arrays', () => {
   const before = threads();
   afterEach(() => setThreads(before));

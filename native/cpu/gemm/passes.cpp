@@ -99,7 +99,7 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
       const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, worker, nullptr);
       gradients.replace(tile, v, worker, tiles.kernels(), other_sums);
       if (out.bias) add_row_sums(tile, out.bias + v, out.add);
-      float* const grad_weight = out.weight ? out.weight + v * hidden_size : nullptr;
+      float* const grad_weight = out.weight ? out.weight + grad_weight_index(head_, v, 0) : nullptr;
       tiles.multiply(tile, weight, worker, grad_hidden, v > begin, grad_weight, out.add);
     }
   });
@@ -137,7 +137,8 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
   parallel_for(workers_, blocks(hidden_size, kColumns), confident * hidden_size, [&](int64_t item, int) {
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
     const auto load = [&](const Operand& matrix, int64_t row, float* to) {
-      kernels.widen(matrix.at(row, first), matrix.dtype, n, to);
+      if (matrix.column_stride == 1) return kernels.widen(matrix.at(row, first), matrix.dtype, n, to);
+      for (int64_t c = 0; c < n; c++) kernels.widen(matrix.at(row, first + c), matrix.dtype, 1, to + c);
     };
     for (const ConfidentToken* token = confident_.get(); token < end;) {
       const int64_t label = token->label;
@@ -154,7 +155,7 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
         sum += token->d;
       }
       for (int64_t c = 0; out.weight && c < n; c++) {
-        out.weight[label * hidden_size + first + c] += static_cast<float>(sums[c]);
+        out.weight[grad_weight_index(head_, label, first + c)] += static_cast<float>(sums[c]);
       }
       if (out.bias && item == 0) out.bias[label] += static_cast<float>(sum);
     }

@@ -81,7 +81,8 @@ class ForwardPass {
   Scratch<float> label_logits_;                      // [tokens]
 };
 
-/** Gradients of a pass: `weight` [V, H] or null, `bias` [V] or null; added to with `add`, else overwritten. */
+/** Gradients of a pass: `weight` [V, H], or [H, V] where the weight is, or null, `bias` [V] or null; added to with
+ * `add`, else overwritten. */
 struct WeightGradients {
   float *weight, *bias;
   bool add;

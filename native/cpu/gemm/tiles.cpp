@@ -30,6 +30,25 @@ void add_column_sums(const Tile& tile, double* to) {
 
 constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
 
+constexpr int64_t kBlock = 16;  // of a transposition: 64 bytes of a row of the result
+
+/** to[c][r] = from[r][c]; rows `from_stride` and `to_stride` elements apart. */
+template <class T>
+void transpose(const T* from, int64_t from_stride, int64_t rows, int64_t columns, T* to, int64_t to_stride) {
+  for (int64_t first = 0; first < rows; first += kBlock) {
+    const T* const x = from + first * from_stride;
+    const int64_t n = std::min(kBlock, rows - first);
+    for (int64_t c = 0; c < columns; c++) {
+      T* const y = to + c * to_stride + first;
+      if (n == kBlock) {
+        for (int64_t r = 0; r < kBlock; r++) y[r] = x[r * from_stride + c];
+      } else {
+        for (int64_t r = 0; r < n; r++) y[r] = x[r * from_stride + c];
+      }
+    }
+  }
+}
+
 }  // namespace
 
 CompactRows::CompactRows(const Head& head, const int32_t* labels, bool skip_ignored) : rows_(head.rows) {
@@ -43,6 +62,7 @@ Tiles::Tiles(const Head& head, int64_t tokens, int workers, const HeadGradients*
     : head_(head),
       kernels_(active_kernels()),
       pairs_(head.dtype == DType::bfloat16 && head.precision != Precision::float32 ? kernels_.bf16_pairs : nullptr),
+      transposed_(is_transposed(head.weight)),
       grad_hidden_(gradients && gradients->hidden),
       grad_weight_(gradients && gradients->weight),
       rounds_(head.dtype == DType::bfloat16 && head.precision == Precision::storage && !pairs_),
@@ -52,18 +72,22 @@ Tiles::Tiles(const Head& head, int64_t tokens, int workers, const HeadGradients*
       row_stride_(round_up(tokens, std::max(panel_, kMaxLanes)) + kMaxLanes),
       rows_(row_stride_ * row_elements_),
       hidden_(row_stride_ * row_elements_),
-      hidden_columns_(grad_weight_ ? columns_size(tokens) : 0),
-      weight_(head.dtype == DType::float32 ? 0 : workers * kTileEntries * row_elements_),
-      weight_columns_(grad_hidden_ ? workers * columns_size(kTileEntries) : 0),
+      hidden_columns_(grad_weight_ ? columns_size(tokens, transposed_ ? kTileEntries : panel_) : 0),
+      weight_(head.weight.dtype == DType::float32 && !transposed_ ? 0 : workers * kTileEntries * row_elements_),
+      weight_columns_(grad_hidden_ ? workers * columns_size(kTileEntries, panel_) : 0),
       tile_(workers * kTileEntries * row_stride_),
-      bf16_tile_(gradients && pairs_ ? workers * kTileEntries * row_stride_ : 0) {}
+      bf16_tile_(gradients && pairs_ ? workers * kTileEntries * row_stride_ : 0),
+      tile_entries_(grad_weight_ && transposed_ ? workers * packed_size(row_stride_) * round_up(kTileEntries, panel_)
+                                                : 0) {}
 
 bool Tiles::ok() const {
   return rows_.ok() && hidden_.ok() && hidden_columns_.ok() && weight_.ok() && weight_columns_.ok() && tile_.ok() &&
-         bf16_tile_.ok();
+         bf16_tile_.ok() && tile_entries_.ok();
 }
 
-int64_t Tiles::columns_size(int64_t rows) const { return packed_size(rows) * round_up(head_.hidden_size, panel_); }
+int64_t Tiles::columns_size(int64_t rows, int64_t panel) const {
+  return packed_size(rows) * round_up(head_.hidden_size, panel);
+}
 
 void Tiles::gather(const int64_t* rows, int64_t count) {
   count_ = count;
@@ -85,20 +109,26 @@ void Tiles::gather(const int64_t* rows, int64_t count) {
     }
   });
   if (!grad_weight_) return;
-  parallel_for(threads(), round_up(head_.hidden_size, panel_) / panel_, work, [&](int64_t j, int) {
-    pack_columns(rows_.get(), count, j, hidden_columns_.get() + j * panel_ * packed_size(count));
+  const int64_t panel = transposed_ ? kTileEntries : panel_;
+  parallel_for(threads(), round_up(head_.hidden_size, panel) / panel, work, [&](int64_t j, int) {
+    pack_columns(rows_.get(), count, j, panel, hidden_columns_.get() + j * panel * packed_size(count));
   });
 }
 
 Tiles::WeightRows Tiles::weight_rows(int64_t first, int worker) {
   const int64_t count = std::min(kTileEntries, head_.vocab_size - first);
   const void* const at = head_.weight.at(first, 0);
-  const bool has_layout = head_.dtype == DType::float32 || (pairs_ && head_.hidden_size % 2 == 0 && count % 2 == 0);
+  const bool has_layout = !transposed_ && (head_.weight.dtype == DType::float32 ||
+                                           (pairs_ && head_.hidden_size % 2 == 0 && count % 2 == 0));
   if (has_layout && reinterpret_cast<uintptr_t>(at) % sizeof(Element) == 0) {
     return {first, count, reinterpret_cast<const Element*>(at)};
   }
   Element* const to = weight_.get() + worker * kTileEntries * row_elements_;
-  for (int64_t v = 0; v < count; v++) copy_row(head_.weight, first + v, to + v * row_elements_);
+  if (transposed_) {
+    transpose_columns(first, count, to);
+  } else {
+    for (int64_t v = 0; v < count; v++) copy_row(head_.weight, first + v, to + v * row_elements_);
+  }
   if (count % 2) std::fill_n(to + count * row_elements_, row_elements_, 0u);  // pairs with the last entry
   return {first, count, to};
 }
@@ -108,8 +138,8 @@ Tile Tiles::logits(const WeightRows& weight, int worker, float* to) {
   const int64_t lanes = round_up(count_, kMaxLanes);
   if (head_.bias) {
     float bias[kTileEntries];
-    const char* const from = static_cast<const char*>(head_.bias) + weight.first * bytes_of(head_.dtype);
-    kernels_.widen(from, head_.dtype, weight.count, bias);
+    const char* const from = static_cast<const char*>(head_.bias) + weight.first * bytes_of(head_.bias_dtype);
+    kernels_.widen(from, head_.bias_dtype, weight.count, bias);
     for (int64_t v = 0; v < weight.count; v++) std::fill_n(result.x + v * row_stride_, lanes, bias[v]);
   }
   product({weight.elements, row_elements_, 1, weight.count, row_elements_, hidden_.get(), result.x, row_stride_, lanes,
@@ -148,15 +178,33 @@ void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, flo
     entry_stride = row_stride_ / 2;
   }
   if (grad_hidden) {
-    Element* const columns = weight_columns_.get() + worker * columns_size(kTileEntries);
+    Element* const columns = weight_columns_.get() + worker * columns_size(kTileEntries, panel_);
     for (int64_t j = 0; j * panel_ < hidden_size; j++)
-      pack_columns(weight.elements, tile.entries, j, columns + j * panel_ * depth);
+      pack_columns(weight.elements, tile.entries, j, panel_, columns + j * panel_ * depth);
     product({by_token, 1, row_stride_, count_, depth, columns, grad_hidden, hidden_size, hidden_size, add_hidden,
              cancelled});
   }
   if (!grad_weight) return;
+  if (transposed_) return multiply_transposed(by_entry, entry_stride, tile.entries, worker, grad_weight, add_weight);
   product({by_entry, entry_stride, 1, tile.entries, packed_size(count_), hidden_columns_.get(), grad_weight,
            hidden_size, hidden_size, add_weight, cancelled});
+}
+
+/** grad_weight[H, entries] (+)= hidden^T * tile^T, rows of all V apart. */
+void Tiles::multiply_transposed(const void* tile, int64_t entry_stride, int64_t entries, int worker, float* grad_weight,
+                                bool add) {
+  const int64_t hidden_size = head_.hidden_size, depth = packed_size(count_);
+  Element* const columns = tile_entries_.get() + worker * packed_size(row_stride_) * round_up(kTileEntries, panel_);
+  for (int64_t v = 0; v < entries; v += panel_) {
+    Element* const panel = columns + v * depth;
+    const int64_t n = std::min(panel_, entries - v);
+    transpose(static_cast<const Element*>(tile) + v * entry_stride, entry_stride, n, depth, panel, panel_);
+    for (int64_t i = 0; n < panel_ && i < depth; i++) std::fill(panel + i * panel_ + n, panel + (i + 1) * panel_, 0u);
+  }
+  for (int64_t k = 0; k < hidden_size; k += kTileEntries) {
+    product({hidden_columns_.get() + k * depth, 1, kTileEntries, std::min(kTileEntries, hidden_size - k), depth,
+             columns, grad_weight + k * head_.vocab_size, head_.vocab_size, entries, add, cancelled});
+  }
 }
 
 /** Row `row` of a [*, H] matrix, packed. */
@@ -167,10 +215,34 @@ void Tiles::copy_row(const Operand& matrix, int64_t row, Element* to) const {
   memcpy(to, from, static_cast<size_t>(head_.hidden_size * bytes_of(head_.dtype)));
 }
 
-/** A panel of columns of `count` packed rows, with the rows along the depth: [packed_size(count), panel]. */
-void Tiles::pack_columns(const Element* rows, int64_t count, int64_t panel, Element* packed) const {
-  const int64_t first = panel * panel_, columns = std::min(panel_, head_.hidden_size - first);
-  for (int64_t k = 0; k < packed_size(count); k++, packed += panel_) {
+/** The weight [H, V] of `count` entries, as copy_row() packs the rows of [V, H]. */
+void Tiles::transpose_columns(int64_t first, int64_t count, Element* to) const {
+  const Operand& weight = head_.weight;
+  // Rows of the block are read whole: the memory of the next ones is on its way while one is transposed.
+  const auto each_block = [&](auto* block, auto* rows, int64_t row_size, auto copy) {
+    for (int64_t k = 0; k < head_.hidden_size; k += kBlock) {
+      const int64_t n = std::min(kBlock, head_.hidden_size - k);
+      for (int64_t r = 0; r < n; r++) copy(weight.at(first, k + r), block + r * kTileEntries);
+      transpose(block, kTileEntries, n, count, rows + k, row_size);
+    }
+  };
+  if (pairs_) {
+    uint16_t block[kBlock * kTileEntries];
+    uint16_t* const rows = reinterpret_cast<uint16_t*>(to);
+    each_block(block, rows, 2 * row_elements_,
+               [&](const void* from, uint16_t* x) { memcpy(x, from, static_cast<size_t>(count) * sizeof(*x)); });
+    for (int64_t v = 0; head_.hidden_size % 2 && v < count; v++) rows[2 * v * row_elements_ + head_.hidden_size] = 0;
+  } else {
+    float block[kBlock * kTileEntries];
+    each_block(block, reinterpret_cast<float*>(to), row_elements_,
+               [&](const void* from, float* x) { kernels_.widen(from, weight.dtype, count, x); });
+  }
+}
+
+/** A panel of columns of `count` packed rows, with the rows along the depth: [packed_size(count), size]. */
+void Tiles::pack_columns(const Element* rows, int64_t count, int64_t panel, int64_t size, Element* packed) const {
+  const int64_t first = panel * size, columns = std::min(size, head_.hidden_size - first);
+  for (int64_t k = 0; k < packed_size(count); k++, packed += size) {
     if (pairs_) {
       const uint16_t* const a = reinterpret_cast<const uint16_t*>(rows + 2 * k * row_elements_) + first;
       const uint16_t* const b = a + 2 * row_elements_;
@@ -178,7 +250,7 @@ void Tiles::pack_columns(const Element* rows, int64_t count, int64_t panel, Elem
     } else {
       std::copy_n(rows + k * row_elements_ + first, columns, packed);
     }
-    std::fill(packed + columns, packed + panel_, 0u);
+    std::fill(packed + columns, packed + size, 0u);
   }
 }
 

@@ -6,6 +6,9 @@
 //   D_vi = g_i * (1[v = label_i] - e^(x_vi / temperature - lse_i)) / temperature
 //   grad_hidden_ik (+)= sum_v D_vi weight_vk,  grad_weight_vk (+)= sum_i D_vi hidden_ik,  grad_bias_v (+)= sum_i D_vi
 //
+// A weight [H, V] is transposed tile by tile, and so is D for a grad_weight [H, V]: the sums and their order are those
+// of [V, H].
+//
 // hidden [tokens, H], weight [V, H], bias [V], g, label and lse [tokens]
 #pragma once
 
@@ -96,30 +99,38 @@ class Tiles {
   /** The logits x in `to` or, if that is null, in the worker's scratch: the same bits in every pass. */
   Tile logits(const WeightRows& weight, int worker, float* to);
 
-  /** grad_hidden[count, H] (+)= tile^T * weight,  grad_weight[entries, H] (+)= tile * hidden, unless null. */
+  /**
+   * grad_hidden[count, H] (+)= tile^T * weight,  grad_weight (+)= tile * hidden, unless null; grad_weight is that of
+   * the tile's first entry, in the layout of the weight.
+   */
   void multiply(const Tile& tile, const WeightRows& weight, int worker, float* grad_hidden, bool add_hidden,
                 float* grad_weight, bool add_weight);
 
  private:
   int64_t packed_size(int64_t numbers) const { return pairs_ ? (numbers + 1) / 2 : numbers; }
-  int64_t columns_size(int64_t rows) const;
+  int64_t columns_size(int64_t rows, int64_t panel) const;
   void product(const Product& product) const { pairs_ ? pairs_->multiply(product) : kernels_.multiply(product); }
   void copy_row(const Operand& matrix, int64_t row, Element* to) const;
-  void pack_columns(const Element* rows, int64_t count, int64_t panel, Element* packed) const;
+  void transpose_columns(int64_t first, int64_t count, Element* to) const;
+  void pack_columns(const Element* rows, int64_t count, int64_t panel, int64_t size, Element* packed) const;
+  void multiply_transposed(const void* tile, int64_t entry_stride, int64_t entries, int worker, float* grad_weight,
+                           bool add);
 
   const Head& head_;
   const Kernels& kernels_;
   const Bf16PairKernels* const pairs_;
+  const bool transposed_;                            // the weight is [H, V]
   const bool grad_hidden_, grad_weight_;             // what multiply() forms
   const bool rounds_;                                // D is rounded to bfloat16 and then multiplied as float32
   const int64_t panel_, row_elements_, row_stride_;  // columns of a panel; elements of H numbers; row stride of a tile
   int64_t count_ = 0;
   Scratch<Element> rows_;                     // [padded tokens, row_elements] hidden states
   Scratch<Element> hidden_;                   // panels of [row_elements, panel tokens]
-  Scratch<Element> hidden_columns_;           // panels of [packed tokens, panel columns]
+  Scratch<Element> hidden_columns_;           // panels of [packed tokens, panel columns], [H, V]: kTileEntries columns
   Scratch<Element> weight_, weight_columns_;  // per worker: the weight's rows of a tile, and panels as above
   Scratch<float> tile_;                       // per worker: [kTileEntries, row_stride]
   Scratch<Element> bf16_tile_;                // per worker: the two outputs of narrow_tile
+  Scratch<Element> tile_entries_;             // per worker, [H, V]: panels of [packed tokens, panel entries] of a tile
 };
 
 /** D of a chunk of tokens. */
