@@ -71,12 +71,18 @@ export interface LinearGradientOptions<FrozenWeight = boolean, FrozenHidden = bo
   frozenHidden?: FrozenHidden | undefined;
 }
 
-export interface TemperatureOption {
-  /** Divides the logits; 1 by default, from 1e-30 to 1e30. */
+/** What is done to the logits before the softmax. */
+export interface ScaleOptions {
+  /** Divides the logits, after the softcap; 1 by default, from 1e-30 to 1e30. */
   temperature?: number | undefined;
+  /**
+   * The logits are softcap * tanh(logits / softcap), as in Gemma 2; from 1e-3 to 1e6. null, which model configurations have, or
+   * absent: none.
+   */
+  softcap?: number | null | undefined;
 }
 
-export const LOGITS_HEAD = ['logits', 'dtype', 'rowStride', 'vocabSize', 'temperature'] as const;
+export const LOGITS_HEAD = ['logits', 'dtype', 'rowStride', 'vocabSize', 'temperature', 'softcap'] as const;
 export const LINEAR_HEAD = [
   'hidden',
   'hiddenStride',
@@ -88,6 +94,7 @@ export const LINEAR_HEAD = [
   'weightDtype',
   'weightLayout',
   'temperature',
+  'softcap',
   'chunkBytes',
   'precision',
 ] as const;
@@ -149,13 +156,30 @@ export function headInputs(head: native.Head, names: HeadNames = HEAD_NAMES): Na
 // Outside of this range, logits * log2(e) / temperature leaves float32.
 const [MIN_TEMPERATURE, MAX_TEMPERATURE] = [1e-30, 1e30];
 
-export function checkTemperature({ temperature }: TemperatureOption): number {
-  return temperatureOf('temperature', temperature, 1);
+/** 0 stands for no softcap. */
+export type Scale = Pick<native.Head, 'temperature' | 'softcap'>;
+
+export function checkScale({ temperature, softcap }: ScaleOptions): Scale {
+  return { temperature: temperatureOf('temperature', temperature, 1), softcap: softcapOf('softcap', softcap, 0) };
 }
 
-/** That of the trained head by default. */
-export function checkRefTemperature(refTemperature: unknown, { temperature }: native.Head): number {
-  return temperatureOf('refTemperature', refTemperature, temperature);
+/** Those of the trained head by default. */
+export function checkRefScale(
+  { refTemperature, refSoftcap }: { refTemperature?: unknown; refSoftcap?: unknown },
+  head: native.Head,
+): Scale {
+  return {
+    temperature: temperatureOf('refTemperature', refTemperature, head.temperature),
+    softcap: softcapOf('refSoftcap', refSoftcap, head.softcap),
+  };
+}
+
+// Within this range the softcap and the numbers that it makes of logits are far from the ends of float32.
+const [MIN_SOFTCAP, MAX_SOFTCAP] = [1e-3, 1e6];
+
+function softcapOf(name: string, given: unknown, byDefault: number): number {
+  const rule = `null or a number from ${MIN_SOFTCAP} to ${MAX_SOFTCAP}`;
+  return given === null ? 0 : number(name, given, byDefault, rule, (x) => x >= MIN_SOFTCAP && x <= MAX_SOFTCAP);
 }
 
 function temperatureOf(name: string, given: unknown, byDefault: number): number {
@@ -166,18 +190,18 @@ function temperatureOf(name: string, given: unknown, byDefault: number): number 
 const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS]]);
 
 /** The one head that the options have. */
-export function checkHead(options: TemperatureOption, rows: number): CheckedLogits | CheckedLinear {
-  const temperature = checkTemperature(options);
+export function checkHead(options: ScaleOptions, rows: number): CheckedLogits | CheckedLinear {
+  const scale = checkScale(options);
   return selectGroup(options as Record<string, unknown>, HEAD_GROUPS, 'the head') === 'hidden'
-    ? checkLinear(options as LinearHead, rows, temperature)
-    : checkLogits(options as LogitsHead, rows, temperature);
+    ? checkLinear(options as LinearHead, rows, scale)
+    : checkLogits(options as LogitsHead, rows, scale);
 }
 
 /** N rows of logits. V is vocabSize, the last dimension of a tensor, or follows from the length. */
 export function checkLogits<L extends FloatArray>(
   options: LogitsHead<L> & { totalVocab?: number | undefined },
   rows: number,
-  temperature: number,
+  scale: Scale,
 ): CheckedLogits<L> {
   const { array, dtype } = floatArray('logits', options.logits, 'dtype', options.dtype);
   const length = lengthOf(array);
@@ -208,7 +232,7 @@ export function checkLogits<L extends FloatArray>(
     const padded = stride > given ? `, rowStride = ${stride} elements apart` : '';
     throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of ${size}${padded},`, 'logits', array));
   }
-  return logitsHead(array as L, { dtype, rows, vocabSize, temperature, rowStride });
+  return logitsHead(array as L, { dtype, rows, vocabSize, rowStride, ...scale });
 }
 
 /** Without the padding after the last row. */
@@ -217,7 +241,7 @@ const rowsLength = (rows: number, columns: number, rowStride: number): number =>
 
 const logitsHead = <L extends FloatArray>(
   logits: L,
-  shape: Pick<native.LogitsHead, 'dtype' | 'rows' | 'vocabSize' | 'temperature' | 'rowStride'>,
+  shape: Pick<native.LogitsHead, 'dtype' | 'rows' | 'vocabSize' | 'temperature' | 'softcap' | 'rowStride'>,
 ): CheckedLogits<L> => ({
   kind: 'logits',
   ...shape,
@@ -233,7 +257,7 @@ const logitsHead = <L extends FloatArray>(
  */
 export function checkRefLogits(
   options: { refLogits?: unknown; refDtype?: unknown; refRowStride?: unknown },
-  { rows, vocabSize, temperature, rowStride: stride }: native.Head & { rowStride: number },
+  { rows, vocabSize, temperature, softcap, rowStride: stride }: native.Head & { rowStride: number },
 ): CheckedLogits {
   const { array, dtype } = floatArray('refLogits', options.refLogits, 'refDtype', options.refDtype);
   const length = lengthOf(array);
@@ -249,14 +273,14 @@ export function checkRefLogits(
     const apart = given ? `, refRowStride = ${given} elements apart` : '';
     throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows of ${vocabSize} elements${apart}`, 'refLogits', array));
   }
-  return logitsHead(array, { dtype, rows, vocabSize, temperature, rowStride });
+  return logitsHead(array, { dtype, rows, vocabSize, temperature, softcap, rowStride });
 }
 
 /** N rows of hidden states. H and V are given, dimensions of a tensor, or follow from the lengths. */
 export function checkLinear<H extends FloatArray>(
   options: LinearHead<H>,
   rows: number,
-  temperature: number,
+  scale: Scale,
   names: HeadNames = HEAD_NAMES,
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
@@ -286,7 +310,7 @@ export function checkLinear<H extends FloatArray>(
   const whole = { vocabOffset: 0, totalVocab: 0 };
   return {
     kind: 'linear',
-    ...{ dtype: ofProducts, rows, ...shape, temperature, ...whole, chunkBytes, precision },
+    ...{ dtype: ofProducts, rows, ...shape, ...scale, ...whole, chunkBytes, precision },
     hidden: { dtype, rowStride: hiddenStride, columnStride: 1, data },
     weight: { dtype: weight.dtype, ...weightStrides(layout, shape), data: weight.array },
     biasDtype: bias?.dtype ?? 'float32',

@@ -1,6 +1,6 @@
 import { classOf, float32, hostView, plainView } from '../args/arrays.js';
 import { type FloatArray, newArray } from '../args/dtypes.js';
-import { checkLogits, checkTemperature, LOGITS_HEAD, type LogitsHead, type TemperatureOption } from '../args/head.js';
+import { checkLogits, checkScale, LOGITS_HEAD, type LogitsHead, type ScaleOptions } from '../args/head.js';
 import { checkLabels, IGNORE_INDEX, LABEL_OPTIONS, type LabelOptions, type Labels } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
@@ -18,7 +18,7 @@ export type LogpsSuspicion =
   | 'inconclusive';
 
 /** What `checkLogps` takes. */
-export interface CheckLogpsOptions extends LogitsHead, TemperatureOption, LabelOptions {
+export interface CheckLogpsOptions extends LogitsHead, ScaleOptions, LabelOptions {
   /** [N], the log-probs of the labels as computed elsewhere: by the sampler, by another framework, in a file. */
   logps: Float32Array;
   /** The largest error of a log-prob, absolute and relative; 0.001 by default. 16-bit samplers need more. */
@@ -78,7 +78,7 @@ export function checkLogps(options: CheckLogpsOptions): LogpsReport {
   const { rows: count } = checked;
   const labels = hostView('labels', checked.data);
   const mask = hostView('mask', checked.mask);
-  const head = checkLogits(given, count, checkTemperature(given));
+  const head = checkLogits(given, count, checkScale(given));
   const logits = hostView('logits', head.logits);
   const received = hostView('logps', float32('logps', given.logps, count));
   const tolerance = positive('tolerance', given.tolerance, 1e-3);

@@ -1,11 +1,11 @@
 import {
   checkLinear,
-  checkTemperature,
+  checkScale,
   LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
   type LinearGradientOptions,
   type LinearHead,
-  type TemperatureOption,
+  type ScaleOptions,
 } from '../args/head.js';
 import { checkLabels, LABEL_OPTIONS } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
@@ -24,7 +24,7 @@ import {
 } from './logps.js';
 
 /** What `linearLogps` takes. */
-export interface LinearLogpsOptions extends LinearHead, TemperatureOption, ForwardOptions {}
+export interface LinearLogpsOptions extends LinearHead, ScaleOptions, ForwardOptions {}
 
 /** What `linearLogpsBackward` takes. */
 export interface LinearLogpsBackwardOptions extends LinearHead, LinearGradientOptions, BackwardOptions {
@@ -39,14 +39,14 @@ const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 function forward(given: LinearLogpsOptions, mode: Mode): PreparedCall<'logps'> {
   const options = checkOptions('linearLogps', given, FORWARD_OPTIONS, mode, LOGPS_OUT);
   const labels = checkLabels(options);
-  const head = checkLinear(options, labels.rows, checkTemperature(options));
+  const head = checkLinear(options, labels.rows, checkScale(options));
   return forwardCall(head, labels, options, mode);
 }
 
 function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'logpsBackward'> {
   const options = checkOptions('linearLogpsBackward', given, BACKWARD_OPTIONS, mode, BACKWARD_OUT);
   const labels = checkLabels(options);
-  const head = checkLinear(options, labels.rows, checkTemperature(options));
+  const head = checkLinear(options, labels.rows, checkScale(options));
   checkShard(options, head);
   return backwardCall(head, labels, options, (results) => linearGradients(head, results, options), mode);
 }

@@ -1,7 +1,7 @@
 // What tokenLogps and linearLogps share: from a checked head to the call of the native operation.
 import type * as native from '../addon/operations.js';
 import { float32 } from '../args/arrays.js';
-import { headInputs, type TemperatureOption } from '../args/head.js';
+import { headInputs, type ScaleOptions } from '../args/head.js';
 import { type CheckedLabels, type LabelOptions, labelInputs } from '../args/labels.js';
 import type { Mode } from '../args/options.js';
 import { boolean } from '../args/scalars.js';
@@ -42,7 +42,7 @@ export interface ForwardOptions extends LabelOptions, DebugOption {
 }
 
 /** Options of a backward pass besides the head and `out`. */
-export interface BackwardOptions extends TemperatureOption, ShardOptions, LabelOptions, DebugOption {
+export interface BackwardOptions extends ScaleOptions, ShardOptions, LabelOptions, DebugOption {
   /** [N], of the forward pass over the same head. */
   lse: Float32Array;
   /** [N], the gradient of the loss at each log-prob. One of the three gradients must be given. */

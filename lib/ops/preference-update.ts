@@ -8,7 +8,7 @@ import {
   checkHead,
   checkLinear,
   checkRefLogits,
-  checkRefTemperature,
+  checkRefScale,
   headInputs,
   LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
@@ -18,7 +18,7 @@ import {
   type LogitsHead,
   MAX_VOCAB_SIZE,
   REFERENCE_NAMES,
-  type TemperatureOption,
+  type ScaleOptions,
   type WeightLayout,
 } from '../args/head.js';
 import {
@@ -99,7 +99,7 @@ export type Reference =
     })
   | { refLogps: Float32Array };
 
-interface UpdateInputs extends TemperatureOption, LabelOptions, WeightOption, PairOptions, DebugOption {
+interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
 }
@@ -135,7 +135,7 @@ type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
 
 type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: infer F } ? F : false;
 
-const OF_BOTH = ['refDtype', 'refTemperature', 'refVocabSize'] as const;
+const OF_BOTH = ['refDtype', 'refTemperature', 'refSoftcap', 'refVocabSize'] as const;
 const REFERENCE_LOGITS = ['refLogits', 'refRowStride', ...OF_BOTH] as const;
 const REFERENCE_LINEAR = [
   'refHidden',
@@ -208,7 +208,7 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
   const { rows, vocabSize } = head;
   const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
   if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, rows) };
-  const temperature = checkRefTemperature(options.refTemperature, head);
+  const scale = checkRefScale(options, head);
   const refVocabSize = integer('refVocabSize', options.refVocabSize, vocabSize, 1, MAX_VOCAB_SIZE);
   if (refVocabSize !== vocabSize) {
     const rule = expected(`V = ${vocabSize}, that of the trained head,`, 'refVocabSize', refVocabSize);
@@ -218,7 +218,7 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
   const refDtype = given(options.refDtype, inheritedDtype(options[name], dtype));
   if (name === 'refLogits') {
     const rowStride = head.kind === 'logits' ? head.rowStride : vocabSize;
-    return { kind: 'head', head: checkRefLogits({ ...options, refDtype }, { ...head, temperature, rowStride }) };
+    return { kind: 'head', head: checkRefLogits({ ...options, refDtype }, { ...head, ...scale, rowStride }) };
   }
   const ofWeight = inheritedDtype(options.refWeight, weightDtype, options.refDtype, dtype);
   const reference = {
@@ -233,7 +233,7 @@ function checkReference(options: AnyOptions, head: native.Head): native.Referenc
     hiddenSize: options.refHiddenSize,
     vocabSize,
   } as LinearHead;
-  return { kind: 'head', head: checkLinear(reference, rows, temperature, REFERENCE_NAMES) };
+  return { kind: 'head', head: checkLinear(reference, rows, scale, REFERENCE_NAMES) };
 }
 
 function referenceInputs(reference: native.Reference): NamedArray[] {

@@ -1,5 +1,5 @@
 import type { FloatArray } from '../args/dtypes.js';
-import { checkLogits, checkTemperature, LOGITS_HEAD, type LogitsHead, type TemperatureOption } from '../args/head.js';
+import { checkLogits, checkScale, LOGITS_HEAD, type LogitsHead, type ScaleOptions } from '../args/head.js';
 import { checkLabels, LABEL_OPTIONS } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import { checkShard, SHARD_OPTIONS } from '../args/vocab-shard.js';
@@ -17,7 +17,7 @@ import {
 } from './logps.js';
 
 /** What `tokenLogps` takes. */
-export interface TokenLogpsOptions extends LogitsHead, TemperatureOption, ForwardOptions {}
+export interface TokenLogpsOptions extends LogitsHead, ScaleOptions, ForwardOptions {}
 
 /** What `tokenLogpsBackward` takes. */
 export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray> extends LogitsHead<L>, BackwardOptions {
@@ -32,14 +32,14 @@ const BACKWARD_OUT = new Set(['gradLogits']);
 function forward(given: TokenLogpsOptions, mode: Mode): PreparedCall<'logps'> {
   const options = checkOptions('tokenLogps', given, FORWARD_OPTIONS, mode, LOGPS_OUT);
   const labels = checkLabels(options);
-  const head = checkLogits(options, labels.rows, checkTemperature(options));
+  const head = checkLogits(options, labels.rows, checkScale(options));
   return forwardCall(head, labels, options, mode);
 }
 
 function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'logpsBackward'> {
   const options = checkOptions('tokenLogpsBackward', given, BACKWARD_OPTIONS, mode, BACKWARD_OUT);
   const labels = checkLabels(options);
-  const head = checkLogits(options, labels.rows, checkTemperature(options));
+  const head = checkLogits(options, labels.rows, checkScale(options));
   checkShard(options, head);
   return backwardCall(head, labels, options, (results) => logitsGradients(head, results), mode);
 }

@@ -1,7 +1,7 @@
 import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type { TurnBatch } from '../addon/operations.js';
-import { float32, lengthOf, offsets } from '../args/arrays.js';
+import { float32, isOnDevice, lengthOf, offsets } from '../args/arrays.js';
 import {
   type CheckedTokens,
   checkTokens,
@@ -13,6 +13,7 @@ import {
 } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { boolean, oneOf } from '../args/scalars.js';
+import { groups } from '../data/candidates.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from '../device/device-buffer.js';
 import { assertFinite, checkDebug, type DebugOption, logpsMatrices, rowsRead } from '../runtime/assert-finite.js';
 import { addonFor } from '../runtime/placement.js';
@@ -24,6 +25,8 @@ export type Reduction = 'mean' | 'sum';
 export interface TurnOptions extends TokenOptions, WeightOption, DebugOption {
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
+  /** [K + 1], as in a batch of `packTurns`, which can be given whole: they are checked, and change no advantage. */
+  trajectoryOffsets?: Int32Array | undefined;
   /** 'mean' by default, as in the paper. */
   reduction?: Reduction | undefined;
   /** A turn without a token that counts has advantage 0 instead of being an error; false by default. */
@@ -44,7 +47,8 @@ export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   gradAdvantages: Float32Array;
 }
 
-const TURN_OPTIONS = [...LABEL_OPTIONS, WEIGHT_OPTION, 'turnOffsets', 'reduction', 'allowEmptyTurns', 'debug'];
+const BATCH_OPTIONS = ['turnOffsets', 'trajectoryOffsets', 'reduction', 'allowEmptyTurns'];
+const TURN_OPTIONS = [...LABEL_OPTIONS, WEIGHT_OPTION, ...BATCH_OPTIONS, 'debug'];
 const FORWARD_OPTIONS = new Set([...TURN_OPTIONS, 'logps', 'refLogps']);
 const BACKWARD_OPTIONS = new Set([...TURN_OPTIONS, 'gradAdvantages']);
 
@@ -56,6 +60,9 @@ function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Arra
   const mean = oneOf<Reduction>('reduction', options.reduction, 'mean', ['mean', 'sum']) === 'mean';
   const allowEmptyTurns = boolean('allowEmptyTurns', options.allowEmptyTurns, false);
   const turns = lengthOf(turnOffsets) - 1;
+  const { trajectoryOffsets } = options;
+  if (isOnDevice(trajectoryOffsets)) offsets('trajectoryOffsets', trajectoryOffsets);
+  else if (trajectoryOffsets !== undefined) groups('trajectoryOffsets', trajectoryOffsets, turns);
   return { tokens, turns, mean, allowEmptyTurns, labels: checkTokens(options, tokens), turnOffsets };
 }
 
@@ -64,8 +71,9 @@ function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Arra
  *
  *     A_t = (1/L_t) sum_{i in t} m_i w_i (logp_i - refLogp_i),  L_t = sum m_i w_i;  reduction 'sum' omits 1/L_t
  *
- * w_i is the token's weight, 1 by default; one of weight 0 counts as a masked one. m_i is 0 where the mask is 0 or the label is ignored: give the `mask` or the `labels` that the log-probs were computed
- * with, since an ignored token has the log-prob 0 and would count as one otherwise.
+ * w_i is the token's weight, 1 by default; one of weight 0 counts as a masked one. m_i is 0 where the mask is 0 or the label is
+ * ignored: give the `mask` or the `labels` that the log-probs were computed with, since an ignored token has the log-prob 0 and
+ * would count as one otherwise.
  *
  * @param options.logps [N] log-probs of the tokens, of all turns in their order; `refLogps` [N] likewise.
  * @param options.turnOffsets [T + 1] from 0 to N, not decreasing.

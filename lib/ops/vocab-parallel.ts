@@ -8,7 +8,7 @@ import {
   type LinearHead,
   LOGITS_HEAD,
   type LogitsHead,
-  type TemperatureOption,
+  type ScaleOptions,
 } from '../args/head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions, labelInputs } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
@@ -33,7 +33,7 @@ import { type ForwardOptions, LOGPS_OUT, type Logps, logpsOut } from './logps.js
 const HEADER_SIZE = 8;
 const ROW_SIZE = 4;
 
-interface StatsInputs extends TemperatureOption, ShardOptions, LabelOptions, DebugOption {
+interface StatsInputs extends ScaleOptions, ShardOptions, LabelOptions, DebugOption {
   /** Whether `mergeVocabParallelStats` will be asked for the entropy; false by default. */
   entropy?: boolean | undefined;
   out?: { stats?: Float64Array | undefined } | undefined;

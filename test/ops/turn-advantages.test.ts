@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { randomWeights } from '../helpers/batches.ts';
 import { expectClose, expectSameBits, oneRounding } from '../helpers/compare.ts';
 import { centralDifferences, weightedSum } from '../helpers/differences.ts';
+import { thrownBy } from '../helpers/errors.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
 import { Random } from '../helpers/random.ts';
 import { sharedView, shifted } from '../helpers/storage.ts';
@@ -194,6 +195,18 @@ forEachBackend(() => {
   it('allows empty turns under "sum" without being asked', () => {
     const turns = { logps: Float32Array.of(5), refLogps: Float32Array.of(3), turnOffsets: Int32Array.of(0, 0, 1) };
     expect(Array.from(turnAdvantages({ ...turns, reduction: 'sum' }))).toEqual([0, 2]);
+  });
+
+  it('takes the offsets of trajectories that a packed batch has, and checks them', () => {
+    const turnOffsets = Int32Array.of(0, 2, 3);
+    const [logps, refLogps, gradAdvantages] = [Float32Array.of(-1, -2, -3), new Float32Array(3), Float32Array.of(1, 2)];
+    const forward = (more: object) => turnAdvantages({ logps, refLogps, turnOffsets, ...more });
+    const backward = (more: object) => turnAdvantagesBackward({ gradAdvantages, turnOffsets, ...more });
+    for (const call of [forward, backward]) {
+      expect(call({ trajectoryOffsets: Int32Array.of(0, 1, 2) })).toEqual(call({}));
+      expect(thrownBy(() => call({ trajectoryOffsets: Int32Array.of(0, 3) }))).toMatchObject({ code: 'ERR_OFFSETS' });
+      expect(thrownBy(() => call({ trajectoryOffsets: [0, 2] }))).toMatchObject({ code: 'ERR_ARG_TYPE' });
+    }
   });
 
   it('takes no turns at all', () => {
