@@ -35,7 +35,8 @@ std::vector<double> transposed(const std::vector<double>& from, int64_t offset, 
 class LinearCheck {
  public:
   /** hard: one row of hidden states is NaN; vocabulary entries are masked by a bias of -inf. */
-  LinearCheck(Checks& checks, const Shape& shape, DType dtype, double temperature, double grad_scale, bool hard)
+  LinearCheck(Checks& checks, const Shape& shape, DType dtype, double temperature, double softcap, double grad_scale,
+              bool hard)
       : checks_(checks),
         labels_(checks, shape.rows, shape.vocab, grad_scale, shape.rows % 3 == 0),
         hidden_(dtype, hidden(shape, hard)),
@@ -59,10 +60,13 @@ class LinearCheck {
     }
     known_.bias.assign(bias_.values.begin(), bias_.values.end());
     project(known_);
+    known_.softcap = softcap;
+    known_.cap();
     head_.dtype = shape.mixed ? DType::float32 : dtype;
     head_.rows = shape.rows;
     head_.vocab_size = shape.vocab;
     head_.temperature = temperature;
+    head_.softcap = softcap;
     head_.hidden = {device_hidden_.get() + shape.offset * bytes_of(dtype), dtype, shape.hidden_size + shape.gap, 1};
     head_.weight = {device_weight_.get() + shape.offset * bytes_of(weight_.dtype), weight_.dtype, shape.hidden_size, 1};
     if (shape.transposed) head_.weight.row_stride = 1, head_.weight.column_stride = shape.vocab;
@@ -228,8 +232,9 @@ void check_linear(Checks& checks, bool small) {
     for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
       turn++;
       const double temperature = turn % 5 == 0 ? 1.7 : turn % 5 == 3 ? 0.7 : 1;
-      LinearCheck(checks, shape, dtype, temperature, turn % 2 ? 1 : 0.01, false).run();
+      const double softcap = turn % 4 == 2 ? 3 : 0;
+      LinearCheck(checks, shape, dtype, temperature, softcap, turn % 2 ? 1 : 0.01, false).run();
     }
-    if (shape.bias) LinearCheck(checks, shape, static_cast<DType>(turn / 3 % 3), 1, 1, true).run();
+    if (shape.bias) LinearCheck(checks, shape, static_cast<DType>(turn / 3 % 3), 1, turn % 2 * 8, 1, true).run();
   }
 }

@@ -14,7 +14,7 @@ struct Shape {
   int64_t rows, vocab;
   int64_t padding;  // elements before the first row and between rows
   DType dtype;
-  double temperature;
+  double temperature, softcap;
 };
 
 enum class Data { normal, wide, rising, masked, equal, infinite, nan, count };
@@ -52,9 +52,11 @@ class LogitsCheck {
       const auto row = stored_.values.begin() + first(i);
       known_.logits.insert(known_.logits.end(), row, row + shape.vocab);
     }
+    known_.softcap = shape.softcap;
+    known_.cap();
     checks.begin("logits " + std::to_string(shape.rows) + " x " + std::to_string(shape.vocab) + " + " +
-                 std::to_string(shape.padding) + " " + name_of(shape.dtype) + " data " +
-                 std::to_string(static_cast<int>(data)));
+                 std::to_string(shape.padding) + " " + name_of(shape.dtype) + " softcap " +
+                 std::to_string(shape.softcap) + " data " + std::to_string(static_cast<int>(data)));
   }
 
   void run() {
@@ -116,6 +118,7 @@ class LogitsCheck {
     head.rows = shape_.rows;
     head.vocab_size = shape_.vocab;
     head.temperature = shape_.temperature;
+    head.softcap = shape_.softcap;
     head.logits = logits_.get() + first(0) * bytes_of(shape_.dtype);
     head.row_stride = stride();
     head.logits_length = first(shape_.rows) - first(0);
@@ -186,7 +189,8 @@ void check_logits(Checks& checks, bool small) {
         if (vocab > 5000 && padding == 8) continue;
         const double temperature = turn % 5 == 0 ? 1.7 : 1.0;
         const int64_t rows = vocab > 5000 ? 1 : vocab > 500 ? 3 : 7;
-        LogitsCheck(checks, {rows, vocab, padding, dtype, temperature}, data).run();
+        const double softcap = turn % 3 == 0 ? 30 : turn % 7 == 0 ? 2 : 0;
+        LogitsCheck(checks, {rows, vocab, padding, dtype, temperature, softcap}, data).run();
       }
     }
   }

@@ -16,7 +16,7 @@ struct RandomHead {
 
   /** hidden_size 0: logits. Rows with a label below 0 are NaN. */
   RandomHead(Checks& checks, DType dtype, const std::vector<int32_t>& labels, int64_t vocab, int64_t hidden_size,
-             bool has_bias, double temperature, int64_t chunk_bytes)
+             bool has_bias, double temperature, double softcap, int64_t chunk_bytes)
       : logits(dtype, rows(checks, labels, hidden_size ? 0 : vocab)),
         hidden(dtype, rows(checks, labels, hidden_size)),
         weight(dtype, checks.normals(vocab * hidden_size, 2 / std::sqrt(std::max(hidden_size, int64_t{1})))),
@@ -31,10 +31,13 @@ struct RandomHead {
     known.weight.assign(weight.values.begin(), weight.values.end());
     known.bias.assign(bias.values.begin(), bias.values.end());
     if (hidden_size) project(known);
+    known.softcap = softcap;
+    known.cap();
     head.dtype = dtype;
     head.rows = known.rows;
     head.vocab_size = head.row_stride = vocab;
     head.temperature = temperature;
+    head.softcap = softcap;
     head.logits = hidden_size ? nullptr : device_logits.get();
     head.hidden = {device_hidden.get(), dtype, hidden_size, 1};
     head.weight = {device_weight.get(), dtype, hidden_size, 1};
@@ -71,6 +74,7 @@ struct Case {
   bool bias;
   int64_t chunk_bytes;
   bool weighted;
+  double softcap = 0;
 };
 
 constexpr int64_t kVocab = 67;
@@ -83,9 +87,9 @@ class UpdateCheck {
         batch_(batch(checks, of)),
         device_(batch_),
         labels_(label(checks)),
-        head_(checks, of.dtype, checked_, kVocab, of.hidden_size, of.bias, 0.8, of.chunk_bytes),
+        head_(checks, of.dtype, checked_, kVocab, of.hidden_size, of.bias, 0.8, of.softcap, of.chunk_bytes),
         reference_(checks, of.reference == Case::kLogits ? DType::float16 : DType::bfloat16, checked_, kVocab,
-                   of.reference == Case::kLogits ? 0 : 8, false, 0.8, of.chunk_bytes) {
+                   of.reference == Case::kLogits ? 0 : 8, false, 0.8, 30, of.chunk_bytes) {
     checks.begin("update of " + std::string(of.level == PreferenceLevel::turn ? "turns" : "trajectories") +
                  (of.hidden_size ? " from hidden states " : " from logits ") + name_of(of.dtype) +
                  (of.bias ? " with bias" : "") + (of.weighted ? " weighted" : "") + " in " +
@@ -214,9 +218,9 @@ void check_updates(Checks& checks, bool) {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) {
     const Case cases[] = {
         {dtype, trajectory, 0, Case::kLogps, false, 0, true},
-        {dtype, turn, 0, Case::kLogits, false, 0, false},
+        {dtype, turn, 0, Case::kLogits, false, 0, false, 2},
         // One chunk, whose logits are kept for the backward pass, and several.
-        {dtype, trajectory, 19, Case::kLogps, true, 0, false},
+        {dtype, trajectory, 19, Case::kLogps, true, 0, false, 3},
         {dtype, trajectory, 19, Case::kLogits, false, 12000, false},
         {dtype, turn, 19, Case::kHidden, true, 12000, true},
     };

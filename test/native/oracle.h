@@ -157,12 +157,14 @@ struct Head {
   /** Makes s(logits) of the logits, once they are known. */
   void cap() {
     if (softcap == 0) return;
+    most_off += 14 * kU * softcap / temperature;
     errors.resize(logits.size());
     for (size_t at = 0; at < logits.size(); at++) {
       const double t = std::tanh(logits[at] / softcap), slope = logits[at] == -kInfinite ? 0 : 1 - t * t;
       // float32 rounds the inverse of the softcap and has tanh to 6 u; an error of x counts as much as s does there.
       const double of_x = std::min(errors[at], 2 * softcap) + 2 * kU * std::min(std::fabs(logits[at]), 10 * softcap);
-      const double of_s = std::isfinite(logits[at]) ? of_x * (slope + of_x / softcap) + 7 * kU * softcap * std::fabs(t) : 0;
+      const double of_s =
+          std::isfinite(logits[at]) ? of_x * (slope + of_x / softcap) + 7 * kU * softcap * std::fabs(t) : 0;
       slopes.push_back(slope);
       slope_errors.push_back(4 * kU + 2 * of_s / softcap);
       if (logits[at] > -kInfinite) logits[at] = softcap * t;
@@ -286,6 +288,7 @@ struct Head {
       if (!upstream.has_only_logps()) out.bounds[size(i * vocab + labels[i])] += of_others + 4 * kU * std::fabs(s);
     }
     for (size_t at = 0; at < slopes.size(); at++) {
+      if (labels[static_cast<int64_t>(at) / vocab] < 0) continue;
       double &value = out.values[at], &bound = out.bounds[at];
       if (slopes[at] == 0 && std::isinf(value)) value = 0, bound = kInfinite;  // or a NaN
       if (bound < kInfinite) bound = bound * slopes[at] + (std::fabs(value) + bound) * slope_errors[at];
