@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
                                                                  int64_t row_stride,
                                                                  const int32_t* labels,  // [N] checked
                                                                  const int64_t* rows,    // [C]
-                                                                 int64_t count, double temperature,
+                                                                 int64_t count, double temperature, Softcap cap,
                                                                  Upstream upstream,  // [N]
                                                                  float scale,
                                                                  RowGradient* gradients,  // [C]
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
   if (has_fault(result) || i >= count) return;
   const int64_t row = rows[i];
   gradients[i] = row_gradient(logits + i * row_stride, labels[row], upstream.lse_of(row), upstream.rounded_lse(),
-                              temperature, upstream.row(row, temperature / scale));
+                              temperature / cap.value(), cap, upstream.row(row, temperature / scale));
 }
 
 /**
@@ -146,11 +146,12 @@ __global__ void __launch_bounds__(kThreads) prepare_chunk_kernel(const float* lo
  * it overwrites logits that were read before: all threads read a tile before any of it is written. A thread has two
  * vectors of logits, which become one of a 16-bit T.
  */
-template <class T, bool kSlope>
-__global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  // [C, V], then [C, V] of T
-                                                              int64_t vocab_size, int64_t row_stride,
-                                                              const RowGradient* gradients,  // [C]
-                                                              float scale_log2, const DeviceResult* result) {
+template <class T, bool kSlope, bool kCapped>
+__global__ void __launch_bounds__(kThreads)
+    grad_chunk_kernel(float* logits,  // [C, V], then [C, V] of T
+                      int64_t vocab_size, int64_t row_stride,
+                      const RowGradient* gradients,  // [C]
+                      float scale_log2, Softcap cap, const DeviceResult* result) {
   if (has_fault(result)) return;
   constexpr int size = Vector<float>::kSize, vectors = 2, per_thread = size * vectors;
   const RowGradient row = gradients[blockIdx.x];
@@ -174,7 +175,7 @@ __global__ void __launch_bounds__(kThreads) grad_chunk_kernel(float* logits,  //
     T entries[per_thread];
 #pragma unroll
     for (int j = 0; j < per_thread; j++) {
-      const float g = row.at<kSlope>(logit[j], scale_log2);
+      const float g = kCapped ? row.at_capped<kSlope>(logit[j], scale_log2, cap) : row.at<kSlope>(logit[j], scale_log2);
       from_float(v + j == row.label ? row.label_grad : g, &entries[j]);
     }
     if (left >= per_thread) {
@@ -348,10 +349,12 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
   compute_logits(first, count);
   computed_first_ = -1;  // overwritten below
   context_.launch("prepare_chunk_kernel", prepare_chunk_kernel, blocks_for(count, kThreads), kThreads, logits_,
-                  row_stride_, labels_, rows, count, head_.temperature, upstream, scale, gradients, context_.result());
+                  row_stride_, labels_, rows, count, head_.temperature, Softcap(head_.softcap), upstream, scale,
+                  gradients, context_.result());
   if (!is_shard(head_)) {
     context_.launch("confident_labels_kernel", confident_labels_kernel<float, kThreads>, count, kThreads, logits_,
-                    vocab_size, row_stride_, upstream, rows, head_.temperature, scale, gradients, context_.result());
+                    vocab_size, row_stride_, upstream, rows, head_.temperature, scale, Softcap(head_.softcap),
+                    gradients, context_.result());
   }
   // The products of D or of a term of it, `grad` in the head's type.
   const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {
@@ -394,9 +397,11 @@ template <class T>
 void LinearPass::write_gradients(int64_t count, float scale, const RowGradient* gradients, bool has_slope,
                                  bool add_bias, float* grad_bias) {
   const int64_t stride = row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));
-  context_.launch("grad_chunk_kernel", has_slope ? grad_chunk_kernel<T, true> : grad_chunk_kernel<T, false>, count,
-                  kThreads, logits_, head_.vocab_size, row_stride_, gradients, log2_scale(head_.temperature),
-                  context_.result());
+  const Softcap cap(head_.softcap);
+  const auto sloped = cap.is_on() ? grad_chunk_kernel<T, true, true> : grad_chunk_kernel<T, true, false>;
+  const auto plain = cap.is_on() ? grad_chunk_kernel<T, false, true> : grad_chunk_kernel<T, false, false>;
+  context_.launch("grad_chunk_kernel", has_slope ? sloped : plain, count, kThreads, logits_, head_.vocab_size,
+                  row_stride_, gradients, log2_scale(kernel_temperature(head_)), cap, context_.result());
   if (!grad_bias) return;
   context_.launch("grad_bias_kernel", grad_bias_kernel<T>, blocks_for(head_.vocab_size, kThreads), kThreads,
                   reinterpret_cast<const T*>(logits_), stride, count, head_.vocab_size, 1 / scale, add_bias, grad_bias,

@@ -76,13 +76,20 @@ __device__ inline void raise_max(ThreadStats& stats, float max, float scale_log2
 }
 
 /** kCount vectors at once: max is raised once for all of them, and their sum is added in parts, of a vector each. */
-template <bool kEntropy, int kCount, class T>
-__device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors)[kCount], float scale_log2) {
+template <bool kEntropy, bool kCapped, int kCount, class T>
+__device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors)[kCount], float scale_log2,
+                                   const Softcap& cap) {
+  constexpr int size = Vector<T>::kSize;
+  float capped[kCapped ? kCount * size : 1];
+#pragma unroll
+  for (int i = 0; i < (kCapped ? kCount * size : 0); i++)
+    capped[i] = cap.apply(to_float(vectors[i / size].at[i % size]));
+  const auto logit = [&](int k, int j) { return kCapped ? capped[k * size + j] : to_float(vectors[k].at[j]); };
   float vector_max = -INFINITY;
 #pragma unroll
   for (int k = 0; k < kCount; k++) {
 #pragma unroll
-    for (int j = 0; j < Vector<T>::kSize; j++) vector_max = fmaxf(vector_max, to_float(vectors[k].at[j]));
+    for (int j = 0; j < size; j++) vector_max = fmaxf(vector_max, logit(k, j));
   }
   raise_max<kEntropy>(stats, vector_max, scale_log2);
   const float max = finite_or_zero(stats.max);
@@ -91,8 +98,8 @@ __device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors
   for (int k = 0; k < kCount; k++) {
     float vector_sum = 0;
 #pragma unroll
-    for (int j = 0; j < Vector<T>::kSize; j++) {
-      const float t = (to_float(vectors[k].at[j]) - max) * scale_log2, e = exp2_approx(t);
+    for (int j = 0; j < size; j++) {
+      const float t = (logit(k, j) - max) * scale_log2, e = exp2_approx(t);
       if (t == 0) {
         stats.count_at_max += 1;
       } else {
@@ -126,9 +133,9 @@ __device__ inline Vector<T> load_partial(const T* x, int n) {
 }
 
 /** This thread's share of the n elements at x: the same ones in the same order at any address. */
-template <bool kEntropy, bool kAligned, class T>
+template <bool kEntropy, bool kCapped, bool kAligned, class T>
 __device__ inline ThreadStats thread_stats(const T* x,  // [n]
-                                           int n, float scale_log2) {
+                                           int n, float scale_log2, const Softcap& cap) {
   constexpr int size = Vector<T>::kSize, step = kThreads * size;
   // load_unaligned() reads up to the end of the next aligned vector, which may lie past the row's end.
   const int last = n - 2 * size;
@@ -138,11 +145,11 @@ __device__ inline ThreadStats thread_stats(const T* x,  // [n]
     Vector<T> vectors[kInFlight];
 #pragma unroll
     for (int k = 0; k < kInFlight; k++) vectors[k] = load_vector<kAligned>(x + v + k * step);
-    add_vectors<kEntropy>(stats, vectors, scale_log2);
+    add_vectors<kEntropy, kCapped>(stats, vectors, scale_log2, cap);
   }
   for (; v < n; v += step) {
     const Vector<T> vectors[1] = {v <= last ? load_vector<kAligned>(x + v) : load_partial(x + v, n - v)};
-    add_vectors<kEntropy>(stats, vectors, scale_log2);
+    add_vectors<kEntropy, kCapped>(stats, vectors, scale_log2, cap);
   }
   return stats;
 }
@@ -183,18 +190,18 @@ struct Segments {
   }
 };
 
-template <class T, bool kEntropy>
+template <class T, bool kEntropy, bool kCapped>
 __global__ void __launch_bounds__(kThreads) segment_stats_kernel(const T* logits,  // [N, V]
                                                                  Segments segments,
                                                                  const int32_t* labels,  // [N] checked
-                                                                 bool skip_ignored, float scale_log2,
+                                                                 bool skip_ignored, float scale_log2, Softcap cap,
                                                                  SegmentStats* stats,  // [N, per_row]
                                                                  const DeviceResult* result) {
   if (has_fault(result) || !is_read(labels[segments.row()], skip_ignored)) return;
   const T* const x = logits + segments.row() * segments.row_stride + segments.first();
   const bool aligned = reinterpret_cast<uintptr_t>(x) % sizeof(Vector<T>) == 0;
-  const ThreadStats thread = aligned ? thread_stats<kEntropy, true>(x, segments.size(), scale_log2)
-                                     : thread_stats<kEntropy, false>(x, segments.size(), scale_log2);
+  const ThreadStats thread = aligned ? thread_stats<kEntropy, kCapped, true>(x, segments.size(), scale_log2, cap)
+                                     : thread_stats<kEntropy, kCapped, false>(x, segments.size(), scale_log2, cap);
   const SegmentStats segment = block_stats<kEntropy>(thread, scale_log2);
   if (threadIdx.x == 0) stats[blockIdx.x] = segment;
 }
@@ -204,7 +211,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) finish_rows_kernel(const T* logits,  // [N, V]
                                                                int64_t rows, Segments segments,
                                                                const int32_t* labels,  // [N] checked
-                                                               double temperature,
+                                                               double temperature, Softcap cap,
                                                                const SegmentStats* stats,  // [N, per_row]
                                                                ForwardOut out,             // [N] each
                                                                const DeviceResult* result) {
@@ -212,12 +219,15 @@ __global__ void __launch_bounds__(kThreads) finish_rows_kernel(const T* logits, 
   if (has_fault(result) || i >= rows) return;
   const int32_t label = labels[i];
   const bool read = is_read(label, out.skip_ignored);
-  const float label_logit = read && is_local(label) ? to_float(logits[i * segments.row_stride + label]) : 0.0f;
+  const float label_logit =
+      read && is_local(label) ? cap.apply(to_float(logits[i * segments.row_stride + label])) : 0.0f;
   const SegmentStats* const of_row = stats + i * segments.per_row;
   const auto segment = [of_row](int64_t s) -> const SegmentStats& { return of_row[s]; };
   ShardStats merged = empty_shard_stats();
   if (read) merged = {merge_stats(segments.per_row, temperature, segment), label_logit};
   if (out.shard_stats) {
+    merged.softmax.max *= cap.value();  // t as s(x)
+    merged.label_logit *= cap.value();
     out.shard_stats[i] = merged;
     return;
   }
@@ -234,7 +244,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(const T* logits,  // [N, V]
                                                                 int64_t rows, int64_t row_stride,
                                                                 const int32_t* labels,  // [N] checked
-                                                                double temperature,
+                                                                double temperature, Softcap cap,
                                                                 Upstream upstream,       // [N]
                                                                 RowGradient* gradients,  // [N]
                                                                 const DeviceResult* result) {
@@ -243,8 +253,8 @@ __global__ void __launch_bounds__(kThreads) prepare_rows_kernel(const T* logits,
   const int32_t label = labels[i];
   RowGradient gradient{0, 0, 0, 0, label};
   if (label >= 0) {
-    gradient = row_gradient(logits + i * row_stride, label, upstream.lse_of(i), upstream.rounded_lse(), temperature,
-                            upstream.row(i, temperature));
+    gradient = row_gradient(logits + i * row_stride, label, upstream.lse_of(i), upstream.rounded_lse(),
+                            temperature / cap.value(), cap, upstream.row(i, temperature));
   }
   gradients[i] = gradient;
 }
@@ -263,11 +273,11 @@ __device__ inline void for_each_in_segment(const AlignedRange& range, int n, Vec
   for (int tail = range.last + thread; tail < n; tail += kThreads) element(tail);
 }
 
-template <class T, bool kSlope>
+template <class T, bool kSlope, bool kCapped>
 __global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits,  // [N, V]
                                                                  Segments segments,
                                                                  const RowGradient* gradients,  // [N]
-                                                                 float scale_log2,
+                                                                 float scale_log2, Softcap cap,
                                                                  T* grad_logits,  // [N, V], may be the logits
                                                                  const DeviceResult* result) {
   if (has_fault(result)) return;
@@ -287,7 +297,11 @@ __global__ void __launch_bounds__(kThreads) grad_segments_kernel(const T* logits
     return;
   }
 
-  const auto gradient = [&](T logit, T* to) { from_float(row.template at<kSlope>(to_float(logit), scale_log2), to); };
+  const auto gradient = [&](T logit, T* to) {
+    const float x = to_float(logit);
+    from_float(kCapped ? row.template at_capped<kSlope>(x, scale_log2, cap) : row.template at<kSlope>(x, scale_log2),
+               to);
+  };
   const auto grad_element = [&](int v) { gradient(x[v], grad + v); };
   const auto grad_vectors = [&](int v, auto count) {
     Vector<T> vectors[decltype(count)::value];
@@ -327,15 +341,17 @@ void logits_forward(LaunchContext& context, const Head& head, const int32_t* lab
   const Segments segments(head);
   const int64_t rows = head.rows, blocks = rows * segments.per_row;
   SegmentStats* const stats = context.scratch<SegmentStats>(blocks);
+  const Softcap cap(head.softcap);
+  const double temperature = kernel_temperature(head);
   with_type(head.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* const logits = static_cast<const T*>(head.logits);
-    context.launch("segment_stats_kernel",
-                   out.with_entropy() ? segment_stats_kernel<T, true> : segment_stats_kernel<T, false>, blocks,
-                   kThreads, logits, segments, labels, out.skip_ignored, log2_scale(head.temperature), stats,
-                   context.result());
+    const auto with_entropy = cap.is_on() ? segment_stats_kernel<T, true, true> : segment_stats_kernel<T, true, false>;
+    const auto without = cap.is_on() ? segment_stats_kernel<T, false, true> : segment_stats_kernel<T, false, false>;
+    context.launch("segment_stats_kernel", out.with_entropy() ? with_entropy : without, blocks, kThreads, logits,
+                   segments, labels, out.skip_ignored, log2_scale(temperature), cap, stats, context.result());
     context.launch("finish_rows_kernel", finish_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
-                   segments, labels, head.temperature, stats, out, context.result());
+                   segments, labels, temperature, cap, stats, out, context.result());
   });
 }
 
@@ -344,20 +360,22 @@ void logits_backward(LaunchContext& context, const Head& head, const int32_t* la
   const Segments segments(head);
   const int64_t rows = head.rows;
   RowGradient* const gradients = context.scratch<RowGradient>(rows);
+  const Softcap cap(head.softcap);
+  const float scale_log2 = log2_scale(kernel_temperature(head));
   with_type(head.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* const logits = static_cast<const T*>(head.logits);
     context.launch("prepare_rows_kernel", prepare_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
-                   head.row_stride, labels, head.temperature, upstream, gradients, context.result());
+                   head.row_stride, labels, head.temperature, cap, upstream, gradients, context.result());
     if (!is_shard(head)) {
       context.launch("confident_labels_kernel", confident_labels_kernel<T, kThreads>, rows, kThreads, logits,
-                     head.vocab_size, head.row_stride, upstream, nullptr, head.temperature, 1, gradients,
+                     head.vocab_size, head.row_stride, upstream, nullptr, head.temperature, 1, cap, gradients,
                      context.result());
     }
-    context.launch("grad_segments_kernel",
-                   upstream.grad_entropy ? grad_segments_kernel<T, true> : grad_segments_kernel<T, false>,
-                   rows * segments.per_row, kThreads, logits, segments, gradients, log2_scale(head.temperature),
-                   static_cast<T*>(grad_logits), context.result());
+    const auto sloped = cap.is_on() ? grad_segments_kernel<T, true, true> : grad_segments_kernel<T, true, false>;
+    const auto plain = cap.is_on() ? grad_segments_kernel<T, false, true> : grad_segments_kernel<T, false, false>;
+    context.launch("grad_segments_kernel", upstream.grad_entropy ? sloped : plain, rows * segments.per_row, kThreads,
+                   logits, segments, gradients, scale_log2, cap, static_cast<T*>(grad_logits), context.result());
     const int64_t width = head.row_stride - head.vocab_size;
     if (!has_padding(head)) return;
     context.launch("clear_padding_kernel", clear_padding_kernel<T>, blocks_for(rows * width, kThreads), kThreads, rows,

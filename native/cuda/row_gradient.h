@@ -20,16 +20,24 @@ struct RowGradient {
     // x = -inf has 2^t = 0 and t = -inf; the clamp makes their product 0.
     return kSlope ? p * fmaf(t < -512.0f ? -512.0f : t, slope, factor) : factor * p;
   }
+
+  /** The same at a logit that a softcap is applied to. */
+  template <bool kSlope>
+  __device__ float at_capped(float logit, float scale_log2, const Softcap& cap) const {
+    const float t = cap.apply(logit);
+    return Softcap::times_slope(at<kSlope>(t, scale_log2), t);
+  }
 };
 
 template <class T>
 __device__ inline RowGradient row_gradient(const T* logits,  // [V] of the row
                                            int32_t label, double lse, bool rounded_lse, double temperature,
-                                           const UpstreamRow& upstream) {
+                                           const Softcap& cap, const UpstreamRow& upstream) {
   const SoftmaxGradient softmax = softmax_gradient(lse, temperature, upstream);
-  const float label_logit = is_local(label) ? to_float(logits[label]) : 0.0f;
+  const float label_logit = is_local(label) ? cap.apply(to_float(logits[label])) : 0.0f;
   const LabelGradient of_label(label_logit, lse, rounded_lse, temperature, upstream);
-  return {softmax.max, softmax.factor, softmax.slope, static_cast<float>(of_label.gradient), label};
+  return {softmax.max, softmax.factor, softmax.slope, static_cast<float>(of_label.gradient * cap.slope(label_logit)),
+          label};
 }
 
 /**
@@ -42,7 +50,7 @@ __global__ void __launch_bounds__(kThreads)
                             int64_t vocab_size, int64_t row_stride,
                             Upstream upstream,    // [N]
                             const int64_t* rows,  // [rows] of the N, or null: all of them
-                            double temperature, double scale,
+                            double temperature, double scale, Softcap cap,
                             RowGradient* gradients,  // [rows]
                             const DeviceResult* result) {
   const int64_t i = blockIdx.x, of_n = rows ? rows[i] : i;
@@ -51,16 +59,19 @@ __global__ void __launch_bounds__(kThreads)
   const T* const x = logits + i * row_stride;
   const double lse = upstream.lse_of(of_n);
   const UpstreamRow of_row = upstream.row(of_n, temperature / scale);
-  if (!LabelGradient(to_float(x[row.label]), lse, upstream.rounded_lse(), temperature, of_row).confident) return;
+  const float label_logit = cap.apply(to_float(x[row.label]));
+  temperature /= cap.value();  // of t, where the softcap makes t of a logit
+  if (!LabelGradient(label_logit, lse, upstream.rounded_lse(), temperature, of_row).confident) return;
   const float scale_log2 = log2_scale(temperature);
   double sum = 0;
   for (int64_t v = threadIdx.x; v < vocab_size; v += kThreads) {
-    if (v != row.label) sum += exp2_approx((to_float(x[v]) - row.max) * scale_log2);
+    if (v != row.label) sum += exp2_approx((cap.apply(to_float(x[v])) - row.max) * scale_log2);
   }
   __shared__ double shared[kThreads / kWarp];
   const double others = block_sum(sum, shared) * exp(row.max / temperature - lse);
   if (threadIdx.x == 0) {
-    gradients[i].label_grad = static_cast<float>(LabelGradient::complete(log1p(-others), others, of_row));
+    const double d = LabelGradient::complete(log1p(-others), others, of_row);
+    gradients[i].label_grad = static_cast<float>(d * cap.slope(label_logit));
   }
 }
 

@@ -2,10 +2,9 @@
 //
 //   softcap       t = tanh(x * inverse);  -inf stays -inf, a NaN a NaN
 //   times_slope   out = d (1 - t^2);  0 where t = -inf
-//
-// tanh(u) = u P(u^2) / Q(u^2), an odd function: its error stays relative to small u, where P = Q = 1.
 #pragma once
 
+#include "../../softcap.h"
 #include "../isa/simd.h"
 
 namespace sweet::reference {
@@ -24,13 +23,6 @@ static inline double times_slope(double d, double t) { return t == -INFINITY ? 0
 
 namespace sweet::SWEET_ISA {
 namespace {
-
-// Beyond it tanh is 1 to 2^-23. P and Q are a minimax fit of tanh(u) / u over |u| <= kTanhRange, relative error 2^-26,
-// with coefficients of float32 adjusted to the rounding of this evaluation: over 2 million u the error is at most 5.4
-// * 2^-24 (u above 8), in 99.99 % of them 4 * 2^-24.
-constexpr float kTanhRange = 8.4f;
-constexpr float kTanhP[] = {1, 1.34221226e-1f, 3.54459579e-3f, 2.14272695e-5f, 1.45212216e-8f};
-constexpr float kTanhQ[] = {1, 4.6755445e-1f, 2.60628778e-2f, 3.36623023e-4f, 8.24639244e-7f};
 
 inline V tanh_of(V x, V inverse) {
   // min and max return their second argument where one is a NaN.
