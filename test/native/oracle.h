@@ -291,7 +291,7 @@ struct Head {
       if (labels[static_cast<int64_t>(at) / vocab] < 0) continue;
       double &value = out.values[at], &bound = out.bounds[at];
       if (slopes[at] == 0 && std::isinf(value)) value = 0, bound = kInfinite;  // or a NaN
-      if (bound < kInfinite) bound = bound * slopes[at] + (std::fabs(value) + bound) * slope_errors[at];
+      if (bound < kInfinite) bound = bound * slopes[at] + (std::fabs(value) + bound) * slope_errors[at] + kTiny;
       value *= slopes[at];
     }
     return out;
