@@ -83,7 +83,7 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
     case 'shardMismatch':
       return rangeError(
         'ERR_PARTIALS',
-        `Expected shards of one vocabulary and one temperature but shard ${index} does not belong to shard 0`,
+        `Expected shards of one vocabulary, one temperature and one softcap but shard ${index} does not belong to shard 0`,
       );
     case 'shardNoEntropy':
       return rangeError(

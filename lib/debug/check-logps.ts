@@ -11,6 +11,7 @@ export type LogpsSuspicion =
   | 'labels-shifted'
   | 'mask-forgotten'
   | 'another-temperature'
+  | 'another-softcap'
   | 'another-model'
   | 'not-normalized'
   | 'not-log-probs'
@@ -36,6 +37,9 @@ export interface LogpsReport {
 }
 
 const OPTIONS = new Set<string>([...LOGITS_HEAD, ...LABEL_OPTIONS, 'logps', 'tolerance']);
+/** Softcaps that model configurations have: that of Gemma 2's logits is 30. */
+const KNOWN_SOFTCAPS = [30, 50];
+
 /** The most rows that mistakes are tried on: the search for a temperature takes over 100 passes. */
 const MAX_ROWS = 256;
 
@@ -180,6 +184,14 @@ function explain(evidence: Evidence): [LogpsSuspicion, string] {
     if (explains((row) => expected[row + by] as number, hasNeighbour)) {
       return ['labels-shifted', `They are those of row ${neighbour} in row i: the rows are shifted by one.`];
     }
+  }
+  for (const softcap of [null, ...KNOWN_SOFTCAPS]) {
+    const other = tokenLogps({ ...call, labels: labelsOf(labels), softcap }).logps;
+    if (!explains((_, at) => other[at] as number)) continue;
+    return [
+      'another-softcap',
+      softcap === null ? 'They are those without softcap.' : `They are those of softcap ${softcap}.`,
+    ];
   }
   const totalError = (temperature: number) => {
     const logps = logpsOf(labels, temperature);

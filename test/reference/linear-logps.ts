@@ -8,6 +8,7 @@ export interface LinearRows {
   labels: ArrayLike<number>;
   mask?: ArrayLike<number> | undefined;
   temperature?: number | undefined;
+  softcap?: number | null | undefined;
   ignoreIndex?: number | undefined;
 }
 

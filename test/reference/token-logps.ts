@@ -1,5 +1,5 @@
 /**
- * z = logits / temperature, lse = max z + log sum exp(z - max z), logp = z[label] - lse,
+ * z = s(logits) / temperature, s(x) = softcap * tanh(x / softcap) or x; s(-inf) = -inf, a masked entry; lse = max z + log sum exp(z - max z), logp = z[label] - lse,
  * H = lse - sum p z with p = exp(z - lse), and dlogp/dlogits = (1[v = label] - p) / temperature.
  */
 export interface Rows {
@@ -8,6 +8,7 @@ export interface Rows {
   labels: ArrayLike<number>;
   mask?: ArrayLike<number> | undefined;
   temperature?: number | undefined;
+  softcap?: number | null | undefined;
   ignoreIndex?: number | undefined;
 }
 
@@ -54,10 +55,11 @@ export function tokenLogpsBackward(rows: Rows & RowGradients): Float64Array {
     const p = z.map((zv) => Math.exp(zv - lse));
     const entropy = p.reduce((sum, pv, v) => (pv === 0 ? sum : sum + pv * (lse - z[v]!)), 0);
     const otherProbs = p.reduce((sum, pv, v) => (v === labels[i] ? sum : sum + pv), 0); // 1 - p of the label, to all digits
+    const x = logits.subarray(i * V, (i + 1) * V);
     gradLogits.set(
       p.map((pv, v) => {
         const ofLogp = a! * (v === labels[i] ? otherProbs : -pv);
-        return ofLogp + (pv === 0 ? 0 : pv * (s! - e! * (z[v]! - lse + entropy)));
+        return slopeAt(rows, x[v]!) * (ofLogp + (pv === 0 ? 0 : pv * (s! - e! * (z[v]! - lse + entropy))));
       }),
       i * V,
     );
@@ -65,9 +67,15 @@ export function tokenLogpsBackward(rows: Rows & RowGradients): Float64Array {
   return gradLogits;
 }
 
-function scaledRow({ logits, labels, temperature = 1 }: Rows, i: number): Float64Array {
+/** ds/dx = 1 - tanh^2(x / softcap) */
+function slopeAt({ softcap }: Rows, x: number): number {
+  return !softcap ? 1 : x === -Infinity ? 0 : 1 - Math.tanh(x / softcap) ** 2;
+}
+
+function scaledRow({ logits, labels, temperature = 1, softcap }: Rows, i: number): Float64Array {
   const V = logits.length / labels.length;
-  return logits.subarray(i * V, (i + 1) * V).map((x) => x / temperature);
+  const capped = (x: number) => (!softcap || x === -Infinity ? x : softcap * Math.tanh(x / softcap));
+  return logits.subarray(i * V, (i + 1) * V).map((x) => capped(x) / temperature);
 }
 
 export function logSumExp(z: Float64Array): number {
