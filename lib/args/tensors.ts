@@ -139,7 +139,8 @@ function dataOf(name: string, tensor: object): ArrayBufferView & { length: numbe
 /** How many dimensions after those of the rows an option of N rows has: logits [..., V], labels [...]. */
 const AFTER_ROWS: Readonly<Record<string, number>> = {
   ...{ logits: 1, hidden: 1, refLogits: 1, refHidden: 1 },
-  ...{ labels: 0, mask: 0, logps: 0, refLogps: 0, gradLogps: 0, lse: 0 },
+  ...{ labels: 0, mask: 0, tokenWeights: 0, logps: 0, refLogps: 0, lse: 0, entropy: 0 },
+  ...{ gradLogps: 0, gradEntropy: 0, gradLse: 0 },
 };
 
 /** Throws where the rows of two tensors are ordered by other dimensions: [B, S, n] and [S, B]. */
