@@ -255,6 +255,7 @@ describe('tensors', () => {
       [tokenLogpsBackward, { ...given, ...backward }, { lse: tensor(6, 3, 2) }],
       [tokenLogpsBackward, { ...given, ...backward }, { gradLogps: tensor(6, 3, 2) }],
       [policyUpdate, update, { refLogits: tensor(6 * V, 3, 2, V) }],
+      [policyUpdate, update, { tokenWeights: { data: new Float32Array(6).fill(1), dims: [3, 2] } }],
       [turnPreferenceLoss, loss, { refLogps: tensor(6, 3, 2) }],
       [turnPreferenceLoss, loss, { tokenWeights: tensor(6, 3, 2) }],
     ];

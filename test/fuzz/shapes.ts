@@ -7,6 +7,7 @@ import { expect } from 'vitest';
 import type { Options } from '../helpers/arguments.ts';
 import { SUBJECTS, type Subject } from '../helpers/calls.ts';
 import { expectClose } from '../helpers/compare.ts';
+import { transposed } from '../helpers/linear.ts';
 import { DTYPES, type DType, decode, padRows, type Stored, store } from '../helpers/storage.ts';
 import { criticUpdate } from '../reference/critic-update.ts';
 import { linearLogits, projectGradient } from '../reference/linear-logps.ts';
@@ -28,6 +29,7 @@ interface Given {
   vocabSize?: number;
   hiddenSize?: number;
   rowStride?: number;
+  weightLayout?: 'HV';
 }
 
 interface Sizes {
@@ -61,11 +63,11 @@ function areRows(given: Given, name: string, { rows, vocab, stride }: Sizes): bo
 }
 
 function isLinear(given: Given, [hidden, weight, bias]: readonly string[], rows: number, V: number, H: number) {
-  const { lengths, shapes } = given;
+  const { lengths, shapes, weightLayout } = given;
   const weightShape = shapes[weight!] ?? [V, H];
   return (
     isMatrix(given, hidden!, rows, H) &&
-    isMatrix(given, weight!, V, H) &&
+    (weightLayout === 'HV' ? isMatrix(given, weight!, H, V) : isMatrix(given, weight!, V, H)) &&
     weightShape.length === 2 &&
     (lengths[bias!] ?? V) === V
   );
@@ -134,11 +136,11 @@ function rowDimensions(draw: Draw, rows: number): number[] {
   return draw.of([[rows], [1, rows], [first, rows / first], [rows / first, first]]);
 }
 
-function shapeOf(draw: Draw, name: string, { rows, vocab, hidden, refHidden, stride }: Sizes): number[] {
+function shapeOf(draw: Draw, name: string, { rows, vocab, hidden, refHidden, stride }: Sizes, isHV: boolean): number[] {
   const columns: Record<string, number> = { logits: stride, refLogits: stride, hidden, refHidden };
   if (name in columns) return [...rowDimensions(draw, rows), columns[name]!];
-  if (name === 'weight') return [vocab, hidden];
-  if (name === 'refWeight') return [vocab, refHidden];
+  if (name === 'weight') return isHV ? [hidden, vocab] : [vocab, hidden];
+  if (name === 'refWeight') return isHV ? [refHidden, vocab] : [vocab, refHidden];
   return /ias$/.test(name) ? [vocab] : rowDimensions(draw, rows);
 }
 
@@ -171,13 +173,14 @@ function drawGiven(draw: Draw, names: readonly string[]): Given {
     ...Object.fromEntries(OF_ROWS.map((name) => [name, rows])),
   };
   const given: Given = { lengths: {}, shapes: {} };
+  if (names.includes('hidden') && draw.once(3)) given.weightLayout = 'HV';
   for (const name of names) {
     const length = lengths[name];
     if (length === undefined || (/ias$|^mask$|^tokenWeights$/.test(name) && draw.once(2))) continue;
     given.lengths[name] = length;
     if (!draw.once(3)) continue;
     const isPacked = name === 'refLogits' && length === rows * vocab;
-    const shape = shapeOf(draw, name, isPacked ? { ...sizes, stride: vocab } : sizes);
+    const shape = shapeOf(draw, name, isPacked ? { ...sizes, stride: vocab } : sizes, 'weightLayout' in given);
     if (product(shape) === length) given.shapes[name] = shape;
   }
   if (strided) given.rowStride = stride;
@@ -227,13 +230,17 @@ const REF_NAMES = { logits: 'refLogits', hidden: 'refHidden', weight: 'refWeight
 
 function headOf(
   numbers: Record<string, Numbers>,
+  sizes: Sizes,
+  isHV: boolean,
   names = { logits: 'logits', hidden: 'hidden', weight: 'weight', bias: 'bias' },
 ): Head {
   const values = (name: string) => numbers[name]?.values;
   const logits = values(names.logits);
   if (logits) return { logits };
   const bias = values(names.bias);
-  return { hidden: values(names.hidden)!, weight: values(names.weight)!, ...(bias && { bias }) };
+  const stored = values(names.weight)!;
+  const weight = isHV ? transposed(stored, stored.length / sizes.vocab, sizes.vocab) : stored;
+  return { hidden: values(names.hidden)!, weight, ...(bias && { bias }) };
 }
 
 /** [3] offsets of two groups of n things. */
@@ -353,7 +360,8 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   // Each turn of an update has a token that counts.
   if (subject.name.includes('Update')) labels[rows - 1] = Math.max(0, labels[rows - 1]!);
   const floats = (name: string) => Float32Array.from(random.normals(lengths[name] ?? rows));
-  const head = sizes && headOf(numbers);
+  const isHV = given.weightLayout === 'HV';
+  const head = sizes && headOf(numbers, sizes, isHV);
   const ofLogits = head && ('logits' in head ? head.logits : linearLogits({ ...head, labels }));
   const forward = ofLogits && tokenLogps({ logits: ofLogits, labels, mask });
   const batch = { turnOffsets: halves(rows), trajectoryOffsets: Int32Array.of(0, 1, 2) };
@@ -369,11 +377,12 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
     if (!(name in values)) throw new Error(`no value for ${name}: add it here`);
     if (values[name] !== undefined) asTensor(name, values[name]);
   }
-  for (const name of ['vocabSize', 'hiddenSize', 'rowStride'] as const)
+  for (const name of ['vocabSize', 'hiddenSize', 'rowStride', 'weightLayout'] as const)
     if (given[name] !== undefined) options[name] = given[name];
   if (head === undefined || ofLogits === undefined) return { options, numbers };
 
-  const references = 'refLogits' in lengths || 'refHidden' in lengths ? headOf(numbers, REF_NAMES) : undefined;
+  const references =
+    'refLogits' in lengths || 'refHidden' in lengths ? headOf(numbers, sizes!, isHV, REF_NAMES) : undefined;
   const rowsOf = { logits: ofLogits, labels, mask };
   let expected: Expected = { ...forward };
   let gradLogits: Float64Array | undefined;
@@ -386,6 +395,9 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
     gradLogits = tokenLogpsBackward({ ...rowsOf, gradLogps: values.gradLogps as Float32Array });
   }
   if (gradLogits && 'hidden' in head) Object.assign(expected, projectGradient({ ...head, labels }, gradLogits));
+  if (isHV && expected.gradWeight) {
+    expected.gradWeight = transposed(expected.gradWeight as Float64Array, sizes!.vocab, sizes!.hidden);
+  }
   if (gradLogits && 'logits' in head) expected.gradLogits = spread(gradLogits, lengths.logits!, sizes!);
   return { options, numbers, expected };
 }

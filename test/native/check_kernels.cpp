@@ -8,6 +8,7 @@
 #include "../../native/cpu/active.h"
 #include "../../native/cpu/gemm/bf16_pairs.h"
 #include "../../native/cpu/gemm/tile_passes.h"
+#include "../../native/cpu/gemm/transpose.h"
 #include "../../native/cpu/head_backward.h"
 #include "../../native/cpu/rows/softcap.h"
 #include "../../native/cpu/rows/widen.h"
@@ -483,6 +484,22 @@ void check_linear_head(Checks& checks, int64_t tokens, int64_t vocab_size, int64
   checks.expect(all_agree(values(), x, relative * g_max), name + " D");
 }
 
+/** Around blocks of 4 x 4 and of 16 columns; what lies between the rows is not written. */
+void check_transpose(Checks& checks) {
+  checks.begin("transpose");
+  for (const int64_t rows : {0, 1, 3, 4, 7, 16, 33}) {
+    for (const int64_t columns : {0, 1, 4, 15, 18, 96}) {
+      const int64_t from_stride = columns + 3, to_stride = rows + 2;
+      std::vector<uint32_t> from(oracle::size(rows * from_stride + 1)), ours(oracle::size(columns * to_stride + 1), 7u);
+      for (uint32_t& x : from) x = static_cast<uint32_t>(checks.integer(0, int64_t{1} << 32));
+      std::vector<uint32_t> expected = ours;
+      transpose(from.data(), from_stride, rows, columns, ours.data(), to_stride);
+      reference::transpose(from.data(), from_stride, rows, columns, expected.data(), to_stride);
+      checks.expect(ours == expected, "another transpose", rows * 1000 + columns);
+    }
+  }
+}
+
 }  // namespace
 
 void check_kernels(Checks& checks, bool small) {
@@ -495,6 +512,7 @@ void check_kernels(Checks& checks, bool small) {
   check_softcap<bf16>(checks, kernels);
   check_softcap<f16>(checks, kernels);
   check_tiles(checks, kernels);
+  check_transpose(checks);
   check_product(checks, kernels.multiply, kernels.panel, reference::float32_dot, 1, "product");
   if (kernels.bf16_pairs) {
     check_product(checks, kernels.bf16_pairs->multiply, kernels.panel, reference::bf16_pair_dot, 2, "bf16 product");

@@ -16,11 +16,16 @@ struct Shape {
   bool bias;
   int64_t gap = 0;          // elements between hidden states
   bool transposed = false;  // the weight is [H, V]
-  bool mixed = false;       // the weight has another type, the bias is float32
+  bool mixed = false;       // the weight has another type
 };
 
 DType weight_dtype(const Shape& shape, DType dtype) {
   return shape.mixed ? static_cast<DType>((static_cast<int>(dtype) + 1) % 3) : dtype;
+}
+
+/** Both of the types that a bias may have. */
+DType bias_dtype(const Shape& shape, DType dtype) {
+  return shape.mixed == shape.transposed ? weight_dtype(shape, dtype) : DType::float32;
 }
 
 /** [rows, columns] after `offset` elements, as [columns, rows]. */
@@ -42,7 +47,7 @@ class LinearCheck {
         hidden_(dtype, hidden(shape, hard)),
         weight_(weight_dtype(shape, dtype),
                 checks.normals(shape.offset + shape.vocab * shape.hidden_size, 2 / std::sqrt(shape.hidden_size))),
-        bias_(shape.mixed ? DType::float32 : dtype, bias(shape, hard)),
+        bias_(bias_dtype(shape, dtype), bias(shape, hard)),
         device_hidden_(hidden_.bytes),
         device_weight_(weight_.bytes),
         device_bias_(bias_.bytes),

@@ -33,6 +33,7 @@ interface VectorOptions {
   vocabSize: number;
   hiddenSize: number;
   hiddenStride?: number;
+  weightLayout?: 'VH' | 'HV';
   frozenWeight?: true;
   frozenHidden?: true;
 }
@@ -257,7 +258,11 @@ forEachBackend(() => {
       const { data: hidden, dtype } = vector.stored('hidden');
       const bias = vector.has('bias') ? { bias: vector.stored('bias').data } : {};
       const labels = vector.integers('labels');
-      const head = { hidden, weight: vector.stored('weight').data, ...bias, dtype, labels, ...options };
+      const { data: weight, dtype: weightDtype } = vector.stored('weight');
+      const types = { dtype, ...(weightDtype !== dtype && { weightDtype }) };
+      const mask = vector.mask();
+      const head = { hidden, weight, ...bias, ...types, labels, ...(mask && { mask }), ...options };
+      const relative = weightDtype === dtype ? { float32: 2e-5, float16: 5e-4, bfloat16: 4e-3 }[dtype] : 2e-5;
       const forward = linearLogps({ ...head, entropy: true });
       for (const name of ['logps', 'lse', 'entropy'] as const) {
         const tolerance = name === 'entropy' ? 1e-4 : 1e-5;
@@ -275,7 +280,7 @@ forEachBackend(() => {
         if (!vector.has(tensor)) continue;
         const expected = vector.values(tensor);
         const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-        expectClose(name, gradients[name]!, expected, () => 2e-5 * largest);
+        expectClose(name, gradients[name]!, expected, () => relative * largest);
       }
     },
   );

@@ -6,6 +6,7 @@
 #include "../../backend.h"
 #include "../active.h"
 #include "../parallel.h"
+#include "transpose.h"
 
 namespace sweet {
 namespace {
@@ -29,25 +30,6 @@ void add_column_sums(const Tile& tile, double* to) {
 }
 
 constexpr uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
-
-constexpr int64_t kBlock = 16;  // of a transposition: 64 bytes of a row of the result
-
-/** to[c][r] = from[r][c]; rows `from_stride` and `to_stride` elements apart. */
-template <class T>
-void transpose(const T* from, int64_t from_stride, int64_t rows, int64_t columns, T* to, int64_t to_stride) {
-  for (int64_t first = 0; first < rows; first += kBlock) {
-    const T* const x = from + first * from_stride;
-    const int64_t n = std::min(kBlock, rows - first);
-    for (int64_t c = 0; c < columns; c++) {
-      T* const y = to + c * to_stride + first;
-      if (n == kBlock) {
-        for (int64_t r = 0; r < kBlock; r++) y[r] = x[r * from_stride + c];
-      } else {
-        for (int64_t r = 0; r < n; r++) y[r] = x[r * from_stride + c];
-      }
-    }
-  }
-}
 
 }  // namespace
 
@@ -121,16 +103,16 @@ Tiles::WeightRows Tiles::weight_rows(int64_t first, int worker) {
   const bool has_layout = !transposed_ && (head_.weight.dtype == DType::float32 ||
                                            (pairs_ && head_.hidden_size % 2 == 0 && count % 2 == 0));
   if (has_layout && reinterpret_cast<uintptr_t>(at) % sizeof(Element) == 0) {
-    return {first, count, reinterpret_cast<const Element*>(at)};
+    return {first, count, reinterpret_cast<const Element*>(at), row_elements_, 1};
   }
   Element* const to = weight_.get() + worker * kTileEntries * row_elements_;
   if (transposed_) {
-    transpose_columns(first, count, to);
-  } else {
-    for (int64_t v = 0; v < count; v++) copy_row(head_.weight, first + v, to + v * row_elements_);
+    copy_columns(first, count, to);
+    return {first, count, to, 1, kTileEntries};
   }
+  for (int64_t v = 0; v < count; v++) copy_row(head_.weight, first + v, to + v * row_elements_);
   if (count % 2) std::fill_n(to + count * row_elements_, row_elements_, 0u);  // pairs with the last entry
-  return {first, count, to};
+  return {first, count, to, row_elements_, 1};
 }
 
 Tile Tiles::logits(const WeightRows& weight, int worker, float* to) {
@@ -142,8 +124,8 @@ Tile Tiles::logits(const WeightRows& weight, int worker, float* to) {
     kernels_.widen(from, head_.bias_dtype, weight.count, bias);
     for (int64_t v = 0; v < weight.count; v++) std::fill_n(result.x + v * row_stride_, lanes, bias[v]);
   }
-  product({weight.elements, row_elements_, 1, weight.count, row_elements_, hidden_.get(), result.x, row_stride_, lanes,
-           head_.bias != nullptr, cancelled});
+  product({weight.elements, weight.row_stride, weight.column_stride, weight.count, row_elements_, hidden_.get(),
+           result.x, row_stride_, lanes, head_.bias != nullptr, cancelled});
   const Softcap cap(head_.softcap);
   for (int64_t v = 0; cap.is_on() && v < weight.count; v++) {
     float* const row = result.x + v * row_stride_;
@@ -179,8 +161,7 @@ void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, flo
   }
   if (grad_hidden) {
     Element* const columns = weight_columns_.get() + worker * columns_size(kTileEntries, panel_);
-    for (int64_t j = 0; j * panel_ < hidden_size; j++)
-      pack_columns(weight.elements, tile.entries, j, panel_, columns + j * panel_ * depth);
+    for (int64_t j = 0; j * panel_ < hidden_size; j++) pack_weight(weight, j, columns + j * panel_ * depth);
     product({by_token, 1, row_stride_, count_, depth, columns, grad_hidden, hidden_size, hidden_size, add_hidden,
              cancelled});
   }
@@ -201,9 +182,17 @@ void Tiles::multiply_transposed(const void* tile, int64_t entry_stride, int64_t 
     transpose(static_cast<const Element*>(tile) + v * entry_stride, entry_stride, n, depth, panel, panel_);
     for (int64_t i = 0; n < panel_ && i < depth; i++) std::fill(panel + i * panel_ + n, panel + (i + 1) * panel_, 0u);
   }
-  for (int64_t k = 0; k < hidden_size; k += kTileEntries) {
-    product({hidden_columns_.get() + k * depth, 1, kTileEntries, std::min(kTileEntries, hidden_size - k), depth,
-             columns, grad_weight + k * head_.vocab_size, head_.vocab_size, entries, add, cancelled});
+  // Formed apart: rows of grad_weight are V apart, often a power of two, and compete for a few sets of the caches.
+  constexpr int64_t kRows = kTileEntries;
+  float block[kRows * kTileEntries];
+  const size_t row_bytes = static_cast<size_t>(entries) * sizeof(float);
+  for (int64_t first = 0; first < hidden_size && !cancelled(); first += kRows) {
+    const int64_t rows = std::min(kRows, hidden_size - first);
+    float* const to = grad_weight + first * head_.vocab_size;
+    for (int64_t k = 0; add && k < rows; k++) memcpy(block + k * kTileEntries, to + k * head_.vocab_size, row_bytes);
+    product({hidden_columns_.get() + first * depth, 1, kRows, rows, depth, columns, block, kTileEntries, entries, add,
+             cancelled});
+    for (int64_t k = 0; k < rows; k++) memcpy(to + k * head_.vocab_size, block + k * kTileEntries, row_bytes);
   }
 }
 
@@ -215,27 +204,49 @@ void Tiles::copy_row(const Operand& matrix, int64_t row, Element* to) const {
   memcpy(to, from, static_cast<size_t>(head_.hidden_size * bytes_of(head_.dtype)));
 }
 
-/** The weight [H, V] of `count` entries, as copy_row() packs the rows of [V, H]. */
-void Tiles::transpose_columns(int64_t first, int64_t count, Element* to) const {
+/** The weight [H, V] of `count` entries, [row_elements][kTileEntries]. */
+void Tiles::copy_columns(int64_t first, int64_t count, Element* to) const {
+  constexpr int64_t kAhead = 16;  // rows
   const Operand& weight = head_.weight;
-  // Rows of the block are read whole: the memory of the next ones is on its way while one is transposed.
-  const auto each_block = [&](auto* block, auto* rows, int64_t row_size, auto copy) {
-    for (int64_t k = 0; k < head_.hidden_size; k += kBlock) {
-      const int64_t n = std::min(kBlock, head_.hidden_size - k);
-      for (int64_t r = 0; r < n; r++) copy(weight.at(first, k + r), block + r * kTileEntries);
-      transpose(block, kTileEntries, n, count, rows + k, row_size);
+  const int64_t numbers = pairs_ ? 2 : 1, row_bytes = count * bytes_of(weight.dtype);
+  for (int64_t k = 0; k < row_elements_; k++, to += kTileEntries) {
+    const int64_t ahead = (k + kAhead) * numbers;
+    for (int64_t row = ahead; row < std::min(ahead + numbers, head_.hidden_size); row++) {
+      const char* const next = static_cast<const char*>(weight.at(first, row));
+      for (int64_t at = 0; at < row_bytes; at += 64) __builtin_prefetch(next + at);
     }
-  };
-  if (pairs_) {
-    uint16_t block[kBlock * kTileEntries];
-    uint16_t* const rows = reinterpret_cast<uint16_t*>(to);
-    each_block(block, rows, 2 * row_elements_,
-               [&](const void* from, uint16_t* x) { memcpy(x, from, static_cast<size_t>(count) * sizeof(*x)); });
-    for (int64_t v = 0; head_.hidden_size % 2 && v < count; v++) rows[2 * v * row_elements_ + head_.hidden_size] = 0;
-  } else {
-    float block[kBlock * kTileEntries];
-    each_block(block, reinterpret_cast<float*>(to), row_elements_,
-               [&](const void* from, float* x) { kernels_.widen(from, weight.dtype, count, x); });
+    if (!pairs_) {
+      kernels_.widen(weight.at(first, k), weight.dtype, count, reinterpret_cast<float*>(to));
+      continue;
+    }
+    const uint16_t* const a = static_cast<const uint16_t*>(weight.at(first, 2 * k));
+    const bool alone = 2 * k + 1 == head_.hidden_size;
+    const uint16_t* const b = alone ? a : a + weight.column_stride;
+    for (int64_t v = 0; v < count; v++) to[v] = pair(a[v], alone ? 0 : b[v]);
+  }
+}
+
+/** A panel of columns of the weight of a tile, with the entries along the depth: [packed_size(count), panel]. */
+void Tiles::pack_weight(const WeightRows& weight, int64_t panel, Element* packed) const {
+  if (!transposed_) return pack_columns(weight.elements, weight.count, panel, panel_, packed);
+  constexpr int64_t kPairs = kTileEntries / 2, kColumns = 16;
+  const int64_t first = panel * panel_, columns = std::min(panel_, head_.hidden_size - first);
+  const int64_t depth = packed_size(weight.count);
+  for (int64_t v = 0; columns < panel_ && v < depth; v++) {
+    std::fill(packed + v * panel_ + columns, packed + (v + 1) * panel_, 0u);
+  }
+  if (!pairs_) {
+    return transpose(weight.elements + first * kTileEntries, kTileEntries, columns, depth, packed, panel_);
+  }
+  // Entries that are neighbours in memory are a pair.
+  Element rows[kColumns * kPairs];
+  for (int64_t c = 0; c < columns; c += kColumns) {
+    const int64_t n = std::min(kColumns, columns - c);
+    for (int64_t k = 0; k < n; k++) {
+      rows[k * kPairs + depth - 1] = 0;
+      memcpy(rows + k * kPairs, head_.weight.at(weight.first, first + c + k), static_cast<size_t>(weight.count) * 2);
+    }
+    transpose(rows, kPairs, n, depth, packed + c, panel_);
   }
 }
 

@@ -6,8 +6,8 @@
 //   D_vi = g_i * (1[v = label_i] - e^(x_vi / temperature - lse_i)) / temperature
 //   grad_hidden_ik (+)= sum_v D_vi weight_vk,  grad_weight_vk (+)= sum_i D_vi hidden_ik,  grad_bias_v (+)= sum_i D_vi
 //
-// A weight [H, V] is transposed tile by tile, and so is D for a grad_weight [H, V]: the sums and their order are those
-// of [V, H].
+// Of a weight [H, V], the products take the transposed operands, and grad_weight [H, V] is hidden^T * D^T. The sums and
+// their order are those of [V, H].
 //
 // hidden [tokens, H], weight [V, H], bias [V], g, label and lse [tokens]
 #pragma once
@@ -83,10 +83,11 @@ class Tiles {
   /** Gathers and packs the hidden states of these rows: the chunk. */
   void gather(const int64_t* rows, int64_t count);
 
-  /** The weight's rows of a tile: entries first ... first + count - 1, [count, row_elements]. */
+  /** The weight of a tile: entries first ... first + count - 1, [count, row_elements], at these strides. */
   struct WeightRows {
     int64_t first, count;
     const Element* elements;
+    int64_t row_stride, column_stride;
   };
 
   /** Packed in the worker's scratch, unless the weight itself has the packed layout. */
@@ -111,7 +112,8 @@ class Tiles {
   int64_t columns_size(int64_t rows, int64_t panel) const;
   void product(const Product& product) const { pairs_ ? pairs_->multiply(product) : kernels_.multiply(product); }
   void copy_row(const Operand& matrix, int64_t row, Element* to) const;
-  void transpose_columns(int64_t first, int64_t count, Element* to) const;
+  void copy_columns(int64_t first, int64_t count, Element* to) const;
+  void pack_weight(const WeightRows& weight, int64_t panel, Element* packed) const;
   void pack_columns(const Element* rows, int64_t count, int64_t panel, int64_t size, Element* packed) const;
   void multiply_transposed(const void* tile, int64_t entry_stride, int64_t entries, int worker, float* grad_weight,
                            bool add);
@@ -127,7 +129,7 @@ class Tiles {
   Scratch<Element> rows_;                     // [padded tokens, row_elements] hidden states
   Scratch<Element> hidden_;                   // panels of [row_elements, panel tokens]
   Scratch<Element> hidden_columns_;           // panels of [packed tokens, panel columns], [H, V]: kTileEntries columns
-  Scratch<Element> weight_, weight_columns_;  // per worker: the weight's rows of a tile, and panels as above
+  Scratch<Element> weight_, weight_columns_;  // per worker: the weight of a tile, and panels as above
   Scratch<float> tile_;                       // per worker: [kTileEntries, row_stride]
   Scratch<Element> bf16_tile_;                // per worker: the two outputs of narrow_tile
   Scratch<Element> tile_entries_;             // per worker, [H, V]: panels of [packed tokens, panel entries] of a tile
