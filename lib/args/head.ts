@@ -127,9 +127,9 @@ export function headInputs(head: native.Head, names: HeadNames = HEAD_NAMES): Na
 // Outside of this range, logits * log2(e) / temperature leaves float32.
 const [MIN_TEMPERATURE, MAX_TEMPERATURE] = [1e-30, 1e30];
 
-export function checkTemperature({ temperature }: TemperatureOption): number {
+export function checkTemperature({ temperature }: TemperatureOption, argument = 'temperature', fallback = 1): number {
   const rule = `a number from ${MIN_TEMPERATURE} to ${MAX_TEMPERATURE}`;
-  return number('temperature', temperature, 1, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
+  return number(argument, temperature, fallback, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
 }
 
 const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS]]);
@@ -233,7 +233,7 @@ export function checkLinear<H extends FloatArray>(
   const precision = checkPrecision(options.precision, names.hidden, {
     dtype,
     onDevice: isOnDevice(array),
-    isReference: names === REFERENCE_NAMES,
+    isReference: names !== HEAD_NAMES,
   });
   const whole = { vocabOffset: 0, totalVocab: 0 };
   return {
@@ -253,7 +253,7 @@ interface LinearShape {
 
 /** Where V is from, for messages. */
 const sourceOfVocab = ({ vocabSize }: { vocabSize?: number | undefined }, names: HeadNames): string =>
-  names === REFERENCE_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';
+  names !== HEAD_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';
 
 function linearShape(
   options: Pick<LinearHead, 'hiddenSize' | 'hiddenStride' | 'vocabSize'>,

@@ -1,0 +1,68 @@
+#include "divergence.h"
+
+#include <algorithm>
+
+namespace sweet {
+namespace {
+
+enum Term { kMaxX, kShiftX, kMaxY, kShiftY, kFactor, kKappa };
+
+/** 0 for the rows that are read, kMasked for the others. */
+Status read_rows(const Labels& labels, int64_t rows, int32_t* read) {
+  for (Blocks block(0, rows); block.next();)
+    for (int64_t i = block.begin; i < block.end; i++) read[i] = is_kept(labels, i) ? 0 : kMasked;
+  return ended();
+}
+
+}  // namespace
+
+void PairTerms::set(int64_t token, const SavedRow& row, double factor) {
+  const NormalizedRow x(row.lse_z, temperature_x_), y(row.lse_y, temperature_y_);
+  const float terms[kSize] = {
+      x.max, x.shift, y.max, y.shift, static_cast<float>(factor), static_cast<float>(row.kappa)};
+  for (int64_t k = 0; k < kSize; k++) memory_[k * stride_ + token] = terms[k];
+}
+
+void PairTerms::set_padding(int64_t count) {
+  const float terms[kSize] = {INFINITY, 0, INFINITY, 0, 0, 0};
+  for (int64_t k = 0; k < kSize; k++) std::fill(memory_ + k * stride_ + count, memory_ + (k + 1) * stride_, terms[k]);
+}
+
+PairRows PairTerms::rows() const {
+  const auto of = [&](Term term) { return memory_ + term * stride_; };
+  return {of(kMaxX),
+          of(kShiftX),
+          of(kMaxY),
+          of(kShiftY),
+          of(kFactor),
+          of(kKappa),
+          log2_scale(temperature_x_),
+          log2_scale(temperature_y_)};
+}
+
+RowDivergence row_of_stats(Divergence type, const PairStats& stats, double temperature, double teacher_temperature) {
+  const bool swapped = teacher_first(type);
+  const double lse_a = lse_of(stats.max_a, stats.sum_a, swapped ? teacher_temperature : temperature);
+  const double lse_b = lse_of(stats.max_b, stats.sum_b, swapped ? temperature : teacher_temperature);
+  const double kl = type == Divergence::jsd ? 0 : kl_of(stats);
+  const double kappa = type == Divergence::reverse_kl ? kl : 0;
+  return {kl, {swapped ? lse_b : lse_a, swapped ? lse_a : lse_b, kappa, 0}};
+}
+
+Status head_divergence(const HeadDivergence& call) {
+  Scratch<int32_t> labels(call.head.rows);
+  if (!labels.ok()) return {Code::memory};
+  const Status status = read_rows(call.labels, call.head.rows, labels.get());
+  if (!status.ok()) return status;
+  return logits_divergence(call, labels.get());
+}
+
+Status head_divergence_backward(const HeadDivergenceBackward& call) {
+  Scratch<int32_t> labels(call.head.rows);
+  if (!labels.ok()) return {Code::memory};
+  const Status status = read_rows(call.labels, call.head.rows, labels.get());
+  if (!status.ok()) return status;
+  return logits_divergence_backward(call, labels.get());
+}
+
+}  // namespace sweet

@@ -1,0 +1,82 @@
+// Divergences on the CPU: of rows of logits (logits_divergence.cpp), of linear heads (linear_divergence.cpp), and what
+// a top-k teacher needs (top_k.h).
+#pragma once
+
+#include "../divergence.h"
+#include "../scratch.h"
+#include "kernels.h"
+
+namespace sweet {
+
+constexpr int64_t kRowColumns = 16;  // columns of a row that is seen as a tile: the lanes of the widest vector
+
+/** The terms of PairRows for `stride` tokens, a multiple of kRowColumns, in `memory` of kSize * stride elements. */
+class PairTerms {
+ public:
+  static constexpr int64_t kSize = 6;
+
+  PairTerms(float* memory, int64_t stride, double temperature_x, double temperature_y)
+      : memory_(memory), stride_(stride), temperature_x_(temperature_x), temperature_y_(temperature_y) {}
+
+  /** factor: g / temperature, of jsd times 1 - beta. */
+  void set(int64_t token, const SavedRow& row, double factor);
+  /** Tokens from `count` on: the probability 0 and the factor 0. */
+  void set_padding(int64_t count);
+  PairRows rows() const;
+
+ private:
+  float* const memory_;
+  const int64_t stride_;
+  const double temperature_x_, temperature_y_;
+};
+
+/** The terms of one row, the same for all of its columns. */
+class RowTerms {
+ public:
+  RowTerms(const Head& student, const Head& teacher, const SavedRow& row, double factor)
+      : terms_(memory_, kRowColumns, student.temperature, teacher.temperature) {
+    for (int64_t c = 0; c < kRowColumns; c++) terms_.set(c, row, factor);
+  }
+  PairRows rows() const { return terms_.rows(); }
+
+ private:
+  float memory_[PairTerms::kSize * kRowColumns];
+  PairTerms terms_;
+};
+
+/** What a row has after its statistics are complete. */
+struct RowDivergence {
+  double divergence;  // 0 of jsd, which needs another pass, as for kappa
+  SavedRow saved;
+};
+
+/** The statistics are those of the order of teacher_first(). */
+RowDivergence row_of_stats(Divergence type, const PairStats& stats, double temperature, double teacher_temperature);
+
+/** Whether the entries of a row's gradient are computed; else all of them are NaN. */
+inline bool has_gradient(const SavedRow& row, float grad_divergence) {
+  const double sum = row.lse_z + row.lse_y + row.kappa;
+  return sum - sum == 0 && grad_divergence == grad_divergence;
+}
+
+/** dD/dz is multiplied by it. */
+inline double gradient_factor(const HeadDivergenceBackward& call, int64_t row) {
+  const double weight = call.divergence == Divergence::jsd ? 1 - call.jsd_beta : 1;
+  return weight * call.grad_divergence[row] / call.head.temperature;
+}
+
+inline SavedRow saved_row(const double* saved, int64_t row) {
+  const double* const at = saved + row * kSavedSize;
+  return {at[0], at[1], at[2], at[3]};
+}
+
+inline void write_row(const HeadDivergence& call, int64_t row, double divergence, const SavedRow& saved) {
+  double* const at = call.saved + row * kSavedSize;
+  call.out[row] = static_cast<float>(divergence);
+  at[0] = saved.lse_z, at[1] = saved.lse_y, at[2] = saved.kappa, at[3] = saved.log_q_tail;
+}
+
+Status logits_divergence(const HeadDivergence& call, const int32_t* labels);
+Status logits_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels);
+
+}  // namespace sweet

@@ -1,0 +1,216 @@
+// Divergences of rows of logits: one read of both rows forward, two for jsd; one read of both and one write backward.
+// The items of work are segments of rows, as in logits_head.cpp; each is computed in blocks that stay in the L1 cache.
+#include <algorithm>
+#include <cstring>
+
+#include "../backend.h"
+#include "active.h"
+#include "divergence.h"
+#include "parallel.h"
+
+namespace sweet {
+namespace {
+
+// Entries of a block: 8 KiB of each row, in which every lane adds 64 terms or fewer to a float32 sum.
+constexpr int64_t kBlock = 2048;
+
+/** Blocks of the two rows of an item as tiles, converted to float32 and padded where that is needed. */
+class PairBlocks {
+ public:
+  PairBlocks(const Head& student, const Head& teacher)
+      : student_(student), teacher_(teacher), kernels_(active_kernels()), blocks_(threads() * 2 * kBlock) {}
+
+  bool ok() const { return blocks_.ok(); }
+
+  /** The tile of n <= kBlock entries from `first` on of row i; in the order teacher, student if `swapped`. */
+  PairTile tile(int64_t i, int64_t first, int64_t n, int worker, bool swapped) {
+    const float* const x = block(student_, i, first, n, scratch(worker));
+    const float* const y = block(teacher_, i, first, n, scratch(worker) + kBlock);
+    const int64_t entries = (n + kRowColumns - 1) / kRowColumns;
+    return {swapped ? y : x, swapped ? x : y, kRowColumns, entries, kRowColumns};
+  }
+
+  /** Of the worker, for a block of the student's gradient. */
+  float* scratch(int worker) { return blocks_.get() + worker * 2 * kBlock; }
+
+ private:
+  // A softcap of the head would be applied here, to the float32 copy, before the padding.
+  const float* block(const Head& head, int64_t i, int64_t first, int64_t n, float* to) const {
+    const void* const from =
+        static_cast<const char*>(head.logits) + (i * head.row_stride + first) * bytes_of(head.dtype);
+    if (head.dtype == DType::float32 && n % kRowColumns == 0) return static_cast<const float*>(from);
+    kernels_.widen(from, head.dtype, n, to);
+    std::fill(to + n, to + (n + kRowColumns - 1) / kRowColumns * kRowColumns, -INFINITY);
+    return to;
+  }
+
+  const Head& student_;
+  const Head& teacher_;
+  const Kernels& kernels_;
+  Scratch<float> blocks_;  // per worker: of x and of y
+};
+
+/** Calls use(first, n) for the blocks of a segment. */
+template <class Use>
+void each_block(int64_t first, int64_t size, Use use) {
+  for (int64_t at = first; at < first + size && !cancelled(); at += kBlock) {
+    use(at, std::min(kBlock, first + size - at));
+  }
+}
+
+void add_sums(JsdSums* to, const JsdSums& sums) {
+  to->divergence += sums.divergence;
+  to->kappa += sums.kappa;
+}
+
+/** The segments of all rows: item k is segment k % per_row of row k / per_row. */
+struct Segments {
+  const Head& head;
+  const int64_t per_row;
+
+  explicit Segments(const Head& of) : head(of), per_row((of.vocab_size + kSegment - 1) / kSegment) {}
+
+  int64_t row(int64_t item) const { return item / per_row; }
+  int64_t first(int64_t item) const { return item % per_row * kSegment; }
+  int64_t size(int64_t item) const { return std::min(kSegment, head.vocab_size - first(item)); }
+};
+
+// Rows per thread from which an item of work is a row, as in logits_head.cpp.
+constexpr int64_t kWholeRows = 8;
+
+/**
+ * Calls of the rows: phases of segments(item, worker), each followed by finish(row), for the rows that are read, and
+ * skip(row) for the others. Many rows: one thread computes a row, whose logits are in its cache in a second phase.
+ */
+template <class Segment, class Finish, class Skip>
+void each_row(const Segments& segments, const int32_t* labels, int phases, Segment segment, Finish finish, Skip skip) {
+  const int64_t rows = segments.head.rows, work = rows * segments.head.vocab_size * 2;
+  if (rows >= kWholeRows * threads()) {
+    parallel_for(threads(), rows, work, [&](int64_t i, int worker) {
+      if (labels[i] < 0) return skip(i);
+      for (int phase = 0; phase < phases; phase++) {
+        for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) segment(phase, i * segments.per_row + s, worker);
+        finish(phase, i);
+      }
+    });
+    return;
+  }
+  for (int64_t i = 0; i < rows; i++) {
+    if (labels[i] < 0) skip(i);
+  }
+  for (int phase = 0; phase < phases && !cancelled(); phase++) {
+    parallel_for(threads(), rows * segments.per_row, work, [&](int64_t item, int worker) {
+      if (labels[segments.row(item)] >= 0) segment(phase, item, worker);
+    });
+    for (int64_t i = 0; i < rows && !cancelled(); i++) {
+      if (labels[i] >= 0) finish(phase, i);
+    }
+  }
+}
+
+}  // namespace
+
+Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
+  const Head& head = call.head;
+  const Head& teacher = call.teacher.head;
+  const DivergenceKernels& kernels = *active_kernels().divergence;
+  const Segments segments(head);
+  const bool swapped = teacher_first(call.divergence), jsd = call.divergence == Divergence::jsd;
+  const double temperature_a = swapped ? teacher.temperature : head.temperature;
+  const double temperature_b = swapped ? head.temperature : teacher.temperature;
+  const float scale_a = log2_scale(temperature_a), scale_b = log2_scale(temperature_b);
+  const float beta = static_cast<float>(call.jsd_beta), other_beta = static_cast<float>(1 - call.jsd_beta);
+  PairBlocks blocks(head, teacher);
+  Scratch<PairStats> stats(head.rows * segments.per_row);
+  Scratch<JsdSums> sums(jsd ? head.rows * segments.per_row : 0);
+  Scratch<SavedRow> saved(head.rows);
+  if (!blocks.ok() || !stats.ok() || !sums.ok() || !saved.ok()) return {Code::memory};
+
+  const auto compute_stats = [&](int64_t item, int worker) {
+    PairStats columns[kRowColumns];
+    std::fill_n(columns, kRowColumns, kEmptyPair);
+    each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
+      kernels.pair_stats(blocks.tile(segments.row(item), first, n, worker, swapped), columns, scale_a, scale_b, true);
+    });
+    stats[item] = kEmptyPair;
+    for (const PairStats& column : columns) merge_pair(&stats[item], column, scale_a, scale_b);
+  };
+  const auto compute_jsd = [&](int64_t item, int worker) {
+    const RowTerms terms(head, teacher, saved[segments.row(item)], 0);
+    JsdSums columns[kRowColumns] = {};
+    each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
+      kernels.jsd_sums(blocks.tile(segments.row(item), first, n, worker, false), terms.rows(), beta, other_beta,
+                       columns);
+    });
+    sums[item] = {0, 0};
+    for (const JsdSums& column : columns) add_sums(&sums[item], column);
+  };
+  const auto finish = [&](int phase, int64_t i) {
+    const int64_t first = i * segments.per_row;
+    double divergence = 0;
+    if (phase == 0) {
+      PairStats all = kEmptyPair;
+      for (int64_t s = 0; s < segments.per_row; s++) merge_pair(&all, stats[first + s], scale_a, scale_b);
+      const RowDivergence row = row_of_stats(call.divergence, all, head.temperature, teacher.temperature);
+      divergence = row.divergence;
+      saved[i] = row.saved;
+      if (jsd) return;
+    } else {
+      JsdSums all{0, 0};
+      for (int64_t s = 0; s < segments.per_row; s++) add_sums(&all, sums[first + s]);
+      divergence = cut_at_0(all.divergence);
+      saved[i].kappa = all.kappa;
+    }
+    write_row(call, i, divergence, saved[i]);
+  };
+  each_row(
+      segments, labels, jsd ? 2 : 1,
+      [&](int phase, int64_t item, int worker) {
+        phase == 0 ? compute_stats(item, worker) : compute_jsd(item, worker);
+      },
+      finish, [&](int64_t i) { write_row(call, i, 0, {}); });
+  return ended();
+}
+
+Status logits_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels) {
+  const Head& head = call.head;
+  const Head& teacher = call.teacher.head;
+  const DivergenceKernels& kernels = *active_kernels().divergence;
+  const Segments segments(head);
+  const int64_t bytes = bytes_of(head.dtype);
+  const float beta = static_cast<float>(call.jsd_beta), other_beta = static_cast<float>(1 - call.jsd_beta);
+  char* const gradient = static_cast<char*>(call.gradients.logits);
+  PairBlocks blocks(head, teacher);
+  if (!blocks.ok()) return {Code::memory};
+
+  const auto compute = [&](int, int64_t item, int worker) {
+    const int64_t i = segments.row(item), at = i * head.row_stride;
+    const SavedRow saved = saved_row(call.saved, i);
+    const bool computed = has_gradient(saved, call.grad_divergence[i]);
+    const RowTerms terms(head, teacher, saved, gradient_factor(call, i));
+    float* const scratch = blocks.scratch(worker);
+    each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
+      void* const to = gradient + (at + first) * bytes;
+      const bool direct = head.dtype == DType::float32 && n % kRowColumns == 0;
+      float* const out = direct ? static_cast<float*>(to) : scratch;
+      if (computed) {
+        kernels.gradient(blocks.tile(i, first, n, worker, false), terms.rows(), call.divergence, beta, other_beta, out);
+      } else {
+        std::fill_n(out, n, NAN);
+      }
+      // The slope of a softcap would be multiplied here, by 1 - (z / softcap)^2 of the tile's x.
+      if (!direct) kernels.narrow(scratch, head.dtype, n, to);
+    });
+  };
+  const auto clear_padding = [&](int64_t i, int64_t from) {
+    const int64_t first = i * head.row_stride + from;
+    const int64_t end = std::max(first, std::min((i + 1) * head.row_stride, head.logits_length));
+    memset(gradient + first * bytes, 0, static_cast<size_t>((end - first) * bytes));
+  };
+  each_row(
+      segments, labels, 1, compute, [&](int, int64_t i) { clear_padding(i, head.vocab_size); },
+      [&](int64_t i) { clear_padding(i, 0); });
+  return ended();
+}
+
+}  // namespace sweet

@@ -1,0 +1,352 @@
+// Passes over two rows of logits, or over the tiles of two linear heads, x of the student and y of the teacher. Both
+// are tiles of float32: a row is a tile [n / 16][16], whose 16 columns are parts of one row. See native/divergence.h.
+//
+//   pair_stats  the statistics of PairStats, relative to the largest entries
+//   jsd_sums    D and kappa of jsd, where both lse are known
+//   gradient    g * dD/dz
+//
+// With the terms of PairRows, log2 of a probability is t = (x - max) * scale_log2 + shift. A masked entry has t = -inf,
+// which is cut at kLeastT: differences of two t stay finite, and the probability is 0 all the same.
+#pragma once
+
+#include "../kernels.h"
+#include "exp2.h"
+
+namespace sweet::reference {
+
+/** Of column `column`, in float64. */
+static inline PairStats pair_stats(const PairTile& tile, int64_t column, double scale_a, double scale_b) {
+  PairStats stats = kEmptyPair;
+  const auto at = [&](const float* x, int64_t v) { return x[v * tile.row_stride + column]; };
+  for (int64_t v = 0; v < tile.entries; v++) {
+    if (at(tile.x, v) > stats.max_a) stats.max_a = at(tile.x, v);
+    if (at(tile.y, v) > stats.max_b) stats.max_b = at(tile.y, v);
+  }
+  for (int64_t v = 0; v < tile.entries; v++) {
+    const double t_a = (static_cast<double>(at(tile.x, v)) - stats.max_a) * scale_a;
+    const double t_b = (static_cast<double>(at(tile.y, v)) - stats.max_b) * scale_b;
+    stats.sum_a += ::exp2(t_a);
+    stats.sum_b += ::exp2(t_b);
+    if (t_a == -INFINITY) continue;
+    stats.unsupported = stats.unsupported || t_b == -INFINITY;
+    if (t_b > -INFINITY || t_b != t_b) stats.weighted += ::exp2(t_a) * (t_a - t_b);
+  }
+  return stats;
+}
+
+/** log2 of a probability. */
+static inline double log2_prob(float x, float max, float shift, double scale) {
+  return (static_cast<double>(x) - max) * scale + shift;
+}
+
+static inline double jsd_ratio(double log2_p, double log2_q, double beta, bool of_q) {
+  const double p = ::exp2(log2_p), q = ::exp2(log2_q), m = beta * p + (1 - beta) * q;
+  return of_q ? ::log(q / m) : ::log(p / m);
+}
+
+/** Of column `column`, in float64. */
+static inline JsdSums jsd_sums(const PairTile& tile, const PairRows& rows, int64_t column, double beta) {
+  JsdSums sums{0, 0};
+  for (int64_t v = 0; v < tile.entries; v++) {
+    const int64_t at = v * tile.row_stride + column;
+    const double q = log2_prob(tile.x[at], rows.max_x[column], rows.shift_x[column], rows.scale_x);
+    const double p = log2_prob(tile.y[at], rows.max_y[column], rows.shift_y[column], rows.scale_y);
+    const double of_p = ::exp2(p) > 0 ? ::exp2(p) * jsd_ratio(p, q, beta, false) : 0;
+    const double of_q = ::exp2(q) > 0 ? ::exp2(q) * jsd_ratio(p, q, beta, true) : 0;
+    sums.divergence += beta * of_p + (1 - beta) * of_q;
+    sums.kappa += of_q;
+  }
+  return sums;
+}
+
+/** Of column `column` into out [entries], in float64. */
+static inline void divergence_gradient(const PairTile& tile, const PairRows& rows, int64_t column, Divergence type,
+                                       double beta, double* out) {
+  for (int64_t v = 0; v < tile.entries; v++) {
+    const int64_t at = v * tile.row_stride + column;
+    const double log2_q = log2_prob(tile.x[at], rows.max_x[column], rows.shift_x[column], rows.scale_x);
+    const double log2_p = log2_prob(tile.y[at], rows.max_y[column], rows.shift_y[column], rows.scale_y);
+    const double q = ::exp2(log2_q), p = ::exp2(log2_p), kappa = rows.kappa[column];
+    const double r = type == Divergence::jsd ? jsd_ratio(log2_p, log2_q, beta, true) : ::log(2) * (log2_q - log2_p);
+    out[v] = rows.factor[column] * (type == Divergence::forward_kl ? q - p : q > 0 ? q * (r - kappa) : 0);
+  }
+}
+
+}  // namespace sweet::reference
+
+namespace sweet::SWEET_ISA {
+namespace {
+
+// Below every t of logits whose differences times log2(e) / temperature are less than 1e30.
+constexpr float kLeastT = -0x1p100f;
+constexpr float kLn2 = 0.693147182f;
+
+// The least t of which 2^t is valid in the instruction sets without saturation.
+constexpr float kLeastExponent = -126;
+
+/** 2^t, 0 where t is far below 0. */
+template <bool kClamped>
+V exp2_of(V t) {
+  RangeTracker range;
+  const RowExponent<true> row(0, 1, 0);
+  const ReducedExp2 reduced = reduce_exp2(row.argument<kClamped>(t), row.exponent, range);
+  return mul(reduced.scale, ScaledExp2<kExp2>()(reduced.r));
+}
+
+/** The sums of PairStats over a strip of the entries of kLanes columns. */
+template <bool kClamped>
+class PairAccumulators {
+ public:
+  PairAccumulators(V pivot_a, V pivot_b, float scale_a, float scale_b)
+      : pivot_a_(pivot_a), pivot_b_(pivot_b), a_(0, scale_a, 0), b_(0, scale_b, 0) {
+    sum_a_ = sum_b_ = weighted_ = set1(0.0f);
+  }
+
+  void add1(V a, V b) {
+    const V y_a = sub(a, pivot_a_), y_b = sub(b, pivot_b_);
+    const ReducedExp2 of_a = reduce_exp2(a_.template argument<kClamped>(y_a), a_.exponent, range_);
+    const ReducedExp2 of_b = reduce_exp2(b_.template argument<kClamped>(y_b), b_.exponent, range_);
+    const V e_a = mul(of_a.scale, polynomial_(of_a.r));
+    V t_a = mul(y_a, set1(a_.exponent.scale_log2)), t_b = mul(y_b, set1(b_.exponent.scale_log2));
+    if (kClamped) t_a = max(set1(kLeastT), t_a), t_b = max(set1(kLeastT), t_b);
+    sum_a_ = add(sum_a_, e_a);
+    sum_b_ = fma(of_b.scale, polynomial_(of_b.r), sum_b_);
+    weighted_ = fma(e_a, sub(t_a, t_b), weighted_);
+  }
+
+  V sum_a() const { return sum_a_; }
+  V sum_b() const { return sum_b_; }
+  V weighted() const { return weighted_; }
+
+ private:
+  const V pivot_a_, pivot_b_;
+  const RowExponent<true> a_, b_;
+  const ScaledExp2<kExp2> polynomial_;
+  V sum_a_, sum_b_, weighted_;
+  RangeTracker range_;
+};
+
+template <bool kClamped>
+void pair_sums(const PairTile& tile, int64_t first, V pivot_a, V pivot_b, float scale_a, float scale_b, V* sum_a,
+               V* sum_b, V* weighted) {
+  PairAccumulators<kClamped> even(pivot_a, pivot_b, scale_a, scale_b), odd = even;
+  const float *a = tile.x + first, *b = tile.y + first;
+  int64_t v = 0;
+  for (; v + 1 < tile.entries; v += 2, a += 2 * tile.row_stride, b += 2 * tile.row_stride) {
+    even.add1(load(a), load(b));
+    odd.add1(load(a + tile.row_stride), load(b + tile.row_stride));
+  }
+  if (v < tile.entries) even.add1(load(a), load(b));
+  *sum_a = add(even.sum_a(), odd.sum_a());
+  *sum_b = add(even.sum_b(), odd.sum_b());
+  *weighted = add(even.weighted(), odd.weighted());
+}
+
+/** Changes the entries that the sums are relative to. */
+inline void raise_pair(PairStats* stats, float max_a, float max_b, float scale_a, float scale_b) {
+  const double d_a = (static_cast<double>(stats->max_a) - max_a) * scale_a;
+  const double d_b = (static_cast<double>(stats->max_b) - max_b) * scale_b;
+  if (stats->sum_a != 0) {
+    const double factor = d_a == 0 ? 1 : ::exp2(d_a);
+    stats->weighted = (stats->weighted + stats->sum_a * (d_a - d_b)) * factor;
+    stats->sum_a *= factor;
+  }
+  if (stats->sum_b != 0 && d_b != 0) stats->sum_b *= ::exp2(d_b);
+  stats->max_a = max_a;
+  stats->max_b = max_b;
+}
+
+/** Whether a column has an entry that is -inf in y alone. */
+inline bool has_unsupported(const PairTile& tile, int64_t column) {
+  for (int64_t v = 0; v < tile.entries; v++) {
+    const int64_t at = v * tile.row_stride + column;
+    if (tile.y[at] == -INFINITY && tile.x[at] != -INFINITY) return true;
+  }
+  return false;
+}
+
+/** Of kLanes columns from `first` on, of which `columns` count. Those of one row share the statistics of the first. */
+inline void pair_columns(const PairTile& tile, int64_t first, int columns, PairStats* stats, float scale_a,
+                         float scale_b, bool one_row) {
+  V max_a = set1(-FLT_MAX), max_b = max_a, min_a = set1(FLT_MAX), min_b = min_a;
+  for (int64_t v = 0; v < tile.entries; v++) {
+    const V a = load(tile.x + v * tile.row_stride + first), b = load(tile.y + v * tile.row_stride + first);
+    max_a = max(a, max_a), min_a = min(a, min_a);
+    max_b = max(b, max_b), min_b = min(b, min_b);
+  }
+  if (one_row) max_a = set1(max_lanes(max_a)), max_b = set1(max_lanes(max_b));
+  float pivots_a[kLanes], pivots_b[kLanes], least_b[kLanes];
+  store(pivots_a, max_a);
+  store(pivots_b, max_b);
+  store(least_b, min_b);
+  const int rows = one_row ? 1 : columns;
+  for (int i = 0; i < kLanes; i++) {
+    PairStats& of_row = stats[one_row ? 0 : i];
+    if (i < rows) {
+      const float to_a = pivots_a[i] > of_row.max_a ? pivots_a[i] : of_row.max_a;
+      const float to_b = pivots_b[i] > of_row.max_b ? pivots_b[i] : of_row.max_b;
+      raise_pair(&of_row, to_a, to_b, scale_a, scale_b);
+    }
+    if (one_row || i < rows) pivots_a[i] = of_row.max_a, pivots_b[i] = of_row.max_b;
+    if (i < columns && least_b[i] == -INFINITY && !of_row.unsupported) {
+      of_row.unsupported = has_unsupported(tile, first + i);
+    }
+  }
+  const V pivot_a = load(pivots_a), pivot_b = load(pivots_b);
+  const V lowest = max(mul(sub(pivot_a, min_a), set1(scale_a)), mul(sub(pivot_b, min_b), set1(scale_b)));
+  // Of a column with +inf `lowest` is NaN, which counts as too low.
+  const V clamped = choose_less(lowest, set1(-kLeastExponent), set1(0.0f), set1(1.0f));
+  V sum_a, sum_b, weighted;
+  if (max_lanes(clamped) == 0) {
+    pair_sums<false>(tile, first, pivot_a, pivot_b, scale_a, scale_b, &sum_a, &sum_b, &weighted);
+  } else {
+    pair_sums<true>(tile, first, pivot_a, pivot_b, scale_a, scale_b, &sum_a, &sum_b, &weighted);
+  }
+  if (one_row) {
+    stats->sum_a += sum_lanes(sum_a);
+    stats->sum_b += sum_lanes(sum_b);
+    stats->weighted += sum_lanes(weighted);
+    return;
+  }
+  float sums_a[kLanes], sums_b[kLanes], sums_weighted[kLanes];
+  store(sums_a, sum_a);
+  store(sums_b, sum_b);
+  store(sums_weighted, weighted);
+  for (int i = 0; i < columns; i++) {
+    stats[i].sum_a += sums_a[i];
+    stats[i].sum_b += sums_b[i];
+    stats[i].weighted += sums_weighted[i];
+  }
+}
+
+inline int columns_from(const PairTile& tile, int64_t first) {
+  return static_cast<int>(tile.tokens - first < kLanes ? tile.tokens - first : kLanes);
+}
+
+inline void pair_stats(const PairTile& tile, PairStats* stats, float scale_a, float scale_b, bool one_row) {
+  for (int64_t i = 0; i < tile.tokens; i += kLanes) {
+    pair_columns(tile, i, columns_from(tile, i), stats + i, scale_a, scale_b, one_row);
+  }
+}
+
+/** log2 of the probabilities of kLanes columns. */
+struct NormalizedColumns {
+  V max, shift, scale;
+
+  NormalizedColumns(const float* maxes, const float* shifts, float scale_log2)
+      : max(load(maxes)), shift(load(shifts)), scale(set1(scale_log2)) {}
+
+  V log2_prob(V x) const { return SWEET_ISA::max(set1(kLeastT), fma(sub(x, max), scale, shift)); }
+};
+
+constexpr float kExpm1[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f};
+constexpr float kLog1p[] = {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
+                            -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f};
+
+/**
+ * -log1p(weight * expm1(-|d|)) of d = log P - log Q: minus the logarithm of M over the larger of P and Q, whose weight
+ * in M is 1 - weight. d in units of log2, e = 2^-|d|.
+ */
+inline V jsd_log(V abs_d, V e, V weight, V other_weight) {
+  // expm1(w) = w + w^2 (1/2 + w/6 + ...) for a small w: the next term is 2e-8 of it at 0.35.
+  const V w = mul(abs_d, set1(-kLn2));
+  V p = set1(1.0f / 5040);
+  for (const float c : kExpm1) p = fma(p, w, set1(c));
+  const V expm1 = choose_less(w, set1(-0.35f), sub(e, set1(1.0f)), fma(mul(w, w), p, w));
+
+  // log(1 + f) = f - f^2/2 + f^3 p(f) for 1 + f from sqrt(1/2) to sqrt(2): the polynomial of Cephes' logf.
+  const V product = mul(weight, expm1), q = fma(weight, e, other_weight);
+  const Mantissa split = split_exponent(q);
+  const V f = choose_less(q, set1(0.70710678f), sub(split.m, set1(1.0f)), product);
+  const V k = choose_less(q, set1(0.70710678f), split.exponent, set1(0.0f));
+  V r = set1(7.0376836292e-2f);
+  for (const float c : kLog1p) r = fma(r, f, set1(c));
+  const V square = mul(f, f);
+  const V log = add(f, fma(mul(square, f), r, mul(square, set1(-0.5f))));
+  return sub(set1(0.0f), fma(k, set1(kLn2), log));
+}
+
+/** log(Q/M) and log(P/M) with the probabilities at which they stand. */
+struct JsdTerms {
+  V q, p, log_q, log_p;
+
+  JsdTerms(V log2_q, V log2_p, V beta, V other_beta) {
+    const V zero = set1(0.0f), d = sub(log2_p, log2_q), abs_d = max(d, sub(zero, d));
+    const V e = exp2_of<true>(sub(zero, abs_d)), larger = exp2_of<true>(max(log2_p, log2_q)), smaller = mul(larger, e);
+    const V weight = choose_less(zero, d, other_beta, beta), rest = choose_less(zero, d, beta, other_beta);
+    const V of_larger = jsd_log(abs_d, e, weight, rest), of_smaller = fma(abs_d, set1(-kLn2), of_larger);
+    p = choose_less(zero, d, larger, smaller);
+    q = choose_less(zero, d, smaller, larger);
+    log_p = choose_less(zero, d, of_larger, of_smaller);
+    log_q = choose_less(zero, d, of_smaller, of_larger);
+  }
+};
+
+inline void jsd_sums(const PairTile& tile, const PairRows& rows, float beta, float other_beta, JsdSums* sums) {
+  for (int64_t i = 0; i < tile.tokens; i += kLanes) {
+    const NormalizedColumns student(rows.max_x + i, rows.shift_x + i, rows.scale_x);
+    const NormalizedColumns teacher(rows.max_y + i, rows.shift_y + i, rows.scale_y);
+    V of_p[2], of_q[2];
+    for (int k = 0; k < 2; k++) of_p[k] = of_q[k] = set1(0.0f);
+    for (int64_t v = 0; v < tile.entries; v++) {
+      const int64_t at = v * tile.row_stride + i;
+      const JsdTerms terms(student.log2_prob(load(tile.x + at)), teacher.log2_prob(load(tile.y + at)), set1(beta),
+                           set1(other_beta));
+      of_p[v % 2] = fma(terms.p, terms.log_p, of_p[v % 2]);
+      of_q[v % 2] = fma(terms.q, terms.log_q, of_q[v % 2]);
+    }
+    float sums_p[kLanes], sums_q[kLanes];
+    store(sums_p, add(of_p[0], of_p[1]));
+    store(sums_q, add(of_q[0], of_q[1]));
+    for (int c = 0; c < columns_from(tile, i); c++) {
+      sums[i + c].divergence += static_cast<double>(beta) * sums_p[c] + static_cast<double>(other_beta) * sums_q[c];
+      sums[i + c].kappa += sums_q[c];
+    }
+  }
+}
+
+template <Divergence kType>
+void gradient_of(const PairTile& tile, const PairRows& rows, float beta, float other_beta, float* out) {
+  for (int64_t i = 0; i < tile.tokens; i += kLanes) {
+    const NormalizedColumns student(rows.max_x + i, rows.shift_x + i, rows.scale_x);
+    const NormalizedColumns teacher(rows.max_y + i, rows.shift_y + i, rows.scale_y);
+    const V factor = load(rows.factor + i), kappa = load(rows.kappa + i);
+    for (int64_t v = 0; v < tile.entries; v++) {
+      const int64_t at = v * tile.row_stride + i;
+      const V log2_q = student.log2_prob(load(tile.x + at)), log2_p = teacher.log2_prob(load(tile.y + at));
+      V slope;
+      if (kType == Divergence::forward_kl) {
+        slope = sub(exp2_of<true>(log2_q), exp2_of<true>(log2_p));
+      } else if (kType == Divergence::reverse_kl) {
+        slope = mul(exp2_of<true>(log2_q), fma(sub(log2_q, log2_p), set1(kLn2), sub(set1(0.0f), kappa)));
+      } else {
+        const JsdTerms terms(log2_q, log2_p, set1(beta), set1(other_beta));
+        slope = mul(terms.q, sub(terms.log_q, kappa));
+      }
+      store(out + at, mul(factor, slope));
+    }
+  }
+}
+
+inline void divergence_gradient(const PairTile& tile, const PairRows& rows, Divergence type, float beta,
+                                float other_beta, float* out) {
+  switch (type) {
+    case Divergence::forward_kl:
+      return gradient_of<Divergence::forward_kl>(tile, rows, beta, other_beta, out);
+    case Divergence::reverse_kl:
+      return gradient_of<Divergence::reverse_kl>(tile, rows, beta, other_beta, out);
+    case Divergence::jsd:
+      return gradient_of<Divergence::jsd>(tile, rows, beta, other_beta, out);
+  }
+}
+
+/** n elements, rounded to the storage type. */
+template <class T>
+void narrow(const float* x, int64_t n, T* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, load(x + i));
+  for (; i < n; i++) from_float(x[i], out + i);
+}
+
+}  // namespace
+}  // namespace sweet::SWEET_ISA

@@ -1,0 +1,195 @@
+/** Cases of divergences: rows of a student and a teacher, what the oracle expects, and how far results may differ. */
+import { divergenceOf, type Kind, type RowResult, topKDivergenceOf } from '../reference/divergence.ts';
+import { expectClose } from './compare.ts';
+import { Random } from './random.ts';
+import { type DType, decode, type Stored, store } from './storage.ts';
+
+export const KINDS: Kind[] = [
+  { divergence: 'forward_kl' },
+  { divergence: 'reverse_kl' },
+  { divergence: 'jsd' },
+  { divergence: 'jsd', jsdBeta: 0.1 },
+];
+
+export interface TopK {
+  teacherIndices: Int32Array;
+  teacherLogps: Float32Array;
+  topKTail?: 'bucket' | 'renormalize';
+}
+
+export interface DivergenceCase {
+  name: string;
+  N: number;
+  V: number;
+  dtype: DType;
+  teacherDtype: DType;
+  logits: Stored;
+  teacherLogits: Stored;
+  /** What the oracle sees. */
+  values: Float64Array;
+  teacherValues: Float64Array;
+  gradDivergence: Float32Array;
+  options: { temperature?: number; teacherTemperature?: number; mask?: Uint8Array };
+}
+
+type Entry = (v: number, i: number) => number;
+
+const random = new Random(19);
+const noise = (scale: number) => scale * random.normal();
+
+export function pairCase(
+  name: string,
+  [N, V]: readonly [number, number],
+  [student, teacher]: readonly [Entry, Entry],
+  [dtype, teacherDtype]: readonly [DType, DType] = ['float32', 'float32'],
+  options: DivergenceCase['options'] = {},
+): DivergenceCase {
+  const values = (entry: Entry) => Float64Array.from({ length: N * V }, (_, at) => entry(at % V, Math.floor(at / V)));
+  const ofStudent = store(values(student), dtype);
+  const ofTeacher = store(values(teacher), teacherDtype);
+  return {
+    name: `${name}, ${dtype} from ${teacherDtype}`,
+    ...{ N, V, dtype, teacherDtype, options },
+    logits: ofStudent.data,
+    teacherLogits: ofTeacher.data,
+    values: ofStudent.values,
+    teacherValues: ofTeacher.values,
+    gradDivergence: Float32Array.from(random.normals(N)),
+  };
+}
+
+const TYPES: DType[] = ['float32', 'bfloat16', 'float16'];
+
+export function hardPairs(): DivergenceCase[] {
+  const normal: Entry = () => noise(4);
+  const random2 = [normal, normal] as const;
+  const sizes = [1, 2, 15, 16, 17, 63, 64, 65, 1000, 2047, 2048, 2049].map((V) =>
+    pairCase(`${V} entries`, [3, V], random2),
+  );
+  const types = TYPES.flatMap((a) => TYPES.map((b) => pairCase('types', [4, 131], random2, [a, b])));
+  const common = Array.from({ length: 5 * 300 }, () => noise(3));
+  const near = (v: number, i: number) => common[i * 300 + v]!;
+  const masked: Entry = (v) => (v % 3 === 1 ? -Infinity : noise(3));
+  const f32 = ['float32', 'float32'] as const;
+  return [
+    ...sizes,
+    ...types,
+    pairCase('long rows', [2, 16385], random2),
+    pairCase('longer rows', [1, 50257], random2, ['bfloat16', 'bfloat16']),
+    pairCase('many rows', [333, 35], random2),
+    pairCase('temperatures', [5, 130], random2, f32, { temperature: 0.7, teacherTemperature: 2 }),
+    pairCase('close rows', [5, 300], [near, (v, i) => near(v, i) + noise(1e-3)]),
+    pairCase('a common offset', [5, 300], [near, (v, i) => near(v, i) + 1000]),
+    pairCase('outliers', [4, 257], [(v) => (v % 50 === 9 ? noise(1e3) : noise(2)), normal]),
+    pairCase('outliers of the teacher', [4, 257], [normal, (v) => (v % 50 === 7 ? noise(1e3) : noise(2))]),
+    pairCase(
+      'peaked on other entries',
+      [3, 5000],
+      [(v) => (v === 4000 ? 40 : noise(1)), (v) => (v === 17 ? 40 : noise(1))],
+    ),
+    pairCase('entries masked in both', [4, 90], [masked, masked]),
+    pairCase(
+      'blocks masked in both',
+      [2, 5000],
+      [(v) => (v < 3000 ? -Infinity : noise(2)), (v) => (v < 3000 ? -Infinity : noise(2))],
+    ),
+    pairCase('masked in the student', [3, 90], [masked, normal]),
+    pairCase('masked in the teacher', [3, 90], [normal, masked]),
+    pairCase(
+      'improbable where masked',
+      [2, 90],
+      [(v) => (v === 5 ? -Infinity : noise(1)), (v) => (v === 5 ? -200 : noise(1))],
+    ),
+    pairCase('one entry each', [2, 70], [(v) => (v === 3 ? 1 : -Infinity), (v) => (v === 3 ? 7 : -Infinity)]),
+    pairCase('disjoint', [2, 70], [(v) => (v < 30 ? noise(1) : -Infinity), (v) => (v < 30 ? -Infinity : noise(1))]),
+    pairCase('a NaN', [3, 40], [(v, i) => (v === 7 && i === 1 ? NaN : noise(1)), normal]),
+    pairCase('a NaN of the teacher', [3, 40], [normal, (v, i) => (v === 7 && i === 1 ? NaN : noise(1))]),
+    pairCase('+inf', [3, 40], [(v, i) => (v === 7 && i === 1 ? Infinity : noise(1)), normal]),
+    pairCase('-inf alone', [3, 40], [(_, i) => (i === 1 ? -Infinity : noise(1)), normal]),
+    pairCase(
+      'NaN in masked rows',
+      [6, 65],
+      [(_, i) => (i % 2 ? NaN : noise(3)), (_, i) => (i % 2 ? NaN : noise(3))],
+      f32,
+      {
+        mask: Uint8Array.of(1, 0, 1, 0, 7, 0),
+      },
+    ),
+    pairCase('NaN in masked rows of many', [300, 33], [(_, i) => (i % 3 ? noise(3) : NaN), normal], f32, {
+      mask: Uint8Array.from({ length: 300 }, (_, i) => i % 3),
+    }),
+  ];
+}
+
+export interface Expected {
+  divergence: Float64Array;
+  gradient: Float64Array;
+}
+
+const ofRows = (N: number, V: number, mask: ArrayLike<number> | undefined, of: (i: number) => RowResult): Expected => {
+  const divergence = new Float64Array(N);
+  const gradient = new Float64Array(N * V);
+  for (let i = 0; i < N; i++) {
+    if (mask?.[i] === 0) continue;
+    const row = of(i);
+    divergence[i] = row.divergence;
+    gradient.set(row.gradient, i * V);
+  }
+  return { divergence, gradient };
+};
+
+/** Of each row, before gradDivergence. */
+export function expectedOf({ N, V, values, teacherValues, options }: DivergenceCase, kind: Kind): Expected {
+  const row = (from: Float64Array, i: number) => from.subarray(i * V, (i + 1) * V);
+  return ofRows(N, V, options.mask, (i) =>
+    divergenceOf({ student: row(values, i), teacher: row(teacherValues, i), ...options }, kind),
+  );
+}
+
+export function expectedOfTopK({ N, V, values, options }: DivergenceCase, top: TopK, kind: Kind): Expected {
+  const K = top.teacherIndices.length / N;
+  return ofRows(N, V, options.mask, (i) =>
+    topKDivergenceOf(
+      {
+        student: values.subarray(i * V, (i + 1) * V),
+        indices: top.teacherIndices.subarray(i * K, (i + 1) * K),
+        logps: top.teacherLogps.subarray(i * K, (i + 1) * K),
+        tail: top.topKTail,
+        ...options,
+      },
+      kind,
+    ),
+  );
+}
+
+/** The largest finite |logit| / temperature beyond which float32 logits cost digits, over 32. */
+export function sizeOf({ values, teacherValues, options }: DivergenceCase): number {
+  const { temperature = 1, teacherTemperature = temperature } = options;
+  const largest = (from: Float64Array) => from.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 0);
+  return Math.max(1, largest(values) / temperature / 32, largest(teacherValues) / teacherTemperature / 32);
+}
+
+export function expectDivergences(ours: Float32Array, expected: Float64Array, size: number): void {
+  expectClose('divergence', ours, expected, (x) => (Number.isFinite(x) ? size * (4e-6 + 1e-5 * Math.abs(x)) : 0));
+}
+
+const ROUNDING = { float32: 4e-6, bfloat16: 2 ** -8, float16: 2 ** -11 };
+
+/** `ours` in its storage type against gradDivergence times the rows of the oracle. */
+export function expectGradients(
+  ours: Stored,
+  { N, V, dtype, gradDivergence }: DivergenceCase,
+  expected: Float64Array,
+  size: number,
+): void {
+  const want = expected.map((x, at) => x * gradDivergence[Math.floor(at / V)]!);
+  for (let i = 0; i < N; i++) {
+    const row = want.subarray(i * V, (i + 1) * V);
+    const largest = row.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 0);
+    const of = largest + Math.abs(gradDivergence[i]!) / 16;
+    const got = decode(ours.subarray(i * V, (i + 1) * V), dtype);
+    expectClose(`gradLogits of row ${i}`, got, row, (x) =>
+      Number.isFinite(x) ? ROUNDING[dtype] * Math.abs(x) + 8e-6 * size * of + (dtype === 'float16' ? 6e-8 : 0) : 0,
+    );
+  }
+}

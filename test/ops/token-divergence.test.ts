@@ -1,0 +1,154 @@
+/** tokenDivergence and tokenDivergenceBackward against the oracle, on every backend. */
+import { tokenDivergence, tokenDivergenceBackward } from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
+import { expectClose, expectSameBits } from '../helpers/compare.ts';
+import { centralDifferences } from '../helpers/differences.ts';
+import {
+  type DivergenceCase,
+  expectDivergences,
+  expectedOf,
+  expectGradients,
+  hardPairs,
+  KINDS,
+  pairCase,
+  sizeOf,
+} from '../helpers/divergence.ts';
+import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
+import { Random } from '../helpers/random.ts';
+import { padRows, type Stored, sharedView, shifted, unpadRows } from '../helpers/storage.ts';
+import { divergenceOf, type Kind } from '../reference/divergence.ts';
+
+const random = new Random(3);
+const nameOf = ({ divergence, jsdBeta }: Kind) => (jsdBeta ? `${divergence} ${jsdBeta}` : divergence);
+const cases = hardPairs();
+
+const inputsOf = ({ logits, dtype, V, teacherLogits, teacherDtype, options }: DivergenceCase, kind: Kind) => ({
+  ...{ logits, dtype, vocabSize: V, teacherLogits, teacherDtype, ...options, ...kind },
+});
+
+function runBoth(inputs: Parameters<typeof tokenDivergence>[0], gradDivergence: Float32Array) {
+  const { divergence, saved } = tokenDivergence(inputs);
+  const { gradLogits } = tokenDivergenceBackward({ ...inputs, saved, gradDivergence });
+  return { divergence, saved, gradLogits: gradLogits as Stored };
+}
+
+function expectSame(ours: ReturnType<typeof runBoth>, expected: ReturnType<typeof runBoth>): void {
+  expectSameBits('divergence', ours.divergence, expected.divergence);
+  expectSameBits('saved', ours.saved, expected.saved);
+  expectSameBits('gradLogits', ours.gradLogits, expected.gradLogits);
+}
+
+describe('the oracle', () => {
+  it.each(KINDS)('has the gradient of its divergences: $divergence $jsdBeta', (kind) => {
+    const student = random.normals(9, 2);
+    const teacher = random.normals(9, 2);
+    const temperatures = { temperature: 0.8, teacherTemperature: 1.7 };
+    const { gradient } = divergenceOf({ student, teacher, ...temperatures }, kind);
+    const differences = centralDifferences(
+      student,
+      1e-5,
+      (at) => divergenceOf({ student: at, teacher, ...temperatures }, kind).divergence,
+    );
+    expectClose('differences', differences, gradient, () => 1e-9);
+  });
+});
+
+forEachBackend(() => {
+  describe.each(KINDS.map((kind) => ({ name: nameOf(kind), kind })))('$name', ({ kind }) => {
+    it.each(cases)('meets the oracle: $name', (pair) => {
+      const expected = expectedOf(pair, kind);
+      const size = sizeOf(pair);
+      const untouched = [pair.logits.slice(), pair.teacherLogits.slice()] as const;
+      const { divergence, saved, gradLogits } = runBoth(inputsOf(pair, kind), pair.gradDivergence);
+      expectDivergences(divergence, expected.divergence, size);
+      expect(divergence.some((x) => x < 0)).toBe(false);
+      expectGradients(gradLogits, pair, expected.gradient, size);
+      expectSameBits('logits', pair.logits, untouched[0]);
+      expectSameBits('teacherLogits', pair.teacherLogits, untouched[1]);
+
+      const own = pair.logits.slice();
+      const { gradDivergence } = pair;
+      const inputs = { ...inputsOf(pair, kind), logits: own, saved, gradDivergence, out: { gradLogits: own } };
+      expect(tokenDivergenceBackward(inputs).gradLogits).toBe(own);
+      expectSameBits('gradLogits in place', own, gradLogits);
+    });
+
+    it('is exactly 0 for rows of equal bits', () => {
+      for (const pair of cases.filter(({ dtype, teacherDtype }) => dtype === teacherDtype)) {
+        const inputs = { ...inputsOf(pair, kind), teacherLogits: pair.logits.slice(), teacherTemperature: undefined };
+        const { divergence, gradLogits } = runBoth(inputs, pair.gradDivergence);
+        const kept = divergence.filter((x) => !Number.isNaN(x));
+        expect(kept.every((x) => x === 0)).toBe(true);
+        if (pair.dtype !== 'float32') continue;
+        expect((gradLogits as Float32Array).every((x) => x === 0 || Number.isNaN(x))).toBe(true);
+      }
+    });
+
+    it('reads and writes padded rows', () => {
+      const pair = pairCase(
+        'padded',
+        [5, 131],
+        [() => random.normal(), () => random.normal()],
+        ['bfloat16', 'float32'],
+      );
+      const plain = runBoth(inputsOf(pair, kind), pair.gradDivergence);
+      for (const padLastRow of [true, false]) {
+        const inputs = {
+          ...inputsOf(pair, kind),
+          logits: padRows(pair.logits, 131, 140, 'bfloat16', padLastRow),
+          rowStride: 140,
+          teacherLogits: padRows(pair.teacherLogits, 131, 137, 'float32', !padLastRow),
+          teacherRowStride: 137,
+        };
+        const { divergence, gradLogits } = runBoth(inputs, pair.gradDivergence);
+        expectSameBits('divergence', divergence, plain.divergence);
+        expectSameBits('gradLogits', unpadRows(gradLogits, 5, 131, 140), plain.gradLogits);
+        expect(gradLogits.filter((_, at) => at % 140 >= 131).every((x) => x === 0)).toBe(true);
+      }
+    });
+
+    it('gives the same bits from views, from shared memory and into buffers of the caller', () => {
+      const pair = pairCase('views', [5, 1027], [() => random.normal(), () => random.normal()]);
+      const inputs = inputsOf(pair, kind);
+      const plain = runBoth(inputs, pair.gradDivergence);
+      for (const offset of [1, 2, 3, 5]) {
+        const { logits, teacherLogits } = inputs;
+        const views = { ...inputs, logits: shifted(logits, offset), teacherLogits: shifted(teacherLogits, offset + 1) };
+        expectSame(runBoth(views, shifted(pair.gradDivergence, offset)), plain);
+      }
+      const shared = { ...inputs, logits: sharedView(inputs.logits), teacherLogits: sharedView(inputs.teacherLogits) };
+      expectSame(runBoth(shared, sharedView(pair.gradDivergence)), plain);
+      const out = { divergence: new Float32Array(5).fill(7), saved: new Float64Array(20).fill(7) };
+      const forward = tokenDivergence({ ...inputs, out });
+      expect(forward.divergence).toBe(out.divergence);
+      expect(forward.saved).toBe(out.saved);
+      const gradLogits = shifted(inputs.logits, 3).fill(7);
+      const { gradDivergence } = pair;
+      tokenDivergenceBackward({ ...inputs, saved: out.saved, gradDivergence, out: { gradLogits } });
+      expectSame({ ...out, gradLogits }, plain);
+    });
+
+    it('gives the same bits for any number of threads', () => {
+      for (const [N, V] of [
+        [67, 2051],
+        [2, 50257],
+      ] as const) {
+        const pair = pairCase('threads', [N, V], [() => random.normal(), () => random.normal()]);
+        const [first, ...others] = underThreadCounts(() => runBoth(inputsOf(pair, kind), pair.gradDivergence));
+        for (const { result } of others) expectSame(result, first!.result);
+      }
+    });
+
+    it('drops rows by their label as by the mask', () => {
+      const pair = pairCase('labels', [6, 40], [() => random.normal(), () => random.normal()]);
+      const inputs = inputsOf(pair, kind);
+      const labels = Int32Array.of(0, -100, 99, 3, -100, -5);
+      const masked = runBoth({ ...inputs, mask: Uint8Array.of(1, 0, 1, 1, 0, 1) }, pair.gradDivergence);
+      expectSame(runBoth({ ...inputs, labels }, pair.gradDivergence), masked);
+      const wide = { labels: BigInt64Array.from(labels, (y) => (y === -100 ? 8n : BigInt(y))), ignoreIndex: 8 };
+      expectSame(runBoth({ ...inputs, ...wide }, pair.gradDivergence), masked);
+      expect([masked.divergence[1], masked.divergence[4]]).toEqual([0, 0]);
+      expect(masked.saved.subarray(4, 8)).toEqual(new Float64Array(4));
+    });
+  });
+});
