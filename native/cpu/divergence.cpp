@@ -5,7 +5,7 @@
 namespace sweet {
 namespace {
 
-enum Term { kMaxX, kShiftX, kMaxY, kShiftY, kFactor, kKappa };
+enum Term { kMaxX, kShiftX, kMaxY, kShiftY, kFactor, kKappa, kKappaRest };
 
 /** 0 for the rows that are read, kMasked for the others. */
 Status read_rows(const Labels& labels, int64_t rows, int32_t* read) {
@@ -18,13 +18,15 @@ Status read_rows(const Labels& labels, int64_t rows, int32_t* read) {
 
 void PairTerms::set(int64_t token, const SavedRow& row, double factor) {
   const NormalizedRow x(row.lse_z, temperature_x_), y(row.lse_y, temperature_y_);
-  const float terms[kSize] = {
-      x.max, x.shift, y.max, y.shift, static_cast<float>(factor), static_cast<float>(row.kappa)};
+  const bool reverse = type_ == Divergence::reverse_kl;
+  const double kappa = reverse ? row.kappa * 1.4426950408889634 + y.shift : row.kappa;
+  const float rounded_kappa = static_cast<float>(kappa), kappa_rest = static_cast<float>(kappa - rounded_kappa);
+  const float terms[kSize] = {x.max, x.shift, y.max, y.shift, static_cast<float>(factor), rounded_kappa, kappa_rest};
   for (int64_t k = 0; k < kSize; k++) memory_[k * stride_ + token] = terms[k];
 }
 
 void PairTerms::set_padding(int64_t count) {
-  const float terms[kSize] = {INFINITY, 0, INFINITY, 0, 0, 0};
+  const float terms[kSize] = {INFINITY, 0, INFINITY, 0, 0, 0, 0};
   for (int64_t k = 0; k < kSize; k++) std::fill(memory_ + k * stride_ + count, memory_ + (k + 1) * stride_, terms[k]);
 }
 
@@ -36,6 +38,7 @@ PairRows PairTerms::rows() const {
           of(kShiftY),
           of(kFactor),
           of(kKappa),
+          of(kKappaRest),
           log2_scale(temperature_x_),
           log2_scale(temperature_y_)};
 }

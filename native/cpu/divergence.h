@@ -13,10 +13,14 @@ constexpr int64_t kRowColumns = 16;  // columns of a row that is seen as a tile:
 /** The terms of PairRows for `stride` tokens, a multiple of kRowColumns, in `memory` of kSize * stride elements. */
 class PairTerms {
  public:
-  static constexpr int64_t kSize = 6;
+  static constexpr int64_t kSize = 7;
 
-  PairTerms(float* memory, int64_t stride, double temperature_x, double temperature_y)
-      : memory_(memory), stride_(stride), temperature_x_(temperature_x), temperature_y_(temperature_y) {}
+  PairTerms(float* memory, int64_t stride, const Head& student, const Head& teacher, Divergence type)
+      : memory_(memory),
+        stride_(stride),
+        temperature_x_(student.temperature),
+        temperature_y_(teacher.temperature),
+        type_(type) {}
 
   /** factor: g / temperature, of jsd times 1 - beta. */
   void set(int64_t token, const SavedRow& row, double factor);
@@ -28,13 +32,14 @@ class PairTerms {
   float* const memory_;
   const int64_t stride_;
   const double temperature_x_, temperature_y_;
+  const Divergence type_;
 };
 
 /** The terms of one row, the same for all of its columns. */
 class RowTerms {
  public:
-  RowTerms(const Head& student, const Head& teacher, const SavedRow& row, double factor)
-      : terms_(memory_, kRowColumns, student.temperature, teacher.temperature) {
+  RowTerms(const Head& student, const Head& teacher, Divergence type, const SavedRow& row, double factor)
+      : terms_(memory_, kRowColumns, student, teacher, type) {
     for (int64_t c = 0; c < kRowColumns; c++) terms_.set(c, row, factor);
   }
   PairRows rows() const { return terms_.rows(); }

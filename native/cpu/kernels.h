@@ -52,9 +52,12 @@ struct PairTile {
   int64_t row_stride, entries, tokens;
 };
 
-/** Of the tokens of a PairTile, [tokens, padded as the tile] each; see rows/divergence.h. */
+/**
+ * Of the tokens of a PairTile, [tokens, padded as the tile] each; see rows/divergence.h. kappa + kappa_rest is kappa or,
+ * of reverse_kl, kappa * log2(e) + shift_y.
+ */
 struct PairRows {
-  const float *max_x, *shift_x, *max_y, *shift_y, *factor, *kappa;
+  const float *max_x, *shift_x, *max_y, *shift_y, *factor, *kappa, *kappa_rest;
   float scale_x, scale_y;
 };
 

@@ -136,7 +136,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
     for (const PairStats& column : columns) merge_pair(&stats[item], column, scale_a, scale_b);
   };
   const auto compute_jsd = [&](int64_t item, int worker) {
-    const RowTerms terms(head, teacher, saved[segments.row(item)], 0);
+    const RowTerms terms(head, teacher, call.divergence, saved[segments.row(item)], 0);
     JsdSums columns[kRowColumns] = {};
     each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
       kernels.jsd_sums(blocks.tile(segments.row(item), first, n, worker, false), terms.rows(), beta, other_beta,
@@ -187,7 +187,7 @@ Status logits_divergence_backward(const HeadDivergenceBackward& call, const int3
     const int64_t i = segments.row(item), at = i * head.row_stride;
     const SavedRow saved = saved_row(call.saved, i);
     const bool computed = has_gradient(saved, call.grad_divergence[i]);
-    const RowTerms terms(head, teacher, saved, gradient_factor(call, i));
+    const RowTerms terms(head, teacher, call.divergence, saved, gradient_factor(call, i));
     float* const scratch = blocks.scratch(worker);
     each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
       void* const to = gradient + (at + first) * bytes;

@@ -62,7 +62,7 @@ forEachBackend(() => {
       const { divergence, saved, gradLogits } = runBoth(inputsOf(pair, kind), pair.gradDivergence);
       expectDivergences(divergence, expected.divergence, size);
       expect(divergence.some((x) => x < 0)).toBe(false);
-      expectGradients(gradLogits, pair, expected.gradient, size);
+      expectGradients(gradLogits, pair, expected, size);
       expectSameBits('logits', pair.logits, untouched[0]);
       expectSameBits('teacherLogits', pair.teacherLogits, untouched[1]);
 

@@ -99,6 +99,7 @@ function throughSoftmax(logP: Float64Array, logQ: Float64Array, { divergence, js
     return q[v]! * (1 - jsdBeta) * logOverM(lp, lq, jsdBeta, true);
   });
   const sum = weighted.reduce((a, b) => a + b, 0);
+  if (sum === Infinity) return q.fill(NaN); // an infinite reverse KL has no gradient
   return weighted.map((w, v) => w - q[v]! * sum);
 }
 

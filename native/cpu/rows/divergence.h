@@ -59,6 +59,13 @@ static inline JsdSums jsd_sums(const PairTile& tile, const PairRows& rows, int64
   return sums;
 }
 
+/** In nats. */
+static inline double kappa_of(const PairRows& rows, int64_t column, Divergence type) {
+  const double kappa = rows.kappa[column];
+  if (type != Divergence::reverse_kl) return kappa;
+  return ::log(2) * (kappa + rows.kappa_rest[column] - rows.shift_y[column]);
+}
+
 /** Of column `column` into out [entries], in float64. */
 static inline void divergence_gradient(const PairTile& tile, const PairRows& rows, int64_t column, Divergence type,
                                        double beta, double* out) {
@@ -66,7 +73,7 @@ static inline void divergence_gradient(const PairTile& tile, const PairRows& row
     const int64_t at = v * tile.row_stride + column;
     const double log2_q = log2_prob(tile.x[at], rows.max_x[column], rows.shift_x[column], rows.scale_x);
     const double log2_p = log2_prob(tile.y[at], rows.max_y[column], rows.shift_y[column], rows.scale_y);
-    const double q = ::exp2(log2_q), p = ::exp2(log2_p), kappa = rows.kappa[column];
+    const double q = ::exp2(log2_q), p = ::exp2(log2_p), kappa = kappa_of(rows, column, type);
     const double r = type == Divergence::jsd ? jsd_ratio(log2_p, log2_q, beta, true) : ::log(2) * (log2_q - log2_p);
     out[v] = rows.factor[column] * (type == Divergence::forward_kl ? q - p : q > 0 ? q * (r - kappa) : 0);
   }
@@ -106,12 +113,13 @@ class PairAccumulators {
     const V y_a = sub(a, pivot_a_), y_b = sub(b, pivot_b_);
     const ReducedExp2 of_a = reduce_exp2(a_.template argument<kClamped>(y_a), a_.exponent, range_);
     const ReducedExp2 of_b = reduce_exp2(b_.template argument<kClamped>(y_b), b_.exponent, range_);
-    const V e_a = mul(of_a.scale, polynomial_(of_a.r));
+    const V p_a = polynomial_(of_a.r);
     V t_a = mul(y_a, set1(a_.exponent.scale_log2)), t_b = mul(y_b, set1(b_.exponent.scale_log2));
     if (kClamped) t_a = max(set1(kLeastT), t_a), t_b = max(set1(kLeastT), t_b);
-    sum_a_ = add(sum_a_, e_a);
+    // The same operations for both, so that rows of equal bits have equal sums.
+    sum_a_ = fma(of_a.scale, p_a, sum_a_);
     sum_b_ = fma(of_b.scale, polynomial_(of_b.r), sum_b_);
-    weighted_ = fma(e_a, sub(t_a, t_b), weighted_);
+    weighted_ = fma(mul(of_a.scale, p_a), sub(t_a, t_b), weighted_);
   }
 
   V sum_a() const { return sum_a_; }
@@ -310,15 +318,18 @@ void gradient_of(const PairTile& tile, const PairRows& rows, float beta, float o
   for (int64_t i = 0; i < tile.tokens; i += kLanes) {
     const NormalizedColumns student(rows.max_x + i, rows.shift_x + i, rows.scale_x);
     const NormalizedColumns teacher(rows.max_y + i, rows.shift_y + i, rows.scale_y);
-    const V factor = load(rows.factor + i), kappa = load(rows.kappa + i);
+    const V factor = load(rows.factor + i), kappa = load(rows.kappa + i), kappa_rest = load(rows.kappa_rest + i);
     for (int64_t v = 0; v < tile.entries; v++) {
       const int64_t at = v * tile.row_stride + i;
-      const V log2_q = student.log2_prob(load(tile.x + at)), log2_p = teacher.log2_prob(load(tile.y + at));
+      const V log2_q = student.log2_prob(load(tile.x + at));
+      const V log2_p = kType == Divergence::reverse_kl ? set1(0.0f) : teacher.log2_prob(load(tile.y + at));
       V slope;
       if (kType == Divergence::forward_kl) {
         slope = sub(exp2_of<true>(log2_q), exp2_of<true>(log2_p));
       } else if (kType == Divergence::reverse_kl) {
-        slope = mul(exp2_of<true>(log2_q), fma(sub(log2_q, log2_p), set1(kLn2), sub(set1(0.0f), kappa)));
+        // Where Q is close to 1, r is close to kappa: kappa is added to log P before the sum is rounded.
+        const V with_kappa = max(set1(kLeastT), fma(sub(load(tile.y + at), teacher.max), teacher.scale, kappa));
+        slope = mul(exp2_of<true>(log2_q), mul(sub(sub(log2_q, with_kappa), kappa_rest), set1(kLn2)));
       } else {
         const JsdTerms terms(log2_q, log2_p, set1(beta), set1(other_beta));
         slope = mul(terms.q, sub(terms.log_q, kappa));
