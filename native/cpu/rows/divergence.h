@@ -88,9 +88,6 @@ namespace {
 constexpr float kLeastT = -0x1p100f;
 constexpr float kLn2 = 0.693147182f;
 
-// The least t of which 2^t is valid in the instruction sets without saturation.
-constexpr float kLeastExponent = -126;
-
 /** 2^t, 0 where t is far below 0. */
 template <bool kClamped>
 V exp2_of(V t) {
@@ -100,54 +97,80 @@ V exp2_of(V t) {
   return mul(reduced.scale, ScaledExp2<kExp2>()(reduced.r));
 }
 
-/** The sums of PairStats over a strip of the entries of kLanes columns. */
-template <bool kClamped>
+struct PairVectors {
+  V sum_a, sum_b, weighted;  // weighted: of pairs_in_range() in units of a, not of t_a
+};
+
+/** The sums of PairStats over some entries of kLanes columns. */
 class PairAccumulators {
  public:
   PairAccumulators(V pivot_a, V pivot_b, float scale_a, float scale_b)
-      : pivot_a_(pivot_a), pivot_b_(pivot_b), a_(0, scale_a, 0), b_(0, scale_b, 0) {
-    sum_a_ = sum_b_ = weighted_ = set1(0.0f);
+      : pivot_a_(pivot_a), pivot_b_(pivot_b), ratio_(set1(-scale_b / scale_a)), a_(0, scale_a, 0), b_(0, scale_b, 0) {
+    sums_.sum_a = sums_.sum_b = sums_.weighted = set1(0.0f);
   }
 
+  /** kClamped: t_a and t_b may be far below 0 or -inf. */
+  template <bool kClamped>
   void add1(V a, V b) {
     const V y_a = sub(a, pivot_a_), y_b = sub(b, pivot_b_);
-    const ReducedExp2 of_a = reduce_exp2(a_.template argument<kClamped>(y_a), a_.exponent, range_);
-    const ReducedExp2 of_b = reduce_exp2(b_.template argument<kClamped>(y_b), b_.exponent, range_);
-    const V p_a = polynomial_(of_a.r);
-    V t_a = mul(y_a, set1(a_.exponent.scale_log2)), t_b = mul(y_b, set1(b_.exponent.scale_log2));
-    if (kClamped) t_a = max(set1(kLeastT), t_a), t_b = max(set1(kLeastT), t_b);
-    // The same operations for both, so that rows of equal bits have equal sums.
-    sum_a_ = fma(of_a.scale, p_a, sum_a_);
-    sum_b_ = fma(of_b.scale, polynomial_(of_b.r), sum_b_);
-    weighted_ = fma(mul(of_a.scale, p_a), sub(t_a, t_b), weighted_);
+    const ReducedExp2 of_a = reduce_exp2(a_.argument<kClamped>(y_a), a_.exponent, range_);
+    const ReducedExp2 of_b = reduce_exp2(b_.argument<kClamped>(y_b), b_.exponent, range_);
+    const V p_a = polynomial_(of_a.r), p_b = polynomial_(of_b.r);
+    // The same operations for both, so that rows of equal bits have equal sums and no difference.
+    V difference = fma(y_b, ratio_, y_a);
+    if (kClamped) {
+      const V t_a = mul(y_a, set1(a_.exponent.scale_log2)), t_b = mul(y_b, set1(b_.exponent.scale_log2));
+      difference = sub(max(set1(kLeastT), t_a), max(set1(kLeastT), t_b));
+    }
+    sums_.sum_a = fma(of_a.scale, p_a, sums_.sum_a);
+    sums_.sum_b = fma(of_b.scale, p_b, sums_.sum_b);
+    sums_.weighted = fma(mul(of_a.scale, p_a), difference, sums_.weighted);
   }
 
-  V sum_a() const { return sum_a_; }
-  V sum_b() const { return sum_b_; }
-  V weighted() const { return weighted_; }
+  const PairVectors& sums() const { return sums_; }
+  bool out_of_range() const { return range_.out_of_range(); }
 
  private:
-  const V pivot_a_, pivot_b_;
+  const V pivot_a_, pivot_b_, ratio_;
   const RowExponent<true> a_, b_;
   const ScaledExp2<kExp2> polynomial_;
-  V sum_a_, sum_b_, weighted_;
+  PairVectors sums_;
   RangeTracker range_;
 };
 
+/** False where an entry is out of range. */
 template <bool kClamped>
-void pair_sums(const PairTile& tile, int64_t first, V pivot_a, V pivot_b, float scale_a, float scale_b, V* sum_a,
-               V* sum_b, V* weighted) {
-  PairAccumulators<kClamped> even(pivot_a, pivot_b, scale_a, scale_b), odd = even;
+bool pair_sums(const PairTile& tile, int64_t first, V pivot_a, V pivot_b, float scale_a, float scale_b,
+               PairVectors* sums) {
+  PairAccumulators even(pivot_a, pivot_b, scale_a, scale_b), odd = even;
   const float *a = tile.x + first, *b = tile.y + first;
   int64_t v = 0;
   for (; v + 1 < tile.entries; v += 2, a += 2 * tile.row_stride, b += 2 * tile.row_stride) {
-    even.add1(load(a), load(b));
-    odd.add1(load(a + tile.row_stride), load(b + tile.row_stride));
+    even.add1<kClamped>(load(a), load(b));
+    odd.add1<kClamped>(load(a + tile.row_stride), load(b + tile.row_stride));
   }
-  if (v < tile.entries) even.add1(load(a), load(b));
-  *sum_a = add(even.sum_a(), odd.sum_a());
-  *sum_b = add(even.sum_b(), odd.sum_b());
-  *weighted = add(even.weighted(), odd.weighted());
+  if (v < tile.entries) even.add1<kClamped>(load(a), load(b));
+  *sums = {add(even.sums().sum_a, odd.sums().sum_a), add(even.sums().sum_b, odd.sums().sum_b),
+           add(even.sums().weighted, odd.sums().weighted)};
+  return !even.out_of_range() && !odd.out_of_range();
+}
+
+// A larger sum of a block shows that a pivot is too low: the block is summed again, relative to its own largest
+// entries. Derived: blocks have 2^11 entries, and t is at most 14, with an error of 2^-21.
+constexpr double kMaxBlockSum = 0x1p14;
+
+/** Of columns of one row, relative to the largest entries of earlier blocks; false where that does not do. */
+inline bool add_in_range(const PairTile& tile, int64_t first, PairStats* stats, float scale_a, float scale_b) {
+  const float ratio = scale_b / scale_a;
+  if (stats->sum_a == 0 || stats->sum_b == 0 || !(ratio > 0x1p-60f && ratio < 0x1p60f)) return false;
+  PairVectors sums;
+  if (!pair_sums<false>(tile, first, set1(stats->max_a), set1(stats->max_b), scale_a, scale_b, &sums)) return false;
+  const double sum_a = sum_lanes(sums.sum_a), sum_b = sum_lanes(sums.sum_b), weighted = sum_lanes(sums.weighted);
+  if (!(sum_a <= kMaxBlockSum && sum_b <= kMaxBlockSum && weighted - weighted == 0)) return false;
+  stats->sum_a += sum_a;
+  stats->sum_b += sum_b;
+  stats->weighted += weighted * scale_a;
+  return true;
 }
 
 /** Changes the entries that the sums are relative to. */
@@ -176,10 +199,11 @@ inline bool has_unsupported(const PairTile& tile, int64_t column) {
 /** Of kLanes columns from `first` on, of which `columns` count. Those of one row share the statistics of the first. */
 inline void pair_columns(const PairTile& tile, int64_t first, int columns, PairStats* stats, float scale_a,
                          float scale_b, bool one_row) {
-  V max_a = set1(-FLT_MAX), max_b = max_a, min_a = set1(FLT_MAX), min_b = min_a;
+  if (one_row && add_in_range(tile, first, stats, scale_a, scale_b)) return;
+  V max_a = set1(-FLT_MAX), max_b = max_a, min_b = set1(FLT_MAX);
   for (int64_t v = 0; v < tile.entries; v++) {
     const V a = load(tile.x + v * tile.row_stride + first), b = load(tile.y + v * tile.row_stride + first);
-    max_a = max(a, max_a), min_a = min(a, min_a);
+    max_a = max(a, max_a);
     max_b = max(b, max_b), min_b = min(b, min_b);
   }
   if (one_row) max_a = set1(max_lanes(max_a)), max_b = set1(max_lanes(max_b));
@@ -187,39 +211,28 @@ inline void pair_columns(const PairTile& tile, int64_t first, int columns, PairS
   store(pivots_a, max_a);
   store(pivots_b, max_b);
   store(least_b, min_b);
-  const int rows = one_row ? 1 : columns;
-  for (int i = 0; i < kLanes; i++) {
+  for (int i = 0; i < columns; i++) {
     PairStats& of_row = stats[one_row ? 0 : i];
-    if (i < rows) {
+    if (i == 0 || !one_row) {
       const float to_a = pivots_a[i] > of_row.max_a ? pivots_a[i] : of_row.max_a;
       const float to_b = pivots_b[i] > of_row.max_b ? pivots_b[i] : of_row.max_b;
       raise_pair(&of_row, to_a, to_b, scale_a, scale_b);
     }
-    if (one_row || i < rows) pivots_a[i] = of_row.max_a, pivots_b[i] = of_row.max_b;
-    if (i < columns && least_b[i] == -INFINITY && !of_row.unsupported) {
-      of_row.unsupported = has_unsupported(tile, first + i);
-    }
+    pivots_a[i] = of_row.max_a, pivots_b[i] = of_row.max_b;
+    if (least_b[i] == -INFINITY && !of_row.unsupported) of_row.unsupported = has_unsupported(tile, first + i);
   }
-  const V pivot_a = load(pivots_a), pivot_b = load(pivots_b);
-  const V lowest = max(mul(sub(pivot_a, min_a), set1(scale_a)), mul(sub(pivot_b, min_b), set1(scale_b)));
-  // Of a column with +inf `lowest` is NaN, which counts as too low.
-  const V clamped = choose_less(lowest, set1(-kLeastExponent), set1(0.0f), set1(1.0f));
-  V sum_a, sum_b, weighted;
-  if (max_lanes(clamped) == 0) {
-    pair_sums<false>(tile, first, pivot_a, pivot_b, scale_a, scale_b, &sum_a, &sum_b, &weighted);
-  } else {
-    pair_sums<true>(tile, first, pivot_a, pivot_b, scale_a, scale_b, &sum_a, &sum_b, &weighted);
-  }
+  PairVectors sums;
+  pair_sums<true>(tile, first, load(pivots_a), load(pivots_b), scale_a, scale_b, &sums);
   if (one_row) {
-    stats->sum_a += sum_lanes(sum_a);
-    stats->sum_b += sum_lanes(sum_b);
-    stats->weighted += sum_lanes(weighted);
+    stats->sum_a += sum_lanes(sums.sum_a);
+    stats->sum_b += sum_lanes(sums.sum_b);
+    stats->weighted += sum_lanes(sums.weighted);
     return;
   }
   float sums_a[kLanes], sums_b[kLanes], sums_weighted[kLanes];
-  store(sums_a, sum_a);
-  store(sums_b, sum_b);
-  store(sums_weighted, weighted);
+  store(sums_a, sums.sum_a);
+  store(sums_b, sums.sum_b);
+  store(sums_weighted, sums.weighted);
   for (int i = 0; i < columns; i++) {
     stats[i].sum_a += sums_a[i];
     stats[i].sum_b += sums_b[i];
