@@ -193,7 +193,10 @@ SWEET_HOST_DEVICE inline double entry_gradient(Divergence type, double beta, dou
   return q == 0 && kappa < INFINITY ? 0 : q * entry_slope(type, beta, log_p, log_q, sum_p, kappa);
 }
 
-// The bucket of a top-k teacher that leaves nothing to it.
-constexpr double kMinTail = 1e-7;
+// The least probability of the bucket, and the largest of the support: log-probs are rounded.
+constexpr double kMinTail = 1e-7, kMaxTopKSum = 1.001;
+
+/** P_T, where the probabilities of the support add up to `sum`. */
+SWEET_HOST_DEVICE inline double tail_prob(double sum) { return 1 - sum < kMinTail ? kMinTail : 1 - sum; }
 
 }  // namespace sweet

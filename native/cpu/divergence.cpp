@@ -54,18 +54,35 @@ RowDivergence row_of_stats(Divergence type, const PairStats& stats, double tempe
 
 Status head_divergence(const HeadDivergence& call) {
   Scratch<int32_t> labels(call.head.rows);
-  if (!labels.ok()) return {Code::memory};
-  const Status status = read_rows(call.labels, call.head.rows, labels.get());
+  TopK top_k(call.teacher, call.head);
+  if (!labels.ok() || !top_k.ok()) return {Code::memory};
+  Status status = read_rows(call.labels, call.head.rows, labels.get());
   if (!status.ok()) return status;
-  return logits_divergence(call, labels.get());
+  const bool linear = !call.head.logits;
+  if (!call.teacher.is_top_k()) {
+    return linear ? linear_divergence(call, labels.get()) : logits_divergence(call, labels.get());
+  }
+  status = top_k.check(labels.get());
+  if (!status.ok()) return status;
+  if (!linear) return logits_top_k(call, top_k, labels.get());
+  return top_k.renormalizes() ? linear_support(call, top_k, labels.get()) : linear_top_k(call, top_k, labels.get());
 }
 
 Status head_divergence_backward(const HeadDivergenceBackward& call) {
   Scratch<int32_t> labels(call.head.rows);
-  if (!labels.ok()) return {Code::memory};
-  const Status status = read_rows(call.labels, call.head.rows, labels.get());
+  TopK top_k(call.teacher, call.head);
+  if (!labels.ok() || !top_k.ok()) return {Code::memory};
+  Status status = read_rows(call.labels, call.head.rows, labels.get());
   if (!status.ok()) return status;
-  return logits_divergence_backward(call, labels.get());
+  const bool linear = !call.head.logits;
+  if (!call.teacher.is_top_k()) {
+    return linear ? linear_divergence_backward(call, labels.get()) : logits_divergence_backward(call, labels.get());
+  }
+  status = top_k.check(labels.get());
+  if (!status.ok()) return status;
+  if (!linear) return logits_top_k_backward(call, top_k, labels.get());
+  return top_k.renormalizes() ? linear_support_backward(call, top_k, labels.get())
+                              : linear_top_k_backward(call, top_k, labels.get());
 }
 
 }  // namespace sweet

@@ -5,6 +5,7 @@
 #include "../divergence.h"
 #include "../scratch.h"
 #include "kernels.h"
+#include "top_k.h"
 
 namespace sweet {
 
@@ -58,16 +59,15 @@ struct RowDivergence {
 /** The statistics are those of the order of teacher_first(). */
 RowDivergence row_of_stats(Divergence type, const PairStats& stats, double temperature, double teacher_temperature);
 
-/** Whether the entries of a row's gradient are computed; else all of them are NaN. */
-inline bool has_gradient(const SavedRow& row, float grad_divergence) {
-  const double sum = row.lse_z + row.lse_y + row.kappa;
-  return sum - sum == 0 && grad_divergence == grad_divergence;
-}
-
 /** dD/dz is multiplied by it. */
 inline double gradient_factor(const HeadDivergenceBackward& call, int64_t row) {
   const double weight = call.divergence == Divergence::jsd ? 1 - call.jsd_beta : 1;
   return weight * call.grad_divergence[row] / call.head.temperature;
+}
+
+inline void add_sums(JsdSums* to, const JsdSums& sums) {
+  to->divergence += sums.divergence;
+  to->kappa += sums.kappa;
 }
 
 inline SavedRow saved_row(const double* saved, int64_t row) {
@@ -83,5 +83,18 @@ inline void write_row(const HeadDivergence& call, int64_t row, double divergence
 
 Status logits_divergence(const HeadDivergence& call, const int32_t* labels);
 Status logits_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels);
+
+Status linear_divergence(const HeadDivergence& call, const int32_t* labels);
+Status linear_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels);
+
+Status linear_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
+Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+
+/** With 'renormalize': K products of a row. */
+Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
+Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+
+Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
+Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
 
 }  // namespace sweet

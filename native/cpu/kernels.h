@@ -53,8 +53,8 @@ struct PairTile {
 };
 
 /**
- * Of the tokens of a PairTile, [tokens, padded as the tile] each; see rows/divergence.h. kappa + kappa_rest is kappa or,
- * of reverse_kl, kappa * log2(e) + shift_y.
+ * Of the tokens of a PairTile, [tokens, padded as the tile] each; see rows/divergence.h. kappa + kappa_rest is kappa
+ * or, of reverse_kl, kappa * log2(e) + shift_y.
  */
 struct PairRows {
   const float *max_x, *shift_x, *max_y, *shift_y, *factor, *kappa, *kappa_rest;

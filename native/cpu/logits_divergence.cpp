@@ -1,12 +1,10 @@
 // Divergences of rows of logits: one read of both rows forward, two for jsd; one read of both and one write backward.
 // The items of work are segments of rows, as in logits_head.cpp; each is computed in blocks that stay in the L1 cache.
 #include <algorithm>
-#include <cstring>
 
-#include "../backend.h"
 #include "active.h"
 #include "divergence.h"
-#include "parallel.h"
+#include "row_segments.h"
 
 namespace sweet {
 namespace {
@@ -58,63 +56,13 @@ void each_block(int64_t first, int64_t size, Use use) {
   }
 }
 
-void add_sums(JsdSums* to, const JsdSums& sums) {
-  to->divergence += sums.divergence;
-  to->kappa += sums.kappa;
-}
-
-/** The segments of all rows: item k is segment k % per_row of row k / per_row. */
-struct Segments {
-  const Head& head;
-  const int64_t per_row;
-
-  explicit Segments(const Head& of) : head(of), per_row((of.vocab_size + kSegment - 1) / kSegment) {}
-
-  int64_t row(int64_t item) const { return item / per_row; }
-  int64_t first(int64_t item) const { return item % per_row * kSegment; }
-  int64_t size(int64_t item) const { return std::min(kSegment, head.vocab_size - first(item)); }
-};
-
-// Rows per thread from which an item of work is a row, as in logits_head.cpp.
-constexpr int64_t kWholeRows = 8;
-
-/**
- * Calls of the rows: phases of segments(item, worker), each followed by finish(row), for the rows that are read, and
- * skip(row) for the others. Many rows: one thread computes a row, whose logits are in its cache in a second phase.
- */
-template <class Segment, class Finish, class Skip>
-void each_row(const Segments& segments, const int32_t* labels, int phases, Segment segment, Finish finish, Skip skip) {
-  const int64_t rows = segments.head.rows, work = rows * segments.head.vocab_size * 2;
-  if (rows >= kWholeRows * threads()) {
-    parallel_for(threads(), rows, work, [&](int64_t i, int worker) {
-      if (labels[i] < 0) return skip(i);
-      for (int phase = 0; phase < phases; phase++) {
-        for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) segment(phase, i * segments.per_row + s, worker);
-        finish(phase, i);
-      }
-    });
-    return;
-  }
-  for (int64_t i = 0; i < rows; i++) {
-    if (labels[i] < 0) skip(i);
-  }
-  for (int phase = 0; phase < phases && !cancelled(); phase++) {
-    parallel_for(threads(), rows * segments.per_row, work, [&](int64_t item, int worker) {
-      if (labels[segments.row(item)] >= 0) segment(phase, item, worker);
-    });
-    for (int64_t i = 0; i < rows && !cancelled(); i++) {
-      if (labels[i] >= 0) finish(phase, i);
-    }
-  }
-}
-
 }  // namespace
 
 Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const DivergenceKernels& kernels = *active_kernels().divergence;
-  const Segments segments(head);
+  const RowSegments segments(head);
   const bool swapped = teacher_first(call.divergence), jsd = call.divergence == Divergence::jsd;
   const double temperature_a = swapped ? teacher.temperature : head.temperature;
   const double temperature_b = swapped ? head.temperature : teacher.temperature;
@@ -176,7 +124,7 @@ Status logits_divergence_backward(const HeadDivergenceBackward& call, const int3
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const DivergenceKernels& kernels = *active_kernels().divergence;
-  const Segments segments(head);
+  const RowSegments segments(head);
   const int64_t bytes = bytes_of(head.dtype);
   const float beta = static_cast<float>(call.jsd_beta), other_beta = static_cast<float>(1 - call.jsd_beta);
   char* const gradient = static_cast<char*>(call.gradients.logits);
@@ -202,14 +150,9 @@ Status logits_divergence_backward(const HeadDivergenceBackward& call, const int3
       if (!direct) kernels.narrow(scratch, head.dtype, n, to);
     });
   };
-  const auto clear_padding = [&](int64_t i, int64_t from) {
-    const int64_t first = i * head.row_stride + from;
-    const int64_t end = std::max(first, std::min((i + 1) * head.row_stride, head.logits_length));
-    memset(gradient + first * bytes, 0, static_cast<size_t>((end - first) * bytes));
-  };
   each_row(
-      segments, labels, 1, compute, [&](int, int64_t i) { clear_padding(i, head.vocab_size); },
-      [&](int64_t i) { clear_padding(i, 0); });
+      segments, labels, 1, compute, [&](int, int64_t i) { clear_from(head, i, head.vocab_size, gradient); },
+      [&](int64_t i) { clear_from(head, i, 0, gradient); });
   return ended();
 }
 

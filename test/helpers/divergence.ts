@@ -121,6 +121,102 @@ export function hardPairs(): DivergenceCase[] {
   ];
 }
 
+/** A teacher of the K largest log-probs of the case's teacher, in a random order, or of those that `choose` gives. */
+export function topKOf(
+  { N, V, teacherValues, options }: DivergenceCase,
+  K: number,
+  topKTail?: TopK['topKTail'],
+  change: (logp: number, k: number) => number = (logp) => logp,
+): TopK {
+  const { temperature = 1 } = options;
+  const teacherIndices = new Int32Array(N * K);
+  const teacherLogps = new Float32Array(N * K);
+  for (let i = 0; i < N; i++) {
+    const y = Array.from(teacherValues.subarray(i * V, (i + 1) * V), (x) => x / temperature);
+    const max = Math.max(...y);
+    const lse = max + Math.log(y.reduce((sum, x) => sum + Math.exp(x - max), 0));
+    const order = Array.from(y.keys()).sort((a, b) => y[b]! - y[a]! || a - b);
+    const support = order.slice(0, K).sort((a, b) => ((a * 7919) % 101) - ((b * 7919) % 101) || a - b);
+    for (const [k, v] of support.entries()) {
+      teacherIndices[i * K + k] = v;
+      teacherLogps[i * K + k] = change(y[v]! - lse, k);
+    }
+  }
+  return { teacherIndices, teacherLogps, ...(topKTail && { topKTail }) };
+}
+
+const normal: Entry = () => noise(3);
+
+export function topKCases(): { name: string; pair: DivergenceCase; top: TopK }[] {
+  const tails = [undefined, 'bucket', 'renormalize'] as const;
+  const shapes = [
+    [1, 1],
+    [7, 1],
+    [7, 7],
+    [7, 6],
+    [40, 5],
+    [2049, 64],
+    [16390, 9],
+  ] as const;
+  const plain = shapes.flatMap(([V, K]) => {
+    const pair = pairCase(`K ${K}, V ${V}`, [3, V], [normal, normal]);
+    return tails.map((tail) => ({ name: `${pair.name}, ${tail}`, pair, top: topKOf(pair, K, tail) }));
+  });
+  const named = (
+    pair: DivergenceCase,
+    K: number,
+    tail: TopK['topKTail'],
+    change?: (logp: number, k: number) => number,
+  ) => ({
+    ...{ name: `${pair.name}, ${tail}`, pair, top: topKOf(pair, K, tail, change) },
+  });
+  const peaked = pairCase(
+    'a peaked student',
+    [4, 300],
+    [(v) => (v === 7 ? 18 : noise(0.5)), (v) => (v === 7 ? 5 : noise(1))],
+  );
+  const holes: Entry = (v) => (v % 3 === 1 ? -Infinity : noise(2));
+  const others = tails.slice(1).flatMap((tail) => [
+    ...(['bfloat16', 'float16'] as const).map((type) =>
+      named(pairCase('types', [5, 131], [normal, normal], [type, 'float32'], { temperature: 0.7 }), 6, tail),
+    ),
+    named(peaked, 5, tail),
+    named(pairCase('all in the support', [3, 50], [normal, (v) => (v < 4 ? 30 + noise(1) : noise(1))]), 4, tail),
+    named(pairCase('entries of probability 0', [3, 50], [normal, normal]), 6, tail, (logp, k) =>
+      k === 2 ? -Infinity : logp,
+    ),
+    named(pairCase('masked entries of the student', [3, 90], [holes, holes]), 8, tail),
+    named(
+      pairCase('masked outside', [3, 90], [(v) => (v < 8 ? noise(1) : -Infinity), (v) => (v < 8 ? 9 : noise(1))]),
+      8,
+      tail,
+    ),
+    named(
+      pairCase(
+        'masked in the support',
+        [3, 90],
+        [(v) => (v === 3 ? -Infinity : noise(1)), (v) => (v < 8 ? 9 : noise(1))],
+      ),
+      8,
+      tail,
+    ),
+    named(pairCase('many rows', [333, 35], [normal, normal]), 4, tail),
+    named(
+      pairCase('NaN in masked rows', [6, 65], [(_, i) => (i % 2 ? NaN : noise(3)), normal], ['float32', 'float32'], {
+        mask: Uint8Array.of(1, 0, 1, 0, 7, 0),
+      }),
+      5,
+      tail,
+    ),
+    named(
+      pairCase('a NaN', [3, 40], [(v, i) => (v === 7 && i === 1 ? NaN : noise(1)), (v) => (v === 7 ? 9 : noise(1))]),
+      5,
+      tail,
+    ),
+  ]);
+  return [...plain, ...others];
+}
+
 export interface Expected {
   divergence: Float64Array;
   gradient: Float64Array;

@@ -7,11 +7,14 @@ import {
   type DivergenceCase,
   expectDivergences,
   expectedOf,
+  expectedOfTopK,
   expectGradients,
   hardPairs,
   KINDS,
   pairCase,
   sizeOf,
+  topKCases,
+  topKOf,
 } from '../helpers/divergence.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
 import { Random } from '../helpers/random.ts';
@@ -21,6 +24,7 @@ import { divergenceOf, type Kind } from '../reference/divergence.ts';
 const random = new Random(3);
 const nameOf = ({ divergence, jsdBeta }: Kind) => (jsdBeta ? `${divergence} ${jsdBeta}` : divergence);
 const cases = hardPairs();
+const topKs = topKCases();
 
 const inputsOf = ({ logits, dtype, V, teacherLogits, teacherDtype, options }: DivergenceCase, kind: Kind) => ({
   ...{ logits, dtype, vocabSize: V, teacherLogits, teacherDtype, ...options, ...kind },
@@ -53,6 +57,87 @@ describe('the oracle', () => {
   });
 });
 
+describe('errors', () => {
+  const pair = pairCase('errors', [3, 6], [() => random.normal(), () => random.normal()]);
+  const head = { logits: pair.logits as Float32Array, vocabSize: 6 };
+  const teacherLogits = pair.teacherLogits as Float32Array;
+  const top = topKOf(pair, 2);
+  const divergence = 'reverse_kl' as const;
+  const changed = (at: number, to: number) => {
+    const teacherIndices = top.teacherIndices.slice();
+    teacherIndices[at] = to;
+    return { ...head, ...top, teacherIndices, divergence };
+  };
+
+  it.each<[string, object, string, string]>([
+    ['no divergence', { ...head, teacherLogits }, 'ERR_ARG_TYPE', 'divergence'],
+    ['another divergence', { ...head, teacherLogits, divergence: 'tvd' }, 'ERR_ARG_VALUE', 'divergence'],
+    ['jsdBeta of a KL', { ...head, teacherLogits, divergence, jsdBeta: 0.5 }, 'ERR_UNKNOWN_OPTION', 'jsdBeta'],
+    ['jsdBeta 1', { ...head, teacherLogits, divergence: 'jsd', jsdBeta: 1 }, 'ERR_ARG_VALUE', 'jsdBeta'],
+    ['no teacher', { ...head, divergence }, 'ERR_ARG_TYPE', 'teacherLogits'],
+    ['two teachers', { ...head, teacherLogits, ...top, divergence }, 'ERR_UNKNOWN_OPTION', 'teacherIndices'],
+    [
+      'topKTail of logits',
+      { ...head, teacherLogits, topKTail: 'bucket', divergence },
+      'ERR_UNKNOWN_OPTION',
+      'topKTail',
+    ],
+    [
+      'teacherTemperature of top-k',
+      { ...head, ...top, teacherTemperature: 2, divergence },
+      'ERR_UNKNOWN_OPTION',
+      'Temperature',
+    ],
+    ['another tail', { ...head, ...top, topKTail: 'none', divergence }, 'ERR_ARG_VALUE', 'topKTail'],
+    ['another V', { ...head, teacherLogits: teacherLogits.subarray(3), divergence }, 'ERR_ARG_LENGTH', 'teacherLogits'],
+    ['no vocabSize', { logits: head.logits, teacherLogits, divergence }, 'ERR_ARG_TYPE', 'vocabSize'],
+    ['half a row', { ...head, vocabSize: 4, teacherLogits, divergence }, 'ERR_ARG_LENGTH', 'logits'],
+    [
+      'labels of other rows',
+      { ...head, teacherLogits, labels: new Int32Array(2), divergence },
+      'ERR_ARG_LENGTH',
+      'labels',
+    ],
+    ['ignoreIndex alone', { ...head, teacherLogits, ignoreIndex: 1, divergence }, 'ERR_UNKNOWN_OPTION', 'ignoreIndex'],
+    ['a shard', { ...head, teacherLogits, totalVocab: 12, divergence }, 'ERR_UNKNOWN_OPTION', 'totalVocab'],
+    ['frozenWeight', { ...head, teacherLogits, frozenWeight: true, divergence }, 'ERR_UNKNOWN_OPTION', 'frozenWeight'],
+    ['a token id of V', changed(3, 6), 'ERR_ARG_VALUE', 'teacherIndices[3]'],
+    ['a negative token id', changed(0, -1), 'ERR_ARG_VALUE', 'teacherIndices[0]'],
+    ['a token id twice', changed(5, top.teacherIndices[4]!), 'ERR_ARG_VALUE', 'teacherIndices[5]'],
+    [
+      'logits as log-probs',
+      { ...head, ...top, teacherLogps: new Float32Array(6).fill(1), divergence },
+      'ERR_ARG_VALUE',
+      'row 0',
+    ],
+    [
+      'too few log-probs',
+      { ...head, ...top, teacherLogps: new Float32Array(5), divergence },
+      'ERR_ARG_LENGTH',
+      'teacherLogps',
+    ],
+  ])('%s', (_, options, code, text) => {
+    const out = { divergence: new Float32Array(3).fill(7), saved: new Float64Array(12).fill(7) };
+    const call = () => tokenDivergence({ ...options, out } as never);
+    expect(call).toThrow(expect.objectContaining({ code, message: expect.stringContaining(text) }));
+    expect([...out.divergence, ...out.saved].every((x) => x === 7)).toBe(true);
+  });
+
+  it('does not look at the teacher of a masked row', () => {
+    const mask = Uint8Array.of(1, 0, 1);
+    expect(tokenDivergence({ ...changed(3, 99), mask }).divergence[1]).toBe(0);
+  });
+
+  it("names the row of an infinite divergence with debug: 'finite'", () => {
+    const masked = teacherLogits.slice();
+    masked[8] = -Infinity;
+    const call = () => tokenDivergence({ ...head, teacherLogits: masked, divergence, debug: 'finite' });
+    expect(call).toThrow(
+      expect.objectContaining({ code: 'ERR_NOT_FINITE', message: expect.stringContaining('row 1') }),
+    );
+  });
+});
+
 forEachBackend(() => {
   describe.each(KINDS.map((kind) => ({ name: nameOf(kind), kind })))('$name', ({ kind }) => {
     it.each(cases)('meets the oracle: $name', (pair) => {
@@ -71,6 +156,36 @@ forEachBackend(() => {
       const inputs = { ...inputsOf(pair, kind), logits: own, saved, gradDivergence, out: { gradLogits: own } };
       expect(tokenDivergenceBackward(inputs).gradLogits).toBe(own);
       expectSameBits('gradLogits in place', own, gradLogits);
+    });
+
+    it.each(topKs)('meets the oracle of a top-k teacher: $name', ({ pair, top }) => {
+      const expected = expectedOfTopK(pair, top, kind);
+      const { logits, dtype, V: vocabSize, options, gradDivergence } = pair;
+      const inputs = { ...{ logits, dtype, vocabSize }, ...options, ...top, ...kind };
+      const { divergence, saved, gradLogits } = runBoth(inputs, gradDivergence);
+      expectDivergences(divergence, expected.divergence, sizeOf(pair));
+      expectGradients(gradLogits, pair, expected, sizeOf(pair));
+      const own = logits.slice();
+      tokenDivergenceBackward({ ...inputs, logits: own, saved, gradDivergence, out: { gradLogits: own } });
+      expectSameBits('gradLogits in place', own, gradLogits);
+    });
+
+    it('gives the same bits for top-k teachers of any number of threads, in any order of the entries', () => {
+      for (const [N, V] of [
+        [67, 2051],
+        [2, 50257],
+      ] as const) {
+        const pair = pairCase('threads', [N, V], [() => random.normal(), () => random.normal()]);
+        const top = topKOf(pair, 33);
+        const inputs = { logits: pair.logits, vocabSize: V, ...top, ...kind };
+        const [first, ...others] = underThreadCounts(() => runBoth(inputs, pair.gradDivergence));
+        for (const { result } of others) expectSame(result, first!.result);
+        for (let i = 0; i < N; i++) {
+          top.teacherIndices.subarray(i * 33, (i + 1) * 33).reverse();
+          top.teacherLogps.subarray(i * 33, (i + 1) * 33).reverse();
+        }
+        expectSame(runBoth(inputs, pair.gradDivergence), first!.result);
+      }
     });
 
     it('is exactly 0 for rows of equal bits', () => {

@@ -1,0 +1,111 @@
+// Divergences of a linear head from a top-k teacher that is renormalised: K products of a row forward, and gradients of
+// the K rows of the weight that it has.
+#include "active.h"
+#include "divergence.h"
+#include "linear_chunks.h"
+
+namespace sweet {
+namespace {
+
+constexpr int64_t kColumns = 64;
+
+/** The sum of a[k] * b[k], in float64. */
+double dot(const float* a, const float* b, int64_t n) {
+  constexpr int64_t kSums = 8;
+  double sums[kSums] = {};
+  int64_t k = 0;
+  for (; k + kSums <= n; k += kSums) {
+    for (int64_t j = 0; j < kSums; j++) sums[j] += static_cast<double>(a[k + j]) * b[k + j];
+  }
+  for (; k < n; k++) sums[0] += static_cast<double>(a[k]) * b[k];
+  for (int64_t j = 1; j < kSums; j++) sums[0] += sums[j];
+  return sums[0];
+}
+
+float bias_at(const Head& head, int64_t v) {
+  float bias = 0;
+  if (head.bias) {
+    const char* const at = static_cast<const char*>(head.bias) + v * bytes_of(head.dtype);
+    active_kernels().widen(at, head.dtype, 1, &bias);
+  }
+  return bias;
+}
+
+/** The logits of the support of a row, [K]; rows: [2, H] scratch. */
+void support_logits(const Head& head, const TopK& top_k, int64_t i, float* rows, float* logits) {
+  const Kernels& kernels = active_kernels();
+  const int64_t hidden_size = head.hidden_size;
+  kernels.widen(head.hidden.at(i, 0), head.hidden.dtype, hidden_size, rows);
+  for (int64_t k = 0; k < top_k.k() && !cancelled(); k++) {
+    const int32_t v = top_k.indices(i)[k];
+    kernels.widen(head.weight.at(v, 0), head.weight.dtype, hidden_size, rows + hidden_size);
+    logits[k] = static_cast<float>(bias_at(head, v) + dot(rows, rows + hidden_size, hidden_size));
+    // A softcap would be applied here.
+  }
+}
+
+}  // namespace
+
+Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32_t* labels) {
+  const Head& head = call.head;
+  const int64_t k_count = top_k.k();
+  Scratch<float> rows(threads() * 2 * head.hidden_size), logits(threads() * k_count);
+  if (!rows.ok() || !logits.ok()) return {Code::memory};
+  parallel_for(threads(), head.rows, head.rows * k_count * head.hidden_size, [&](int64_t i, int worker) {
+    if (labels[i] < 0) return write_row(call, i, 0, {});
+    float* const of_row = logits.get() + worker * k_count;
+    support_logits(head, top_k, i, rows.get() + worker * 2 * head.hidden_size, of_row);
+    const TopKRow row(top_k, i, of_row, {}, head.temperature, call.divergence, call.jsd_beta);
+    write_row(call, i, row.divergence, row.saved);
+  });
+  return ended();
+}
+
+Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
+  const Head& head = call.head;
+  const HeadGradients& out = call.gradients;
+  const Kernels& kernels = active_kernels();
+  const int64_t k_count = top_k.k(), hidden_size = head.hidden_size;
+  Scratch<float> rows(threads() * 2 * hidden_size), gradients(head.rows * k_count);
+  if (!rows.ok() || !gradients.ok()) return {Code::memory};
+  parallel_for(threads(), head.rows, head.rows * k_count * hidden_size, [&](int64_t i, int worker) {
+    if (labels[i] < 0) return;
+    float* const of_row = gradients.get() + i * k_count;
+    support_logits(head, top_k, i, rows.get() + worker * 2 * hidden_size, of_row);
+    const TopKGradient of(top_k, i, saved_row(call.saved, i), head.temperature, call.divergence, call.jsd_beta,
+                          call.grad_divergence[i] / head.temperature);
+    for (int64_t k = 0; k < k_count; k++) of_row[k] = of.of_support(top_k.logps(i)[k], of_row[k]);
+  });
+
+  if (!out.accumulate) {
+    if (out.hidden) clear(threads(), out.hidden, head.rows * hidden_size);
+    clear_weight_gradients(threads(), head, out);
+  }
+  // An item is a range of columns of hidden and weight, so that the rows are added in their order.
+  const int64_t items = (hidden_size + kColumns - 1) / kColumns;
+  parallel_for(threads(), items, head.rows * k_count * hidden_size, [&](int64_t item, int) {
+    const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
+    for (int64_t i = 0; i < head.rows && !cancelled(); i++) {
+      if (labels[i] < 0) continue;
+      float hidden[kColumns], weight[kColumns];
+      double sums[kColumns] = {};
+      kernels.widen(head.hidden.at(i, first), head.hidden.dtype, n, hidden);
+      for (int64_t k = 0; k < k_count; k++) {
+        const int64_t v = top_k.indices(i)[k];
+        const float g = gradients[i * k_count + k];
+        if (out.hidden) {
+          kernels.widen(head.weight.at(v, first), head.weight.dtype, n, weight);
+          for (int64_t c = 0; c < n; c++) sums[c] += static_cast<double>(g) * weight[c];
+        }
+        float* const to = out.weight ? out.weight + v * hidden_size + first : nullptr;
+        for (int64_t c = 0; to && c < n; c++) to[c] += g * hidden[c];
+        if (out.bias && item == 0) out.bias[v] += g;
+      }
+      float* const to = out.hidden ? out.hidden + i * hidden_size + first : nullptr;
+      for (int64_t c = 0; to && c < n; c++) to[c] = static_cast<float>(to[c] + sums[c]);
+    }
+  });
+  return ended();
+}
+
+}  // namespace sweet
