@@ -81,25 +81,28 @@ Status head_divergence_backward(const HeadDivergenceBackward& call);
 /** KL(a||b), so that of forward_kl the teacher is a and the student b; of the others the student is a. */
 SWEET_HOST_DEVICE inline bool teacher_first(Divergence divergence) { return divergence == Divergence::forward_kl; }
 
+/** Makes the sums relative to other entries. */
+SWEET_HOST_DEVICE inline void raise_pair_stats(PairStats* stats, float max_a, float max_b, double scale_a,
+                                               double scale_b) {
+  const double d_a = (static_cast<double>(stats->max_a) - max_a) * scale_a;
+  const double d_b = (static_cast<double>(stats->max_b) - max_b) * scale_b;
+  if (stats->sum_a != 0) {
+    const double factor = exp2(d_a);
+    stats->weighted = (stats->weighted + stats->sum_a * (d_a - d_b)) * factor;
+    stats->sum_a *= factor;
+  }
+  if (stats->sum_b != 0) stats->sum_b *= exp2(d_b);
+  stats->max_a = max_a;
+  stats->max_b = max_b;
+}
+
 /** Adds the statistics of further entries of the same rows. */
 SWEET_HOST_DEVICE inline void merge_pair(PairStats* all, const PairStats& part, double scale_a, double scale_b) {
-  const auto raise = [&](PairStats& stats, float max_a, float max_b) {
-    const double d_a = (static_cast<double>(stats.max_a) - max_a) * scale_a;
-    const double d_b = (static_cast<double>(stats.max_b) - max_b) * scale_b;
-    if (stats.sum_a != 0) {
-      const double factor = exp2(d_a);
-      stats.weighted = (stats.weighted + stats.sum_a * (d_a - d_b)) * factor;
-      stats.sum_a *= factor;
-    }
-    if (stats.sum_b != 0) stats.sum_b *= exp2(d_b);
-    stats.max_a = max_a;
-    stats.max_b = max_b;
-  };
   const float max_a = part.max_a > all->max_a ? part.max_a : all->max_a;
   const float max_b = part.max_b > all->max_b ? part.max_b : all->max_b;
   PairStats raised = part;
-  raise(*all, max_a, max_b);
-  raise(raised, max_a, max_b);
+  raise_pair_stats(all, max_a, max_b, scale_a, scale_b);
+  raise_pair_stats(&raised, max_a, max_b, scale_a, scale_b);
   all->sum_a += raised.sum_a;
   all->sum_b += raised.sum_b;
   all->weighted += raised.weighted;
@@ -122,6 +125,35 @@ SWEET_HOST_DEVICE inline double kl_of(const PairStats& stats) {
   if (stats.unsupported) return static_cast<double>(INFINITY);
   const double kl = 0.6931471805599453 * (stats.weighted / stats.sum_a) - (log(stats.sum_a) - log(stats.sum_b));
   return cut_at_0(kl);
+}
+
+/** What a row has after its statistics are complete. */
+struct RowDivergence {
+  double divergence;  // 0 of jsd, which needs another pass, as for kappa
+  SavedRow saved;
+};
+
+/** The statistics are those of the order of teacher_first(). */
+SWEET_HOST_DEVICE inline RowDivergence row_of_stats(Divergence type, const PairStats& stats, double temperature,
+                                                    double teacher_temperature) {
+  const bool swapped = teacher_first(type);
+  const double lse_a = lse_of(stats.max_a, stats.sum_a, swapped ? teacher_temperature : temperature);
+  const double lse_b = lse_of(stats.max_b, stats.sum_b, swapped ? temperature : teacher_temperature);
+  const double kl = type == Divergence::jsd ? 0 : kl_of(stats);
+  const double kappa = type == Divergence::reverse_kl ? kl : 0;
+  return {kl, {swapped ? lse_b : lse_a, swapped ? lse_a : lse_b, kappa, 0}};
+}
+
+/** Whether the entries of a row's gradient are computed; else all of them are NaN. */
+SWEET_HOST_DEVICE inline bool has_gradient(const SavedRow& row, double factor) {
+  const double sum = row.lse_z + row.lse_y + row.kappa;
+  return sum - sum == 0 && factor == factor;
+}
+
+/** dD/dz is multiplied by it; of jsd, that without 1 - beta. */
+SWEET_HOST_DEVICE inline double gradient_factor(Divergence type, double beta, double grad_divergence,
+                                                double temperature) {
+  return (type == Divergence::jsd ? 1 - beta : 1) * grad_divergence / temperature;
 }
 
 /** 2^((x - max) * scale_log2 + shift) = e^(x / temperature - lse), where max is lse * temperature in float32. */
@@ -196,7 +228,48 @@ SWEET_HOST_DEVICE inline double entry_gradient(Divergence type, double beta, dou
 // The least probability of the bucket, and the largest of the support: log-probs are rounded.
 constexpr double kMinTail = 1e-7, kMaxTopKSum = 1.001;
 
-/** P_T, where the probabilities of the support add up to `sum`. */
-SWEET_HOST_DEVICE inline double tail_prob(double sum) { return 1 - sum < kMinTail ? kMinTail : 1 - sum; }
+/** P of a row: log P_k = teacher_logps_k - log_norm, and log P_T. */
+struct TopKProbs {
+  double log_norm, log_tail, sum;  // sum: of all entries
+
+  /** support: sum of the e^teacher_logps_k */
+  SWEET_HOST_DEVICE TopKProbs(double support, bool renormalize, bool bucket)
+      : log_norm(renormalize ? log(support) : 0.0), log_tail(-INFINITY), sum(renormalize ? 1.0 : support) {
+    if (!bucket) return;
+    const double tail = 1 - support < kMinTail ? kMinTail : 1 - support;
+    log_tail = log(tail);
+    sum += tail;
+  }
+};
+
+/** dD/dz of a row times `factor`. */
+struct TopKGradient {
+  TopKProbs probs;
+  SavedRow saved;
+  double temperature, beta, factor;
+  Divergence type;
+  bool bucket;
+
+  SWEET_HOST_DEVICE TopKGradient(const TopKProbs& of_teacher, bool has_bucket, const SavedRow& row, double of_student,
+                                 Divergence divergence, double jsd_beta, double grad)
+      : probs(of_teacher),
+        saved(row),
+        temperature(of_student),
+        beta(jsd_beta),
+        factor(has_gradient(row, grad) ? grad : static_cast<double>(NAN)),
+        type(divergence),
+        bucket(has_bucket) {}
+
+  SWEET_HOST_DEVICE float of_support(float logp, float logit) const {
+    const double log_p = logp - probs.log_norm, log_q = logit / temperature - saved.lse_z;
+    return static_cast<float>(factor * entry_gradient(type, beta, log_p, log_q, probs.sum, saved.kappa));
+  }
+
+  /** Of an entry outside the support, divided by its probability. */
+  SWEET_HOST_DEVICE double outside() const {
+    if (!bucket || saved.log_q_tail == -INFINITY) return 0;
+    return factor * entry_slope(type, beta, probs.log_tail, saved.log_q_tail, probs.sum, saved.kappa);
+  }
+};
 
 }  // namespace sweet

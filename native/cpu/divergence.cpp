@@ -43,15 +43,6 @@ PairRows PairTerms::rows() const {
           log2_scale(temperature_y_)};
 }
 
-RowDivergence row_of_stats(Divergence type, const PairStats& stats, double temperature, double teacher_temperature) {
-  const bool swapped = teacher_first(type);
-  const double lse_a = lse_of(stats.max_a, stats.sum_a, swapped ? teacher_temperature : temperature);
-  const double lse_b = lse_of(stats.max_b, stats.sum_b, swapped ? temperature : teacher_temperature);
-  const double kl = type == Divergence::jsd ? 0 : kl_of(stats);
-  const double kappa = type == Divergence::reverse_kl ? kl : 0;
-  return {kl, {swapped ? lse_b : lse_a, swapped ? lse_a : lse_b, kappa, 0}};
-}
-
 Status head_divergence(const HeadDivergence& call) {
   Scratch<int32_t> labels(call.head.rows);
   TopK top_k(call.teacher, call.head);

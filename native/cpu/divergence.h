@@ -50,21 +50,6 @@ class RowTerms {
   PairTerms terms_;
 };
 
-/** What a row has after its statistics are complete. */
-struct RowDivergence {
-  double divergence;  // 0 of jsd, which needs another pass, as for kappa
-  SavedRow saved;
-};
-
-/** The statistics are those of the order of teacher_first(). */
-RowDivergence row_of_stats(Divergence type, const PairStats& stats, double temperature, double teacher_temperature);
-
-/** dD/dz is multiplied by it. */
-inline double gradient_factor(const HeadDivergenceBackward& call, int64_t row) {
-  const double weight = call.divergence == Divergence::jsd ? 1 - call.jsd_beta : 1;
-  return weight * call.grad_divergence[row] / call.head.temperature;
-}
-
 inline void add_sums(JsdSums* to, const JsdSums& sums) {
   to->divergence += sums.divergence;
   to->kappa += sums.kappa;

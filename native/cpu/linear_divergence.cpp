@@ -166,7 +166,10 @@ Status linear_divergence_backward(const HeadDivergenceBackward& call, const int3
     for (int64_t r = 0; r < count; r++) {
       const SavedRow saved = saved_row(call.saved, rows[r]);
       const bool computed = has_gradient(saved, call.grad_divergence[rows[r]]);
-      terms.set(r, saved, computed ? gradient_factor(call, rows[r]) : static_cast<double>(NAN));
+      terms.set(r, saved,
+                computed
+                    ? gradient_factor(call.divergence, call.jsd_beta, call.grad_divergence[rows[r]], head.temperature)
+                    : static_cast<double>(NAN));
     }
     terms.set_padding(count);
     const auto replace = [&](const Tile& x, int64_t first, int64_t, int worker) {

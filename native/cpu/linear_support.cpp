@@ -72,8 +72,7 @@ Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& t
     if (labels[i] < 0) return;
     float* const of_row = gradients.get() + i * k_count;
     support_logits(head, top_k, i, rows.get() + worker * 2 * hidden_size, of_row);
-    const TopKGradient of(top_k, i, saved_row(call.saved, i), head.temperature, call.divergence, call.jsd_beta,
-                          call.grad_divergence[i] / head.temperature);
+    const TopKGradient of = top_k_gradient(call, top_k, i);
     for (int64_t k = 0; k < k_count; k++) of_row[k] = of.of_support(top_k.logps(i)[k], of_row[k]);
   });
 

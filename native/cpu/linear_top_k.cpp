@@ -124,10 +124,7 @@ Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
   clear_gradients(head, compact, out);
   bool add = out.accumulate;
   each_chunk(compact, tokens, [&](const int64_t* rows, int64_t count) {
-    const auto gradient_of = [&](int64_t r) {
-      return TopKGradient(top_k, rows[r], saved_row(call.saved, rows[r]), head.temperature, call.divergence,
-                          call.jsd_beta, call.grad_divergence[rows[r]] / head.temperature);
-    };
+    const auto gradient_of = [&](int64_t r) { return top_k_gradient(call, top_k, rows[r]); };
     tiles.gather(rows, count);
     support.gather(rows, count);
     for (int64_t r = 0; r < count; r++) {

@@ -135,7 +135,8 @@ Status logits_divergence_backward(const HeadDivergenceBackward& call, const int3
     const int64_t i = segments.row(item), at = i * head.row_stride;
     const SavedRow saved = saved_row(call.saved, i);
     const bool computed = has_gradient(saved, call.grad_divergence[i]);
-    const RowTerms terms(head, teacher, call.divergence, saved, gradient_factor(call, i));
+    const RowTerms terms(head, teacher, call.divergence, saved,
+                         gradient_factor(call.divergence, call.jsd_beta, call.grad_divergence[i], head.temperature));
     float* const scratch = blocks.scratch(worker);
     each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
       void* const to = gradient + (at + first) * bytes;

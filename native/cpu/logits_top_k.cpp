@@ -91,8 +91,7 @@ Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
       if (segments.first(item) != 0) return;
       float* const of_row = support.get() + i * k_count;
       read_support(head, top_k, i, of_row);
-      const TopKGradient of(top_k, i, saved, head.temperature, call.divergence, call.jsd_beta,
-                            call.grad_divergence[i] / head.temperature);
+      const TopKGradient of = top_k_gradient(call, top_k, i);
       for (int64_t k = 0; k < k_count; k++) gradients[i * k_count + k] = of.of_support(top_k.logps(i)[k], of_row[k]);
       outside[i] = of.outside();
     } else if (top_k.has_bucket()) {

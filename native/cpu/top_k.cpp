@@ -49,16 +49,10 @@ Status TopK::check_row(int64_t row, Entry* sorted) {
   return {};
 }
 
-TopKProbs::TopKProbs(const TopK& top_k, int64_t row) : log_norm(0), log_tail(-INFINITY), sum(0) {
+TopKProbs probs_of(const TopK& top_k, int64_t row) {
+  double sum = 0;
   for (int64_t k = 0; k < top_k.k(); k++) sum += exp(static_cast<double>(top_k.logps(row)[k]));
-  if (top_k.renormalizes()) {
-    log_norm = log(sum);
-    sum = 1;
-  } else if (top_k.has_bucket()) {
-    const double tail = tail_prob(sum);
-    log_tail = log(tail);
-    sum += tail;
-  }
+  return {sum, top_k.renormalizes(), top_k.has_bucket()};
 }
 
 TopKRow::TopKRow(const TopK& top_k, int64_t row, const float* logits, const SoftmaxStats& others, double temperature,
@@ -69,7 +63,7 @@ TopKRow::TopKRow(const TopK& top_k, int64_t row, const float* logits, const Soft
   const auto part = [&](int64_t k) { return k < k_count ? SoftmaxStats{logits[k], 1, 0} : others; };
   const SoftmaxStats all = merge_stats(bucket ? k_count + 1 : k_count, temperature, part);
   saved.lse_z = lse_of(static_cast<float>(all.max), all.sum_exp, temperature);
-  const TopKProbs probs(top_k, row);
+  const TopKProbs probs = probs_of(top_k, row);
   saved.lse_y = probs.log_norm + log(probs.sum);
   if (bucket) {
     const double lse = others.sum_exp == 0 ? -INFINITY : others.max / temperature + log(others.sum_exp);
@@ -84,24 +78,15 @@ TopKRow::TopKRow(const TopK& top_k, int64_t row, const float* logits, const Soft
   saved.kappa = type == Divergence::reverse_kl ? divergence : d.kappa;
 }
 
-TopKGradient::TopKGradient(const TopK& top_k, int64_t row, const SavedRow& saved, double temperature, Divergence type,
-                           double beta, double factor)
-    : probs_(top_k, row),
-      bucket_(top_k.has_bucket()),
-      saved_(saved),
-      temperature_(temperature),
-      type_(type),
-      beta_(beta),
-      factor_(has_gradient(saved, static_cast<float>(factor)) ? factor : static_cast<double>(NAN)) {}
-
-float TopKGradient::of_support(float logp, float logit) const {
-  const double log_p = logp - probs_.log_norm, log_q = logit / temperature_ - saved_.lse_z;
-  return static_cast<float>(factor_ * entry_gradient(type_, beta_, log_p, log_q, probs_.sum, saved_.kappa));
-}
-
-double TopKGradient::outside() const {
-  if (!bucket_ || saved_.log_q_tail == -INFINITY) return 0;
-  return factor_ * entry_slope(type_, beta_, probs_.log_tail, saved_.log_q_tail, probs_.sum, saved_.kappa);
+TopKGradient top_k_gradient(const HeadDivergenceBackward& call, const TopK& top_k, int64_t row) {
+  const double* const at = call.saved + row * kSavedSize;
+  return {probs_of(top_k, row),
+          top_k.has_bucket(),
+          {at[0], at[1], at[2], at[3]},
+          call.head.temperature,
+          call.divergence,
+          call.jsd_beta,
+          call.grad_divergence[row] / call.head.temperature};
 }
 
 }  // namespace sweet

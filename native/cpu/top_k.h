@@ -37,12 +37,7 @@ class TopK {
   Scratch<Entry> sorted_;     // per worker: [K]
 };
 
-/** P of a row: log P_k = logps[k] - log_norm, and log P_T. */
-struct TopKProbs {
-  double log_norm, log_tail, sum;  // sum: of P with its tail
-
-  TopKProbs(const TopK& top_k, int64_t row);
-};
+TopKProbs probs_of(const TopK& top_k, int64_t row);
 
 /** D of a row and what is saved. `logits` [K] of the support; `others`: statistics of all other entries. */
 struct TopKRow {
@@ -53,29 +48,6 @@ struct TopKRow {
           Divergence type, double beta);
 };
 
-/** Whether the entries of a row's gradient are computed; else all of them are NaN. */
-inline bool has_gradient(const SavedRow& row, float grad_divergence) {
-  const double sum = row.lse_z + row.lse_y + row.kappa;
-  return sum - sum == 0 && grad_divergence == grad_divergence;
-}
-
-/** dD/dz of a row times `factor`. */
-class TopKGradient {
- public:
-  TopKGradient(const TopK& top_k, int64_t row, const SavedRow& saved, double temperature, Divergence type, double beta,
-               double factor);
-
-  float of_support(float logp, float logit) const;
-  /** Of an entry outside the support, divided by its probability. */
-  double outside() const;
-
- private:
-  const TopKProbs probs_;
-  const bool bucket_;
-  const SavedRow saved_;
-  const double temperature_;
-  const Divergence type_;
-  const double beta_, factor_;
-};
+TopKGradient top_k_gradient(const HeadDivergenceBackward& call, const TopK& top_k, int64_t row);
 
 }  // namespace sweet
