@@ -51,17 +51,17 @@ struct HeadDivergence {
   Head head;
   Labels labels;  // which rows are dropped; may have no data
   Teacher teacher;
-  Divergence divergence;
+  Divergence type;
   double jsd_beta;
-  float* out;     // [N]
-  double* saved;  // [N, kSavedSize]
+  float* divergence;  // [N]
+  double* saved;      // [N, kSavedSize]
 };
 
 struct HeadDivergenceBackward {
   Head head;
   Labels labels;
   Teacher teacher;
-  Divergence divergence;
+  Divergence type;
   double jsd_beta;
   const double* saved;           // [N, kSavedSize]
   const float* grad_divergence;  // [N]

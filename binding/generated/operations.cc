@@ -273,9 +273,9 @@ Napi::Value bind_head_divergence(const Napi::CallbackInfo& info) {
   read_head(args, g.head);
   read_token_labels(args, g.labels, g.head.rows);
   read_teacher(args, g.teacher, g.head.rows);
-  g.divergence = args.choice<Divergence>(3);
+  g.type = args.choice<Divergence>(3);
   g.jsd_beta = args.number();
-  g.out = args.array<float>(g.head.rows);
+  g.divergence = args.array<float>(g.head.rows);
   g.saved = args.array<double>(g.head.rows * kSavedSize);
   args.require(fits_teacher(g.head, g.teacher));
   return args.perform([=] { return head_divergence(g); });
@@ -287,7 +287,7 @@ Napi::Value bind_head_divergence_backward(const Napi::CallbackInfo& info) {
   read_head(args, g.head);
   read_token_labels(args, g.labels, g.head.rows);
   read_teacher(args, g.teacher, g.head.rows);
-  g.divergence = args.choice<Divergence>(3);
+  g.type = args.choice<Divergence>(3);
   g.jsd_beta = args.number();
   g.saved = args.array<const double>(g.head.rows * kSavedSize);
   g.grad_divergence = args.array<const float>(g.head.rows);

@@ -417,9 +417,9 @@ export interface HeadDivergence {
   head: Head;
   labels: TokenLabels;
   teacher: Teacher;
-  divergence: Divergence;
+  type: Divergence;
   jsdBeta: number;
-  out: View;
+  divergence: View;
   saved: View;
 }
 
@@ -428,7 +428,7 @@ function headDivergence(g: HeadDivergence): unknown[] {
   pushHead(to, g.head);
   pushTokenLabels(to, g.labels);
   pushTeacher(to, g.teacher);
-  to.push(DIVERGENCE[g.divergence], g.jsdBeta, g.out, g.saved);
+  to.push(DIVERGENCE[g.type], g.jsdBeta, g.divergence, g.saved);
   return to;
 }
 
@@ -436,7 +436,7 @@ export interface HeadDivergenceBackward {
   head: Head;
   labels: TokenLabels;
   teacher: Teacher;
-  divergence: Divergence;
+  type: Divergence;
   jsdBeta: number;
   saved: View;
   gradDivergence: View;
@@ -448,7 +448,7 @@ function headDivergenceBackward(g: HeadDivergenceBackward): unknown[] {
   pushHead(to, g.head);
   pushTokenLabels(to, g.labels);
   pushTeacher(to, g.teacher);
-  to.push(DIVERGENCE[g.divergence], g.jsdBeta, g.saved, g.gradDivergence);
+  to.push(DIVERGENCE[g.type], g.jsdBeta, g.saved, g.gradDivergence);
   pushHeadGradients(to, g.gradients);
   return to;
 }

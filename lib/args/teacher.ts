@@ -94,7 +94,7 @@ export function checkTeacher(options: object, head: CheckedLogits | CheckedLinea
   const group = groups.find(({ name }) => given[name] !== undefined);
   const name = selectGroup(given, group === undefined ? groups : [group], 'the teacher');
   if (name === 'teacherIndices') return checkTopK(given, head);
-  const dtype = given.teacherDtype ?? inheritedDtype(given, given[name]);
+  const dtype = given.teacherDtype === undefined ? inheritedDtype(given, given[name]) : given.teacherDtype;
   const { teacherTemperature } = given as { teacherTemperature?: number };
   const temperature = checkTemperature({ temperature: teacherTemperature }, 'teacherTemperature', head.temperature);
   if (head.kind === 'logits') return { kind: 'head', head: checkTeacherLogits(given, head, dtype, temperature) };
@@ -189,19 +189,19 @@ export interface DivergenceOption {
   jsdBeta?: number | undefined;
 }
 
-export function checkDivergence(options: DivergenceOption): { divergence: native.Divergence; jsdBeta: number } {
+export function checkDivergence(options: DivergenceOption): { type: native.Divergence; jsdBeta: number } {
   const { jsdBeta } = options;
   if (options.divergence === undefined) {
     const rule = DIVERGENCES.map((name) => `'${name}'`).join(' | ');
     throw typeError('ERR_ARG_TYPE', expected(rule, 'divergence', undefined));
   }
-  const divergence = oneOf('divergence', options.divergence, 'forward_kl', DIVERGENCES);
-  if (jsdBeta === undefined) return { divergence, jsdBeta: 0.5 };
-  if (divergence !== 'jsd') {
-    throw typeError('ERR_UNKNOWN_OPTION', `Expected no jsdBeta with the divergence '${divergence}' but received one`);
+  const type = oneOf('divergence', options.divergence, 'forward_kl', DIVERGENCES);
+  if (jsdBeta === undefined) return { type, jsdBeta: 0.5 };
+  if (type !== 'jsd') {
+    throw typeError('ERR_UNKNOWN_OPTION', `Expected no jsdBeta with the divergence '${type}' but received one`);
   }
   const rule = 'a number between 0 and 1';
   if (typeof jsdBeta !== 'number') throw typeError('ERR_ARG_TYPE', expected(rule, 'jsdBeta', jsdBeta));
   if (!(jsdBeta > 0 && jsdBeta < 1)) throw rangeError('ERR_ARG_VALUE', expected(rule, 'jsdBeta', jsdBeta));
-  return { divergence, jsdBeta };
+  return { type, jsdBeta };
 }

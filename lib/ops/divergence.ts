@@ -2,7 +2,7 @@
 import type * as native from '../addon/operations.js';
 import { float32, lengthOf, typedArray } from '../args/arrays.js';
 import { floatArray } from '../args/dtypes.js';
-import { type CheckedLinear, type CheckedLogits, headInputs } from '../args/head.js';
+import { type CheckedLinear, type CheckedLogits, headInputs, MAX_VOCAB_SIZE } from '../args/head.js';
 import { type CheckedTokens, checkTokens, labelInputs, type TokenOptions } from '../args/labels.js';
 import type { Mode } from '../args/options.js';
 import { integer } from '../args/scalars.js';
@@ -60,7 +60,8 @@ export function countRows(
   const length = lengthOf(array);
   const rowStride = integer(stride, given[stride], 0, 1, Number.MAX_SAFE_INTEGER);
   const columns =
-    integer(size, given[size], 0, 1, Number.MAX_SAFE_INTEGER) || (rowStride ? 0 : lastDimension(options, rows));
+    integer(size, given[size], 0, 1, size === 'vocabSize' ? MAX_VOCAB_SIZE : Number.MAX_SAFE_INTEGER) ||
+    (rowStride ? 0 : lastDimension(options, rows));
   if (!columns) throw typeError('ERR_ARG_TYPE', expected('the length of a row', size, undefined));
   const apart = rowStride || columns;
   if (apart < columns) throw rangeError('ERR_ARG_VALUE', expected(`at least ${columns}, ${size},`, stride, apart));
@@ -108,11 +109,11 @@ export function divergenceCall(
   const { args, arrays } = inputsOf(head, options);
   const debug = checkDebug(options);
   const results = new Results(options.out, placeOf(head), mode);
-  const out = results.float32('divergence', head.rows);
+  const divergence = results.float32('divergence', head.rows);
   const saved = results.float64('saved', SAVED_SIZE * head.rows);
   const addon = results.place(arrays);
   if (debug) assertFinite(matrices(args));
-  return { addon, operation: 'headDivergence', args: { ...args, out, saved }, results, debug };
+  return { addon, operation: 'headDivergence', args: { ...args, divergence, saved }, results, debug };
 }
 
 /** `gradientsOf` takes the buffers of the gradients at the head. */

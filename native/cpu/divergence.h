@@ -62,7 +62,7 @@ inline SavedRow saved_row(const double* saved, int64_t row) {
 
 inline void write_row(const HeadDivergence& call, int64_t row, double divergence, const SavedRow& saved) {
   double* const at = call.saved + row * kSavedSize;
-  call.out[row] = static_cast<float>(divergence);
+  call.divergence[row] = static_cast<float>(divergence);
   at[0] = saved.lse_z, at[1] = saved.lse_y, at[2] = saved.kappa, at[3] = saved.log_q_tail;
 }
 

@@ -76,7 +76,7 @@ Status linear_divergence(const HeadDivergence& call, const int32_t* labels) {
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const DivergenceKernels& kernels = *active_kernels().divergence;
-  const bool swapped = teacher_first(call.divergence), jsd = call.divergence == Divergence::jsd;
+  const bool swapped = teacher_first(call.type), jsd = call.type == Divergence::jsd;
   const double temperature_a = swapped ? teacher.temperature : head.temperature;
   const double temperature_b = swapped ? head.temperature : teacher.temperature;
   const float scale_a = log2_scale(temperature_a), scale_b = log2_scale(temperature_b);
@@ -93,7 +93,7 @@ Status linear_divergence(const HeadDivergence& call, const int32_t* labels) {
   Scratch<SavedRow> saved(tokens);
   Scratch<float> memory(PairTerms::kSize * stride);
   if (!tiles.ok() || !stored.ok() || !stats.ok() || !sums.ok() || !saved.ok() || !memory.ok()) return {Code::memory};
-  PairTerms terms(memory.get(), stride, head, teacher, call.divergence);
+  PairTerms terms(memory.get(), stride, head, teacher, call.type);
 
   const auto each_tile = [&](int64_t item, auto use) {
     const int64_t end = std::min((item + 1) * kItemEntries, head.vocab_size);
@@ -119,7 +119,7 @@ Status linear_divergence(const HeadDivergence& call, const int32_t* labels) {
     parallel_for(workers, count, count * items * 64, [&](int64_t r, int) {
       PairStats all = kEmptyPair;
       for (int64_t item = 0; item < items; item++) merge_pair(&all, stats[item * tokens + r], scale_a, scale_b);
-      const RowDivergence row = row_of_stats(call.divergence, all, head.temperature, teacher.temperature);
+      const RowDivergence row = row_of_stats(call.type, all, head.temperature, teacher.temperature);
       saved[r] = row.saved;
       write_row(call, rows[r], row.divergence, row.saved);
     });
@@ -157,7 +157,7 @@ Status linear_divergence_backward(const HeadDivergenceBackward& call, const int3
   BackwardPass backward(head, tokens, workers, out);
   Scratch<float> memory(PairTerms::kSize * stride);
   if (!tiles.ok() || !backward.ok() || !memory.ok()) return {Code::memory};
-  PairTerms terms(memory.get(), stride, head, teacher, call.divergence);
+  PairTerms terms(memory.get(), stride, head, teacher, call.type);
 
   clear_gradients(head, compact, out);
   bool add = out.accumulate;
@@ -167,14 +167,13 @@ Status linear_divergence_backward(const HeadDivergenceBackward& call, const int3
       const SavedRow saved = saved_row(call.saved, rows[r]);
       const bool computed = has_gradient(saved, call.grad_divergence[rows[r]]);
       terms.set(r, saved,
-                computed
-                    ? gradient_factor(call.divergence, call.jsd_beta, call.grad_divergence[rows[r]], head.temperature)
-                    : static_cast<double>(NAN));
+                computed ? gradient_factor(call.type, call.jsd_beta, call.grad_divergence[rows[r]], head.temperature)
+                         : static_cast<double>(NAN));
     }
     terms.set_padding(count);
     const auto replace = [&](const Tile& x, int64_t first, int64_t, int worker) {
       const Tile y = tiles.teacher_tile(first, worker);
-      kernels.gradient(pair_of(x, y), terms.rows(), call.divergence, beta, other_beta, x.x);
+      kernels.gradient(pair_of(x, y), terms.rows(), call.type, beta, other_beta, x.x);
       // The slope of a softcap would be multiplied here.
     };
     backward.run(tiles.student(), rows, count, kNotStored, {out.weight, out.bias, add}, out.hidden, replace);

@@ -55,7 +55,7 @@ Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32
     if (labels[i] < 0) return write_row(call, i, 0, {});
     float* const of_row = logits.get() + worker * k_count;
     support_logits(head, top_k, i, rows.get() + worker * 2 * head.hidden_size, of_row);
-    const TopKRow row(top_k, i, of_row, {}, head.temperature, call.divergence, call.jsd_beta);
+    const TopKRow row(top_k, i, of_row, {}, head.temperature, call.type, call.jsd_beta);
     write_row(call, i, row.divergence, row.saved);
   });
   return ended();

@@ -95,8 +95,7 @@ Status linear_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
     parallel_for(workers, count, count * (items * 16 + k_count * 64), [&](int64_t r, int) {
       const auto part = [&](int64_t item) -> const SegmentStats& { return stats[item * tokens + r]; };
       const SoftmaxStats others = merge_stats(top_k.has_bucket() ? items : 0, head.temperature, part);
-      const TopKRow row(top_k, rows[r], logits.get() + r * k_count, others, head.temperature, call.divergence,
-                        call.jsd_beta);
+      const TopKRow row(top_k, rows[r], logits.get() + r * k_count, others, head.temperature, call.type, call.jsd_beta);
       write_row(call, rows[r], row.divergence, row.saved);
     });
   });

@@ -63,7 +63,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
   const Head& teacher = call.teacher.head;
   const DivergenceKernels& kernels = *active_kernels().divergence;
   const RowSegments segments(head);
-  const bool swapped = teacher_first(call.divergence), jsd = call.divergence == Divergence::jsd;
+  const bool swapped = teacher_first(call.type), jsd = call.type == Divergence::jsd;
   const double temperature_a = swapped ? teacher.temperature : head.temperature;
   const double temperature_b = swapped ? head.temperature : teacher.temperature;
   const float scale_a = log2_scale(temperature_a), scale_b = log2_scale(temperature_b);
@@ -84,7 +84,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
     for (const PairStats& column : columns) merge_pair(&stats[item], column, scale_a, scale_b);
   };
   const auto compute_jsd = [&](int64_t item, int worker) {
-    const RowTerms terms(head, teacher, call.divergence, saved[segments.row(item)], 0);
+    const RowTerms terms(head, teacher, call.type, saved[segments.row(item)], 0);
     JsdSums columns[kRowColumns] = {};
     each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
       kernels.jsd_sums(blocks.tile(segments.row(item), first, n, worker, false), terms.rows(), beta, other_beta,
@@ -99,7 +99,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
     if (phase == 0) {
       PairStats all = kEmptyPair;
       for (int64_t s = 0; s < segments.per_row; s++) merge_pair(&all, stats[first + s], scale_a, scale_b);
-      const RowDivergence row = row_of_stats(call.divergence, all, head.temperature, teacher.temperature);
+      const RowDivergence row = row_of_stats(call.type, all, head.temperature, teacher.temperature);
       divergence = row.divergence;
       saved[i] = row.saved;
       if (jsd) return;
@@ -135,15 +135,15 @@ Status logits_divergence_backward(const HeadDivergenceBackward& call, const int3
     const int64_t i = segments.row(item), at = i * head.row_stride;
     const SavedRow saved = saved_row(call.saved, i);
     const bool computed = has_gradient(saved, call.grad_divergence[i]);
-    const RowTerms terms(head, teacher, call.divergence, saved,
-                         gradient_factor(call.divergence, call.jsd_beta, call.grad_divergence[i], head.temperature));
+    const RowTerms terms(head, teacher, call.type, saved,
+                         gradient_factor(call.type, call.jsd_beta, call.grad_divergence[i], head.temperature));
     float* const scratch = blocks.scratch(worker);
     each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
       void* const to = gradient + (at + first) * bytes;
       const bool direct = head.dtype == DType::float32 && n % kRowColumns == 0;
       float* const out = direct ? static_cast<float*>(to) : scratch;
       if (computed) {
-        kernels.gradient(blocks.tile(i, first, n, worker, false), terms.rows(), call.divergence, beta, other_beta, out);
+        kernels.gradient(blocks.tile(i, first, n, worker, false), terms.rows(), call.type, beta, other_beta, out);
       } else {
         std::fill_n(out, n, NAN);
       }

@@ -65,7 +65,7 @@ Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
         read_support(head, top_k, i, logits);
         const auto part = [&](int64_t s) -> const SegmentStats& { return stats[i * segments.per_row + s]; };
         const SoftmaxStats others = merge_stats(bucket ? segments.per_row : 0, head.temperature, part);
-        const TopKRow row(top_k, i, logits, others, head.temperature, call.divergence, call.jsd_beta);
+        const TopKRow row(top_k, i, logits, others, head.temperature, call.type, call.jsd_beta);
         write_row(call, i, row.divergence, row.saved);
       },
       [&](int64_t i) { write_row(call, i, 0, {}); });

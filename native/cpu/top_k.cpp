@@ -84,7 +84,7 @@ TopKGradient top_k_gradient(const HeadDivergenceBackward& call, const TopK& top_
           top_k.has_bucket(),
           {at[0], at[1], at[2], at[3]},
           call.head.temperature,
-          call.divergence,
+          call.type,
           call.jsd_beta,
           call.grad_divergence[row] / call.head.temperature};
 }

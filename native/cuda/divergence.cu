@@ -56,20 +56,17 @@ struct ThreadPair {
 };
 
 __device__ inline void add_pair(ThreadPair& stats, float a, float b, float scale_a, float scale_b) {
-  if (a > stats.max_a) {
-    const float d = (stats.max_a - a) * scale_a;
+  if (a > stats.max_a || b > stats.max_b) {
+    const float max_a = a > stats.max_a ? a : stats.max_a, max_b = b > stats.max_b ? b : stats.max_b;
+    const float d_a = (stats.max_a - max_a) * scale_a, d_b = (stats.max_b - max_b) * scale_b;
     if (stats.sum_a != 0) {
-      const float factor = exp2_approx(d);
-      stats.weighted = (stats.weighted + stats.sum_a * d) * factor;
+      const float factor = exp2_approx(d_a);
+      stats.weighted = (stats.weighted + stats.sum_a * (d_a - d_b)) * factor;
       stats.sum_a *= factor;
     }
-    stats.max_a = a;
-  }
-  if (b > stats.max_b) {
-    const float d = (stats.max_b - b) * scale_b;
-    if (stats.sum_a != 0) stats.weighted -= stats.sum_a * d;
-    if (stats.sum_b != 0) stats.sum_b *= exp2_approx(d);
-    stats.max_b = b;
+    if (stats.sum_b != 0) stats.sum_b *= exp2_approx(d_b);
+    stats.max_a = max_a;
+    stats.max_b = max_b;
   }
   const float t_a = (a - stats.max_a) * scale_a, t_b = (b - stats.max_b) * scale_b, e = exp2_approx(t_a);
   stats.sum_a += e;
@@ -284,7 +281,7 @@ void with_types(const LogitRows& x, const LogitRows& y, Use use) {
 void pair_forward(LaunchContext& context, const LogitRows& x, const LogitRows& y, const HeadDivergence& call) {
   const LaunchContext::ScratchScope scope(context);
   const PairSegments segments(x, y);
-  const bool swapped = teacher_first(call.divergence);
+  const bool swapped = teacher_first(call.type);
   const float scale_a = log2_scale(swapped ? y.temperature : x.temperature);
   const float scale_b = log2_scale(swapped ? x.temperature : y.temperature);
   PairStats* const stats = context.scratch<PairStats>(segments.blocks());
@@ -295,8 +292,8 @@ void pair_forward(LaunchContext& context, const LogitRows& x, const LogitRows& y
                    segments.blocks(), kThreads, segments, scale_a, scale_b, stats, context.result());
   });
   context.launch("finish_pairs_kernel", finish_pairs_kernel, blocks_for(x.count, kThreads), kThreads, segments,
-                 call.divergence, stats, call.out, call.saved, context.result());
-  if (call.divergence != Divergence::jsd) return;
+                 call.type, stats, call.divergence, call.saved, context.result());
+  if (call.type != Divergence::jsd) return;
   JsdSums* const sums = context.scratch<JsdSums>(segments.blocks());
   const float beta = static_cast<float>(call.jsd_beta), other_beta = static_cast<float>(1 - call.jsd_beta);
   with_types(x, y, [&](auto* of_x, auto* of_y) {
@@ -306,7 +303,7 @@ void pair_forward(LaunchContext& context, const LogitRows& x, const LogitRows& y
                    call.saved, sums, context.result());
   });
   context.launch("finish_jsd_kernel", finish_jsd_kernel, blocks_for(x.count, kThreads), kThreads, segments, sums,
-                 call.out, call.saved, context.result());
+                 call.divergence, call.saved, context.result());
 }
 
 void pair_backward(LaunchContext& context, const LogitRows& x, const LogitRows& y, const HeadDivergenceBackward& call,
@@ -316,8 +313,8 @@ void pair_backward(LaunchContext& context, const LogitRows& x, const LogitRows& 
     using X = std::remove_pointer_t<decltype(of_x)>;
     using Y = std::remove_pointer_t<decltype(of_y)>;
     context.launch("divergence_grad_kernel", divergence_grad_kernel<X, Y>, segments.blocks(), kThreads, segments,
-                   call.divergence, call.jsd_beta, call.saved, call.grad_divergence, scale, static_cast<X*>(gradient),
-                   length, context.result());
+                   call.type, call.jsd_beta, call.saved, call.grad_divergence, scale, static_cast<X*>(gradient), length,
+                   context.result());
   });
 }
 
@@ -390,22 +387,22 @@ Status head_divergence(const HeadDivergence& call) {
   TopKTeacher top_k{};
   if (teacher.is_top_k()) top_k = check_top_k(context, teacher, head, labels);
   const CompactedRows rows = compacted_rows_of(context, head, labels, true);
-  context.launch("clear_rows_kernel", clear_rows_kernel, blocks_for(head.rows, kThreads), kThreads, head.rows, call.out,
-                 call.saved, context.result());
+  context.launch("clear_rows_kernel", clear_rows_kernel, blocks_for(head.rows, kThreads), kThreads, head.rows,
+                 call.divergence, call.saved, context.result());
   if (head.logits) {
     const LogitRows x = rows_of(head, labels);
     if (teacher.is_top_k()) {
-      top_k_forward(context, x, top_k, call.divergence, call.jsd_beta, call.out, call.saved);
+      top_k_forward(context, x, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
     } else {
       pair_forward(context, x, rows_of(teacher.head, labels), call);
     }
   } else if (top_k.renormalize) {
-    support_forward(context, head, rows, top_k, call.divergence, call.jsd_beta, call.out, call.saved);
+    support_forward(context, head, rows, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
   } else {
     PairPass pass(context, head, teacher, labels, rows);
     pass.each_chunk([&](const LogitRows& x, const LogitRows& y, int64_t) {
       if (!teacher.is_top_k()) return pair_forward(context, x, y, call);
-      top_k_forward(context, x, top_k, call.divergence, call.jsd_beta, call.out, call.saved);
+      top_k_forward(context, x, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
     });
   }
   return context.finish(nullptr);
@@ -422,7 +419,7 @@ Status head_divergence_backward(const HeadDivergenceBackward& call) {
   const CompactedRows rows = compacted_rows_of(context, head, labels, true);
   const auto write_gradient = [&](const LogitRows& x, const LogitRows& y, float scale, void* gradient, int64_t length) {
     if (!teacher.is_top_k()) return pair_backward(context, x, y, call, scale, gradient, length);
-    top_k_backward(context, x, top_k, call.divergence, call.jsd_beta, call.saved, call.grad_divergence, scale, gradient,
+    top_k_backward(context, x, top_k, call.type, call.jsd_beta, call.saved, call.grad_divergence, scale, gradient,
                    length);
   };
   if (head.logits) {
@@ -436,7 +433,7 @@ Status head_divergence_backward(const HeadDivergenceBackward& call) {
     if (out.bias) context.set_zero(out.bias, 4 * head.vocab_size);
   }
   if (top_k.renormalize) {
-    support_backward(context, head, rows, top_k, call.divergence, call.jsd_beta, call.saved, call.grad_divergence, out);
+    support_backward(context, head, rows, top_k, call.type, call.jsd_beta, call.saved, call.grad_divergence, out);
     return context.finish(nullptr);
   }
   PairPass pass(context, head, teacher, labels, rows);

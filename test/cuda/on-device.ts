@@ -82,7 +82,10 @@ function expectSame(result: unknown, before: unknown, seed: number): void {
 function runOnDevice(call: Call): Call {
   return (options) => {
     const uploads = new Uploads();
-    const dtypeOf = (name: string) => (/^ref/.test(name) ? (options.refDtype ?? options.dtype) : options.dtype);
+    const dtypeOf = (name: string) => {
+      const [side] = /^ref|^teacher/.exec(name) ?? [];
+      return (side && options[`${side}Dtype`]) ?? options.dtype;
+    };
     const given = (value: unknown, name: string): unknown =>
       isView(value) ? uploads.upload(value, dtypeOf(name)) : value;
     const all = (values: Options): Options =>
