@@ -6,6 +6,7 @@ import { type DivergenceCase, expectedOf, expectedOfTopK, KINDS, type TopK, topK
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
 import { Random } from '../helpers/random.ts';
 import { type DType, type Stored, store } from '../helpers/storage.ts';
+import { vectorCases } from '../helpers/vectors.ts';
 import type { Kind } from '../reference/divergence.ts';
 import { linearLogits, projectGradient } from '../reference/linear-logps.ts';
 
@@ -112,7 +113,31 @@ function expectResults(
 
 const topOf = ({ rows }: Case, tail: TopK['topKTail']) => topKOf(rows, Math.min(rows.V, 5), tail);
 
+const vectors = vectorCases<Kind & { hiddenSize: number; vocabSize: number; temperature: number }>('linear_divergence');
+
 forEachBackend(() => {
+  it.each(vectors)('meets the vector $name', (vector) => {
+    const names = {
+      ...{ hidden: 'hidden', weight: 'weight', bias: 'bias', teacher_hidden: 'teacherHidden' },
+      ...{ teacher_weight: 'teacherWeight', teacher_bias: 'teacherBias', teacher_logps: 'teacherLogps' },
+    };
+    const given = Object.entries(names).filter(([name]) => vector.has(name));
+    const inputs = {
+      ...Object.fromEntries(given.map(([name, option]) => [option, vector.stored(name).data])),
+      ...(vector.has('teacher_indices') && { teacherIndices: vector.integers('teacher_indices') }),
+      ...vector.options,
+    } as unknown as Parameters<typeof linearDivergence>[0];
+    const { divergence, saved } = linearDivergence(inputs);
+    expectClose('divergence', divergence, vector.values('expected.divergence'), (x) => 1e-5 + 2e-5 * Math.abs(x));
+    const gradDivergence = vector.floats('grad_divergence');
+    const gradients = linearDivergenceBackward({ ...inputs, saved, gradDivergence });
+    for (const [name, ours] of Object.entries(gradients)) {
+      const expected = vector.values(`expected.${name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)}`);
+      const largest = expected.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+      expectClose(name, ours, expected, (x) => 2e-5 * (largest + Math.abs(x)));
+    }
+  });
+
   describe.each(KINDS.map((kind) => ({ name: nameOf(kind), kind })))('$name', ({ kind }) => {
     it.each(cases)('meets the oracle: $name', (each) => {
       const inputs = { ...each.head, ...each.teacher, ...kind };

@@ -18,7 +18,8 @@ import {
 } from '../helpers/divergence.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
 import { Random } from '../helpers/random.ts';
-import { padRows, type Stored, sharedView, shifted, unpadRows } from '../helpers/storage.ts';
+import { decode, padRows, type Stored, sharedView, shifted, unpadRows } from '../helpers/storage.ts';
+import { type VectorCase, vectorCases } from '../helpers/vectors.ts';
 import { divergenceOf, type Kind } from '../reference/divergence.ts';
 
 const random = new Random(3);
@@ -43,6 +44,15 @@ function expectSame(ours: ReturnType<typeof runBoth>, expected: ReturnType<typeo
 }
 
 describe('the oracle', () => {
+  it.each(vectorCases<VectorOptions>('token_divergence'))('agrees with the vector $name', (vector) => {
+    const { pair, kind, top } = vectorCase(vector);
+    const { divergence, gradient } = top ? expectedOfTopK(pair, top, kind) : expectedOf(pair, kind);
+    const close = (x: number) => 1e-9 + 1e-9 * Math.abs(x);
+    expectClose('divergence', divergence, vector.values('expected.divergence'), close);
+    const gradLogits = gradient.map((x, at) => x * pair.gradDivergence[Math.floor(at / pair.V)]!);
+    expectClose('gradLogits', gradLogits, vector.values('expected.grad_logits'), close);
+  });
+
   it.each(KINDS)('has the gradient of its divergences: $divergence $jsdBeta', (kind) => {
     const student = random.normals(9, 2);
     const teacher = random.normals(9, 2);
@@ -56,6 +66,32 @@ describe('the oracle', () => {
     expectClose('differences', differences, gradient, () => 1e-9);
   });
 });
+
+/** What a vector gives, as the library takes it, and what it expects. */
+function vectorCase(vector: VectorCase<VectorOptions>) {
+  const { vocabSize, ...options } = vector.options;
+  const { data: logits, dtype } = vector.stored('logits');
+  const values = vector.values('logits');
+  const teacher = vector.has('teacher_logits') ? vector.stored('teacher_logits') : undefined;
+  const pair: DivergenceCase = {
+    ...{ name: vector.name, N: values.length / vocabSize, V: vocabSize, dtype, logits, values },
+    ...{ teacherDtype: teacher?.dtype ?? 'float32', teacherLogits: teacher?.data ?? new Float32Array(0) },
+    teacherValues: teacher ? vector.values('teacher_logits') : new Float64Array(0),
+    gradDivergence: vector.floats('grad_divergence'),
+    options: { ...options, ...vector.counting() },
+  };
+  const top = vector.has('teacher_indices')
+    ? { teacherIndices: vector.integers('teacher_indices'), teacherLogps: vector.floats('teacher_logps') }
+    : undefined;
+  const ofTeacher = top ?? { teacherLogits: pair.teacherLogits, teacherDtype: pair.teacherDtype };
+  const inputs = { ...{ logits, dtype, vocabSize }, ...ofTeacher, ...options, ...vector.counting() };
+  const topKTail = options.topKTail;
+  return { pair, inputs, kind: options, top: top && { ...top, ...(topKTail && { topKTail }) } };
+}
+
+type VectorOptions = Kind & { vocabSize: number; temperature?: number; topKTail?: 'bucket' | 'renormalize' };
+
+const vectors = vectorCases<VectorOptions>('token_divergence');
 
 describe('errors', () => {
   const pair = pairCase('errors', [3, 6], [() => random.normal(), () => random.normal()]);
@@ -130,6 +166,19 @@ describe('errors', () => {
 });
 
 forEachBackend(() => {
+  it.each(vectors)('meets the vector $name', (vector) => {
+    const { pair, inputs } = vectorCase(vector);
+    const { divergence, gradLogits } = runBoth(inputs, pair.gradDivergence);
+    expectDivergences(divergence, vector.values('expected.divergence'), sizeOf(pair));
+    const expected = vector.values('expected.grad_logits');
+    const largest = expected.reduce((m, x) => Math.max(m, Number.isFinite(x) ? Math.abs(x) : 0), 0);
+    const floor = pair.gradDivergence.reduce((m, x) => Math.max(m, Math.abs(x)), 0) / 16;
+    const rounding = pair.dtype === 'float32' ? 4e-6 : 2 ** -8;
+    expectClose('gradLogits', decode(gradLogits, pair.dtype), expected, (x) =>
+      Number.isFinite(x) ? rounding * Math.abs(x) + 8e-6 * sizeOf(pair) * (largest + floor) : 0,
+    );
+  });
+
   describe.each(KINDS.map((kind) => ({ name: nameOf(kind), kind })))('$name', ({ kind }) => {
     it.each(cases)('meets the oracle: $name', (pair) => {
       const expected = expectedOf(pair, kind);
