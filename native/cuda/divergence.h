@@ -17,6 +17,17 @@ struct LogitRows {
   const int64_t* rows;    // [count] where their results are; null: in their order
 };
 
+/** [N]: 0 for the rows that are read, kMasked for the others. */
+const int32_t* kept_rows(LaunchContext& context, const Labels& labels, int64_t rows);
+/** 0 for all rows. */
+void clear_rows(LaunchContext& context, int64_t rows, float* out, double* saved);
+
+/** x the student's rows, y the teacher's. */
+void pair_forward(LaunchContext& context, const LogitRows& x, const LogitRows& y, const HeadDivergence& call);
+/** gradient [length]: as x, may be x; `scale` multiplies it. */
+void pair_backward(LaunchContext& context, const LogitRows& x, const LogitRows& y, const HeadDivergenceBackward& call,
+                   float scale, void* gradient, int64_t length);
+
 /** Of a teacher that was checked, in the order of the call. */
 struct TopKTeacher {
   const int32_t* indices;  // [N, K]

@@ -321,30 +321,15 @@ void LinearPass::multiply_by(const void* grad, int64_t stride, int64_t count, fl
                              bool add_weight, float* grad_hidden, float* grad_weight) {
   const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
   const Matrix weight{head_.weight.data, head_.weight.row_stride, false}, hidden{hidden_, hidden_size, false};
+  const Matrix by_row{grad, stride, false}, by_entry{grad, stride, true};
+  const DType dtype = head_.dtype;
   if (grad_hidden) {
-    multiply(context_, {head_.dtype,
-                        count,
-                        hidden_size,
-                        vocab_size,
-                        {grad, stride, false},
-                        weight,
-                        1 / scale,
-                        !first_term,
-                        grad_hidden,
-                        hidden_size,
-                        nullptr});
+    multiply(context_, {dtype, count, hidden_size, vocab_size, by_row, weight, 1 / scale, !first_term, grad_hidden,
+                        hidden_size, nullptr});
   }
   if (!grad_weight) return;
-  multiply(context_, {head_.dtype,
-                      vocab_size,
-                      hidden_size,
-                      count,
-                      {grad, stride, true},
-                      hidden,
-                      1 / scale,
-                      add_weight || !first_term,
-                      grad_weight,
-                      hidden_size,
+  const bool add = add_weight || !first_term;
+  multiply(context_, {dtype, vocab_size, hidden_size, count, by_entry, hidden, 1 / scale, add, grad_weight, hidden_size,
                       nullptr});
 }
 
@@ -376,12 +361,10 @@ void LinearPass::multiply_gradients(int64_t first, int64_t count, float scale, b
                     static_cast<const float*>(logits_), row_stride_, count, vocab_size, 1 / scale, add_weight, out.bias,
                     context_.result());
   }
-  if (head_.dtype == DType::float32) {
-    multiply_by(logits_, row_stride_, count, scale, true, add_weight, grad_hidden, out.weight);
-  } else {
-    const int terms = splits_gradients(head_) ? terms_of(head_.dtype) : 1;
-    multiply_terms(count, terms, scale, add_weight, grad_hidden, out.weight);
-  }
+  const int terms = splits_gradients(head_) ? terms_of(head_.dtype) : 1;
+  head_.dtype == DType::float32
+      ? multiply_by(logits_, row_stride_, count, scale, true, add_weight, grad_hidden, out.weight)
+      : multiply_terms(count, terms, scale, add_weight, grad_hidden, out.weight);
   if (!grad_hidden) return;
   scatter_rows(context_, grad_hidden, rows_.rows + first, count, hidden_size, out.accumulate, out.hidden);
 }
