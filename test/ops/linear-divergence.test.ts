@@ -1,5 +1,5 @@
 /** linearDivergence and linearDivergenceBackward against the oracle, on every backend. */
-import { linearDivergence, linearDivergenceBackward } from 'sweet-rl';
+import { type LinearDivergenceOptions, linearDivergence, linearDivergenceBackward } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { expectClose, expectSameBits } from '../helpers/compare.ts';
 import { type DivergenceCase, expectedOf, expectedOfTopK, KINDS, type TopK, topKOf } from '../helpers/divergence.ts';
@@ -126,11 +126,11 @@ forEachBackend(() => {
       ...Object.fromEntries(given.map(([name, option]) => [option, vector.stored(name).data])),
       ...(vector.has('teacher_indices') && { teacherIndices: vector.integers('teacher_indices') }),
       ...vector.options,
-    } as unknown as Parameters<typeof linearDivergence>[0];
+    } as unknown as LinearDivergenceOptions;
     const { divergence, saved } = linearDivergence(inputs);
     expectClose('divergence', divergence, vector.values('expected.divergence'), (x) => 1e-5 + 2e-5 * Math.abs(x));
     const gradDivergence = vector.floats('grad_divergence');
-    const gradients = linearDivergenceBackward({ ...inputs, saved, gradDivergence });
+    const gradients = linearDivergenceBackward({ ...inputs, out: undefined, saved, gradDivergence });
     for (const [name, ours] of Object.entries(gradients)) {
       const expected = vector.values(`expected.${name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)}`);
       const largest = expected.reduce((m, x) => Math.max(m, Math.abs(x)), 0);

@@ -1,5 +1,5 @@
 /** tokenDivergence and tokenDivergenceBackward against the oracle, on every backend. */
-import { tokenDivergence, tokenDivergenceBackward } from 'sweet-rl';
+import { type TokenDivergenceOptions, tokenDivergence, tokenDivergenceBackward } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { expectClose, expectSameBits } from '../helpers/compare.ts';
 import { centralDifferences } from '../helpers/differences.ts';
@@ -31,9 +31,9 @@ const inputsOf = ({ logits, dtype, V, teacherLogits, teacherDtype, options }: Di
   ...{ logits, dtype, vocabSize: V, teacherLogits, teacherDtype, ...options, ...kind },
 });
 
-function runBoth(inputs: Parameters<typeof tokenDivergence>[0], gradDivergence: Float32Array) {
+function runBoth(inputs: TokenDivergenceOptions, gradDivergence: Float32Array) {
   const { divergence, saved } = tokenDivergence(inputs);
-  const { gradLogits } = tokenDivergenceBackward({ ...inputs, saved, gradDivergence });
+  const { gradLogits } = tokenDivergenceBackward({ ...inputs, out: undefined, saved, gradDivergence });
   return { divergence, saved, gradLogits: gradLogits as Stored };
 }
 
