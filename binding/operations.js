@@ -27,6 +27,8 @@ export const enums = {
   LossType: ['sigmoid', 'hinge', 'ipo'],
   Normalization: ['turn-mean', 'token-mean', 'sum'],
   PreferenceLevel: ['turn', 'trajectory'],
+  TopKTail: ['bucket', 'renormalize'],
+  Divergence: ['forward_kl', 'reverse_kl', 'jsd'],
 };
 
 /** What a Status other than ok is called in lib/errors.ts; names in the order of the values of Code from 1 on. */
@@ -44,6 +46,9 @@ export const faults = [
   'pairWeight',
   'zeroWeights',
   'tokenWeight',
+  'teacherIndex',
+  'teacherTwice',
+  'teacherLogps',
   'shardRows',
   'shardMismatch',
   'shardNoEntropy',
@@ -210,6 +215,20 @@ export const groups = {
   },
   ReferenceHead: { struct: 'Reference', fields: { head: 'Head' } },
   Reference: oneOf('Reference', { logps: 'ReferenceLogps', head: 'ReferenceHead' }, { rows: 'int64_t' }),
+
+  TeacherHead: { struct: 'Teacher', fields: { head: 'Head' } },
+  TeacherTopK: {
+    struct: 'Teacher',
+    parameters: { rows: 'int64_t' },
+    fields: {
+      k: 'int',
+      tail: 'TopKTail',
+      indices: reads('int32_t', 'rows * g.k'),
+      logps: reads('float', 'rows * g.k'),
+    },
+    requires: 'g.k > 0',
+  },
+  Teacher: oneOf('Teacher', { head: 'TeacherHead', topK: 'TeacherTopK' }, { rows: 'int64_t' }),
 };
 
 const labels = group('Labels', ['g.head.rows']);
@@ -296,6 +315,35 @@ export const operations = {
       gradients: group('HeadGradients', ['g.head']),
     },
     requires: '!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows',
+  },
+  headDivergence: {
+    header: 'divergence',
+    async: true,
+    fields: {
+      head: 'Head',
+      labels: group('TokenLabels', ['g.head.rows']),
+      teacher: group('Teacher', ['g.head.rows']),
+      type: 'Divergence',
+      jsdBeta: 'number',
+      divergence: writes('float', 'g.head.rows'),
+      saved: writes('double', 'g.head.rows * kSavedSize'),
+    },
+    requires: 'fits_teacher(g.head, g.teacher)',
+  },
+  headDivergenceBackward: {
+    header: 'divergence',
+    async: true,
+    fields: {
+      head: 'Head',
+      labels: group('TokenLabels', ['g.head.rows']),
+      teacher: group('Teacher', ['g.head.rows']),
+      type: 'Divergence',
+      jsdBeta: 'number',
+      saved: reads('double', 'g.head.rows * kSavedSize'),
+      gradDivergence: reads('float', 'g.head.rows'),
+      gradients: group('HeadGradients', ['g.head']),
+    },
+    requires: 'fits_teacher(g.head, g.teacher) && !g.head.logits == !g.gradients.logits',
   },
   firstNonFinite: {
     header: 'non_finite',

@@ -3,6 +3,7 @@ export type { DType, FloatArray, HalfArray } from './args/dtypes.js';
 export type { LinearHead, LogitsHead } from './args/head.js';
 export { IGNORE_INDEX, type Labels } from './args/labels.js';
 export type { LossType, Normalization } from './args/preference.js';
+export type { DivergenceOption, TeacherLinear, TeacherLogits, TopKTeacher } from './args/teacher.js';
 export type { Tensor } from './args/tensors.js';
 export type { ShardOptions } from './args/vocab-shard.js';
 export type { PackOptions, TokenIds, Turn } from './data/messages.js';
@@ -39,7 +40,16 @@ export {
 export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './objectives/bradley-terry.js';
 export { type FilteredNll, type FilteredNllOptions, filteredNll } from './objectives/filtered-nll.js';
 export { type TrlMetrics, trlMetrics } from './objectives/trl-metrics.js';
+export type { RowDivergences } from './ops/divergence.js';
 export type { LinearGradients, LinearGradientsOf } from './ops/head-gradients.js';
+export {
+  type LinearDivergenceBackwardOptions,
+  type LinearDivergenceOptions,
+  linearDivergence,
+  linearDivergenceAsync,
+  linearDivergenceBackward,
+  linearDivergenceBackwardAsync,
+} from './ops/linear-divergence.js';
 export {
   type LinearLogpsBackwardOptions,
   type LinearLogpsOptions,
@@ -75,6 +85,14 @@ export {
   type Reference,
   type UpdateResult,
 } from './ops/preference-update.js';
+export {
+  type TokenDivergenceBackwardOptions,
+  type TokenDivergenceOptions,
+  tokenDivergence,
+  tokenDivergenceAsync,
+  tokenDivergenceBackward,
+  tokenDivergenceBackwardAsync,
+} from './ops/token-divergence.js';
 export {
   type TokenLogpsBackwardOptions,
   type TokenLogpsOptions,

@@ -21,6 +21,9 @@ enum class Code : int32_t {
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
   token_weight,        // index: token, value: the bits of its weight
+  teacher_index,       // index: of teacherIndices, value: the vocabulary entry
+  teacher_twice,       // likewise; the row has the entry before
+  teacher_logps,       // index: row; its probabilities add up to more than 1
   shard_rows,          // index: shard; of another number of rows
   shard_mismatch,      // index: shard; invalid, or of another vocabulary or temperature than the first
   shard_no_entropy,    // index: shard; it has no sum_t_exp

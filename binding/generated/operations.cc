@@ -4,6 +4,7 @@
 #include "../../native/turn_advantages.h"
 #include "../../native/preference_loss.h"
 #include "../../native/preference_update.h"
+#include "../../native/divergence.h"
 #include "../../native/non_finite.h"
 #include "../args.h"
 
@@ -15,7 +16,9 @@ static_assert(static_cast<int>(Precision::fastest) == 0 && static_cast<int>(Prec
 static_assert(static_cast<int>(LossType::sigmoid) == 0 && static_cast<int>(LossType::hinge) == 1 && static_cast<int>(LossType::ipo) == 2);
 static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int>(Normalization::token_mean) == 1 && static_cast<int>(Normalization::sum) == 2);
 static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
-static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::shard_rows) == 14 && static_cast<int>(Code::shard_mismatch) == 15 && static_cast<int>(Code::shard_no_entropy) == 16 && static_cast<int>(Code::shard_mask) == 17 && static_cast<int>(Code::shard_labels) == 18 && static_cast<int>(Code::shard_coverage) == 19 && static_cast<int>(Code::device) == 20 && static_cast<int>(Code::device_gemm) == 21 && static_cast<int>(Code::cancelled) == 22);
+static_assert(static_cast<int>(TopKTail::bucket) == 0 && static_cast<int>(TopKTail::renormalize) == 1);
+static_assert(static_cast<int>(Divergence::forward_kl) == 0 && static_cast<int>(Divergence::reverse_kl) == 1 && static_cast<int>(Divergence::jsd) == 2);
+static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::teacher_index) == 14 && static_cast<int>(Code::teacher_twice) == 15 && static_cast<int>(Code::teacher_logps) == 16 && static_cast<int>(Code::shard_rows) == 17 && static_cast<int>(Code::shard_mismatch) == 18 && static_cast<int>(Code::shard_no_entropy) == 19 && static_cast<int>(Code::shard_mask) == 20 && static_cast<int>(Code::shard_labels) == 21 && static_cast<int>(Code::shard_coverage) == 22 && static_cast<int>(Code::device) == 23 && static_cast<int>(Code::device_gemm) == 24 && static_cast<int>(Code::cancelled) == 25);
 
 void read_logits_head(Args& args, Head& g) {
   g.dtype = args.choice<DType>(3);
@@ -163,6 +166,23 @@ void read_reference(Args& args, Reference& g, int64_t rows) {
   return read_reference_head(args, g);
 }
 
+void read_teacher_head(Args& args, Teacher& g) {
+  read_head(args, g.head);
+}
+
+void read_teacher_top_k(Args& args, Teacher& g, int64_t rows) {
+  g.k = args.integer();
+  g.tail = args.choice<TopKTail>(2);
+  g.indices = args.array<const int32_t>(rows * g.k);
+  g.logps = args.array<const float>(rows * g.k);
+  args.require(g.k > 0);
+}
+
+void read_teacher(Args& args, Teacher& g, int64_t rows) {
+  if (!args.boolean()) return read_teacher_head(args, g);
+  return read_teacher_top_k(args, g, rows);
+}
+
 Napi::Value bind_logps(const Napi::CallbackInfo& info) {
   Args args(info);
   Logps g{};
@@ -253,6 +273,35 @@ Napi::Value bind_preference_update(const Napi::CallbackInfo& info) {
   return args.perform([=] { return preference_update(g); });
 }
 
+Napi::Value bind_head_divergence(const Napi::CallbackInfo& info) {
+  Args args(info);
+  HeadDivergence g{};
+  read_head(args, g.head);
+  read_token_labels(args, g.labels, g.head.rows);
+  read_teacher(args, g.teacher, g.head.rows);
+  g.type = args.choice<Divergence>(3);
+  g.jsd_beta = args.number();
+  g.divergence = args.array<float>(g.head.rows);
+  g.saved = args.array<double>(g.head.rows * kSavedSize);
+  args.require(fits_teacher(g.head, g.teacher));
+  return args.perform([=] { return head_divergence(g); });
+}
+
+Napi::Value bind_head_divergence_backward(const Napi::CallbackInfo& info) {
+  Args args(info);
+  HeadDivergenceBackward g{};
+  read_head(args, g.head);
+  read_token_labels(args, g.labels, g.head.rows);
+  read_teacher(args, g.teacher, g.head.rows);
+  g.type = args.choice<Divergence>(3);
+  g.jsd_beta = args.number();
+  g.saved = args.array<const double>(g.head.rows * kSavedSize);
+  g.grad_divergence = args.array<const float>(g.head.rows);
+  read_head_gradients(args, g.gradients, g.head);
+  args.require(fits_teacher(g.head, g.teacher) && !g.head.logits == !g.gradients.logits);
+  return args.perform([=] { return head_divergence_backward(g); });
+}
+
 #ifndef SWEET_CUDA_ADDON
 Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
   Args args(info);
@@ -271,7 +320,7 @@ Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
 }  // namespace
 
 const char* fault_name(Code code) {
-  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "tokenWeight", "shardRows", "shardMismatch", "shardNoEntropy", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
+  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "tokenWeight", "teacherIndex", "teacherTwice", "teacherLogps", "shardRows", "shardMismatch", "shardNoEntropy", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
   return names[static_cast<int>(code)];
 }
 
@@ -284,6 +333,8 @@ void register_operations(Napi::Object exports) {
   add_operation(exports, "turnAdvantagesBackward", bind_turn_advantages_backward, false);
   add_operation(exports, "preferenceLoss", bind_preference_loss, false);
   add_operation(exports, "preferenceUpdate", bind_preference_update, true);
+  add_operation(exports, "headDivergence", bind_head_divergence, true);
+  add_operation(exports, "headDivergenceBackward", bind_head_divergence_backward, true);
 #ifndef SWEET_CUDA_ADDON
   add_operation(exports, "firstNonFinite", bind_first_non_finite, false);
 #endif

@@ -75,6 +75,20 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
       return rangeError('ERR_PAIR_WEIGHT', 'Expected a weight above 0 for pairWeights but all are 0, from pair 0 on');
     case 'tokenWeight':
       return tokenWeightError(index, new Float32Array(Uint32Array.of(value).buffer)[0] as number);
+    case 'teacherIndex': {
+      const rule = `a token id from 0 to below V = ${head?.vocabSize}`;
+      return rangeError('ERR_ARG_VALUE', `Expected ${rule} for teacherIndices[${index}] but received ${value}`);
+    }
+    case 'teacherTwice':
+      return rangeError(
+        'ERR_ARG_VALUE',
+        `Expected distinct token ids in each row but teacherIndices[${index}] is ${value} once more`,
+      );
+    case 'teacherLogps':
+      return rangeError(
+        'ERR_ARG_VALUE',
+        `Expected log-probs, whose exponentials add up to 1 or less, for teacherLogps but received more in row ${index}`,
+      );
     case 'shardRows':
       return rangeError(
         'ERR_PARTIALS',

@@ -18,6 +18,12 @@ export type Normalization = keyof typeof NORMALIZATION;
 export const PREFERENCE_LEVEL = { turn: 0, trajectory: 1 } as const;
 export type PreferenceLevel = keyof typeof PREFERENCE_LEVEL;
 
+export const TOP_K_TAIL = { bucket: 0, renormalize: 1 } as const;
+export type TopKTail = keyof typeof TOP_K_TAIL;
+
+export const DIVERGENCE = { forward_kl: 0, reverse_kl: 1, jsd: 2 } as const;
+export type Divergence = keyof typeof DIVERGENCE;
+
 export interface LogitsHead {
   kind: 'logits';
   dtype: DType;
@@ -251,6 +257,35 @@ function pushReference(to: unknown[], g: Reference): void {
   else pushReferenceHead(to, g);
 }
 
+export interface TeacherHead {
+  kind: 'head';
+  head: Head;
+}
+
+function pushTeacherHead(to: unknown[], g: TeacherHead): void {
+  pushHead(to, g.head);
+}
+
+export interface TeacherTopK {
+  kind: 'topK';
+  k: number;
+  tail: TopKTail;
+  indices: View;
+  logps: View;
+}
+
+function pushTeacherTopK(to: unknown[], g: TeacherTopK): void {
+  to.push(g.k, TOP_K_TAIL[g.tail], g.indices, g.logps);
+}
+
+export type Teacher = TeacherHead | TeacherTopK;
+
+function pushTeacher(to: unknown[], g: Teacher): void {
+  to.push(g.kind !== 'head');
+  if (g.kind === 'head') pushTeacherHead(to, g);
+  else pushTeacherTopK(to, g);
+}
+
 export interface Logps {
   head: Head;
   labels: Labels;
@@ -384,6 +419,46 @@ function preferenceUpdate(g: PreferenceUpdate): unknown[] {
   return to;
 }
 
+export interface HeadDivergence {
+  head: Head;
+  labels: TokenLabels;
+  teacher: Teacher;
+  type: Divergence;
+  jsdBeta: number;
+  divergence: View;
+  saved: View;
+}
+
+function headDivergence(g: HeadDivergence): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushTokenLabels(to, g.labels);
+  pushTeacher(to, g.teacher);
+  to.push(DIVERGENCE[g.type], g.jsdBeta, g.divergence, g.saved);
+  return to;
+}
+
+export interface HeadDivergenceBackward {
+  head: Head;
+  labels: TokenLabels;
+  teacher: Teacher;
+  type: Divergence;
+  jsdBeta: number;
+  saved: View;
+  gradDivergence: View;
+  gradients: HeadGradients;
+}
+
+function headDivergenceBackward(g: HeadDivergenceBackward): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushTokenLabels(to, g.labels);
+  pushTeacher(to, g.teacher);
+  to.push(DIVERGENCE[g.type], g.jsdBeta, g.saved, g.gradDivergence);
+  pushHeadGradients(to, g.gradients);
+  return to;
+}
+
 export interface FirstNonFinite {
   dtype: DType;
   rows: number;
@@ -401,7 +476,7 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
 }
 
 /** Why an operation fails; faults.ts has the error of each. */
-export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
 
 /** The operations and their arguments. */
 export interface Operations {
@@ -413,14 +488,16 @@ export interface Operations {
   turnAdvantagesBackward: TurnAdvantagesBackward;
   preferenceLoss: PreferenceLoss;
   preferenceUpdate: PreferenceUpdate;
+  headDivergence: HeadDivergence;
+  headDivergenceBackward: HeadDivergenceBackward;
   firstNonFinite: FirstNonFinite;
 }
 
 /** Those that also run on another thread. */
-export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate';
+export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate';
+export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {
@@ -432,6 +509,8 @@ export interface Returns<Fault> {
   turnAdvantagesBackward: Fault | undefined;
   preferenceLoss: Fault | undefined;
   preferenceUpdate: Fault | undefined;
+  headDivergence: Fault | undefined;
+  headDivergenceBackward: Fault | undefined;
   firstNonFinite: number;
 }
 
@@ -445,5 +524,7 @@ export const encode: { readonly [K in keyof Operations]: (call: Operations[K]) =
   turnAdvantagesBackward,
   preferenceLoss,
   preferenceUpdate,
+  headDivergence,
+  headDivergenceBackward,
   firstNonFinite,
 };

@@ -104,6 +104,10 @@ export const LINEAR_GRADIENT_OPTIONS = ['accumulate', 'frozenWeight', 'frozenHid
 /** The names of a head's arguments. */
 export const HEAD_NAMES = {
   logits: 'logits',
+  rowStride: 'rowStride',
+  vocabSize: 'vocabSize',
+  temperature: 'temperature',
+  softcap: 'softcap',
   hidden: 'hidden',
   hiddenStride: 'hiddenStride',
   hiddenSize: 'hiddenSize',
@@ -114,18 +118,6 @@ export const HEAD_NAMES = {
   dtype: 'dtype',
 };
 export type HeadNames = typeof HEAD_NAMES;
-
-export const REFERENCE_NAMES: HeadNames = {
-  logits: 'refLogits',
-  hidden: 'refHidden',
-  hiddenStride: 'refHiddenStride',
-  hiddenSize: 'refHiddenSize',
-  weight: 'refWeight',
-  weightDtype: 'refWeightDtype',
-  weightLayout: 'refWeightLayout',
-  bias: 'refBias',
-  dtype: 'refDtype',
-};
 
 export interface CheckedLogits<L extends FloatArray = FloatArray> extends native.LogitsHead {
   logits: L;
@@ -163,14 +155,11 @@ export function checkScale({ temperature, softcap }: ScaleOptions): Scale {
   return { temperature: temperatureOf('temperature', temperature, 1), softcap: softcapOf('softcap', softcap, 0) };
 }
 
-/** Those of the trained head by default. */
-export function checkRefScale(
-  { refTemperature, refSoftcap }: { refTemperature?: unknown; refSoftcap?: unknown },
-  head: native.Head,
-): Scale {
+/** Of a second head: those of the first one by default. */
+export function checkSecondScale(options: Readonly<Record<string, unknown>>, names: HeadNames, first: Scale): Scale {
   return {
-    temperature: temperatureOf('refTemperature', refTemperature, head.temperature),
-    softcap: softcapOf('refSoftcap', refSoftcap, head.softcap),
+    temperature: temperatureOf(names.temperature, options[names.temperature], first.temperature),
+    softcap: softcapOf(names.softcap, options[names.softcap], first.softcap),
   };
 }
 
@@ -252,28 +241,31 @@ const logitsHead = <L extends FloatArray>(
 });
 
 /**
- * Reference logits for the rows and the vocabulary of another head; without refRowStride, they have no padding or that head's
- * row stride.
+ * Logits of a second head for the rows and the vocabulary of a first one; without a row stride, they have no padding or that
+ * head's row stride.
  */
-export function checkRefLogits(
-  options: { refLogits?: unknown; refDtype?: unknown; refRowStride?: unknown },
-  { rows, vocabSize, temperature, softcap, rowStride: stride }: native.Head & { rowStride: number },
+export function checkSecondLogits(
+  options: object,
+  own: { logits: unknown; dtype: unknown; rowStride: unknown },
+  { rows, vocabSize, rowStride: stride, ...scale }: Scale & Pick<native.LogitsHead, 'rows' | 'vocabSize' | 'rowStride'>,
+  names: HeadNames,
 ): CheckedLogits {
-  const { array, dtype } = floatArray('refLogits', options.refLogits, 'refDtype', options.refDtype);
+  const { array, dtype } = floatArray(names.logits, own.logits, names.dtype, own.dtype);
   const length = lengthOf(array);
-  const given = integer('refRowStride', options.refRowStride, 0, 1, Number.MAX_SAFE_INTEGER);
+  const given = integer(names.rowStride, own.rowStride, 0, 1, Number.MAX_SAFE_INTEGER);
   if (given > 0 && given < vocabSize) {
-    throw rangeError('ERR_ARG_VALUE', expected(`at least V = ${vocabSize}`, 'refRowStride', given));
+    throw rangeError('ERR_ARG_VALUE', expected(`at least V = ${vocabSize}`, names.rowStride, given));
   }
   const rowStride = given || (length === rows * vocabSize ? vocabSize : stride);
-  const rowLength = lastDimension(options, 'refLogits') ?? rowStride;
+  const rowLength = lastDimension(options, names.logits) ?? rowStride;
   // Padding after the last row may be there or not, as for the logits.
   const fits = length === rowsLength(rows, vocabSize, rowStride) || length === rows * rowStride;
   if (!fits || rowLength !== rowStride) {
-    const apart = given ? `, refRowStride = ${given} elements apart` : '';
-    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows of ${vocabSize} elements${apart}`, 'refLogits', array));
+    const apart = given ? `, ${names.rowStride} = ${given} elements apart` : '';
+    const rule = `${rows} rows of V = ${vocabSize} elements${apart}`;
+    throw rangeError('ERR_ARG_LENGTH', expected(rule, names.logits, array));
   }
-  return logitsHead(array, { dtype, rows, vocabSize, temperature, softcap, rowStride });
+  return logitsHead(array, { dtype, rows, vocabSize, ...scale, rowStride });
 }
 
 /** N rows of hidden states. H and V are given, dimensions of a tensor, or follow from the lengths. */
@@ -305,7 +297,7 @@ export function checkLinear<H extends FloatArray>(
   const precision = checkPrecision(options.precision, names.hidden, {
     dtype: ofProducts,
     onDevice: isOnDevice(array),
-    isReference: names === REFERENCE_NAMES,
+    isReference: names !== HEAD_NAMES,
   });
   const whole = { vocabOffset: 0, totalVocab: 0 };
   return {
@@ -345,7 +337,7 @@ interface LinearShape {
 
 /** Where V is from, for messages. */
 const sourceOfVocab = ({ vocabSize }: { vocabSize?: number | undefined }, names: HeadNames): string =>
-  names === REFERENCE_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';
+  names !== HEAD_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';
 
 function linearShape(
   options: Pick<LinearHead, 'hiddenSize' | 'hiddenStride' | 'vocabSize'>,

@@ -25,6 +25,9 @@ const DTYPE_OPTIONS: Readonly<Record<string, string>> = {
   refLogits: 'refDtype',
   refHidden: 'refDtype',
   refWeight: 'refWeightDtype',
+  teacherLogits: 'teacherDtype',
+  teacherHidden: 'teacherDtype',
+  teacherWeight: 'teacherWeightDtype',
 };
 
 /** Options whose own properties are arrays by names of the caller, which may be `data` and `shape`. */
@@ -139,6 +142,7 @@ function dataOf(name: string, tensor: object): ArrayBufferView & { length: numbe
 /** How many dimensions after those of the rows an option of N rows has: logits [..., V], labels [...]. */
 const AFTER_ROWS: Readonly<Record<string, number>> = {
   ...{ logits: 1, hidden: 1, refLogits: 1, refHidden: 1 },
+  ...{ teacherLogits: 1, teacherHidden: 1, teacherIndices: 1, teacherLogps: 1, gradDivergence: 0 },
   ...{ labels: 0, mask: 0, logps: 0, refLogps: 0, gradLogps: 0, lse: 0, tokenWeights: 0 },
   ...{ gradEntropy: 0, entropy: 0, gradLse: 0 },
 };

@@ -2,13 +2,10 @@
 // call. They differ in what a pair compares.
 import type * as native from '../addon/operations.js';
 import { float32, type NamedArray } from '../args/arrays.js';
-import { type DType, type FloatArray, inheritedDtype } from '../args/dtypes.js';
+import type { DType, FloatArray } from '../args/dtypes.js';
 import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
 import {
   checkHead,
-  checkLinear,
-  checkRefLogits,
-  checkRefScale,
   headInputs,
   LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
@@ -16,8 +13,6 @@ import {
   type LinearHead,
   LOGITS_HEAD,
   type LogitsHead,
-  MAX_VOCAB_SIZE,
-  REFERENCE_NAMES,
   type ScaleOptions,
   type WeightLayout,
 } from '../args/head.js';
@@ -31,10 +26,9 @@ import {
 } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
-import { integer } from '../args/scalars.js';
+import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from '../args/second-head.js';
 import type { Tensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
-import { expected, rangeError } from '../errors.js';
 import {
   assertFinite,
   assertFiniteLabels,
@@ -73,6 +67,8 @@ interface ReferenceHead {
   /** Of a Uint16Array. */
   refDtype?: DType | undefined;
   refTemperature?: number | undefined;
+  /** null: none. */
+  refSoftcap?: number | null | undefined;
   /** V, which is that of the trained head. */
   refVocabSize?: number | undefined;
 }
@@ -135,26 +131,16 @@ type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
 
 type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: infer F } ? F : false;
 
-const OF_BOTH = ['refDtype', 'refTemperature', 'refSoftcap', 'refVocabSize'] as const;
-const REFERENCE_LOGITS = ['refLogits', 'refRowStride', ...OF_BOTH] as const;
-const REFERENCE_LINEAR = [
-  'refHidden',
-  'refHiddenSize',
-  'refHiddenStride',
-  'refWeight',
-  'refWeightDtype',
-  'refWeightLayout',
-  'refBias',
-  ...OF_BOTH,
-] as const;
-const REFERENCE = ['refLogps', ...REFERENCE_LOGITS, ...REFERENCE_LINEAR] as const;
+const REFERENCE_LOGITS = secondLogits('ref');
+const REFERENCE_LINEAR = secondLinear('ref');
+const REFERENCE = ['refLogps', ...REFERENCE_LOGITS, ...REFERENCE_LINEAR];
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
 const OPTIONS = [...HEADS, ...LABEL_OPTIONS, WEIGHT_OPTION, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
 const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
 const POLICY_OPTIONS = new Set<string>([...OPTIONS, ...TURN_SCORE_OPTIONS]);
 const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
 
-type AnyOptions = Partial<Record<(typeof OPTIONS)[number], unknown>>;
+type AnyOptions = Readonly<Record<string, unknown>>;
 
 const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], REFERENCE_LOGITS, REFERENCE_LINEAR]);
 
@@ -175,7 +161,7 @@ function updateOf(
   options: native.PreferenceOptions,
   mode: Mode,
 ): PreparedCall<'preferenceUpdate'> {
-  const any = given as AnyOptions;
+  const any = given as object as AnyOptions;
   const labels = checkLabels(given);
   const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head);
@@ -195,50 +181,22 @@ function updateOf(
     const read = rowsRead(labels, false);
     assertFinite([...headMatrices(head, read), ...referenceMatrices(reference, read)]);
     assertFiniteLabels(head, labels);
-    if (reference.kind === 'head') assertFiniteLabels(reference.head, labels, REFERENCE_NAMES);
+    if (reference.kind === 'head') assertFiniteLabels(reference.head, labels, SECOND_NAMES.ref);
   }
   const args = { head, labels, reference, batch, options, logps, out, gradients };
   return { addon, operation: 'preferenceUpdate', args, results, debug };
 }
 
-/** The option, or what it is if absent. */
-const given = (option: unknown, absent: unknown): unknown => (option === undefined ? absent : option);
-
 function checkReference(options: AnyOptions, head: native.Head): native.Reference {
-  const { rows, vocabSize } = head;
   const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
-  if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, rows) };
-  const scale = checkRefScale(options, head);
-  const refVocabSize = integer('refVocabSize', options.refVocabSize, vocabSize, 1, MAX_VOCAB_SIZE);
-  if (refVocabSize !== vocabSize) {
-    const rule = expected(`V = ${vocabSize}, that of the trained head,`, 'refVocabSize', refVocabSize);
-    throw rangeError('ERR_ARG_LENGTH', rule);
-  }
-  const { dtype, weightDtype } = options;
-  const refDtype = given(options.refDtype, inheritedDtype(options[name], dtype));
-  if (name === 'refLogits') {
-    const rowStride = head.kind === 'logits' ? head.rowStride : vocabSize;
-    return { kind: 'head', head: checkRefLogits({ ...options, refDtype }, { ...head, ...scale, rowStride }) };
-  }
-  const ofWeight = inheritedDtype(options.refWeight, weightDtype, options.refDtype, dtype);
-  const reference = {
-    ...options,
-    hidden: options.refHidden,
-    hiddenStride: options.refHiddenStride,
-    weight: options.refWeight,
-    weightDtype: given(options.refWeightDtype, ofWeight),
-    weightLayout: given(options.refWeightLayout, options.weightLayout),
-    bias: options.refBias,
-    dtype: refDtype,
-    hiddenSize: options.refHiddenSize,
-    vocabSize,
-  } as LinearHead;
-  return { kind: 'head', head: checkLinear(reference, rows, scale, REFERENCE_NAMES) };
+  if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, head.rows) };
+  const kind = name === 'refLogits' ? 'logits' : 'linear';
+  return { kind: 'head', head: checkSecondHead(options, head, 'ref', kind) };
 }
 
 function referenceInputs(reference: native.Reference): NamedArray[] {
   if (reference.kind === 'logps') return [['refLogps', reference.logps]];
-  return headInputs(reference.head, REFERENCE_NAMES);
+  return headInputs(reference.head, SECOND_NAMES.ref);
 }
 
 /**

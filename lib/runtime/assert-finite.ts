@@ -3,9 +3,10 @@ import { invoke, native } from '../addon/native.js';
 import type { Head, Operand, Reference } from '../addon/operations.js';
 import { classOf, isOnDevice, lengthOf, plainView } from '../args/arrays.js';
 import type { DType } from '../args/dtypes.js';
-import { HEAD_NAMES, type HeadNames, isTransposed, REFERENCE_NAMES } from '../args/head.js';
+import { HEAD_NAMES, type HeadNames, isTransposed } from '../args/head.js';
 import type { CheckedLabels, CheckedTokens } from '../args/labels.js';
 import { oneOf } from '../args/scalars.js';
+import { SECOND_NAMES } from '../args/second-head.js';
 import { rangeError, typeError } from '../errors.js';
 
 export interface DebugOption {
@@ -143,7 +144,7 @@ export function headMatrices(head: Head, mask: Uint8Array, names: HeadNames = HE
 }
 
 export function referenceMatrices(reference: Reference, mask: Uint8Array): Matrix[] {
-  if (reference.kind === 'head') return headMatrices(reference.head, mask, REFERENCE_NAMES);
+  if (reference.kind === 'head') return headMatrices(reference.head, mask, SECOND_NAMES.ref);
   return [{ name: 'refLogps', array: reference.logps, unit: 'row', mask }];
 }
 

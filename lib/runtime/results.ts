@@ -199,7 +199,9 @@ export class Results {
     const { losses } = this;
     return {
       losses: losses ? LOSSES.map((name, i) => [name, losses[i] as number]) : [],
-      matrices: this.results.map(({ name, view, shape }) => ({ ...shape, name, array: view })),
+      matrices: this.results
+        .filter(({ view }) => classOf(view) !== 'Float64Array')
+        .map(({ name, view, shape }) => ({ ...shape, name, array: view })),
     };
   }
 

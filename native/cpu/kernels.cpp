@@ -5,6 +5,7 @@
 
 #include "gemm/product.h"
 #include "gemm/tile_passes.h"
+#include "rows/divergence.h"
 #include "rows/softcap.h"
 #include "rows/widen.h"
 
@@ -52,6 +53,12 @@ void any_widen(const void* x, DType dtype, int64_t n, float* out) {
   with_type(dtype, [&](auto type) { widen(static_cast<const decltype(type)*>(x), n, out); });
 }
 
+void any_narrow(const float* x, DType dtype, int64_t n, void* out) {
+  with_type(dtype, [&](auto type) { narrow(x, n, static_cast<decltype(type)*>(out)); });
+}
+
+constexpr DivergenceKernels kDivergence = {pair_stats, jsd_sums, divergence_gradient, any_narrow};
+
 #define SWEET_NAME_(isa) #isa
 #define SWEET_NAME(isa) SWEET_NAME_(isa)
 
@@ -65,7 +72,8 @@ constexpr Kernels kKernels = {SWEET_NAME(SWEET_ISA),
                               tile_gradient,
                               kPanel,
                               product<Float32>,
-                              nullptr};
+                              nullptr,
+                              &kDivergence};
 
 }  // namespace
 }  // namespace SWEET_ISA

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "../dtype.h"
+#include "../pair_stats.h"
 #include "../segment.h"
 
 namespace sweet {
@@ -45,6 +46,33 @@ struct Bf16PairKernels {
   void (*narrow_tile)(const Tile& tile, uint32_t* pairs, bf16* rows);
 };
 
+/** Tiles of the same layout as Tile, [entries][tokens], read alone: of the student and of the teacher. */
+struct PairTile {
+  const float *x, *y;
+  int64_t row_stride, entries, tokens;
+};
+
+/**
+ * Of the tokens of a PairTile, [tokens, padded as the tile] each; see rows/divergence.h. kappa + kappa_rest is kappa
+ * or, of reverse_kl, kappa * log2(e) + shift_y.
+ */
+struct PairRows {
+  const float *max_x, *shift_x, *max_y, *shift_y, *factor, *kappa, *kappa_rest;
+  float scale_x, scale_y;
+};
+
+/** The passes over two rows, see rows/divergence.h. */
+struct DivergenceKernels {
+  /** x is a, y is b. `one_row`: the columns are parts of one row; a vector's worth of them adds to its first stats. */
+  void (*pair_stats)(const PairTile& tile, PairStats* stats, float scale_a, float scale_b, bool one_row);
+  /** other_beta: 1 - beta. */
+  void (*jsd_sums)(const PairTile& tile, const PairRows& rows, float beta, float other_beta, JsdSums* sums);
+  /** out has the layout of the tile and may be one of its arrays. */
+  void (*gradient)(const PairTile& tile, const PairRows& rows, Divergence type, float beta, float other_beta,
+                   float* out);
+  void (*narrow)(const float* x, DType dtype, int64_t n, void* out);
+};
+
 /** The kernels of one instruction set: see rows/ and gemm/. */
 struct Kernels {
   const char* name;
@@ -75,6 +103,7 @@ struct Kernels {
   void (*multiply)(const Product& product);
 
   const Bf16PairKernels* bf16_pairs;  // null where the CPU has no AVX512-BF16
+  const DivergenceKernels* divergence;
 };
 
 const Kernels* kernels_portable();

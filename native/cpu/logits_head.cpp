@@ -6,23 +6,12 @@
 #include "../backend.h"
 #include "../scratch.h"
 #include "active.h"
+#include "capped.h"
 #include "logps.h"
 #include "parallel.h"
 
 namespace sweet {
 namespace {
-
-float logit_at(const void* logits, DType dtype, int64_t i) {
-  switch (dtype) {
-    case DType::float32:
-      return static_cast<const float*>(logits)[i];
-    case DType::bfloat16:
-      return to_float(static_cast<const bf16*>(logits)[i]);
-    case DType::float16:
-      break;
-  }
-  return to_float(static_cast<const f16*>(logits)[i]);
-}
 
 void set_grad_at(void* grad, DType dtype, int64_t i, double value) {
   const float x = static_cast<float>(value);
@@ -68,52 +57,6 @@ struct Segments {
   int64_t size(int64_t item) const { return std::min(kSegment, vocab_size - first(item)); }
   int64_t byte_offset(int64_t item) const { return (row(item) * row_stride + first(item)) * bytes; }
 };
-
-// Logits that are softcapped at once, on the stack.
-constexpr int64_t kCapped = 2048;
-
-/** Calls use(first, count, t) for ranges of n logits, t = their tanh as in native/softcap.h. */
-template <class Use>
-void each_capped(const void* logits, DType dtype, int64_t n, const Softcap& cap, Use use) {
-  alignas(64) float t[kCapped];
-  for (int64_t first = 0; first < n; first += kCapped) {
-    const int64_t count = std::min(kCapped, n - first);
-    active_kernels().softcap(static_cast<const char*>(logits) + first * bytes_of(dtype), dtype, count, cap.inverse, t);
-    use(first, count, t);
-  }
-}
-
-/** Adds n logits to the statistics. */
-void add_stats(const Head& head, const void* logits, int64_t n, float scale_log2, bool entropy, SegmentStats* stats) {
-  const Kernels& kernels = active_kernels();
-  const Softcap cap(head.softcap);
-  if (!cap.is_on()) return kernels.softmax_stats(stats, logits, head.dtype, n, scale_log2, entropy);
-  each_capped(logits, head.dtype, n, cap, [&](int64_t, int64_t count, const float* t) {
-    kernels.softmax_stats(stats, t, DType::float32, count, scale_log2, entropy);
-  });
-}
-
-/** The gradients at n logits, as Kernels::softmax_gradient. */
-void write_gradient(const Head& head, const void* logits, int64_t n, const SoftmaxGradient& gradient, bool stream,
-                    void* out) {
-  const Kernels& kernels = active_kernels();
-  const Softcap cap(head.softcap);
-  if (!cap.is_on()) return kernels.softmax_gradient(logits, out, head.dtype, n, gradient, stream);
-  alignas(64) float d[kCapped];
-  each_capped(logits, head.dtype, n, cap, [&](int64_t first, int64_t count, const float* t) {
-    kernels.softmax_gradient(t, d, DType::float32, count, gradient, false);
-    kernels.times_slope(d, t, count, static_cast<char*>(out) + first * bytes_of(head.dtype), head.dtype);
-  });
-}
-
-/** Logit v of row i, or its tanh: the same bits as in the row. */
-float kernel_logit(const Head& head, int64_t i, int64_t v) {
-  const float x = logit_at(head.logits, head.dtype, i * head.row_stride + v);
-  const Softcap cap(head.softcap);
-  float t = x;
-  if (cap.is_on()) active_kernels().softcap(&x, DType::float32, 1, cap.inverse, &t);
-  return t;
-}
 
 /** sum_v p_v of row i but its label. */
 double other_probs(const Head& head, int64_t i, int64_t label, double lse) {

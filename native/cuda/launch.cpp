@@ -122,6 +122,14 @@ Status LaunchContext::status_of_fault(unsigned long long fault) const {
       return {Code::zero_weights, 0, 0};
     case Rule::token_weight:
       return {Code::token_weight, index, weight_bits(element(checked.token_weights, index))};
+    case Rule::top_k: {
+      // Of a row: an index out of range, an index twice, the sum of the probabilities; see check_top_k_kernel.
+      const int64_t k = checked.teacher_k, row = index / (2 * k + 1), rule = index % (2 * k + 1);
+      if (rule == 2 * k) return {Code::teacher_logps, row, 0};
+      const int64_t at = row * k + rule % k;
+      const Code code = rule < k ? Code::teacher_index : Code::teacher_twice;
+      return {code, at, element(checked.teacher_indices, at)};
+    }
     case Rule::empty_turn:
       return {Code::empty_turn, index, 0};
     case Rule::empty_trajectory:

@@ -34,6 +34,7 @@ enum class Rule : unsigned {
   pair,
   zero_weights,
   token_weight,
+  top_k,
   empty_turn,
   empty_trajectory
 };
@@ -49,6 +50,8 @@ struct CheckedInputs {
   const int32_t *turn_offsets, *trajectory_offsets;
   Pairs pairs;
   int64_t items;
+  const int32_t* teacher_indices;
+  int64_t teacher_k;
 };
 
 class LaunchContext {

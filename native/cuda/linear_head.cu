@@ -48,10 +48,6 @@ constexpr int64_t kRowAlignment = 64;  // elements: 256 bytes, the largest align
 // that no tile is partly empty. Not measured on a GPU.
 constexpr int64_t kTileRows = 128;
 
-// Memory of a chunk where the caller gives none. H = 4096, V = 151,936 in bfloat16 is 632,320 bytes a row, so 1664
-// rows. Not measured on a GPU: a larger chunk reads the weight less often, 2 H V bytes for each chunk's product.
-constexpr int64_t kChunkBytes = 1 << 30;
-
 // Terms of D with Precision::float32: three of bfloat16 (8 bits each) or two of float16 (11) leave at most 2^-22 of it.
 constexpr int terms_of(DType dtype) { return dtype == DType::bfloat16 ? 3 : 2; }
 
@@ -74,10 +70,10 @@ int64_t entries_per_block(const Head& head) {
 }
 
 /** C: chunks are as equal as they can be, so that the last one is not small. */
-int64_t rows_per_chunk(const Head& head, int64_t row_stride, int64_t rows) {
+int64_t rows_per_chunk(const Head& head, int64_t row_stride, int64_t rows, bool with_term) {
   const int64_t bytes = chunk_bytes(head) - 4 * entries_per_block(head) * head.hidden_size;
   // A row's logits, a term of their gradients, hidden states and their gradient.
-  const int64_t of_logits = splits_gradients(head) ? 4 + bytes_of(head.dtype) : 4;
+  const int64_t of_logits = with_term ? 4 + bytes_of(head.dtype) : 4;
   int64_t most = bytes / (of_logits * row_stride + head.hidden_size * (bytes_of(head.dtype) + 4));
   if (most > kTileRows) most -= most % kTileRows;
   if (most < 1) most = 1;
@@ -246,14 +242,19 @@ float grad_scale(LaunchContext& context, const Head& head, const Upstream& upstr
 
 }  // namespace
 
-LinearPass::LinearPass(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows)
+int64_t LinearPass::chunk_of(const Head& head, int64_t rows) {
+  return rows_per_chunk(head, round_up(head.vocab_size, kRowAlignment), rows, head.dtype != DType::float32);
+}
+
+LinearPass::LinearPass(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows,
+                       int64_t chunk)
     : context_(context),
       head_(head),
       labels_(labels),
       rows_(rows),
       row_stride_(round_up(head.vocab_size, kRowAlignment)),
       block_(entries_per_block(head)),
-      chunk_(rows_per_chunk(head, row_stride_, rows.count)) {
+      chunk_(chunk > 0 ? chunk : rows_per_chunk(head, row_stride_, rows.count, splits_gradients(head))) {
   hidden_ = context.scratch<char>(chunk_ * head.hidden_size * bytes_of(head.dtype));
   logits_ = context.scratch<float>(chunk_ * row_stride_);
   if (block_ > 0) weight_ = context.scratch<float>(block_ * head.hidden_size);
@@ -291,8 +292,8 @@ void LinearPass::for_each_block(Use use) const {
   }
 }
 
-void LinearPass::compute_logits(int64_t first, int64_t count) {
-  if (computed_first_ == first) return;
+float* LinearPass::compute_logits(int64_t first, int64_t count) {
+  if (computed_first_ == first) return logits_;
   computed_first_ = first;
   const int64_t hidden_size = head_.hidden_size;
   gather_rows(context_, head_.hidden, rows_.rows + first, count, hidden_size, head_.dtype, hidden_);
@@ -302,6 +303,7 @@ void LinearPass::compute_logits(int64_t first, int64_t count) {
     multiply(context_, {head_.dtype, count, entries, hidden_size, hidden, weight, 1, false, logits_ + entry,
                         row_stride_, bias_ ? bias_ + entry : nullptr});
   });
+  return logits_;
 }
 
 void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
@@ -356,40 +358,76 @@ void LinearPass::backward_chunk(int64_t first, int64_t count, float scale, const
                     vocab_size, row_stride_, upstream, rows, head_.temperature, scale, Softcap(head_.softcap),
                     gradients, context_.result());
   }
-  // The products of D or of a term of it, `grad` in the head's type.
-  const auto multiply_by = [&](const void* grad, int64_t stride, bool first_term) {
-    if (grad_hidden) {
-      for_each_block([&](const Matrix& weight, int64_t entry, int64_t entries) {
-        const Matrix of_entries{static_cast<const char*>(grad) + entry * bytes_of(head_.dtype), stride, false};
-        const bool add = !first_term || entry > 0;
-        multiply(context_, {head_.dtype, count, hidden_size, entries, of_entries, weight, 1 / scale, add, grad_hidden,
-                            hidden_size, nullptr});
-      });
-    }
-    if (!out.weight) return;
-    const bool add = add_weight || !first_term, transposed = is_transposed(head_.weight);
-    const Matrix by_entry{grad, stride, !transposed}, by_column{hidden_, hidden_size, transposed};
-    multiply(context_, {head_.dtype, transposed ? hidden_size : vocab_size, transposed ? vocab_size : hidden_size,
-                        count, transposed ? by_column : by_entry, transposed ? by_entry : by_column, 1 / scale, add,
-                        out.weight, transposed ? vocab_size : hidden_size, nullptr});
-  };
   const bool has_slope = upstream.grad_entropy != nullptr;
   with_type(head_.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     if (!splits_gradients(head_)) {
       write_gradients<T>(count, scale, gradients, has_slope, add_weight, out.bias);
-      return multiply_by(logits_, row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T)), true);
+      const int64_t stride = row_stride_ * static_cast<int64_t>(sizeof(float) / sizeof(T));
+      return multiply_by(logits_, stride, count, scale, true, add_weight, grad_hidden, out.weight);
     }
     write_gradients<float>(count, scale, gradients, has_slope, add_weight, out.bias);
-    const int64_t size = count * row_stride_;
-    T* const term = context_.scratch<T>(size);
-    for (int k = 0; k < terms_of(head_.dtype); k++) {
-      context_.launch("take_term_kernel", take_term_kernel<T>, blocks_for(size, kThreads), kThreads, logits_, size,
-                      term, context_.result());
-      multiply_by(term, row_stride_, k == 0);
-    }
+    multiply_terms(count, terms_of(head_.dtype), scale, add_weight, grad_hidden, out.weight);
   });
   if (grad_hidden) scatter_rows(context_, grad_hidden, rows, count, hidden_size, out.accumulate, out.hidden);
+}
+
+/** The products of D or of a term of it, `grad` in the head's type. */
+void LinearPass::multiply_by(const void* grad, int64_t stride, int64_t count, float scale, bool first_term,
+                             bool add_weight, float* grad_hidden, float* grad_weight) {
+  const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
+  const DType dtype = head_.dtype;
+  if (grad_hidden) {
+    for_each_block([&](const Matrix& weight, int64_t entry, int64_t entries) {
+      const Matrix of_entries{static_cast<const char*>(grad) + entry * bytes_of(dtype), stride, false};
+      multiply(context_, {dtype, count, hidden_size, entries, of_entries, weight, 1 / scale, !first_term || entry > 0,
+                          grad_hidden, hidden_size, nullptr});
+    });
+  }
+  if (!grad_weight) return;
+  const bool add = add_weight || !first_term, transposed = is_transposed(head_.weight);
+  const Matrix by_entry{grad, stride, !transposed}, by_column{hidden_, hidden_size, transposed};
+  multiply(context_, {dtype, transposed ? hidden_size : vocab_size, transposed ? vocab_size : hidden_size, count,
+                      transposed ? by_column : by_entry, transposed ? by_entry : by_column, 1 / scale, add, grad_weight,
+                      transposed ? vocab_size : hidden_size, nullptr});
+}
+
+/** The products of D, which is float32, as a sum of so many terms of the head's type. */
+void LinearPass::multiply_terms(int64_t count, int terms, float scale, bool add_weight, float* grad_hidden,
+                                float* grad_weight) {
+  with_type(head_.dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const int64_t size = count * row_stride_;
+    T* const term = context_.scratch<T>(size);
+    for (int k = 0; k < terms; k++) {
+      context_.launch("take_term_kernel", take_term_kernel<T>, blocks_for(size, kThreads), kThreads, logits_, size,
+                      term, context_.result());
+      multiply_by(term, row_stride_, count, scale, k == 0, add_weight, grad_hidden, grad_weight);
+    }
+  });
+}
+
+float LinearPass::grad_scale_of(const float* grad) {
+  return grad_scale(context_, head_, Upstream{nullptr, nullptr, grad}, rows_) / 64;
+}
+
+void LinearPass::multiply_gradients(int64_t first, int64_t count, float scale, bool add_weight,
+                                    const HeadGradients& out) {
+  const LaunchContext::ScratchScope scope(context_);
+  const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
+  float* const grad_hidden = out.hidden ? context_.scratch<float>(count * hidden_size) : nullptr;
+  computed_first_ = -1;
+  if (out.bias) {
+    context_.launch("grad_bias_kernel", grad_bias_kernel<float>, blocks_for(vocab_size, kThreads), kThreads,
+                    static_cast<const float*>(logits_), row_stride_, count, vocab_size, 1 / scale, add_weight, out.bias,
+                    context_.result());
+  }
+  const int terms = splits_gradients(head_) ? terms_of(head_.dtype) : 1;
+  head_.dtype == DType::float32
+      ? multiply_by(logits_, row_stride_, count, scale, true, add_weight, grad_hidden, out.weight)
+      : multiply_terms(count, terms, scale, add_weight, grad_hidden, out.weight);
+  if (!grad_hidden) return;
+  scatter_rows(context_, grad_hidden, rows_.rows + first, count, hidden_size, out.accumulate, out.hidden);
 }
 
 /** D as T in place of the chunk's logits, and its sums over the rows. */

@@ -11,7 +11,16 @@ struct RowGradient;
 /** The passes of a head over its compacted rows, and the memory of one chunk of them. */
 class LinearPass {
  public:
-  LinearPass(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows);
+  /** chunk: rows computed at once; 0: as many as fit into the head's chunk_bytes. */
+  LinearPass(LaunchContext& context, const Head& head, const int32_t* labels, const CompactedRows& rows,
+             int64_t chunk = 0);
+
+  // Memory of a chunk where the caller gives none. H = 4096, V = 151,936 in bfloat16 is 632,320 bytes a row, so 1664
+  // rows. Not measured on a GPU: a larger chunk reads the weight less often, 2 H V bytes for each chunk's product.
+  static constexpr int64_t kDefaultChunkBytes = 1 << 30;
+
+  /** Rows of a chunk whose gradients are multiplied by multiply_gradients(). */
+  static int64_t chunk_of(const Head& head, int64_t rows);
 
   /**
    * Rows that are not read get 0; their shard_stats stay as they are. With unscaled_hidden (or null), [N, H]: also the
@@ -22,10 +31,23 @@ class LinearPass {
   /** After forward() the logits of a single chunk are not computed again. */
   void backward(const Upstream& upstream, const HeadGradients& out);
 
+  /** [count, V], until another chunk is computed. */
+  float* compute_logits(int64_t first, int64_t count);
+  int64_t row_stride() const { return row_stride_; }
+
+  /** The power of two by which gradients at the logits are multiplied, which stay within 64 times grad / temperature.
+   */
+  float grad_scale_of(const float* grad);
+
+  /** Adds the products of the chunk's gradients, in float32 in place of its logits and `scale` times too large. */
+  void multiply_gradients(int64_t first, int64_t count, float scale, bool add_weight, const HeadGradients& out);
+
   bool is_one_chunk() const { return rows_.count <= chunk_; }
 
  private:
-  void compute_logits(int64_t first, int64_t count);
+  void multiply_by(const void* grad, int64_t stride, int64_t count, float scale, bool first_term, bool add_weight,
+                   float* grad_hidden, float* grad_weight);
+  void multiply_terms(int64_t count, int terms, float scale, bool add_weight, float* grad_hidden, float* grad_weight);
   void backward_chunk(int64_t first, int64_t count, float scale, const Upstream& upstream, bool add_weight,
                       const HeadGradients& out);
   template <class T>

@@ -9,6 +9,7 @@ set(cuda_check
   test/native/main.cpp
   test/native/check_logits.cpp
   test/native/check_linear.cpp
+  test/native/check_divergence.cpp
   test/native/check_preference.cpp
   test/native/check_updates.cpp
   test/native/check_cublaslt.cpp

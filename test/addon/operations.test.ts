@@ -138,6 +138,7 @@ function optionOf({ path: inTable, type }: Argument): string {
   const name = path.slice(path.lastIndexOf('.') + 1);
   const capital = name[0]!.toUpperCase() + name.slice(1);
   if (path.startsWith('reference.')) return `ref${capital}`;
+  if (path.startsWith('teacher.')) return `teacher${capital}`;
   if (path.endsWith('labels.data')) return 'labels';
   if (path.endsWith('pairs.weights')) return 'pairWeights';
   if (path.endsWith('labels.weights')) return 'tokenWeights';

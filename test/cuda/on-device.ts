@@ -82,12 +82,14 @@ function expectSame(result: unknown, before: unknown, seed: number): void {
 function runOnDevice(call: Call): Call {
   return (options) => {
     const uploads = new Uploads();
-    const { dtype, weightDtype, refDtype, refWeightDtype } = options;
+    const { dtype, weightDtype } = options;
     const dtypeOf = (name: string) => {
       const ofWeight = /eight$|ias$/.test(name);
       const own = ofWeight ? (weightDtype ?? dtype) : dtype;
-      if (!/^ref/.test(name)) return own;
-      return ofWeight ? (refWeightDtype ?? weightDtype ?? refDtype ?? dtype) : (refDtype ?? dtype);
+      const [side] = /^ref|^teacher/.exec(name) ?? [];
+      if (side === undefined) return own;
+      const ofSide = options[`${side}Dtype`] ?? dtype;
+      return ofWeight ? (options[`${side}WeightDtype`] ?? weightDtype ?? ofSide) : ofSide;
     };
     const given = (value: unknown, name: string): unknown =>
       isView(value) ? uploads.upload(value, dtypeOf(name)) : value;

@@ -18,7 +18,7 @@ import { parseArgs } from 'node:util';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const BUILD = join(ROOT, 'build', 'fuzz');
-const NATIVE = ['rows', 'preference', 'updates'];
+const NATIVE = ['rows', 'preference', 'updates', 'divergences'];
 const TARGETS = [...NATIVE, 'api'];
 const PARALLEL = 2;
 // The schedule by entropy costs half of the speed and finds nothing more here.

@@ -279,6 +279,95 @@ const losses: Subject[] = [
   }),
 ];
 
+// -- divergences: 3 rows of 4 words
+
+const divergenceNames = choice('forward_kl', 'reverse_kl', 'jsd');
+const kind: Record<string, Kind> = {
+  divergence: { ...divergenceNames, verdict: (value, valid) => divergenceNames.verdict(value ?? null, valid) },
+  debug,
+  ...counted,
+};
+const teacherOptions: Record<string, Kind> = { teacherDtype: dtype, teacherTemperature: logits.temperature! };
+const topKOptions: Record<string, Kind> = {
+  teacherIndices: array('Int32Array'),
+  teacherLogps: array('Float32Array', fixed),
+  topKTail: choice('bucket', 'renormalize'),
+};
+const topK = () => ({ teacherIndices: ints(0, 1, 2, 3, 1, 0), teacherLogps: floats(-1, -2, -3, -1, -2, -3) });
+const ofDivergence = () => ({ divergence: 'jsd', labels: ints(0, 1, 2), mask: Uint8Array.of(1, 1, 1) });
+const divergenceOut = () => ({ divergence: filled(3), saved: new Float64Array(12).fill(7) });
+const DIVERGENCE_HEADS = [
+  {
+    way: 'logits',
+    calls: [sweetRl.tokenDivergence, sweetRl.tokenDivergenceBackward],
+    valid: () => ({ ...logitsHead(), vocabSize: 4, ...ofDivergence() }),
+    kinds: logits,
+    gradients: {},
+    out: () => ({ gradLogits: filled(12) }),
+    teacher: () => ({ teacherLogits: floats(11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0) }),
+    teacherKinds: { teacherLogits: array(FLOATS), teacherRowStride: integer(1, 2 ** 53 - 1), ...teacherOptions },
+  },
+  {
+    way: 'hidden states',
+    calls: [sweetRl.linearDivergence, sweetRl.linearDivergenceBackward],
+    valid: () => ({ ...linearHead(), hiddenSize: 2, ...ofDivergence() }),
+    kinds: linear,
+    gradients,
+    out: () => ({ gradHidden: filled(6), gradWeight: filled(8), gradBias: filled(4) }),
+    teacher: () => ({
+      teacherHidden: floats(1, 2, 3),
+      teacherWeight: floats(1, 2, 3, 4),
+      teacherBias: floats(1, 2, 3, 4),
+    }),
+    teacherKinds: {
+      teacherHidden: array(FLOATS),
+      teacherHiddenStride: integer(1, 2 ** 53 - 1),
+      teacherWeight: array('Float32Array'),
+      teacherBias: array('Float32Array', both),
+      ...teacherOptions,
+    },
+  },
+];
+
+/** The options of the other ways, none of which may be given. */
+const strangers = (ways: { kinds: Record<string, Kind> }[]) =>
+  Object.fromEntries(ways.flatMap(({ kinds }) => Object.keys(kinds)).map((name) => [name, foreign]));
+
+const divergences: Subject[] = DIVERGENCE_HEADS.flatMap((head) => {
+  const [forward, backwardOf] = head.calls as ((options: never) => unknown)[];
+  const teachers = [
+    { from: 'a head', valid: head.teacher, kinds: head.teacherKinds },
+    { from: 'top-k', valid: topK, kinds: topKOptions },
+  ];
+  return teachers.flatMap(({ from, valid, kinds }) => {
+    const inputs = () => ({ ...head.valid(), ...valid() });
+    const all = {
+      ...strangers(teachers),
+      ...head.kinds,
+      ...kind,
+      jsdBeta: number((x) => x > 0 && x < 1),
+      ...kinds,
+      out,
+    };
+    const saved = () => (forward!(inputs() as never) as { saved: Float64Array }).saved;
+    return [
+      subject(forward!, `of ${head.way} from ${from}`, () => ({ ...inputs(), out: divergenceOut() }), all),
+      subject(
+        backwardOf!,
+        `of ${head.way} from ${from}`,
+        () => ({ ...inputs(), saved: saved(), gradDivergence: floats(1, 2, 3), out: head.out() }),
+        {
+          ...all,
+          ...head.gradients,
+          saved: array('Float64Array', fixed),
+          gradDivergence: array('Float32Array', fixed),
+        },
+        head.way === 'logits' ? ['gradLogits', 'logits'] : undefined,
+      ),
+    ];
+  });
+});
+
 // -- updates: 5 rows of 2 words
 
 const updateRows = () => ({ labels: ints(0, 1, 0, 1, 0) });
@@ -321,10 +410,6 @@ const REFERENCES = [
     },
   },
 ];
-
-/** The options of the other ways, none of which may be given. */
-const strangers = (ways: { kinds: Record<string, Kind> }[]) =>
-  Object.fromEntries(ways.flatMap(({ kinds }) => Object.keys(kinds)).map((name) => [name, foreign]));
 
 function updates(call: (options: never) => unknown, units: () => Options, kinds: Record<string, Kind>): Subject[] {
   return HEADS.flatMap((head) =>
@@ -537,6 +622,7 @@ checks.push({
 
 const OPERATIONS: Subject[] = [
   ...rows,
+  ...divergences,
   ...losses,
   ...baselines,
   ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),

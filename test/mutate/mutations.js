@@ -29,6 +29,14 @@ const LAYOUT = ['native/layout.h', 'args/errors'];
 const SHARDS = ['native/vocab_parallel.h', 'ops/vocab-parallel'];
 const CPU_SHARDS = ['native/cpu/vocab_parallel.cpp', 'ops/vocab-parallel'];
 
+const DIVERGENCE = ['native/divergence.h', 'ops/token-divergence'];
+const DIVERGENCE_ROWS = ['native/cpu/rows/divergence.h', 'ops/token-divergence'];
+const LOGITS_DIVERGENCE = ['native/cpu/logits_divergence.cpp', 'ops/token-divergence'];
+const LINEAR_DIVERGENCE = ['native/cpu/linear_divergence.cpp', 'ops/linear-divergence'];
+const TOP_K = ['native/cpu/top_k.cpp', 'ops/token-divergence'];
+const CUDA_PAIRS = ['native/cuda/pair_divergence.cu', 'check_plain: divergences'];
+const CUDA_TOP_K = ['native/cuda/top_k.cu', 'check_plain: divergences'];
+
 const CUDA_LOGITS = ['native/cuda/logits_head.cu', 'check_plain: logits'];
 const CUDA_LINEAR = ['native/cuda/linear_head.cu', 'check_plain: linear'];
 const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain: references'];
@@ -382,6 +390,70 @@ export const MUTATIONS = [
       ...by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/cpu/isa/simd_avx2.h'], ['native/dtype.h']),
       ['lib/io/safetensors.ts', 'io/safetensors'],
     ],
+  },
+
+  // -- divergences
+  {
+    fault: 'the two distributions of a divergence are exchanged',
+    changes: [
+      [/swapped \? y : x, swapped \? x : y/, 'x, y'],
+      [/swapped \? pair_of\(y, x\) : pair_of\(x, y\)/, 'pair_of(x, y)'],
+      [/kSwapped \? of_y : of_x, kSwapped \? of_x : of_y/, 'of_x, of_y'],
+    ],
+    places: [LOGITS_DIVERGENCE, LINEAR_DIVERGENCE, CUDA_PAIRS],
+  },
+  {
+    fault: 'a KL is finite where an entry is masked in one distribution alone',
+    changes: [[/if \(stats\.unsupported\)/, 'if (false)']],
+    places: [DIVERGENCE],
+  },
+  {
+    fault: 'a negative divergence is returned',
+    changes: [[/divergence < 0 \? 0 : divergence/, 'divergence']],
+    places: [DIVERGENCE],
+  },
+  {
+    fault: 'the gradient of a divergence lacks kappa',
+    changes: [[/ - kappa(?=[;)])/, '']],
+    places: [DIVERGENCE, CUDA_PAIRS],
+  },
+  {
+    fault: 'the gradient of a divergence lacks the temperature',
+    changes: [[/\* grad_divergence \/ temperature/, '* grad_divergence']],
+    places: [DIVERGENCE],
+  },
+  {
+    fault: 'the weights of the mixture are exchanged',
+    changes: [
+      [
+        /d, other_beta, beta\)|p_larger \? other_beta : beta/,
+        (text) => text.replace(/(\w*beta)(.*?)(\w*beta)/, '$3$2$1'),
+      ],
+    ],
+    places: [DIVERGENCE_ROWS, CUDA_PAIRS],
+  },
+  {
+    fault: 'a top-k teacher has no bucket',
+    changes: [[/!renormalizes?(\(\))? && (teacher\.k|k_) < \w+\.vocab_size/, 'false']],
+    places: [['native/cpu/top_k.h', 'ops/token-divergence'], CUDA_TOP_K],
+  },
+  {
+    fault: 'entries of the support are in the bucket too',
+    changes: [
+      [/block\[\*index - at\] = -INFINITY/, ''],
+      [/x = -INFINITY;/, ''],
+      [/& 1\) continue/, '& 0) continue'],
+    ],
+    places: [
+      ['native/cpu/logits_top_k.cpp', 'ops/token-divergence'],
+      ['native/cpu/linear_top_k.cpp', 'ops/linear-divergence'],
+      CUDA_TOP_K,
+    ],
+  },
+  {
+    fault: 'a top-k teacher is not checked',
+    changes: [[/if \((index < 0 \|\| index >= head_\.vocab_size|twice < k_|sum > kMaxTopKSum)\)/, 'if (false)']],
+    places: [TOP_K],
   },
 
   // -- accumulation

@@ -81,6 +81,7 @@ void check_losses(Checks& checks, bool small);
 void check_updates(Checks& checks, bool small);
 void check_logits(Checks& checks, bool small);
 void check_linear(Checks& checks, bool small);
+void check_divergences(Checks& checks, bool small);
 
 /** What only a GPU has: two kinds of matrix products, and working memory in chunks. */
 void check_device(Checks& checks, bool small);

@@ -42,7 +42,7 @@ struct Operation {
 
 constexpr Operation kOperations[] = {
     {"turns", check_turns},   {"logits", check_logits}, {"updates", check_updates},
-    {"losses", check_losses}, {"linear", check_linear},
+    {"losses", check_losses}, {"linear", check_linear}, {"divergences", check_divergences},
 };
 constexpr int kCount = sizeof(kOperations) / sizeof(kOperations[0]);
 
@@ -70,7 +70,10 @@ void run_all(const Options& options, const Run& run) {
     sweet::use_backend(each.name);
     const std::string name = each.name;
     run(name + " against float64", [&](Checks& checks) { check_operations(checks, small); });
-    run(name + " kernels", [&](Checks& checks) { check_kernels(checks, small); });
+    run(name + " kernels", [&](Checks& checks) {
+      check_kernels(checks, small);
+      check_divergence_kernels(checks);
+    });
     run(name + " concurrent", [&](Checks& checks) { check_concurrent(checks, small); });
     run(name + " overwritten", [&](Checks& checks) { check_overwritten(checks, small); });
   }

@@ -24,3 +24,4 @@ void check_overwritten(Checks& checks, bool small);
 
 /** The scalar references of native/cpu/rows and native/cpu/gemm against the active kernels. */
 void check_kernels(Checks& checks, bool small);
+void check_divergence_kernels(Checks& checks);

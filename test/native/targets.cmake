@@ -7,6 +7,8 @@ add_executable(sweet_check EXCLUDE_FROM_ALL
   test/native/check_updates.cpp
   test/native/check_cancelled.cpp
   test/native/check_concurrent.cpp
+  test/native/check_divergence.cpp
+  test/native/check_divergence_kernels.cpp
   test/native/check_kernels.cpp
   test/native/check_memory.cpp
   test/native/check_pool.cpp

@@ -5,6 +5,7 @@ import {
   mergeVocabParallelStats,
   setThreads,
   threads,
+  tokenDivergence,
   tokenLogps,
   vocabParallelStats,
 } from 'sweet-rl';
@@ -38,14 +39,33 @@ const MATRICES: Record<string, [unit: string, width?: (options: Options) => numb
   refWeight: ['vocabulary entry', ({ refHidden, labels }) => lengthOf(refHidden) / lengthOf(labels)],
   bias: ['vocabulary entry'],
   refBias: ['vocabulary entry'],
+  teacherLogits: ['row', ({ teacherLogits, labels }) => lengthOf(teacherLogits) / lengthOf(labels)],
+  teacherHidden: ['row', ({ teacherHidden, labels }) => lengthOf(teacherHidden) / lengthOf(labels)],
+  teacherWeight: ['vocabulary entry', ({ teacherHidden, labels }) => lengthOf(teacherHidden) / lengthOf(labels)],
+  teacherBias: ['vocabulary entry'],
+  teacherLogps: ['row', ({ teacherLogps, labels }) => lengthOf(teacherLogps) / lengthOf(labels)],
+  gradDivergence: ['row'],
   logps: ['row'],
   refLogps: ['row'],
   lse: ['row'],
   gradLogps: ['row'],
   gradAdvantages: ['turn'],
 };
-const OF_ROWS = ['logits', 'hidden', 'refLogits', 'refHidden', 'logps', 'refLogps', 'lse', 'gradLogps'];
-const MASKED_WORDS = ['logits', 'refLogits', 'bias', 'refBias'];
+const OF_ROWS = [
+  'teacherLogits',
+  'teacherHidden',
+  'teacherLogps',
+  'gradDivergence',
+  'logits',
+  'hidden',
+  'refLogits',
+  'refHidden',
+  'logps',
+  'refLogps',
+  'lse',
+  'gradLogps',
+];
+const MASKED_WORDS = ['teacherLogits', 'teacherBias', 'teacherLogps', 'logits', 'refLogits', 'bias', 'refBias'];
 const lengthOf = (array: unknown) => (array as Float32Array).length;
 
 const operations = SUBJECTS.filter(({ arguments: all }) => all.some(({ path }) => path.join() === 'debug'));
@@ -83,8 +103,9 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
           message(name, value, place),
         ]);
         expect(bytes.every(([now, before]) => now.every((byte, k) => byte === before[k]))).toBe(true);
-        // Off, nothing is said.
-        expect(thrownBy(() => call(options as never))).toBeUndefined();
+        // Off, nothing is said, except of what is no log-prob.
+        const refused = name === 'teacherLogps' && value === Infinity ? 'ERR_ARG_VALUE' : undefined;
+        expect(thrownBy(() => call(options as never))?.code).toBe(refused);
       }
     }
   });
@@ -151,7 +172,13 @@ describe.runIf(twins.length > 0).each(twins)('$name', ({ name, call, valid }) =>
     });
     expect(bytes.every(([now, before]) => now.every((byte, k) => byte === before[k]))).toBe(true);
     // That all words of one shard are masked is no fault.
-    if (head === 'hidden' || valid().lse !== undefined || name.startsWith('vocabParallelStats')) return;
+    if (
+      head === 'hidden' ||
+      valid().lse !== undefined ||
+      valid().saved !== undefined ||
+      name.startsWith('vocabParallelStats')
+    )
+      return;
     const masked = (valid().logits as Float32Array).fill(-Infinity, 0, 2);
     const found = debug({ ...valid(), logits: masked.fill(-Infinity) });
     await expect(found).rejects.toMatchObject({
@@ -169,6 +196,12 @@ it('names the row of merged partials that a NaN in one of their shards made', ()
   ];
   const all = Float64Array.from(given.flatMap((each) => [...each.stats]));
   expect(() => mergeVocabParallelStats({ stats: all, labels, debug: 'finite' })).toThrow(message('lse', NaN, 'row 1'));
+});
+
+it('names the row of an infinite divergence', () => {
+  const teacherLogits = floats(1, 2, 3, -Infinity);
+  const options = { logits: floats(1, 2, 3, 4), vocabSize: 2, teacherLogits, divergence: 'reverse_kl' } as const;
+  expect(() => tokenDivergence({ ...options, debug: 'finite' })).toThrow(message('divergence', Infinity, 'row 1'));
 });
 
 it('is an option of every operation over numbers', () => {

@@ -30,7 +30,18 @@ export function optionsOf({ N, V, H, TURNS }) {
   const upstream = { gradLogps: floats(N, 8) };
   const rows = { logits, labels, mask };
   const trajectories = { ...turns, trajectoryOffsets, ...pairs };
+  const gradDivergence = upstream.gradLogps;
+  const ofRows = { logits, vocabSize: V, mask, teacherLogits: refLogits, divergence: 'jsd' };
+  const top = {
+    teacherIndices: Int32Array.from({ length: 3 * N }, (_, k) => (k % 3) * 2 + (Math.floor(k / 3) % 2)),
+    teacherLogps: new Float32Array(3 * N).fill(-2),
+  };
+  const { labels: _, ...ofHead } = { ...head, hiddenSize: H, ...top, divergence: 'reverse_kl' };
   return {
+    tokenDivergence: ofRows,
+    tokenDivergenceBackward: { ...ofRows, gradDivergence, saved: operations.tokenDivergence(ofRows).saved },
+    linearDivergence: ofHead,
+    linearDivergenceBackward: { ...ofHead, gradDivergence, saved: operations.linearDivergence(ofHead).saved },
     tokenLogps: { ...rows, entropy: true },
     tokenLogpsBackward: { ...rows, ...upstream, lse: operations.tokenLogps(rows).lse },
     linearLogps: { ...head, entropy: true },

@@ -87,17 +87,29 @@ BackwardPass::BackwardPass(const Head& head, int64_t tokens, int workers, const 
 
 void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
                        const WeightGradients& out, float* hidden) {
+  const auto other_sums_of = [&](int64_t group) {
+    return gradients.needs_other_sums() ? group_other_sums_.get() + group * tokens_ : nullptr;
+  };
+  for (int64_t group = 0; gradients.needs_other_sums() && group < Groups(head_.vocab_size).count; group++) {
+    std::fill_n(other_sums_of(group), count, 0.0);
+  }
+  run(tiles, rows, count, stored, out, hidden, [&](const Tile& tile, int64_t first, int64_t group, int worker) {
+    gradients.replace(tile, first, worker, tiles.kernels(), other_sums_of(group));
+  });
+  if (gradients.needs_other_sums()) add_confident_labels(gradients, rows, count, out, hidden);
+}
+
+void BackwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, StoredLogits stored,
+                       const WeightGradients& out, float* hidden, const Replace& replace) {
   const Groups groups(head_.vocab_size);
   const int64_t hidden_size = head_.hidden_size;
   parallel_for(workers_, groups.count, count * head_.vocab_size * hidden_size, [&](int64_t group, int worker) {
     float* const grad_hidden = hidden ? group_hidden_.get() + group * tokens_ * hidden_size : nullptr;
-    double* const other_sums = gradients.needs_other_sums() ? group_other_sums_.get() + group * tokens_ : nullptr;
-    if (other_sums) std::fill_n(other_sums, count, 0.0);
     const int64_t begin = group * groups.tiles * kTileEntries, end = begin + groups.tiles * kTileEntries;
     for (int64_t v = begin; v < std::min(end, head_.vocab_size) && !cancelled(); v += kTileEntries) {
       const Tiles::WeightRows weight = tiles.weight_rows(v, worker);
       const Tile tile = stored.x ? tiles.tile(weight, stored.at(v)) : tiles.logits(weight, worker, nullptr);
-      gradients.replace(tile, v, worker, tiles.kernels(), other_sums);
+      replace(tile, v, group, worker);
       if (out.bias) add_row_sums(tile, out.bias + v, out.add);
       float* const grad_weight = out.weight ? out.weight + grad_weight_index(head_, v, 0) : nullptr;
       tiles.multiply(tile, weight, worker, grad_hidden, v > begin, grad_weight, out.add);
@@ -110,7 +122,6 @@ void BackwardPass::run(Tiles& tiles, LogitGradients& gradients, const int64_t* r
       for (int64_t k = 0; k < hidden_size; k++) to[k] += from[k];
     }
   });
-  if (gradients.needs_other_sums()) add_confident_labels(gradients, rows, count, out, hidden);
 }
 
 void BackwardPass::add_confident_labels(const LogitGradients& gradients, const int64_t* rows, int64_t count,

@@ -14,6 +14,8 @@
 // order of all sums follows from the shapes alone.
 #pragma once
 
+#include <functional>
+
 #include "tiles.h"
 
 namespace sweet::reference {
@@ -103,6 +105,13 @@ class BackwardPass {
   /** hidden[rows[r]] += the gradient of the chunk's token r, unless null. */
   void run(Tiles& tiles, LogitGradients& gradients, const int64_t* rows, int64_t count, StoredLogits stored,
            const WeightGradients& out, float* hidden);
+
+  /** Replaces the logits of a tile, whose first entry is `first`, by their gradients. */
+  using Replace = std::function<void(const Tile& tile, int64_t first, int64_t group, int worker)>;
+
+  /** The same with other gradients than those of log-probs. */
+  void run(Tiles& tiles, const int64_t* rows, int64_t count, StoredLogits stored, const WeightGradients& out,
+           float* hidden, const Replace& replace);
 
  private:
   /** D at the label of a token of the chunk. */

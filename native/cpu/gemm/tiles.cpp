@@ -265,6 +265,24 @@ void Tiles::pack_columns(const Element* rows, int64_t count, int64_t panel, int6
   }
 }
 
+CappedTiles::CappedTiles(const Head& head, int64_t tokens, int workers)
+    : size_(Softcap(head.softcap).is_on() ? kTileEntries * round_up(tokens, kMaxLanes) : 0), t_(workers * size_) {}
+
+void CappedTiles::keep(const Tile& tile, int worker) {
+  const int64_t lanes = round_up(tile.tokens, kMaxLanes);
+  for (int64_t v = 0; size_ > 0 && v < tile.entries; v++) {
+    std::copy_n(tile.x + v * tile.row_stride, lanes, t_.get() + worker * size_ + v * lanes);
+  }
+}
+
+void CappedTiles::times_slope(const Tile& tile, int worker, const Kernels& kernels) const {
+  const int64_t lanes = round_up(tile.tokens, kMaxLanes);
+  for (int64_t v = 0; size_ > 0 && v < tile.entries; v++) {
+    float* const row = tile.x + v * tile.row_stride;
+    kernels.times_slope(row, t_.get() + worker * size_ + v * lanes, lanes, row, DType::float32);
+  }
+}
+
 LogitGradients::LogitGradients(const Head& head, int64_t tokens, int workers)
     : temperature_(head.temperature),
       kernel_temperature_(kernel_temperature(head)),
@@ -278,8 +296,7 @@ LogitGradients::LogitGradients(const Head& head, int64_t tokens, int workers)
       factor_(tokens + kMaxLanes),
       slope_(tokens + kMaxLanes),
       confident_(tokens),
-      capped_size_(cap_.is_on() ? kTileEntries * round_up(tokens, kMaxLanes) : 0),
-      capped_(workers * capped_size_) {}
+      capped_(head, tokens, workers) {}
 
 void LogitGradients::gather(const int64_t* rows, int64_t count, const int32_t* labels, const Upstream& upstream) {
   rounded_lse_ = upstream.rounded_lse;
@@ -310,11 +327,7 @@ void LogitGradients::replace(const Tile& tile, int64_t first, int worker, const 
     }
   };
   each_label([&](int64_t r, float x) { label_logits_[r] = x; });
-  float* const capped = capped_.get() + worker * capped_size_;  // the tile's logits, with a softcap
-  const int64_t lanes = round_up(tile.tokens, kMaxLanes);
-  for (int64_t v = 0; cap_.is_on() && v < tile.entries; v++) {
-    std::copy_n(tile.x + v * tile.row_stride, lanes, capped + v * lanes);
-  }
+  capped_.keep(tile, worker);
   kernels.tile_gradient(tile, max_.get(), factor_.get(), has_slope_ ? slope_.get() : nullptr,
                         log2_scale(kernel_temperature_));
   if (other_sums) {
@@ -327,10 +340,7 @@ void LogitGradients::replace(const Tile& tile, int64_t first, int worker, const 
         other_sums && label.confident && std::isfinite(label.gradient);  // else NaN, with no other entry too
     if (!confident_[r]) d = static_cast<float>(label.gradient);
   });
-  for (int64_t v = 0; cap_.is_on() && v < tile.entries; v++) {
-    float* const row = tile.x + v * tile.row_stride;
-    kernels.times_slope(row, capped + v * lanes, lanes, row, DType::float32);
-  }
+  capped_.times_slope(tile, worker, kernels);
 }
 
 void add_row_sums(const Tile& tile, float* to, bool add) {

@@ -135,6 +135,23 @@ class Tiles {
   Scratch<Element> tile_entries_;             // per worker, [H, V]: panels of [packed tokens, panel entries] of a tile
 };
 
+/** t of tiles of capped logits (native/softcap.h), one per worker, while D takes their place. Nothing without a
+ * softcap. */
+class CappedTiles {
+ public:
+  CappedTiles(const Head& head, int64_t tokens, int workers);
+
+  bool ok() const { return t_.ok(); }
+  /** Before D takes the tile's place. */
+  void keep(const Tile& tile, int worker);
+  /** D becomes that at the logits: it is multiplied by 1 - t^2 of the tile that was kept. */
+  void times_slope(const Tile& tile, int worker, const Kernels& kernels) const;
+
+ private:
+  const int64_t size_;  // of a tile; 0 without a softcap
+  Scratch<float> t_;
+};
+
 /** D of a chunk of tokens. */
 class LogitGradients {
  public:
@@ -171,8 +188,7 @@ class LogitGradients {
   Scratch<UpstreamRow> upstream_;
   Scratch<float> label_logits_, max_, factor_, slope_;
   Scratch<bool> confident_;
-  const int64_t capped_size_;  // of a tile's logits, which a softcap needs after D
-  Scratch<float> capped_;      // per worker
+  CappedTiles capped_;
 };
 
 /** to[v] (+)= sum of row v of a tile. */

@@ -12,6 +12,8 @@
 //   fma(a, b, c)                     a * b + c, rounded once if kHasFma
 //   max(a, b)  min(a, b)             b where either is a NaN
 //   max_lanes(x)                     the largest lane
+//   choose_less(a, b, yes, no)       yes where a < b, else no
+//   split_exponent(x)                x = m * 2^exponent with sqrt(1/2) <= m < sqrt(2), x > 0
 //   reduce_exp2(y, exponent, range)  range reduction of t = y * scale_log2 + bias: 2^t = scale * 2^r. Valid for
 //                                    -127 <= t < 128; other t set range.out_of_range(). If kExp2Saturates, every t is
 //                                    valid: 2^t is 0 or infinite beyond float32.

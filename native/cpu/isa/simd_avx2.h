@@ -118,6 +118,16 @@ inline float max_lanes(V x) {
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+inline V choose_less(V a, V b, V yes, V no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+
+struct Mantissa {
+  V m, exponent;
+};
+inline Mantissa split_exponent(V x) {
+  const __m256i sqrt_half = _mm256_set1_epi32(0x3f3504f3), bits = _mm256_sub_epi32(_mm256_castps_si256(x), sqrt_half);
+  const __m256i mantissa = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffff));
+  return {_mm256_castsi256_ps(_mm256_add_epi32(mantissa, sqrt_half)), _mm256_cvtepi32_ps(_mm256_srai_epi32(bits, 23))};
+}
 
 // 2^(i/8)
 alignas(32) constexpr float kExp2Table[8] = {1.0f,        1.09050773f, 1.18920712f, 1.29683955f,

@@ -113,6 +113,18 @@ inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }
 inline V min(V a, V b) { return _mm512_min_ps(a, b); }
 inline float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
+inline V choose_less(V a, V b, V yes, V no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+
+struct Mantissa {
+  V m, exponent;
+};
+inline Mantissa split_exponent(V x) {
+  const __m512i sqrt_half = _mm512_set1_epi32(0x3f3504f3), bits = _mm512_sub_epi32(_mm512_castps_si512(x), sqrt_half);
+  const __m512i mantissa = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffff));
+  return {_mm512_castsi512_ps(_mm512_add_epi32(mantissa, sqrt_half)), _mm512_cvtepi32_ps(_mm512_srai_epi32(bits, 23))};
+}
 
 // 2^(i/32)
 alignas(64) constexpr float kExp2Table[32] = {

@@ -97,6 +97,16 @@ inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 inline V min(V a, V b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
+inline V choose_less(V a, V b, V yes, V no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+
+struct Mantissa {
+  V m, exponent;
+};
+inline Mantissa split_exponent(V x) {
+  const int32x4_t sqrt_half = vdupq_n_s32(0x3f3504f3), bits = vsubq_s32(vreinterpretq_s32_f32(x), sqrt_half);
+  const int32x4_t mantissa = vandq_s32(bits, vdupq_n_s32(0x7fffff));
+  return {vreinterpretq_f32_s32(vaddq_s32(mantissa, sqrt_half)), vcvtq_f32_s32(vshrq_n_s32(bits, 23))};
+}
 
 constexpr Exp2Polynomial kExp2 = kExp2Degree6, kExp2Bf16 = kExp2Degree4;
 constexpr bool kExp2Saturates = false;

@@ -127,6 +127,16 @@ inline float max_lanes(V x) {
   for (int i = 1; i < kLanes; i++) m = x[i] > m ? x[i] : m;
   return m;
 }
+inline V choose_less(V a, V b, V yes, V no) { return choose(bits<U>(a < b), yes, no); }
+
+struct Mantissa {
+  V m, exponent;
+};
+inline Mantissa split_exponent(V x) {
+  typedef int32_t I __attribute__((vector_size(16)));
+  const I from = bits<I>(x) - 0x3f3504f3;
+  return {bits<V>((from & 0x7fffff) + 0x3f3504f3), __builtin_convertvector(from >> 23, V)};
+}
 
 constexpr Exp2Polynomial kExp2 = kExp2Degree6, kExp2Bf16 = kExp2Degree4;
 constexpr bool kExp2Saturates = false;

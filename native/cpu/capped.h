@@ -1,0 +1,60 @@
+// Passes over rows of logits that a softcap may be applied to: a part at a time, which stays in the L1 cache.
+#pragma once
+
+#include <algorithm>
+
+#include "../head.h"
+#include "active.h"
+
+namespace sweet {
+
+// Logits that are softcapped at once, on the stack.
+constexpr int64_t kCapped = 2048;
+
+/** Calls use(first, count, t) for ranges of n logits, t = their tanh as in native/softcap.h. */
+template <class Use>
+void each_capped(const void* logits, DType dtype, int64_t n, const Softcap& cap, Use use) {
+  alignas(64) float t[kCapped];
+  for (int64_t first = 0; first < n; first += kCapped) {
+    const int64_t count = std::min(kCapped, n - first);
+    active_kernels().softcap(static_cast<const char*>(logits) + first * bytes_of(dtype), dtype, count, cap.inverse, t);
+    use(first, count, t);
+  }
+}
+
+/** Adds n logits to the statistics. */
+inline void add_stats(const Head& head, const void* logits, int64_t n, float scale_log2, bool entropy,
+                      SegmentStats* stats) {
+  const Kernels& kernels = active_kernels();
+  const Softcap cap(head.softcap);
+  if (!cap.is_on()) return kernels.softmax_stats(stats, logits, head.dtype, n, scale_log2, entropy);
+  each_capped(logits, head.dtype, n, cap, [&](int64_t, int64_t count, const float* t) {
+    kernels.softmax_stats(stats, t, DType::float32, count, scale_log2, entropy);
+  });
+}
+
+/** The gradients at n logits, as Kernels::softmax_gradient. */
+inline void write_gradient(const Head& head, const void* logits, int64_t n, const SoftmaxGradient& gradient,
+                           bool stream, void* out) {
+  const Kernels& kernels = active_kernels();
+  const Softcap cap(head.softcap);
+  if (!cap.is_on()) return kernels.softmax_gradient(logits, out, head.dtype, n, gradient, stream);
+  alignas(64) float d[kCapped];
+  each_capped(logits, head.dtype, n, cap, [&](int64_t first, int64_t count, const float* t) {
+    kernels.softmax_gradient(t, d, DType::float32, count, gradient, false);
+    kernels.times_slope(d, t, count, static_cast<char*>(out) + first * bytes_of(head.dtype), head.dtype);
+  });
+}
+
+/** Logit v of row i, or its tanh: the same bits as in the row. */
+inline float kernel_logit(const Head& head, int64_t i, int64_t v) {
+  float x = 0;
+  const char* const at = static_cast<const char*>(head.logits) + (i * head.row_stride + v) * bytes_of(head.dtype);
+  active_kernels().widen(at, head.dtype, 1, &x);
+  const Softcap cap(head.softcap);
+  float t = x;
+  if (cap.is_on()) active_kernels().softcap(&x, DType::float32, 1, cap.inverse, &t);
+  return t;
+}
+
+}  // namespace sweet
