@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "active.h"
+#include "capped.h"
 #include "divergence.h"
 #include "row_segments.h"
 
@@ -82,7 +83,21 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
   Scratch<SavedRow> saved(head.rows);
   if (!blocks.ok() || !stats.ok() || !sums.ok() || !saved.ok()) return {Code::memory};
 
+  // Of jsd, which needs both lse alone: those of log-probs, at fewer operations.
+  const auto segment_stats = [&](const Head& of, int64_t item) {
+    SegmentStats segment = kEmptyStats;
+    const int64_t at = segments.row(item) * of.row_stride + segments.first(item);
+    add_stats(of, static_cast<const char*>(of.logits) + at * bytes_of(of.dtype), segments.size(item),
+              log2_scale(kernel_temperature(of)), false, &segment);
+    segment.max = std::max(segment.max, -FLT_MAX);
+    return segment;
+  };
   const auto compute_stats = [&](int64_t item, int worker) {
+    if (jsd) {
+      const SegmentStats x = segment_stats(head, item), y = segment_stats(teacher, item);
+      stats[item] = {x.max, y.max, x.sum_exp, y.sum_exp, 0, false};
+      return;
+    }
     PairStats columns[kRowColumns];
     std::fill_n(columns, kRowColumns, kEmptyPair);
     each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {

@@ -82,6 +82,9 @@ void run(const uint8_t* data, size_t size) {
   const double beta = reader.any_of(betas);
   float* const out = memory.take<float>(n);
   double* const saved = memory.take<double>(n * sweet::kSavedSize);
+  // There lse may be so large that it has no digits for the logarithm of a sum: ties count one each.
+  const bool cold =
+      std::fabs(std::log(student.head.temperature)) > 6 || std::fabs(std::log(other.head.temperature)) > 6;
   const auto hide_dropped = [&] {
     student.hide_padding();
     for (int64_t i = 0; i < n; i++) {
@@ -89,17 +92,18 @@ void run(const uint8_t* data, size_t size) {
     }
   };
   hide_dropped();
-  expect_status(memory.run({out, saved}, twice,
-                           [&] {
-                             return head_divergence({student.head, labels.labels, teacher, type, beta, out, saved});
-                           }),
-                expected);
+  expect_status(
+      memory.run({out, saved}, twice,
+                 [&] {
+                   return sweet::head_divergence({student.head, labels.labels, teacher, type, beta, out, saved});
+                 }),
+      expected);
   memory.show_all();
   if (!expected.ok()) return;
   for (int64_t i = 0; i < n; i++) {
     if (out[i] < 0) fail("D[%d] is %g", int(i), out[i]);
     if (labels.checked[static_cast<size_t>(i)] < 0 && out[i] != 0) fail("D[%d] of a dropped row is %g", int(i), out[i]);
-    if (type == sweet::Divergence::jsd && out[i] > 0.7) fail("D[%d] of jsd is %g", int(i), out[i]);
+    if (!wild && !cold && type == sweet::Divergence::jsd && out[i] > 0.7) fail("D[%d] of jsd is %g", int(i), out[i]);
   }
 
   sweet::HeadDivergenceBackward backward{student.head, labels.labels, teacher, type, beta, saved, nullptr, {}};
@@ -108,9 +112,9 @@ void run(const uint8_t* data, size_t size) {
   backward.gradients = student.gradients(reader, in_place);
   const sweet::HeadGradients& to = backward.gradients;
   if (!in_place) hide_dropped();
-  expect_status(
-      memory.run({to.logits, to.hidden, to.weight, to.bias}, twice, [&] { return head_divergence_backward(backward); }),
-      expected);
+  expect_status(memory.run({to.logits, to.hidden, to.weight, to.bias}, twice,
+                           [&] { return sweet::head_divergence_backward(backward); }),
+                expected);
   memory.show_all();
   if (linear) return;
   for (int64_t i = 0; i < n; i++) {
@@ -123,9 +127,7 @@ void run(const uint8_t* data, size_t size) {
     // Of 16-bit numbers, each is rounded; D and kappa are sums in float32.
     const double scale = std::fabs(backward.grad_divergence[i]) / student.head.temperature * (1 + out[i]);
     const double bound = 1e-2 * magnitude + 1e-4 * scale + static_cast<double>(vocab) * 1e-7;
-    const bool cold =
-        std::fabs(std::log(student.head.temperature)) > 6 || std::fabs(std::log(other.head.temperature)) > 6;
-    if (!wild && !cold && std::isfinite(sum) && !(std::fabs(sum) <= bound)) {
+    if (!wild && !cold && student.head.softcap == 0 && std::isfinite(sum) && !(std::fabs(sum) <= bound)) {
       fail("the gradient of row %d adds up to %g of %g", int(i), sum, magnitude);
     }
   }

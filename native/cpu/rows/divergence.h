@@ -307,18 +307,17 @@ inline void jsd_sums(const PairTile& tile, const PairRows& rows, float beta, flo
   for (int64_t i = 0; i < tile.tokens; i += kLanes) {
     const NormalizedColumns student(rows.max_x + i, rows.shift_x + i, rows.scale_x);
     const NormalizedColumns teacher(rows.max_y + i, rows.shift_y + i, rows.scale_y);
-    V of_p[2], of_q[2];
-    for (int k = 0; k < 2; k++) of_p[k] = of_q[k] = set1(0.0f);
+    V of_p = set1(0.0f), of_q = of_p;
     for (int64_t v = 0; v < tile.entries; v++) {
       const int64_t at = v * tile.row_stride + i;
       const JsdTerms terms(student.log2_prob(load(tile.x + at)), teacher.log2_prob(load(tile.y + at)), set1(beta),
                            set1(other_beta));
-      of_p[v % 2] = fma(terms.p, terms.log_p, of_p[v % 2]);
-      of_q[v % 2] = fma(terms.q, terms.log_q, of_q[v % 2]);
+      of_p = fma(terms.p, terms.log_p, of_p);
+      of_q = fma(terms.q, terms.log_q, of_q);
     }
     float sums_p[kLanes], sums_q[kLanes];
-    store(sums_p, add(of_p[0], of_p[1]));
-    store(sums_q, add(of_q[0], of_q[1]));
+    store(sums_p, of_p);
+    store(sums_q, of_q);
     for (int c = 0; c < columns_from(tile, i); c++) {
       sums[i + c].divergence += static_cast<double>(beta) * sums_p[c] + static_cast<double>(other_beta) * sums_q[c];
       sums[i + c].kappa += sums_q[c];
