@@ -1,6 +1,6 @@
 export type { Mask } from './args/arrays.js';
 export type { DType, FloatArray, HalfArray } from './args/dtypes.js';
-export type { LinearHead, LogitsHead } from './args/head.js';
+export type { LinearHead, LogitsHead, WeightLayout } from './args/head.js';
 export { IGNORE_INDEX, type Labels } from './args/labels.js';
 export type { LossType, Normalization } from './args/preference.js';
 export type { DivergenceOption, TeacherLinear, TeacherLogits, TopKTeacher } from './args/teacher.js';

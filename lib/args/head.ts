@@ -4,11 +4,12 @@ import { expected, rangeError, typeError } from '../errors.js';
 import { isOnDevice, lengthOf, type NamedArray } from './arrays.js';
 import { type DType, type FloatArray, float32OrSame, floatArray, inheritedDtype } from './dtypes.js';
 import { exclusiveGroups, selectGroup } from './exclusive.js';
+import { linearShape, MAX_VOCAB_SIZE, rowsLength, type WeightLayout, weightStrides } from './linear-shape.js';
 import { checkPrecision, type PrecisionOption } from './precision.js';
 import { integer, number, oneOf } from './scalars.js';
-import { checkTypeOfTensor, lastDimension, shapeOfOption, type Tensor } from './tensors.js';
+import { checkTypeOfTensor, lastDimension, type Tensor } from './tensors.js';
 
-export const MAX_VOCAB_SIZE = 2 ** 31 - 1;
+export { MAX_VOCAB_SIZE, type WeightLayout };
 
 /** A head that the model computed: the logits of all vocabulary entries, row by row. */
 export interface LogitsHead<L extends FloatArray = FloatArray> {
@@ -24,9 +25,6 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
    */
   rowStride?: number | undefined;
 }
-
-/** How the weight of a head is stored: [V, H], as PyTorch's Linear, or [H, V], as a kernel of flax or TensorFlow.js. */
-export type WeightLayout = 'VH' | 'HV';
 
 /** A head that is not computed yet: logits_i = hidden_i * weight^T + bias; [N, V] is never stored. */
 export interface LinearHead<H extends FloatArray = FloatArray> extends PrecisionOption {
@@ -224,10 +222,6 @@ export function checkLogits<L extends FloatArray>(
   return logitsHead(array as L, { dtype, rows, vocabSize, rowStride, ...scale });
 }
 
-/** Without the padding after the last row. */
-const rowsLength = (rows: number, columns: number, rowStride: number): number =>
-  rows === 0 ? 0 : (rows - 1) * rowStride + columns;
-
 const logitsHead = <L extends FloatArray>(
   logits: L,
   shape: Pick<native.LogitsHead, 'dtype' | 'rows' | 'vocabSize' | 'temperature' | 'softcap' | 'rowStride'>,
@@ -287,7 +281,7 @@ export function checkLinear<H extends FloatArray>(
   if (bias !== undefined) checkTypeOfTensor(options, names.bias, bias.dtype);
   const layout = oneOf<WeightLayout>(names.weightLayout, options.weightLayout, 'VH', ['VH', 'HV']);
   const arrays = { hidden: data, weight: weight.array, bias: bias?.array };
-  const { hiddenStride, ...shape } = linearShape(options, arrays, rows, layout, names);
+  const { hiddenStride, ...shape } = linearShape(options, arrays, rows, layout, names, sourceOfVocab(options, names));
   if (options.chunkBytes !== undefined && !isOnDevice(array)) {
     const reason = 'chunks are those of a device, the CPU uses tiles of a fixed size';
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
@@ -310,108 +304,6 @@ export function checkLinear<H extends FloatArray>(
   };
 }
 
-/** Of a weight that is a tensor of another shape than its layout has. */
-function shapeError(
-  names: HeadNames,
-  layout: WeightLayout,
-  { vocabSize, hiddenSize }: { vocabSize: number; hiddenSize: number },
-  shape: readonly number[],
-): string {
-  const V = vocabSize > 0 && shape.length === 2 && shape.includes(vocabSize) ? 'V' : vocabSize || 'V';
-  const rule = layout === 'VH' ? `[${V}, ${hiddenSize}]` : `[${hiddenSize}, ${V}]`;
-  const what = `the shape ${rule}, as ${names.weightLayout} is '${layout}',`;
-  return `Expected ${what} for ${names.weight} but received [${shape.join(', ')}]`;
-}
-
-/** A weight of a single entry is stored the same in both layouts. */
-const weightStrides = (layout: WeightLayout, { vocabSize, hiddenSize }: Omit<LinearShape, 'hiddenStride'>) =>
-  layout === 'HV' && vocabSize !== 1
-    ? { rowStride: 1, columnStride: vocabSize }
-    : { rowStride: hiddenSize, columnStride: 1 };
-
-interface LinearShape {
-  vocabSize: number;
-  hiddenSize: number;
-  hiddenStride: number;
-}
-
 /** Where V is from, for messages. */
 const sourceOfVocab = ({ vocabSize }: { vocabSize?: number | undefined }, names: HeadNames): string =>
   names !== HEAD_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';
-
-function linearShape(
-  options: Pick<LinearHead, 'hiddenSize' | 'hiddenStride' | 'vocabSize'>,
-  { hidden, weight, bias }: { hidden: FloatArray; weight: FloatArray; bias: FloatArray | undefined },
-  rows: number,
-  layout: WeightLayout,
-  names: HeadNames,
-): LinearShape {
-  const weightShape = shapeOfOption(options, names.weight);
-  const [shapeV, shapeH] = layout === 'VH' ? [0, 1] : [1, 0];
-  const rowLength = lastDimension(options, names.hidden);
-  const elements = lengthOf(weight);
-  const givenHidden = integer(names.hiddenSize, options.hiddenSize, 0, 1, Number.MAX_SAFE_INTEGER);
-  const givenVocab = integer('vocabSize', options.vocabSize, 0, 1, MAX_VOCAB_SIZE) || (weightShape?.[shapeV] ?? 0);
-  const stride = integer(names.hiddenStride, options.hiddenStride, 0, 1, Number.MAX_SAFE_INTEGER);
-  const knownHidden = givenHidden || (stride ? 0 : (rowLength ?? 0));
-  // Without a row and without sizes H is unknown and not needed: the weight counts as V rows of one element.
-  const knownVocab = givenVocab || (rows === 0 && bias ? lengthOf(bias) : 0);
-  const byWeight = knownVocab > 0 ? elements / knownVocab : 1;
-  const source = sourceOfVocab(options, names);
-  const ofVocab = `${knownVocab > 0 ? knownVocab : 'V'} rows${source && ` (${source})`}`;
-  if (knownHidden === 0 && !Number.isInteger(byWeight)) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`${ofVocab} of one length`, names.weight, weight));
-  }
-  const length = lengthOf(hidden);
-  const perRow = stride ? length - (rows - 1) * stride : length / rows;
-  if (
-    knownHidden === 0 &&
-    givenVocab &&
-    !weightShape &&
-    stride === 0 &&
-    Number.isInteger(perRow) &&
-    perRow > 0 &&
-    perRow !== byWeight
-  ) {
-    // Any of labels, hidden, weight and V may be the wrong one.
-    const ofWeight = `H = ${byWeight} by ${names.weight} (${knownVocab} rows, ${source})`;
-    const received = `${perRow} by ${names.hidden} (${rows} rows, labels.length) and ${ofWeight}`;
-    const rule = `one H for ${names.hidden} and ${names.weight}`;
-    throw rangeError('ERR_ARG_LENGTH', `Expected ${rule} but received H = ${received}`);
-  }
-  const byRows = rows === 0 || (givenVocab && (stride > 0 || !weightShape)) ? byWeight : perRow;
-  const hiddenSize = knownHidden || byRows;
-  const vocabSize = knownVocab || (hiddenSize > 0 ? elements / hiddenSize : 0);
-
-  const isSize = (n: number) => Number.isInteger(n) && (n > 0 || rows === 0);
-  const ofHidden = isSize(hiddenSize)
-    ? `H = ${hiddenSize} elements${givenHidden ? ` (${names.hiddenSize})` : ''}`
-    : 'one length';
-  const hiddenStride = stride || hiddenSize;
-  if (hiddenStride < hiddenSize && isSize(hiddenSize)) {
-    throw rangeError('ERR_ARG_VALUE', expected(`at least H = ${hiddenSize}`, names.hiddenStride, stride));
-  }
-  if (stride > 0 && length === rows * stride && rows > 0 && knownHidden === 0 && givenVocab === 0) {
-    const why = 'since all rows have hiddenStride elements, padding could be taken for hidden states';
-    throw typeError('ERR_ARG_TYPE', `${expected('H', names.hiddenSize, undefined)}: ${why}`);
-  }
-  const holdsRows = length === rows * hiddenStride || length === rowsLength(rows, hiddenSize, hiddenStride);
-  if (!isSize(hiddenSize) || !holdsRows || (rowLength ?? hiddenStride) !== hiddenStride) {
-    const apart = stride > 0 ? `, ${names.hiddenStride} = ${stride} elements apart` : '';
-    throw rangeError(
-      'ERR_ARG_LENGTH',
-      expected(`${rows} rows (labels.length) of ${ofHidden}${apart}`, names.hidden, hidden),
-    );
-  }
-  const fits = isSize(vocabSize) && vocabSize <= MAX_VOCAB_SIZE && vocabSize * hiddenSize === elements;
-  if (!fits || (weightShape && (weightShape.length !== 2 || weightShape[shapeH] !== hiddenSize))) {
-    const message = weightShape
-      ? shapeError(names, layout, { vocabSize: givenVocab, hiddenSize }, weightShape)
-      : expected(`${ofVocab} of ${ofHidden}`, names.weight, weight);
-    throw rangeError('ERR_ARG_LENGTH', message);
-  }
-  if (bias !== undefined && lengthOf(bias) !== vocabSize) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`V = ${vocabSize} elements`, names.bias, bias));
-  }
-  return { vocabSize, hiddenSize, hiddenStride };
-}

@@ -57,8 +57,7 @@ int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 int64_t chunk_bytes(const Head& head) { return head.chunk_bytes > 0 ? head.chunk_bytes : kChunkBytes; }
 
-// Of a chunk's memory, the part for widened weight. Not measured on a GPU: 2^27 bytes are 8192 entries of H = 4096,
-// whose product with 1024 rows has 2048 tiles of 64 x 64.
+// Of a chunk's memory, the part for widened weight: 8192 entries of H = 4096. Not measured on a GPU.
 constexpr int64_t kWeightPart = 8;
 
 /** Vocabulary entries whose weight is widened at once; 0 where none is. */
@@ -90,18 +89,6 @@ __global__ void __launch_bounds__(kThreads) widen_kernel(const T* from,  // [cou
                                                          const DeviceResult* result) {
   const int64_t i = global_thread();
   if (!has_fault(result) && i < count) to[i] = to_float(from[i]);
-}
-
-/** A block per row. */
-template <class T>
-__global__ void __launch_bounds__(kThreads) widen_rows_kernel(const T* from,  // [rows, columns]
-                                                              int64_t row_stride, int64_t columns,
-                                                              float* to,  // [rows, columns], dense
-                                                              const DeviceResult* result) {
-  if (has_fault(result)) return;
-  const T* const x = from + blockIdx.x * row_stride;
-  float* const y = to + blockIdx.x * columns;
-  for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = to_float(x[j]);
 }
 
 /** The largest finite bound of |D| * temperature: p_v |log p_v| is at most 1 / e. */
@@ -283,11 +270,7 @@ void LinearPass::for_each_block(Use use) const {
   for (int64_t first = 0; first < head_.vocab_size && context_.ok(); first += block_) {
     const int64_t count = block_ < head_.vocab_size - first ? block_ : head_.vocab_size - first;
     const int64_t rows = transposed ? head_.hidden_size : count, columns = transposed ? count : head_.hidden_size;
-    with_type(weight.dtype, [&](auto* type) {
-      using T = std::remove_pointer_t<decltype(type)>;
-      context_.launch("widen_rows_kernel", widen_rows_kernel<T>, rows, kThreads,
-                      static_cast<const T*>(weight.at(first, 0)), stride, columns, weight_, context_.result());
-    });
+    widen_rows(context_, weight.dtype, weight.at(first, 0), stride, rows, columns, weight_);
     use(Matrix{weight_, columns, transposed}, first, count);
   }
 }

@@ -66,6 +66,18 @@ __global__ void __launch_bounds__(kThreads) gather_rows_kernel(const From* from,
 }
 
 /** A block per row. */
+template <class T>
+__global__ void __launch_bounds__(kThreads) widen_rows_kernel(const T* from,  // [rows, columns]
+                                                              int64_t row_stride, int64_t columns,
+                                                              float* to,  // [rows, columns], dense
+                                                              const DeviceResult* result) {
+  if (has_fault(result)) return;
+  const T* const x = from + blockIdx.x * row_stride;
+  float* const y = to + blockIdx.x * columns;
+  for (int64_t j = threadIdx.x; j < columns; j += kThreads) y[j] = to_float(x[j]);
+}
+
+/** A block per row. */
 __global__ void __launch_bounds__(kThreads) scatter_rows_kernel(const float* from,    // [count, columns]
                                                                 const int64_t* rows,  // [count]
                                                                 int64_t columns, bool add,
@@ -142,6 +154,15 @@ void gather_rows(LaunchContext& context, const Operand& from, const int64_t* row
     } else {
       gather(gather_rows_kernel<T, float>, static_cast<float*>(to));
     }
+  });
+}
+
+void widen_rows(LaunchContext& context, DType dtype, const void* from, int64_t row_stride, int64_t rows,
+                int64_t columns, float* to) {
+  with_type(dtype, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    context.launch("widen_rows_kernel", widen_rows_kernel<T>, rows, kThreads, static_cast<const T*>(from), row_stride,
+                   columns, to, context.result());
   });
 }
 

@@ -10,6 +10,9 @@ namespace cuda {
 /** to[i] = from[rows[i]]; from [N, columns], dense rows, to [count, columns] of the same type or of float32 */
 void gather_rows(LaunchContext& context, const Operand& from, const int64_t* rows, int64_t count, int64_t columns,
                  DType to_dtype, void* to);
+/** to[i] = from[i] as float32; from [rows, columns], row_stride elements apart, to dense */
+void widen_rows(LaunchContext& context, DType dtype, const void* from, int64_t row_stride, int64_t rows,
+                int64_t columns, float* to);
 void gather_labels(LaunchContext& context, const int32_t* from, const int64_t* rows, int64_t count, int32_t* to);
 
 /** to[rows[i]] = from[i], or += with `add`; from [count, columns], to [N, columns] */

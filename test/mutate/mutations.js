@@ -126,7 +126,7 @@ export const MUTATIONS = [
     ],
     places: [
       ['native/head.h', 'ops/weight-options'],
-      ['lib/args/head.ts', 'ops/weight-options'],
+      ['lib/args/linear-shape.ts', 'ops/weight-options'],
       ...by('ops/weight-options', PASSES, TILES),
       CUDA_LINEAR,
       ['lib/ops/preference-update.ts', 'ops/critic-update'],
