@@ -10,7 +10,8 @@ namespace cuda {
 namespace {
 
 LogitRows rows_of(const Head& head, const int32_t* labels) {
-  return {head.logits, head.dtype, head.row_stride, head.rows, head.vocab_size, head.temperature, labels, nullptr};
+  return {head.logits,           head.dtype, head.row_stride, head.rows, head.vocab_size, kernel_temperature(head),
+          Softcap(head.softcap), labels,     nullptr};
 }
 
 /** A head with the memory of a chunk that it shares with another head. */
@@ -57,8 +58,9 @@ class PairPass {
 
   LogitRows rows_of(LinearPass& pass, const Head& head, int64_t first, int64_t count) const {
     const float* const logits = pass.compute_logits(first, count);
-    return {logits,          DType::float32,   pass.row_stride(), count,
-            head.vocab_size, head.temperature, nullptr,           rows_.rows + first};
+    const double temperature = kernel_temperature(head);
+    return {logits,  DType::float32,    pass.row_stride(), count, head.vocab_size, temperature, Softcap(head.softcap),
+            nullptr, rows_.rows + first};
   }
 
   LaunchContext& context_;

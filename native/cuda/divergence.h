@@ -12,9 +12,13 @@ struct LogitRows {
   const void* logits;  // rows `row_stride` elements apart
   DType dtype;
   int64_t row_stride, count, vocab_size;
-  double temperature;
+  double temperature;  // of the logits as kernels take them: kernel_temperature()
+  Softcap cap;
   const int32_t* labels;  // [count], negative where a row is not read; null: all are
   const int64_t* rows;    // [count] where their results are; null: in their order
+
+  /** By which gradients are divided. */
+  SWEET_HOST_DEVICE double head_temperature() const { return temperature * cap.value(); }
 };
 
 /** [N]: 0 for the rows that are read, kMasked for the others. */

@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads) pair_stats_kernel(PairSegments segme
   const Y* const y = segments.at<Y>(segments.y);
   ThreadPair thread{-FLT_MAX, -FLT_MAX, 0, 0, 0, false};
   for (int v = static_cast<int>(threadIdx.x); v < segments.size(); v += kThreads) {
-    const float of_x = to_float(x[v]), of_y = to_float(y[v]);
+    const float of_x = segments.x.cap.apply(to_float(x[v])), of_y = segments.y.cap.apply(to_float(y[v]));
     add_pair(thread, kSwapped ? of_y : of_x, kSwapped ? of_x : of_y, scale_a, scale_b);
   }
   const float max_a = block_max(thread.max_a, shared_max), max_b = block_max(thread.max_b, shared_max);
@@ -164,7 +164,8 @@ __global__ void __launch_bounds__(kThreads) jsd_sums_kernel(PairSegments segment
   const Y* const y = segments.at<Y>(segments.y);
   float sum_p = 0, sum_q = 0;
   for (int v = static_cast<int>(threadIdx.x); v < segments.size(); v += kThreads) {
-    const float log2_q = log2_prob(to_float(x[v]), of_x, scale_x), log2_p = log2_prob(to_float(y[v]), of_y, scale_y);
+    const float at_x = segments.x.cap.apply(to_float(x[v])), at_y = segments.y.cap.apply(to_float(y[v]));
+    const float log2_q = log2_prob(at_x, of_x, scale_x), log2_p = log2_prob(at_y, of_y, scale_y);
     const JsdTerm term(log2_p, log2_q, beta, other_beta);
     sum_p += exp2_approx(log2_p) * term.of_p;
     sum_q += exp2_approx(log2_q) * term.of_q;
@@ -214,7 +215,7 @@ __global__ void __launch_bounds__(kThreads) divergence_grad_kernel(PairSegments 
   const int64_t row = segments.result_row();
   const SavedRow of_row = saved_row(saved, row);
   const double temperature = segments.x.temperature;
-  const double g = scale * gradient_factor(type, beta, grad_divergence[row], temperature);
+  const double g = scale * gradient_factor(type, beta, grad_divergence[row], segments.x.head_temperature());
   const float factor = has_gradient(of_row, g) ? static_cast<float>(g) : NAN;
   const NormalizedRow of_x(of_row.lse_z, temperature), of_y(of_row.lse_y, segments.y.temperature);
   const float scale_x = log2_scale(temperature), scale_y = log2_scale(segments.y.temperature);
@@ -226,7 +227,8 @@ __global__ void __launch_bounds__(kThreads) divergence_grad_kernel(PairSegments 
   const X* const x = segments.at<X>(segments.x);
   const Y* const y = segments.at<Y>(segments.y);
   for (int v = thread; v < n; v += kThreads) {
-    const float at_y = to_float(y[v]), log2_q = log2_prob(to_float(x[v]), of_x, scale_x), q = exp2_approx(log2_q);
+    const float at_x = segments.x.cap.apply(to_float(x[v])), at_y = segments.y.cap.apply(to_float(y[v]));
+    const float log2_q = log2_prob(at_x, of_x, scale_x), q = exp2_approx(log2_q);
     float slope;
     if (type == Divergence::forward_kl) {
       slope = q - exp2_approx(log2_prob(at_y, of_y, scale_y));
@@ -236,8 +238,8 @@ __global__ void __launch_bounds__(kThreads) divergence_grad_kernel(PairSegments 
     } else {
       slope = q * (JsdTerm(log2_prob(at_y, of_y, scale_y), log2_q, to_m, of_m).of_q - kappa);
     }
-    // The slope of a softcap would be multiplied here.
-    from_float(factor * slope, grad + v);
+    const float d = factor * slope;
+    from_float(segments.x.cap.is_on() ? Softcap::times_slope(d, at_x) : d, grad + v);
   }
 }
 

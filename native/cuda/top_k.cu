@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kThreads)
   float max = -INFINITY, sum = 0;
   for (int v = static_cast<int>(threadIdx.x); v < n; v += kThreads) {
     if (in_support[v / kMaskBits] >> (v % kMaskBits) & 1) continue;
-    const float logit = to_float(x[v]);
+    const float logit = rows.cap.apply(to_float(x[v]));
     if (logit > max) {
       sum *= exp2_approx((max - logit) * scale_log2);
       max = logit;
@@ -91,7 +91,8 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t i = global_warp();
   if (has_fault(result) || i >= rows.count || is_skipped(rows, i)) return;
   const int64_t row = result_row(rows, i);
-  const Support<T> support{static_cast<const T*>(rows.logits) + i * rows.row_stride, top_k.indices + row * top_k.k};
+  const Support<T> support{static_cast<const T*>(rows.logits) + i * rows.row_stride, top_k.indices + row * top_k.k,
+                           rows.cap};
   const RowDivergence of_row = warp_divergence(top_k, row, support, others + i * segments, segments, rows.temperature,
                                                type, beta, lane_of_thread());
   if (lane_of_thread() == 0) write_row(out, saved, row, of_row);
@@ -116,12 +117,14 @@ __global__ void __launch_bounds__(kThreads)
   if (has_fault(result) || i >= rows.count || is_skipped(rows, i)) return;
   const int64_t row = result_row(rows, i);
   const int lane = lane_of_thread();
-  const Support<T> support{static_cast<const T*>(rows.logits) + i * rows.row_stride, top_k.indices + row * top_k.k};
+  const Support<T> support{static_cast<const T*>(rows.logits) + i * rows.row_stride, top_k.indices + row * top_k.k,
+                           rows.cap};
   const double* const at = saved + row * kSavedSize;
   const TopKGradient gradient(warp_probs(top_k, row, lane), top_k.bucket, {at[0], at[1], at[2], at[3]},
-                              rows.temperature, type, beta, scale * grad_divergence[row] / rows.temperature);
+                              rows.temperature, type, beta, scale * grad_divergence[row] / rows.head_temperature());
   for (int64_t k = lane; k < top_k.k; k += kWarp) {
-    support_grads[i * top_k.k + k] = gradient.of_support(top_k.logps[row * top_k.k + k], support.at(k));
+    const float logit = support.at(k), d = gradient.of_support(top_k.logps[row * top_k.k + k], logit);
+    support_grads[i * top_k.k + k] = static_cast<float>(d * rows.cap.slope(logit));
   }
   const SoftmaxGradient softmax = outside_gradient(at[0], rows.temperature, gradient.outside());
   if (lane == 0) outside[i] = {softmax.max, top_k.bucket ? softmax.factor : 0.0f};
@@ -143,7 +146,11 @@ __global__ void __launch_bounds__(kThreads) outside_grads_kernel(LogitRows rows,
   const OutsideGradient of_row = zero ? OutsideGradient{0, 0} : outside[i];
   for (int64_t v = first + threadIdx.x; v < end && offset + v < length; v += kThreads) {
     float g = 0;
-    if (!zero && v < rows.vocab_size) g = of_row.factor * exp2_approx((to_float(x[v]) - of_row.max) * scale_log2);
+    if (!zero && v < rows.vocab_size) {
+      const float logit = rows.cap.apply(to_float(x[v]));
+      g = of_row.factor * exp2_approx((logit - of_row.max) * scale_log2);
+      if (rows.cap.is_on()) g = Softcap::times_slope(g, logit);
+    }
     from_float(g, gradient + offset + v);
   }
 }

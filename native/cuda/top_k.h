@@ -19,8 +19,9 @@ template <class T>
 struct Support {
   const T* row;            // [V], or the K logits where there are no indices
   const int32_t* indices;  // [K] or null
+  Softcap cap;             // of the logits in the row
 
-  __device__ float at(int64_t k) const { return to_float(row[indices ? indices[k] : k]); }
+  __device__ float at(int64_t k) const { return cap.apply(to_float(row[indices ? indices[k] : k])); }
 };
 
 /** A warp computes a row; others: the statistics of the entries outside the support, [segments]. */
