@@ -4,6 +4,8 @@
 // include it.
 #pragma once
 
+#include <math.h>
+
 #include <cstdint>
 
 namespace sweet {
@@ -13,12 +15,24 @@ namespace sweet {
 constexpr int64_t kSegment = 16384;
 
 /**
- * Softmax statistics of a segment:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,  sum_t_exp = sum t * 2^t.
- * max is the largest x. In a long segment the CPU may take a lower bound of it, high enough that no term overflows.
+ * What is computed of a row besides max and sum_exp. Sums and maxima of `more` are computed together: argmax and
+ * sum_squares of SoftmaxStats.
+ */
+struct Statistics {
+  bool entropy, more;
+};
+
+/**
+ * Softmax statistics of a segment:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,  sum_t_exp = sum t * 2^t,
+ * sum_squares = sum 2^(2 t). max is the largest x. In a long segment the CPU may take a lower bound of it, high enough
+ * that no term overflows; `largest` is the largest x in any case, and argmax its lowest index in the row.
  */
 struct SegmentStats {
   float max;
   double sum_exp, sum_t_exp;
+  double sum_squares = 0;  // this and the others with Statistics::more
+  float largest = -INFINITY;
+  int32_t argmax = -1;
 };
 
 /**

@@ -15,7 +15,7 @@ static_assert(static_cast<int>(Precision::fastest) == 0 && static_cast<int>(Prec
 static_assert(static_cast<int>(LossType::sigmoid) == 0 && static_cast<int>(LossType::hinge) == 1 && static_cast<int>(LossType::ipo) == 2);
 static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int>(Normalization::token_mean) == 1 && static_cast<int>(Normalization::sum) == 2);
 static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
-static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::shard_rows) == 14 && static_cast<int>(Code::shard_mismatch) == 15 && static_cast<int>(Code::shard_no_entropy) == 16 && static_cast<int>(Code::shard_mask) == 17 && static_cast<int>(Code::shard_labels) == 18 && static_cast<int>(Code::shard_coverage) == 19 && static_cast<int>(Code::device) == 20 && static_cast<int>(Code::device_gemm) == 21 && static_cast<int>(Code::cancelled) == 22);
+static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::shard_rows) == 14 && static_cast<int>(Code::shard_mismatch) == 15 && static_cast<int>(Code::shard_no_entropy) == 16 && static_cast<int>(Code::shard_statistics) == 17 && static_cast<int>(Code::shard_mask) == 18 && static_cast<int>(Code::shard_labels) == 19 && static_cast<int>(Code::shard_coverage) == 20 && static_cast<int>(Code::device) == 21 && static_cast<int>(Code::device_gemm) == 22 && static_cast<int>(Code::cancelled) == 23);
 
 void read_logits_head(Args& args, Head& g) {
   g.dtype = args.choice<DType>(3);
@@ -76,6 +76,14 @@ void read_logps_out(Args& args, LogpsOut& g, int64_t rows) {
   g.logps = args.array<float>(rows);
   g.lse = args.array<float>(rows);
   g.entropy = args.optional_array<float>(rows);
+  g.argmax = args.optional_array<int32_t>(rows);
+  g.sum_squared_probs = args.optional_array<float>(rows);
+}
+
+void read_shard_format(Args& args, ShardFormat& g) {
+  g.entropy = args.boolean();
+  g.argmax = args.boolean();
+  g.sum_squares = args.boolean();
 }
 
 void read_logits_gradients(Args& args, HeadGradients& g, const Head& head) {
@@ -189,8 +197,8 @@ Napi::Value bind_vocab_parallel_stats(const Napi::CallbackInfo& info) {
   VocabParallelStats g{};
   read_head(args, g.head);
   read_labels(args, g.labels, g.head.rows);
-  g.entropy = args.boolean();
-  g.stats = args.array<double>(shard_elements(g.head.rows));
+  read_shard_format(args, g.format);
+  g.stats = args.array<double>(shard_elements(g.head.rows, g.format));
   return args.perform([=] { return vocab_parallel_stats(g); });
 }
 
@@ -199,7 +207,8 @@ Napi::Value bind_merge_vocab_parallel_stats(const Napi::CallbackInfo& info) {
   MergeVocabParallelStats g{};
   g.rows = args.integer();
   g.shards = args.integer();
-  g.stats = args.array<const double>(g.shards * shard_elements(g.rows));
+  read_shard_format(args, g.format);
+  g.stats = args.array<const double>(g.shards * shard_elements(g.rows, g.format));
   read_labels(args, g.labels, g.rows);
   read_logps_out(args, g.out, g.rows);
   return args.perform([=] { return merge_vocab_parallel_stats(g); });
@@ -244,6 +253,9 @@ Napi::Value bind_preference_update(const Napi::CallbackInfo& info) {
   read_preference_batch(args, g.batch);
   read_preference_options(args, g.options);
   g.logps = args.array<float>(g.head.rows);
+  g.entropy = args.optional_array<float>(g.head.rows);
+  g.argmax = args.optional_array<int32_t>(g.head.rows);
+  g.sum_squared_probs = args.optional_array<float>(g.head.rows);
   read_preference_out(args, g.out, g.batch);
   read_head_gradients(args, g.gradients, g.head);
   args.require(!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows);
@@ -268,7 +280,7 @@ Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
 }  // namespace
 
 const char* fault_name(Code code) {
-  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "tokenWeight", "shardRows", "shardMismatch", "shardNoEntropy", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
+  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "tokenWeight", "shardRows", "shardMismatch", "shardNoEntropy", "shardStatistics", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
   return names[static_cast<int>(code)];
 }
 

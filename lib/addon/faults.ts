@@ -90,6 +90,11 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
         'ERR_PARTIALS',
         `Expected statistics computed with entropy: true for shard ${index} but received some without`,
       );
+    case 'shardStatistics':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected statistics with the same argmax and sumSquaredProbs as all others, and with those that are asked for, for shard ${index}`,
+      );
     case 'shardMask':
       return rangeError(
         'ERR_PARTIALS',

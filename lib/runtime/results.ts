@@ -1,7 +1,7 @@
 // The results of a call: the caller's buffers or fresh ones, listed in the order of the returned object. Each buffer of the
 // caller must have the class, length and place of a fresh one, and must not overlap an input or another result.
 import { type Addon, native } from '../addon/native.js';
-import { bytesOf, classOf, float32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
+import { bytesOf, classOf, float32, int32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
 import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes.js';
 import type { Mode } from '../args/options.js';
 import { freshOn, zerosOn } from '../device/device-buffer.js';
@@ -109,6 +109,14 @@ export class Results {
     return this.add(name, scratchViews[this.scratchUsed++]?.[length] as Float32Array, shape, true);
   }
 
+  int32(name: string, length: number): Int32Array {
+    const value = this.given[name];
+    if (value !== undefined) return this.take(name, int32(`out.${name}`, value, length), ROWS);
+    const { like } = this;
+    const fresh = isOnDevice(like) ? freshOn(like.device, 'int32', length) : new Int32Array(length);
+    return this.add(name, fresh as Int32Array, ROWS);
+  }
+
   float64(name: string, length: number): Float64Array {
     const value = this.given[name];
     if (value !== undefined) {
@@ -197,9 +205,10 @@ export class Results {
   /** After the native call: the losses and the arrays, for `debug: 'finite'`. */
   numbers(): ResultNumbers {
     const { losses } = this;
+    const floats = this.results.filter(({ view }) => classOf(view) !== 'Int32Array');
     return {
       losses: losses ? LOSSES.map((name, i) => [name, losses[i] as number]) : [],
-      matrices: this.results.map(({ name, view, shape }) => ({ ...shape, name, array: view })),
+      matrices: floats.map(({ name, view, shape }) => ({ ...shape, name, array: view })),
     };
   }
 

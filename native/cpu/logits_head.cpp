@@ -78,13 +78,25 @@ double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
     for (int64_t v = first; v < end && !cancelled(); v += kSegment) {
       SegmentStats stats = kEmptyStats;
       kernels.softmax_stats(&stats, row + v * bytes_of(head.dtype), head.dtype, std::min(kSegment, end - v),
-                            log2_scale(head.temperature), false);
+                            log2_scale(head.temperature), {});
       sum += stats.sum_exp * exp(stats.max / head.temperature - lse);
     }
   };
   add(0, label);
   add(label + 1, head.vocab_size);
   return sum;
+}
+
+/** Of row i: a search in the one segment that has the largest element. */
+void set_argmax(const Head& head, const Segments& segments, int64_t i, SegmentStats* stats) {
+  int64_t largest = 0;
+  for (int64_t s = 1; s < segments.per_row; s++) {
+    if (stats[s].largest > stats[largest].largest) largest = s;
+  }
+  const int64_t item = i * segments.per_row + largest;
+  const char* const segment = static_cast<const char*>(head.logits) + segments.byte_offset(item);
+  const int64_t index = active_kernels().find(segment, head.dtype, segments.size(item), stats[largest].largest);
+  stats[largest].argmax = static_cast<int32_t>(head.vocab_offset + segments.first(item) + index);
 }
 
 }  // namespace
@@ -100,12 +112,13 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
   const auto compute_segment = [&](int64_t item) {
     SegmentStats segment = kEmptyStats;
     kernels.softmax_stats(&segment, logits + segments.byte_offset(item), head.dtype, segments.size(item), scale_log2,
-                          out.with_entropy());
+                          out.statistics());
     stats[item] = segment;
   };
   const auto finish = [&](int64_t i) {
     const int32_t label = labels[i];
     const float label_logit = is_local(label) ? logit_at(head.logits, head.dtype, i * head.row_stride + label) : 0.0f;
+    if (out.with_argmax()) set_argmax(head, segments, i, stats.get() + i * segments.per_row);
     finish_row(stats.get() + i * segments.per_row, segments.per_row, label, label_logit, head.temperature, out, i);
   };
 

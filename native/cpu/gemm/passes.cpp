@@ -57,7 +57,8 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
         const int64_t label = labels[rows[r]] - v;
         if (label >= 0 && label < tile.entries) label_logits_[r] = tile.x[label * tile.row_stride + r];
       }
-      tiles.kernels().tile_stats(tile, stats, scale_log2, out.with_entropy());
+      if (out.with_argmax()) tiles.kernels().tile_argmax(tile, head_.vocab_offset + v, stats);
+      tiles.kernels().tile_stats(tile, stats, scale_log2, out.statistics());
     }
     for (int64_t r = 0; r < count; r++) item_stats_[r * items_ + item] = stats[r];
   });

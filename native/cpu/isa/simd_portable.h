@@ -118,6 +118,11 @@ inline V add(V a, V b) { return a + b; }
 inline V sub(V a, V b) { return a - b; }
 inline V mul(V a, V b) { return a * b; }
 inline V fma(V a, V b, V c) { return a * b + c; }
+inline V choose_greater(V a, V b, V yes, V no) { return choose(bits<U>(a > b), yes, no); }
+inline bool any_equal(V a, V b) {
+  const U equal = bits<U>(a == b);
+  return (equal[0] | equal[1] | equal[2] | equal[3]) != 0;
+}
 inline V max(V a, V b) { return choose(bits<U>(a > b), a, b); }
 inline V min(V a, V b) { return choose(bits<U>(a < b), a, b); }
 
