@@ -74,8 +74,8 @@ export function freshFloat32(like: View, length: number): Float32Array<ArrayBuff
 function copyOfScratch({ view, isScratch }: Result): View {
   if (!isScratch) return view;
   const length = lengthOf(view);
-  const copy = new Float32Array(length);
-  for (let i = 0; i < length; i++) copy[i] = (view as Float32Array)[i] as number;
+  const copy = view instanceof Int32Array ? new Int32Array(length) : new Float32Array(length);
+  for (let i = 0; i < length; i++) copy[i] = (view as Float32Array | Int32Array)[i] as number;
   return copy;
 }
 
@@ -112,9 +112,11 @@ export class Results {
   int32(name: string, length: number): Int32Array {
     const value = this.given[name];
     if (value !== undefined) return this.take(name, int32(`out.${name}`, value, length), ROWS);
-    const { like } = this;
-    const fresh = isOnDevice(like) ? freshOn(like.device, 'int32', length) : new Int32Array(length);
-    return this.add(name, fresh as Int32Array, ROWS);
+    if (isOnDevice(this.like)) return this.add(name, freshOn(this.like.device, 'int32', length) as never, ROWS);
+    if (length > SCRATCH_LENGTH) return this.add(name, new Int32Array(length), ROWS);
+    if (this.mode === 'async') return this.add(name, new Int32Array(...smallMemory(4 * length), length), ROWS, true);
+    const { buffer, byteOffset } = (scratchViews[this.scratchUsed++] as Float32Array[])[length] as Float32Array;
+    return this.add(name, new Int32Array(buffer, byteOffset, length), ROWS, true);
   }
 
   float64(name: string, length: number): Float64Array {

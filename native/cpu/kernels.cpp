@@ -27,20 +27,10 @@ void with_type(DType dtype, Use use) {
 void any_softmax_stats(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, Statistics which) {
   with_type(dtype, [&](auto type) {
     const auto* const row = static_cast<const decltype(type)*>(x);
-    if (which.more) {
-      which.entropy ? softmax_stats<true, true>(stats, row, n, scale_log2)
-                    : softmax_stats<false, true>(stats, row, n, scale_log2);
-    } else {
-      which.entropy ? softmax_stats<true, false>(stats, row, n, scale_log2)
-                    : softmax_stats<false, false>(stats, row, n, scale_log2);
-    }
+    with_flags(which, [&](auto entropy, auto argmax, auto squares) {
+      softmax_stats<entropy.value, argmax.value, squares.value>(stats, row, n, scale_log2);
+    });
   });
-}
-
-int64_t any_find(const void* x, DType dtype, int64_t n, float value) {
-  int64_t index = -1;
-  with_type(dtype, [&](auto type) { index = find(static_cast<const decltype(type)*>(x), n, value); });
-  return index;
 }
 
 void any_softmax_gradient(const void* x, void* out, DType dtype, int64_t n, const SoftmaxGradient& gradient,
@@ -58,9 +48,16 @@ void any_widen(const void* x, DType dtype, int64_t n, float* out) {
 #define SWEET_NAME_(isa) #isa
 #define SWEET_NAME(isa) SWEET_NAME_(isa)
 
-constexpr Kernels kKernels = {
-    SWEET_NAME(SWEET_ISA), any_softmax_stats, any_find, any_softmax_gradient, any_widen, tile_stats,
-    tile_argmax,           tile_gradient,     kPanel,   product<Float32>,     nullptr};
+constexpr Kernels kKernels = {SWEET_NAME(SWEET_ISA),
+                              any_softmax_stats,
+                              any_softmax_gradient,
+                              any_widen,
+                              tile_stats,
+                              tile_argmax,
+                              tile_gradient,
+                              kPanel,
+                              product<Float32>,
+                              nullptr};
 
 }  // namespace
 }  // namespace SWEET_ISA

@@ -49,11 +49,8 @@ struct Bf16PairKernels {
 struct Kernels {
   const char* name;
 
-  /** Adds n elements at x to the statistics, but to argmax. */
+  /** Adds n elements at x to the statistics; argmax is an index of x. */
   void (*softmax_stats)(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, Statistics which);
-
-  /** The lowest index of n elements at x that equals `value`; -1 where none does. */
-  int64_t (*find)(const void* x, DType dtype, int64_t n, float value);
 
   /** out = the gradient at each of x; out may be x, but not with `stream`: non-temporal stores. */
   void (*softmax_gradient)(const void* x, void* out, DType dtype, int64_t n, const SoftmaxGradient& gradient,
@@ -62,7 +59,7 @@ struct Kernels {
   /** float32 copy of n elements. */
   void (*widen)(const void* x, DType dtype, int64_t n, float* out);
 
-  /** softmax_stats of every column of a tile, but `largest`; max is the column's largest logit. */
+  /** softmax_stats of every column of a tile, but argmax; max is the column's largest logit. */
   void (*tile_stats)(const Tile& tile, SegmentStats* stats, float scale_log2, Statistics which);
 
   /** `largest` and argmax of every column of a tile whose first entry is `first`. */

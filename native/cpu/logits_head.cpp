@@ -87,18 +87,6 @@ double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
   return sum;
 }
 
-/** Of row i: a search in the one segment that has the largest element. */
-void set_argmax(const Head& head, const Segments& segments, int64_t i, SegmentStats* stats) {
-  int64_t largest = 0;
-  for (int64_t s = 1; s < segments.per_row; s++) {
-    if (stats[s].largest > stats[largest].largest) largest = s;
-  }
-  const int64_t item = i * segments.per_row + largest;
-  const char* const segment = static_cast<const char*>(head.logits) + segments.byte_offset(item);
-  const int64_t index = active_kernels().find(segment, head.dtype, segments.size(item), stats[largest].largest);
-  stats[largest].argmax = static_cast<int32_t>(head.vocab_offset + segments.first(item) + index);
-}
-
 }  // namespace
 
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
@@ -113,12 +101,12 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
     SegmentStats segment = kEmptyStats;
     kernels.softmax_stats(&segment, logits + segments.byte_offset(item), head.dtype, segments.size(item), scale_log2,
                           out.statistics());
+    segment.argmax += static_cast<int32_t>(head.vocab_offset + segments.first(item));
     stats[item] = segment;
   };
   const auto finish = [&](int64_t i) {
     const int32_t label = labels[i];
     const float label_logit = is_local(label) ? logit_at(head.logits, head.dtype, i * head.row_stride + label) : 0.0f;
-    if (out.with_argmax()) set_argmax(head, segments, i, stats.get() + i * segments.per_row);
     finish_row(stats.get() + i * segments.per_row, segments.per_row, label, label_logit, head.temperature, out, i);
   };
 

@@ -26,7 +26,7 @@ struct ForwardOut {
 
   bool with_argmax() const { return argmax != nullptr || shard.argmax; }
   Statistics statistics() const {
-    return {entropy != nullptr || shard.entropy, with_argmax() || sum_squared_probs != nullptr || shard.sum_squares};
+    return {entropy != nullptr || shard.entropy, with_argmax(), sum_squared_probs != nullptr || shard.sum_squares};
   }
 };
 

@@ -31,7 +31,7 @@ namespace sweet::SWEET_ISA {
 namespace {
 
 /** Of the kLanes tokens from `first` on; `tokens` of them count, the others are padding. */
-template <bool kEntropy, bool kMore>
+template <bool kEntropy, bool kSquares>
 void column_stats(const Tile& tile, int64_t first, int tokens, SegmentStats* stats, float scale_log2) {
   const float* const x = tile.x + first;
   V largest = set1(-INFINITY);
@@ -44,7 +44,7 @@ void column_stats(const Tile& tile, int64_t first, int tokens, SegmentStats* sta
   }
 
   const V row_max = load(maxes);
-  Accumulators<kEntropy, kMore, true, true, float> sums(RowExponent<true>(0, scale_log2, 0));
+  Accumulators<kEntropy, false, kSquares, true, true, float> sums(RowExponent<true>(0, scale_log2, 0));
   const auto add = [&](int64_t v, int k) { sums.add1(sub(load(x + v * tile.row_stride), row_max), k); };
   for (int64_t v = 0; v + 1 < tile.entries; v += 2) add(v, 0), add(v + 1, 1);
   if (tile.entries % 2) add(tile.entries - 1, 0);
@@ -52,24 +52,20 @@ void column_stats(const Tile& tile, int64_t first, int tokens, SegmentStats* sta
   float sum_exp[kLanes], sum_t_exp[kLanes], sum_squares[kLanes];
   store(sum_exp, sums.sum_exp());
   store(sum_t_exp, sums.sum_t_exp());
-  if (kMore) store(sum_squares, sums.sum_squares());
+  if (kSquares) store(sum_squares, sums.sum_squares());
   for (int i = 0; i < tokens; i++) {
     stats[i].sum_exp += sum_exp[i];
     stats[i].sum_t_exp += sum_t_exp[i];
-    if (kMore) stats[i].sum_squares += sum_squares[i];
+    if (kSquares) stats[i].sum_squares += sum_squares[i];
   }
 }
 
 inline void tile_stats(const Tile& tile, SegmentStats* stats, float scale_log2, Statistics which) {
   for (int64_t i = 0; i < tile.tokens; i += kLanes) {
     const int tokens = static_cast<int>(tile.tokens - i < kLanes ? tile.tokens - i : kLanes);
-    if (which.more) {
-      which.entropy ? column_stats<true, true>(tile, i, tokens, stats + i, scale_log2)
-                    : column_stats<false, true>(tile, i, tokens, stats + i, scale_log2);
-    } else {
-      which.entropy ? column_stats<true, false>(tile, i, tokens, stats + i, scale_log2)
-                    : column_stats<false, false>(tile, i, tokens, stats + i, scale_log2);
-    }
+    with_flags({which.entropy, false, which.squares}, [&](auto entropy, auto, auto squares) {
+      column_stats<entropy.value, squares.value>(tile, i, tokens, stats + i, scale_log2);
+    });
   }
 }
 

@@ -13,6 +13,7 @@
 //   max(a, b)  min(a, b)             b where either is a NaN
 //   choose_greater(a, b, yes, no)    yes where a > b, else no
 //   any_equal(a, b)                  whether a == b in any lane
+//   any_greater(a, b)                whether a > b in any lane
 //   max_lanes(x)                     the largest lane
 //   reduce_exp2(y, exponent, range)  range reduction of t = y * scale_log2 + bias: 2^t = scale * 2^r. Valid for
 //                                    -127 <= t < 128; other t set range.out_of_range(). If kExp2Saturates, every t is

@@ -115,6 +115,7 @@ inline V choose_greater(V a, V b, V yes, V no) {
   return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), yes);
 }
 inline bool any_equal(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) != 0; }
+inline bool any_greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
 inline float max_lanes(V x) { return _mm512_reduce_max_ps(x); }
 
 // 2^(i/32)
