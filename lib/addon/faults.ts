@@ -93,7 +93,7 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
     case 'shardStatistics':
       return rangeError(
         'ERR_PARTIALS',
-        `Expected statistics with the same argmax and sumSquaredProbs as all others, and with those that are asked for, for shard ${index}`,
+        `Expected shard ${index} to have the argmax and the sumSquaredProbs that the others have, and those that are asked for`,
       );
     case 'shardMask':
       return rangeError(

@@ -208,7 +208,7 @@ export function mergeVocabParallelStats(
  */
 function formatOfShards(stats: Float64Array, rows: number, asked: native.ShardFormat): native.ShardFormat {
   if (isOnDevice(stats)) return asked;
-  const flagsAt = (header: number) => (stats[header + FLAGS] as number) % 4;
+  const flagsAt = (header: number) => Math.max((stats[header + FLAGS] as number) % 4 || 0, 0);
   const flags = flagsAt(0);
   const format = { ...asked, argmax: flags % 2 === 1, sumSquares: flags >= 2 };
   const size = HEADER_SIZE + rowSize(format) * rows;
