@@ -237,6 +237,7 @@ function headOf(
 }
 
 /** [3] offsets of two groups of n things. */
+const STATISTICS = { entropy: true, argmax: true, sumSquaredProbs: true };
 const halves = (n: number) => Int32Array.of(0, Math.ceil(n / 2), n);
 
 async function check(draw: Draw): Promise<void> {
@@ -298,7 +299,15 @@ function outOf(
   const rows = lengths.labels!;
   const vocab = sizes?.vocab ?? lengths.bias ?? 1;
   const lengthOf: Record<string, number | undefined> = {
-    ...{ logps: rows, lse: rows, entropy: rows, argmax: rows, sumSquaredProbs: rows, gradLogps: rows, stats: 8 + 7 * rows },
+    ...{
+      logps: rows,
+      lse: rows,
+      entropy: rows,
+      argmax: rows,
+      sumSquaredProbs: rows,
+      gradLogps: rows,
+      stats: 8 + 7 * rows,
+    },
     ...{ gradLogits: lengths.logits, gradHidden: lengths.hidden, gradWeight: lengths.weight },
     ...{ gradBias: 'bias' in lengths ? vocab : undefined, turnAdvantages: 2 },
     ...{ pairLosses: 1, margins: 1, chosenRewards: 1, rejectedRewards: 1 },
