@@ -52,6 +52,7 @@ export const faults = [
   'shardRows',
   'shardMismatch',
   'shardNoEntropy',
+  'shardStatistics',
   'shardMask',
   'shardLabels',
   'shardCoverage',
@@ -69,6 +70,13 @@ const headFields = {
   vocabOffset: 'int',
   totalVocab: 'int',
 };
+
+/** Statistics of rows that a call may be asked for. */
+const statistics = (rows) => ({
+  entropy: optional(writes('float', rows)),
+  argmax: optional(writes('int32_t', rows)),
+  sumSquaredProbs: optional(writes('float', rows)),
+});
 
 export const groups = {
   LogitsHead: {
@@ -126,9 +134,10 @@ export const groups = {
     fields: {
       logps: writes('float', 'rows'),
       lse: writes('float', 'rows'),
-      entropy: optional(writes('float', 'rows')),
+      ...statistics('rows'),
     },
   },
+  ShardFormat: { fields: { entropy: 'bool', argmax: 'bool', sumSquares: 'bool' } },
 
   LogitsGradients: {
     struct: 'HeadGradients',
@@ -262,14 +271,20 @@ export const operations = {
   vocabParallelStats: {
     header: 'vocab_parallel',
     async: true,
-    fields: { head: 'Head', labels, entropy: 'bool', stats: writes('double', 'shard_elements(g.head.rows)') },
+    fields: {
+      head: 'Head',
+      labels,
+      format: 'ShardFormat',
+      stats: writes('double', 'shard_elements(g.head.rows, g.format)'),
+    },
   },
   mergeVocabParallelStats: {
     header: 'vocab_parallel',
     fields: {
       rows: 'int',
       shards: 'int',
-      stats: reads('double', 'g.shards * shard_elements(g.rows)'),
+      format: 'ShardFormat',
+      stats: reads('double', 'g.shards * shard_elements(g.rows, g.format)'),
       labels: group('Labels', ['g.rows']),
       out: group('LogpsOut', ['g.rows']),
     },
@@ -311,6 +326,7 @@ export const operations = {
       batch: 'PreferenceBatch',
       options: 'PreferenceOptions',
       logps: writes('float', 'g.head.rows'),
+      ...statistics('g.head.rows'),
       out: group('PreferenceOut', ['g.batch']),
       gradients: group('HeadGradients', ['g.head']),
     },

@@ -58,7 +58,7 @@ export {
   linearLogpsBackward,
   linearLogpsBackwardAsync,
 } from './ops/linear-logps.js';
-export type { Logps } from './ops/logps.js';
+export type { Logps, RowStatistics } from './ops/logps.js';
 export {
   type MergePartialsOptions,
   mergePartials,

@@ -97,7 +97,9 @@ SWEET_HOST_DEVICE inline bool has_padding(const Head& head) {
 
 struct LogpsOut {
   float *logps, *lse;  // [N]
-  float* entropy;      // [N] or null
+  float* entropy;      // [N] or null, as the others
+  int32_t* argmax = nullptr;
+  float* sum_squared_probs = nullptr;
 };
 
 /**

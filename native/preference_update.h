@@ -21,6 +21,10 @@ struct PreferenceUpdate {
   PreferenceBatch batch;  // with the same labels
   PreferenceOptions options;
   float* logps;  // [N], result
+  // [N] or null: entropy, argmax and sum_v p_v^2; 0, -1 and 0 in rows that are not read
+  float* entropy;
+  int32_t* argmax;
+  float* sum_squared_probs;
   PreferenceOut out;
   HeadGradients gradients;
 };

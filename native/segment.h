@@ -4,6 +4,8 @@
 // include it.
 #pragma once
 
+#include <math.h>
+
 #include <cstdint>
 
 namespace sweet {
@@ -12,13 +14,22 @@ namespace sweet {
 // of the time (AVX2 1.11), 32768 0.99 (0.97), 65536 0.94 (0.94), but then fewer threads share a few rows.
 constexpr int64_t kSegment = 16384;
 
+/** What is computed of a row besides max and sum_exp: sum_t_exp, argmax and sum_squares. */
+struct Statistics {
+  bool entropy, argmax, squares;
+};
+
 /**
- * Softmax statistics of a segment:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,  sum_t_exp = sum t * 2^t.
- * max is the largest x. In a long segment the CPU may take a lower bound of it, high enough that no term overflows.
+ * Softmax statistics of a segment:  t = (x - max) * scale_log2,  sum_exp = sum 2^t,  sum_t_exp = sum t * 2^t,
+ * sum_squares = sum 2^(2 t). max is the largest x. In a long segment the CPU may take a lower bound of it, high enough
+ * that no term overflows; `largest` is the largest x in any case, and argmax its lowest index in the row.
  */
 struct SegmentStats {
   float max;
   double sum_exp, sum_t_exp;
+  double sum_squares = 0;
+  float largest = -INFINITY;
+  int32_t argmax = -1;
 };
 
 /**

@@ -1,8 +1,9 @@
 // The statistics of a row's softmax in the terms in which the kernels of the CPU and of the GPU count: powers of two.
 //
 //   scale_log2 = log2(e) / temperature,  t_v = (x_v - max) * scale_log2,  e^((x_v - max) / temperature) = 2^t_v
-//   sum_exp = sum_v 2^t_v,  sum_t_exp = sum_v t_v 2^t_v
+//   sum_exp = sum_v 2^t_v,  sum_t_exp = sum_v t_v 2^t_v,  sum_squares = sum_v 2^(2 t_v)
 //   lse = max / temperature + log(sum_exp),  entropy = log(sum_exp) - ln(2) * sum_t_exp / sum_exp
+//   sum_v p_v^2 = sum_squares / sum_exp^2,  argmax = the lowest v of the largest x_v
 #pragma once
 
 #include <cmath>
@@ -21,14 +22,18 @@ SWEET_HOST_DEVICE inline float log2_scale(double temperature) {
 /** Statistics of some or all entries of a row, relative to `max`; {-inf, 0, 0} for an empty set. */
 struct SoftmaxStats {
   double max, sum_exp, sum_t_exp;
+  double sum_squares = 0, largest = -INFINITY;
+  int64_t argmax = -1;  // of `largest`
 };
 
-/** Merges the statistics of `count` disjoint parts of a row, part(0) ... part(count - 1), in this order. */
+/** Merges the statistics of `count` disjoint parts of a row, part(0) ... part(count - 1), in the order of their
+ * entries. */
 template <class Part>
 SWEET_HOST_DEVICE inline SoftmaxStats merge_stats(int64_t count, double temperature, Part part) {
   SoftmaxStats all{-INFINITY, 0, 0};
   for (int64_t s = 0; s < count; s++) {
     if (part(s).max > all.max) all.max = part(s).max;
+    if (part(s).largest > all.largest) all.largest = part(s).largest, all.argmax = part(s).argmax;
   }
   const double scale_log2 = log2_scale(temperature);
   for (int64_t s = 0; s < count; s++) {
@@ -37,6 +42,7 @@ SWEET_HOST_DEVICE inline SoftmaxStats merge_stats(int64_t count, double temperat
     const double t = (stats.max - all.max) * scale_log2, factor = exp2(t);
     all.sum_exp += stats.sum_exp * factor;
     all.sum_t_exp += (stats.sum_t_exp + stats.sum_exp * t) * factor;
+    all.sum_squares += stats.sum_squares * factor * factor;
   }
   return all;
 }
@@ -45,7 +51,9 @@ SWEET_HOST_DEVICE inline SoftmaxStats merge_stats(int64_t count, double temperat
 struct RowResult {
   double lse;
   float logp;     // of the label; 0 where there is none
-  float entropy;  // only where sum_t_exp was computed
+  float entropy;  // only where sum_t_exp was computed, the others where they were
+  float sum_squared_probs = 0;
+  int32_t argmax = -1;  // where lse is NaN too
 };
 
 /** The results of a row from the statistics of all of its entries; label_logit counts only where label >= 0. */
@@ -54,9 +62,11 @@ SWEET_HOST_DEVICE inline RowResult row_result(const SoftmaxStats& all, int32_t l
   // A row of -inf alone and a row with +inf have no distribution: max - max is NaN there, as in the formula.
   const bool none = all.max == INFINITY || all.max == -INFINITY;
   const double log_sum = none ? static_cast<double>(NAN) : log(all.sum_exp);
-  return {all.max / temperature + log_sum,
-          label >= 0 ? static_cast<float>((label_logit - all.max) / temperature - log_sum) : 0.0f,
-          static_cast<float>(log_sum - all.sum_t_exp / all.sum_exp * 0.6931471805599453)};
+  const double lse = all.max / temperature + log_sum;
+  return {lse, label >= 0 ? static_cast<float>((label_logit - all.max) / temperature - log_sum) : 0.0f,
+          static_cast<float>(log_sum - all.sum_t_exp / all.sum_exp * 0.6931471805599453),
+          static_cast<float>(lse == lse ? all.sum_squares / (all.sum_exp * all.sum_exp) : lse),
+          lse == lse ? static_cast<int32_t>(all.argmax) : -1};
 }
 
 /**

@@ -27,6 +27,7 @@ enum class Code : int32_t {
   shard_rows,          // index: shard; of another number of rows
   shard_mismatch,      // index: shard; invalid, or of another vocabulary or temperature than the first
   shard_no_entropy,    // index: shard; it has no sum_t_exp
+  shard_statistics,    // index: shard; it has other further statistics than were asked for, or than the others
   shard_mask,          // index: shard; computed with another mask than the merge has
   shard_labels,        // likewise with other labels
   shard_coverage,      // index: shard, value: a vocabulary entry that no shard or several shards have

@@ -18,7 +18,7 @@ static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int
 static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
 static_assert(static_cast<int>(TopKTail::bucket) == 0 && static_cast<int>(TopKTail::renormalize) == 1);
 static_assert(static_cast<int>(Divergence::forward_kl) == 0 && static_cast<int>(Divergence::reverse_kl) == 1 && static_cast<int>(Divergence::jsd) == 2);
-static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::teacher_index) == 14 && static_cast<int>(Code::teacher_twice) == 15 && static_cast<int>(Code::teacher_logps) == 16 && static_cast<int>(Code::shard_rows) == 17 && static_cast<int>(Code::shard_mismatch) == 18 && static_cast<int>(Code::shard_no_entropy) == 19 && static_cast<int>(Code::shard_mask) == 20 && static_cast<int>(Code::shard_labels) == 21 && static_cast<int>(Code::shard_coverage) == 22 && static_cast<int>(Code::device) == 23 && static_cast<int>(Code::device_gemm) == 24 && static_cast<int>(Code::cancelled) == 25);
+static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::teacher_index) == 14 && static_cast<int>(Code::teacher_twice) == 15 && static_cast<int>(Code::teacher_logps) == 16 && static_cast<int>(Code::shard_rows) == 17 && static_cast<int>(Code::shard_mismatch) == 18 && static_cast<int>(Code::shard_no_entropy) == 19 && static_cast<int>(Code::shard_statistics) == 20 && static_cast<int>(Code::shard_mask) == 21 && static_cast<int>(Code::shard_labels) == 22 && static_cast<int>(Code::shard_coverage) == 23 && static_cast<int>(Code::device) == 24 && static_cast<int>(Code::device_gemm) == 25 && static_cast<int>(Code::cancelled) == 26);
 
 void read_logits_head(Args& args, Head& g) {
   g.dtype = args.choice<DType>(3);
@@ -82,6 +82,14 @@ void read_logps_out(Args& args, LogpsOut& g, int64_t rows) {
   g.logps = args.array<float>(rows);
   g.lse = args.array<float>(rows);
   g.entropy = args.optional_array<float>(rows);
+  g.argmax = args.optional_array<int32_t>(rows);
+  g.sum_squared_probs = args.optional_array<float>(rows);
+}
+
+void read_shard_format(Args& args, ShardFormat& g) {
+  g.entropy = args.boolean();
+  g.argmax = args.boolean();
+  g.sum_squares = args.boolean();
 }
 
 void read_logits_gradients(Args& args, HeadGradients& g, const Head& head) {
@@ -212,8 +220,8 @@ Napi::Value bind_vocab_parallel_stats(const Napi::CallbackInfo& info) {
   VocabParallelStats g{};
   read_head(args, g.head);
   read_labels(args, g.labels, g.head.rows);
-  g.entropy = args.boolean();
-  g.stats = args.array<double>(shard_elements(g.head.rows));
+  read_shard_format(args, g.format);
+  g.stats = args.array<double>(shard_elements(g.head.rows, g.format));
   return args.perform([=] { return vocab_parallel_stats(g); });
 }
 
@@ -222,7 +230,8 @@ Napi::Value bind_merge_vocab_parallel_stats(const Napi::CallbackInfo& info) {
   MergeVocabParallelStats g{};
   g.rows = args.integer();
   g.shards = args.integer();
-  g.stats = args.array<const double>(g.shards * shard_elements(g.rows));
+  read_shard_format(args, g.format);
+  g.stats = args.array<const double>(g.shards * shard_elements(g.rows, g.format));
   read_labels(args, g.labels, g.rows);
   read_logps_out(args, g.out, g.rows);
   return args.perform([=] { return merge_vocab_parallel_stats(g); });
@@ -267,6 +276,9 @@ Napi::Value bind_preference_update(const Napi::CallbackInfo& info) {
   read_preference_batch(args, g.batch);
   read_preference_options(args, g.options);
   g.logps = args.array<float>(g.head.rows);
+  g.entropy = args.optional_array<float>(g.head.rows);
+  g.argmax = args.optional_array<int32_t>(g.head.rows);
+  g.sum_squared_probs = args.optional_array<float>(g.head.rows);
   read_preference_out(args, g.out, g.batch);
   read_head_gradients(args, g.gradients, g.head);
   args.require(!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows);
@@ -320,7 +332,7 @@ Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
 }  // namespace
 
 const char* fault_name(Code code) {
-  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "tokenWeight", "teacherIndex", "teacherTwice", "teacherLogps", "shardRows", "shardMismatch", "shardNoEntropy", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
+  static const char* const names[] = {"ok", "memory", "shape", "label", "turnOffsets", "trajectoryOffsets", "emptyTurn", "emptyTrajectory", "chosen", "rejected", "samePair", "pairWeight", "zeroWeights", "tokenWeight", "teacherIndex", "teacherTwice", "teacherLogps", "shardRows", "shardMismatch", "shardNoEntropy", "shardStatistics", "shardMask", "shardLabels", "shardCoverage", "device", "deviceGemm", "cancelled"};
   return names[static_cast<int>(code)];
 }
 

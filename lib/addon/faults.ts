@@ -104,6 +104,11 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
         'ERR_PARTIALS',
         `Expected statistics computed with entropy: true for shard ${index} but received some without`,
       );
+    case 'shardStatistics':
+      return rangeError(
+        'ERR_PARTIALS',
+        `Expected shard ${index} to have the argmax and the sumSquaredProbs that the others have, and those that are asked for`,
+      );
     case 'shardMask':
       return rangeError(
         'ERR_PARTIALS',

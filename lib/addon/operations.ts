@@ -113,10 +113,22 @@ export interface LogpsOut {
   logps: View;
   lse: View;
   entropy: View | undefined;
+  argmax: View | undefined;
+  sumSquaredProbs: View | undefined;
 }
 
 function pushLogpsOut(to: unknown[], g: LogpsOut): void {
-  to.push(g.logps, g.lse, g.entropy);
+  to.push(g.logps, g.lse, g.entropy, g.argmax, g.sumSquaredProbs);
+}
+
+export interface ShardFormat {
+  entropy: boolean;
+  argmax: boolean;
+  sumSquares: boolean;
+}
+
+function pushShardFormat(to: unknown[], g: ShardFormat): void {
+  to.push(g.entropy, g.argmax, g.sumSquares);
 }
 
 export interface LogitsGradients {
@@ -323,7 +335,7 @@ function logpsBackward(g: LogpsBackward): unknown[] {
 export interface VocabParallelStats {
   head: Head;
   labels: Labels;
-  entropy: boolean;
+  format: ShardFormat;
   stats: View;
 }
 
@@ -331,13 +343,15 @@ function vocabParallelStats(g: VocabParallelStats): unknown[] {
   const to: unknown[] = [];
   pushHead(to, g.head);
   pushLabels(to, g.labels);
-  to.push(g.entropy, g.stats);
+  pushShardFormat(to, g.format);
+  to.push(g.stats);
   return to;
 }
 
 export interface MergeVocabParallelStats {
   rows: number;
   shards: number;
+  format: ShardFormat;
   stats: View;
   labels: Labels;
   out: LogpsOut;
@@ -345,7 +359,9 @@ export interface MergeVocabParallelStats {
 
 function mergeVocabParallelStats(g: MergeVocabParallelStats): unknown[] {
   const to: unknown[] = [];
-  to.push(g.rows, g.shards, g.stats);
+  to.push(g.rows, g.shards);
+  pushShardFormat(to, g.format);
+  to.push(g.stats);
   pushLabels(to, g.labels);
   pushLogpsOut(to, g.out);
   return to;
@@ -402,6 +418,9 @@ export interface PreferenceUpdate {
   batch: PreferenceBatch;
   options: PreferenceOptions;
   logps: View;
+  entropy: View | undefined;
+  argmax: View | undefined;
+  sumSquaredProbs: View | undefined;
   out: PreferenceOut;
   gradients: HeadGradients;
 }
@@ -413,7 +432,7 @@ function preferenceUpdate(g: PreferenceUpdate): unknown[] {
   pushReference(to, g.reference);
   pushPreferenceBatch(to, g.batch);
   pushPreferenceOptions(to, g.options);
-  to.push(g.logps);
+  to.push(g.logps, g.entropy, g.argmax, g.sumSquaredProbs);
   pushPreferenceOut(to, g.out);
   pushHeadGradients(to, g.gradients);
   return to;
@@ -476,7 +495,7 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
 }
 
 /** Why an operation fails; faults.ts has the error of each. */
-export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardStatistics' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
 
 /** The operations and their arguments. */
 export interface Operations {

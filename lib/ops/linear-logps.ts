@@ -20,6 +20,7 @@ import {
   forwardCall,
   LOGPS_OUT,
   type Logps,
+  STATISTICS,
   UPSTREAM_OPTIONS,
 } from './logps.js';
 
@@ -32,7 +33,7 @@ export interface LinearLogpsBackwardOptions extends LinearHead, LinearGradientOp
 }
 
 const HEAD_OPTIONS = [...LINEAR_HEAD, ...LABEL_OPTIONS, 'debug', 'out'];
-const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy']);
+const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...STATISTICS]);
 const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, ...UPSTREAM_OPTIONS, ...LINEAR_GRADIENT_OPTIONS]);
 const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 
@@ -65,8 +66,11 @@ function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'
  * @param options.labels [N] the tokens taken.
  * @param options.chunkBytes on a device, the most bytes of logits at once; 2^30 by default.
  * @param options.entropy also compute the entropy of each row.
- * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
- * @returns logps, lse and, when asked for, entropy: [N] each, nats.
+ * @param options.argmax also find the token id of the largest logit, before the temperature; the lowest of equal ones. The share
+ * of the kept rows with argmax = label is the token accuracy.
+ * @param options.sumSquaredProbs also compute the sum of the squares of all probabilities of each row.
+ * @param options.out buffers to write to: `logps`, `lse`, `entropy`, `argmax`, `sumSquaredProbs`, [N] each.
+ * @returns logps, lse and, when asked for, entropy, [N] each, nats, argmax, an Int32Array [N], and sumSquaredProbs [N].
  * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
  * @see arXiv 2503.15478, Section 4.
  * @example

@@ -18,26 +18,48 @@ import {
 import type { PreparedCall } from '../runtime/call.js';
 import { Results } from '../runtime/results.js';
 
-export interface LogpsOut {
-  logps?: Float32Array | undefined;
-  lse?: Float32Array | undefined;
-  entropy?: Float32Array | undefined;
+/** Which statistics of its rows a call computes besides log-probs. */
+export interface StatisticsOptions {
+  /** Also compute the entropy; false by default. */
+  entropy?: boolean | undefined;
+  /** Also find the largest logit; false by default. */
+  argmax?: boolean | undefined;
+  /** Also compute the sum of the squares of all probabilities; false by default. */
+  sumSquaredProbs?: boolean | undefined;
 }
 
-/** Log-probs, what their gradient needs, and the entropy where it was asked for. */
-export interface Logps {
+/** The statistics that were asked for. Where lse is NaN: NaN, -1 and NaN. */
+export interface RowStatistics {
+  /** [N], nats; 0 in rows that are not read. */
+  entropy?: Float32Array<ArrayBuffer>;
+  /** [N], the token id of the largest logit, the lowest of equal ones; -1 in rows that are not read. */
+  argmax?: Int32Array<ArrayBuffer>;
+  /** [N], sum_v p_v^2; 0 in rows that are not read. */
+  sumSquaredProbs?: Float32Array<ArrayBuffer>;
+}
+
+/** Buffers for them. */
+export interface StatisticsOut {
+  entropy?: Float32Array | undefined;
+  argmax?: Int32Array | undefined;
+  sumSquaredProbs?: Float32Array | undefined;
+}
+
+export interface LogpsOut extends StatisticsOut {
+  logps?: Float32Array | undefined;
+  lse?: Float32Array | undefined;
+}
+
+/** Log-probs, what their gradient needs, and the statistics that were asked for. */
+export interface Logps extends RowStatistics {
   /** [N], log p(label); 0 where the row is masked or ignored. */
   logps: Float32Array<ArrayBuffer>;
   /** [N], log sum exp of the row. */
   lse: Float32Array<ArrayBuffer>;
-  /** [N], nats; only when asked for. */
-  entropy?: Float32Array<ArrayBuffer>;
 }
 
 /** Options of a forward pass besides the head. */
-export interface ForwardOptions extends LabelOptions, DebugOption {
-  /** Also compute the entropy; false by default. */
-  entropy?: boolean | undefined;
+export interface ForwardOptions extends StatisticsOptions, LabelOptions, DebugOption {
   out?: LogpsOut | undefined;
 }
 
@@ -58,14 +80,32 @@ export interface BackwardOptions extends ScaleOptions, ShardOptions, LabelOption
 /** Options of a backward pass that are arrays over the rows. */
 export const UPSTREAM_OPTIONS = ['lse', 'gradLogps', 'gradEntropy', 'entropy', 'gradLse'] as const;
 
-export const LOGPS_OUT = new Set(['logps', 'lse', 'entropy']);
+/** The options of statistics, and the names of their results. */
+export const STATISTICS = ['entropy', 'argmax', 'sumSquaredProbs'] as const;
+
+export const LOGPS_OUT = new Set<string>(['logps', 'lse', ...STATISTICS]);
+
+export function checkStatistics(options: StatisticsOptions) {
+  const [entropy, argmax, sumSquaredProbs] = STATISTICS.map((name) => boolean(name, options[name], false));
+  return { entropy, argmax, sumSquaredProbs } as Required<StatisticsOptions>;
+}
+
+/** The results of the statistics of N rows. */
+export function statisticsOut(results: Results, rows: number, options: StatisticsOptions) {
+  const asked = checkStatistics(options);
+  for (const name of STATISTICS) if (!asked[name]) results.refuse(name, `${name}: true asks for it`);
+  return {
+    entropy: asked.entropy ? results.float32('entropy', rows) : undefined,
+    argmax: asked.argmax ? results.int32('argmax', rows) : undefined,
+    sumSquaredProbs: asked.sumSquaredProbs ? results.float32('sumSquaredProbs', rows) : undefined,
+  };
+}
 
 /** The results of a forward pass over N rows. */
-export function logpsOut(results: Results, rows: number, entropy: boolean): native.LogpsOut {
+export function logpsOut(results: Results, rows: number, options: StatisticsOptions): native.LogpsOut {
   const logps = results.float32('logps', rows);
   const lse = results.float32('lse', rows);
-  if (!entropy) results.refuse('entropy', 'entropy: true asks for it');
-  return { logps, lse, entropy: entropy ? results.float32('entropy', rows) : undefined };
+  return { logps, lse, ...statisticsOut(results, rows, options) };
 }
 
 export function forwardCall(
@@ -74,10 +114,9 @@ export function forwardCall(
   options: ForwardOptions,
   mode: Mode,
 ): PreparedCall<'logps'> {
-  const entropy = boolean('entropy', options.entropy, false);
   const debug = checkDebug(options);
   const results = new Results(options.out, labels.data, mode);
-  const out = logpsOut(results, labels.rows, entropy);
+  const out = logpsOut(results, labels.rows, options);
   const addon = results.place([...headInputs(head), ...labelInputs(labels)]);
   if (debug) assertFinite(headMatrices(head, rowsRead(labels, true)));
   return { addon, operation: 'logps', args: { head, labels, out }, results, debug };

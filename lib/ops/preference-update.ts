@@ -47,6 +47,7 @@ import {
   linearGradients,
   logitsGradients,
 } from './head-gradients.js';
+import { type RowStatistics, STATISTICS, type StatisticsOptions, type StatisticsOut, statisticsOut } from './logps.js';
 import {
   PREFERENCE_OUT,
   type PreferenceOut,
@@ -95,18 +96,26 @@ export type Reference =
     })
   | { refLogps: Float32Array };
 
-interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, DebugOption {
+interface UpdateInputs
+  extends ScaleOptions,
+    LabelOptions,
+    WeightOption,
+    PairOptions,
+    StatisticsOptions,
+    DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
 }
 
 type LogitsUpdate<L extends FloatArray> = LogitsHead<L> & {
-  out?: (PreferenceOut & { logps?: Float32Array | undefined; gradLogits?: L | undefined }) | undefined;
+  out?: (PreferenceOut & StatisticsOut & { logps?: Float32Array | undefined; gradLogits?: L | undefined }) | undefined;
 };
 
 type LinearUpdate<FW = boolean, FH = boolean> = LinearHead &
   LinearGradientOptions<FW, FH> & {
-    out?: (PreferenceOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined }) | undefined;
+    out?:
+      | (PreferenceOut & StatisticsOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined })
+      | undefined;
   };
 
 type CriticInputs = UpdateInputs & TrajectoryOptions & Reference;
@@ -118,8 +127,11 @@ export type CriticUpdateOptions<L extends FloatArray = FloatArray> = CriticInput
 /** What `policyUpdate` takes. */
 export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = PolicyInputs & (LogitsUpdate<L> | LinearUpdate);
 
-/** The result of the loss and the trained model's log-probs, [N], 0 at masked and ignored rows. */
-export type UpdateResult = PreferenceResult & { logps: Float32Array<ArrayBuffer> };
+/**
+ * The result of the loss, the trained model's log-probs, [N], 0 at masked and ignored rows, and the statistics that were asked
+ * for.
+ */
+export type UpdateResult = PreferenceResult & RowStatistics & { logps: Float32Array<ArrayBuffer> };
 
 /** The result of an update whose head is not known: a wrapper that passes its options on. */
 export type AnyUpdateResult = UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }>;
@@ -135,10 +147,19 @@ const REFERENCE_LOGITS = secondLogits('ref');
 const REFERENCE_LINEAR = secondLinear('ref');
 const REFERENCE = ['refLogps', ...REFERENCE_LOGITS, ...REFERENCE_LINEAR];
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
-const OPTIONS = [...HEADS, ...LABEL_OPTIONS, WEIGHT_OPTION, ...REFERENCE, ...PAIR_OPTIONS, 'debug', 'out'] as const;
+const OPTIONS = [
+  ...HEADS,
+  ...LABEL_OPTIONS,
+  WEIGHT_OPTION,
+  ...REFERENCE,
+  ...PAIR_OPTIONS,
+  ...STATISTICS,
+  'debug',
+  'out',
+] as const;
 const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
 const POLICY_OPTIONS = new Set<string>([...OPTIONS, ...TURN_SCORE_OPTIONS]);
-const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT]);
+const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT, ...STATISTICS]);
 
 type AnyOptions = Readonly<Record<string, unknown>>;
 
@@ -171,6 +192,7 @@ function updateOf(
   const results = new Results(any.out as object | undefined, labels.data, mode);
   const out = preferenceOut(results, batch);
   const logps = results.float32('logps', labels.rows);
+  const statistics = statisticsOut(results, labels.rows, given);
   const gradients =
     head.kind === 'linear'
       ? linearGradients(head, results, given as LinearGradientOptions)
@@ -183,7 +205,7 @@ function updateOf(
     assertFiniteLabels(head, labels);
     if (reference.kind === 'head') assertFiniteLabels(reference.head, labels, SECOND_NAMES.ref);
   }
-  const args = { head, labels, reference, batch, options, logps, out, gradients };
+  const args = { head, labels, reference, batch, options, logps, ...statistics, out, gradients };
   return { addon, operation: 'preferenceUpdate', args, results, debug };
 }
 
@@ -222,6 +244,8 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the rows of the chosen trajectories by default.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
  *   of a linear head to those in `out`; `frozenWeight` and `frozenHidden` are those of `linearLogpsBackward`.
+ * @param options.entropy also compute the entropies of `tokenLogps`, of the trained model; `argmax` and `sumSquaredProbs` likewise. They
+ *   are 0, -1 and 0 at masked and ignored rows.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `trajectoryPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `trajectoryPreferenceLoss` do; nothing is written then.
@@ -300,6 +324,8 @@ export function criticUpdateAsync(
  * @param options.tokenWeights [N] >= 0: how much a row counts, 1 each by default; not read at masked and ignored rows.
  * @param options.allowEmptyTurns false by default; `debug` 'finite' looks for NaN and infinity; `accumulate` adds the gradients
  *   of a linear head to those in `out`; `frozenWeight` and `frozenHidden` are those of `linearLogpsBackward`.
+ * @param options.entropy also compute the entropies of `tokenLogps`, of the trained model; `argmax` and `sumSquaredProbs` likewise. They
+ *   are 0, -1 and 0 at masked and ignored rows.
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns the result of `turnPreferenceLoss`, `logps` [N], and `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
  * @throws as `tokenLogps` and `turnPreferenceLoss` do; nothing is written then.

@@ -13,6 +13,7 @@ import {
   forwardCall,
   LOGPS_OUT,
   type Logps,
+  STATISTICS,
   UPSTREAM_OPTIONS,
 } from './logps.js';
 
@@ -25,7 +26,7 @@ export interface TokenLogpsBackwardOptions<L extends FloatArray = FloatArray> ex
 }
 
 const HEAD_OPTIONS = [...LOGITS_HEAD, ...LABEL_OPTIONS, 'debug', 'out'];
-const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, 'entropy']);
+const FORWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...STATISTICS]);
 const BACKWARD_OPTIONS = new Set([...HEAD_OPTIONS, ...SHARD_OPTIONS, ...UPSTREAM_OPTIONS]);
 const BACKWARD_OUT = new Set(['gradLogits']);
 
@@ -47,18 +48,26 @@ function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'l
 /**
  * Log-probabilities of tokens under the softmax of their rows of logits.
  *
- *     z = logits / temperature,  lse_i = log sum_v exp(z_iv),  logp_i = z_i,label - lse_i,  H_i = lse_i - sum_v p_iv z_iv
+ *     z = logits / temperature,  lse_i = log sum_v exp(z_iv),  logp_i = z_i,label - lse_i,  p_iv = exp(z_iv - lse_i)
+ *     H_i = lse_i - sum_v p_iv z_iv,  sumSquaredProbs_i = sum_v p_iv^2,  argmax_i = the lowest v of the largest logits_iv
+ *
+ * 1 - 2 p_i,label + sumSquaredProbs_i is the squared norm of the gradient of logp_i at z_i, by which the optimal token baseline
+ * of policy gradients weighs returns (verl).
  *
  * One pass over memory; sums in float32 lanes joined in float64, the same bits for any number of threads. -inf
  * logits are vocabulary entries of probability 0; a NaN is propagated. A row whose label is `ignoreIndex` has logp 0 and
- * keeps its lse and entropy; a masked row (mask 0) is never read and has 0 in all three.
+ * keeps its other results; a masked row (mask 0) is never read and has 0 in all of them, and -1 as argmax. A row without a
+ * distribution (a NaN, +inf, or nothing but -inf) has NaN in all of them, and -1 as argmax.
  *
  * @param options.logits [N, V] float32, bfloat16 or float16; see `dtype`, `rowStride`.
  * @param options.vocabSize V. Give it: without it V is logits.length / N, and a wrong number of labels can pass.
  * @param options.labels [N] the tokens taken.
  * @param options.entropy also compute the entropy of each row.
- * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
- * @returns logps, lse and, when asked for, entropy: [N] each, nats.
+ * @param options.argmax also find the token id of the largest logit, before the temperature; the lowest of equal ones. The share
+ * of the kept rows with argmax = label is the token accuracy.
+ * @param options.sumSquaredProbs also compute the sum of the squares of all probabilities of each row.
+ * @param options.out buffers to write to: `logps`, `lse`, `entropy`, `argmax`, `sumSquaredProbs`, [N] each.
+ * @returns logps, lse and, when asked for, entropy, [N] each, nats, argmax, an Int32Array [N], and sumSquaredProbs [N].
  * @throws RangeError ERR_LABEL for a label outside [0, V); TypeError or RangeError naming a wrong argument.
  * @see arXiv 2503.15478, Section 4: log pi(a | o) token by token.
  * @example

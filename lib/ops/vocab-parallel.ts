@@ -1,6 +1,7 @@
-import { check } from '../addon/faults.js';
+import { check, errorOf } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
-import { lengthOf, typedArray } from '../args/arrays.js';
+import type * as native from '../addon/operations.js';
+import { isOnDevice, lengthOf, typedArray } from '../args/arrays.js';
 import {
   checkHead,
   headInputs,
@@ -12,7 +13,6 @@ import {
 } from '../args/head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions, labelInputs } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
-import { boolean } from '../args/scalars.js';
 import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
 import type { OnDevice } from '../device/device-buffer.js';
 import { expected, rangeError } from '../errors.js';
@@ -27,15 +27,23 @@ import {
 } from '../runtime/assert-finite.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import { Results } from '../runtime/results.js';
-import { type ForwardOptions, LOGPS_OUT, type Logps, logpsOut } from './logps.js';
+import {
+  checkStatistics,
+  type ForwardOptions,
+  LOGPS_OUT,
+  type Logps,
+  logpsOut,
+  STATISTICS,
+  type StatisticsOptions,
+} from './logps.js';
 
-// kShardHeaderSize and kShardStatsSize of native/vocab_parallel.h.
+// kShardHeaderSize and ShardFormat of native/vocab_parallel.h.
 const HEADER_SIZE = 8;
-const ROW_SIZE = 4;
+const FLAGS = 6;
+const rowSize = ({ argmax, sumSquares }: native.ShardFormat) => 4 + (argmax ? 2 : 0) + (sumSquares ? 1 : 0);
 
-interface StatsInputs extends ScaleOptions, ShardOptions, LabelOptions, DebugOption {
-  /** Whether `mergeVocabParallelStats` will be asked for the entropy; false by default. */
-  entropy?: boolean | undefined;
+/** `entropy`, `argmax`, `sumSquaredProbs`: what `mergeVocabParallelStats` will be asked for. */
+interface StatsInputs extends StatisticsOptions, ScaleOptions, ShardOptions, LabelOptions, DebugOption {
   out?: { stats?: Float64Array | undefined } | undefined;
 }
 
@@ -44,19 +52,19 @@ export type VocabParallelStatsOptions = StatsInputs & (LogitsHead | LinearHead);
 
 /** The softmax statistics of a vocabulary shard. */
 export interface VocabParallelStats {
-  /** [8 + 4 * N]: a header, then four numbers a row. */
+  /** [8 + R * N]: a header, then R numbers a row; R is 4, 2 more with argmax and 1 more with sumSquaredProbs. */
   stats: Float64Array<ArrayBuffer>;
 }
 
 /** What `mergeVocabParallelStats` takes. */
 export interface MergeVocabParallelStatsOptions extends ForwardOptions {
-  /** [S, 8 + 4 * N]: of all S shards of a vocabulary, in any order. */
+  /** [S, 8 + R * N]: of all S shards of a vocabulary, in any order. */
   stats: Float64Array;
 }
 
-const OPTIONS = [...SHARD_OPTIONS, ...LABEL_OPTIONS, 'entropy', 'debug', 'out'];
+const OPTIONS = [...SHARD_OPTIONS, ...LABEL_OPTIONS, ...STATISTICS, 'debug', 'out'];
 const STATS_OPTIONS = new Set<string>([...LOGITS_HEAD, ...LINEAR_HEAD, ...OPTIONS]);
-const MERGE_OPTIONS = [...LABEL_OPTIONS, 'entropy', 'debug', 'out'];
+const MERGE_OPTIONS = [...LABEL_OPTIONS, ...STATISTICS, 'debug', 'out'];
 
 const FLOAT64 = ['Float64Array'] as const;
 
@@ -69,6 +77,11 @@ export interface StatsNames {
 
 const NAMES: StatsNames = { compute: 'vocabParallelStats', merge: 'mergeVocabParallelStats', stats: 'stats' };
 
+function formatOf(options: StatisticsOptions): native.ShardFormat {
+  const { entropy, argmax, sumSquaredProbs } = checkStatistics(options) as Record<keyof StatisticsOptions, boolean>;
+  return { entropy, argmax, sumSquares: sumSquaredProbs };
+}
+
 export function statsCall(
   given: VocabParallelStatsOptions,
   mode: Mode,
@@ -78,13 +91,13 @@ export function statsCall(
   const labels = checkLabels(options);
   const head = checkHead(options, labels.rows);
   checkShard(options, head);
-  const entropy = boolean('entropy', options.entropy, false);
+  const format = formatOf(options);
   const debug = checkDebug(options);
   const results = new Results(options.out, labels.data, mode);
-  const stats = results.float64(names.stats, HEADER_SIZE + ROW_SIZE * labels.rows);
+  const stats = results.float64(names.stats, HEADER_SIZE + rowSize(format) * labels.rows);
   const addon = results.place([...headInputs(head), ...labelInputs(labels)]);
   if (debug) assertFinite(headMatrices(head, rowsRead(labels, true)));
-  const args = { head, labels, entropy, stats };
+  const args = { head, labels, format, stats };
   // Statistics of rows that are not read have max -inf: they are not checked.
   return { addon, operation: 'vocabParallelStats', args, results, debug: false };
 }
@@ -95,9 +108,9 @@ export function statsCall(
  *
  *     max_i near max_v x_iv,  t_iv = log2(e) * (x_iv - max_i) / temperature,  [max_i, sum_v 2^t_iv, sum_v t_iv 2^t_iv, x_i,label]
  *
- * Each rank calls it for its shard, all ranks exchange the results (8 + 4 * N numbers, whatever the size of the vocabulary),
+ * Each rank calls it for its shard, all ranks exchange the results (8 + R * N numbers, whatever the size of the vocabulary),
  * and `mergeVocabParallelStats` computes from them the results of the whole head. The exchange is an all-gather, or a sum
- * (all-reduce) over buffers [S, 8 + 4 * N] in which each rank fills its own part and leaves the others 0. The gradient needs
+ * (all-reduce) over buffers [S, 8 + R * N] in which each rank fills its own part and leaves the others 0. The gradient needs
  * no further exchange: `tokenLogpsBackward` and `linearLogpsBackward` take the merged lse, `vocabOffset` and `totalVocab`.
  *
  * @param options.logits [N, V of the shard], or `hidden` [N, H] and `weight` [V of the shard, H] (or, with
@@ -106,11 +119,14 @@ export function statsCall(
  * @param options.vocabOffset the token id of the shard's first entry; 0 by default. `totalVocab`: the size of the whole
  * vocabulary; that of the head by default.
  * @param options.entropy also compute the third number, for the entropy.
+ * @param options.argmax two more numbers a row: the largest logit and its token id of the whole vocabulary, or -inf and -1.
+ * @param options.sumSquaredProbs one more number a row, the last: sum_v 2^(2 t_iv).
  * @param options.debug 'finite' checks the head; the results are checked by `mergeVocabParallelStats`.
  * @param options.out `stats`, a Float64Array.
- * @returns stats: [8 + 4 * N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, 1 with entropy or 0, a checksum
- * of labels and mask (a multiple of 4; 0 in statistics of other programs: not compared), 0; then four numbers for each row,
- * -inf, 0, 0, 0 for a masked row.
+ * @returns stats: [8 + R * N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, 1 with entropy or 0, a checksum
+ * of labels and mask (a multiple of 4; 0 in statistics of other programs: not compared) plus 1 with argmax and 2 with
+ * sumSquaredProbs, 0; then R numbers for each row, 4, 2 more with argmax and 1 more with sumSquaredProbs: -inf, 0, 0, 0, -inf, -1,
+ * 0 for a masked row.
  * @throws RangeError ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
  * @see arXiv 1909.08053 (Megatron-LM), Section 3: vocabulary-parallel cross entropy.
  * @example
@@ -162,11 +178,14 @@ export function vocabParallelStatsAsync(
  * device of one kind, in whatever order the shards are given. With one shard these are the bits of `tokenLogps` and
  * `linearLogps`.
  *
- * @param options.stats [S, 8 + 4 * N] float64, the results of `vocabParallelStats` for each of the S shards.
+ * @param options.stats [S, 8 + R * N] float64, the results of `vocabParallelStats` for each of the S shards, all of them with the
+ * same argmax and sumSquaredProbs.
  * @param options.labels [N] as for `vocabParallelStats`, with the same `mask` and `ignoreIndex`.
- * @param options.entropy also compute the entropy of each row; every shard must have been computed with it.
- * @param options.out buffers to write to: `logps`, `lse`, `entropy`, [N] each.
- * @returns logps, lse and, when asked for, entropy: [N] each, nats.
+ * @param options.entropy also compute the entropy of each row; every shard must have been computed with it, as with `argmax`, the
+ * token id of the largest logit, and `sumSquaredProbs`, as in `tokenLogps`. On a device, argmax and sumSquaredProbs must be those
+ * that the shards were computed with.
+ * @param options.out buffers to write to: `logps`, `lse`, `entropy`, `argmax`, `sumSquaredProbs`, [N] each.
+ * @returns logps, lse and, when asked for, entropy, argmax and sumSquaredProbs: those of `tokenLogps`.
  * @throws RangeError ERR_PARTIALS where these are not all shards of one vocabulary, each once, or were computed with other
  * labels or another mask; ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
  * @see arXiv 1909.08053 (Megatron-LM), Section 3.
@@ -183,24 +202,40 @@ export function mergeVocabParallelStats(
   return mergeStats(options as MergeVocabParallelStatsOptions);
 }
 
+/**
+ * The format of all shards, from the flags in their headers: they may have more than is asked for. On a device, where the
+ * headers are not read here, it must be what is asked for.
+ */
+function formatOfShards(stats: Float64Array, rows: number, asked: native.ShardFormat): native.ShardFormat {
+  if (isOnDevice(stats)) return asked;
+  const flagsAt = (header: number) => Math.max((stats[header + FLAGS] as number) % 4 || 0, 0);
+  const flags = flagsAt(0);
+  const format = { ...asked, argmax: flags % 2 === 1, sumSquares: flags >= 2 };
+  const size = HEADER_SIZE + rowSize(format) * rows;
+  for (let header = size; header + HEADER_SIZE <= stats.length; header += size) {
+    if (flagsAt(header) !== flags) throw errorOf({ code: 'shardStatistics', index: header / size, value: 0 });
+  }
+  return format;
+}
+
 export function mergeStats(given: MergeVocabParallelStatsOptions, names = NAMES): Logps {
   const options = checkOptions(names.merge, given, new Set([...MERGE_OPTIONS, names.stats]), 'sync', LOGPS_OUT);
   const labels = checkLabels(options);
   const { rows } = labels;
   const stats = typedArray(names.stats, options[names.stats as 'stats'], FLOAT64);
-  const size = HEADER_SIZE + ROW_SIZE * rows;
+  const format = formatOfShards(stats, rows, formatOf(options));
+  const size = HEADER_SIZE + rowSize(format) * rows;
   const shards = lengthOf(stats) / size;
   if (!Number.isInteger(shards) || shards === 0) {
-    const rule = `${HEADER_SIZE} + ${ROW_SIZE} * N = ${size} elements for each shard`;
+    const rule = `${HEADER_SIZE} + ${rowSize(format)} * N = ${size} elements for each shard`;
     throw rangeError('ERR_ARG_LENGTH', expected(rule, names.stats, stats));
   }
-  const entropy = boolean('entropy', options.entropy, false);
   const debug = checkDebug(options);
   const results = new Results(options.out, labels.data);
-  const out = logpsOut(results, rows, entropy);
+  const out = logpsOut(results, rows, options);
   const addon = results.place([[names.stats, stats], ...labelInputs(labels)]);
   if (debug) assertOnHost(names.stats, stats);
-  const args = { rows, shards, stats, labels, out };
+  const args = { rows, shards, format, stats, labels, out };
   check(invoke(addon, 'mergeVocabParallelStats', args), args);
   if (debug) assertFiniteResults(results);
   return results.collect() as Logps;

@@ -1,7 +1,7 @@
 // The results of a call: the caller's buffers or fresh ones, listed in the order of the returned object. Each buffer of the
 // caller must have the class, length and place of a fresh one, and must not overlap an input or another result.
 import { type Addon, native } from '../addon/native.js';
-import { bytesOf, classOf, float32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
+import { bytesOf, classOf, float32, int32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
 import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes.js';
 import type { Mode } from '../args/options.js';
 import { freshOn, zerosOn } from '../device/device-buffer.js';
@@ -74,8 +74,8 @@ export function freshFloat32(like: View, length: number): Float32Array<ArrayBuff
 function copyOfScratch({ view, isScratch }: Result): View {
   if (!isScratch) return view;
   const length = lengthOf(view);
-  const copy = new Float32Array(length);
-  for (let i = 0; i < length; i++) copy[i] = (view as Float32Array)[i] as number;
+  const copy = view instanceof Int32Array ? new Int32Array(length) : new Float32Array(length);
+  for (let i = 0; i < length; i++) copy[i] = (view as Float32Array | Int32Array)[i] as number;
   return copy;
 }
 
@@ -107,6 +107,16 @@ export class Results {
     if (length > SCRATCH_LENGTH || isOnDevice(this.like)) return this.add(name, freshFloat32(this.like, length), shape);
     if (this.mode === 'async') return this.add(name, new Float32Array(...smallMemory(4 * length), length), shape, true);
     return this.add(name, scratchViews[this.scratchUsed++]?.[length] as Float32Array, shape, true);
+  }
+
+  int32(name: string, length: number): Int32Array {
+    const value = this.given[name];
+    if (value !== undefined) return this.take(name, int32(`out.${name}`, value, length), ROWS);
+    if (isOnDevice(this.like)) return this.add(name, freshOn(this.like.device, 'int32', length) as never, ROWS);
+    if (length > SCRATCH_LENGTH) return this.add(name, new Int32Array(length), ROWS);
+    if (this.mode === 'async') return this.add(name, new Int32Array(...smallMemory(4 * length), length), ROWS, true);
+    const { buffer, byteOffset } = (scratchViews[this.scratchUsed++] as Float32Array[])[length] as Float32Array;
+    return this.add(name, new Int32Array(buffer, byteOffset, length), ROWS, true);
   }
 
   float64(name: string, length: number): Float64Array {
@@ -197,11 +207,10 @@ export class Results {
   /** After the native call: the losses and the arrays, for `debug: 'finite'`. */
   numbers(): ResultNumbers {
     const { losses } = this;
+    const floats = this.results.filter(({ view }) => !['Int32Array', 'Float64Array'].includes(classOf(view) as string));
     return {
       losses: losses ? LOSSES.map((name, i) => [name, losses[i] as number]) : [],
-      matrices: this.results
-        .filter(({ view }) => classOf(view) !== 'Float64Array')
-        .map(({ name, view, shape }) => ({ ...shape, name, array: view })),
+      matrices: floats.map(({ name, view, shape }) => ({ ...shape, name, array: view })),
     };
   }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "../head.h"
+#include "../softmax.h"
 #include "active.h"
 
 namespace sweet {
@@ -22,15 +23,21 @@ void each_capped(const void* logits, DType dtype, int64_t n, const Softcap& cap,
   }
 }
 
-/** Adds n logits to the statistics. */
-inline void add_stats(const Head& head, const void* logits, int64_t n, float scale_log2, bool entropy,
+/** Adds n logits to the statistics; with argmax, to empty ones. */
+inline void add_stats(const Head& head, const void* logits, int64_t n, float scale_log2, Statistics which,
                       SegmentStats* stats) {
   const Kernels& kernels = active_kernels();
   const Softcap cap(head.softcap);
-  if (!cap.is_on()) return kernels.softmax_stats(stats, logits, head.dtype, n, scale_log2, entropy);
+  if (!cap.is_on()) return kernels.softmax_stats(stats, logits, head.dtype, n, scale_log2, which);
   each_capped(logits, head.dtype, n, cap, [&](int64_t, int64_t count, const float* t) {
-    kernels.softmax_stats(stats, t, DType::float32, count, scale_log2, entropy);
+    kernels.softmax_stats(stats, t, DType::float32, count, scale_log2, {which.entropy, false, which.squares});
   });
+  if (!which.argmax) return;
+  // Of the logits themselves: where the softcap saturates, t has ties.
+  SegmentStats uncapped = kEmptyStats;
+  kernels.softmax_stats(&uncapped, logits, head.dtype, n, log2_scale(head.temperature), {false, true, false});
+  stats->largest = uncapped.largest;
+  stats->argmax = uncapped.argmax;
 }
 
 /** The gradients at n logits, as Kernels::softmax_gradient. */

@@ -26,10 +26,12 @@ void with_type(DType dtype, Use use) {
   }
 }
 
-void any_softmax_stats(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, bool entropy) {
+void any_softmax_stats(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, Statistics which) {
   with_type(dtype, [&](auto type) {
     const auto* const row = static_cast<const decltype(type)*>(x);
-    entropy ? softmax_stats<true>(stats, row, n, scale_log2) : softmax_stats<false>(stats, row, n, scale_log2);
+    with_flags(which, [&](auto entropy, auto argmax, auto squares) {
+      softmax_stats<entropy.value, argmax.value, squares.value>(stats, row, n, scale_log2);
+    });
   });
 }
 
@@ -69,6 +71,7 @@ constexpr Kernels kKernels = {SWEET_NAME(SWEET_ISA),
                               any_times_slope,
                               any_widen,
                               tile_stats,
+                              tile_argmax,
                               tile_gradient,
                               kPanel,
                               product<Float32>,

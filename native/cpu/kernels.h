@@ -77,8 +77,8 @@ struct DivergenceKernels {
 struct Kernels {
   const char* name;
 
-  /** Adds n elements at x to the statistics; sum_t_exp only with `entropy`. */
-  void (*softmax_stats)(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, bool entropy);
+  /** Adds n elements at x to the statistics; argmax is an index of x. */
+  void (*softmax_stats)(SegmentStats* stats, const void* x, DType dtype, int64_t n, float scale_log2, Statistics which);
 
   /** out = the gradient at each of x; out may be x, but not with `stream`: non-temporal stores. */
   void (*softmax_gradient)(const void* x, void* out, DType dtype, int64_t n, const SoftmaxGradient& gradient,
@@ -93,8 +93,11 @@ struct Kernels {
   /** float32 copy of n elements. */
   void (*widen)(const void* x, DType dtype, int64_t n, float* out);
 
-  /** softmax_stats of every column of a tile; max is the column's largest logit. */
-  void (*tile_stats)(const Tile& tile, SegmentStats* stats, float scale_log2, bool entropy);
+  /** softmax_stats of every column of a tile, but argmax; max is the column's largest logit. */
+  void (*tile_stats)(const Tile& tile, SegmentStats* stats, float scale_log2, Statistics which);
+
+  /** `largest` and argmax of every column of a tile whose first entry is `first`. */
+  void (*tile_argmax)(const Tile& tile, int64_t first, SegmentStats* stats);
 
   /** softmax_gradient of every column in place; max, factor and slope [tokens, padded as the tile], slope or null. */
   void (*tile_gradient)(const Tile& tile, const float* max, const float* factor, const float* slope, float scale_log2);

@@ -88,7 +88,7 @@ Status linear_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
           logits[entry.token * k_count + entry.k] = x;
           x = -INFINITY;
         });
-        kernels.tile_stats(tile, of_item, scale_log2, false);
+        kernels.tile_stats(tile, of_item, scale_log2, {});
       }
     });
     parallel_for(workers, count, count * (items * 16 + k_count * 64), [&](int64_t r, int) {

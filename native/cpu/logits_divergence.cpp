@@ -88,7 +88,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
     SegmentStats segment = kEmptyStats;
     const int64_t at = segments.row(item) * of.row_stride + segments.first(item);
     add_stats(of, static_cast<const char*>(of.logits) + at * bytes_of(of.dtype), segments.size(item),
-              log2_scale(kernel_temperature(of)), false, &segment);
+              log2_scale(kernel_temperature(of)), {}, &segment);
     segment.max = std::max(segment.max, -FLT_MAX);
     return segment;
   };

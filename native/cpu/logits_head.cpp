@@ -66,8 +66,7 @@ double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
   const auto add = [&](int64_t first, int64_t end) {
     for (int64_t v = first; v < end && !cancelled(); v += kSegment) {
       SegmentStats stats = kEmptyStats;
-      add_stats(head, row + v * bytes_of(head.dtype), std::min(kSegment, end - v), log2_scale(temperature), false,
-                &stats);
+      add_stats(head, row + v * bytes_of(head.dtype), std::min(kSegment, end - v), log2_scale(temperature), {}, &stats);
       sum += stats.sum_exp * exp(stats.max / temperature - lse);
     }
   };
@@ -87,7 +86,8 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
   const float scale_log2 = log2_scale(kernel_temperature(head));
   const auto compute_segment = [&](int64_t item) {
     SegmentStats segment = kEmptyStats;
-    add_stats(head, logits + segments.byte_offset(item), segments.size(item), scale_log2, out.with_entropy(), &segment);
+    add_stats(head, logits + segments.byte_offset(item), segments.size(item), scale_log2, out.statistics(), &segment);
+    segment.argmax += static_cast<int32_t>(head.vocab_offset + segments.first(item));
     stats[item] = segment;
   };
   const auto finish = [&](int64_t i) {

@@ -31,12 +31,12 @@ SegmentStats outside_stats(const Head& head, const TopK& top_k, int64_t i, int64
     const int64_t n = std::min(kBlock, first + size - at);
     const void* const x = static_cast<const char*>(head.logits) + (i * head.row_stride + at) * bytes_of(head.dtype);
     if (index == end || *index >= at + n) {
-      add_stats(head, x, n, scale_log2, false, &stats);
+      add_stats(head, x, n, scale_log2, {}, &stats);
       continue;
     }
     cap.is_on() ? kernels.softcap(x, head.dtype, n, cap.inverse, block) : kernels.widen(x, head.dtype, n, block);
     for (; index < end && *index < at + n; index++) block[*index - at] = -INFINITY;
-    kernels.softmax_stats(&stats, block, DType::float32, n, scale_log2, false);
+    kernels.softmax_stats(&stats, block, DType::float32, n, scale_log2, {});
   }
   return stats;
 }

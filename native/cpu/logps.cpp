@@ -4,6 +4,17 @@
 #include "head_backward.h"
 
 namespace sweet {
+namespace {
+
+void write_row(const ForwardOut& out, int64_t i, const RowResult& result) {
+  out.lse[i] = result.lse;
+  out.logps[i] = result.logp;
+  if (out.entropy) out.entropy[i] = result.entropy;
+  if (out.argmax) out.argmax[i] = result.argmax;
+  if (out.sum_squared_probs) out.sum_squared_probs[i] = result.sum_squared_probs;
+}
+
+}  // namespace
 
 void finish_row(const Head& head, const SegmentStats* segments, int64_t count, int32_t label, float label_logit,
                 const ForwardOut& out, int64_t i) {
@@ -13,23 +24,18 @@ void finish_row(const Head& head, const SegmentStats* segments, int64_t count, i
   if (out.shard_stats) {
     const double cap = Softcap(head.softcap).value();
     stats.max *= cap;
-    out.shard_stats[i] = {stats, is_local(label) ? label_logit * cap : 0.0};
+    out.shard.write({stats, is_local(label) ? label_logit * cap : 0.0}, out.shard_stats + i * out.shard.row_elements());
     return;
   }
-  const RowResult result = row_result(stats, label, label_logit, temperature);
-  out.lse[i] = result.lse;
-  out.logps[i] = result.logp;
-  if (out.entropy) out.entropy[i] = result.entropy;
+  write_row(out, i, row_result(stats, label, label_logit, temperature));
 }
 
 void skip_row(const ForwardOut& out, int64_t i) {
   if (out.shard_stats) {
-    out.shard_stats[i] = empty_shard_stats();
+    out.shard.write(empty_shard_stats(), out.shard_stats + i * out.shard.row_elements());
     return;
   }
-  out.logps[i] = 0;
-  out.lse[i] = 0;
-  if (out.entropy) out.entropy[i] = 0;
+  write_row(out, i, {0, 0, 0});
 }
 
 Status logps(const Logps& call) {
@@ -40,7 +46,9 @@ Status logps(const Logps& call) {
   Status status = check_labels(call.labels, head.rows, vocab_shard(head), labels.get());
   if (!status.ok()) return status;
 
-  status = head_forward(head, labels.get(), {call.out.logps, lse.get(), call.out.entropy, false});
+  const LogpsOut& out = call.out;
+  status =
+      head_forward(head, labels.get(), {out.logps, lse.get(), out.entropy, false, out.argmax, out.sum_squared_probs});
   if (!status.ok()) return status;
   for (Blocks block(0, head.rows); block.next();)
     for (int64_t i = block.begin; i < block.end; i++) call.out.lse[i] = static_cast<float>(lse[i]);

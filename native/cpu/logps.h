@@ -19,10 +19,15 @@ struct ForwardOut {
   double* lse;
   float* entropy;     // or null
   bool skip_ignored;  // do not read the rows of ignored labels; their lse is 0 then
-  ShardStats* shard_stats = nullptr;
-  bool shard_entropy = false;  // shard_stats with sum_t_exp
+  int32_t* argmax = nullptr;
+  float* sum_squared_probs = nullptr;
+  double* shard_stats = nullptr;  // records of ShardFormat `shard`
+  ShardFormat shard = {};
 
-  bool with_entropy() const { return entropy != nullptr || shard_entropy; }
+  bool with_argmax() const { return argmax != nullptr || shard.argmax; }
+  Statistics statistics() const {
+    return {entropy != nullptr || shard.entropy, with_argmax(), sum_squared_probs != nullptr || shard.sum_squares};
+  }
 };
 
 /** Merges the segments of row i in their order and writes its results; label_logit is used if is_local(label), and

@@ -50,32 +50,40 @@ void scale_into(const float* from, int64_t n, float scale, float* to, bool add) 
 /** A chunk of tokens with its stored logits. */
 class OnePass {
  public:
-  OnePass(const Head& head, const HeadGradients& gradients, int64_t tokens)
-      : head_(head),
-        chunk_(std::min({storable_tokens(head, gradients), BackwardPass::chunk(head), tokens})),
-        tiles_(head, chunk_, threads(), &gradients),
-        forward_(head, chunk_, threads()),
-        backward_(head, chunk_, threads(), gradients),
-        logit_gradients_(head, chunk_, threads()),
-        logits_((head.vocab_size + kTileEntries - 1) / kTileEntries * tiles_.tile_size()),
-        lse_(head.rows) {}
+  OnePass(const PreferenceUpdate& call, int64_t tokens)
+      : head_(call.head),
+        chunk_(std::min({storable_tokens(head_, call.gradients), BackwardPass::chunk(head_), tokens})),
+        tiles_(head_, chunk_, threads(), &call.gradients),
+        forward_(head_, chunk_, threads()),
+        backward_(head_, chunk_, threads(), call.gradients),
+        logit_gradients_(head_, chunk_, threads()),
+        logits_((head_.vocab_size + kTileEntries - 1) / kTileEntries * tiles_.tile_size()),
+        lse_(head_.rows),
+        forward_out_(update_forward_out(call, lse_.get())) {}
 
   bool ok() const {
     return tiles_.ok() && forward_.ok() && backward_.ok() && logit_gradients_.ok() && logits_.ok() && lse_.ok();
   }
 
+  /** The results of the forward pass of all rows as those of rows that are not read. */
+  void skip_rows() const {
+    for (Blocks block(0, head_.rows); block.next();)
+      for (int64_t i = block.begin; i < block.end; i++) skip_row(forward_out_, i);
+  }
+
   /**
-   * The log-probs of `count` rows, and their gradients where those at the log-probs are `grad_logps`: hidden[row] is
-   * overwritten, weight and bias are the sums over all of the rows. Null `grad_logps`: the log-probs alone.
+   * The results of the forward pass of `count` rows, and their gradients where those at the log-probs are `grad_logps`:
+   * hidden[row] is overwritten, weight and bias are the sums over all of the rows. Null `grad_logps`: the results
+   * alone.
    */
-  void run(const int64_t* rows, int64_t count, const int32_t* labels, float* logps, const float* grad_logps,
+  void run(const int64_t* rows, int64_t count, const int32_t* labels, const float* grad_logps,
            const HeadGradients& out) {
     const StoredLogits stored = {logits_.get(), tiles_.tile_size()};
     for (int64_t first = 0; first < count && !cancelled(); first += chunk_) {
       const int64_t n = std::min(chunk_, count - first);
       const int64_t* const chunk_rows = rows + first;
       tiles_.gather(chunk_rows, n);
-      forward_.run(tiles_, chunk_rows, n, labels, {logps, lse_.get(), nullptr, true}, grad_logps ? stored : kNotStored);
+      forward_.run(tiles_, chunk_rows, n, labels, forward_out_, grad_logps ? stored : kNotStored);
       if (!grad_logps) continue;
       for (int64_t r = 0; out.hidden && r < n; r++)
         std::fill_n(out.hidden + chunk_rows[r] * head_.hidden_size, head_.hidden_size, 0.0f);
@@ -93,6 +101,7 @@ class OnePass {
   LogitGradients logit_gradients_;
   Scratch<float> logits_;
   Scratch<double> lse_;
+  const ForwardOut forward_out_;
 };
 
 /** The gradients of one pair, before they are multiplied by its dloss/d(S_chosen - S_rejected). */
@@ -126,18 +135,18 @@ Status pair_by_pair(const PreferenceUpdate& call, PreferenceComputation& prefere
                     const float* ref_logps) {
   const Head& head = call.head;
   const HeadGradients& gradients = call.gradients;
-  OnePass pass(head, gradients, head.rows);
+  OnePass pass(call, head.rows);
   Unscaled unscaled(head, gradients);
   Scratch<float> coefficients(head.rows);
   Scratch<int64_t> rows(head.rows);
   if (!pass.ok() || !unscaled.ok() || !coefficients.ok() || !rows.ok()) return {Code::memory};
 
-  clear(threads(), call.logps, head.rows);
+  pass.skip_rows();
   if (!gradients.accumulate && gradients.hidden) clear(threads(), gradients.hidden, head.rows * head.hidden_size);
   bool add = gradients.accumulate;
   for (int64_t p = -1; p < preference.pairs() && !cancelled(); p++) {
     const int64_t n = preference.tokens_of_pair(p, rows.get(), coefficients.get());
-    pass.run(rows.get(), n, labels, call.logps, p < 0 ? nullptr : coefficients.get(), unscaled.gradients);
+    pass.run(rows.get(), n, labels, p < 0 ? nullptr : coefficients.get(), unscaled.gradients);
     const double grad = n > 0 && p >= 0 ? preference.pair_grad(p, call.logps, ref_logps) : 0;
     if (grad == 0) continue;
     unscaled.add_to(gradients, head, rows.get(), n, coefficients.get(), grad, add);
@@ -155,16 +164,15 @@ Status token_by_token(const PreferenceUpdate& call, PreferenceComputation& prefe
   const HeadGradients& gradients = call.gradients;
   const int64_t hidden_size = head.hidden_size;
   const CompactRows compact(head, labels, true);
-  OnePass pass(head, gradients, compact.count());
+  OnePass pass(call, compact.count());
   Scratch<float> ones(head.rows), added(gradients.accumulate ? head.rows * hidden_size : 0);
   if (!compact.ok() || !pass.ok() || !ones.ok() || !added.ok()) return {Code::memory};
 
-  clear(threads(), call.logps, head.rows);
+  pass.skip_rows();
   std::fill_n(ones.get(), head.rows, 1.0f);
   float* const unscaled = gradients.accumulate ? added.get() : gradients.hidden;
   clear(threads(), unscaled, head.rows * hidden_size);
-  pass.run(compact.rows(), compact.count(), labels, call.logps, ones.get(),
-           {nullptr, unscaled, nullptr, nullptr, false});
+  pass.run(compact.rows(), compact.count(), labels, ones.get(), {nullptr, unscaled, nullptr, nullptr, false});
   preference.compute(call.logps, ref_logps, call.out);
   parallel_for(threads(), compact.count(), compact.count() * hidden_size, [&](int64_t r, int) {
     const int64_t i = compact.rows()[r], end = (i + 1) * hidden_size;

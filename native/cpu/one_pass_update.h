@@ -9,9 +9,15 @@
 #pragma once
 
 #include "../preference_update.h"
+#include "logps.h"
 #include "preference_loss.h"
 
 namespace sweet {
+
+/** Results of the forward pass of an update, which does not read ignored rows. */
+inline ForwardOut update_forward_out(const PreferenceUpdate& call, double* lse) {
+  return {call.logps, lse, call.entropy, true, call.argmax, call.sum_squared_probs};
+}
 
 /** Whether one pass is possible and faster: see the rule in one_pass_update.cpp. */
 bool one_pass_pays(const PreferenceUpdate& call, const PreferenceComputation& preference);

@@ -34,7 +34,7 @@ Status preference_update(const PreferenceUpdate& call) {
   }
   HeadBackward backward(call.head, labels.get(), call.gradients);
   if (!backward.ok()) return {Code::memory};
-  status = head_forward(call.head, labels.get(), {call.logps, lse.get(), nullptr, true});
+  status = head_forward(call.head, labels.get(), update_forward_out(call, lse.get()));
   if (!status.ok()) return status;
   preference.compute(call.logps, ref_logps, call.out);
   return backward.run({lse.get(), false, call.out.grad_logps});

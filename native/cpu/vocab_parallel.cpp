@@ -39,23 +39,23 @@ Status vocab_parallel_stats(const VocabParallelStats& call) {
   if (!status.ok()) return status;
 
   ForwardOut out{};
-  out.shard_stats = reinterpret_cast<ShardStats*>(call.stats + kShardHeaderSize);
-  out.shard_entropy = call.entropy;
+  out.shard_stats = call.stats + kShardHeaderSize;
+  out.shard = call.format;
   status = head_forward(head, labels.get(), out);
   if (!status.ok()) return status;
-  const ShardHeader header = shard_header(head, shard, call.entropy, checksum);
+  const ShardHeader header = shard_header(head, shard, call.format, checksum);
   memcpy(call.stats, &header, sizeof(header));
   return status;
 }
 
 Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
-  const int64_t rows = call.rows, shards = call.shards, size = shard_elements(rows);
+  const int64_t rows = call.rows, shards = call.shards, size = shard_elements(rows, call.format);
   Scratch<ShardHeader> headers(shards);
   Scratch<int64_t> order(shards);
   Scratch<int32_t> labels(rows);
   if (!headers.ok() || !order.ok() || !labels.ok()) return {Code::memory};
   for (int64_t s = 0; s < shards; s++) memcpy(&headers[s], call.stats + s * size, sizeof(ShardHeader));
-  Status status = check_shards(headers.get(), shards, rows, call.out.entropy != nullptr, order.get());
+  Status status = check_shards(headers.get(), shards, rows, call.format, call.out, order.get());
   if (!status.ok()) return status;
   const int64_t total = static_cast<int64_t>(headers[0].total_vocab);
   double checksum = 0;
@@ -64,15 +64,16 @@ Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
   if (!status.ok()) return status;
 
   parallel_for(threads(), rows, rows * shards * 16, [&](int64_t i, int) {
-    const auto stats = [&](int64_t s) -> const ShardStats& {
-      return *reinterpret_cast<const ShardStats*>(call.stats + order[s] * size + kShardHeaderSize +
-                                                  i * kShardStatsSize);
+    const auto stats = [&](int64_t s) {
+      return call.format.read(call.stats + order[s] * size + kShardHeaderSize + i * call.format.row_elements());
     };
     RowResult result{0, 0, 0};
     if (is_read(labels[i], false)) result = merge_row(shards, labels[i], headers[0].temperature, stats);
     call.out.logps[i] = result.logp;
     call.out.lse[i] = static_cast<float>(result.lse);
     if (call.out.entropy) call.out.entropy[i] = result.entropy;
+    if (call.out.argmax) call.out.argmax[i] = result.argmax;
+    if (call.out.sum_squared_probs) call.out.sum_squared_probs[i] = result.sum_squared_probs;
   });
   return ended();
 }

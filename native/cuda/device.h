@@ -148,5 +148,11 @@ __device__ inline float block_max(float x, float* shared) {
   return block_reduce(warp_max(x), shared, [](float a, float b) { return fmaxf(a, b); });
 }
 
+__device__ inline int block_min(int x, int* shared) {
+#pragma unroll
+  for (int i = kWarp / 2; i > 0; i /= 2) x = min(x, __shfl_xor_sync(kAllLanes, x, i));
+  return block_reduce(x, shared, [](int a, int b) { return min(a, b); });
+}
+
 }  // namespace cuda
 }  // namespace sweet

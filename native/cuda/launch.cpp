@@ -70,9 +70,9 @@ void* LaunchContext::scratch_bytes(int64_t bytes) {
   return memory;
 }
 
-void LaunchContext::set_zero(void* memory, int64_t bytes) {
+void LaunchContext::set_bytes(void* memory, int value, int64_t bytes) {
   if (!status_.ok() || bytes == 0) return;
-  record_error(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_->handle), "cudaMemsetAsync");
+  record_error(cudaMemsetAsync(memory, value, static_cast<size_t>(bytes), stream_->handle), "cudaMemsetAsync");
 }
 
 void LaunchContext::copy(void* to, const void* from, int64_t bytes) {

@@ -90,7 +90,9 @@ class LaunchContext {
     const int first_;
   };
 
-  void set_zero(void* memory, int64_t bytes);
+  void set_zero(void* memory, int64_t bytes) { set_bytes(memory, 0, bytes); }
+  /** Each of the bytes. */
+  void set_bytes(void* memory, int value, int64_t bytes);
   /** Between host and device; a copy to the host is complete after wait(). */
   void copy(void* to, const void* from, int64_t bytes);
 

@@ -295,6 +295,8 @@ void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
   if (out.lse) context_.set_zero(out.lse, 8 * n);
   if (out.lse32) context_.set_zero(out.lse32, 4 * n);
   if (out.entropy) context_.set_zero(out.entropy, 4 * n);
+  if (out.argmax) context_.set_bytes(out.argmax, 0xff, 4 * n);  // -1 each
+  if (out.sum_squared_probs) context_.set_zero(out.sum_squared_probs, 4 * n);
   const LaunchContext::ScratchScope scope(context_);
   int32_t* const labels = context_.scratch<int32_t>(chunk_);
   const ForwardOut chunk_out{context_.scratch<float>(chunk_),
@@ -302,8 +304,10 @@ void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
                              nullptr,
                              out.entropy ? context_.scratch<float>(chunk_) : nullptr,
                              false,
-                             out.shard_stats ? context_.scratch<ShardStats>(chunk_) : nullptr,
-                             out.shard_entropy};
+                             out.argmax ? context_.scratch<int32_t>(chunk_) : nullptr,
+                             out.sum_squared_probs ? context_.scratch<float>(chunk_) : nullptr,
+                             out.shard_stats ? context_.scratch<double>(chunk_ * out.shard.row_elements()) : nullptr,
+                             out.shard};
   for_each_chunk([&](int64_t first, int64_t count) {
     const LaunchContext::ScratchScope chunk_scope(context_);
     const int64_t* const rows = rows_.rows + first;

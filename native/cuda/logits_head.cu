@@ -4,6 +4,7 @@
 //   lse = max / temperature + log(sum_v 2^t_v),  t_v = (x_v - max) * scale_log2,  scale_log2 = log2(e) / temperature
 //   logp = x_label / temperature - lse,  entropy = log(sum_v 2^t_v) - ln(2) * (sum_v t_v 2^t_v) / (sum_v 2^t_v)
 //   dx_v = g / temperature * (1[v = label] - p_v),  p_v = e^(x_v / temperature - lse)
+//   argmax = the lowest v of the largest x_v,  sum_v p_v^2 = (sum_v 2^(2 t_v)) / (sum_v 2^t_v)^2
 //   online softmax: a new max multiplies the sums by 2^((old max - new max) * scale_log2)
 //
 // Forward: one read. A block reduces a segment of a row to SegmentStats {max, sum_exp, sum_t_exp}, of which each thread
@@ -53,31 +54,36 @@ constexpr int kInFlight = 4;
 
 /**
  * Statistics of a thread's share of a segment so far. Entries equal to max add exactly 1 each and are counted apart:
- * the sum of all others may be too small to change a float32 sum that is 1 or more.
+ * the sum of all others may be too small to change a float32 sum that is 1 or more. first: where max was found first,
+ * the index of the vectors that were added then.
  */
 struct ThreadStats {
-  float max, count_at_max, sum_exp_below, sum_t_exp;
+  float max, count_at_max, sum_exp_below, sum_t_exp, sum_squares_below;
+  int first;
 };
 
 /** Where all entries are -inf: -inf - -inf would be NaN. */
 __device__ inline float finite_or_zero(float max) { return max == -INFINITY ? 0.0f : max; }
 
-template <bool kEntropy>
-__device__ inline void raise_max(ThreadStats& stats, float max, float scale_log2) {
+template <bool kEntropy, bool kMore>
+__device__ inline void raise_max(ThreadStats& stats, float max, int at, float scale_log2) {
   if (!(max > stats.max)) return;
   if (stats.max != -INFINITY) {
     const float t = (stats.max - max) * scale_log2, factor = exp2_approx(t);
     const float sum_exp = stats.count_at_max + stats.sum_exp_below;
     if (kEntropy) stats.sum_t_exp = factor == 0 ? 0.0f : (stats.sum_t_exp + sum_exp * t) * factor;
+    if (kMore) stats.sum_squares_below = (stats.count_at_max + stats.sum_squares_below) * factor * factor;
     stats.sum_exp_below = sum_exp * factor;
     stats.count_at_max = 0;
   }
   stats.max = max;
+  if (kMore) stats.first = at;
 }
 
-/** kCount vectors at once: max is raised once for all of them, and their sum is added in parts, of a vector each. */
-template <bool kEntropy, bool kCapped, int kCount, class T>
-__device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors)[kCount], float scale_log2,
+/** kCount vectors at once, from index `at` on: max is raised once for all of them, and their sum is added in parts, of
+ * a vector each. */
+template <bool kEntropy, bool kMore, bool kCapped, int kCount, class T>
+__device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors)[kCount], int at, float scale_log2,
                                    const Softcap& cap) {
   constexpr int size = Vector<T>::kSize;
   float capped[kCapped ? kCount * size : 1];
@@ -91,7 +97,7 @@ __device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors
 #pragma unroll
     for (int j = 0; j < size; j++) vector_max = fmaxf(vector_max, logit(k, j));
   }
-  raise_max<kEntropy>(stats, vector_max, scale_log2);
+  raise_max<kEntropy, kMore>(stats, vector_max, at, scale_log2);
   const float max = finite_or_zero(stats.max);
   float sum_exp_below = 0;
 #pragma unroll
@@ -104,6 +110,7 @@ __device__ inline void add_vectors(ThreadStats& stats, const Vector<T> (&vectors
         stats.count_at_max += 1;
       } else {
         vector_sum += e;
+        if (kMore) stats.sum_squares_below += e * e;
       }
       if (kEntropy && e != 0) stats.sum_t_exp += t * e;
     }
@@ -133,53 +140,99 @@ __device__ inline Vector<T> load_partial(const T* x, int n) {
 }
 
 /** This thread's share of the n elements at x: the same ones in the same order at any address. */
-template <bool kEntropy, bool kCapped, bool kAligned, class T>
+template <bool kEntropy, bool kMore, bool kCapped, bool kAligned, class T>
 __device__ inline ThreadStats thread_stats(const T* x,  // [n]
                                            int n, float scale_log2, const Softcap& cap) {
   constexpr int size = Vector<T>::kSize, step = kThreads * size;
   // load_unaligned() reads up to the end of the next aligned vector, which may lie past the row's end.
   const int last = n - 2 * size;
-  ThreadStats stats{-INFINITY, 0, 0, 0};
+  ThreadStats stats{-INFINITY, 0, 0, 0, 0, 0};
   int v = static_cast<int>(threadIdx.x) * size;
   for (; v + (kInFlight - 1) * step <= last; v += kInFlight * step) {
     Vector<T> vectors[kInFlight];
 #pragma unroll
     for (int k = 0; k < kInFlight; k++) vectors[k] = load_vector<kAligned>(x + v + k * step);
-    add_vectors<kEntropy, kCapped>(stats, vectors, scale_log2, cap);
+    add_vectors<kEntropy, kMore, kCapped>(stats, vectors, v, scale_log2, cap);
   }
   for (; v < n; v += step) {
     const Vector<T> vectors[1] = {v <= last ? load_vector<kAligned>(x + v) : load_partial(x + v, n - v)};
-    add_vectors<kEntropy, kCapped>(stats, vectors, scale_log2, cap);
+    add_vectors<kEntropy, kMore, kCapped>(stats, vectors, v, scale_log2, cap);
   }
   return stats;
 }
 
-/** Merges the threads' statistics relative to their largest max. */
-template <bool kEntropy>
-__device__ inline SegmentStats block_stats(const ThreadStats& thread, float scale_log2) {
+/** The lowest index of this thread's elements that equals its max. */
+template <class T>
+__device__ inline int index_of_max(const ThreadStats& stats,
+                                   const T* x,  // [n]
+                                   int n) {
+  constexpr int size = Vector<T>::kSize, step = kThreads * size;
+  for (int v = stats.first; v < n; v += step) {
+    for (int j = 0; j < size && v + j < n; j++) {
+      if (to_float(x[v + j]) == stats.max) return v + j;
+    }
+  }
+  return n;
+}
+
+/** Of a segment, all threads together. */
+struct LargestEntry {
+  float value;
+  int index;
+};
+
+/** The largest of n elements and its lowest index: of capped logits, whose t may have ties where they have none. */
+template <class T>
+__device__ inline LargestEntry block_largest(const T* x, int n, float* shared_max, int* shared_index) {
+  float largest = -INFINITY;
+  int index = n;
+  for (int v = static_cast<int>(threadIdx.x); v < n; v += kThreads) {
+    const float logit = to_float(x[v]);
+    if (logit > largest) largest = logit, index = v;
+  }
+  const float of_all = block_max(largest, shared_max);
+  return {of_all, block_min(largest == of_all ? index : n, shared_index)};
+}
+
+/** Merges the threads' statistics relative to their largest max; argmax is an index of the segment. */
+template <bool kEntropy, bool kMore, bool kCapped, class T>
+__device__ inline SegmentStats block_stats(const ThreadStats& thread,
+                                           const T* x,  // [n]
+                                           int n, float scale_log2) {
   __shared__ float shared_max[kWarps];
   __shared__ double shared_sum[kWarps];
   const float max = block_max(thread.max, shared_max);
-  double sum_exp = static_cast<double>(thread.count_at_max) + thread.sum_exp_below, sum_t_exp = 0;
+  double sum_exp = static_cast<double>(thread.count_at_max) + thread.sum_exp_below, sum_t_exp = 0, sum_squares = 0;
   if (sum_exp != 0) {  // else every entry is -inf, and thread.max may be too
     const float t = (thread.max - max) * scale_log2;
     const double factor = exp2_approx(t);
     if (kEntropy) sum_t_exp = factor == 0 ? 0 : (thread.sum_t_exp + sum_exp * t) * factor;
     sum_exp *= factor;
+    if (kMore) sum_squares = (static_cast<double>(thread.count_at_max) + thread.sum_squares_below) * factor * factor;
   }
   sum_exp = block_sum(sum_exp, shared_sum);
   if (kEntropy) sum_t_exp = block_sum(sum_t_exp, shared_sum);
-  return {max, sum_exp, sum_t_exp};
+  if (!kMore) return {max, sum_exp, sum_t_exp};
+  __shared__ int shared_index[kWarps];
+  sum_squares = block_sum(sum_squares, shared_sum);
+  if (kCapped) {
+    const LargestEntry largest = block_largest(x, n, shared_max, shared_index);
+    return {max, sum_exp, sum_t_exp, sum_squares, largest.value, largest.index};
+  }
+  const bool has_max = thread.max == max && max > -INFINITY;
+  const int argmax = block_min(has_max ? index_of_max(thread, x, n) : n, shared_index);
+  return {max, sum_exp, sum_t_exp, sum_squares, max, argmax};
 }
 
 /** Block b computes segment b % per_row of row b / per_row. */
 struct Segments {
-  int64_t vocab_size, row_stride;
+  int64_t vocab_size, row_stride, vocab_offset;
   unsigned per_row;
 
   explicit Segments(const Head& head)
       : vocab_size(head.vocab_size),
         row_stride(head.row_stride),
+        vocab_offset(head.vocab_offset),
         per_row(static_cast<unsigned>((head.vocab_size + kSegment - 1) / kSegment)) {}
 
   __device__ int64_t row() const { return blockIdx.x / per_row; }
@@ -190,7 +243,7 @@ struct Segments {
   }
 };
 
-template <class T, bool kEntropy, bool kCapped>
+template <class T, bool kEntropy, bool kMore, bool kCapped>
 __global__ void __launch_bounds__(kThreads) segment_stats_kernel(const T* logits,  // [N, V]
                                                                  Segments segments,
                                                                  const int32_t* labels,  // [N] checked
@@ -200,9 +253,11 @@ __global__ void __launch_bounds__(kThreads) segment_stats_kernel(const T* logits
   if (has_fault(result) || !is_read(labels[segments.row()], skip_ignored)) return;
   const T* const x = logits + segments.row() * segments.row_stride + segments.first();
   const bool aligned = reinterpret_cast<uintptr_t>(x) % sizeof(Vector<T>) == 0;
-  const ThreadStats thread = aligned ? thread_stats<kEntropy, kCapped, true>(x, segments.size(), scale_log2, cap)
-                                     : thread_stats<kEntropy, kCapped, false>(x, segments.size(), scale_log2, cap);
-  const SegmentStats segment = block_stats<kEntropy>(thread, scale_log2);
+  const ThreadStats thread = aligned
+                                 ? thread_stats<kEntropy, kMore, kCapped, true>(x, segments.size(), scale_log2, cap)
+                                 : thread_stats<kEntropy, kMore, kCapped, false>(x, segments.size(), scale_log2, cap);
+  SegmentStats segment = block_stats<kEntropy, kMore, kCapped>(thread, x, segments.size(), scale_log2);
+  segment.argmax += static_cast<int32_t>(segments.vocab_offset + segments.first());
   if (threadIdx.x == 0) stats[blockIdx.x] = segment;
 }
 
@@ -228,15 +283,11 @@ __global__ void __launch_bounds__(kThreads) finish_rows_kernel(const T* logits, 
   if (out.shard_stats) {
     merged.softmax.max *= cap.value();  // t as s(x)
     merged.label_logit *= cap.value();
-    out.shard_stats[i] = merged;
-    return;
+    return out.shard.write(merged, out.shard_stats + i * out.shard.row_elements());
   }
   RowResult row{0, 0, 0};
   if (read) row = row_result(merged.softmax, label, label_logit, temperature);
-  out.logps[i] = row.logp;
-  if (out.lse) out.lse[i] = row.lse;
-  if (out.lse32) out.lse32[i] = static_cast<float>(row.lse);
-  if (out.entropy) out.entropy[i] = row.entropy;
+  out.write(i, row);
 }
 
 /** A thread per row. */
@@ -346,10 +397,15 @@ void logits_forward(LaunchContext& context, const Head& head, const int32_t* lab
   with_type(head.dtype, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const T* const logits = static_cast<const T*>(head.logits);
-    const auto with_entropy = cap.is_on() ? segment_stats_kernel<T, true, true> : segment_stats_kernel<T, true, false>;
-    const auto without = cap.is_on() ? segment_stats_kernel<T, false, true> : segment_stats_kernel<T, false, false>;
-    context.launch("segment_stats_kernel", out.with_entropy() ? with_entropy : without, blocks, kThreads, logits,
-                   segments, labels, out.skip_ignored, log2_scale(temperature), cap, stats, context.result());
+    // By with_entropy() + 2 * with_more() + 4 with a softcap.
+    const decltype(&segment_stats_kernel<T, false, false, false>) kernels[] = {
+        segment_stats_kernel<T, false, false, false>, segment_stats_kernel<T, true, false, false>,
+        segment_stats_kernel<T, false, true, false>,  segment_stats_kernel<T, true, true, false>,
+        segment_stats_kernel<T, false, false, true>,  segment_stats_kernel<T, true, false, true>,
+        segment_stats_kernel<T, false, true, true>,   segment_stats_kernel<T, true, true, true>};
+    context.launch("segment_stats_kernel", kernels[out.with_entropy() + 2 * out.with_more() + 4 * cap.is_on()], blocks,
+                   kThreads, logits, segments, labels, out.skip_ignored, log2_scale(temperature), cap, stats,
+                   context.result());
     context.launch("finish_rows_kernel", finish_rows_kernel<T>, blocks_for(rows, kThreads), kThreads, logits, rows,
                    segments, labels, temperature, cap, stats, out, context.result());
   });

@@ -21,7 +21,9 @@ Status logps(const Logps& call) {
   LaunchContext context;
   const int32_t* const labels = check_labels(context, call.labels, head.rows, vocab_shard(head));
   const CompactedRows rows = compacted_rows_of(context, head, labels, false);
-  head_forward(context, head, labels, rows, {call.out.logps, nullptr, call.out.lse, call.out.entropy, false});
+  const LogpsOut& out = call.out;
+  head_forward(context, head, labels, rows,
+               {out.logps, nullptr, out.lse, out.entropy, false, out.argmax, out.sum_squared_probs});
   return context.finish(nullptr);
 }
 

@@ -17,10 +17,24 @@ struct ForwardOut {
   double* lse;             // or null
   float *lse32, *entropy;  // or null
   bool skip_ignored;       // do not read the rows of ignored labels; their lse is 0 then
-  ShardStats* shard_stats = nullptr;
-  bool shard_entropy = false;  // shard_stats with sum_t_exp
+  int32_t* argmax = nullptr;
+  float* sum_squared_probs = nullptr;
+  double* shard_stats = nullptr;  // records of ShardFormat `shard`
+  ShardFormat shard = {};
 
-  bool with_entropy() const { return entropy != nullptr || shard_entropy; }
+  bool with_entropy() const { return entropy != nullptr || shard.entropy; }
+  /** argmax or the squares, which are computed together. */
+  bool with_more() const { return argmax || sum_squared_probs || shard.argmax || shard.sum_squares; }
+
+  /** Where nothing but the results of a row are written. */
+  SWEET_HOST_DEVICE void write(int64_t i, const RowResult& row) const {
+    logps[i] = row.logp;
+    if (lse) lse[i] = row.lse;
+    if (lse32) lse32[i] = static_cast<float>(row.lse);
+    if (entropy) entropy[i] = row.entropy;
+    if (argmax) argmax[i] = row.argmax;
+    if (sum_squared_probs) sum_squared_probs[i] = row.sum_squared_probs;
+  }
 };
 
 void logits_forward(LaunchContext& context, const Head& head, const int32_t* labels, const ForwardOut& out);

@@ -55,7 +55,7 @@ Status preference_update(const PreferenceUpdate& call) {
   }
   double* const lse = context.scratch<double>(n);
   const Upstream upstream{lse, nullptr, call.out.grad_logps};
-  const ForwardOut forward{call.logps, lse, nullptr, nullptr, true};
+  const ForwardOut forward{call.logps, lse, nullptr, call.entropy, true, call.argmax, call.sum_squared_probs};
   if (head.logits) {
     logits_forward(context, head, labels, forward);
     compute_preference(context, in, call.logps, ref_logps, call.out);

@@ -121,13 +121,16 @@ __global__ void __launch_bounds__(kThreads) scatter_results_kernel(ForwardOut fr
   if (has_fault(result) || i >= count) return;
   const int64_t row = rows[i];
   if (to.shard_stats) {
-    to.shard_stats[row] = from.shard_stats[i];
+    const int64_t size = to.shard.row_elements();
+    for (int64_t j = 0; j < size; j++) to.shard_stats[row * size + j] = from.shard_stats[i * size + j];
     return;
   }
   to.logps[row] = from.logps[i];
   if (to.lse) to.lse[row] = from.lse[i];
   if (to.lse32) to.lse32[row] = static_cast<float>(from.lse[i]);
   if (to.entropy) to.entropy[row] = from.entropy[i];
+  if (to.argmax) to.argmax[row] = from.argmax[i];
+  if (to.sum_squared_probs) to.sum_squared_probs[row] = from.sum_squared_probs[i];
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Softmax statistics of a vocabulary shard, and their merge, as ../vocab_parallel.h defines both. The statistics of S
-// shards are [S, 8 + 4 N] float64 numbers: a header, then max, sum_exp, sum_t_exp and label_logit of each row.
+// shards are [S, 8 + R N] float64 numbers: a header, then the record of each row (ShardFormat).
 //
 //   max = max_s max_s,  f_s = 2^((max_s - max) * scale_log2),  sum_exp = sum_s sum_exp_s * f_s
 //   lse = max / temperature + log(sum_exp),  logp = (sum_s label_logit_s) / temperature - lse
@@ -43,20 +43,21 @@ __global__ void __launch_bounds__(kThreads) shard_labels_kernel(const int32_t* c
 }
 
 /** The header, and the statistics of rows that are not read. */
-__global__ void __launch_bounds__(kThreads) init_shard_stats_kernel(ShardHeader header, int64_t rows,
-                                                                    double* stats,  // [shard_elements(rows)]
-                                                                    const DeviceResult* result) {
+__global__ void __launch_bounds__(kThreads)
+    init_shard_stats_kernel(ShardHeader header, int64_t rows, ShardFormat format,
+                            double* stats,  // [shard_elements(rows, format)]
+                            const DeviceResult* result) {
   const int64_t i = global_thread();
   if (has_fault(result)) return;
-  header.checksum = result->labels_checksum;
+  header.checksum += result->labels_checksum;
   if (i == 0) *reinterpret_cast<ShardHeader*>(stats) = header;
-  if (i < rows) reinterpret_cast<ShardStats*>(stats + kShardHeaderSize)[i] = empty_shard_stats();
+  if (i < rows) format.write(empty_shard_stats(), stats + kShardHeaderSize + i * format.row_elements());
 }
 
 /** A thread per row. */
 __global__ void __launch_bounds__(kThreads)
     merge_shard_stats_kernel(const double* stats,  // [shards, shard_size]
-                             int64_t shards, int64_t shard_size,
+                             int64_t shards, int64_t shard_size, ShardFormat format,
                              const int64_t* order,  // [shards], by vocabulary offset
                              int64_t rows,
                              const int32_t* labels,  // [N] checked
@@ -65,15 +66,15 @@ __global__ void __launch_bounds__(kThreads)
                              const DeviceResult* result) {
   const int64_t i = global_thread();
   if (has_fault(result) || i >= rows) return;
-  const double* const row = stats + kShardHeaderSize + i * kShardStatsSize;
-  const auto shard_stats = [=](int64_t s) -> const ShardStats& {
-    return *reinterpret_cast<const ShardStats*>(row + order[s] * shard_size);
-  };
+  const double* const row = stats + kShardHeaderSize + i * format.row_elements();
+  const auto shard_stats = [=](int64_t s) { return format.read(row + order[s] * shard_size); };
   RowResult merged{0, 0, 0};
   if (is_read(labels[i], false)) merged = merge_row(shards, labels[i], temperature, shard_stats);
   out.logps[i] = merged.logp;
   out.lse[i] = static_cast<float>(merged.lse);
   if (out.entropy) out.entropy[i] = merged.entropy;
+  if (out.argmax) out.argmax[i] = merged.argmax;
+  if (out.sum_squared_probs) out.sum_squared_probs[i] = merged.sum_squared_probs;
 }
 
 /** The labels of a shard, [N], or those of the whole vocabulary; their checksum is in the result. */
@@ -97,16 +98,16 @@ Status vocab_parallel_stats(const VocabParallelStats& call) {
   const int32_t* const labels = check_shard_rows(context, call.labels, head.rows, shard);
   const CompactedRows rows = compacted_rows_of(context, head, labels, false);
   context.launch("init_shard_stats_kernel", init_shard_stats_kernel, blocks_for(head.rows + 1, kThreads), kThreads,
-                 shard_header(head, shard, call.entropy, 0), head.rows, call.stats, context.result());
+                 shard_header(head, shard, call.format, 0), head.rows, call.format, call.stats, context.result());
   ForwardOut out{};
-  out.shard_stats = reinterpret_cast<ShardStats*>(call.stats + kShardHeaderSize);
-  out.shard_entropy = call.entropy;
+  out.shard_stats = call.stats + kShardHeaderSize;
+  out.shard = call.format;
   head_forward(context, head, labels, rows, out);
   return context.finish(nullptr);
 }
 
 Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
-  const int64_t rows = call.rows, shards = call.shards, size = shard_elements(rows);
+  const int64_t rows = call.rows, shards = call.shards, size = shard_elements(rows, call.format);
   LaunchContext context;
   std::vector<ShardHeader> headers(static_cast<size_t>(shards));
   for (int64_t s = 0; s < shards; s++) {
@@ -115,7 +116,7 @@ Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
   context.wait();
   std::vector<int64_t> host_order(static_cast<size_t>(shards));
   if (context.ok()) {
-    context.fail(check_shards(headers.data(), shards, rows, call.out.entropy != nullptr, host_order.data()));
+    context.fail(check_shards(headers.data(), shards, rows, call.format, call.out, host_order.data()));
   }
   if (!context.ok()) return context.finish(nullptr);
   int64_t* const order = context.scratch<int64_t>(shards);
@@ -125,7 +126,7 @@ Status merge_vocab_parallel_stats(const MergeVocabParallelStats& call) {
   const DeviceResult checked = context.wait();
   if (context.ok()) context.fail(check_shard_labels(headers.data(), shards, checked.labels_checksum));
   context.launch("merge_shard_stats_kernel", merge_shard_stats_kernel, blocks_for(rows, kThreads), kThreads, call.stats,
-                 shards, size, order, rows, labels, headers[0].temperature, call.out, context.result());
+                 shards, size, call.format, order, rows, labels, headers[0].temperature, call.out, context.result());
   return context.finish(nullptr);
 }
 

@@ -77,14 +77,17 @@ void run(const uint8_t* data, size_t size) {
   const int64_t n = shape.rows;
   if (!linear && labels.expected.ok() && reader.random() % 256 == 0) return run_far(memory, rows, labels);
 
-  const sweet::LogpsOut out = {memory.take<float>(n), memory.take<float>(n),
-                               reader.one_in(2) ? memory.take<float>(n) : nullptr};
+  const sweet::LogpsOut out = {
+      memory.take<float>(n), memory.take<float>(n), reader.one_in(2) ? memory.take<float>(n) : nullptr,
+      reader.one_in(3) ? memory.take<int32_t>(n) : nullptr, reader.one_in(3) ? memory.take<float>(n) : nullptr};
   rows.hide_padding();
   for (int64_t i = 0; i < n; i++) {
     if (labels.checked[static_cast<size_t>(i)] == -2) rows.hide(i);
   }
   const auto forward = [&] { return sweet::logps({rows.head, labels.labels, out}); };
-  expect_status(memory.run({out.logps, out.lse, out.entropy}, twice || large, forward), labels.expected);
+  expect_status(
+      memory.run({out.logps, out.lse, out.entropy, out.argmax, out.sum_squared_probs}, twice || large, forward),
+      labels.expected);
   FirstFailure comparison;
   if (labels.expected.ok()) compare_rows(comparison, rows.known, labels.checked.data(), out);
 

@@ -244,6 +244,7 @@ function headOf(
 }
 
 /** [3] offsets of two groups of n things. */
+const STATISTICS = { entropy: true, argmax: true, sumSquaredProbs: true };
 const halves = (n: number) => Int32Array.of(0, Math.ceil(n / 2), n);
 
 async function check(draw: Draw): Promise<void> {
@@ -305,7 +306,15 @@ function outOf(
   const rows = lengths.labels!;
   const vocab = sizes?.vocab ?? lengths.bias ?? 1;
   const lengthOf: Record<string, number | undefined> = {
-    ...{ logps: rows, lse: rows, entropy: rows, gradLogps: rows, stats: 8 + 4 * rows },
+    ...{
+      logps: rows,
+      lse: rows,
+      entropy: rows,
+      argmax: rows,
+      sumSquaredProbs: rows,
+      gradLogps: rows,
+      stats: 8 + 7 * rows,
+    },
     ...{ gradLogits: lengths.logits, gradHidden: lengths.hidden, gradWeight: lengths.weight },
     ...{ gradBias: 'bias' in lengths ? vocab : undefined, turnAdvantages: 2 },
     ...{ pairLosses: 1, margins: 1, chosenRewards: 1, rejectedRewards: 1 },
@@ -367,7 +376,7 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   const batch = { turnOffsets: halves(rows), trajectoryOffsets: Int32Array.of(0, 1, 2) };
   const pairs = { chosen: Int32Array.of(1), rejected: Int32Array.of(0) };
   const values: Record<string, unknown> = {
-    ...{ labels, mask, tokenWeights, ...batch, ...pairs, pairWeights: Float32Array.of(2), entropy: true },
+    ...{ labels, mask, tokenWeights, ...batch, ...pairs, pairWeights: Float32Array.of(2), ...STATISTICS },
     ...{ gradLogps: floats('gradLogps'), refLogps: floats('refLogps') },
     lse: forward && lengths.lse === rows ? Float32Array.from(forward.lse) : floats('lse'),
     logps: forward && lengths.logps === rows ? Float32Array.from(forward.logps) : floats('logps'),
@@ -414,7 +423,7 @@ function compare(result: Options, expected: Expected, dtype: DType, options: Opt
   const { stats, ...others } = result;
   const merged =
     stats &&
-    mergeVocabParallelStats({ stats, labels: labelsOf(options), mask: maskOf(options), entropy: true } as never);
+    mergeVocabParallelStats({ stats, labels: labelsOf(options), mask: maskOf(options), ...STATISTICS } as never);
   const all: Options = merged ? { ...(merged as object) } : others;
   if ('ok' in all) {
     const mask = maskOf(options);

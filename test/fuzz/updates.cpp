@@ -46,6 +46,9 @@ void run(const uint8_t* data, size_t size) {
   update.batch = batch.batch;
 
   const bool in_place = !linear && reader.one_in(3);
+  if (reader.one_in(3)) update.entropy = memory.take<float>(n);
+  if (reader.one_in(3)) update.argmax = memory.take<int32_t>(n);
+  if (reader.one_in(3)) update.sum_squared_probs = memory.take<float>(n);
   update.logps = memory.take<float>(n), update.out = batch.out, update.gradients = head.gradients(reader, in_place);
   for (int64_t i = 0; i < n; i++) {
     (void)batch.hide_weight(memory, labels.checked.data(), i);
@@ -60,8 +63,9 @@ void run(const uint8_t* data, size_t size) {
   const sweet::Status expected = labels.expected.ok() ? batch.expected(labels.checked.data()) : labels.expected;
   const sweet::PreferenceOut& p = batch.out;
   const sweet::HeadGradients& to = update.gradients;
-  expect_status(memory.run({update.logps, p.scalars, p.pair_losses, p.margins, p.chosen_rewards, p.rejected_rewards,
-                            p.turn_advantages, p.grad_logps, to.logits, to.hidden, to.weight, to.bias},
+  expect_status(memory.run({update.logps, update.entropy, update.argmax, update.sum_squared_probs, p.scalars,
+                            p.pair_losses, p.margins, p.chosen_rewards, p.rejected_rewards, p.turn_advantages,
+                            p.grad_logps, to.logits, to.hidden, to.weight, to.bias},
                            twice || long_pairs || shared, [&] { return sweet::preference_update(update); }),
                 expected);
   if (!expected.ok()) return;
@@ -72,6 +76,16 @@ void run(const uint8_t* data, size_t size) {
     const int32_t label = labels.checked[size_t(i)];
     const oracle::Row row = label < 0 ? oracle::Row{} : head.known.row(i, label);
     comparison.close("logps", i, static_cast<double>(update.logps[i]), row.logp, row.logp_error, oracle::kLargest);
+    // Ignored rows are not read: their statistics are those of masked ones.
+    const int32_t read = label < 0 ? -2 : label;
+    if (update.argmax) comparison.expect(head.known.is_argmax(i, read, update.argmax[i]), "argmax", i);
+    if (update.entropy) {
+      comparison.close("entropy", i, static_cast<double>(update.entropy[i]), row.entropy, row.entropy_error);
+    }
+    if (update.sum_squared_probs) {
+      comparison.close("sumSquaredProbs", i, static_cast<double>(update.sum_squared_probs[i]), row.squares,
+                       row.squares_error);
+    }
     lse.push_back(row.lse);
     lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // within a call lse stays float64
   }

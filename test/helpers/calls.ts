@@ -126,20 +126,28 @@ export const linearHead = () => ({
   mask: Uint8Array.of(1, 1, 1),
 });
 const given = () => ({ lse: floats(1, 1, 1), gradLogps: floats(1, 1, 1) });
-const statsOut = () => ({ stats: new Float64Array(20).fill(7) });
+const statsOut = () => ({ stats: new Float64Array(29).fill(7) });
 const strangersTo = (own: Record<string, Kind>, others: Record<string, Kind>) =>
   Object.fromEntries(
     Object.keys(others)
       .filter((name) => !(name in own))
       .map((name) => [name, foreign]),
   );
-const logpsOut = () => ({ logps: filled(3), lse: filled(3), entropy: filled(3) });
+/** Statistics of rows: all of them asked for, and what the options may be. */
+const asked = { entropy: true, argmax: true, sumSquaredProbs: true };
+const statistics: Record<string, Kind> = { entropy: boolean, argmax: boolean, sumSquaredProbs: boolean };
+const statisticsOut = (rows: number) => ({
+  entropy: filled(rows),
+  argmax: new Int32Array(rows).fill(7),
+  sumSquaredProbs: filled(rows),
+});
+const logpsOut = () => ({ logps: filled(3), lse: filled(3), ...statisticsOut(3) });
 
 const rows: Subject[] = [
-  subject(sweetRl.tokenLogps, '', () => ({ ...logitsHead(), entropy: true, out: logpsOut() }), {
+  subject(sweetRl.tokenLogps, '', () => ({ ...logitsHead(), ...asked, out: logpsOut() }), {
     ...logits,
     ...labels,
-    entropy: boolean,
+    ...statistics,
     out,
   }),
   subject(
@@ -149,10 +157,10 @@ const rows: Subject[] = [
     { ...logits, ...shard, vocabOffset: integer(0, 0), ...labels, ...backward, out },
     ['gradLogits', 'logits'],
   ),
-  subject(sweetRl.linearLogps, '', () => ({ ...linearHead(), entropy: true, out: logpsOut() }), {
+  subject(sweetRl.linearLogps, '', () => ({ ...linearHead(), ...asked, out: logpsOut() }), {
     ...linear,
     ...labels,
-    entropy: boolean,
+    ...statistics,
     out,
   }),
   subject(
@@ -168,26 +176,26 @@ const rows: Subject[] = [
   subject(
     sweetRl.vocabParallelStats as (options: never) => unknown,
     'of logits',
-    () => ({ ...logitsHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: statsOut() }),
-    { ...strangersTo(logits, linear), ...logits, ...shard, ...labels, entropy: boolean, out },
+    () => ({ ...logitsHead(), vocabOffset: 2, totalVocab: 10, ...asked, out: statsOut() }),
+    { ...strangersTo(logits, linear), ...logits, ...shard, ...labels, ...statistics, out },
   ),
   subject(
     sweetRl.vocabParallelStats as (options: never) => unknown,
     'of hidden states',
-    () => ({ ...linearHead(), vocabOffset: 2, totalVocab: 10, entropy: true, out: statsOut() }),
-    { ...strangersTo(linear, logits), ...linear, ...shard, ...labels, entropy: boolean, out },
+    () => ({ ...linearHead(), vocabOffset: 2, totalVocab: 10, ...asked, out: statsOut() }),
+    { ...strangersTo(linear, logits), ...linear, ...shard, ...labels, ...statistics, out },
   ),
   subject(
     sweetRl.mergeVocabParallelStats,
     '',
     () => ({
-      stats: sweetRl.vocabParallelStats({ ...logitsHead(), entropy: true }).stats,
+      stats: sweetRl.vocabParallelStats({ ...logitsHead(), ...asked }).stats,
       labels: ints(0, 1, 2),
       mask: Uint8Array.of(1, 1, 1),
-      entropy: true,
+      ...asked,
       out: logpsOut(),
     }),
-    { stats: array('Float64Array', fixed), ...labels, entropy: boolean, out },
+    { stats: array('Float64Array', fixed), ...labels, ...statistics, out },
   ),
 ];
 
@@ -371,12 +379,13 @@ const divergences: Subject[] = DIVERGENCE_HEADS.flatMap((head) => {
 // -- updates: 5 rows of 2 words
 
 const updateRows = () => ({ labels: ints(0, 1, 0, 1, 0) });
-const updateLogits = () => ({ logits: ones(10), ...updateRows() });
-const updateHidden = () => ({ hidden: ones(15), weight: ones(6), bias: ones(2), ...updateRows() });
-export const logitsOut = () => ({ ...preferenceOut(), logps: filled(5), gradLogits: filled(10) });
+const updateLogits = () => ({ logits: ones(10), ...updateRows(), ...asked });
+const updateHidden = () => ({ hidden: ones(15), weight: ones(6), bias: ones(2), ...updateRows(), ...asked });
+export const logitsOut = () => ({ ...preferenceOut(), logps: filled(5), ...statisticsOut(5), gradLogits: filled(10) });
 export const hiddenOut = () => ({
   ...preferenceOut(),
   logps: filled(5),
+  ...statisticsOut(5),
   gradHidden: filled(15),
   gradWeight: filled(6),
   gradBias: filled(2),
@@ -625,8 +634,12 @@ const OPERATIONS: Subject[] = [
   ...divergences,
   ...losses,
   ...baselines,
-  ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),
-  ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), { ...pairOptions, ...ofTurns }),
+  ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...statistics, ...ofTrajectories }),
+  ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), {
+    ...pairOptions,
+    ...statistics,
+    ...ofTurns,
+  }),
   ...selections,
   ...checks,
 ];

@@ -92,22 +92,29 @@ bool agree(double ours, double expected, double bound) {
  */
 template <class T>
 bool stats_agree(const SegmentStats& ours, const SegmentStats& expected, const T* x, int64_t n, int64_t stride,
-                 double scale_log2, bool entropy, int64_t adds) {
+                 double scale_log2, const Statistics& which, int64_t adds) {
   if (std::isnan(expected.sum_exp)) return std::isnan(ours.sum_exp);
-  if (expected.max == -kInfinity) return ours.max == -kInfinity && ours.sum_exp == 0 && ours.sum_t_exp == 0;
+  if (which.argmax && ours.largest != expected.max) return false;
+  if (expected.max == -kInfinity) {
+    return ours.max == -kInfinity && ours.sum_exp == 0 && ours.sum_t_exp == 0 && ours.sum_squares == 0;
+  }
   if (!(ours.max <= expected.max)) return false;
-  double moments[3] = {0, 0, 0};  // sums of (|t| + 1)^k 2^t; a folded t is off by less than 1
+  // Sums of (|t| + 1)^k 2^t, and of the same with 2^(2 t); a folded t is off by less than 1.
+  double moments[3] = {0, 0, 0}, of_squares[2] = {0, 0};
   for (int64_t i = 0; i < n; i++) {
     const double t = (to_float(x[i * stride]) - static_cast<double>(ours.max)) * scale_log2, p = std::exp2(t);
     if (p == 0) continue;
     for (int k = 0; k < 3; k++) moments[k] += p * std::pow(std::fabs(t) + 1, k);
+    for (int k = 0; k < 2; k++) of_squares[k] += p * p * std::pow(std::fabs(t) + 1, k);
   }
   SegmentStats moved = expected;
   portable::rescale(&moved, ours.max, static_cast<float>(scale_log2));
   const double count = static_cast<double>(adds) + 8, flushed = static_cast<double>(n) * 0x1p-126;
   return agree(ours.sum_exp, moved.sum_exp, kRounding * (count * moments[0] + 2 * moments[1]) + flushed) &&
-         (!entropy || agree(ours.sum_t_exp, moved.sum_t_exp,
-                            kRounding * ((count + 4) * moments[1] + 2 * moments[2]) + 128 * flushed));
+         (!which.entropy || agree(ours.sum_t_exp, moved.sum_t_exp,
+                                  kRounding * ((count + 4) * moments[1] + 2 * moments[2]) + 128 * flushed)) &&
+         (!which.squares || agree(ours.sum_squares, moved.sum_squares,
+                                  kRounding * ((count + 20) * of_squares[0] + 4 * of_squares[1]) + flushed));
 }
 
 /** As above; 2^t of bfloat16 gradients has 18 bits. Then one rounding to the storage type, at worst of a subnormal. */
@@ -187,15 +194,17 @@ void check_row(Checks& checks, const Kernels& kernels, const std::vector<T>& x, 
                const std::string& name) {
   const int64_t n = static_cast<int64_t>(x.size());
   const SegmentStats expected = reference::softmax_stats(x.data(), n, scale_log2);
-  for (const bool entropy : {false, true}) {
+  for (int flags = 0; flags < 8; flags++) {
+    const Statistics which = {(flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0};
     // Additions to a lane: 2 kStrip in a strip, or the last ones, then one for each strip of at least 256 elements.
     const int64_t adds = 40 + n / 256;
     SegmentStats whole = kEmptyStats, halves = kEmptyStats;
-    kernels.softmax_stats(&whole, x.data(), kDType<T>, n, scale_log2, entropy);
-    kernels.softmax_stats(&halves, x.data(), kDType<T>, n / 2, scale_log2, entropy);
-    kernels.softmax_stats(&halves, x.data() + n / 2, kDType<T>, n - n / 2, scale_log2, entropy);
-    checks.expect(stats_agree(whole, expected, x.data(), n, 1, scale_log2, entropy, adds), name + " stats");
-    checks.expect(stats_agree(halves, expected, x.data(), n, 1, scale_log2, entropy, adds), name + " stats of halves");
+    kernels.softmax_stats(&whole, x.data(), kDType<T>, n, scale_log2, which);
+    kernels.softmax_stats(&halves, x.data(), kDType<T>, n / 2, scale_log2, which);
+    kernels.softmax_stats(&halves, x.data() + n / 2, kDType<T>, n - n / 2, scale_log2, which);
+    checks.expect(stats_agree(whole, expected, x.data(), n, 1, scale_log2, which, adds), name + " stats");
+    checks.expect(!which.argmax || std::isnan(expected.sum_exp) || whole.argmax == expected.argmax, name + " argmax");
+    checks.expect(stats_agree(halves, expected, x.data(), n, 1, scale_log2, which, adds), name + " stats of halves");
   }
 
   // The gradient relative to the row's lse, and relative to a max of 0.
@@ -270,14 +279,18 @@ void check_tiles(Checks& checks, const Kernels& kernels) {
         }
         const Tile tile = {x.data(), kStride, entries, tokens};
         std::vector<SegmentStats> stats(at(tokens), kEmptyStats);
-        kernels.tile_stats(tile, stats.data(), kLog2e, true);
+        kernels.tile_argmax(tile, 7, stats.data());
+        kernels.tile_stats(tile, stats.data(), kLog2e, {true, false, true});
         std::vector<float> max(kStride, kInfinity), factor(kStride, 0), slope(kStride, 0);
         const bool sloped = tokens % 2 == 1;
         std::vector<double> exact(at(tokens * entries));
         bool right = true;
         for (int64_t i = 0; i < tokens; i++) {
           const SegmentStats expected = reference::tile_stats(tile, i, kLog2e);
-          right &= stats_agree(stats[at(i)], expected, x.data() + i, entries, kStride, kLog2e, true, entries / 2 + 2);
+          right &= stats_agree(stats[at(i)], expected, x.data() + i, entries, kStride, kLog2e, {true, true, true},
+                               entries / 2 + 2);
+          const int32_t argmax = expected.argmax < 0 ? -1 : expected.argmax + 7;
+          right &= std::isnan(expected.sum_exp) || stats[at(i)].argmax == argmax;
           const double lse = static_cast<double>(expected.max) + std::log2(expected.sum_exp) / kLog2e;
           max[at(i)] = static_cast<float>(lse);
           factor[at(i)] = static_cast<float>(checks.normal(1));

@@ -64,7 +64,14 @@ class LogitsCheck {
     const RowResults plain(shape_.rows), results(shape_.rows), merged(shape_.rows);
     checks_.ok(logps({head(), labels, {plain.logps.get(), plain.lse.get(), nullptr}}));
     checks_.ok(logps({head(), labels, results.out()}));
-    checks_.expect(same_bits(plain.logps.values(), results.logps.values()), "entropy changes the log-probs");
+    checks_.expect(same_bits(plain.logps.values(), results.logps.values()), "statistics change the log-probs");
+    const RowResults alone(shape_.rows);
+    checks_.ok(logps({head(), labels, {alone.logps.get(), alone.lse.get(), nullptr, alone.argmax.get(), nullptr}}));
+    checks_.ok(logps({head(), labels, {alone.logps.get(), alone.lse.get(), nullptr, nullptr, alone.squares.get()}}));
+    checks_.expect(
+        same_bits(plain.lse.values(), alone.lse.values()) && results.argmax.values() == alone.argmax.values(),
+        "other bits of the argmax alone");
+    checks_.expect(same_bits(results.squares.values(), alone.squares.values()), "other bits of the squares alone");
     results.compare(checks_, known_, labels_.checked);
     merge_shards(checks_, head(), labels, merged.out());
     merged.compare(checks_, known_, labels_.checked);
@@ -161,14 +168,14 @@ void check_refused_labels(Checks& checks) {
   head.vocab_size = head.row_stride = 9;
   head.temperature = 1;
   head.logits = logits.get();
-  const DeviceArray<double> stats(size(shard_elements(6)));
+  const DeviceArray<double> stats(size(shard_elements(6, {})));
   const DeviceArray<int32_t> valid(std::vector<int32_t>(6, 1));
-  checks.ok(vocab_parallel_stats({head, {valid.get(), false, nullptr, -100}, false, stats.get()}));
+  checks.ok(vocab_parallel_stats({head, {valid.get(), false, nullptr, -100}, {}, stats.get()}));
   for (const auto& [index, label] : {std::pair<int64_t, int64_t>{3, 9}, {5, -5}}) {
     const DeviceArray<int32_t> given(labels);
     const Labels all{given.get(), false, nullptr, -100};
     checks.fault(logps({head, all, {out.get(), out.get(), nullptr}}), Code::label, index, label, "logps");
-    const MergeVocabParallelStats merge{6, 1, stats.get(), all, {out.get(), out.get(), nullptr}};
+    const MergeVocabParallelStats merge{6, 1, {}, stats.get(), all, {out.get(), out.get(), nullptr}};
     checks.fault(merge_vocab_parallel_stats(merge), Code::label, index, label, "merge");
     checks.expect(out.values() == std::vector<float>(6, 42.0f), "a refused call writes");
     labels[3] = 0;

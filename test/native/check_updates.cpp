@@ -63,6 +63,20 @@ struct RandomHead {
       checks.close("logps", i, static_cast<double>(logps[oracle::size(i)]), row.logp, row.logp_error);
     }
   }
+
+  /** The statistics of an update, which does not read ignored rows. */
+  void compare_statistics(Checks& checks, const std::vector<int32_t>& labels, const RowResults& ours) const {
+    const std::vector<float> entropy = ours.entropy.values(), squares = ours.squares.values();
+    const std::vector<int32_t> argmax = ours.argmax.values();
+    for (int64_t i = 0; i < known.rows; i++) {
+      const size_t at = oracle::size(i);
+      const int32_t label = labels[at] < 0 ? kMasked : labels[at];
+      const oracle::Row row = known.row(i, label);
+      checks.close("entropy", i, static_cast<double>(entropy[at]), row.entropy, row.entropy_error);
+      checks.close("sumSquaredProbs", i, static_cast<double>(squares[at]), row.squares, row.squares_error);
+      checks.expect(known.is_argmax(i, label, argmax[at]), "argmax", i);
+    }
+  }
 };
 
 /** hidden_size 0: logits. The reference: its log-probs, its logits or its hidden states. */
@@ -108,6 +122,7 @@ class UpdateCheck {
       reference_.compare_logps(checks_, checked_, ref_logps);
     }
     const DeviceArray<float> given_ref_logps(ref_logps), own_logps(n);
+    const RowResults statistics(head_.head.rows);
     DeviceResults results(batch_);
     const LinearGradients gradients(head_.head);
     PreferenceUpdate call{};
@@ -123,6 +138,8 @@ class UpdateCheck {
     call.options.pair_loss = {LossType::sigmoid, 0.1, 0};
     call.options.nll_coef = 0.1;
     call.logps = own_logps.get();
+    call.entropy = statistics.entropy.get(), call.argmax = statistics.argmax.get();
+    call.sum_squared_probs = statistics.squares.get();
     call.out = results.out();
     call.gradients = gradients.out();
     call.gradients.logits = head_.device_logits.get();  // in place
@@ -135,6 +152,7 @@ class UpdateCheck {
       checks_.ok(preference_update(call));
       const std::vector<float> logps = own_logps.values(), grad_logps = results.grad_logps.values();
       head_.compare_logps(checks_, checked_, logps);
+      head_.compare_statistics(checks_, checked_, statistics);
       results.compare(
           checks_, oracle::preference_loss(oracle_batch(batch_.on_host(), checked_.data()), oracle_loss(call.options),
                                            logps.data(), ref_logps.data(), ref_error));

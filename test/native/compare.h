@@ -68,6 +68,10 @@ inline void compare_rows(Comparison& to, const oracle::Head& head, const int32_t
     to.close("logps", i, ours.logps[i], row.logp, row.logp_error);
     if (ours.lse) to.close("lse", i, ours.lse[i], row.lse, row.lse_error);
     if (ours.entropy) to.close("entropy", i, ours.entropy[i], row.entropy, row.entropy_error);
+    if (ours.argmax) to.expect(head.is_argmax(i, labels[i], ours.argmax[i]), "argmax", i);
+    if (ours.sum_squared_probs) {
+      to.close("sumSquaredProbs", i, ours.sum_squared_probs[i], row.squares, row.squares_error);
+    }
   }
 }
 

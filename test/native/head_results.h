@@ -10,15 +10,23 @@
 
 /** Results of the forward pass. */
 struct RowResults {
-  DeviceArray<float> logps, lse, entropy;  // [N]
+  DeviceArray<float> logps, lse, entropy, squares;  // [N]
+  DeviceArray<int32_t> argmax;
 
-  explicit RowResults(int64_t rows) : logps(oracle::size(rows)), lse(oracle::size(rows)), entropy(oracle::size(rows)) {}
+  explicit RowResults(int64_t rows)
+      : logps(oracle::size(rows)),
+        lse(oracle::size(rows)),
+        entropy(oracle::size(rows)),
+        squares(oracle::size(rows)),
+        argmax(oracle::size(rows)) {}
 
-  sweet::LogpsOut out() const { return {logps.get(), lse.get(), entropy.get()}; }
+  sweet::LogpsOut out() const { return {logps.get(), lse.get(), entropy.get(), argmax.get(), squares.get()}; }
 
   void compare(Checks& checks, const oracle::Head& head, const std::vector<int32_t>& labels) const {
-    std::vector<float> values[] = {logps.values(), lse.values(), entropy.values()};
-    compare_rows(checks, head, labels.data(), {values[0].data(), values[1].data(), values[2].data()});
+    std::vector<float> values[] = {logps.values(), lse.values(), entropy.values(), squares.values()};
+    std::vector<int32_t> indices = argmax.values();
+    compare_rows(checks, head, labels.data(),
+                 {values[0].data(), values[1].data(), values[2].data(), indices.data(), values[3].data()});
   }
 
   oracle::Array<double> lse_values() const {
@@ -124,13 +132,14 @@ inline std::vector<sweet::Head> shards_of(const sweet::Head& head) {
 inline void merge_shards(Checks& checks, const sweet::Head& head, const sweet::Labels& labels,
                          const sweet::LogpsOut& out) {
   const std::vector<sweet::Head> shards = shards_of(head);
-  const int64_t size = sweet::shard_elements(head.rows), count = static_cast<int64_t>(shards.size());
+  const sweet::ShardFormat format{out.entropy != nullptr, out.argmax != nullptr, out.sum_squared_probs != nullptr};
+  const int64_t size = sweet::shard_elements(head.rows, format), count = static_cast<int64_t>(shards.size());
   const DeviceArray<double> all(oracle::size(count * size));
   for (int64_t s = 0; s < count; s++) {
     double* const stats = all.get() + (count - 1 - s) * size;
-    checks.ok(sweet::vocab_parallel_stats({shards[oracle::size(s)], labels, out.entropy != nullptr, stats}));
+    checks.ok(sweet::vocab_parallel_stats({shards[oracle::size(s)], labels, format, stats}));
   }
-  checks.ok(sweet::merge_vocab_parallel_stats({head.rows, count, all.get(), labels, out}));
+  checks.ok(sweet::merge_vocab_parallel_stats({head.rows, count, format, all.get(), labels, out}));
 }
 
 /** Gradients of a linear head; all NaN at first. */

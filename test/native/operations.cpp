@@ -135,7 +135,11 @@ HeadGradients gradients_of(Outputs& out) {
   return {out.grad_logits.data(), out.grad_hidden.data(), out.grad_weight.data(), out.grad_bias.data(), false};
 }
 
-LogpsOut logps_of(Outputs& out) { return {out.logps.data(), out.lse.data(), out.entropy.data()}; }
+LogpsOut logps_of(Outputs& out) {
+  return {out.logps.data(), out.lse.data(), out.entropy.data(), out.argmax.data(), out.squares.data()};
+}
+
+constexpr ShardFormat kFormat = {true, true, true};
 
 template <PreferenceLevel kLevel, bool kLinear>
 Status update(const Inputs& in, Outputs& out) {
@@ -147,6 +151,7 @@ Status update(const Inputs& in, Outputs& out) {
   call.batch = batch_of(in, kLevel);
   call.options = options_of(in);
   call.logps = out.logps.data();
+  call.entropy = out.entropy.data(), call.argmax = out.argmax.data(), call.sum_squared_probs = out.squares.data();
   call.out = out_of(out, kLevel);
   call.gradients = gradients_of(out);
   return preference_update(call);
@@ -198,8 +203,8 @@ Inputs::Inputs(uint64_t seed, int64_t n, int64_t v, int64_t h, DType type, bool 
   std::vector<float> unused(size(n));
   sweet::logps({logits_head(*this, logits), narrow(*this), {unused.data(), lse.data(), nullptr}});
   sweet::logps({linear_head(*this), narrow(*this), {unused.data(), linear_lse.data(), nullptr}});
-  shard_stats.resize(size(shard_elements(n)));
-  vocab_parallel_stats({linear_head(*this), narrow(*this), true, shard_stats.data()});
+  shard_stats.resize(size(shard_elements(n, kFormat)));
+  vocab_parallel_stats({linear_head(*this), narrow(*this), kFormat, shard_stats.data()});
 }
 
 std::string Inputs::name() const {
@@ -211,12 +216,14 @@ Outputs::Outputs(const Inputs& in)
     : logps(size(in.rows), kNotWritten),
       lse(logps),
       entropy(logps),
+      squares(logps),
       grad_logps(logps),
       turn_advantages(in.turn_offsets.size() - 1, kNotWritten),
       advantages(turn_advantages),
       grad_hidden(size(in.rows * in.hidden_size), kNotWritten),
       grad_weight(size(in.vocab * in.hidden_size), kNotWritten),
       grad_bias(size(in.vocab), kNotWritten),
+      argmax(logps.size(), 42),
       grad_logits(in.logits.bytes.size(), 42),
       shard_stats(in.shard_stats.size(), kNotWritten) {
   for (const int level : {0, 1}) {
@@ -229,11 +236,11 @@ bool Outputs::operator==(const Outputs& other) const {
     return a.size() == b.size() && (a.empty() || memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0);
   };
   bool all = memcmp(scalars, other.scalars, sizeof(scalars)) == 0 && same(grad_logits, other.grad_logits) &&
-             same(shard_stats, other.shard_stats);
+             same(shard_stats, other.shard_stats) && same(argmax, other.argmax);
   for (int i = 0; i < 8; i++) all = all && same(pairs[i / 4][i % 4], other.pairs[i / 4][i % 4]);
-  for (const auto part :
-       {&Outputs::logps, &Outputs::lse, &Outputs::entropy, &Outputs::grad_logps, &Outputs::turn_advantages,
-        &Outputs::advantages, &Outputs::grad_hidden, &Outputs::grad_weight, &Outputs::grad_bias}) {
+  for (const auto part : {&Outputs::logps, &Outputs::lse, &Outputs::entropy, &Outputs::squares, &Outputs::grad_logps,
+                          &Outputs::turn_advantages, &Outputs::advantages, &Outputs::grad_hidden, &Outputs::grad_weight,
+                          &Outputs::grad_bias}) {
     all = all && same(this->*part, other.*part);
   }
   return all;
@@ -263,15 +270,15 @@ const std::vector<Operation>& operations() {
        [](const Inputs& in, Outputs& out) {
          Head head = logits_head(in, in.logits);
          head.vocab_offset = 3, head.total_vocab = in.vocab + 5;
-         return vocab_parallel_stats({head, wide(in), true, out.shard_stats.data()});
+         return vocab_parallel_stats({head, wide(in), kFormat, out.shard_stats.data()});
        }},
       {"vocab_parallel_stats of hidden states",
        [](const Inputs& in, Outputs& out) {
-         return vocab_parallel_stats({linear_head(in), narrow(in), true, out.shard_stats.data()});
+         return vocab_parallel_stats({linear_head(in), narrow(in), kFormat, out.shard_stats.data()});
        }},
       {"merge_vocab_parallel_stats",
        [](const Inputs& in, Outputs& out) {
-         return merge_vocab_parallel_stats({in.rows, 1, in.shard_stats.data(), wide(in), logps_of(out)});
+         return merge_vocab_parallel_stats({in.rows, 1, kFormat, in.shard_stats.data(), wide(in), logps_of(out)});
        }},
       {"turn_advantages",
        [](const Inputs& in, Outputs& out) {

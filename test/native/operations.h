@@ -41,8 +41,9 @@ struct Inputs {
 struct Outputs {
   static constexpr float kNotWritten = 42;
 
-  std::vector<float> logps, lse, entropy, grad_logps, turn_advantages, advantages, pairs[2][4];
+  std::vector<float> logps, lse, entropy, squares, grad_logps, turn_advantages, advantages, pairs[2][4];
   std::vector<float> grad_hidden, grad_weight, grad_bias;
+  std::vector<int32_t> argmax;
   std::vector<unsigned char> grad_logits;
   std::vector<double> shard_stats;
   double scalars[4] = {kNotWritten, kNotWritten, kNotWritten, kNotWritten};

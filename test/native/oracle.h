@@ -82,6 +82,8 @@ inline double sum_error(int64_t n, bool at_random = true) {
 
 struct Row {
   double lse, logp, entropy, lse_error, logp_error, entropy_error;
+  double squares = 0, squares_error = 0;  // sum_v p_v^2
+  int64_t argmax = -1;                    // of the exact logits
 };
 
 /** Gradients at the results of a row, [N] each or null; entropy is that of the forward pass. */
@@ -180,7 +182,11 @@ struct Head {
     if (label == -2) return {};
     const double *const x = logits_of(i), *const error = errors_of(i);
     double max = -kInfinite, sum = 0, linear = 0, square = 0, mean_error = 0, entropy = 0, of_entropy = 0;
-    for (int64_t v = 0; v < vocab; v++) max = x[v] > max || std::isnan(x[v]) ? x[v] : max;
+    double squares = 0, linear_squares = 0, of_squares = 0;
+    int64_t argmax = -1;
+    for (int64_t v = 0; v < vocab; v++) {
+      if (x[v] > max || std::isnan(x[v])) max = x[v], argmax = v;
+    }
     const auto t_of = [&](int64_t v) { return (x[v] - max) / temperature; };
     for (int64_t v = 0; v < vocab; v++) sum += std::exp(t_of(v));
     const double log_sum = std::log(sum);
@@ -191,9 +197,12 @@ struct Head {
       entropy += p * (log_sum - t);
       linear += p * std::fabs(t);
       square += p * t * t;
+      squares += p * p;
+      linear_squares += p * p * std::fabs(t);
       if (!error) continue;
       const double off = error[v] / temperature, of_p = p * std::expm1(off);
       mean_error += of_p;
+      of_squares += p * p * std::expm1(2 * off);
       of_entropy += of_p * (std::fabs(log_sum - t - 1) + off);
     }
     Row row{max / temperature + log_sum, label >= 0 ? t_of(label) - log_sum : 0, entropy, 0, 0, 0};
@@ -205,8 +214,26 @@ struct Head {
     row.logp_error = label >= 0 ? 2e-6 + 2e-6 * std::fabs(row.logp) + std::min(mean_error + of_label, most_off) : 0;
     row.entropy_error = 2e-6 * (1 + std::fabs(entropy)) + 3 * kU * (linear + square) + of_entropy +
                         of_lse * (1 + entropy) + (vocab > 1024 ? 2 * kU * 64 * std::log(2) : 0);
-    if (unknown) row.lse_error = row.logp_error = row.entropy_error = kInfinite;
+    row.squares = std::isnan(row.lse) ? NAN : squares;
+    row.argmax = std::isnan(row.lse) ? -1 : argmax;
+    row.squares_error = squares * (6e-6 + 2 * of_lse + (vocab > 1024 ? 4 * kU * 64 * std::log(2) : 0)) +
+                        6 * kU * linear_squares + std::min(of_squares, 2 * most_off * squares) + kTiny;
+    if (unknown) row.lse_error = row.logp_error = row.entropy_error = row.squares_error = kInfinite;
     return row;
+  }
+
+  /** Whether `ours` is the lowest index of the largest logit, as far as the logits are known; see row() for labels. */
+  bool is_argmax(int64_t i, int32_t label, int64_t ours) const {
+    const Row expected = row(i, label);
+    const double *const x = logits_of(i), *const error = errors_of(i);
+    if (label == -2 || !error) return ours == (label == -2 ? -1 : expected.argmax);
+    if (expected.lse_error == kInfinite) return ours >= -1 && ours < vocab;
+    if (expected.argmax < 0) return ours == -1;
+    if (ours < 0 || ours >= vocab) return false;
+    for (int64_t v = 0; v < vocab; v++) {
+      if (x[v] - error[v] > x[ours] + error[ours]) return false;
+    }
+    return true;
   }
 
   /**

@@ -38,6 +38,8 @@ import { range } from '../reference/range.ts';
 
 type Arrays = Record<string, Stored | undefined>;
 
+const STATISTICS = { entropy: true, argmax: true, sumSquaredProbs: true };
+
 /** Every operation over rows and turns, by what it takes; results that are arrays. */
 function operationsOf(dtype: DType): [string, () => Arrays][] {
   const rows = randomRows(70, 2111, dtype);
@@ -48,7 +50,7 @@ function operationsOf(dtype: DType): [string, () => Arrays][] {
   const pairs = randomPairs(new Random(62), 6, 5);
   const [own, linear] = [randomRows(N, 2111, dtype), randomHead({ N, H: 33, V: 613, dtype, withBias: true })];
   return [
-    ['tokenLogps', () => ({ ...tokenLogps({ ...rowInputs(rows), entropy: true }) })],
+    ['tokenLogps', () => ({ ...tokenLogps({ ...rowInputs(rows), ...STATISTICS }) }) as unknown as Arrays],
     [
       'tokenLogpsBackward',
       () => {
@@ -56,7 +58,7 @@ function operationsOf(dtype: DType): [string, () => Arrays][] {
         return { ...tokenLogpsBackward({ ...rowInputs(rows), lse, gradLogps: rows.gradLogps }) } as Arrays;
       },
     ],
-    ['linearLogps', () => ({ ...linearLogps({ ...headInputs(head), entropy: true }) })],
+    ['linearLogps', () => ({ ...linearLogps({ ...headInputs(head), ...STATISTICS }) }) as unknown as Arrays],
     [
       'linearLogpsBackward',
       () => {

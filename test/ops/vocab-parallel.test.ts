@@ -252,7 +252,7 @@ forEachBackend(() => {
       for (const { result } of others) {
         for (const key of ['rows', 'head', 'many'] as const) {
           for (const [name, array] of Object.entries(first!.result[key]))
-            expectSameBits(name, (result[key] as Record<string, Stored>)[name]!, array as Stored);
+            expectSameBits(name, (result[key] as unknown as Record<string, Stored>)[name]!, array as Stored);
         }
       }
     });

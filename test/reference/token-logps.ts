@@ -16,18 +16,25 @@ export interface RowResults {
   logps: Float64Array;
   lse: Float64Array;
   entropy: Float64Array;
+  /** The lowest v of the largest logit; -1 where the row is masked or has no distribution. */
+  argmax: Int32Array;
+  /** sum_v p_v^2 */
+  sumSquaredProbs: Float64Array;
 }
 
 export function tokenLogps(rows: Rows): RowResults {
   const { labels, mask, ignoreIndex = -100 } = rows;
   const N = labels.length;
-  const results = { logps: new Float64Array(N), lse: new Float64Array(N), entropy: new Float64Array(N) };
+  const [logps, ofLse, entropy, sumSquaredProbs] = [0, 1, 2, 3].map(() => new Float64Array(N)) as Float64Array[];
+  const results = { logps, lse: ofLse, entropy, argmax: new Int32Array(N).fill(-1), sumSquaredProbs } as RowResults;
   for (let i = 0; i < N; i++) {
     if (mask?.[i] === 0) continue;
     const z = scaledRow(rows, i);
     const lse = logSumExp(z);
     results.lse[i] = lse;
     results.entropy[i] = z.reduce((sum, zv) => (zv === -Infinity ? sum : sum + Math.exp(zv - lse) * (lse - zv)), 0);
+    results.sumSquaredProbs[i] = z.reduce((sum, zv) => sum + Math.exp(2 * (zv - lse)), 0);
+    if (!Number.isNaN(lse)) results.argmax[i] = z.indexOf(z.reduce((a, b) => Math.max(a, b)));
     if (labels[i] !== ignoreIndex) results.logps[i] = z[labels[i]!]! - lse;
   }
   return results;

@@ -52,12 +52,14 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
     std::fill_n(stats, count, kEmptyStats);
     const int64_t begin = item * kItemTiles * kTileEntries, end = begin + kItemTiles * kTileEntries;
     for (int64_t v = begin; v < std::min(end, head_.vocab_size) && !cancelled(); v += kTileEntries) {
-      const Tile tile = tiles.logits(tiles.weight_rows(v, worker), worker, store.at(v));
+      const Tile tile = tiles.logits(tiles.weight_rows(v, worker), worker, store.at(v), [&](const Tile& uncapped) {
+        if (out.with_argmax()) tiles.kernels().tile_argmax(uncapped, head_.vocab_offset + v, stats);
+      });
       for (int64_t r = 0; r < count; r++) {
         const int64_t label = labels[rows[r]] - v;
         if (label >= 0 && label < tile.entries) label_logits_[r] = tile.x[label * tile.row_stride + r];
       }
-      tiles.kernels().tile_stats(tile, stats, scale_log2, out.with_entropy());
+      tiles.kernels().tile_stats(tile, stats, scale_log2, out.statistics());
     }
     for (int64_t r = 0; r < count; r++) item_stats_[r * items_ + item] = stats[r];
   });

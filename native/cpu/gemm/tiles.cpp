@@ -115,7 +115,7 @@ Tiles::WeightRows Tiles::weight_rows(int64_t first, int worker) {
   return {first, count, to, row_elements_, 1};
 }
 
-Tile Tiles::logits(const WeightRows& weight, int worker, float* to) {
+Tile Tiles::uncapped_logits(const WeightRows& weight, int worker, float* to) {
   const Tile result = tile(weight, to ? to : tile_.get() + worker * tile_size());
   const int64_t lanes = round_up(count_, kMaxLanes);
   if (head_.bias) {
@@ -126,12 +126,15 @@ Tile Tiles::logits(const WeightRows& weight, int worker, float* to) {
   }
   product({weight.elements, weight.row_stride, weight.column_stride, weight.count, row_elements_, hidden_.get(),
            result.x, row_stride_, lanes, head_.bias != nullptr, cancelled});
-  const Softcap cap(head_.softcap);
-  for (int64_t v = 0; cap.is_on() && v < weight.count; v++) {
-    float* const row = result.x + v * row_stride_;
-    kernels_.softcap(row, DType::float32, lanes, cap.inverse, row);
-  }
   return result;
+}
+
+void Tiles::apply_softcap(const Tile& tile) const {
+  const Softcap cap(head_.softcap);
+  for (int64_t v = 0; cap.is_on() && v < tile.entries; v++) {
+    float* const row = tile.x + v * tile.row_stride;
+    kernels_.softcap(row, DType::float32, round_up(tile.tokens, kMaxLanes), cap.inverse, row);
+  }
 }
 
 void Tiles::multiply(const Tile& tile, const WeightRows& weight, int worker, float* grad_hidden, bool add_hidden,

@@ -97,8 +97,20 @@ class Tiles {
   Tile tile(const WeightRows& weight, float* x) const { return {x, row_stride_, weight.count, count_}; }
   int64_t tile_size() const { return kTileEntries * row_stride_; }
 
-  /** The logits x in `to` or, if that is null, in the worker's scratch: the same bits in every pass. */
-  Tile logits(const WeightRows& weight, int worker, float* to);
+  /**
+   * The logits x in `to` or, if that is null, in the worker's scratch: the same bits in every pass. With a softcap they
+   * are t of native/softcap.h; `use` is called with x before.
+   */
+  template <class Use>
+  Tile logits(const WeightRows& weight, int worker, float* to, Use use) {
+    const Tile x = uncapped_logits(weight, worker, to);
+    use(x);
+    apply_softcap(x);
+    return x;
+  }
+  Tile logits(const WeightRows& weight, int worker, float* to) {
+    return logits(weight, worker, to, [](const Tile&) {});
+  }
 
   /**
    * grad_hidden[count, H] (+)= tile^T * weight,  grad_weight (+)= tile * hidden, unless null; grad_weight is that of
@@ -108,6 +120,8 @@ class Tiles {
                 float* grad_weight, bool add_weight);
 
  private:
+  Tile uncapped_logits(const WeightRows& weight, int worker, float* to);
+  void apply_softcap(const Tile& tile) const;
   int64_t packed_size(int64_t numbers) const { return pairs_ ? (numbers + 1) / 2 : numbers; }
   int64_t columns_size(int64_t rows, int64_t panel) const;
   void product(const Product& product) const { pairs_ ? pairs_->multiply(product) : kernels_.multiply(product); }

@@ -11,6 +11,9 @@
 //   set1  add  sub  mul  div
 //   fma(a, b, c)                     a * b + c, rounded once if kHasFma
 //   max(a, b)  min(a, b)             b where either is a NaN
+//   choose_greater(a, b, yes, no)    yes where a > b, else no
+//   any_equal(a, b)                  whether a == b in any lane
+//   any_greater(a, b)                whether a > b in any lane
 //   max_lanes(x)                     the largest lane
 //   choose_less(a, b, yes, no)       yes where a < b, else no
 //   split_exponent(x)                x = m * 2^exponent with sqrt(1/2) <= m < sqrt(2), x > 0

@@ -96,6 +96,9 @@ inline V div(V a, V b) { return vdivq_f32(a, b); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V max(V a, V b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 inline V min(V a, V b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+inline V choose_greater(V a, V b, V yes, V no) { return vbslq_f32(vcgtq_f32(a, b), yes, no); }
+inline bool any_equal(V a, V b) { return vmaxvq_u32(vceqq_f32(a, b)) != 0; }
+inline bool any_greater(V a, V b) { return vmaxvq_u32(vcgtq_f32(a, b)) != 0; }
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
 inline V choose_less(V a, V b, V yes, V no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
 

@@ -119,6 +119,10 @@ inline V sub(V a, V b) { return a - b; }
 inline V mul(V a, V b) { return a * b; }
 inline V div(V a, V b) { return a / b; }
 inline V fma(V a, V b, V c) { return a * b + c; }
+inline V choose_greater(V a, V b, V yes, V no) { return choose(bits<U>(a > b), yes, no); }
+inline bool any(U mask) { return (mask[0] | mask[1] | mask[2] | mask[3]) != 0; }
+inline bool any_equal(V a, V b) { return any(bits<U>(a == b)); }
+inline bool any_greater(V a, V b) { return any(bits<U>(a > b)); }
 inline V max(V a, V b) { return choose(bits<U>(a > b), a, b); }
 inline V min(V a, V b) { return choose(bits<U>(a < b), a, b); }
 
