@@ -24,7 +24,8 @@ constexpr float kTanhQ[] = {1, 4.6755445e-1f, 2.60628778e-2f, 3.36623023e-4f, 8.
 struct Softcap {
   float inverse;  // 1 / softcap; 0 without one
 
-  SWEET_HOST_DEVICE explicit Softcap(double softcap = 0) : inverse(softcap > 0 ? static_cast<float>(1 / softcap) : 0) {}
+  SWEET_HOST_DEVICE Softcap() : inverse(0) {}
+  SWEET_HOST_DEVICE explicit Softcap(double softcap) : inverse(softcap > 0 ? static_cast<float>(1 / softcap) : 0) {}
 
   SWEET_HOST_DEVICE bool is_on() const { return inverse > 0; }
   /** s(x) = value * t: the softcap, up to the rounding of its inverse; 1 without one. */

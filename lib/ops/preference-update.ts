@@ -96,13 +96,7 @@ export type Reference =
     })
   | { refLogps: Float32Array };
 
-interface UpdateInputs
-  extends ScaleOptions,
-    LabelOptions,
-    WeightOption,
-    PairOptions,
-    StatisticsOptions,
-    DebugOption {
+interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, StatisticsOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
 }

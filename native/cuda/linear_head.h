@@ -1,12 +1,27 @@
 // Linear heads on the device. All pointers are to device memory.
 #pragma once
 
+#include <functional>
+
 #include "logps.h"
+#include "product.h"
 
 namespace sweet {
 namespace cuda {
 
 struct RowGradient;
+
+/** Whether D of a 16-bit head is multiplied as a sum of terms of its type. */
+inline bool splits_gradients(const Head& head) {
+  return head.precision == Precision::float32 && head.dtype != DType::float32;
+}
+
+/**
+ * The power of two that brings the largest gradient of a float16 head's logits close to 2^14, where max_grad is that
+ * gradient times the temperature. Most entries of a softmax are far below the largest, and float16 has nothing between
+ * 0 and 6e-8.
+ */
+float grad_scale(const Head& head, float max_grad);
 
 /** The passes of a head over its compacted rows, and the memory of one chunk of them. */
 class LinearPass {
@@ -60,8 +75,8 @@ class LinearPass {
    * Calls use(weight, first, count) with the weight [count, H] of vocabulary entries in the head's type: once with that
    * of the caller or, where it has another type, for blocks of it that are widened.
    */
-  template <class Use>
-  void for_each_block(Use use) const;
+  using UseBlock = std::function<void(const Matrix& weight, int64_t first, int64_t count)>;
+  void for_each_block(const UseBlock& use) const;
 
   LaunchContext& context_;
   const Head& head_;
@@ -76,6 +91,13 @@ class LinearPass {
   float* weight_ = nullptr;      // [block, H] or [H, block], in the layout of the weight
   int64_t computed_first_ = -1;  // first row of the chunk whose logits are in logits_
 };
+
+template <class Use>
+void LinearPass::for_each_chunk(Use use) const {
+  for (int64_t first = 0; first < rows_.count && context_.ok(); first += chunk_) {
+    use(first, chunk_ < rows_.count - first ? chunk_ : rows_.count - first);
+  }
+}
 
 }  // namespace cuda
 }  // namespace sweet

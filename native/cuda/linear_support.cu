@@ -52,8 +52,8 @@ __global__ void __launch_bounds__(kThreads)
                           const DeviceResult* result) {
   const int64_t i = global_warp();
   if (has_fault(result) || i >= count) return;
-  const RowDivergence of_row = warp_divergence(top_k, rows[i], Support<float>{logits + i * top_k.k, nullptr}, nullptr,
-                                               0, temperature, type, beta, lane_of_thread());
+  const RowDivergence of_row = warp_divergence(top_k, rows[i], Support<float>{logits + i * top_k.k, nullptr, Softcap()},
+                                               nullptr, 0, temperature, type, beta, lane_of_thread());
   if (lane_of_thread() == 0) write_row(out, saved, rows[i], of_row);
 }
 

@@ -39,6 +39,7 @@ const CUDA_TOP_K = ['native/cuda/top_k.cu', 'check_plain: divergences'];
 
 const CUDA_LOGITS = ['native/cuda/logits_head.cu', 'check_plain: logits'];
 const CUDA_LINEAR = ['native/cuda/linear_head.cu', 'check_plain: linear'];
+const CUDA_GRADIENTS = ['native/cuda/linear_gradients.cu', 'check_plain: linear'];
 const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain: references'];
 const CUDA_ROWS = ['native/cuda/row_compaction.cu', 'check_plain: linear'];
 const CUDA_SHARDS = ['native/cuda/vocab_parallel.cu', 'check_plain: logits'];
