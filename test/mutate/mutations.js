@@ -64,7 +64,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the padding of the last vector counts as elements',
-    changes: [[/-INFINITY(?=\), 0\)|, &vector)/, '0.0f']],
+    changes: [[/(?<=load_n\(p, n, )-INFINITY|-INFINITY(?=, &vector)/, '0.0f']],
     places: [ROWS, CUDA_LOGITS],
   },
   {
@@ -121,16 +121,16 @@ export const MUTATIONS = [
       [/is_transposed\(head\.weight\)(?= \?)/, 'false'],
       [/matrix\.column_stride == 1/, 'true'],
       [/weight\.transposed = !weight\.transposed;/, ''],
-      [/(?<=transposed = )is_transposed\(head_\.weight\)/, 'false'],
+      [/(?<=transposed = )is_transposed\((head_\.)?weight\)/, 'false'],
       [/layout === 'HV' && /, 'false && '],
-      [/(?<=weightLayout: )given\(options\.refWeightLayout, .*\)/, 'options.refWeightLayout'],
+      [/(?<=weightLayout: )given\(option\('weightLayout'\), .*\)/, "option('weightLayout')"],
     ],
     places: [
       ['native/head.h', 'ops/weight-options'],
       ['lib/args/linear-shape.ts', 'ops/weight-options'],
       ...by('ops/weight-options', PASSES, TILES),
       CUDA_LINEAR,
-      ['lib/ops/preference-update.ts', 'ops/critic-update'],
+      ['lib/args/second-head.ts', 'ops/critic-update'],
     ],
   },
   {
@@ -143,13 +143,13 @@ export const MUTATIONS = [
       [/(?<=hidden_size, )head_\.dtype(?=, hidden_\))/, 'head_.hidden.dtype'],
       [/dtype === weight\.dtype \? dtype : 'float32'/, 'dtype'],
       [/biasDtype: bias\?\.dtype \?\? 'float32'/, 'biasDtype: dtype'],
-      [/options\.refWeight, weightDtype, /, 'options.refWeight, '],
+      [/option\('weight'\), weightDtype, /, "option('weight'), "],
     ],
     places: [
       ...by('ops/weight-options', TILES),
       CUDA_LINEAR,
       ['lib/args/head.ts', 'ops/weight-options'],
-      ['lib/ops/preference-update.ts', 'ops/critic-update'],
+      ['lib/args/second-head.ts', 'ops/critic-update'],
     ],
   },
   {
@@ -158,15 +158,15 @@ export const MUTATIONS = [
       [/weight\.at\(first, 0\)/, 'weight.at(0, 0)'],
       [/logits_ \+ entry/, 'logits_'],
       [/bias_ \+ entry/, 'bias_'],
-      [/ \+ entry \* bytes_of\(head_\.dtype\)/, ''],
+      [/ \+ entry \* bytes_of\(dtype\)/, ''],
       [/ \|\| entry > 0/, ''],
     ],
-    places: [CUDA_LINEAR],
+    places: [CUDA_LINEAR, CUDA_GRADIENTS],
   },
   {
     fault: 'the reference has the temperature of the trained head',
-    changes: [[/checkRefTemperature\(options\.refTemperature, head\)/, 'head.temperature']],
-    places: [['lib/ops/preference-update.ts', 'ops/critic-update']],
+    changes: [[/checkSecondScale\(options, names, first\)/, 'first']],
+    places: [['lib/args/second-head.ts', 'ops/critic-update']],
   },
   {
     fault: 'rows are taken from, or written to, where they lie in the chunk',
@@ -205,7 +205,7 @@ export const MUTATIONS = [
       [/if \((has_label|threadIdx\.x == 0)\) (?=\{|from_float)/, 'if (false) '],
       [/v \+ j == row\.label/, 'false'],
     ],
-    places: [SOFTMAX, LOGITS, CUDA_LOGITS, CUDA_LINEAR],
+    places: [SOFTMAX, LOGITS, CUDA_LOGITS, CUDA_GRADIENTS],
   },
   {
     fault: 'a label is looked for in another shard',
@@ -375,6 +375,36 @@ export const MUTATIONS = [
     places: by('ops/critic-update', SOFTMAX),
   },
   {
+    fault: 'a softcap lacks its slope, or masked entries count in it',
+    changes: [
+      [/1\.0 - static_cast<double>\(t\) \* t/, '1.0'],
+      [/mul\(d, fma\(.*\)\)/, 'd'],
+      [/min\(fma\(x, set1\(0x1p-126f\), set1\(5\.0f\)\), t\)/, 't'],
+      [/ \/ Softcap\(head\.softcap\)\.value\(\)/, ''],
+      [/stats\.max \*= cap;/, ''],
+      [/Softcap::times_slope\((at<kSlope>\(.*?\)), t\)/, '$1'],
+      [/merged\.softmax\.max \*= cap\.value\(\);/, ''],
+    ],
+    places: [
+      ...by(
+        'ops/softcap',
+        ['native/softcap.h'],
+        ['native/cpu/rows/softcap.h'],
+        ['native/head.h'],
+        ['native/cpu/logps.cpp'],
+      ),
+      ...by('check_plain: logits', ['native/cuda/row_gradient.h'], CUDA_LOGITS),
+    ],
+  },
+  {
+    fault: 'the argmax is that of capped logits, or the last of equal ones',
+    changes: [
+      [/stats->argmax = uncapped\.argmax;/, ''],
+      [/uncapped\.argmax(?=;)/, '0'],
+    ],
+    places: by('ops/statistics', ['native/cpu/capped.h']),
+  },
+  {
     fault: 'bfloat16 is truncated instead of rounded',
     changes: [[/(?<=\+ |set1_epi32\()0x8000/, '0']],
     places: by('ops/token-logps', ['native/cpu/isa/simd_portable.h'], ['native/cpu/isa/simd_avx2.h']),
@@ -461,7 +491,7 @@ export const MUTATIONS = [
   {
     fault: 'what is to be added to is overwritten',
     changes: [[/\b(p\.)?add(_to)? \? /, 'false ? ']],
-    places: [PRODUCT, TILES, ONE_PASS, ...by('check_plain: linear', CUDA_PRODUCT), CUDA_ROWS, CUDA_LINEAR],
+    places: [PRODUCT, TILES, ONE_PASS, ...by('check_plain: linear', CUDA_PRODUCT), CUDA_ROWS, CUDA_GRADIENTS],
   },
   {
     fault: 'the gradient at the hidden states is not scaled where the weight is frozen',
@@ -479,14 +509,14 @@ export const MUTATIONS = [
       [/\badd = true;/, ''],
       [/\b(v > begin|first > 0|k > 0)\b/, 'false'],
     ],
-    places: [PASSES, PRODUCT, LINEAR, ONE_PASS, CUDA_LINEAR],
+    places: [PASSES, PRODUCT, LINEAR, ONE_PASS, CUDA_GRADIENTS],
   },
   {
     fault: 'threads do not wait for each other',
     changes: [[/__syncthreads\(\);/, '']],
     places: [
       ['native/cuda/device.h', 'check_races: logits'],
-      ...races(CUDA_LOGITS, CUDA_LINEAR, CUDA_PREFERENCE, CUDA_PRODUCT, CUDA_ROWS),
+      ...races(CUDA_LOGITS, CUDA_GRADIENTS, CUDA_PREFERENCE, CUDA_PRODUCT, CUDA_ROWS),
     ],
   },
 
@@ -595,11 +625,11 @@ export const MUTATIONS = [
     fault: 'the reference has the padding and the dtype of the logits',
     changes: [
       [/length === rows \* vocabSize \? vocabSize : /, ''],
-      [/given\(options\.refDtype, .*(?=;)/, 'options.dtype'],
+      [/given\(option\('dtype'\), .*(?=;)/, 'dtype'],
     ],
     places: [
       ['lib/args/head.ts', 'ops/critic-update'],
-      ['lib/ops/preference-update.ts', 'numerics/traps: a reference'],
+      ['lib/args/second-head.ts', 'numerics/traps: a reference'],
     ],
   },
   {
