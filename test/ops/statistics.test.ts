@@ -144,6 +144,19 @@ forEachBackend(() => {
           if (a !== b) expect(Math.abs(gap)).toBeLessThan(1e-4);
           expect(a).not.toBe(50);
         }
+        const first = Math.floor(size / 3);
+        const cuts = [
+          [0, first],
+          [first, size],
+        ] as const;
+        const shards = cuts
+          .filter(([from, to]) => to > from)
+          .map(([from, to]) => {
+            const part = { weight: weight.data.slice(from * H, to * H), bias: bias.data.slice(from, to) };
+            return vocabParallelStats({ ...head, ...part, vocabOffset: from, totalVocab: size, argmax: true }).stats;
+          });
+        const stats = Float64Array.from(shards.flatMap((each) => [...each]));
+        expectSame(mergeVocabParallelStats({ stats, labels: own, mask, argmax: true }), ours);
         const logps = linearLogps({ ...head, entropy: true });
         expectSameBits('logps', ours.logps, logps.logps);
         expectSameBits('entropy', ours.entropy!, logps.entropy!);
