@@ -55,7 +55,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the padding of the last vector counts as elements',
-    changes: [[/-INFINITY(?=\), 0\)|, &vector)/, '0.0f']],
+    changes: [[/(?<=const V x = load_n\(p, n, )-INFINITY|-INFINITY(?=, &vector)/, '0.0f']],
     places: [ROWS, CUDA_LOGITS],
   },
   {
