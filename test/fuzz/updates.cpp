@@ -80,11 +80,12 @@ void run(const uint8_t* data, size_t size) {
     const int32_t read = label < 0 ? -2 : label;
     if (update.argmax) comparison.expect(head.known.is_argmax(i, read, update.argmax[i]), "argmax", i);
     if (update.entropy) {
-      comparison.close("entropy", i, static_cast<double>(update.entropy[i]), row.entropy, row.entropy_error);
+      comparison.close("entropy", i, static_cast<double>(update.entropy[i]), row.entropy, row.entropy_error,
+                       oracle::kLargest);
     }
     if (update.sum_squared_probs) {
       comparison.close("sumSquaredProbs", i, static_cast<double>(update.sum_squared_probs[i]), row.squares,
-                       row.squares_error);
+                       row.squares_error, oracle::kLargest);
     }
     lse.push_back(row.lse);
     lse_errors.push_back(row.lse_error - 2e-6 * std::fabs(row.lse));  // within a call lse stays float64

@@ -64,7 +64,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the padding of the last vector counts as elements',
-    changes: [[/(?<=load_n\(p, n, )-INFINITY|-INFINITY(?=, &vector)/, '0.0f']],
+    changes: [[/(?<=const V x = load_n\(p, n, )-INFINITY|-INFINITY(?=, &vector)/, '0.0f']],
     places: [ROWS, CUDA_LOGITS],
   },
   {
@@ -190,6 +190,44 @@ export const MUTATIONS = [
     fault: 'rows predict their own token: the shift by one is missing',
     changes: [[/inputIds\.push\(last\)/, 'inputIds.push(token)']],
     places: [['lib/data/pack-turns.ts', 'data/pack-turns']],
+  },
+
+  // -- statistics of rows
+  {
+    fault: 'the argmax is not the lowest of equal logits',
+    changes: [
+      [/largest\[part\] > sums\.largest/, 'largest[part] >= sums.largest'],
+      [/choose_greater\(x, largest, entry, argmax\)/, 'choose_greater(largest, x, argmax, entry)'],
+      [/part\(s\)\.largest > all\.largest/, 'part(s).largest >= all.largest'],
+      [/has_max \? index_of_max\(thread, x, n\) : n/, 'has_max ? thread.first : n'],
+    ],
+    places: [...by('ops/statistics', ROWS, SOFTMAX), ['native/cpu/gemm/tile_passes.h', 'ops/statistics'], CUDA_LOGITS],
+  },
+  {
+    fault: 'the argmax counts from its segment or its shard',
+    changes: [
+      [/segment\.argmax \+= [^;]+;/, ''],
+      [/head_\.vocab_offset \+ v, stats/, 'v, stats'],
+    ],
+    places: [...by('ops/statistics', LOGITS, PASSES), CUDA_LOGITS],
+  },
+  {
+    fault: 'squares of probabilities overflow, or stay relative to another max',
+    changes: [
+      [/sums\.sum_exp > kMaxSumOfSquares/, 'false'],
+      [/stats\.sum_squares \* factor \* factor/, 'stats.sum_squares * factor'],
+    ],
+    places: by('ops/statistics', ROWS, SOFTMAX),
+  },
+  {
+    fault: 'a row without a distribution has an argmax',
+    changes: [[/lse == lse \? static_cast<int32_t>\(all\.argmax\) : -1/, 'static_cast<int32_t>(all.argmax)']],
+    places: by('ops/statistics', SOFTMAX),
+  },
+  {
+    fault: 'shards need not have the same statistics',
+    changes: [[/shard_flags\(header\) != format\.flags\(\)/, 'false']],
+    places: [SHARDS],
   },
 
   // -- labels

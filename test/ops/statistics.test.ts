@@ -51,6 +51,10 @@ const tiesOf = (dtype: DType): RowCase[] => [
   // The first elements are far below the others: squares of powers relative to them overflow float32.
   rows('a high plateau', 2, 6000, dtype, (v) => (v < 4000 ? noise(1) : 43 + noise(0.5))),
   rows('a higher plateau', 2, 6000, dtype, (v) => (v < 4000 ? noise(1) : 41.8)),
+  // 2^63.9 relative to the first elements: where an exponent is folded, its square overflows.
+  rows('an outlier just within reach', 10, 6000, dtype, (v, i) =>
+    v === 0 ? i / 10 : v === 5000 ? i / 10 + 44.29 : i / 10 - 1 - Math.abs(noise(1)),
+  ),
   rows('an outlier out of reach', 2, 6000, dtype, (v) => (v === 5000 ? 400 : noise(1))),
 ];
 
@@ -144,6 +148,19 @@ forEachBackend(() => {
           if (a !== b) expect(Math.abs(gap)).toBeLessThan(1e-4);
           expect(a).not.toBe(50);
         }
+        const first = Math.floor(size / 3);
+        const cuts = [
+          [0, first],
+          [first, size],
+        ] as const;
+        const shards = cuts
+          .filter(([from, to]) => to > from)
+          .map(([from, to]) => {
+            const part = { weight: weight.data.slice(from * H, to * H), bias: bias.data.slice(from, to) };
+            return vocabParallelStats({ ...head, ...part, vocabOffset: from, totalVocab: size, argmax: true }).stats;
+          });
+        const stats = Float64Array.from(shards.flatMap((each) => [...each]));
+        expectSame(mergeVocabParallelStats({ stats, labels: own, mask, argmax: true }), ours);
         const logps = linearLogps({ ...head, entropy: true });
         expectSameBits('logps', ours.logps, logps.logps);
         expectSameBits('entropy', ours.entropy!, logps.entropy!);

@@ -158,7 +158,7 @@ describe('arrays that are shorter than a native call says', () => {
           logits: floats(4 * N * V).subarray(0, elements),
         },
         labels: { wide: false, ignoreIndex: -100, data: ints(1, 2), mask: undefined },
-        out: { logps, lse, entropy },
+        out: { logps, lse, entropy, argmax: undefined, sumSquaredProbs: undefined },
       });
     };
     expect(of(N * V, N, N, N)).toBe(undefined);
