@@ -1,7 +1,7 @@
 import { check, errorOf } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type * as native from '../addon/operations.js';
-import { isOnDevice, lengthOf, typedArray } from '../args/arrays.js';
+import { hostView, isOnDevice, lengthOf, typedArray } from '../args/arrays.js';
 import {
   checkHead,
   headInputs,
@@ -206,16 +206,25 @@ export function mergeVocabParallelStats(
  * The format of all shards, from the flags in their headers: they may have more than is asked for. On a device, where the
  * headers are not read here, it must be what is asked for.
  */
-function formatOfShards(stats: Float64Array, rows: number, asked: native.ShardFormat): native.ShardFormat {
-  if (isOnDevice(stats)) return asked;
-  const flagsAt = (header: number) => Math.max((stats[header + FLAGS] as number) % 4 || 0, 0);
+function checkShards(name: string, stats: Float64Array, rows: number, asked: native.ShardFormat) {
+  if (isOnDevice(stats)) return shardsOf(name, stats, rows, asked);
+  const view = hostView(name, stats) as Float64Array;
+  const flagsAt = (header: number) => Math.max((view[header + FLAGS] as number) % 4 || 0, 0);
   const flags = flagsAt(0);
-  const format = { ...asked, argmax: flags % 2 === 1, sumSquares: flags >= 2 };
-  const size = HEADER_SIZE + rowSize(format) * rows;
-  for (let header = size; header + HEADER_SIZE <= stats.length; header += size) {
-    if (flagsAt(header) !== flags) throw errorOf({ code: 'shardStatistics', index: header / size, value: 0 });
+  const counted = shardsOf(name, stats, rows, { ...asked, argmax: flags % 2 === 1, sumSquares: flags >= 2 });
+  const size = view.length / counted.shards;
+  for (let s = 1; s < counted.shards; s++) {
+    if (flagsAt(s * size) !== flags) throw errorOf({ code: 'shardStatistics', index: s, value: 0 });
   }
-  return format;
+  return counted;
+}
+
+function shardsOf(name: string, stats: Float64Array, rows: number, format: native.ShardFormat) {
+  const size = HEADER_SIZE + rowSize(format) * rows;
+  const shards = lengthOf(stats) / size;
+  if (Number.isInteger(shards) && shards > 0) return { format, shards };
+  const rule = `${HEADER_SIZE} + ${rowSize(format)} * N = ${size} elements for each shard`;
+  throw rangeError('ERR_ARG_LENGTH', expected(rule, name, stats));
 }
 
 export function mergeStats(given: MergeVocabParallelStatsOptions, names = NAMES): Logps {
@@ -223,13 +232,7 @@ export function mergeStats(given: MergeVocabParallelStatsOptions, names = NAMES)
   const labels = checkLabels(options);
   const { rows } = labels;
   const stats = typedArray(names.stats, options[names.stats as 'stats'], FLOAT64);
-  const format = formatOfShards(stats, rows, formatOf(options));
-  const size = HEADER_SIZE + rowSize(format) * rows;
-  const shards = lengthOf(stats) / size;
-  if (!Number.isInteger(shards) || shards === 0) {
-    const rule = `${HEADER_SIZE} + ${rowSize(format)} * N = ${size} elements for each shard`;
-    throw rangeError('ERR_ARG_LENGTH', expected(rule, names.stats, stats));
-  }
+  const { format, shards } = checkShards(names.stats, stats, rows, formatOf(options));
   const debug = checkDebug(options);
   const results = new Results(options.out, labels.data);
   const out = logpsOut(results, rows, options);

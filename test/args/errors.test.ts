@@ -294,7 +294,8 @@ function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   const has = (name: string) => names.includes(name);
   // A backward function takes the number of tokens from the end of its offsets.
   const isRow = ({ what }: ErrorRow) => !(call.name.endsWith('Backward') && /Offsets that end/.test(what));
-  const offsets = names.filter((name) => /Offsets$/.test(name));
+  // Of those that may be left out, and are, no rows.
+  const offsets = names.filter((name) => /Offsets$/.test(name) && valid()[name] !== undefined);
   const longMask = new Uint8Array(((valid().mask as Uint8Array | undefined)?.length ?? 0) + 1);
   const mean = has('reduction') ? { reduction: 'mean' } : {};
   return [

@@ -76,6 +76,10 @@ const dtype: Kind = {
   },
 };
 
+const cap = number((x) => x >= 1e-3 && x <= 1e6);
+/** null is none. */
+const softcap: Kind = { ...cap, verdict: (value, valid) => (value === null ? 'any' : cap.verdict(value, valid)) };
+
 // -- rows over the vocabulary: 3 rows of 4 words
 
 const logits: Record<string, Kind> = {
@@ -84,6 +88,7 @@ const logits: Record<string, Kind> = {
   rowStride: integer(1, 2 ** 53 - 1),
   vocabSize: integer(1, 2 ** 31 - 1),
   temperature: number((x) => x >= 1e-30 && x <= 1e30),
+  softcap,
 };
 const linear: Record<string, Kind> = {
   hidden: array(FLOATS),
@@ -97,6 +102,7 @@ const linear: Record<string, Kind> = {
   vocabSize: logits.vocabSize!,
   dtype,
   temperature: logits.temperature!,
+  softcap,
 };
 /** Which gradients of a linear head there are. */
 const gradients: Record<string, Kind> = { accumulate: boolean, frozenWeight: boolean, frozenHidden: boolean };
@@ -111,7 +117,19 @@ const shard: Record<string, Kind> = {
   vocabOffset: integer(0, 6),
   totalVocab: { ...integer(4, 2 ** 31 - 1), values: [3, 4, 5, 6, 7, 2 ** 31, 1.5] },
 };
-const backward: Record<string, Kind> = { lse: array('Float32Array', fixed), gradLogps: array('Float32Array', fixed) };
+const ofEntropy = array('Float32Array', fixed);
+const backward: Record<string, Kind> = {
+  lse: array('Float32Array', fixed),
+  gradLogps: array('Float32Array', both),
+  gradEntropy: {
+    ...ofEntropy,
+    // The entropy is without use then.
+    verdict: (value, valid) =>
+      value === undefined ? { class: TypeError, code: 'ERR_UNKNOWN_OPTION' } : ofEntropy.verdict(value, valid),
+  },
+  entropy: ofEntropy,
+  gradLse: array('Float32Array', both),
+};
 
 export const logitsHead = () => ({
   logits: floats(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
@@ -125,7 +143,10 @@ export const linearHead = () => ({
   labels: ints(0, 1, 2),
   mask: Uint8Array.of(1, 1, 1),
 });
-const given = () => ({ lse: floats(1, 1, 1), gradLogps: floats(1, 1, 1) });
+const given = () => ({
+  ...{ lse: floats(60, 60, 60), gradLogps: floats(1, 1, 1) },
+  ...{ gradEntropy: floats(1, 2, 1), entropy: floats(1, 1, 1), gradLse: floats(2, 1, 1) },
+});
 const statsOut = () => ({ stats: new Float64Array(29).fill(7) });
 const strangersTo = (own: Record<string, Kind>, others: Record<string, Kind>) =>
   Object.fromEntries(
@@ -215,6 +236,7 @@ const counted: Record<string, Kind> = {
 const weights: Record<string, Kind> = { tokenWeights: array('Float32Array', both) };
 const turnOptions: Record<string, Kind> = {
   turnOffsets: array('Int32Array'),
+  trajectoryOffsets: array('Int32Array', { optional: true }),
   reduction: choice('mean', 'sum'),
   allowEmptyTurns: boolean,
 };
@@ -295,7 +317,12 @@ const kind: Record<string, Kind> = {
   debug,
   ...counted,
 };
-const teacherOptions: Record<string, Kind> = { teacherDtype: dtype, teacherTemperature: logits.temperature! };
+const teacherOptions: Record<string, Kind> = {
+  teacherDtype: dtype,
+  teacherTemperature: logits.temperature!,
+  teacherSoftcap: softcap,
+  teacherVocabSize: logits.vocabSize!,
+};
 const topKOptions: Record<string, Kind> = {
   teacherIndices: array('Int32Array'),
   teacherLogps: array('Float32Array', fixed),
@@ -330,8 +357,11 @@ const DIVERGENCE_HEADS = [
     teacherKinds: {
       teacherHidden: array(FLOATS),
       teacherHiddenStride: integer(1, 2 ** 53 - 1),
-      teacherWeight: array('Float32Array'),
-      teacherBias: array('Float32Array', both),
+      teacherHiddenSize: linear.hiddenSize!,
+      teacherWeight: array(FLOATS),
+      teacherWeightDtype: dtype,
+      teacherWeightLayout: linear.weightLayout!,
+      teacherBias: array(FLOATS, both),
       ...teacherOptions,
     },
   },
@@ -396,7 +426,12 @@ const HEADS = [
   { way: 'logits', valid: updateLogits, out: logitsOut, kinds: logits },
   { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, ...gradients } },
 ];
-const ofReference = { refDtype: dtype, refTemperature: logits.temperature!, refVocabSize: logits.vocabSize! };
+const ofReference = {
+  refDtype: dtype,
+  refTemperature: logits.temperature!,
+  refSoftcap: softcap,
+  refVocabSize: logits.vocabSize!,
+};
 const REFERENCES = [
   { way: 'log-probs', valid: () => ({ refLogps: new Float32Array(5) }), kinds: { refLogps: tokens.refLogps! } },
   {
