@@ -113,6 +113,7 @@ export function teacherInputs(teacher: native.Teacher): NamedArray[] {
 
 const DIVERGENCES: native.Divergence[] = ['forward_kl', 'reverse_kl', 'jsd'];
 
+/** Which divergence. */
 export interface DivergenceOption {
   /**
    * 'forward_kl' KL(P || Q), 'reverse_kl' KL(Q || P), or 'jsd', the generalised Jensen-Shannon divergence, of the teacher P and

@@ -25,18 +25,21 @@ import {
 } from './divergence.js';
 import { LINEAR_GRADIENTS, type LinearGradients, type LinearGradientsOf, linearGradients } from './head-gradients.js';
 
+type Teacher = TeacherLinear | TopKTeacher;
+
+interface Inputs extends LinearHead, ScaleOptions, DivergenceOptions {
+  out?: DivergenceOut | undefined;
+}
+
 /** What `linearDivergence` takes. */
-export type LinearDivergenceOptions = LinearHead &
-  ScaleOptions &
-  DivergenceOptions &
-  (TeacherLinear | TopKTeacher) & { out?: DivergenceOut | undefined };
+export type LinearDivergenceOptions = Inputs & Teacher;
 
 /** What `linearDivergenceBackward` takes. */
 export type LinearDivergenceBackwardOptions = LinearHead &
   LinearGradientOptions &
   ScaleOptions &
   DivergenceBackwardOptions &
-  (TeacherLinear | TopKTeacher) & { out?: { [name in keyof LinearGradients]?: Float32Array | undefined } | undefined };
+  Teacher & { out?: { [name in keyof LinearGradients]?: Float32Array | undefined } | undefined };
 
 const FORWARD_OPTIONS = new Set<string>([...LINEAR_HEAD, ...LABEL_OPTIONS, ...LINEAR_TEACHER, ...DIVERGENCE_OPTIONS]);
 const BACKWARD_OPTIONS = new Set([...FORWARD_OPTIONS, 'saved', 'gradDivergence', ...LINEAR_GRADIENT_OPTIONS]);
@@ -85,7 +88,7 @@ function backward(given: LinearDivergenceBackwardOptions, mode: Mode): PreparedC
  * const teacher = { teacherHidden: new Float32Array([1]), teacherWeight: new Float32Array([2, 1]) };
  * const { divergence } = linearDivergence({ hidden, weight, hiddenSize: 2, ...teacher, divergence: 'forward_kl' }); // [0.4621]
  */
-export function linearDivergence(options: LinearDivergenceOptions): RowDivergences;
+export function linearDivergence(options: Inputs & Teacher): RowDivergences;
 export function linearDivergence(options: OnDevice<LinearDivergenceOptions>): OnDevice<RowDivergences>;
 export function linearDivergence(
   options: LinearDivergenceOptions | OnDevice<LinearDivergenceOptions>,

@@ -18,17 +18,21 @@ import {
 } from './divergence.js';
 import { logitsGradients } from './head-gradients.js';
 
+type Teacher = TeacherLogits | TopKTeacher;
+
+interface Inputs extends LogitsHead, ScaleOptions, DivergenceOptions {
+  out?: DivergenceOut | undefined;
+}
+
+interface BackwardInputs<L extends FloatArray> extends LogitsHead<L>, ScaleOptions, DivergenceBackwardOptions {
+  out?: { gradLogits?: L | undefined } | undefined;
+}
+
 /** What `tokenDivergence` takes. */
-export type TokenDivergenceOptions = LogitsHead &
-  ScaleOptions &
-  DivergenceOptions &
-  (TeacherLogits | TopKTeacher) & { out?: DivergenceOut | undefined };
+export type TokenDivergenceOptions = Inputs & Teacher;
 
 /** What `tokenDivergenceBackward` takes. */
-export type TokenDivergenceBackwardOptions<L extends FloatArray = FloatArray> = LogitsHead<L> &
-  ScaleOptions &
-  DivergenceBackwardOptions &
-  (TeacherLogits | TopKTeacher) & { out?: { gradLogits?: L | undefined } | undefined };
+export type TokenDivergenceBackwardOptions<L extends FloatArray = FloatArray> = BackwardInputs<L> & Teacher;
 
 const FORWARD_OPTIONS = new Set<string>([...LOGITS_HEAD, ...LABEL_OPTIONS, ...LOGITS_TEACHER, ...DIVERGENCE_OPTIONS]);
 const BACKWARD_OPTIONS = new Set([...FORWARD_OPTIONS, 'saved', 'gradDivergence']);
@@ -80,7 +84,7 @@ function backward(given: TokenDivergenceBackwardOptions, mode: Mode): PreparedCa
  * const { divergence } = tokenDivergence({ logits, vocabSize: 2, teacherLogits, divergence: 'forward_kl' });
  * // divergence = [0.4621, 0]
  */
-export function tokenDivergence(options: TokenDivergenceOptions): RowDivergences;
+export function tokenDivergence(options: Inputs & Teacher): RowDivergences;
 export function tokenDivergence(options: OnDevice<TokenDivergenceOptions>): OnDevice<RowDivergences>;
 export function tokenDivergence(
   options: TokenDivergenceOptions | OnDevice<TokenDivergenceOptions>,
@@ -135,9 +139,7 @@ export function tokenDivergenceAsync(
  * const { gradLogits } = tokenDivergenceBackward({ ...given, divergence: 'forward_kl', saved, gradDivergence });
  * // gradLogits = [-0.4621, 0.4621, 0, 0]
  */
-export function tokenDivergenceBackward<L extends FloatArray>(
-  options: TokenDivergenceBackwardOptions<L>,
-): { gradLogits: L };
+export function tokenDivergenceBackward<L extends FloatArray>(options: BackwardInputs<L> & Teacher): { gradLogits: L };
 export function tokenDivergenceBackward(options: OnDevice<TokenDivergenceBackwardOptions>): {
   gradLogits: DeviceBuffer;
 };

@@ -226,7 +226,7 @@ const shared = <T>(Class: new (buffer: SharedArrayBuffer) => T, bytes: number) =
 function queueThrowing(): void {
   const logits = shared(Float32Array, 16);
   const shape = { kind: 'logits', dtype: 'float32', rows: 1, vocabSize: 4, rowStride: 4, temperature: 1 } as const;
-  const head = { ...shape, vocabOffset: 0, totalVocab: 0, logitsLength: 4, logits };
+  const head = { ...shape, softcap: 0, vocabOffset: 0, totalVocab: 0, logitsLength: 4, logits };
   const labels = { data: shared(Int32Array, 4), wide: false, ignoreIndex: -100 };
   const out = { logps: shared(Float32Array, 4), lse: shared(Float32Array, 4) };
   const args = encode.logps({ head, labels, out } as never);

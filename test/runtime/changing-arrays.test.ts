@@ -154,6 +154,7 @@ describe('arrays that are shorter than a native call says', () => {
           ...shape,
           vocabOffset: 0,
           totalVocab: 0,
+          softcap: 0,
           temperature: 1,
           logits: floats(4 * N * V).subarray(0, elements),
         },
