@@ -170,8 +170,8 @@ function numberOf(result: unknown): number {
 
 /** The mistakes that leave loss and gradient consistent: they show without a change of the parameters. */
 function explainConsistent(options: CheckGradOptions, batch: Batch, logits: Float32Array): Explanation | undefined {
-  const { labels, mask, ignoreIndex, temperature } = batch;
-  const head = { labels, mask, ignoreIndex, temperature };
+  const { labels, mask, ignoreIndex, temperature, softcap } = batch;
+  const head = { labels, mask, ignoreIndex, temperature, softcap };
   if (options.logits !== undefined) {
     const given = hostView('logits', float32('logits', options.logits, logits.length));
     const at = given.findIndex((x, i) => !(distance(x, logits[i] as number, 1e-3) <= 1));

@@ -58,7 +58,7 @@ function lossOrNaN(batch: Batch, logits: Float32Array): number {
 }
 
 function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
-  const { labels, mask, ignoreIndex = IGNORE_INDEX, temperature, chosen, rejected } = batch;
+  const { labels, mask, ignoreIndex = IGNORE_INDEX, temperature, softcap, chosen, rejected } = batch;
   const guesses: Guess[] = [];
   const guess = (suspicion: GradSuspicion, what: string, change: object) =>
     guesses.push({ suspicion, what, batch: { ...batch, ...change } as Batch });
@@ -78,6 +78,7 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
     refBias: undefined,
     refDtype: undefined,
     refTemperature: undefined,
+    refSoftcap: undefined,
     refVocabSize: undefined,
     refRowStride: undefined,
     refHiddenSize: undefined,
@@ -86,7 +87,7 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
     refWeightLayout: undefined,
   };
   guess('another-model', 'without the reference', noReference);
-  const { logps } = tokenLogps({ logits, labels, mask, ignoreIndex: batch.ignoreIndex, temperature });
+  const { logps } = tokenLogps({ logits, labels, mask, ignoreIndex: batch.ignoreIndex, temperature, softcap });
   guess('another-model', 'with the trained model as its reference', { ...noReference, refLogps: logps });
   const [option, values] = isCritic(batch)
     ? ['normalization', ['turn-mean', 'token-mean', 'sum']]

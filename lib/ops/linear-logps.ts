@@ -113,6 +113,8 @@ export function linearLogpsAsync(
  *     d_iv = (gradLogps_i * (1[v = label_i] - p_iv) - gradEntropy_i * p_iv * (l_iv + entropy_i) + gradLse_i * p_iv) / temperature
  *     gradHidden_i = sum_v d_iv weight_v,  gradWeight_v = sum_i d_iv hidden_i,  gradBias_v = sum_i d_iv
  *
+ * With a softcap, d_iv is this times 1 - tanh^2 of the logit divided by the softcap.
+ *
  * Logits are recomputed, a tile at a time. Everything is summed in float32, whatever the storage type, in a fixed order. The
  * label's entry of a confident token is the sum of the other p_iv, as in `tokenLogpsBackward`; not in a vocabulary shard.
  *

@@ -123,6 +123,8 @@ export function tokenDivergenceAsync(
  *     reverse_kl  dloss/dlogits_iv = gradDivergence_i Q_iv (log Q_iv - log P_iv - D_i) / temperature
  *     jsd         dloss/dlogits_iv = gradDivergence_i (1 - b) Q_iv (log Q_iv - log M_iv - KL(Q_i || M_i)) / temperature
  *
+ * With a softcap of the student, the gradient at a logit x is this times 1 - tanh^2(x / softcap).
+ *
  * One read of both rows and one write. Masked and ignored rows become 0, and so does the padding of rows. A row whose reverse_kl is
  * infinite becomes NaN. In place only when asked: `out.gradLogits` may be `logits` itself.
  *

@@ -48,7 +48,8 @@ function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'l
 /**
  * Log-probabilities of tokens under the softmax of their rows of logits.
  *
- *     z = logits / temperature,  lse_i = log sum_v exp(z_iv),  logp_i = z_i,label - lse_i,  p_iv = exp(z_iv - lse_i)
+ *     z = s(logits) / temperature,  lse_i = log sum_v exp(z_iv),  logp_i = z_i,label - lse_i,  p_iv = exp(z_iv - lse_i)
+ *     s(x) = softcap * tanh(x / softcap), or x without a softcap
  *     H_i = lse_i - sum_v p_iv z_iv,  sumSquaredProbs_i = sum_v p_iv^2,  argmax_i = the lowest v of the largest logits_iv
  *
  * 1 - 2 p_i,label + sumSquaredProbs_i is the squared norm of the gradient of logp_i at z_i, by which the optimal token baseline
@@ -61,6 +62,7 @@ function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'l
  *
  * @param options.logits [N, V] float32, bfloat16 or float16; see `dtype`, `rowStride`.
  * @param options.vocabSize V. Give it: without it V is logits.length / N, and a wrong number of labels can pass.
+ * @param options.temperature divides the logits; 1 by default. `softcap` caps them before that, as in Gemma 2; none by default.
  * @param options.labels [N] the tokens taken.
  * @param options.entropy also compute the entropy of each row.
  * @param options.argmax also find the token id of the largest logit, before the temperature; the lowest of equal ones. The share
@@ -108,6 +110,8 @@ export function tokenLogpsAsync(
  *     l_iv = z_iv - lse_i,  p_iv = exp(l_iv)
  *     dloss/dlogits_iv = (gradLogps_i * (1[v = label_i] - p_iv) - gradEntropy_i * p_iv * (l_iv + entropy_i)
  *                         + gradLse_i * p_iv) / temperature
+ *
+ * With a softcap, the gradient at a logit x is this times 1 - tanh^2(x / softcap), and z is that of `tokenLogps`.
  *
  * An entropy bonus of coefficient c has gradEntropy_i = -c, a z-loss c * lse_i^2 has gradLse_i = 2 * c * lse_i.
  * One read and one write. Masked and ignored rows become 0. In place only when asked: `out.gradLogits` may be `logits` itself.

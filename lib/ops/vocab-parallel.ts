@@ -108,6 +108,8 @@ export function statsCall(
  *
  *     max_i near max_v x_iv,  t_iv = log2(e) * (x_iv - max_i) / temperature,  [max_i, sum_v 2^t_iv, sum_v t_iv 2^t_iv, x_i,label]
  *
+ * With a softcap, x are the capped logits and the header has the softcap.
+ *
  * Each rank calls it for its shard, all ranks exchange the results (8 + R * N numbers, whatever the size of the vocabulary),
  * and `mergeVocabParallelStats` computes from them the results of the whole head. The exchange is an all-gather, or a sum
  * (all-reduce) over buffers [S, 8 + R * N] in which each rank fills its own part and leaves the others 0. The gradient needs
