@@ -19,11 +19,11 @@ __device__ inline float element(const Operand& matrix, int64_t row, int64_t colu
     case DType::float32:
       return static_cast<const float*>(matrix.data)[i];
     case DType::bfloat16:
-      return to_float(static_cast<const bf16*>(matrix.data)[i]);
+      return to_float(static_cast<const __nv_bfloat16*>(matrix.data)[i]);
     case DType::float16:
       break;
   }
-  return to_float(static_cast<const f16*>(matrix.data)[i]);
+  return to_float(static_cast<const __half*>(matrix.data)[i]);
 }
 
 /** A block per row and entry of its support: the logit, or its tanh with a softcap. */
