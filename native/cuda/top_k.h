@@ -30,7 +30,10 @@ __device__ inline RowDivergence warp_divergence(const TopKTeacher& top_k, int64_
                                                 const SegmentStats* others, unsigned segments, double temperature,
                                                 Divergence type, double beta, int lane) {
   float max = -INFINITY, max_outside = -INFINITY;
-  for (int64_t k = lane; k < top_k.k; k += kWarp) max = support.at(k) > max ? support.at(k) : max;
+  for (int64_t k = lane; k < top_k.k; k += kWarp) {
+    const float x = support.at(k);
+    max = x > max ? x : max;
+  }
   for (unsigned s = lane; s < segments; s += kWarp) max_outside = fmaxf(max_outside, others[s].max);
   max = warp_max(max);
   max_outside = warp_max(max_outside);
@@ -38,7 +41,8 @@ __device__ inline RowDivergence warp_divergence(const TopKTeacher& top_k, int64_
   const double scale_log2 = log2_scale(temperature);
   double sum = 0, outside = 0;
   for (int64_t k = lane; k < top_k.k; k += kWarp) {
-    if (support.at(k) != -INFINITY) sum += exp2((static_cast<double>(support.at(k)) - max) * scale_log2);
+    const float x = support.at(k);
+    if (x != -INFINITY) sum += exp2((static_cast<double>(x) - max) * scale_log2);
   }
   for (unsigned s = lane; s < segments; s += kWarp) {
     if (others[s].sum_exp != 0) {
