@@ -213,12 +213,14 @@ function checkShards(name: string, stats: Float64Array, rows: number, asked: nat
   const view = hostView(name, stats) as Float64Array;
   const flagsAt = (header: number) => Math.max((view[header + FLAGS] as number) % 4 || 0, 0);
   const flags = flagsAt(0);
-  const counted = shardsOf(name, stats, rows, { ...asked, argmax: flags % 2 === 1, sumSquares: flags >= 2 });
-  const size = view.length / counted.shards;
-  for (let s = 1; s < counted.shards; s++) {
-    if (flagsAt(s * size) !== flags) throw errorOf({ code: 'shardStatistics', index: s, value: 0 });
+  const format = { ...asked, argmax: flags % 2 === 1, sumSquares: flags >= 2 };
+  const size = HEADER_SIZE + rowSize(format) * rows;
+  // Before the length, which is a wrong one where shards differ; a header starts with N.
+  for (let header = size; header + HEADER_SIZE <= view.length; header += size) {
+    if (view[header] !== rows || flagsAt(header) === flags) continue;
+    throw errorOf({ code: 'shardStatistics', index: header / size, value: 0 });
   }
-  return counted;
+  return shardsOf(name, stats, rows, format);
 }
 
 function shardsOf(name: string, stats: Float64Array, rows: number, format: native.ShardFormat) {

@@ -38,6 +38,7 @@ const CUDA_PAIRS = ['native/cuda/pair_divergence.cu', 'check_plain: divergences'
 const CUDA_TOP_K = ['native/cuda/top_k.cu', 'check_plain: divergences'];
 
 const CUDA_LOGITS = ['native/cuda/logits_head.cu', 'check_plain: logits'];
+const CUDA_STATS = ['native/cuda/segment_stats.h', 'check_plain: logits'];
 const CUDA_LINEAR = ['native/cuda/linear_head.cu', 'check_plain: linear'];
 const CUDA_GRADIENTS = ['native/cuda/linear_gradients.cu', 'check_plain: linear'];
 const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain: references'];
@@ -60,12 +61,12 @@ export const MUTATIONS = [
       [/if \(tile\.entries % 2\) (?=add)/, 'if (false) '],
       [/(?<=for \(; v) (?=< n; v \+= step)/, ' + size '],
     ],
-    places: [ROWS, ['native/cpu/gemm/tile_passes.h', 'ops/linear-logps'], CUDA_LOGITS],
+    places: [ROWS, ['native/cpu/gemm/tile_passes.h', 'ops/linear-logps'], CUDA_STATS],
   },
   {
     fault: 'the padding of the last vector counts as elements',
     changes: [[/(?<=const V x = load_n\(p, n, )-INFINITY|-INFINITY(?=, &vector)/, '0.0f']],
-    places: [ROWS, CUDA_LOGITS],
+    places: [ROWS, CUDA_STATS],
   },
   {
     fault: 'whole vectors are read or written past the end of a row',
@@ -201,7 +202,7 @@ export const MUTATIONS = [
       [/part\(s\)\.largest > all\.largest/, 'part(s).largest >= all.largest'],
       [/has_max \? index_of_max\(thread, x, n\) : n/, 'has_max ? thread.first : n'],
     ],
-    places: [...by('ops/statistics', ROWS, SOFTMAX), ['native/cpu/gemm/tile_passes.h', 'ops/statistics'], CUDA_LOGITS],
+    places: [...by('ops/statistics', ROWS, SOFTMAX), ['native/cpu/gemm/tile_passes.h', 'ops/statistics'], CUDA_STATS],
   },
   {
     fault: 'the argmax counts from its segment or its shard',
@@ -340,17 +341,17 @@ export const MUTATIONS = [
   {
     fault: 'the sums are not rescaled to a new max',
     changes: [[/(?<=sum_exp \*=? )factor/, '1']],
-    places: [SOFTMAX, ...by('ops/linear-logps', ROWS), CUDA_LOGITS],
+    places: [SOFTMAX, ...by('ops/linear-logps', ROWS), CUDA_STATS],
   },
   {
     fault: 'the entropy is not moved to a new max',
     changes: [[/(?<=sum_t_exp) \+ \S*sum_exp \* [td]\)/, ')']],
-    places: [SOFTMAX, ...by('ops/linear-logps', ROWS), CUDA_LOGITS],
+    places: [SOFTMAX, ...by('ops/linear-logps', ROWS), CUDA_STATS],
   },
   {
     fault: 'the exponents of a segment of -inf are NaN',
     changes: [[/(\w+) == -INFINITY \? 0\.0f : \1/, '$1']],
-    places: [...by('numerics/long-rows', ROWS), CUDA_LOGITS],
+    places: [...by('numerics/long-rows', ROWS), CUDA_STATS],
   },
   {
     fault: 'exponents out of range are not noticed',

@@ -113,7 +113,7 @@ describe.each(subjects)('$name', ({ name, call, valid }) => {
   /** The statistics of shards are of the mask and the labels that they were computed with: without a checksum, of any. */
   const withoutChecksum = () => {
     const options = valid();
-    if (options.stats instanceof Float64Array) options.stats[6] = 0;
+    if (options.stats instanceof Float64Array) options.stats[6]! %= 4; // the flags stay
     return options;
   };
 
