@@ -17,9 +17,10 @@ import type { Head } from '../reference/update.ts';
 import type { Draw, Property } from './draw.ts';
 
 /** The operations with a head, by the arguments of their valid calls. */
+// Divergences have tests of their sizes of their own: there the teacher has a second set of them.
 const HEADED = SUBJECTS.filter(({ valid }) => {
   const options = valid();
-  return ('logits' in options || 'hidden' in options) && !('forward' in options);
+  return ('logits' in options || 'hidden' in options) && !('forward' in options) && !('divergence' in options);
 });
 
 /** What a call is given: the lengths of its arrays, the shapes of those that are tensors, and its sizes. */
@@ -44,7 +45,10 @@ const product = (numbers: readonly number[]) => numbers.reduce((a, b) => a * b, 
 const range = (most: number) => Array.from({ length: most }, (_, i) => i + 1);
 
 const MATRICES = ['logits', 'hidden', 'refLogits', 'refHidden'];
-const OF_ROWS = ['labels', 'mask', 'tokenWeights', 'lse', 'gradLogps', 'refLogps', 'logps'];
+const OF_ROWS = [
+  ...['labels', 'mask', 'tokenWeights', 'lse', 'gradLogps', 'refLogps', 'logps'],
+  ...['gradEntropy', 'entropy', 'gradLse'],
+];
 
 // -- the specification: which sizes agree with everything that is given
 
@@ -176,7 +180,9 @@ function drawGiven(draw: Draw, names: readonly string[]): Given {
   if (names.includes('hidden') && draw.once(3)) given.weightLayout = 'HV';
   for (const name of names) {
     const length = lengths[name];
-    if (length === undefined || (/ias$|^mask$|^tokenWeights$/.test(name) && draw.once(2))) continue;
+    // The entropy is an option of a forward pass and an array of a backward pass.
+    if (length === undefined || (name === 'entropy' && !names.includes('lse'))) continue;
+    if (/ias$|^mask$|^tokenWeights$/.test(name) && draw.once(2)) continue;
     given.lengths[name] = length;
     if (!draw.once(3)) continue;
     const isPacked = name === 'refLogits' && length === rows * vocab;
@@ -378,9 +384,13 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   const values: Record<string, unknown> = {
     ...{ labels, mask, tokenWeights, ...batch, ...pairs, pairWeights: Float32Array.of(2), ...STATISTICS },
     ...{ gradLogps: floats('gradLogps'), refLogps: floats('refLogps') },
+    ...{ gradEntropy: floats('gradEntropy'), gradLse: floats('gradLse') },
+    entropy: forward && lengths.entropy === rows ? Float32Array.from(forward.entropy) : floats('entropy'),
     lse: forward && lengths.lse === rows ? Float32Array.from(forward.lse) : floats('lse'),
     logps: forward && lengths.logps === rows ? Float32Array.from(forward.logps) : floats('logps'),
   };
+  // An option of forward passes, an array of backward passes.
+  if (!('lse' in subject.valid())) values.entropy = true;
   for (const name of Object.keys(subject.valid())) {
     if (name in options || ['out', 'vocabOffset', 'totalVocab', 'bias', 'refBias'].includes(name)) continue;
     if (!(name in values)) throw new Error(`no value for ${name}: add it here`);
@@ -398,10 +408,17 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   if (/^(critic|policy)/.test(subject.name)) {
     const reference = references ?? { refLogps: values.refLogps as Float32Array };
     const update = subject.name.startsWith('critic') ? criticUpdate : policyUpdate;
-    expected = { ...update({ head, reference, labels, mask, tokenWeights, ...batch, ...pairs }) };
+    const isKept = (i: number) => labels[i] !== -100;
+    const statistics = {
+      entropy: forward!.entropy.map((x, i) => (isKept(i) ? x : 0)),
+      argmax: forward!.argmax.map((v, i) => (isKept(i) ? v : -1)),
+      sumSquaredProbs: forward!.sumSquaredProbs.map((x, i) => (isKept(i) ? x : 0)),
+    };
+    expected = { ...statistics, ...update({ head, reference, labels, mask, tokenWeights, ...batch, ...pairs }) };
     gradLogits = expected.gradLogits as Float64Array;
   } else if ('gradLogps' in lengths) {
-    gradLogits = tokenLogpsBackward({ ...rowsOf, gradLogps: values.gradLogps as Float32Array });
+    const { gradLogps, gradEntropy, gradLse } = values as Record<string, Float32Array>;
+    gradLogits = tokenLogpsBackward({ ...rowsOf, gradLogps: gradLogps!, gradEntropy: gradEntropy!, gradLse: gradLse! });
   }
   if (gradLogits && 'hidden' in head) Object.assign(expected, projectGradient({ ...head, labels }, gradLogits));
   if (isHV && expected.gradWeight) {
