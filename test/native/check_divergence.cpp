@@ -120,6 +120,7 @@ struct HeadCase {
       head.hidden = {hidden_there.get(), dtype, hidden_size, 1};
       head.weight = {weight_there.get(), dtype, hidden_size, 1};
       head.bias = bias_there.get();
+      head.bias_dtype = dtype;
       head.hidden_size = hidden_size;
       for (int64_t at = 0; at < shape.rows * shape.vocab; at++) {
         const int64_t i = at / shape.vocab, v = at % shape.vocab;

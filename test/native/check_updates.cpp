@@ -178,7 +178,7 @@ class UpdateCheck {
       LinearGradients::Values ours = gradients.values();
       checks_.expect(same_bits(ours.weight, before.weight), "a frozen weight has a gradient");
       ours.weight.clear(), ours.bias.clear();
-      compare_gradients(results.grad_logps.values(), ours, accumulate ? &before : nullptr);
+      compare_gradients(results.grad_logps.values(), ours, accumulate ? &before : nullptr, true);
     }
   }
 
@@ -203,7 +203,7 @@ class UpdateCheck {
   }
 
   void compare_gradients(const std::vector<float>& grad_logps, const LinearGradients::Values& ours,
-                         const LinearGradients::Values* before) {
+                         const LinearGradients::Values* before, bool scaled = false) {
     oracle::Array<double> lse, lse_errors;
     for (int64_t i = 0; i < head_.known.rows; i++) {
       const oracle::Row row = head_.known.row(i, checked_[oracle::size(i)]);
@@ -216,7 +216,7 @@ class UpdateCheck {
       return compare_logit_gradients(checks_, head_.known, of_logits, checked_.data(), grad_logps.data(),
                                      head_.device_logits.values().data(), case_.dtype, kVocab);
     }
-    add_storage_rounding(of_logits, case_.dtype, head_.known.temperature, grad_logps);
+    add_storage_rounding(of_logits, case_.dtype, head_.known.temperature, grad_logps, scaled);
     compare_linear_gradients(checks_, head_.known, of_logits, checked_, ours, before);
   }
 

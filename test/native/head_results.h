@@ -207,9 +207,12 @@ inline void project(oracle::Head& head) {
   for (double& error : head.errors) error = std::min(error, 1e-5 * head.temperature);
 }
 
-/** Adds what gradients of the logits are off where they are stored in 16 bits for the products that follow. */
+/**
+ * Adds what gradients of the logits are off where they are stored in 16 bits for the products that follow; `scaled`:
+ * they are scaled after that, so that half a unit in their last place may become a whole one.
+ */
 inline void add_storage_rounding(oracle::Gradients& of_logits, sweet::DType dtype, double temperature,
-                                 const std::vector<float>& grad_logps) {
+                                 const std::vector<float>& grad_logps, bool scaled = false) {
   if constexpr (kOnCpu) {
     if (dtype != sweet::DType::bfloat16 || strcmp(active_backend(), "avx512bf16") != 0) return;
   }
@@ -218,7 +221,7 @@ inline void add_storage_rounding(oracle::Gradients& of_logits, sweet::DType dtyp
   for (size_t i = 0; i < of_logits.values.size(); i++) {
     const double value = of_logits.values[i];
     if (!std::isfinite(value)) continue;
-    if (dtype == sweet::DType::bfloat16) of_logits.bounds[i] += oracle::kBfloat16.ulp(value) / 2;
+    if (dtype == sweet::DType::bfloat16) of_logits.bounds[i] += oracle::kBfloat16.ulp(value) * (scaled ? 1 : 0.5);
     // float16 has 11 bits of the gradient and its smallest number is 2^-38 of the largest gradient.
     if (dtype == sweet::DType::float16) of_logits.bounds[i] += std::fabs(value) * 0x1p-11 + largest * 0x1p-38;
   }
