@@ -76,7 +76,8 @@ function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Arra
  * would count as one otherwise.
  *
  * @param options.logps [N] log-probs of the tokens, of all turns in their order; `refLogps` [N] likewise.
- * @param options.turnOffsets [T + 1] from 0 to N, not decreasing.
+ * @param options.turnOffsets [T + 1] from 0 to N, not decreasing. `trajectoryOffsets` of a packed batch may be given too: in host memory
+ * they are checked.
  * @param options.mask [N] 0 masks a token; `labels` [N] with `ignoreIndex` likewise.
  * @param options.tokenWeights [N] w >= 0, not read where a token is masked or ignored.
  * @returns [T] advantages.
