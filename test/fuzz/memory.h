@@ -158,7 +158,7 @@ class Memory {
   }
 
   static constexpr size_t kBetween = 32;
-  alignas(64) static inline uint8_t arena_[1 << 22], before_[1 << 22], after_[1 << 22];
+  alignas(64) static inline uint8_t arena_[1 << 23], before_[1 << 23], after_[1 << 23];
 
   Reader& reader_;
   oracle::Array<Block> blocks_{&oracle_memory()};

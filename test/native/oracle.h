@@ -20,7 +20,10 @@ namespace oracle {
 
 constexpr double kU = 0x1p-24, kTiny = 0x1p-148, kInfinite = INFINITY, kMeaningless = 0.05;
 constexpr double kLargest = 0x1.fffffep127;  // of float32
-constexpr double kDouble = 1e-13;            // some hundred roundings to float64
+// What is lost of the other gradients beside one of the entropy, where 2^t is taken 2^64 times too large: both are
+// scaled by the larger one's exponent.
+constexpr double kSharedExponent = 0x1p-84;
+constexpr double kDouble = 1e-13;  // some hundred roundings to float64
 
 /** Its memory is the default resource's, which the fuzzers replace by one that is fast under AddressSanitizer. */
 template <class T>
@@ -301,7 +304,7 @@ struct Head {
           // All terms but the label's are multiplied by p at once.
           const double terms = std::fabs(s) + std::fabs(e) * (std::fabs(entropy) + distance) + std::fabs(scale);
           bound += p * (terms * (4 * kU * (distance + 3) + std::expm1(off)) + terms * (of_log_p - off) +
-                        std::fabs(e) * of_log_p) +
+                        std::fabs(e) * (of_log_p + kSharedExponent)) +
                    0x1p-126 * terms + 2 * kU * std::fabs(value);
         }
         if (unknown || vague || std::fabs(scale) * p > kLargest / 4) bound = kInfinite;
