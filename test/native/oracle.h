@@ -169,7 +169,7 @@ struct Head {
       // float32 rounds the inverse of the softcap and has tanh to 6 u; an error of x counts as much as s does there.
       const double of_x = std::min(errors[at], 2 * softcap) + 2 * kU * std::min(std::fabs(logits[at]), 10 * softcap);
       const double of_s =
-          logits[at] == -kInfinite ? 0 : of_x * (slope + of_x / softcap) + 7 * kU * softcap * std::fabs(t);
+          logits[at] == -kInfinite ? 0 : of_x * (slope + of_x / softcap) + softcap * (7 * kU * std::fabs(t) + kTiny);
       slopes.push_back(slope);
       slope_errors.push_back(4 * kU + 2 * of_s / softcap);
       if (logits[at] > -kInfinite) logits[at] = softcap * t;
