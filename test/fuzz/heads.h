@@ -37,7 +37,8 @@ class HeadCase {
     about += text;
     const int64_t n = shape.rows, vocab = shape.vocab, hidden_size = shape.hidden_size;
     known.rows = n, known.vocab = vocab, known.hidden_size = hidden_size, known.temperature = head.temperature;
-    if (reader.one_in(4)) {
+    // At a temperature of 1e-30 the last bit of a capped logit is larger than all of the entropy's terms.
+    if (reader.one_in(4) && is_moderate()) {
       const double softcaps[] = {30, 50, 1, 0.01, 1000, 1e6};
       head.softcap = known.softcap = reader.any_of(softcaps);
       snprintf(text, sizeof(text), "softcap %g; ", head.softcap);
@@ -99,6 +100,9 @@ class HeadCase {
     known.project();
     known.cap();
   }
+
+  /** Whether the temperature is one that models are used with. */
+  bool is_moderate() const { return head.temperature >= 1e-3 && head.temperature <= 1e3; }
 
   int64_t bytes() const { return sweet::bytes_of(head.dtype); }
 

@@ -96,7 +96,7 @@ void run(const uint8_t* data, size_t size) {
   backward.head = rows.head, backward.labels = labels.labels, backward.lse = out.lse;
   const double scales[] = {1, 0.01, 1e-4, 100, 1e20};
   const double scale = reader.any_of(scales);
-  const bool of_entropy = out.entropy && reader.one_in(2), of_lse = reader.one_in(3);
+  const bool of_entropy = out.entropy && reader.one_in(2) && rows.is_moderate(), of_lse = reader.one_in(3);
   if (!(of_entropy || of_lse) || !reader.one_in(4)) {
     backward.grad_logps = memory.numbers(pick_pattern(reader, wild), scale, n);
   }
