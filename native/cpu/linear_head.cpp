@@ -47,7 +47,7 @@ LinearBackward::LinearBackward(const Head& head, const int32_t* labels, const He
       chunk_(std::min(BackwardPass::chunk(head), compact_.count())),
       workers_(threads()),
       tiles_(head, chunk_, workers_, &gradients),
-      logit_gradients_(head, chunk_, threads()),
+      logit_gradients_(head, chunk_, workers_),
       backward_(head, chunk_, workers_, gradients) {}
 
 Status LinearBackward::run(const int32_t* labels, const Upstream& upstream) {

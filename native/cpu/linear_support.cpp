@@ -56,9 +56,10 @@ void support_logits(const Head& head, const TopK& top_k, int64_t i, float* rows,
 Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
   const int64_t k_count = top_k.k();
-  Scratch<float> rows(threads() * 2 * head.hidden_size), logits(threads() * k_count);
+  const int workers = threads();
+  Scratch<float> rows(workers * 2 * head.hidden_size), logits(workers * k_count);
   if (!rows.ok() || !logits.ok()) return {Code::memory};
-  parallel_for(threads(), head.rows, head.rows * k_count * head.hidden_size, [&](int64_t i, int worker) {
+  parallel_for(workers, head.rows, head.rows * k_count * head.hidden_size, [&](int64_t i, int worker) {
     if (labels[i] < 0) return write_row(call, i, 0, {});
     float* const of_row = logits.get() + worker * k_count;
     support_logits(head, top_k, i, rows.get() + worker * 2 * head.hidden_size, of_row);
@@ -72,9 +73,10 @@ Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& t
   const Head& head = call.head;
   const HeadGradients& out = call.gradients;
   const int64_t k_count = top_k.k(), hidden_size = head.hidden_size;
-  Scratch<float> rows(threads() * 2 * hidden_size), gradients(head.rows * k_count);
+  const int workers = threads();
+  Scratch<float> rows(workers * 2 * hidden_size), gradients(head.rows * k_count);
   if (!rows.ok() || !gradients.ok()) return {Code::memory};
-  parallel_for(threads(), head.rows, head.rows * k_count * hidden_size, [&](int64_t i, int worker) {
+  parallel_for(workers, head.rows, head.rows * k_count * hidden_size, [&](int64_t i, int worker) {
     if (labels[i] < 0) return;
     float* const of_row = gradients.get() + i * k_count;
     support_logits(head, top_k, i, rows.get() + worker * 2 * hidden_size, of_row);

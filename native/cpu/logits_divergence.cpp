@@ -16,8 +16,8 @@ constexpr int64_t kBlock = 2048;
 /** Blocks of the two rows of an item as tiles, converted to float32 and padded where that is needed. */
 class PairBlocks {
  public:
-  PairBlocks(const Head& student, const Head& teacher)
-      : student_(student), teacher_(teacher), kernels_(active_kernels()), blocks_(threads() * 3 * kBlock) {}
+  PairBlocks(const Head& student, const Head& teacher, int workers)
+      : student_(student), teacher_(teacher), kernels_(active_kernels()), blocks_(workers * 3 * kBlock) {}
 
   bool ok() const { return blocks_.ok(); }
 
@@ -77,7 +77,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
   const double temperature_b = swapped ? of_student : of_teacher;
   const float scale_a = log2_scale(temperature_a), scale_b = log2_scale(temperature_b);
   const float beta = static_cast<float>(call.jsd_beta), other_beta = static_cast<float>(1 - call.jsd_beta);
-  PairBlocks blocks(head, teacher);
+  PairBlocks blocks(head, teacher, segments.workers);
   Scratch<PairStats> stats(head.rows * segments.per_row);
   Scratch<JsdSums> sums(jsd ? head.rows * segments.per_row : 0);
   Scratch<SavedRow> saved(head.rows);
@@ -151,7 +151,7 @@ Status logits_divergence_backward(const HeadDivergenceBackward& call, const int3
   const int64_t bytes = bytes_of(head.dtype);
   const float beta = static_cast<float>(call.jsd_beta), other_beta = static_cast<float>(1 - call.jsd_beta);
   char* const gradient = static_cast<char*>(call.gradients.logits);
-  PairBlocks blocks(head, teacher);
+  PairBlocks blocks(head, teacher, segments.workers);
   if (!blocks.ok()) return {Code::memory};
 
   const auto compute = [&](int, int64_t item, int worker) {

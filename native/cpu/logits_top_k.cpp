@@ -48,7 +48,7 @@ Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
   const RowSegments segments(head);
   const bool bucket = top_k.has_bucket();
   Scratch<SegmentStats> stats(bucket ? head.rows * segments.per_row : 0);
-  Scratch<float> blocks(bucket ? threads() * kBlock : 0), support(head.rows * top_k.k());
+  Scratch<float> blocks(bucket ? segments.workers * kBlock : 0), support(head.rows * top_k.k());
   if (!stats.ok() || !blocks.ok() || !support.ok()) return {Code::memory};
   each_row(
       segments, labels, 1,

@@ -53,10 +53,11 @@ class OnePass {
   OnePass(const PreferenceUpdate& call, int64_t tokens)
       : head_(call.head),
         chunk_(std::min({storable_tokens(head_, call.gradients), BackwardPass::chunk(head_), tokens})),
-        tiles_(head_, chunk_, threads(), &call.gradients),
-        forward_(head_, chunk_, threads()),
-        backward_(head_, chunk_, threads(), call.gradients),
-        logit_gradients_(head_, chunk_, threads()),
+        workers_(threads()),
+        tiles_(head_, chunk_, workers_, &call.gradients),
+        forward_(head_, chunk_, workers_),
+        backward_(head_, chunk_, workers_, call.gradients),
+        logit_gradients_(head_, chunk_, workers_),
         logits_((head_.vocab_size + kTileEntries - 1) / kTileEntries * tiles_.tile_size()),
         lse_(head_.rows),
         forward_out_(update_forward_out(call, lse_.get())) {}
@@ -95,6 +96,7 @@ class OnePass {
  private:
   const Head& head_;
   const int64_t chunk_;
+  const int workers_;
   Tiles tiles_;
   ForwardPass forward_;
   BackwardPass backward_;

@@ -15,8 +15,10 @@ namespace sweet {
 struct RowSegments {
   const Head& head;
   const int64_t per_row;
+  const int workers;  // read once: setThreads() may change the number meanwhile
 
-  explicit RowSegments(const Head& of) : head(of), per_row((of.vocab_size + kSegment - 1) / kSegment) {}
+  explicit RowSegments(const Head& of)
+      : head(of), per_row((of.vocab_size + kSegment - 1) / kSegment), workers(threads()) {}
 
   int64_t row(int64_t item) const { return item / per_row; }
   int64_t first(int64_t item) const { return item % per_row * kSegment; }
@@ -34,8 +36,8 @@ template <class Segment, class Finish, class Skip>
 void each_row(const RowSegments& segments, const int32_t* labels, int phases, Segment segment, Finish finish,
               Skip skip) {
   const int64_t rows = segments.head.rows, work = rows * segments.head.vocab_size * 2;
-  if (rows >= kWholeRows * threads()) {
-    parallel_for(threads(), rows, work, [&](int64_t i, int worker) {
+  if (rows >= kWholeRows * segments.workers) {
+    parallel_for(segments.workers, rows, work, [&](int64_t i, int worker) {
       if (labels[i] < 0) return skip(i);
       for (int phase = 0; phase < phases; phase++) {
         for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) segment(phase, i * segments.per_row + s, worker);
@@ -48,7 +50,7 @@ void each_row(const RowSegments& segments, const int32_t* labels, int phases, Se
     if (labels[i] < 0) skip(i);
   }
   for (int phase = 0; phase < phases && !cancelled(); phase++) {
-    parallel_for(threads(), rows * segments.per_row, work, [&](int64_t item, int worker) {
+    parallel_for(segments.workers, rows * segments.per_row, work, [&](int64_t item, int worker) {
       if (labels[segments.row(item)] >= 0) segment(phase, item, worker);
     });
     for (int64_t i = 0; i < rows && !cancelled(); i++) {

@@ -11,13 +11,14 @@ TopK::TopK(const Teacher& teacher, const Head& head)
     : teacher_(teacher),
       head_(head),
       k_(teacher.k),
+      workers_(threads()),
       indices_(head.rows * k_),
       logps_(head.rows * k_),
       faults_(k_ > 0 ? head.rows : 0),
-      sorted_(threads() * k_) {}
+      sorted_(workers_ * k_) {}
 
 Status TopK::check(const int32_t* labels) {
-  parallel_for(threads(), head_.rows, head_.rows * k_ * 16, [&](int64_t i, int worker) {
+  parallel_for(workers_, head_.rows, head_.rows * k_ * 16, [&](int64_t i, int worker) {
     faults_[i] = labels[i] < 0 ? Status{} : check_row(i, sorted_.get() + worker * k_);
   });
   for (int64_t i = 0; i < head_.rows && !cancelled(); i++) {

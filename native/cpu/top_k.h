@@ -31,6 +31,7 @@ class TopK {
   const Teacher& teacher_;
   const Head& head_;
   const int64_t k_;
+  const int workers_;
   Scratch<int32_t> indices_;  // [N, K]
   Scratch<float> logps_;      // [N, K]
   Scratch<Status> faults_;    // [N]
