@@ -21,6 +21,20 @@ struct LogitRows {
   SWEET_HOST_DEVICE double head_temperature() const { return temperature * cap.value(); }
 };
 
+SWEET_HOST_DEVICE inline SavedRow saved_row(const double* saved, int64_t row) {
+  const double* const at = saved + row * kSavedSize;
+  return {at[0], at[1], at[2], at[3]};
+}
+
+SWEET_HOST_DEVICE inline void write_row(float* out, double* saved, int64_t row, const RowDivergence& of_row) {
+  double* const at = saved + row * kSavedSize;
+  out[row] = static_cast<float>(of_row.divergence);
+  at[0] = of_row.saved.lse_z;
+  at[1] = of_row.saved.lse_y;
+  at[2] = of_row.saved.kappa;
+  at[3] = of_row.saved.log_q_tail;
+}
+
 /** [N]: 0 for the rows that are read, kMasked for the others. */
 const int32_t* kept_rows(LaunchContext& context, const Labels& labels, int64_t rows);
 /** 0 for all rows. */

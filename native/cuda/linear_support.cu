@@ -66,9 +66,9 @@ __global__ void __launch_bounds__(kThreads)
   if (has_fault(result) || i >= count) return;
   const int64_t row = rows[i];
   const int lane = lane_of_thread();
-  const double* const at = saved + row * kSavedSize;
-  const TopKGradient gradient(warp_probs(top_k, row, lane), false, {at[0], at[1], at[2], at[3]}, temperature, type,
-                              beta, grad_divergence[row] / (temperature * cap.value()));
+  const SavedRow row_saved = saved_row(saved, row);
+  const TopKGradient gradient(warp_probs(top_k, row, lane), false, row_saved, temperature, type, beta,
+                              grad_divergence[row] / (temperature * cap.value()));
   for (int64_t k = lane; k < top_k.k; k += kWarp) {
     float& logit = logits[i * top_k.k + k];
     const float d = gradient.of_support(top_k.logps[row * top_k.k + k], logit);

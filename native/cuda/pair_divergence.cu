@@ -101,20 +101,6 @@ __global__ void __launch_bounds__(kThreads) pair_stats_kernel(PairSegments segme
   if (threadIdx.x == 0) stats[blockIdx.x] = all;
 }
 
-__device__ inline SavedRow saved_row(const double* saved, int64_t row) {
-  const double* const at = saved + row * kSavedSize;
-  return {at[0], at[1], at[2], at[3]};
-}
-
-__device__ inline void write_row(float* out, double* saved, int64_t row, const RowDivergence& of_row) {
-  double* const at = saved + row * kSavedSize;
-  out[row] = static_cast<float>(of_row.divergence);
-  at[0] = of_row.saved.lse_z;
-  at[1] = of_row.saved.lse_y;
-  at[2] = of_row.saved.kappa;
-  at[3] = of_row.saved.log_q_tail;
-}
-
 /** A thread per row. */
 __global__ void __launch_bounds__(kThreads)
     finish_pairs_kernel(PairSegments segments, Divergence type, const PairStats* stats,  // [count, per_row]

@@ -73,15 +73,6 @@ __device__ inline RowDivergence warp_divergence(const TopKTeacher& top_k, int64_
   return of_row;
 }
 
-__device__ inline void write_row(float* out, double* saved, int64_t row, const RowDivergence& of_row) {
-  double* const at = saved + row * kSavedSize;
-  out[row] = static_cast<float>(of_row.divergence);
-  at[0] = of_row.saved.lse_z;
-  at[1] = of_row.saved.lse_y;
-  at[2] = of_row.saved.kappa;
-  at[3] = of_row.saved.log_q_tail;
-}
-
 __device__ inline int64_t global_warp() { return global_thread() / kWarp; }
 __device__ inline int lane_of_thread() { return static_cast<int>(threadIdx.x) % kWarp; }
 
