@@ -12,6 +12,7 @@
 // block of entries at a time. A weight [H, V] is the transposed operand of the same products. Logits and
 // softmax are not one kernel, since the products are cuBLASLt's: beside 2 C H V operations for each of three products,
 // a chunk's logits are written and read once more each, 8 C V bytes.
+#include <algorithm>
 #include <type_traits>
 #include <vector>
 
@@ -117,7 +118,8 @@ LinearPass::LinearPass(LaunchContext& context, const Head& head, const int32_t* 
 void LinearPass::for_each_block(const UseBlock& use) const {
   const Operand& weight = head_.weight;
   const bool transposed = is_transposed(weight);
-  const int64_t stride = transposed ? weight.column_stride : weight.row_stride;
+  // A [H, 1] weight has strides 1 and 1. cuBLASLt refuses rows that overlap, even where there is one.
+  const int64_t stride = transposed ? weight.column_stride : std::max(weight.row_stride, head_.hidden_size);
   if (block_ == 0) return use(Matrix{weight.data, stride, transposed}, 0, head_.vocab_size);
   for (int64_t first = 0; first < head_.vocab_size && context_.ok(); first += block_) {
     const int64_t count = block_ < head_.vocab_size - first ? block_ : head_.vocab_size - first;
