@@ -13,5 +13,10 @@ export default defineConfig({
       { find: /^sweet-rl\/static$/, replacement: `${dist}static.js` },
     ],
   },
-  test: { include: ['test/*/*.test.ts'], exclude: ['test/cuda/**', 'test/vectors/**'], testTimeout: 60_000 },
+  test: {
+    include: ['test/*/*.test.ts'],
+    exclude: ['test/cuda/**', 'test/vectors/**'],
+    testTimeout: 60_000,
+    maxWorkers: '100%',
+  },
 });

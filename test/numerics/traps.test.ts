@@ -17,7 +17,7 @@ import { describe, expect, it } from 'vitest';
 import { pairsBetween, randomBatch, randomPairs } from '../helpers/batches.ts';
 import { expectClose, expectGradient, expectSameBits, lossTolerance, specified } from '../helpers/compare.ts';
 import { inputsOf as headInputs, randomHead } from '../helpers/linear.ts';
-import { forEachBackend } from '../helpers/machine.ts';
+import { availableBackends, forEachBackend } from '../helpers/machine.ts';
 import { expectSamePreference } from '../helpers/preference.ts';
 import { Random } from '../helpers/random.ts';
 import { expectedOf, inputsOf, randomRows, rowCase } from '../helpers/rows.ts';
@@ -28,7 +28,7 @@ import { range } from '../reference/range.ts';
 const ints = (...values: number[]) => Int32Array.from(values);
 const floats = (...values: number[]) => Float32Array.from(values);
 
-forEachBackend(() => {
+forEachBackend((backend) => {
   describe('padded vocabulary columns that count as exp(0)', () => {
     it('are not words of padded logits', () => {
       const [N, V, rowStride] = [3, 50, 64];
@@ -264,7 +264,8 @@ forEachBackend(() => {
   });
 
   it('32-bit offsets: rows that start beyond 2^31 elements', () => {
-    // Each row's distance fits 31 bits, that of the last one does not. Only the pages of the rows are ever touched.
+    // Each row's distance fits 31 bits, that of the last one does not. Forward only the pages of the rows are touched;
+    // backward all 4 GiB, since padding becomes 0: once, for the backends differ within a row alone.
     const [N, V, rowStride] = [5, 64, 2 ** 29 + 7];
     const rows = randomRows(N, V, 'bfloat16');
     const logits = new Uint16Array((N - 1) * rowStride + V);
@@ -272,6 +273,7 @@ forEachBackend(() => {
     const inputs = { logits, dtype: 'bfloat16', labels: rows.labels, rowStride } as const;
     const forward = tokenLogps(inputs);
     expectSameBits('logps', forward.logps, tokenLogps(inputsOf(rows)).logps);
+    if (backend !== availableBackends[0]) return;
     const gradient = { lse: forward.lse, gradLogps: rows.gradLogps };
     const expected = tokenLogpsBackward({ ...inputsOf(rows), ...gradient }).gradLogits as Uint16Array;
     tokenLogpsBackward({ ...inputs, ...gradient, out: { gradLogits: logits } });
