@@ -13,7 +13,8 @@
 //
 // A top-k teacher has P_k at K distinct entries. With topKTail 'bucket' all other entries are one: P_T = max(1 - sum
 // P_k, 1e-7), q_T = sum of the other Q_v, from a logsumexp of its own; dD/dz_v outside the support is Q_v (sum P - P_T
-// / q_T), Q_v (r_T - kappa) or (1 - beta) Q_v (r_T - kappa). With 'renormalize', P and Q are distributions over the K
+// / q_T), Q_v (r_T - kappa) or (1 - beta) Q_v (r_T - kappa): Q_v / q_T times the gradient of the bucket as one entry,
+// which is finite for any q_T. With 'renormalize', P and Q are distributions over the K
 // entries.
 //
 // A dropped row, masked or ignored by its label, is not read: D is 0, its gradient 0. There is no gradient at the
@@ -165,11 +166,6 @@ struct NormalizedRow {
         shift(static_cast<float>((max / temperature - lse) * 1.4426950408889634)) {}
 };
 
-/** g * p_v at every entry of a row. */
-SWEET_HOST_DEVICE inline SoftmaxGradient outside_gradient(double lse, double temperature, double g) {
-  return softmax_gradient(lse, temperature, {-g, 0, 0, 0});
-}
-
 // -- top-k teachers: K entries, and with a bucket one more, all in float64
 
 /** log(P/M) and log(Q/M) of jsd. d = log P - log Q; where d is infinite, the infinite one is at probability 0. */
@@ -233,6 +229,11 @@ SWEET_HOST_DEVICE inline double entry_gradient(Divergence type, double beta, dou
 // The least probability of the bucket, and the largest of the support: log-probs are rounded.
 constexpr double kMinTail = 1e-7, kMaxTopKSum = 1.001;
 
+/** Whether probabilities of this sum can be those of a support; complete: all V entries, which have no bucket. */
+SWEET_HOST_DEVICE inline bool valid_support(double sum, bool complete) {
+  return !(sum > kMaxTopKSum) && !(complete && sum < 2 - kMaxTopKSum);
+}
+
 /** P of a row: log P_k = teacher_logps_k - log_norm, and log P_T. */
 struct TopKProbs {
   double log_norm, log_tail, sum;  // sum: of all entries
@@ -270,10 +271,13 @@ struct TopKGradient {
     return static_cast<float>(factor * entry_gradient(type, beta, log_p, log_q, probs.sum, saved.kappa));
   }
 
-  /** Of an entry outside the support, divided by its probability. */
-  SWEET_HOST_DEVICE double outside() const {
-    if (!bucket || saved.log_q_tail == -INFINITY) return 0;
-    return factor * entry_slope(type, beta, probs.log_tail, saved.log_q_tail, probs.sum, saved.kappa);
+  /** Outside the support: the gradient of the bucket, shared in the proportions of its entries. */
+  SWEET_HOST_DEVICE SoftmaxGradient outside() const {
+    const bool empty = !bucket || saved.log_q_tail == -INFINITY;  // of masked entries; NaN if the whole row is
+    const double of_bucket =
+        entry_gradient(type, beta, probs.log_tail, saved.log_q_tail, probs.sum, saved.kappa);
+    const double g = !empty ? factor * of_bucket : factor == factor ? 0 : factor;
+    return softmax_gradient(saved.lse_z + (empty ? 0 : saved.log_q_tail), temperature, {-g, 0, 0, 0});
   }
 };
 

@@ -57,7 +57,7 @@ struct RowResult {
 };
 
 /** The results of a row from the statistics of all of its entries; label_logit counts only where label >= 0. */
-SWEET_HOST_DEVICE inline RowResult row_result(const SoftmaxStats& all, int32_t label, float label_logit,
+SWEET_HOST_DEVICE inline RowResult row_result(const SoftmaxStats& all, int32_t label, double label_logit,
                                               double temperature) {
   // A row of -inf alone and a row with +inf have no distribution: max - max is NaN there, as in the formula.
   const bool none = all.max == INFINITY || all.max == -INFINITY;

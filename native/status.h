@@ -23,7 +23,7 @@ enum class Code : int32_t {
   token_weight,        // index: token, value: the bits of its weight
   teacher_index,       // index: of teacherIndices, value: the vocabulary entry
   teacher_twice,       // likewise; the row has the entry before
-  teacher_logps,       // index: row; its probabilities add up to more than 1
+  teacher_logps,       // index: row; its probabilities add up to more than 1, or of all V entries to less
   shard_rows,          // index: shard; of another number of rows
   shard_mismatch,      // index: shard; invalid, or of another vocabulary or temperature than the first
   shard_no_entropy,    // index: shard; it has no sum_t_exp

@@ -135,7 +135,7 @@ SWEET_HOST_DEVICE inline RowResult merge_row(int64_t shards, int32_t label, doub
   const auto softmax = [&](int64_t s) { return stats(s).softmax; };
   double label_logit = 0;
   for (int64_t s = 0; s < shards; s++) label_logit += stats(s).label_logit;
-  return row_result(merge_stats(shards, temperature, softmax), label, static_cast<float>(label_logit), temperature);
+  return row_result(merge_stats(shards, temperature, softmax), label, label_logit, temperature);
 }
 
 /**

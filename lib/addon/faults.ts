@@ -87,7 +87,7 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
     case 'teacherLogps':
       return rangeError(
         'ERR_ARG_VALUE',
-        `Expected log-probs, whose exponentials add up to 1 or less, for teacherLogps but received more in row ${index}`,
+        `Expected log-probs, whose exponentials add up to 1, or to less where not all V entries are given, for teacherLogps but received another sum in row ${index}`,
       );
     case 'shardRows':
       return rangeError(

@@ -129,8 +129,7 @@ Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
     tiles.gather(rows, count);
     support.gather(rows, count);
     for (int64_t r = 0; r < count; r++) {
-      const SoftmaxGradient softmax =
-          outside_gradient(call.saved[rows[r] * kSavedSize], kernel_temperature(head), gradient_of(r).outside());
+      const SoftmaxGradient softmax = gradient_of(r).outside();
       max[r] = softmax.max;
       factor[r] = softmax.factor;
     }

@@ -77,13 +77,12 @@ Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
   const char* const logits = static_cast<const char*>(head.logits);
   char* const gradient = static_cast<char*>(call.gradients.logits);
   Scratch<float> support(head.rows * k_count), gradients(head.rows * k_count);
-  Scratch<double> outside(head.rows);
+  Scratch<SoftmaxGradient> outside(head.rows);
   if (!support.ok() || !gradients.ok() || !outside.ok()) return {Code::memory};
 
   // Phase 0 reads the support, which phase 1 overwrites in place.
   const auto segment = [&](int phase, int64_t item, int) {
     const int64_t i = segments.row(item), at = i * head.row_stride + segments.first(item);
-    const SavedRow saved = saved_row(call.saved, i);
     if (phase == 0) {
       if (segments.first(item) != 0) return;
       float* const of_row = support.get() + i * k_count;
@@ -96,7 +95,7 @@ Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
       outside[i] = of.outside();
     } else if (top_k.has_bucket()) {
       write_gradient(head, logits + at * bytes, segments.size(item),
-                     outside_gradient(saved.lse_z, kernel_temperature(head), outside[i]), false, gradient + at * bytes);
+                     outside[i], false, gradient + at * bytes);
     }
   };
   const auto finish = [&](int phase, int64_t i) {

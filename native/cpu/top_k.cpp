@@ -46,7 +46,7 @@ Status TopK::check_row(int64_t row, Entry* sorted) {
     sum += exp(static_cast<double>(logps_[first + k]));
   }
   if (twice < k_) return {Code::teacher_twice, first + twice, read_once(teacher_.indices[first + twice])};
-  if (sum > kMaxTopKSum) return {Code::teacher_logps, row};
+  if (!valid_support(sum, !renormalizes() && !has_bucket())) return {Code::teacher_logps, row};
   return {};
 }
 

@@ -33,7 +33,9 @@ __global__ void __launch_bounds__(kThreads) check_top_k_kernel(TopKTeacher top_k
     sum += exp(static_cast<double>(top_k.logps[row * top_k.k + k]));
   }
   sum = block_sum(sum, shared_sum);
-  if (threadIdx.x == 0 && sum > kMaxTopKSum) record_fault(&result->layout_fault, Rule::top_k, first + 2 * top_k.k);
+  if (threadIdx.x == 0 && !valid_support(sum, !top_k.renormalize && !top_k.bucket)) {
+    record_fault(&result->layout_fault, Rule::top_k, first + 2 * top_k.k);
+  }
 }
 
 __device__ inline int64_t result_row(const LogitRows& rows, int64_t i) { return rows.rows ? rows.rows[i] : i; }
@@ -126,7 +128,7 @@ __global__ void __launch_bounds__(kThreads)
     const float logit = support.at(k), d = gradient.of_support(top_k.logps[row * top_k.k + k], logit);
     support_grads[i * top_k.k + k] = static_cast<float>(d * rows.cap.slope(logit));
   }
-  const SoftmaxGradient softmax = outside_gradient(at[0], rows.temperature, gradient.outside());
+  const SoftmaxGradient softmax = gradient.outside();
   if (lane == 0) outside[i] = {softmax.max, top_k.bucket ? softmax.factor : 0.0f};
 }
 

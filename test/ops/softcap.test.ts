@@ -88,6 +88,28 @@ describe.each(DTYPES)('%s', (dtype) => {
       for (const [at, x] of logits.values.entries()) if (x === -Infinity) expect(gradLogits[at]! & 0x7fff).toBe(0);
     });
 
+    it('has the slope 0 beyond 9 softcaps, and the softcap there', () => {
+      const logits = Float32Array.of(Infinity, 9.5, -9.5, 1e30);
+      const call = { logits, vocabSize: 1, labels: new Int32Array(4), softcap: 1 };
+      const { lse } = tokenLogps(call);
+      expect(lse).toEqual(Float32Array.of(1, 1, -1, 1));
+      const { gradLogits } = tokenLogpsBackward({ ...call, lse, gradLse: new Float32Array(4).fill(1) });
+      expect(Array.from(gradLogits as Float32Array, Math.abs)).toEqual([0, 0, 0, 0]);
+    });
+
+    it('gives the log-probs of the whole from one shard, none above 0', () => {
+      const random = new Random(4);
+      const [N, V] = [500, 3];
+      const logits = Float32Array.from(random.normals(N * V, 20));
+      const labels = Int32Array.from({ length: N }, (_, i) => i % V);
+      const call = { logits, vocabSize: V, labels, softcap: 30, temperature: 0.3 };
+      const { logps, lse } = mergeVocabParallelStats({ stats: vocabParallelStats(call).stats, labels });
+      const whole = tokenLogps(call);
+      expect(Math.max(...logps)).toBeLessThanOrEqual(0);
+      expectClose('logps', logps, Float64Array.from(whole.logps), (x) => 2e-7 * Math.abs(x));
+      expectClose('lse', lse, Float64Array.from(whole.lse), (x) => 2e-7 * Math.abs(x));
+    });
+
     it('linear heads', () => {
       const [V, softcap, temperature] = [301, 8, 0.8];
       const labels = labelsOf(V);

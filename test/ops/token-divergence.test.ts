@@ -18,7 +18,7 @@ import {
 } from '../helpers/divergence.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
 import { Random } from '../helpers/random.ts';
-import { decode, padRows, type Stored, sharedView, shifted, unpadRows } from '../helpers/storage.ts';
+import { decode, padRows, type Stored, sharedView, shifted, store, unpadRows } from '../helpers/storage.ts';
 import { type VectorCase, vectorCases } from '../helpers/vectors.ts';
 import { divergenceOf, type Kind } from '../reference/divergence.ts';
 
@@ -147,6 +147,20 @@ describe('errors', () => {
       'row 0',
     ],
     [
+      'all entries of the vocabulary with a sum far below 1',
+      {
+        ...head,
+        vocabSize: 2,
+        logits: head.logits.subarray(0, 6),
+        ...top,
+        teacherLogps: new Float32Array(6).fill(-3),
+        teacherIndices: Int32Array.of(0, 1, 1, 0, 0, 1),
+        divergence,
+      },
+      'ERR_ARG_VALUE',
+      'row 0',
+    ],
+    [
       'too few log-probs',
       { ...head, ...top, teacherLogps: new Float32Array(5), divergence },
       'ERR_ARG_LENGTH',
@@ -157,6 +171,35 @@ describe('errors', () => {
     const call = () => tokenDivergence({ ...options, out } as never);
     expect(call).toThrow(expect.objectContaining({ code, message: expect.stringContaining(text) }));
     expect([...out.divergence, ...out.saved].every((x) => x === 7)).toBe(true);
+  });
+
+  it.each(['float32', 'bfloat16'] as const)('shares the gradient of a bucket of tiny probability: %s', (dtype) => {
+    // q_T is e^-100 to e^-1000: P_T / q_T is beyond float32, and beyond float64. The gradient is not.
+    for (const temperature of [0.1, 0.01]) {
+      const { data, values } = store(Float64Array.of(10, 0, -0.0625, -0.125), dtype);
+      const top = { teacherIndices: Int32Array.of(0), teacherLogps: Float32Array.of(Math.log(0.9)) };
+      const head = { logits: data, dtype, vocabSize: 4, temperature } as const;
+      const tail = Array.from(values.subarray(1), (x) => Math.exp(x / temperature));
+      const sum = tail.reduce((a, b) => a + b, 0);
+      for (const kind of KINDS) {
+        const inputs = { ...head, ...top, ...kind };
+        const { divergence, gradLogits } = runBoth(inputs, Float32Array.of(1));
+        const expected = kind.divergence === 'forward_kl' ? [0.1, ...tail.map((x) => (-0.1 * x) / sum)] : [0, 0, 0, 0];
+        expect(Number.isFinite(divergence[0])).toBe(true);
+        const exact = Float64Array.from(expected, (x) => x / temperature);
+        const relative = dtype === 'float32' ? 1e-5 : 2 ** -8;
+        expectClose('gradLogits', decode(gradLogits, dtype), exact, (x) => 1e-6 + relative * Math.abs(x));
+      }
+    }
+  });
+
+  it('has no gradient, NaN in the whole row, where a reverse KL is infinite', () => {
+    const logits = Float32Array.of(1, 2, -Infinity);
+    const top = { teacherIndices: Int32Array.of(0, 1), teacherLogps: Float32Array.of(-Infinity, -0.1) };
+    const inputs = { logits, vocabSize: 3, ...top, divergence: 'reverse_kl' } as const;
+    const { divergence, gradLogits } = runBoth(inputs, Float32Array.of(1));
+    expect(divergence).toEqual(Float32Array.of(Infinity));
+    expect(gradLogits).toEqual(new Float32Array(3).fill(NaN));
   });
 
   it('does not look at the teacher of a masked row', () => {
