@@ -35,3 +35,13 @@ export function pairsOf(rows, tokensPerTurn, pairs) {
     rejected: Int32Array.from({ length: pairs }, (_, p) => 2 * p + 1),
   };
 }
+
+/** Shapes at which the costs of options are measured: logits that fill the memory, logits in a cache, and linear heads. */
+export function headShapes(shape) {
+  const dtypes = ['float32', 'bfloat16'];
+  const at = (size) => dtypes.map((dtype) => ({ ...size, dtype, ...shape }));
+  return {
+    logits: [...at({ rows: 64, vocab: 128_256, inCache: false }), ...at({ rows: 64, vocab: 2048, inCache: true })],
+    linear: at({ rows: 512, width: 1024, vocab: 16_384 }),
+  };
+}
