@@ -10,7 +10,9 @@ export function logitsOf(count) {
 /** The upper halves of float32 values: bfloat16, rounded toward zero. */
 export function toBfloat16(values) {
   const halves = new Uint16Array(values.buffer, values.byteOffset, values.length * 2);
-  return Uint16Array.from({ length: values.length }, (_, i) => halves[2 * i + 1]);
+  const upper = new Uint16Array(values.length);
+  for (let i = 0; i < upper.length; i++) upper[i] = halves[2 * i + 1];
+  return upper;
 }
 
 export const labelsOf = (rows, vocab) => Int32Array.from({ length: rows }, (_, i) => (i * 997) % vocab);
