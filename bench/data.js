@@ -38,12 +38,18 @@ export function pairsOf(rows, tokensPerTurn, pairs) {
   };
 }
 
-/** Shapes at which the costs of options are measured: logits that fill the memory, logits in a cache, and linear heads. */
-export function headShapes(shape) {
-  const dtypes = ['float32', 'bfloat16'];
-  const at = (size) => dtypes.map((dtype) => ({ ...size, dtype, ...shape }));
+/**
+ * Shapes at which the costs of options are measured: logits in memory, logits in a cache, and linear heads. In a cache, starting
+ * a second thread would take as long as the work.
+ */
+export function headShapes({ backend, threadCounts }) {
+  const threads = Math.max(...threadCounts);
+  const at = (shape) => ['float32', 'bfloat16'].map((dtype) => ({ ...shape, dtype, backend }));
   return {
-    logits: [...at({ rows: 64, vocab: 128_256, inCache: false }), ...at({ rows: 64, vocab: 2048, inCache: true })],
-    linear: at({ rows: 512, width: 1024, vocab: 16_384 }),
+    logits: [
+      ...at({ rows: 64, vocab: 128_256, threads, inCache: false }),
+      ...at({ rows: 64, vocab: 2048, threads: 1, inCache: true }),
+    ],
+    linear: at({ rows: 512, width: 1024, vocab: 16_384, threads }),
   };
 }

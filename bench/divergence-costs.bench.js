@@ -4,22 +4,19 @@ import {
   linearDivergence,
   linearDivergenceBackward,
   linearLogps,
-  setThreads,
   tokenDivergence,
   tokenDivergenceBackward,
   tokenLogps,
   tokenLogpsBackward,
 } from 'sweet-rl';
 import { headShapes, labelsOf, linearHeadOf, logitsOf, toBfloat16 } from './data.js';
-import { readRoofline } from './machine.js';
+import { readCall } from './machine.js';
 
 const DIVERGENCES = ['forward_kl', 'reverse_kl', 'jsd'];
 const TOP_K = 64;
 
-export function* cases({ backend, threadCounts }) {
-  const threads = Math.max(...threadCounts);
-  setThreads(threads);
-  const { logits, linear } = headShapes({ backend, threads });
+export function* cases(context) {
+  const { logits, linear } = headShapes(context);
   for (const shape of logits) yield* logitsCases(shape);
   for (const shape of linear) yield* linearCases(shape);
 }
@@ -27,7 +24,7 @@ export function* cases({ backend, threadCounts }) {
 const perDivergence = (value) => Object.fromEntries(DIVERGENCES.map((name) => [name, value(name)]));
 
 /** The student's and the teacher's logits: two forward passes over them, or a backward pass and one more read. */
-function* logitsCases({ inCache, ...shape }) {
+function* logitsCases({ inCache: _, ...shape }) {
   const { rows, vocab, dtype, threads } = shape;
   const values = logitsOf(rows * vocab);
   const stored = (array) => (dtype === 'bfloat16' ? toBfloat16(array) : array);
@@ -51,17 +48,13 @@ function* logitsCases({ inCache, ...shape }) {
   const saved = perDivergence((divergence) => tokenDivergence({ ...input, divergence }).saved);
   const gradients = new Float32Array(rows).fill(1e-3);
   const out = { gradLogits: logits };
-  // In a cache, a read takes less time than the threads to start: that of one thread is divided.
-  const readers = inCache ? 1 : threads;
-  const read = readRoofline(teacherLogits, readers);
-  const oneRead = Object.assign(() => (read() * readers) / threads, { timesItself: true });
   yield {
     op: 'tokenDivergenceBackward in place',
     ...shape,
     implementations: {
       'tokenLogpsBackward in place': () =>
         tokenLogpsBackward({ logits, labels, dtype, lse, gradLogps: gradients, out }),
-      'one read of the teacher': oneRead,
+      'one read of the teacher': readCall(teacherLogits, threads),
       ...perDivergence(
         (divergence) => () =>
           tokenDivergenceBackward({ ...input, divergence, saved: saved[divergence], gradDivergence: gradients, out }),

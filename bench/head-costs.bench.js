@@ -1,12 +1,10 @@
 // What the options of a head cost: each as a ratio to the plain call on the same arrays, timed in turn with it. The goals are
 // upper limits of the ratio.
-import { criticUpdate, linearLogps, linearLogpsBackward, setThreads, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
+import { criticUpdate, linearLogps, linearLogpsBackward, tokenLogps, tokenLogpsBackward } from 'sweet-rl';
 import { headShapes, labelsOf, linearHeadOf, logitsOf, pairsOf, toBfloat16 } from './data.js';
 
-export function* cases({ backend, threadCounts }) {
-  const threads = Math.max(...threadCounts);
-  setThreads(threads);
-  const { logits, linear } = headShapes({ backend, threads });
+export function* cases(context) {
+  const { logits, linear } = headShapes(context);
   for (const shape of logits) yield* logitsCases(shape);
   for (const shape of linear) yield* linearCases(shape);
 }
@@ -15,7 +13,7 @@ const SOFTCAP = { softcap: 30 };
 
 /**
  * A pass over logits in memory has time for the arithmetic of most options, one over logits in a cache has less. A softcap has
- * a goal in float32 only.
+ * a goal for float32 in memory only.
  */
 function* logitsCases({ inCache, ...shape }) {
   const { rows, vocab, dtype } = shape;
@@ -23,7 +21,7 @@ function* logitsCases({ inCache, ...shape }) {
   const logits = dtype === 'bfloat16' ? toBfloat16(values) : values;
   const input = { logits, labels: labelsOf(rows, vocab), dtype };
   const arithmetic = (goal) => (inCache ? 1.2 : goal);
-  const softcapGoal = (goal) => (dtype === 'float32' ? goal : undefined);
+  const softcapGoal = (goal) => (dtype === 'float32' && !inCache ? goal : undefined);
   yield {
     op: 'tokenLogps',
     ...shape,
