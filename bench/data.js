@@ -47,7 +47,7 @@ export function headShapes({ backend, threadCounts }) {
   const at = (shape) => ['float32', 'bfloat16'].map((dtype) => ({ ...shape, dtype, backend }));
   return {
     logits: [
-      ...at({ rows: 64, vocab: 128_256, threads, inCache: false }),
+      ...at({ rows: 256, vocab: 128_256, threads, inCache: false }),
       ...at({ rows: 64, vocab: 2048, threads: 1, inCache: true }),
     ],
     linear: at({ rows: 512, width: 1024, vocab: 16_384, threads }),
