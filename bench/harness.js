@@ -54,10 +54,25 @@ export function summarize(times, work, roofline) {
     : { ...row, share: median(times.map((time, round) => (roofline[round] ?? roofline[0]) / time)) };
 }
 
-export function format({ ms, spread, rate, unit, share }) {
+/**
+ * The ratio of the times of an implementation to those of the base, the sum of one or more implementations, as the median over
+ * the rounds.
+ *
+ * @param {Record<string, number[]>} times of `timeRounds`
+ * @param {{ base: string[], goals: Record<string, number> }} costs a goal is the largest ratio that is aimed at
+ */
+export function relativeCost(name, times, { base, goals }) {
+  if (base.includes(name)) return { base: true };
+  const baseMs = (round) => base.reduce((sum, of) => sum + (times[of][round] ?? times[of][0]), 0);
+  return { ratio: median(times[name].map((ms, round) => ms / baseMs(round))), goal: goals[name] };
+}
+
+export function format({ ms, spread, rate, unit, share, ratio, goal }) {
   const time = ms < 0.1 ? `${(ms * 1e3).toFixed(2)} us` : `${ms.toFixed(2)} ms`;
   const columns = [time.padStart(11), `+-${(spread * 50).toFixed(0)} %`.padStart(7)];
   columns.push((unit ? `${rate.toFixed(1)} ${unit}` : '').padStart(15));
-  columns.push(share === undefined ? '' : `${share.toFixed(2)} of the roofline`);
+  if (share !== undefined) columns.push(`${share.toFixed(2)} of the roofline`);
+  if (ratio !== undefined)
+    columns.push(`ratio ${ratio.toFixed(2)}${goal === undefined ? '' : `, goal ${goal.toFixed(2)}`}`);
   return columns.join(' ');
 }

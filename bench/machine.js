@@ -26,6 +26,9 @@ const timed = (seconds) => Object.assign(() => Math.min(seconds(), seconds(), se
 /** Reads the array once, at the bandwidth of streaming reads. */
 export const readRoofline = (array, threads) => timed(() => native.read(asFloat32(array), threads));
 
+/** The same read as a call that is timed like any other. */
+export const readCall = (array, threads) => () => native.read(asFloat32(array), threads);
+
 /** Reads and writes every element of the array once. */
 export const updateRoofline = (array, threads) => timed(() => native.update(asFloat32(array), threads));
 
