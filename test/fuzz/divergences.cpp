@@ -31,6 +31,7 @@ struct TopKCase {
     float* const logps = memory.take<float>(n * k);
     const int64_t wrong = fault && n > 0 ? reader.pick(0, n - 1) : -1;
     for (int64_t i = 0; i < n; i++) {
+      double sum = 0;
       const int64_t step = shape.vocab > 1 && reader.one_in(2) ? shape.vocab - 1 : 1,
                     first = reader.pick(0, shape.vocab - 1);
       for (int64_t j = 0; j < k; j++) {
@@ -38,6 +39,12 @@ struct TopKCase {
         const double p =
             reader.one_in(16) ? 0 : static_cast<double>(reader.pick(1, 1000)) / 1000 / static_cast<double>(k);
         logps[i * k + j] = static_cast<float>(std::log(p));
+        sum += p;
+      }
+      // All entries are a whole distribution.
+      for (int64_t j = 0; k == shape.vocab && j < k; j++) {
+        float& logp = logps[i * k + j];
+        logp = static_cast<float>(sum > 0 ? logp - std::log(sum) : -std::log(static_cast<double>(k)));
       }
       if (i != wrong) continue;
       const int64_t at = i * k + reader.pick(0, k - 1), kind = reader.pick(0, 2);

@@ -156,6 +156,10 @@ void check_case(Checks& checks, const Shape& shape, Divergence type, bool top_k,
       indices.push_back(static_cast<int32_t>((j * 7 + i) % vocab));
       logps.push_back(static_cast<float>(-std::log(static_cast<double>(k)) - std::fabs(checks.normal(0.5))));
     }
+    if (k < vocab) continue;  // else a whole distribution
+    const auto of_row = logps.end() - k;
+    const Numbers whole = log_softmax(Numbers(of_row, logps.end()));
+    std::transform(whole.begin(), whole.end(), of_row, [](double x) { return static_cast<float>(x); });
   }
   const DeviceArray<uint8_t> mask_there(mask);
   const DeviceArray<int32_t> indices_there(indices);
@@ -246,6 +250,9 @@ void check_faults(Checks& checks) {
   const DeviceArray<float> logits(std::vector<float>{-2, -2, -2, -2, 1, -2});
   checks.fault(run({0, 1, 4, 2, 3, 0}, logits), Code::teacher_logps, 2, 0, "logits for log-probs");
   checks.ok(run({0, 1, 4, 2, 3, 0}, logps));
+  const DeviceArray<float> whole(std::vector<float>{-0.6931f, -0.6931f, -0.6931f, -0.6931f, -0.6931f, -0.71f});
+  student.head.vocab_size = 2;
+  checks.fault(run({0, 1, 1, 0, 0, 1}, whole), Code::teacher_logps, 2, 0, "all entries with a sum below 1");
 }
 
 }  // namespace
