@@ -112,6 +112,11 @@ export function bytesOf(array: ArrayBufferView): Bytes {
   return { buffer: typedArrayBuffer.call(array), from, to: from + typedArrayBytes.call(array) };
 }
 
+/** The bytes of an array in host memory; 0 on a device. */
+export function bytesIn(array: ArrayBufferView): number {
+  return ArrayBuffer.isView(array) ? typedArrayBytes.call(array) : 0;
+}
+
 /** Throws for a detached or disposed array. A detached view has length 0 like an empty one, but cannot be iterated. */
 export function checkAttached(argument: string, array: { readonly length: number }): number {
   const length = lengthOf(array);
