@@ -170,7 +170,7 @@ const START = `
   const logits = new Float32Array(new SharedArrayBuffer(16)), labels = new Int32Array(new SharedArrayBuffer(4));
   const { encode } = await import('./dist/addon/operations.js');
   const head = { kind: 'logits', dtype: 'float32', rows: 1, vocabSize: 4, rowStride: 4, temperature: 1, softcap: 0, vocabOffset: 0,
-    totalVocab: 0, logits };
+    totalVocab: 0, logitsLength: 4, logits };
   const out = () => ({ logps: new Float32Array(new SharedArrayBuffer(4)), lse: new Float32Array(new SharedArrayBuffer(4)) });
   const args = () => encode.logps({ head, labels: { data: labels, wide: false, ignoreIndex: -100 }, out: out() });
   const run = (done) => start(native, 'logps', args(), done);`;
