@@ -9,7 +9,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
   sweet::register_operations(exports);
-  add("cancel", sweet::bind_cancel);
+  sweet::add_async(exports);
   add("backends", sweet::bind_backends);
   add("useBackend", sweet::bind_use_backend);
   add("cpus", sweet::bind_cpus);

@@ -7,8 +7,8 @@
 #include <napi.h>
 
 #include <string>
+#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "../native/status.h"
 #include "async.h"
@@ -19,6 +19,9 @@ namespace sweet {
 struct Bytes {
   char* data = nullptr;
   int64_t count = 0;
+  int64_t length = 0;
+  bool is_array = false;
+  napi_value buffer = nullptr;
 
   Bytes(napi_env env, napi_value value);
 };
@@ -47,7 +50,7 @@ class Args {
   /** The same, or null for undefined. */
   template <class T>
   T* optional_array(int64_t min_length) {
-    return static_cast<T*>(pointer(min_length));
+    return static_cast<T*>(pointer(min_length, !std::is_const_v<T>));
   }
 
   /** If the condition is false, the call is not run and its status is Code::shape. */
@@ -71,7 +74,8 @@ class Args {
   Napi::Value perform(const F& call);
 
  private:
-  void* pointer(int64_t min_length);
+  void* pointer(int64_t min_length, bool written);
+  void* memory_of_call(napi_value value, const Bytes& bytes, void* data, bool written);
   napi_value next() { return info_[next_++]; }
 
   const Napi::CallbackInfo& info_;
@@ -79,7 +83,7 @@ class Args {
   const bool async_;
   size_t next_ = 0;
   bool valid_ = true;
-  std::vector<Retained> retained_;
+  CallMemory memory_;
 };
 
 /** In binding/generated/operations.cc. */
@@ -92,7 +96,7 @@ template <class F>
 Napi::Value Args::perform(const F& call) {
   if (async_) {
     Call checked = valid_ ? Call(call) : Call([] { return Status{Code::shape}; });
-    return run_async(env_, for_another_thread(std::move(checked)), std::move(retained_), next());
+    return run_async(env_, for_another_thread(std::move(checked)), std::move(memory_), next());
   }
   return status_value(env_, valid_ ? call() : Status{Code::shape});
 }

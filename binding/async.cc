@@ -3,7 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <map>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <system_error>
@@ -62,34 +62,65 @@ struct Job : Queued<Job> {
   Environment* const owner;
   const uint32_t number;
   const Call call;
-  const std::vector<Retained> retained;
-  const Napi::FunctionReference done;
+  const CallMemory memory;
   std::atomic<bool> cancelled{false};
   Status status = {};
 
-  Job(Environment* environment, uint32_t own_number, Call function, std::vector<Retained> memory,
-      Napi::Function callback)
-      : owner(environment),
-        number(own_number),
-        call(std::move(function)),
-        retained(std::move(memory)),
-        done(Napi::Persistent(callback)) {}
+  Job(Environment* environment, uint32_t own_number, Call function, CallMemory own_memory)
+      : owner(environment), number(own_number), call(std::move(function)), memory(std::move(own_memory)) {}
   ~Job() {
-    for (const Retained& each : retained) each.release();
+    for (const Retained& each : memory.retained) each.release();
   }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
+
+  void copy_back() const {
+    if (!status.ok()) return;
+    for (const Copy& copy : memory.copies) {
+      if (copy.written) std::memcpy(copy.array, copy.memory.get(), copy.bytes);
+    }
+  }
 };
 
 /** The async calls of one environment. The scheduler's lock guards the queues. */
 struct Environment : Queued<Environment> {
   const napi_env env;
   napi_threadsafe_function wake = nullptr;
-  std::map<uint32_t, std::unique_ptr<Job>> jobs;  // by their numbers
-  uint32_t last_number = 0;
+  // By the numbers of the calls. The callbacks are elements of one array, since a reference for each takes a handle
+  // that every garbage collection visits.
+  std::vector<std::unique_ptr<Job>> jobs;
+  Napi::Reference<Napi::Array> callbacks;
+  std::vector<uint32_t> free_numbers;
   Queue<Job> waiting, finished;
 
-  explicit Environment(napi_env owner) : env(owner) {}
+  explicit Environment(Napi::Env owner)
+      : env(owner), callbacks(Napi::Reference<Napi::Array>::New(Napi::Array::New(owner), 1)) {}
+
+  bool idle() const { return free_numbers.size() == jobs.size(); }
+
+  Job* add(Call call, CallMemory memory, napi_value done) {
+    if (free_numbers.empty()) {
+      free_numbers.push_back(static_cast<uint32_t>(jobs.size()));
+      jobs.emplace_back();
+    }
+    const uint32_t number = free_numbers.back();
+    free_numbers.pop_back();
+    jobs[number] = std::make_unique<Job>(this, number, std::move(call), std::move(memory));
+    napi_set_element(env, callbacks.Value(), number, done);
+    return jobs[number].get();
+  }
+
+  /** Deletes a job; returns its callback. */
+  napi_value remove(const Job* job) {
+    const uint32_t number = job->number;
+    const Napi::Array all = callbacks.Value();
+    napi_value done = nullptr;
+    napi_get_element(env, all, number, &done);
+    napi_set_element(env, all, number, Napi::Env(env).Undefined());
+    jobs[number] = nullptr;
+    free_numbers.push_back(number);
+    return done;
+  }
 };
 
 // The thread of the calls looks for another one before it sleeps: waking it takes longer than queueing a small call. Of
@@ -128,7 +159,9 @@ class Scheduler {
   void detach(Environment* owner) {
     std::unique_lock<std::mutex> lock(mutex_);
     ready_.remove(owner);
-    for (const auto& [number, job] : owner->jobs) job->cancelled = true;
+    for (const auto& job : owner->jobs) {
+      if (job) job->cancelled = true;
+    }
     ended_.wait(lock, [&] { return !running_ || running_->owner != owner; });
   }
 
@@ -205,10 +238,10 @@ void deliver(napi_env env, napi_value, void* context, void*) {
   Environment* const owner = static_cast<Environment*>(context);
   Job* const job = scheduler().next_finished(owner);
   if (!job) return;
-  const Napi::Function done = job->done.Value();
   const napi_value status = status_value(env, job->status);
-  owner->jobs.erase(job->number);
-  if (owner->jobs.empty()) napi_unref_threadsafe_function(env, owner->wake);
+  job->copy_back();
+  const napi_value done = owner->remove(job);
+  if (owner->idle()) napi_unref_threadsafe_function(env, owner->wake);
   napi_call_function(env, Napi::Env(env).Undefined(), done, 1, &status, nullptr);
   bool thrown = false;
   napi_is_exception_pending(env, &thrown);
@@ -229,6 +262,7 @@ Environment* environment_of(Napi::Env env) {
   env.AddCleanupHook([owner] {
     scheduler().detach(owner);
     owner->jobs.clear();
+    owner->callbacks.Reset();
     napi_release_threadsafe_function(owner->wake, napi_tsfn_abort);
   });
   env.SetInstanceData(owner);
@@ -237,14 +271,12 @@ Environment* environment_of(Napi::Env env) {
 
 }  // namespace
 
-Napi::Value run_async(Napi::Env env, Call call, std::vector<Retained> retained, napi_value done) {
+Napi::Value run_async(Napi::Env env, Call call, CallMemory memory, napi_value done) {
   Environment* const owner = environment_of(env);
-  if (owner->jobs.empty()) napi_ref_threadsafe_function(env, owner->wake);
-  const uint32_t number = ++owner->last_number;
-  auto own = std::make_unique<Job>(owner, number, std::move(call), std::move(retained), Napi::Function(env, done));
-  Job* const job = owner->jobs.emplace_hint(owner->jobs.end(), number, std::move(own))->second.get();
+  if (owner->idle()) napi_ref_threadsafe_function(env, owner->wake);
+  Job* const job = owner->add(std::move(call), std::move(memory), done);
   if (!scheduler().add(job)) scheduler().run(job);
-  return Napi::Number::New(env, number);
+  return Napi::Number::New(env, job->number);
 }
 
 const char kAsync = 0;
@@ -257,12 +289,14 @@ void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*
   exports.Set(async_name, Napi::Function::New(exports.Env(), call, async_name, const_cast<char*>(&kAsync)));
 }
 
-Napi::Value bind_cancel(const Napi::CallbackInfo& info) {
-  const uint32_t number = info[0].As<Napi::Number>().Uint32Value();
-  const auto& jobs = environment_of(info.Env())->jobs;
-  const auto job = jobs.find(number);
-  if (job != jobs.end()) scheduler().cancel(job->second.get());
-  return info.Env().Undefined();
+void add_async(Napi::Object exports) {
+  const auto cancel = [](const Napi::CallbackInfo& info) {
+    const uint32_t number = info[0].As<Napi::Number>().Uint32Value();
+    const auto& jobs = environment_of(info.Env())->jobs;
+    if (number < jobs.size() && jobs[number]) scheduler().cancel(jobs[number].get());
+  };
+  exports.Set("cancel", Napi::Function::New(exports.Env(), cancel, "cancel"));
+  exports.Set("copiedBytes", static_cast<double>(kMaxCopiedBytes));
 }
 
 }  // namespace sweet

@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,31 @@ struct Retained {
   std::function<void()> release;
 };
 
-/**
- * Queues the call and later calls done(undefined or fault) on the thread of the environment; what done throws is an
- * uncaught exception. The caller keeps all other memory alive until then. An environment that ends cancels its calls
- * and waits for the running one. Returns the number of the call.
+/** Typed arrays of an ArrayBuffer have copies in native memory up to this size, lib/runtime makes those of larger ones.
  */
-Napi::Value run_async(Napi::Env env, Call call, std::vector<Retained> retained, napi_value done);
+constexpr size_t kMaxCopiedBytes = 4096;
+
+/** Memory of a call in place of a small array. */
+struct Copy {
+  void* array;
+  size_t bytes;
+  bool written;  // copied back if the status of the call is ok
+  std::unique_ptr<char[]> memory;
+};
+
+/** What a call works on besides memory that stays. */
+struct CallMemory {
+  std::vector<Retained> retained;
+  std::vector<Copy> copies;
+};
+
+/**
+ * Queues the call and later, on the thread of the environment, copies its small results back and calls done(undefined
+ * or fault); what done throws is an uncaught exception. The caller keeps all memory that the call writes, and all other
+ * memory, alive until then. An environment that ends cancels its calls and waits for the running one. Returns the
+ * number of the call, which another one may have after `done`.
+ */
+Napi::Value run_async(Napi::Env env, Call call, CallMemory memory, napi_value done);
 
 /** Its address marks the async forms, as the data of their functions. */
 extern const char kAsync;
@@ -37,7 +57,7 @@ extern const char kAsync;
 void add_operation(Napi::Object exports, const std::string& name, Napi::Value (*call)(const Napi::CallbackInfo&),
                    bool async);
 
-/** Takes the number of a call, which then ends with Code::cancelled. */
-Napi::Value bind_cancel(const Napi::CallbackInfo& info);
+/** Adds `cancel`, which takes the number of a call, and `copiedBytes`, kMaxCopiedBytes. */
+void add_async(Napi::Object exports);
 
 }  // namespace sweet

@@ -41,7 +41,7 @@ Napi::Object register_cuda(Napi::Env env, Napi::Object exports) {
     exports.Set(name, Napi::Function::New(env, call, name));
   };
   register_operations(exports);
-  add("cancel", bind_cancel);
+  add_async(exports);
   add("devices", bind_devices);
   add("gemmLibrary", bind_gemm_library);
   add("takePeakScratch", bind_take_peak_scratch);

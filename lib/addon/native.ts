@@ -11,11 +11,15 @@ type Done = (fault: Fault | undefined) => void;
 type NativeOperations = {
   [K in keyof Operations]: (...args: readonly unknown[]) => Returns<Fault>[K];
 } & {
-  /** The async form; the last argument is a `Done`. Returns the number of the call. */
+  /**
+   * The async form; the last argument is a `Done`. Returns the number of the call, until `Done` is called. Arrays of an
+   * ArrayBuffer of up to `copiedBytes` are copied: inputs at the start; results back, where there is no fault, at the end.
+   */
   [K in AsyncOperation as `${K}Async`]: (...args: readonly unknown[]) => number;
 } & {
   /** Ends an async call, waiting or running, soon; its fault is then 'cancelled'. */
   cancel(call: number): void;
+  readonly copiedBytes: number;
 };
 
 /** One set of kernels, and whether it can be used here. */
@@ -77,7 +81,7 @@ export function invoke<K extends keyof Operations>(addon: Addon, name: K, call: 
 /** Starts the async form with encoded arguments; returns the number of the call. */
 export function start(addon: Addon, name: AsyncOperation, args: readonly unknown[], done: Done): number {
   const operation = addon[`${name}Async`] as ((...args: readonly unknown[]) => number) | undefined;
-  if (operation === undefined) throw staleAddon(`${name}Async`);
+  if (operation === undefined || addon.copiedBytes === undefined) throw staleAddon(`${name}Async`);
   return operation(...args, done);
 }
 

@@ -112,6 +112,11 @@ export function bytesOf(array: ArrayBufferView): Bytes {
   return { buffer: typedArrayBuffer.call(array), from, to: from + typedArrayBytes.call(array) };
 }
 
+/** The bytes of an array in host memory; 0 on a device. */
+export function bytesIn(array: ArrayBufferView): number {
+  return ArrayBuffer.isView(array) ? typedArrayBytes.call(array) : 0;
+}
+
 /** Throws for a detached or disposed array. A detached view has length 0 like an empty one, but cannot be iterated. */
 export function checkAttached(argument: string, array: { readonly length: number }): number {
   const length = lengthOf(array);
@@ -172,10 +177,16 @@ export function mask(value: unknown, length: number): Uint8Array | undefined {
 
 /** A mask as it is, or converted. */
 export function maskBytes(given: Mask): Uint8Array {
-  if (!['Int32Array', 'BigInt64Array'].includes(classOf(given) as string)) return given as Uint8Array;
-  const view = plainView(given as Int32Array);
-  const bytes = new Uint8Array(view.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number(view[i]) === 0 ? 0 : 1;
+  const name = classOf(given);
+  if (name !== 'Int32Array' && name !== 'BigInt64Array') return given as Uint8Array;
+  // As 32-bit halves: a BigInt is an object for each element.
+  const halves = name === 'BigInt64Array' ? 2 : 1;
+  const { buffer, from } = bytesOf(given);
+  const view = new Int32Array(buffer as ArrayBuffer, from, halves * lengthOf(given));
+  const bytes = new Uint8Array(lengthOf(given));
+  for (let i = 0; i < bytes.length; i++) {
+    bytes[i] = ((view[halves * i] as number) | (view[halves * i + halves - 1] as number)) === 0 ? 0 : 1;
+  }
   return bytes;
 }
 

@@ -262,12 +262,16 @@ export function checkSecondLogits(
   return logitsHead(array, { dtype, rows, vocabSize, ...scale, rowStride });
 }
 
-/** N rows of hidden states. H and V are given, dimensions of a tensor, or follow from the lengths. */
+/**
+ * N rows of hidden states. H and V are given, dimensions of a tensor, or follow from the lengths. `sourceOfVocab` says where V is
+ * from, for messages.
+ */
 export function checkLinear<H extends FloatArray>(
   options: LinearHead<H>,
   rows: number,
   scale: Scale,
   names: HeadNames = HEAD_NAMES,
+  sourceOfVocab = options.vocabSize === undefined ? '' : 'vocabSize',
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
   const data = array as H;
@@ -281,7 +285,7 @@ export function checkLinear<H extends FloatArray>(
   if (bias !== undefined) checkTypeOfTensor(options, names.bias, bias.dtype);
   const layout = oneOf<WeightLayout>(names.weightLayout, options.weightLayout, 'VH', ['VH', 'HV']);
   const arrays = { hidden: data, weight: weight.array, bias: bias?.array };
-  const { hiddenStride, ...shape } = linearShape(options, arrays, rows, layout, names, sourceOfVocab(options, names));
+  const { hiddenStride, ...shape } = linearShape(options, arrays, rows, layout, names, sourceOfVocab);
   if (options.chunkBytes !== undefined && !isOnDevice(array)) {
     const reason = 'chunks are those of a device, the CPU uses tiles of a fixed size';
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);
@@ -303,7 +307,3 @@ export function checkLinear<H extends FloatArray>(
     bias: bias?.array,
   };
 }
-
-/** Where V is from, for messages. */
-const sourceOfVocab = ({ vocabSize }: { vocabSize?: number | undefined }, names: HeadNames): string =>
-  names !== HEAD_NAMES ? 'V of the trained head' : vocabSize === undefined ? '' : 'vocabSize';

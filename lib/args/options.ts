@@ -19,12 +19,11 @@ export function checkOptions<T>(
 ): T {
   const called = mode === 'async' ? `${call}Async` : call;
   if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
-  const options = copyOf(given, mode === 'async' ? [...known, 'signal'] : known) as Record<string, unknown>;
+  const more = mode === 'async' ? ['signal'] : [];
+  const options = copyOf(given, known, more) as Record<string, unknown>;
   for (const name in options) {
-    if (!known.has(name) && !(mode === 'async' && name === 'signal')) {
-      const names = mode === 'async' ? new Set([...known, 'signal']) : known;
-      throw typeError('ERR_UNKNOWN_OPTION', unknownName(called, name, names));
-    }
+    if (known.has(name) || more.includes(name)) continue;
+    throw typeError('ERR_UNKNOWN_OPTION', unknownName(called, name, new Set([...known, ...more])));
   }
   unwrapTensors(options);
   const { out } = options;
@@ -65,11 +64,11 @@ export function isRecord(value: unknown): value is object {
   }
 }
 
-function copyOf(given: object, known: Iterable<string>): object {
+function copyOf(given: object, known: ReadonlySet<string>, more: readonly string[]): object {
   const copy: Record<string, unknown> = { ...given };
   if (Object.getPrototypeOf(given) === Object.prototype) return copy;
   // Inherited from a class or another object: getters, which a loop does not see, and unknown names, which must be refused.
-  for (const name of known) if (!Object.hasOwn(copy, name)) copy[name] = (given as typeof copy)[name];
+  for (const name of [...known, ...more]) if (!Object.hasOwn(copy, name)) copy[name] = (given as typeof copy)[name];
   for (const name in given) if (!Object.hasOwn(copy, name)) copy[name] = undefined;
   return copy;
 }

@@ -39,8 +39,7 @@ export function integer(argument: string, value: unknown, fallback: number, leas
 
 export function oneOf<T extends string>(argument: string, value: unknown, fallback: T, names: readonly T[]): T {
   if (value === undefined) return fallback;
-  const rule = names.map((name) => `'${name}'`).join(' | ');
-  if (typeof value !== 'string') throw typeError('ERR_ARG_TYPE', expected(rule, argument, value));
-  if (!names.includes(value as T)) throw rangeError('ERR_ARG_VALUE', expected(rule, argument, value));
-  return value as T;
+  if (names.includes(value as T)) return value as T;
+  const message = expected(names.map((name) => `'${name}'`).join(' | '), argument, value);
+  throw typeof value === 'string' ? rangeError('ERR_ARG_VALUE', message) : typeError('ERR_ARG_TYPE', message);
 }

@@ -52,12 +52,9 @@ export function checkSecondHead(
   const option = (key: keyof HeadNames): unknown => options[names[key]];
   const scale = checkSecondScale(options, names, first);
   const ownVocab = integer(names.vocabSize, option('vocabSize'), vocabSize, 1, MAX_VOCAB_SIZE);
+  const firstHead = side === 'ref' ? 'the trained head' : "the student's head";
   if (ownVocab !== vocabSize) {
-    const of = side === 'ref' ? 'trained' : "student's";
-    throw rangeError(
-      'ERR_ARG_LENGTH',
-      expected(`V = ${vocabSize}, that of the ${of} head,`, names.vocabSize, ownVocab),
-    );
+    throw rangeError('ERR_ARG_LENGTH', expected(`V = ${vocabSize}, that of ${firstHead},`, names.vocabSize, ownVocab));
   }
   const { dtype, weightDtype, weightLayout } = options;
   const ownDtype = given(option('dtype'), inheritedDtype(option(kind === 'logits' ? 'logits' : 'hidden'), dtype));
@@ -79,5 +76,6 @@ export function checkSecondHead(
     hiddenSize: option('hiddenSize'),
     vocabSize,
   } as LinearHead;
-  return checkLinear(linear, rows, scale, names);
+  const source = options.vocabSize !== undefined ? 'vocabSize' : first.kind === 'linear' ? 'weight' : 'logits';
+  return checkLinear(linear, rows, scale, names, `V of ${firstHead}, from ${source}`);
 }

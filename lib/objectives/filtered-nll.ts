@@ -142,6 +142,7 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
   gradient.fill(0);
   for (const i of tokens) gradient[i] = -(weightOf(i) as number) / denominator;
   const loss = tokens.length === 0 ? 0 : sum / denominator;
+  const collected = results.collect() as { gradLogps: Float32Array<ArrayBuffer> };
   if (debug) {
     assertFiniteNumber('loss', loss);
     assertFiniteResults(results);
@@ -151,6 +152,6 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
     keptTrajectories: selected.length,
     keptTokens,
     keptWeight,
-    ...(results.collect() as { gradLogps: Float32Array<ArrayBuffer> }),
+    ...collected,
   };
 }

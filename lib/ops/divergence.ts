@@ -4,7 +4,6 @@ import { float32, lengthOf, typedArray } from '../args/arrays.js';
 import { floatArray } from '../args/dtypes.js';
 import { type CheckedLinear, type CheckedLogits, headInputs, MAX_VOCAB_SIZE } from '../args/head.js';
 import { type CheckedTokens, checkTokens, labelInputs, type TokenOptions } from '../args/labels.js';
-import type { Mode } from '../args/options.js';
 import { integer } from '../args/scalars.js';
 import { SECOND_NAMES } from '../args/second-head.js';
 import { checkDivergence, checkTeacher, type DivergenceOption, teacherInputs } from '../args/teacher.js';
@@ -106,11 +105,10 @@ function matrices(args: { head: Head; labels: CheckedTokens; teacher: native.Tea
 export function divergenceCall(
   head: Head,
   options: DivergenceOptions & { out?: DivergenceOut | undefined },
-  mode: Mode,
 ): PreparedCall<'headDivergence'> {
   const { args, arrays } = inputsOf(head, options);
   const debug = checkDebug(options);
-  const results = new Results(options.out, placeOf(head), mode);
+  const results = new Results(options.out, placeOf(head));
   const divergence = results.float32('divergence', head.rows);
   const saved = results.float64('saved', SAVED_SIZE * head.rows);
   const addon = results.place(arrays);
@@ -123,13 +121,12 @@ export function divergenceBackwardCall(
   head: Head,
   options: DivergenceBackwardOptions & { out?: object | undefined },
   gradientsOf: (results: Results) => native.HeadGradients,
-  mode: Mode,
 ): PreparedCall<'headDivergenceBackward'> {
   const { args, arrays } = inputsOf(head, options);
   const saved = typedArray('saved', options.saved, ['Float64Array'], SAVED_SIZE * head.rows);
   const gradDivergence = float32('gradDivergence', options.gradDivergence, head.rows);
   const debug = checkDebug(options);
-  const results = new Results(options.out, placeOf(head), mode);
+  const results = new Results(options.out, placeOf(head));
   const gradients = gradientsOf(results);
   const inputs = [...arrays, ['saved', saved], ['gradDivergence', gradDivergence]] as const;
   const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });

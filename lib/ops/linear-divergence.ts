@@ -52,13 +52,13 @@ const checkHead = (options: LinearHead & ScaleOptions) => {
 
 function forward(given: LinearDivergenceOptions, mode: Mode): PreparedCall<'headDivergence'> {
   const options = checkOptions('linearDivergence', given, FORWARD_OPTIONS, mode, DIVERGENCE_OUT);
-  return divergenceCall(checkHead(options), options, mode);
+  return divergenceCall(checkHead(options), options);
 }
 
 function backward(given: LinearDivergenceBackwardOptions, mode: Mode): PreparedCall<'headDivergenceBackward'> {
   const options = checkOptions('linearDivergenceBackward', given, BACKWARD_OPTIONS, mode, BACKWARD_OUT);
   const head = checkHead(options);
-  return divergenceBackwardCall(head, options, (results) => linearGradients(head, results, options), mode);
+  return divergenceBackwardCall(head, options, (results) => linearGradients(head, results, options));
 }
 
 /**

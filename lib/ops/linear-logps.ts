@@ -41,7 +41,7 @@ function forward(given: LinearLogpsOptions, mode: Mode): PreparedCall<'logps'> {
   const options = checkOptions('linearLogps', given, FORWARD_OPTIONS, mode, LOGPS_OUT);
   const labels = checkLabels(options);
   const head = checkLinear(options, labels.rows, checkScale(options));
-  return forwardCall(head, labels, options, mode);
+  return forwardCall(head, labels, options);
 }
 
 function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'logpsBackward'> {
@@ -49,7 +49,7 @@ function backward(given: LinearLogpsBackwardOptions, mode: Mode): PreparedCall<'
   const labels = checkLabels(options);
   const head = checkLinear(options, labels.rows, checkScale(options));
   checkShard(options, head);
-  return backwardCall(head, labels, options, (results) => linearGradients(head, results, options), mode);
+  return backwardCall(head, labels, options, (results) => linearGradients(head, results, options));
 }
 
 /**

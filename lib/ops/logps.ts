@@ -3,7 +3,6 @@ import type * as native from '../addon/operations.js';
 import { float32 } from '../args/arrays.js';
 import { headInputs, type ScaleOptions } from '../args/head.js';
 import { type CheckedLabels, type LabelOptions, labelInputs } from '../args/labels.js';
-import type { Mode } from '../args/options.js';
 import { boolean } from '../args/scalars.js';
 import type { ShardOptions } from '../args/vocab-shard.js';
 import { typeError } from '../errors.js';
@@ -108,14 +107,9 @@ export function logpsOut(results: Results, rows: number, options: StatisticsOpti
   return { logps, lse, ...statisticsOut(results, rows, options) };
 }
 
-export function forwardCall(
-  head: native.Head,
-  labels: CheckedLabels,
-  options: ForwardOptions,
-  mode: Mode,
-): PreparedCall<'logps'> {
+export function forwardCall(head: native.Head, labels: CheckedLabels, options: ForwardOptions): PreparedCall<'logps'> {
   const debug = checkDebug(options);
-  const results = new Results(options.out, labels.data, mode);
+  const results = new Results(options.out, labels.data);
   const out = logpsOut(results, labels.rows, options);
   const addon = results.place([...headInputs(head), ...labelInputs(labels)]);
   if (debug) assertFinite(headMatrices(head, rowsRead(labels, true)));
@@ -145,11 +139,10 @@ export function backwardCall(
   labels: CheckedLabels,
   options: BackwardOptions & { out?: object | undefined },
   gradientsOf: (results: Results) => native.HeadGradients,
-  mode: Mode,
 ): PreparedCall<'logpsBackward'> {
   const upstream = checkUpstream(options, labels.rows);
   const debug = checkDebug(options);
-  const results = new Results(options.out, labels.data, mode);
+  const results = new Results(options.out, labels.data);
   const gradients = gradientsOf(results);
   const given = UPSTREAM_OPTIONS.flatMap((name) =>
     upstream[name] === undefined ? [] : [[name, upstream[name]] as const],

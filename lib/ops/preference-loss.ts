@@ -139,8 +139,9 @@ function preferenceLoss(
   if (debug) assertFinite(logpsMatrices(logps, refLogps, rowsRead(batch.labels, false)));
   const args = { batch, options, logps, refLogps, out };
   check(invoke(addon, 'preferenceLoss', args), args);
+  const collected = results.collect() as PreferenceResult;
   if (debug) assertFiniteResults(results);
-  return results.collect() as PreferenceResult;
+  return collected;
 }
 
 /**

@@ -161,12 +161,12 @@ const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], REFERENCE_LOGITS, REFERE
 
 function criticCall(given: CriticUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
   const options = checkOptions('criticUpdate', given, CRITIC_OPTIONS, mode, OUT_NAMES);
-  return updateOf(options, 'trajectory', trajectoryLossOptions(options), mode);
+  return updateOf(options, 'trajectory', trajectoryLossOptions(options));
 }
 
 function policyCall(given: PolicyUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
   const options = checkOptions('policyUpdate', given, POLICY_OPTIONS, mode, OUT_NAMES);
-  return updateOf(options, 'turn', turnLossOptions(options), mode);
+  return updateOf(options, 'turn', turnLossOptions(options));
 }
 
 /** From options with known names, and the checked options of the loss, to the call. */
@@ -174,7 +174,6 @@ function updateOf(
   given: UpdateInputs & { trajectoryOffsets?: Int32Array | undefined },
   level: native.PreferenceLevel,
   options: native.PreferenceOptions,
-  mode: Mode,
 ): PreparedCall<'preferenceUpdate'> {
   const any = given as object as AnyOptions;
   const labels = checkLabels(given);
@@ -183,7 +182,7 @@ function updateOf(
   const batch = checkBatch(given, withWeights(labels, given), level);
   const debug = checkDebug(given);
 
-  const results = new Results(any.out as object | undefined, labels.data, mode);
+  const results = new Results(any.out as object | undefined, labels.data);
   const out = preferenceOut(results, batch);
   const logps = results.float32('logps', labels.rows);
   const statistics = statisticsOut(results, labels.rows, given);

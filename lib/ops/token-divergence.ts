@@ -45,13 +45,13 @@ const checkHead = <L extends FloatArray>(options: LogitsHead<L> & ScaleOptions) 
 
 function forward(given: TokenDivergenceOptions, mode: Mode): PreparedCall<'headDivergence'> {
   const options = checkOptions('tokenDivergence', given, FORWARD_OPTIONS, mode, DIVERGENCE_OUT);
-  return divergenceCall(checkHead(options), options, mode);
+  return divergenceCall(checkHead(options), options);
 }
 
 function backward(given: TokenDivergenceBackwardOptions, mode: Mode): PreparedCall<'headDivergenceBackward'> {
   const options = checkOptions('tokenDivergenceBackward', given, BACKWARD_OPTIONS, mode, BACKWARD_OUT);
   const head = checkHead(options);
-  return divergenceBackwardCall(head, options, (results) => logitsGradients(head, results), mode);
+  return divergenceBackwardCall(head, options, (results) => logitsGradients(head, results));
 }
 
 /**

@@ -34,7 +34,7 @@ function forward(given: TokenLogpsOptions, mode: Mode): PreparedCall<'logps'> {
   const options = checkOptions('tokenLogps', given, FORWARD_OPTIONS, mode, LOGPS_OUT);
   const labels = checkLabels(options);
   const head = checkLogits(options, labels.rows, checkScale(options));
-  return forwardCall(head, labels, options, mode);
+  return forwardCall(head, labels, options);
 }
 
 function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'logpsBackward'> {
@@ -42,7 +42,7 @@ function backward(given: TokenLogpsBackwardOptions, mode: Mode): PreparedCall<'l
   const labels = checkLabels(options);
   const head = checkLogits(options, labels.rows, checkScale(options));
   checkShard(options, head);
-  return backwardCall(head, labels, options, (results) => logitsGradients(head, results), mode);
+  return backwardCall(head, labels, options, (results) => logitsGradients(head, results));
 }
 
 /**

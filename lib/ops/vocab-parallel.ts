@@ -93,7 +93,7 @@ export function statsCall(
   checkShard(options, head);
   const format = formatOf(options);
   const debug = checkDebug(options);
-  const results = new Results(options.out, labels.data, mode);
+  const results = new Results(options.out, labels.data);
   const stats = results.float64(names.stats, HEADER_SIZE + rowSize(format) * labels.rows);
   const addon = results.place([...headInputs(head), ...labelInputs(labels)]);
   if (debug) assertFinite(headMatrices(head, rowsRead(labels, true)));
@@ -244,6 +244,7 @@ export function mergeStats(given: MergeVocabParallelStatsOptions, names = NAMES)
   if (debug) assertOnHost(names.stats, stats);
   const args = { rows, shards, format, stats, labels, out };
   check(invoke(addon, 'mergeVocabParallelStats', args), args);
+  const collected = results.collect() as Logps;
   if (debug) assertFiniteResults(results);
-  return results.collect() as Logps;
+  return collected;
 }

@@ -27,13 +27,14 @@ export interface Abortable {
 
 export function runSync<K extends AsyncOperation>({ addon, operation, args, results, debug }: PreparedCall<K>): object {
   check(invoke(addon, operation, args) as Fault | undefined, args);
+  const collected = results.collect();
   if (debug) assertFiniteResults(results);
-  return results.collect();
+  return collected;
 }
 
 /**
  * `prepare` checks the options as for the sync form; its errors reject the promise, and so does what the signal throws.
- * Before the start this prevents the call. Once started, the call ends in `done` alone: only then may its memory be released.
+ * Before the start this prevents the call. Once started, the call ends in `end` alone: only then may its memory be released.
  */
 export function runAsync<O, K extends AsyncOperation>(
   options: O,
@@ -42,71 +43,98 @@ export function runAsync<O, K extends AsyncOperation>(
   return new Promise((resolve, reject) => {
     const signal = signalOf(options);
     signal?.throwIfAborted();
-    const { addon, operation, args, results, debug } = prepare(options, 'async');
-    const retained = new RetainedInputs();
-    let number: number | undefined;
-    let aborted = false;
-    let unfollow: (() => void) | undefined;
-    const done = (fault: Fault | undefined) => {
-      try {
-        unfollow?.();
-        signal?.throwIfAborted();
-        check(fault, args);
-        retained.copyBack();
-        if (debug) assertFiniteResults(results);
-        resolve(results.collect());
-      } catch (error) {
-        reject(error);
-      } finally {
-        retained.release();
-      }
-    };
+    new AsyncCall(prepare(options, 'async'), signal, resolve, reject).start();
+  });
+}
+
+/** A call from its start to its end. A long queue has many of them, which the garbage collector visits: they are small. */
+class AsyncCall<K extends AsyncOperation> {
+  private followers: Followers | undefined;
+  private retained: RetainedInputs | undefined;
+  private number: number | undefined;
+  private aborted = false;
+
+  constructor(
+    private readonly call: PreparedCall<K>,
+    private readonly signal: AbortSignal | undefined,
+    private readonly resolve: (result: object) => void,
+    private readonly reject: (error: unknown) => void,
+  ) {}
+
+  start(): void {
+    const { signal, call } = this;
+    const { addon, operation, args, results } = call;
     try {
-      retained.retain(results);
-      unfollow = follow(signal, () => {
-        aborted = true;
-        if (number !== undefined) addon.cancel(number);
-      });
+      if (signal !== undefined) this.followers = follow(signal, this);
       signal?.throwIfAborted();
-      if (aborted) check({ code: 'cancelled', index: 0, value: 0 });
-      number = start(addon, operation, retained.replaceIn(encode[operation](args)), done);
+      if (this.aborted) check({ code: 'cancelled', index: 0, value: 0 });
+      // No code of the caller runs from here on, which could change the sizes of arrays.
+      this.retained = RetainedInputs.of(results);
+      const encoded = encode[operation](args);
+      this.number = start(addon, operation, this.retained?.replaceIn(encoded) ?? encoded, (fault) => this.end(fault));
     } catch (error) {
-      retained.release();
-      unfollow?.();
+      this.retained?.release();
+      this.unfollow();
       throw error;
     }
-  });
+  }
+
+  /** What the signal calls. */
+  abort(): void {
+    this.aborted = true;
+    if (this.number !== undefined) this.call.addon.cancel(this.number);
+  }
+
+  private unfollow(): void {
+    const { followers, signal } = this;
+    if (followers === undefined || signal === undefined) return;
+    followers.calls.delete(this);
+    if (followers.calls.size > 0) return;
+    if (followersOf.get(signal) === followers) followersOf.delete(signal);
+    signal.removeEventListener('abort', followers.listener);
+  }
+
+  private end(fault: Fault | undefined): void {
+    const { signal, call, retained } = this;
+    this.number = undefined; // from now on another call may have it
+    try {
+      // First, since methods of the signal may make other calls, which use the same scratch memory.
+      const collected = fault === undefined ? call.results.collect() : undefined;
+      this.unfollow();
+      signal?.throwIfAborted();
+      check(fault, call.args);
+      retained?.copyBack();
+      if (call.debug) assertFiniteResults(call.results);
+      this.resolve(collected as object);
+    } catch (error) {
+      this.reject(error);
+    } finally {
+      retained?.release();
+    }
+  }
 }
 
 /** The calls that a signal ends, and its listener. */
 interface Followers {
-  cancels: Set<() => void>;
-  abort: () => void;
+  calls: Set<{ abort(): void }>;
+  listener: () => void;
 }
 
 const followersOf = new WeakMap<AbortSignal, Followers>();
 
 /** One listener for all calls of a signal: adding and removing one takes time for each other listener. */
-function follow(signal: AbortSignal | undefined, cancel: () => void): (() => void) | undefined {
-  if (signal === undefined) return undefined;
-  let followers = followersOf.get(signal);
-  followers?.cancels.add(cancel);
-  if (followers === undefined) {
-    const cancels = new Set([cancel]);
-    const abort = () => {
-      for (const each of cancels) each();
-    };
-    followers = { cancels, abort };
-    signal.addEventListener('abort', abort);
-    followersOf.set(signal, followers);
-  }
-  const { cancels, abort } = followers;
-  return () => {
-    cancels.delete(cancel);
-    if (cancels.size > 0) return;
-    if (followersOf.get(signal)?.cancels === cancels) followersOf.delete(signal);
-    signal.removeEventListener('abort', abort);
+function follow(signal: AbortSignal, call: { abort(): void }): Followers {
+  const known = followersOf.get(signal);
+  known?.calls.add(call);
+  if (known !== undefined) return known;
+  const calls = new Set([call]);
+  const listener = () => {
+    for (const each of calls) each.abort();
   };
+  signal.addEventListener('abort', listener);
+  const followers = { calls, listener };
+  followersOf.set(signal, followers);
+  return followers;
 }
 
 function signalOf(options: unknown): AbortSignal | undefined {

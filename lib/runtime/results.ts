@@ -3,12 +3,10 @@
 import { type Addon, native } from '../addon/native.js';
 import { bytesOf, classOf, float32, int32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
 import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes.js';
-import type { Mode } from '../args/options.js';
 import { freshOn, zerosOn } from '../device/device-buffer.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { Matrix, ResultNumbers } from './assert-finite.js';
 import { addonFor } from './placement.js';
-import { smallMemory } from './slab.js';
 
 export type View = ArrayBufferView & { length: number };
 
@@ -21,22 +19,23 @@ interface Result {
   name: string;
   view: View;
   shape: Shape;
-  isScratch: boolean;
+  from: 'fresh' | 'scratch' | 'caller';
 }
 
 type Given = readonly [name: string, view: View];
 
 // V8 keeps typed arrays of up to 64 bytes in its own heap and moves them out when native code asks for their memory, which
 // takes longer than the rest of a small call. So a call writes small results into scratch memory, and collect() copies them.
-// All sync calls use the same one; an async call has its own, since other calls run meanwhile.
+// All calls use the same one: the native code writes the results of an async call there when the call has ended.
 const SCRATCH_LENGTH = 16;
 const SCRATCH_BUFFERS = 16;
-const scratch = new Float32Array(SCRATCH_LENGTH * SCRATCH_BUFFERS);
-const scratchViews: Float32Array[][] = Array.from({ length: SCRATCH_BUFFERS }, (_, i) =>
-  Array.from({ length: SCRATCH_LENGTH + 1 }, (_, length) =>
-    scratch.subarray(i * SCRATCH_LENGTH, i * SCRATCH_LENGTH + length),
-  ),
-);
+const scratch = new ArrayBuffer(4 * SCRATCH_LENGTH * SCRATCH_BUFFERS);
+const scratchViews = <T>(Class: new (buffer: ArrayBuffer, from: number, length: number) => T): T[][] =>
+  Array.from({ length: SCRATCH_BUFFERS }, (_, i) =>
+    Array.from({ length: SCRATCH_LENGTH + 1 }, (_, length) => new Class(scratch, 4 * SCRATCH_LENGTH * i, length)),
+  );
+const scratchFloats = scratchViews(Float32Array);
+const scratchInts = scratchViews(Int32Array);
 
 const LOSSES = ['loss', 'preferenceLoss', 'nllLoss', 'accuracy'] as const;
 const scratchLosses = new Float64Array(LOSSES.length);
@@ -71,29 +70,31 @@ export function freshFloat32(like: View, length: number): Float32Array<ArrayBuff
   return isOnDevice(like) ? (freshOn(like.device, 'float32', length) as never) : new Float32Array(length);
 }
 
-function copyOfScratch({ view, isScratch }: Result): View {
-  if (!isScratch) return view;
+function collectedView({ view, from }: Result): View {
+  if (from !== 'scratch') return view;
   const length = lengthOf(view);
   const copy = view instanceof Int32Array ? new Int32Array(length) : new Float32Array(length);
   for (let i = 0; i < length; i++) copy[i] = (view as Float32Array | Int32Array)[i] as number;
   return copy;
 }
 
+const NONE = {};
+const NO_ARRAYS: readonly NamedArray[] = [];
+
 export class Results {
   private readonly given: Readonly<Record<string, unknown>>;
-  private readonly results: Result[] = [];
-  private readonly ofCaller: Given[] = [];
-  private inputs: readonly NamedArray[] = [];
-  private losses: Float64Array | undefined;
+  private results: Result[] = [];
+  private inputs = NO_ARRAYS;
+  private collected: Record<string, unknown> = NONE;
+  private hasLosses = false;
   private scratchUsed = 0;
 
   /** `out` has known names only (checkOptions); fresh results are allocated where `like` is. */
   constructor(
     out: object | undefined,
     private readonly like: View,
-    private readonly mode: Mode = 'sync',
   ) {
-    this.given = (out ?? {}) as Record<string, unknown>;
+    this.given = (out ?? NONE) as Record<string, unknown>;
   }
 
   /** Whether the caller gave this buffer. */
@@ -105,8 +106,7 @@ export class Results {
     const value = this.given[name];
     if (value !== undefined) return this.take(name, float32(`out.${name}`, value, length), shape);
     if (length > SCRATCH_LENGTH || isOnDevice(this.like)) return this.add(name, freshFloat32(this.like, length), shape);
-    if (this.mode === 'async') return this.add(name, new Float32Array(...smallMemory(4 * length), length), shape, true);
-    return this.add(name, scratchViews[this.scratchUsed++]?.[length] as Float32Array, shape, true);
+    return this.add(name, scratchFloats[this.scratchUsed++]?.[length] as Float32Array, shape, 'scratch');
   }
 
   int32(name: string, length: number): Int32Array {
@@ -114,9 +114,7 @@ export class Results {
     if (value !== undefined) return this.take(name, int32(`out.${name}`, value, length), ROWS);
     if (isOnDevice(this.like)) return this.add(name, freshOn(this.like.device, 'int32', length) as never, ROWS);
     if (length > SCRATCH_LENGTH) return this.add(name, new Int32Array(length), ROWS);
-    if (this.mode === 'async') return this.add(name, new Int32Array(...smallMemory(4 * length), length), ROWS, true);
-    const { buffer, byteOffset } = (scratchViews[this.scratchUsed++] as Float32Array[])[length] as Float32Array;
-    return this.add(name, new Int32Array(buffer, byteOffset, length), ROWS, true);
+    return this.add(name, scratchInts[this.scratchUsed++]?.[length] as Int32Array, ROWS, 'scratch');
   }
 
   float64(name: string, length: number): Float64Array {
@@ -146,9 +144,8 @@ export class Results {
 
   /** [4]: loss, preferenceLoss, nllLoss, accuracy. */
   lossScalars(): Float64Array {
-    const { length } = LOSSES;
-    this.losses = this.mode === 'async' ? new Float64Array(...smallMemory(8 * length), length) : scratchLosses;
-    return this.losses;
+    this.hasLosses = true;
+    return scratchLosses;
   }
 
   /** Throws where the caller gave a buffer for a result that this call does not have. */
@@ -156,14 +153,13 @@ export class Results {
     if (this.has(name)) throw typeError('ERR_UNKNOWN_OPTION', `Expected no out.${name} but received one: ${why}`);
   }
 
-  private add<T extends View>(name: string, view: T, shape: Shape, isScratch = false): T {
-    this.results.push({ name, view, shape, isScratch });
+  private add<T extends View>(name: string, view: T, shape: Shape, from: Result['from'] = 'fresh'): T {
+    this.results.push({ name, view, shape, from });
     return view;
   }
 
   private take<T extends View>(name: string, view: T, shape: Shape): T {
-    this.ofCaller.push([`out.${name}`, view]);
-    return this.add(name, view, shape);
+    return this.add(name, view, shape, 'caller');
   }
 
   /**
@@ -171,8 +167,9 @@ export class Results {
    * of the inputs.
    */
   place(inputs: readonly NamedArray[], inPlace?: { result: string; input: string }): Addon {
-    const { ofCaller } = this;
+    this.results = [...this.results]; // without the capacity that push adds, which a long queue would keep
     this.inputs = inputs;
+    const ofCaller = this.callerResults();
     const addon = addonFor(inputs, ofCaller);
     if (ofCaller.length === 0) return addon;
     const all: readonly NamedArray[] = [...inputs, ...ofCaller];
@@ -194,37 +191,38 @@ export class Results {
 
   /** The caller's buffers for results. */
   callerResults(): readonly Given[] {
-    return this.ofCaller;
+    const given = this.results.filter(({ from }) => from === 'caller');
+    return given.map(({ name, view }) => [`out.${name}`, view]);
   }
 
-  /** All arrays of the caller, inputs and results; the inputs once, so that a waiting call does not keep the list. */
-  takeCallerArrays(): View[] {
+  /** Once, so that a waiting call does not keep the list. */
+  takeInputs(): readonly NamedArray[] {
     const { inputs } = this;
-    this.inputs = [];
-    return [...inputs, ...this.ofCaller].flatMap(([, view]) => view ?? []);
-  }
-
-  /** After the native call: the losses and the arrays, for `debug: 'finite'`. */
-  numbers(): ResultNumbers {
-    const { losses } = this;
-    const floats = this.results.filter(({ view }) => !['Int32Array', 'Float64Array'].includes(classOf(view) as string));
-    return {
-      losses: losses ? LOSSES.map((name, i) => [name, losses[i] as number]) : [],
-      matrices: floats.map(({ name, view, shape }) => ({ ...shape, name, array: view })),
-    };
+    this.inputs = NO_ARRAYS;
+    return inputs;
   }
 
   /** After the native call: the object that the call returns. */
   collect(): object {
-    const { losses } = this;
-    const object: Record<string, unknown> = {};
-    if (losses !== undefined) {
-      object.loss = losses[0];
-      object.preferenceLoss = losses[1];
-      object.nllLoss = losses[2];
-      object.accuracy = losses[3];
+    const collected: Record<string, unknown> = {};
+    this.collected = collected;
+    if (this.hasLosses) {
+      collected.loss = scratchLosses[0];
+      collected.preferenceLoss = scratchLosses[1];
+      collected.nllLoss = scratchLosses[2];
+      collected.accuracy = scratchLosses[3];
     }
-    for (const result of this.results) object[result.name] = copyOfScratch(result);
-    return object;
+    for (const result of this.results) collected[result.name] = collectedView(result);
+    return collected;
+  }
+
+  /** After `collect`: the losses and the arrays, for `debug: 'finite'`. */
+  numbers(): ResultNumbers {
+    const { collected } = this;
+    const floats = this.results.filter(({ view }) => !['Int32Array', 'Float64Array'].includes(classOf(view) as string));
+    return {
+      losses: this.hasLosses ? LOSSES.map((name) => [name, collected[name] as number]) : [],
+      matrices: floats.map(({ name, shape }) => ({ ...shape, name, array: collected[name] as View })),
+    };
   }
 }

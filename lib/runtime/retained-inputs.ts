@@ -4,16 +4,15 @@
 //   SharedArrayBuffer         never detached: used in place
 //   mapping of sweet-rl/shm   kept by the native call: used in place
 //   DeviceBuffer              kept by the native call: used in place
-//   any other ArrayBuffer     copied; results are copied back
+//   any other ArrayBuffer     copied; results are copied back. Inputs of up to native.copiedBytes: by the native code
 //
 // Memory of a released copy is used again while the collector leaves it: writing fresh memory takes much longer than the
 // copy itself, since the system supplies it page by page (docs/guide/async.md has the figures).
 import { types } from 'node:util';
 import { native } from '../addon/native.js';
-import { bytesOf, classOf, isOnDevice, lengthOf } from '../args/arrays.js';
+import { bytesIn, bytesOf, classOf, isOnDevice, lengthOf, type NamedArray } from '../args/arrays.js';
 import { typeError } from '../errors.js';
 import type { Results, View } from './results.js';
-import { MAX_SMALL_BYTES, smallMemory } from './slab.js';
 
 const MIN_SPARE_BYTES = 65536;
 const MAX_SPARES = 8;
@@ -26,15 +25,21 @@ function allocate(byteLength: number): ArrayBuffer {
 
 export class RetainedInputs {
   private readonly copies = new Map<View, View>();
-  private results: readonly (readonly [name: string, view: View, length: number])[] = [];
+  private readonly results: readonly (readonly [name: string, view: View, length: number])[];
 
-  /** Where it throws (no memory for a copy), `release` releases the copies made before. */
-  retain(results: Results): void {
-    this.results = results.callerResults().map(([name, view]) => [name, view, lengthOf(view)]);
-    for (const view of results.takeCallerArrays()) this.retainArray(view);
+  /** Of the arrays of a call. Undefined where the native code copies those that do not stay, as it does small inputs. */
+  static of(results: Results): RetainedInputs | undefined {
+    const inputs = results.takeInputs();
+    const given = results.callerResults();
+    return given.length > 0 || inputs.some(isLarge) ? new RetainedInputs(inputs.filter(isLarge), given) : undefined;
   }
 
-  private retainArray(view: View): void {
+  private constructor(inputs: readonly NamedArray[], results: readonly (readonly [name: string, view: View])[]) {
+    this.results = results.map(([name, view]) => [name, view, lengthOf(view)]);
+    for (const [, view] of [...inputs, ...results]) if (view !== undefined) this.retain(view);
+  }
+
+  private retain(view: View): void {
     if (isOnDevice(view) || this.copies.has(view)) return;
     const { buffer } = bytesOf(view);
     if (types.isArrayBuffer(buffer) && !native.isShm(buffer)) this.copies.set(view, copyOf(view));
@@ -72,6 +77,8 @@ export class RetainedInputs {
   }
 }
 
+const isLarge = ([, array]: NamedArray): boolean => array !== undefined && bytesIn(array) > native.copiedBytes;
+
 function byteView(view: View): Uint8Array {
   const { buffer, from, to } = bytesOf(view);
   return new Uint8Array(buffer as ArrayBufferLike, from, to - from);
@@ -80,7 +87,7 @@ function byteView(view: View): Uint8Array {
 function copyOf(view: View): View {
   const Class = globalThis[classOf(view) as 'Uint8Array'];
   const bytes = byteView(view);
-  const [memory, from] = bytes.length > MAX_SMALL_BYTES ? [allocate(bytes.length), 0] : smallMemory(bytes.length);
-  new Uint8Array(memory, from).set(bytes);
-  return new Class(memory, from, lengthOf(view));
+  const memory = allocate(bytes.length);
+  new Uint8Array(memory).set(bytes);
+  return new Class(memory);
 }

@@ -2,6 +2,7 @@
 import {
   criticUpdate,
   filteredNll,
+  linearDivergence,
   linearLogps,
   linearLogpsBackward,
   policyUpdate,
@@ -61,8 +62,21 @@ describe('sizes that are given', () => {
     const call = () =>
       criticUpdate({ ...update, hidden: head.hidden, weight: head.weight, refHidden: head.hidden, refWeight });
     expect(call).toThrow(
-      /one H for refHidden and refWeight .* 16 by refHidden .* 32 .*\(8 rows, V of the trained head\)/,
+      /one H for refHidden and refWeight .* 16 by refHidden .* 32 .*\(8 rows, V of the trained head, from weight\)/,
     );
+  });
+
+  it.each([
+    ['weight', {}],
+    ['vocabSize', { vocabSize: V }],
+  ])('of a teacher name the head that they are from, by %s', (source, sizes) => {
+    const teacher = { teacherHidden: head.hidden, teacherWeight: floats(2 * V * H) };
+    const call = () => linearDivergence({ ...head, hiddenSize: H, ...sizes, ...teacher, divergence: 'forward_kl' });
+    expect(codeOf(call)).toBe('ERR_ARG_LENGTH');
+    expect(call).toThrow(`32 by teacherWeight (8 rows, V of the student's head, from ${source})`);
+    const weight = () =>
+      linearDivergence({ ...head, ...sizes, hiddenSize: H, ...teacher, teacherHiddenSize: H } as never);
+    expect(weight).toThrow(`8 rows (V of the student's head, from ${source}) of H = 16 elements`);
   });
 
   it('leave two lengths with rowStride', () => {

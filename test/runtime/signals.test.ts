@@ -110,6 +110,16 @@ describe('a signal', () => {
     expect(logps).toEqual(new Float32Array(N).fill(7));
   });
 
+  it('whose methods make other calls leaves the result of its own', async () => {
+    const other = { ...options, logits: logits.map((x) => -x) };
+    const call = () => void tokenLogps(other);
+    const signal = fake({ throwIfAborted: call, addEventListener: call, removeEventListener: call });
+    const debug = { ...options, debug: 'finite', signal } as const;
+    for (const { logps } of await Promise.all([tokenLogpsAsync(debug), tokenLogpsAsync(debug)])) {
+      expectSameBits('logps', logps, expected);
+    }
+  });
+
   it('that a getter of the options aborts prevents the call', async () => {
     const controller = new AbortController();
     const logps = new Float32Array(new SharedArrayBuffer(4 * N)).fill(7);
@@ -160,7 +170,7 @@ const START = `
   const logits = new Float32Array(new SharedArrayBuffer(16)), labels = new Int32Array(new SharedArrayBuffer(4));
   const { encode } = await import('./dist/addon/operations.js');
   const head = { kind: 'logits', dtype: 'float32', rows: 1, vocabSize: 4, rowStride: 4, temperature: 1, softcap: 0, vocabOffset: 0,
-    totalVocab: 0, logits };
+    totalVocab: 0, logitsLength: 4, logits };
   const out = () => ({ logps: new Float32Array(new SharedArrayBuffer(4)), lse: new Float32Array(new SharedArrayBuffer(4)) });
   const args = () => encode.logps({ head, labels: { data: labels, wide: false, ignoreIndex: -100 }, out: out() });
   const run = (done) => start(native, 'logps', args(), done);`;
@@ -187,6 +197,29 @@ describe('a callback that throws', () => {
     expect(status).toBe(1);
     expect(stderr).toContain('Error: not caught');
   });
+});
+
+it('a cancelled call leaves its small results as they were, and its number to the next call', () => {
+  const result = resultOf<unknown>(`${START}
+    const plain = (n) => new Float32Array(n).fill(7);
+    const waiting = [], results = [];
+    const blocker = new Promise((resolve) => run(resolve));
+    for (let i = 0; i < 4; i++) {
+      const written = { logps: plain(1), lse: plain(1) };
+      const operands = encode.logps({ head, labels: { data: labels, wide: false, ignoreIndex: -100 }, out: written });
+      waiting.push(new Promise((resolve) => {
+        const number = start(native, 'logps', operands, (fault) => resolve([fault?.code, written.logps[0] === 7]));
+        if (i % 2) native.cancel(number);
+      }));
+    }
+    await blocker;
+    console.log(JSON.stringify(await Promise.all(waiting)));`);
+  expect(result).toEqual([
+    [null, false],
+    ['cancelled', true],
+    [null, false],
+    ['cancelled', true],
+  ]);
 });
 
 /** Queues n calls; how many of them are fulfilled, and the warnings of the process. */
