@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstdlib>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "cancel.h"
 
 namespace sweet {
@@ -27,12 +31,23 @@ class Scratch {
   const T& operator[](int64_t i) const { return data_[i]; }
 
  private:
+  static constexpr size_t kHugePage = size_t{2} << 20, kHugeBlock = 4 * kHugePage;
+
   static void* allocate(size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
     void* exact = nullptr;  // without a margin, in which the sanitizer would miss an overflow
     if (bytes < sizeof(void*)) bytes = sizeof(void*);  // for defer_free()
     return posix_memalign(&exact, 64, bytes) == 0 ? exact : nullptr;
 #else
+#ifdef __linux__
+    // malloc takes such blocks from the system at every call, page by page: in huge pages that is seldom.
+    if (bytes >= kHugeBlock) {
+      void* block = nullptr;
+      if (posix_memalign(&block, kHugePage, bytes + 64) != 0) return nullptr;
+      madvise(block, bytes + 64, MADV_HUGEPAGE);  // where it is refused, the pages are small
+      return block;
+    }
+#endif
     return malloc(bytes + 64);
 #endif
   }
