@@ -496,7 +496,7 @@ export const MUTATIONS = [
     fault: 'the weights of the mixture are exchanged',
     changes: [
       [
-        /d, other_beta, beta\)|p_larger \? other_beta : beta/,
+        /log2_p, beta, other_beta\)|p_larger \? other_beta : beta/,
         (text) => text.replace(/(\w*beta)(.*?)(\w*beta)/, '$3$2$1'),
       ],
     ],

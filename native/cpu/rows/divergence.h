@@ -88,9 +88,9 @@ namespace {
 constexpr float kLeastT = -0x1p100f;
 constexpr float kLn2 = 0.693147182f;
 
-/** 2^(y * scale_log2); with kClamped 0 where that is far below 1. */
+/** 2^(y * scale_log2); with kClamped 0 where that is far below 1. Inline: GCC 12 calls it in the loops otherwise. */
 template <bool kClamped>
-V exp2_of(V y, float scale_log2 = 1) {
+[[gnu::always_inline]] inline V exp2_of(V y, float scale_log2 = 1) {
   RangeTracker range;
   const RowExponent<true> row(0, scale_log2, 0);
   const ReducedExp2 reduced = reduce_exp2(row.argument<kClamped>(y), row.exponent, range);
@@ -187,7 +187,8 @@ struct JsdTerms {
   V q, p, log_q, log_p;
 
   JsdTerms(V log2_q, V log2_p, V beta, V other_beta) {
-    const V log2_s = min(log2_p, log2_q), d = sub(max(log2_p, log2_q), log2_s), one = set1(1.0f);
+    // In this order, since min and max return their second argument where one is a NaN: d is a NaN then.
+    const V log2_s = min(log2_p, log2_q), d = sub(max(log2_q, log2_p), log2_s), one = set1(1.0f);
     RangeTracker range;
     const RowExponent<true> row(0, 1, 0);
     const ReducedExp2 reduced = reduce_exp2(d, row.exponent, range);
