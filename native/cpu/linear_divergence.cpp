@@ -160,7 +160,7 @@ Status linear_divergence_backward(const HeadDivergenceBackward& call, const int3
   if (!tiles.ok() || !backward.ok() || !memory.ok() || !capped.ok()) return {Code::memory};
   PairTerms terms(memory.get(), stride, head, teacher, call.type);
 
-  clear_gradients(head, compact, out);
+  clear_gradients(workers, head, compact, out);
   bool add = out.accumulate;
   each_chunk(compact, tokens, [&](const int64_t* rows, int64_t count) {
     tiles.gather(rows, count);

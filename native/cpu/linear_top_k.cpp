@@ -122,7 +122,7 @@ Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
     return {Code::memory};
   }
 
-  clear_gradients(head, compact, out);
+  clear_gradients(workers, head, compact, out);
   bool add = out.accumulate;
   each_chunk(compact, tokens, [&](const int64_t* rows, int64_t count) {
     const auto gradient_of = [&](int64_t r) { return top_k_gradient(call, top_k, rows[r]); };
