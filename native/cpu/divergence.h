@@ -71,20 +71,23 @@ inline void write_row(const HeadDivergence& call, int64_t row, double divergence
   at[0] = saved.lse_z, at[1] = saved.lse_y, at[2] = saved.kappa, at[3] = saved.log_q_tail;
 }
 
+// The passes by the kind of the head and of the teacher: of a HeadDivergence forward, of a HeadDivergenceBackward
+// backward.
+
 Status logits_divergence(const HeadDivergence& call, const int32_t* labels);
-Status logits_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels);
+Status logits_divergence(const HeadDivergenceBackward& call, const int32_t* labels);
 
 Status linear_divergence(const HeadDivergence& call, const int32_t* labels);
-Status linear_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels);
+Status linear_divergence(const HeadDivergenceBackward& call, const int32_t* labels);
 
 Status linear_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
-Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+Status linear_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
 
 /** With 'renormalize': K products of a row. */
 Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
-Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+Status linear_support(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
 
 Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
-Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+Status logits_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
 
 }  // namespace sweet

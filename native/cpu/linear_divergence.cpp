@@ -143,7 +143,7 @@ Status linear_divergence(const HeadDivergence& call, const int32_t* labels) {
   return ended();
 }
 
-Status linear_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels) {
+Status linear_divergence(const HeadDivergenceBackward& call, const int32_t* labels) {
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const HeadGradients& out = call.gradients;

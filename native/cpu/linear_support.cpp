@@ -62,7 +62,7 @@ Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32
   return ended();
 }
 
-Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
+Status linear_support(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
   const HeadGradients& out = call.gradients;
   const int64_t k_count = top_k.k(), hidden_size = head.hidden_size;

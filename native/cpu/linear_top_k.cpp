@@ -102,7 +102,7 @@ Status linear_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
   return ended();
 }
 
-Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
+Status linear_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
   const HeadGradients& out = call.gradients;
   const Kernels& kernels = active_kernels();

@@ -143,7 +143,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
   return ended();
 }
 
-Status logits_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels) {
+Status logits_divergence(const HeadDivergenceBackward& call, const int32_t* labels) {
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const DivergenceKernels& kernels = *active_kernels().divergence;

@@ -69,7 +69,7 @@ Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
   return ended();
 }
 
-Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
+Status logits_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
   const Kernels& kernels = active_kernels();
   const RowSegments segments(head, 1);
