@@ -14,6 +14,24 @@ Status read_rows(const Labels& labels, int64_t rows, int32_t* read) {
   return ended();
 }
 
+/** Of a HeadDivergence the forward pass, of a HeadDivergenceBackward the backward pass. */
+template <class Call>
+Status run_checked(const Call& call) {
+  Scratch<int32_t> labels(call.head.rows);
+  TopK top_k(call.teacher, call.head);
+  if (!labels.ok() || !top_k.ok()) return {Code::memory};
+  Status status = read_rows(call.labels, call.head.rows, labels.get());
+  if (!status.ok()) return status;
+  const bool linear = !call.head.logits;
+  if (!call.teacher.is_top_k()) {
+    return linear ? linear_divergence(call, labels.get()) : logits_divergence(call, labels.get());
+  }
+  status = top_k.check(labels.get());
+  if (!status.ok()) return status;
+  if (!linear) return logits_top_k(call, top_k, labels.get());
+  return top_k.renormalizes() ? linear_support(call, top_k, labels.get()) : linear_top_k(call, top_k, labels.get());
+}
+
 }  // namespace
 
 void PairTerms::set(int64_t token, const SavedRow& row, double factor) {
@@ -43,37 +61,8 @@ PairRows PairTerms::rows() const {
           log2_scale(temperature_y_)};
 }
 
-Status head_divergence(const HeadDivergence& call) {
-  Scratch<int32_t> labels(call.head.rows);
-  TopK top_k(call.teacher, call.head);
-  if (!labels.ok() || !top_k.ok()) return {Code::memory};
-  Status status = read_rows(call.labels, call.head.rows, labels.get());
-  if (!status.ok()) return status;
-  const bool linear = !call.head.logits;
-  if (!call.teacher.is_top_k()) {
-    return linear ? linear_divergence(call, labels.get()) : logits_divergence(call, labels.get());
-  }
-  status = top_k.check(labels.get());
-  if (!status.ok()) return status;
-  if (!linear) return logits_top_k(call, top_k, labels.get());
-  return top_k.renormalizes() ? linear_support(call, top_k, labels.get()) : linear_top_k(call, top_k, labels.get());
-}
+Status head_divergence(const HeadDivergence& call) { return run_checked(call); }
 
-Status head_divergence_backward(const HeadDivergenceBackward& call) {
-  Scratch<int32_t> labels(call.head.rows);
-  TopK top_k(call.teacher, call.head);
-  if (!labels.ok() || !top_k.ok()) return {Code::memory};
-  Status status = read_rows(call.labels, call.head.rows, labels.get());
-  if (!status.ok()) return status;
-  const bool linear = !call.head.logits;
-  if (!call.teacher.is_top_k()) {
-    return linear ? linear_divergence_backward(call, labels.get()) : logits_divergence_backward(call, labels.get());
-  }
-  status = top_k.check(labels.get());
-  if (!status.ok()) return status;
-  if (!linear) return logits_top_k_backward(call, top_k, labels.get());
-  return top_k.renormalizes() ? linear_support_backward(call, top_k, labels.get())
-                              : linear_top_k_backward(call, top_k, labels.get());
-}
+Status head_divergence_backward(const HeadDivergenceBackward& call) { return run_checked(call); }
 
 }  // namespace sweet

@@ -2,6 +2,8 @@
 // a top-k teacher needs (top_k.h).
 #pragma once
 
+#include <algorithm>
+
 #include "../divergence.h"
 #include "../scratch.h"
 #include "kernels.h"
@@ -9,7 +11,7 @@
 
 namespace sweet {
 
-constexpr int64_t kRowColumns = 16;  // columns of a row that is seen as a tile: the lanes of the widest vector
+constexpr int64_t kRowColumns = 16;  // the lanes of the widest vector
 
 /** The terms of PairRows for `stride` tokens, a multiple of kRowColumns, in `memory` of kSize * stride elements. */
 class PairTerms {
@@ -36,12 +38,15 @@ class PairTerms {
   const Divergence type_;
 };
 
-/** The terms of one row, the same for all of its columns. */
+/** The terms of one row, for each lane of a vector. */
 class RowTerms {
  public:
   RowTerms(const Head& student, const Head& teacher, Divergence type, const SavedRow& row, double factor)
       : terms_(memory_, kRowColumns, student, teacher, type) {
-    for (int64_t c = 0; c < kRowColumns; c++) terms_.set(c, row, factor);
+    terms_.set(0, row, factor);
+    for (int64_t k = 0; k < PairTerms::kSize; k++) {
+      std::fill_n(memory_ + k * kRowColumns + 1, kRowColumns - 1, memory_[k * kRowColumns]);
+    }
   }
   PairRows rows() const { return terms_.rows(); }
 
@@ -66,20 +71,23 @@ inline void write_row(const HeadDivergence& call, int64_t row, double divergence
   at[0] = saved.lse_z, at[1] = saved.lse_y, at[2] = saved.kappa, at[3] = saved.log_q_tail;
 }
 
+// The passes by the kind of the head and of the teacher: of a HeadDivergence forward, of a HeadDivergenceBackward
+// backward.
+
 Status logits_divergence(const HeadDivergence& call, const int32_t* labels);
-Status logits_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels);
+Status logits_divergence(const HeadDivergenceBackward& call, const int32_t* labels);
 
 Status linear_divergence(const HeadDivergence& call, const int32_t* labels);
-Status linear_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels);
+Status linear_divergence(const HeadDivergenceBackward& call, const int32_t* labels);
 
 Status linear_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
-Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+Status linear_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
 
 /** With 'renormalize': K products of a row. */
 Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
-Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+Status linear_support(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
 
 Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t* labels);
-Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
+Status logits_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels);
 
 }  // namespace sweet

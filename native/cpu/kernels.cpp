@@ -3,9 +3,9 @@
 // since the linker could keep the copy that an older CPU cannot execute.
 #include "kernels.h"
 
+#include "gemm/pair_tiles.h"
 #include "gemm/product.h"
 #include "gemm/tile_passes.h"
-#include "rows/divergence.h"
 #include "rows/softcap.h"
 #include "rows/widen.h"
 
@@ -59,7 +59,24 @@ void any_narrow(const float* x, DType dtype, int64_t n, void* out) {
   with_type(dtype, [&](auto type) { narrow(x, n, static_cast<decltype(type)*>(out)); });
 }
 
-constexpr DivergenceKernels kDivergence = {pair_stats, jsd_sums, divergence_gradient, any_narrow};
+void any_row_stats(const PairOfRows& pair, PairStats* stats, float scale_a, float scale_b) {
+  with_type(pair.dtype, [&](auto type) { pair_row_stats<decltype(type)>(pair, stats, scale_a, scale_b); });
+}
+
+void any_row_jsd(const PairOfRows& pair, const PairRows& rows, float beta, float other_beta, JsdSums* sums) {
+  with_type(pair.dtype, [&](auto type) { pair_row_jsd<decltype(type)>(pair, rows, beta, other_beta, sums); });
+}
+
+void any_row_gradient(const PairOfRows& pair, const PairRows& rows, Divergence type, float beta, float other_beta,
+                      void* out, bool stream) {
+  with_type(pair.dtype, [&](auto of) {
+    using T = decltype(of);
+    pair_row_gradient(pair, rows, type, beta, other_beta, static_cast<T*>(out), stream);
+  });
+}
+
+constexpr DivergenceKernels kDivergence = {any_row_stats, any_row_jsd,        any_row_gradient, pair_tile_stats,
+                                           pair_tile_jsd, pair_tile_gradient, any_narrow};
 
 #define SWEET_NAME_(isa) #isa
 #define SWEET_NAME(isa) SWEET_NAME_(isa)

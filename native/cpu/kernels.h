@@ -61,15 +61,30 @@ struct PairRows {
   float scale_x, scale_y;
 };
 
-/** The passes over two rows, see rows/divergence.h. */
+/** n entries of two rows of one type. */
+struct PairOfRows {
+  const void *x, *y;
+  DType dtype;
+  int64_t n;
+};
+
+/** The passes over two rows, see rows/pair_rows.h, and over two tiles, see gemm/pair_tiles.h. other_beta: 1 - beta. */
 struct DivergenceKernels {
-  /** x is a, y is b. `one_row`: the columns are parts of one row; a vector's worth of them adds to its first stats. */
-  void (*pair_stats)(const PairTile& tile, PairStats* stats, float scale_a, float scale_b, bool one_row);
-  /** other_beta: 1 - beta. */
-  void (*jsd_sums)(const PairTile& tile, const PairRows& rows, float beta, float other_beta, JsdSums* sums);
+  /** x is a, y is b; n <= kSegment. */
+  void (*row_stats)(const PairOfRows& pair, PairStats* stats, float scale_a, float scale_b);
+  /** `rows`: equal terms for each lane of a vector. */
+  void (*row_jsd)(const PairOfRows& pair, const PairRows& rows, float beta, float other_beta, JsdSums* sums);
+  /** out [n], of the same type, may be one of the rows; with `stream`: non-temporal stores, of which it is not. */
+  void (*row_gradient)(const PairOfRows& pair, const PairRows& rows, Divergence type, float beta, float other_beta,
+                       void* out, bool stream);
+
+  /** x is a, y is b. */
+  void (*tile_stats)(const PairTile& tile, PairStats* stats, float scale_a, float scale_b);
+  void (*tile_jsd)(const PairTile& tile, const PairRows& rows, float beta, float other_beta, JsdSums* sums);
   /** out has the layout of the tile and may be one of its arrays. */
-  void (*gradient)(const PairTile& tile, const PairRows& rows, Divergence type, float beta, float other_beta,
-                   float* out);
+  void (*tile_gradient)(const PairTile& tile, const PairRows& rows, Divergence type, float beta, float other_beta,
+                        float* out);
+
   void (*narrow)(const float* x, DType dtype, int64_t n, void* out);
 };
 

@@ -1,4 +1,4 @@
-// The chunks of rows of a linear head's divergences.
+// The chunks of unmasked rows of a linear head.
 #pragma once
 
 #include <algorithm>
@@ -9,11 +9,9 @@
 
 namespace sweet {
 
-// Tokens of a chunk of the forward pass, as in linear_head.cpp.
+// Tokens of a chunk; each chunk reads the whole weight. Zen 5, 4096 tokens, H 512, V 4096, float32 (bfloat16): 256
+// takes 0.85 to 0.98 (0.96) of the CPU time, 512 0.88 to 1.00 (0.96), 2048 1.09 to 1.27 (1.00 to 1.03).
 constexpr int64_t kForwardTokens = 1024;
-
-// Tiles of an item of the forward pass, as in gemm/passes.cpp.
-constexpr int64_t kItemEntries = 5 * kTileEntries;
 
 /** Calls use(rows, count) for each chunk. */
 template <class Use>
@@ -24,10 +22,10 @@ void each_chunk(const CompactRows& compact, int64_t chunk, Use use) {
 }
 
 /** Gradients of the hidden states, and of a weight without rows, before the first chunk is added. */
-inline void clear_gradients(const Head& head, const CompactRows& compact, const HeadGradients& out) {
+inline void clear_gradients(int workers, const Head& head, const CompactRows& compact, const HeadGradients& out) {
   if (out.accumulate) return;
-  if (out.hidden) clear(threads(), out.hidden, head.rows * head.hidden_size);
-  if (compact.count() == 0) clear_weight_gradients(threads(), head, out);
+  if (out.hidden) clear(workers, out.hidden, head.rows * head.hidden_size);
+  if (compact.count() == 0) clear_weight_gradients(workers, head, out);
 }
 
 }  // namespace sweet

@@ -113,7 +113,7 @@ Status linear_divergence(const HeadDivergence& call, const int32_t* labels) {
       each_tile(item, [&](int64_t v, int64_t) {
         const Tile x = tiles.student_tile(v, worker), y = tiles.teacher_tile(v, worker);
         if (jsd) stored.put(pair_of(x, y), v);
-        kernels.pair_stats(swapped ? pair_of(y, x) : pair_of(x, y), of_item, scale_a, scale_b, false);
+        kernels.tile_stats(swapped ? pair_of(y, x) : pair_of(x, y), of_item, scale_a, scale_b);
       });
     });
     parallel_for(workers, count, count * items * 64, [&](int64_t r, int) {
@@ -130,7 +130,7 @@ Status linear_divergence(const HeadDivergence& call, const int32_t* labels) {
       JsdSums* const of_item = sums.get() + item * tokens;
       std::fill_n(of_item, count, JsdSums{0, 0});
       each_tile(item, [&](int64_t v, int64_t entries) {
-        kernels.jsd_sums(stored.at(v, entries, count), terms.rows(), beta, other_beta, of_item);
+        kernels.tile_jsd(stored.at(v, entries, count), terms.rows(), beta, other_beta, of_item);
       });
     });
     parallel_for(workers, count, count * items * 16, [&](int64_t r, int) {
@@ -143,7 +143,7 @@ Status linear_divergence(const HeadDivergence& call, const int32_t* labels) {
   return ended();
 }
 
-Status linear_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels) {
+Status linear_divergence(const HeadDivergenceBackward& call, const int32_t* labels) {
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const HeadGradients& out = call.gradients;
@@ -160,7 +160,7 @@ Status linear_divergence_backward(const HeadDivergenceBackward& call, const int3
   if (!tiles.ok() || !backward.ok() || !memory.ok() || !capped.ok()) return {Code::memory};
   PairTerms terms(memory.get(), stride, head, teacher, call.type);
 
-  clear_gradients(head, compact, out);
+  clear_gradients(workers, head, compact, out);
   bool add = out.accumulate;
   each_chunk(compact, tokens, [&](const int64_t* rows, int64_t count) {
     tiles.gather(rows, count);
@@ -175,7 +175,7 @@ Status linear_divergence_backward(const HeadDivergenceBackward& call, const int3
     const auto replace = [&](const Tile& x, int64_t first, int64_t, int worker) {
       const Tile y = tiles.teacher_tile(first, worker);
       capped.keep(x, worker);
-      kernels.gradient(pair_of(x, y), terms.rows(), call.type, beta, other_beta, x.x);
+      kernels.tile_gradient(pair_of(x, y), terms.rows(), call.type, beta, other_beta, x.x);
       capped.times_slope(x, worker, active_kernels());
     };
     backward.run(tiles.student(), rows, count, kNotStored, {out.weight, out.bias, add}, out.hidden, replace);

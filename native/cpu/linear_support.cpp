@@ -31,21 +31,14 @@ float bias_at(const Head& head, int64_t v) {
   return bias;
 }
 
-/** Columns first ... first + n - 1 of a row of a matrix. */
-void load(const Operand& matrix, int64_t row, int64_t first, int64_t n, float* to) {
-  const Kernels& kernels = active_kernels();
-  if (matrix.column_stride == 1) return kernels.widen(matrix.at(row, first), matrix.dtype, n, to);
-  for (int64_t c = 0; c < n; c++) kernels.widen(matrix.at(row, first + c), matrix.dtype, 1, to + c);
-}
-
 /** The logits of the support of a row, [K]; rows: [2, H] scratch. */
 void support_logits(const Head& head, const TopK& top_k, int64_t i, float* rows, float* logits) {
   const int64_t hidden_size = head.hidden_size;
   const Softcap cap(head.softcap);
-  load(head.hidden, i, 0, hidden_size, rows);
+  widen_row(head.hidden, i, 0, hidden_size, rows);
   for (int64_t k = 0; k < top_k.k() && !cancelled(); k++) {
     const int32_t v = top_k.indices(i)[k];
-    load(head.weight, v, 0, hidden_size, rows + hidden_size);
+    widen_row(head.weight, v, 0, hidden_size, rows + hidden_size);
     logits[k] = static_cast<float>(bias_at(head, v) + dot(rows, rows + hidden_size, hidden_size));
     if (cap.is_on()) active_kernels().softcap(logits + k, DType::float32, 1, cap.inverse, logits + k);
   }
@@ -69,7 +62,7 @@ Status linear_support(const HeadDivergence& call, const TopK& top_k, const int32
   return ended();
 }
 
-Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
+Status linear_support(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
   const HeadGradients& out = call.gradients;
   const int64_t k_count = top_k.k(), hidden_size = head.hidden_size;
@@ -99,12 +92,12 @@ Status linear_support_backward(const HeadDivergenceBackward& call, const TopK& t
       if (labels[i] < 0) continue;
       float hidden[kColumns], weight[kColumns];
       double sums[kColumns] = {};
-      load(head.hidden, i, first, n, hidden);
+      widen_row(head.hidden, i, first, n, hidden);
       for (int64_t k = 0; k < k_count; k++) {
         const int64_t v = top_k.indices(i)[k];
         const float g = gradients[i * k_count + k];
         if (out.hidden) {
-          load(head.weight, v, first, n, weight);
+          widen_row(head.weight, v, first, n, weight);
           for (int64_t c = 0; c < n; c++) sums[c] += static_cast<double>(g) * weight[c];
         }
         for (int64_t c = 0; out.weight && c < n; c++) {

@@ -102,7 +102,7 @@ Status linear_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
   return ended();
 }
 
-Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
+Status linear_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
   const HeadGradients& out = call.gradients;
   const Kernels& kernels = active_kernels();
@@ -122,7 +122,7 @@ Status linear_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
     return {Code::memory};
   }
 
-  clear_gradients(head, compact, out);
+  clear_gradients(workers, head, compact, out);
   bool add = out.accumulate;
   each_chunk(compact, tokens, [&](const int64_t* rows, int64_t count) {
     const auto gradient_of = [&](int64_t r) { return top_k_gradient(call, top_k, rows[r]); };

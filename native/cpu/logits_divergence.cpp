@@ -10,23 +10,35 @@
 namespace sweet {
 namespace {
 
-// Entries of a block: 8 KiB of each row, in which every lane adds 64 terms or fewer to a float32 sum.
+// Entries that are converted at once: 8 KiB of float32 for each row.
 constexpr int64_t kBlock = 2048;
 
-/** Blocks of the two rows of an item as tiles, converted to float32 and padded where that is needed. */
+/** The two rows of an item; where their types differ or one has a softcap, blocks of them, converted to float32. */
 class PairBlocks {
  public:
   PairBlocks(const Head& student, const Head& teacher, int workers)
-      : student_(student), teacher_(teacher), kernels_(active_kernels()), blocks_(workers * 3 * kBlock) {}
+      : student_(student),
+        teacher_(teacher),
+        direct_(student.dtype == teacher.dtype && !Softcap(student.softcap).is_on() &&
+                !Softcap(teacher.softcap).is_on()),
+        kernels_(active_kernels()),
+        blocks_(direct_ ? 0 : workers * 3 * kBlock) {}
 
   bool ok() const { return blocks_.ok(); }
+  /** Whether both rows are read where they are. */
+  bool direct() const { return direct_; }
 
-  /** The tile of n <= kBlock entries from `first` on of row i; in the order teacher, student if `swapped`. */
-  PairTile tile(int64_t i, int64_t first, int64_t n, int worker, bool swapped) {
-    const float* const x = block(student_, i, first, n, scratch(worker));
-    const float* const y = block(teacher_, i, first, n, scratch(worker) + kBlock);
-    const int64_t entries = (n + kRowColumns - 1) / kRowColumns;
-    return {swapped ? y : x, swapped ? x : y, kRowColumns, entries, kRowColumns};
+  /** Calls use(pair, first) for the parts of entries first ... first + size - 1 of row i, teacher first if `swapped`.
+   */
+  template <class Use>
+  void each(int64_t i, int64_t first, int64_t size, int worker, bool swapped, Use use) {
+    const int64_t step = direct_ ? size : kBlock;
+    for (int64_t at = first; at < first + size && !cancelled(); at += step) {
+      const int64_t n = std::min(step, first + size - at);
+      const void* const x = block(student_, i, at, n, scratch(worker));
+      const void* const y = block(teacher_, i, at, n, scratch(worker) + kBlock);
+      use(PairOfRows{swapped ? y : x, swapped ? x : y, direct_ ? student_.dtype : DType::float32, n}, at);
+    }
   }
 
   /** Of the worker, for a block of the student's gradient. */
@@ -35,32 +47,27 @@ class PairBlocks {
  private:
   float* scratch(int worker) { return blocks_.get() + worker * 3 * kBlock; }
 
-  const float* block(const Head& head, int64_t i, int64_t first, int64_t n, float* to) const {
+  const void* block(const Head& head, int64_t i, int64_t first, int64_t n, float* to) const {
     const void* const from =
         static_cast<const char*>(head.logits) + (i * head.row_stride + first) * bytes_of(head.dtype);
+    if (direct_) return from;
     const Softcap cap(head.softcap);
-    if (cap.is_on()) {
-      kernels_.softcap(from, head.dtype, n, cap.inverse, to);
-    } else if (head.dtype == DType::float32 && n % kRowColumns == 0) {
-      return static_cast<const float*>(from);
-    } else {
-      kernels_.widen(from, head.dtype, n, to);
-    }
-    std::fill(to + n, to + (n + kRowColumns - 1) / kRowColumns * kRowColumns, -INFINITY);
+    cap.is_on() ? kernels_.softcap(from, head.dtype, n, cap.inverse, to) : kernels_.widen(from, head.dtype, n, to);
     return to;
   }
 
   const Head& student_;
   const Head& teacher_;
+  const bool direct_;
   const Kernels& kernels_;
   Scratch<float> blocks_;  // per worker: of x, of y and of the gradient
 };
 
-/** Calls use(first, n) for the blocks of a segment. */
-template <class Use>
-void each_block(int64_t first, int64_t size, Use use) {
-  for (int64_t at = first; at < first + size && !cancelled(); at += kBlock) {
-    use(at, std::min(kBlock, first + size - at));
+void fill_nan(DType dtype, int64_t n, void* out) {
+  if (dtype == DType::float32) {
+    std::fill_n(static_cast<float*>(out), n, NAN);
+  } else {
+    std::fill_n(static_cast<uint16_t*>(out), n, static_cast<uint16_t>(dtype == DType::bfloat16 ? 0x7fc0 : 0x7e00));
   }
 }
 
@@ -70,7 +77,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const DivergenceKernels& kernels = *active_kernels().divergence;
-  const RowSegments segments(head);
+  const RowSegments segments(head, 2);
   const bool swapped = teacher_first(call.type), jsd = call.type == Divergence::jsd;
   const double of_student = kernel_temperature(head), of_teacher = kernel_temperature(teacher);
   const double temperature_a = swapped ? of_teacher : of_student;
@@ -98,23 +105,16 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
       stats[item] = {x.max, y.max, x.sum_exp, y.sum_exp, 0, false};
       return;
     }
-    PairStats columns[kRowColumns];
-    std::fill_n(columns, kRowColumns, kEmptyPair);
-    each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
-      kernels.pair_stats(blocks.tile(segments.row(item), first, n, worker, swapped), columns, scale_a, scale_b, true);
-    });
     stats[item] = kEmptyPair;
-    for (const PairStats& column : columns) merge_pair(&stats[item], column, scale_a, scale_b);
+    blocks.each(segments.row(item), segments.first(item), segments.size(item), worker, swapped,
+                [&](const PairOfRows& pair, int64_t) { kernels.row_stats(pair, &stats[item], scale_a, scale_b); });
   };
   const auto compute_jsd = [&](int64_t item, int worker) {
     const RowTerms terms(head, teacher, call.type, saved[segments.row(item)], 0);
-    JsdSums columns[kRowColumns] = {};
-    each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
-      kernels.jsd_sums(blocks.tile(segments.row(item), first, n, worker, false), terms.rows(), beta, other_beta,
-                       columns);
-    });
     sums[item] = {0, 0};
-    for (const JsdSums& column : columns) add_sums(&sums[item], column);
+    blocks.each(
+        segments.row(item), segments.first(item), segments.size(item), worker, false,
+        [&](const PairOfRows& pair, int64_t) { kernels.row_jsd(pair, terms.rows(), beta, other_beta, &sums[item]); });
   };
   const auto finish = [&](int phase, int64_t i) {
     const int64_t first = i * segments.per_row;
@@ -135,7 +135,7 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
     write_row(call, i, divergence, saved[i]);
   };
   each_row(
-      segments, labels, jsd ? 2 : 1,
+      segments, [&](int64_t i) { return labels[i] >= 0; }, jsd ? 2 : 1,
       [&](int phase, int64_t item, int worker) {
         phase == 0 ? compute_stats(item, worker) : compute_jsd(item, worker);
       },
@@ -143,14 +143,15 @@ Status logits_divergence(const HeadDivergence& call, const int32_t* labels) {
   return ended();
 }
 
-Status logits_divergence_backward(const HeadDivergenceBackward& call, const int32_t* labels) {
+Status logits_divergence(const HeadDivergenceBackward& call, const int32_t* labels) {
   const Head& head = call.head;
   const Head& teacher = call.teacher.head;
   const DivergenceKernels& kernels = *active_kernels().divergence;
-  const RowSegments segments(head);
+  const RowSegments segments(head, 2);
   const int64_t bytes = bytes_of(head.dtype);
   const float beta = static_cast<float>(call.jsd_beta), other_beta = static_cast<float>(1 - call.jsd_beta);
   char* const gradient = static_cast<char*>(call.gradients.logits);
+  const bool in_place = gradient == head.logits || gradient == teacher.logits;
   PairBlocks blocks(head, teacher, segments.workers);
   if (!blocks.ok()) return {Code::memory};
 
@@ -160,24 +161,23 @@ Status logits_divergence_backward(const HeadDivergenceBackward& call, const int3
     const bool computed = has_gradient(saved, call.grad_divergence[i]);
     const RowTerms terms(head, teacher, call.type, saved,
                          gradient_factor(call.type, call.jsd_beta, call.grad_divergence[i], head.temperature));
-    float* const scratch = blocks.gradient(worker);
     const bool capped = Softcap(head.softcap).is_on();
-    each_block(segments.first(item), segments.size(item), [&](int64_t first, int64_t n) {
-      void* const to = gradient + (at + first) * bytes;
-      const bool direct = head.dtype == DType::float32 && n % kRowColumns == 0 && !capped;
-      float* const out = direct ? static_cast<float*>(to) : scratch;
-      if (computed) {
-        const PairTile tile = blocks.tile(i, first, n, worker, false);
-        kernels.gradient(tile, terms.rows(), call.type, beta, other_beta, out);
-        if (capped) return active_kernels().times_slope(out, tile.x, n, to, head.dtype);
-      } else {
-        std::fill_n(out, n, NAN);
-      }
-      if (!direct) kernels.narrow(scratch, head.dtype, n, to);
-    });
+    blocks.each(i, segments.first(item), segments.size(item), worker, false,
+                [&](const PairOfRows& pair, int64_t first) {
+                  void* const to = gradient + (at + first) * bytes;
+                  if (!computed) return fill_nan(head.dtype, pair.n, to);
+                  void* const out = blocks.direct() ? to : blocks.gradient(worker);
+                  kernels.row_gradient(pair, terms.rows(), call.type, beta, other_beta, out,
+                                       blocks.direct() && !in_place && is_streamed(head));
+                  if (blocks.direct()) return;
+                  const float* const d = static_cast<const float*>(out);
+                  capped ? active_kernels().times_slope(d, static_cast<const float*>(pair.x), pair.n, to, head.dtype)
+                         : kernels.narrow(d, head.dtype, pair.n, to);
+                });
   };
   each_row(
-      segments, labels, 1, compute, [&](int, int64_t i) { clear_from(head, i, head.vocab_size, gradient); },
+      segments, [&](int64_t i) { return labels[i] >= 0; }, 1, compute,
+      [&](int, int64_t i) { clear_from(head, i, head.vocab_size, gradient); },
       [&](int64_t i) { clear_from(head, i, 0, gradient); });
   return ended();
 }

@@ -1,5 +1,4 @@
-// The head of logits: one read of memory forward; one read and one write backward. The items of work are segments of
-// rows, so that a few long rows occupy every thread too.
+// The head of logits: one read of memory forward; one read and one write backward.
 #include <algorithm>
 #include <cstring>
 
@@ -9,6 +8,7 @@
 #include "capped.h"
 #include "logps.h"
 #include "parallel.h"
+#include "row_segments.h"
 
 namespace sweet {
 namespace {
@@ -25,38 +25,11 @@ void set_grad_at(void* grad, DType dtype, int64_t i, double value) {
   }
 }
 
-/** The padding after row i becomes 0, after the last row as far as the array goes. */
-void clear_padding(const Head& head, int64_t i, char* grad) {
-  const int64_t from = i * head.row_stride + head.vocab_size;
-  const int64_t to = std::max(from, std::min((i + 1) * head.row_stride, head.logits_length));
-  memset(grad + from * bytes_of(head.dtype), 0, static_cast<size_t>((to - from) * bytes_of(head.dtype)));
+/** Of an item, in an array of the logits' layout. */
+int64_t byte_offset(const RowSegments& segments, int64_t item) {
+  const Head& head = segments.head;
+  return (segments.row(item) * head.row_stride + segments.first(item)) * bytes_of(head.dtype);
 }
-
-// Rows per thread from which an item of work is a row, not a segment. Zen 5, 2 threads, 2 to 64 rows of 131072
-// elements: 1, 2 and 32 take 0.89 to 1.05 of the time, which is within the noise of that shared machine.
-constexpr int64_t kWholeRows = 8;
-
-// A gradient of at least this size that is not in place is written by non-temporal stores: the caches cannot hold it
-// until it is read, and the stores need not read its memory first. Zen 5, time with non-temporal stores relative to
-// plain ones, AVX-512 (AVX2), of the gradient and of one that is read again: 4 MiB 1.21 (1.01) and 1.26 (1.00), 8 MiB
-// 0.96 (0.83) and 1.12 (0.92), 16 MiB 0.82 (0.90) and 0.96 (0.95), 32 MiB 0.92 (0.93) and 0.92 (0.97).
-constexpr int64_t kStreamBytes = int64_t{1} << 25;
-
-/** The segments of all rows: item k is segment k % per_row of row k / per_row. */
-struct Segments {
-  int64_t per_row, bytes, vocab_size, row_stride;
-
-  explicit Segments(const Head& head)
-      : per_row((head.vocab_size + kSegment - 1) / kSegment),
-        bytes(bytes_of(head.dtype)),
-        vocab_size(head.vocab_size),
-        row_stride(head.row_stride) {}
-
-  int64_t row(int64_t item) const { return item / per_row; }
-  int64_t first(int64_t item) const { return item % per_row * kSegment; }
-  int64_t size(int64_t item) const { return std::min(kSegment, vocab_size - first(item)); }
-  int64_t byte_offset(int64_t item) const { return (row(item) * row_stride + first(item)) * bytes; }
-};
 
 /** sum_v p_v of row i but its label. */
 double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
@@ -78,7 +51,7 @@ double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
 }  // namespace
 
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
-  const Segments segments(head);
+  const RowSegments segments(head, 1);
   Scratch<SegmentStats> stats(head.rows * segments.per_row);
   if (!stats.ok()) return {Code::memory};
 
@@ -86,7 +59,7 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
   const float scale_log2 = log2_scale(kernel_temperature(head));
   const auto compute_segment = [&](int64_t item) {
     SegmentStats segment = kEmptyStats;
-    add_stats(head, logits + segments.byte_offset(item), segments.size(item), scale_log2, out.statistics(), &segment);
+    add_stats(head, logits + byte_offset(segments, item), segments.size(item), scale_log2, out.statistics(), &segment);
     segment.argmax += static_cast<int32_t>(head.vocab_offset + segments.first(item));
     stats[item] = segment;
   };
@@ -96,31 +69,20 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
     finish_row(head, stats.get() + i * segments.per_row, segments.per_row, label, label_logit, out, i);
   };
 
-  // Many rows: one thread computes and finishes a row, while the label's logit is in its cache.
-  const int64_t work = head.rows * head.vocab_size;
-  if (head.rows >= kWholeRows * threads()) {
-    parallel_for(threads(), head.rows, work, [&](int64_t i, int) {
-      if (!is_read(labels[i], out.skip_ignored)) return skip_row(out, i);
-      for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) compute_segment(i * segments.per_row + s);
-      finish(i);
-    });
-    return ended();
-  }
-  parallel_for(threads(), head.rows * segments.per_row, work, [&](int64_t item, int) {
-    if (is_read(labels[segments.row(item)], out.skip_ignored)) compute_segment(item);
-  });
-  if (cancelled()) return ended();
-  for (int64_t i = 0; i < head.rows; i++) is_read(labels[i], out.skip_ignored) ? finish(i) : skip_row(out, i);
+  each_row(
+      segments, [&](int64_t i) { return is_read(labels[i], out.skip_ignored); }, 1,
+      [&](int, int64_t item, int) { compute_segment(item); }, [&](int, int64_t i) { finish(i); },
+      [&](int64_t i) { skip_row(out, i); });
   return ended();
 }
 
 Status logits_backward(const Head& head, const int32_t* labels, const Upstream& upstream, double* label_grads,
                        const HeadGradients& gradients) {
-  const Segments segments(head);
+  const RowSegments segments(head, 1);
   const double temperature = kernel_temperature(head);
   const char* const logits = static_cast<const char*>(head.logits);
   char* const grad = static_cast<char*>(gradients.logits);
-  const bool stream = grad != logits && head.rows * head.vocab_size * segments.bytes >= kStreamBytes;
+  const bool stream = grad != logits && is_streamed(head);
   const bool shard = is_shard(head);
 
   // The label's entry of row i, while all of its logits are there: in place, the gradient overwrites them.
@@ -139,11 +101,11 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
   };
   const auto compute_segment = [&](int64_t item) {
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
-                  offset = segments.byte_offset(item);
+                  offset = byte_offset(segments, item);
     const int64_t label = labels[i];
-    if (first + n == head.vocab_size && has_padding(head)) clear_padding(head, i, grad);
+    if (first + n == head.vocab_size && has_padding(head)) clear_from(head, i, head.vocab_size, grad);
     if (label < 0) {
-      memset(grad + offset, 0, static_cast<size_t>(n * segments.bytes));
+      memset(grad + offset, 0, static_cast<size_t>(n * bytes_of(head.dtype)));
       return;
     }
     const UpstreamRow row = upstream.row(i, head.temperature);
@@ -156,16 +118,16 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
   };
 
   // Many rows: one thread computes a row, whose logits are in its cache.
-  const int64_t work = head.rows * head.vocab_size;
-  if (head.rows >= kWholeRows * threads()) {
-    parallel_for(threads(), head.rows, work, [&](int64_t i, int) {
+  if (head.rows >= kWholeRows * segments.workers) {
+    parallel_for(segments.workers, head.rows, segments.work, [&](int64_t i, int) {
       compute_label_grad(i);
       for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) compute_segment(i * segments.per_row + s);
     });
     return ended();
   }
-  parallel_for(threads(), head.rows, work, [&](int64_t i, int) { compute_label_grad(i); });
-  parallel_for(threads(), head.rows * segments.per_row, work, [&](int64_t item, int) { compute_segment(item); });
+  parallel_for(segments.workers, head.rows, segments.work, [&](int64_t i, int) { compute_label_grad(i); });
+  parallel_for(segments.workers, head.rows * segments.per_row, segments.work,
+               [&](int64_t item, int) { compute_segment(item); });
   return ended();
 }
 

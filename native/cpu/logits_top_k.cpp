@@ -45,13 +45,13 @@ SegmentStats outside_stats(const Head& head, const TopK& top_k, int64_t i, int64
 
 Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
-  const RowSegments segments(head);
+  const RowSegments segments(head, 1);
   const bool bucket = top_k.has_bucket();
   Scratch<SegmentStats> stats(bucket ? head.rows * segments.per_row : 0);
   Scratch<float> blocks(bucket ? segments.workers * kBlock : 0), support(head.rows * top_k.k());
   if (!stats.ok() || !blocks.ok() || !support.ok()) return {Code::memory};
   each_row(
-      segments, labels, 1,
+      segments, [&](int64_t i) { return labels[i] >= 0; }, 1,
       [&](int, int64_t item, int worker) {
         if (!bucket) return;
         stats[item] = outside_stats(head, top_k, segments.row(item), segments.first(item), segments.size(item),
@@ -69,10 +69,10 @@ Status logits_top_k(const HeadDivergence& call, const TopK& top_k, const int32_t
   return ended();
 }
 
-Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
+Status logits_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const int32_t* labels) {
   const Head& head = call.head;
   const Kernels& kernels = active_kernels();
-  const RowSegments segments(head);
+  const RowSegments segments(head, 1);
   const int64_t k_count = top_k.k(), bytes = bytes_of(head.dtype);
   const char* const logits = static_cast<const char*>(head.logits);
   char* const gradient = static_cast<char*>(call.gradients.logits);
@@ -106,7 +106,9 @@ Status logits_top_k_backward(const HeadDivergenceBackward& call, const TopK& top
       kernels.divergence->narrow(&gradients[i * k_count + k], head.dtype, 1, gradient + at * bytes);
     }
   };
-  each_row(segments, labels, 2, segment, finish, [&](int64_t i) { clear_from(head, i, 0, gradient); });
+  each_row(
+      segments, [&](int64_t i) { return labels[i] >= 0; }, 2, segment, finish,
+      [&](int64_t i) { clear_from(head, i, 0, gradient); });
   return ended();
 }
 

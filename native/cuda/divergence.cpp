@@ -14,6 +14,28 @@ LogitRows rows_of(const Head& head, const int32_t* labels) {
           Softcap(head.softcap), labels,     nullptr};
 }
 
+/** What the forward and the backward pass of a call begin with: the checks, and the rows that are read. */
+struct CheckedCall {
+  const Head& head;
+  const Teacher& teacher;
+  LaunchContext context;
+  const int32_t* const labels;
+  const TopKTeacher top_k;
+  const CompactedRows rows;  // of a linear head
+
+  template <class Call>
+  explicit CheckedCall(const Call& call)
+      : head(call.head),
+        teacher(call.teacher),
+        labels(kept_rows(context, call.labels, head.rows)),
+        top_k(teacher.is_top_k() ? check_top_k(context, teacher, head, labels) : TopKTeacher{}),
+        rows(compacted_rows_of(context, head, labels, true)) {}
+
+  LogitRows student_rows() const { return rows_of(head, labels); }
+  /** Empty where the teacher is top-k. */
+  LogitRows teacher_rows() const { return teacher.is_top_k() ? LogitRows{} : rows_of(teacher.head, labels); }
+};
+
 /** A head with the memory of a chunk that it shares with another head. */
 Head with_half_of_memory(const Head& head) {
   Head half = head;
@@ -25,15 +47,14 @@ Head with_half_of_memory(const Head& head) {
 /** The chunks of a linear head, and those of its teacher where that is a head too. */
 class PairPass {
  public:
-  PairPass(LaunchContext& context, const Head& student, const Teacher& teacher, const int32_t* labels,
-           const CompactedRows& rows)
-      : context_(context),
-        rows_(rows),
-        student_head_(teacher.is_top_k() ? student : with_half_of_memory(student)),
-        teacher_head_(with_half_of_memory(teacher.head)),
-        chunk_(chunk_of(teacher)),
-        student_(context, student_head_, labels, rows, chunk_) {
-    if (!teacher.is_top_k()) teacher_.emplace(context, teacher_head_, labels, rows, chunk_);
+  explicit PairPass(CheckedCall& call)
+      : context_(call.context),
+        rows_(call.rows),
+        student_head_(call.teacher.is_top_k() ? call.head : with_half_of_memory(call.head)),
+        teacher_head_(with_half_of_memory(call.teacher.head)),
+        chunk_(chunk_of(call.teacher)),
+        student_(context_, student_head_, call.labels, rows_, chunk_) {
+    if (!call.teacher.is_top_k()) teacher_.emplace(context_, teacher_head_, call.labels, rows_, chunk_);
   }
 
   LinearPass& student() { return student_; }
@@ -77,62 +98,52 @@ class PairPass {
 using namespace cuda;
 
 Status head_divergence(const HeadDivergence& call) {
+  CheckedCall checked(call);
   const Head& head = call.head;
-  const Teacher& teacher = call.teacher;
-  LaunchContext context;
-  const int32_t* const labels = kept_rows(context, call.labels, head.rows);
-  TopKTeacher top_k{};
-  if (teacher.is_top_k()) top_k = check_top_k(context, teacher, head, labels);
-  const CompactedRows rows = compacted_rows_of(context, head, labels, true);
+  const TopKTeacher& top_k = checked.top_k;
+  LaunchContext& context = checked.context;
   clear_rows(context, head.rows, call.divergence, call.saved);
+  const auto write_rows = [&](const LogitRows& x, const LogitRows& y, int64_t) {
+    if (!call.teacher.is_top_k()) return pair_forward(context, x, y, call);
+    top_k_forward(context, x, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
+  };
   if (head.logits) {
-    const LogitRows x = rows_of(head, labels);
-    if (teacher.is_top_k()) {
-      top_k_forward(context, x, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
-    } else {
-      pair_forward(context, x, rows_of(teacher.head, labels), call);
-    }
+    write_rows(checked.student_rows(), checked.teacher_rows(), 0);
   } else if (top_k.renormalize) {
-    support_forward(context, head, rows, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
+    support_forward(context, head, checked.rows, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
   } else {
-    PairPass pass(context, head, teacher, labels, rows);
-    pass.each_chunk([&](const LogitRows& x, const LogitRows& y, int64_t) {
-      if (!teacher.is_top_k()) return pair_forward(context, x, y, call);
-      top_k_forward(context, x, top_k, call.type, call.jsd_beta, call.divergence, call.saved);
-    });
+    PairPass pass(checked);
+    pass.each_chunk(write_rows);
   }
   return context.finish(nullptr);
 }
 
 Status head_divergence_backward(const HeadDivergenceBackward& call) {
+  CheckedCall checked(call);
   const Head& head = call.head;
-  const Teacher& teacher = call.teacher;
+  const TopKTeacher& top_k = checked.top_k;
   const HeadGradients& out = call.gradients;
-  LaunchContext context;
-  const int32_t* const labels = kept_rows(context, call.labels, head.rows);
-  TopKTeacher top_k{};
-  if (teacher.is_top_k()) top_k = check_top_k(context, teacher, head, labels);
-  const CompactedRows rows = compacted_rows_of(context, head, labels, true);
+  LaunchContext& context = checked.context;
   const auto write_gradient = [&](const LogitRows& x, const LogitRows& y, float scale, void* gradient, int64_t length) {
-    if (!teacher.is_top_k()) return pair_backward(context, x, y, call, scale, gradient, length);
+    if (!call.teacher.is_top_k()) return pair_backward(context, x, y, call, scale, gradient, length);
     top_k_backward(context, x, top_k, call.type, call.jsd_beta, call.saved, call.grad_divergence, scale, gradient,
                    length);
   };
   if (head.logits) {
-    const LogitRows y = teacher.is_top_k() ? LogitRows{} : rows_of(teacher.head, labels);
-    write_gradient(rows_of(head, labels), y, 1, out.logits, head.logits_length);
+    write_gradient(checked.student_rows(), checked.teacher_rows(), 1, out.logits, head.logits_length);
     return context.finish(nullptr);
   }
   if (!out.accumulate && out.hidden) context.set_zero(out.hidden, 4 * head.rows * head.hidden_size);
-  if (!out.accumulate && (rows.count == 0 || top_k.renormalize)) {
+  if (!out.accumulate && (checked.rows.count == 0 || top_k.renormalize)) {
     if (out.weight) context.set_zero(out.weight, 4 * head.vocab_size * head.hidden_size);
     if (out.bias) context.set_zero(out.bias, 4 * head.vocab_size);
   }
   if (top_k.renormalize) {
-    support_backward(context, head, rows, top_k, call.type, call.jsd_beta, call.saved, call.grad_divergence, out);
+    support_backward(context, head, checked.rows, top_k, call.type, call.jsd_beta, call.saved, call.grad_divergence,
+                     out);
     return context.finish(nullptr);
   }
-  PairPass pass(context, head, teacher, labels, rows);
+  PairPass pass(checked);
   const float scale = pass.student().grad_scale_of(call.grad_divergence);
   pass.each_chunk([&](const LogitRows& x, const LogitRows& y, int64_t first) {
     write_gradient(x, y, scale, const_cast<void*>(x.logits), x.count * x.row_stride);

@@ -13,6 +13,8 @@ const PASSES = ['native/cpu/gemm/passes.cpp', 'ops/linear-logps'];
 const PRODUCT = ['native/cpu/gemm/product.h', 'ops/linear-logps'];
 const TILES = ['native/cpu/gemm/tiles.cpp', 'ops/linear-logps'];
 const LINEAR = ['native/cpu/linear_head.cpp', 'ops/linear-logps'];
+const LINEAR_CHUNKS = ['native/cpu/linear_chunks.h', 'ops/linear-logps'];
+const ROW_SEGMENTS = ['native/cpu/row_segments.h', ['ops/token-logps', 'ops/token-divergence']];
 const ONE_PASS = ['native/cpu/one_pass_update.cpp', 'numerics/one-pass'];
 const PREFERENCE = [
   'native/cpu/preference_loss.cpp',
@@ -93,7 +95,7 @@ export const MUTATIONS = [
   {
     fault: 'offsets are multiplied in 32 bits',
     changes: [[/(row\(item\)|\bi) \* (head\.)?row_stride/, 'static_cast<int32_t>($&)']],
-    places: by('numerics/traps: 32-bit offsets', LOGITS),
+    places: by('numerics/traps: 32-bit offsets', LOGITS, ROW_SEGMENTS),
   },
   {
     fault: 'more is mapped, or viewed, than there is',
@@ -328,8 +330,8 @@ export const MUTATIONS = [
   },
   {
     fault: 'the gradient of masked rows is not cleared',
-    changes: [[/memset\(grad.*|if \(!\w+\.accumulate && \w+\.hidden\) clear\(.*/, '']],
-    places: [LOGITS, LINEAR, ONE_PASS],
+    changes: [[/memset\(.*|if \((!\w+\.accumulate && )?\w+\.hidden\) clear\(.*/, '']],
+    places: [LOGITS, ROW_SEGMENTS, LINEAR_CHUNKS, ONE_PASS],
   },
   {
     fault: '+inf is allowed in place of -inf',
@@ -496,7 +498,7 @@ export const MUTATIONS = [
     fault: 'the weights of the mixture are exchanged',
     changes: [
       [
-        /d, other_beta, beta\)|p_larger \? other_beta : beta/,
+        /log2_p, beta, other_beta\)|p_larger \? other_beta : beta/,
         (text) => text.replace(/(\w*beta)(.*?)(\w*beta)/, '$3$2$1'),
       ],
     ],

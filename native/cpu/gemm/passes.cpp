@@ -10,10 +10,6 @@ namespace {
 
 // Figures: CPU time relative to the constant's on a Zen 5, one thread, H 512, V 8192, float32 (bfloat16).
 
-// Tiles of an item of the forward pass: more share one rescaling and one merge, fewer occupy more threads. 1 takes 1.11
-// (1.05), 2 1.00 (1.00), 10 1.01 (0.98), 20 0.99 (0.98).
-constexpr int64_t kItemTiles = 5;
-
 // Groups of the backward pass, and the number of threads that it can occupy. In memory that was used before, 8 takes
 // 0.99 (1.04), 16 0.97 (1.01), 64 1.07 (1.09). Memory fresh from the system, as malloc takes for such sizes, costs more
 // than that: then 8 takes 0.41 (0.26).
@@ -39,7 +35,7 @@ struct Groups {
 ForwardPass::ForwardPass(const Head& head, int64_t tokens, int workers)
     : head_(head),
       workers_(workers),
-      items_(blocks(head.vocab_size, kItemTiles * kTileEntries)),
+      items_(blocks(head.vocab_size, kItemEntries)),
       item_stats_(tokens * items_),
       worker_stats_(workers * tokens),
       label_logits_(tokens) {}
@@ -50,7 +46,7 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
   parallel_for(workers_, items_, count * head_.vocab_size * head_.hidden_size, [&](int64_t item, int worker) {
     SegmentStats* const stats = worker_stats_.get() + worker * count;
     std::fill_n(stats, count, kEmptyStats);
-    const int64_t begin = item * kItemTiles * kTileEntries, end = begin + kItemTiles * kTileEntries;
+    const int64_t begin = item * kItemEntries, end = begin + kItemEntries;
     for (int64_t v = begin; v < std::min(end, head_.vocab_size) && !cancelled(); v += kTileEntries) {
       const Tile tile = tiles.logits(tiles.weight_rows(v, worker), worker, store.at(v), [&](const Tile& uncapped) {
         if (out.with_argmax()) tiles.kernels().tile_argmax(uncapped, head_.vocab_offset + v, stats);
@@ -67,6 +63,12 @@ void ForwardPass::run(Tiles& tiles, const int64_t* rows, int64_t count, const in
     const int64_t i = rows[r];
     finish_row(head_, item_stats_.get() + r * items_, items_, labels[i], label_logits_[r], out, i);
   });
+}
+
+void widen_row(const Operand& matrix, int64_t row, int64_t first, int64_t n, float* to) {
+  const Kernels& kernels = active_kernels();
+  if (matrix.column_stride == 1) return kernels.widen(matrix.at(row, first), matrix.dtype, n, to);
+  for (int64_t c = 0; c < n; c++) kernels.widen(matrix.at(row, first + c), matrix.dtype, 1, to + c);
 }
 
 void clear_weight_gradients(int workers, const Head& head, const HeadGradients& gradients) {
@@ -130,7 +132,6 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
                                         const WeightGradients& out, float* hidden) {
   constexpr int64_t kColumns = 64;
   const int64_t hidden_size = head_.hidden_size, groups = Groups(head_.vocab_size).count;
-  const Kernels& kernels = active_kernels();
   int64_t confident = 0;
   for (int64_t r = 0; r < count; r++) {
     if (gradients.is_confident(r)) confident_[confident++] = {gradients.label(r), r, 0};
@@ -149,18 +150,14 @@ void BackwardPass::add_confident_labels(const LogitGradients& gradients, const i
   // An item is a range of columns of hidden and weight.
   parallel_for(workers_, blocks(hidden_size, kColumns), confident * hidden_size, [&](int64_t item, int) {
     const int64_t first = item * kColumns, n = std::min(kColumns, hidden_size - first);
-    const auto load = [&](const Operand& matrix, int64_t row, float* to) {
-      if (matrix.column_stride == 1) return kernels.widen(matrix.at(row, first), matrix.dtype, n, to);
-      for (int64_t c = 0; c < n; c++) kernels.widen(matrix.at(row, first + c), matrix.dtype, 1, to + c);
-    };
     for (const ConfidentToken* token = confident_.get(); token < end;) {
       const int64_t label = token->label;
       float weight[kColumns], row[kColumns];
       double sums[kColumns] = {}, sum = 0;
-      load(head_.weight, label, weight);
+      widen_row(head_.weight, label, first, n, weight);
       for (; token < end && token->label == label; token++) {
         float* const to = hidden ? hidden + rows[token->token] * hidden_size + first : nullptr;
-        load(head_.hidden, rows[token->token], row);
+        widen_row(head_.hidden, rows[token->token], first, n, row);
         for (int64_t c = 0; c < n; c++) {
           if (to) to[c] = static_cast<float>(to[c] + token->d * weight[c]);
           sums[c] += token->d * row[c];
