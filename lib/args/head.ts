@@ -7,14 +7,14 @@ import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { linearShape, MAX_VOCAB_SIZE, rowsLength, type WeightLayout, weightStrides } from './linear-shape.js';
 import { checkPrecision, type PrecisionOption } from './precision.js';
 import { integer, number, oneOf } from './scalars.js';
-import { checkTypeOfTensor, lastDimension, type Tensor } from './tensors.js';
+import { type ArrayOrTensor, checkTypeOfTensor, lastDimension } from './tensors.js';
 
 export { MAX_VOCAB_SIZE, type WeightLayout };
 
 /** A head that the model computed: the logits of all vocabulary entries, row by row. */
 export interface LogitsHead<L extends FloatArray = FloatArray> {
   /** [N, V], row-major, or a tensor of this shape or [..., V]. */
-  logits: L | Tensor<L>;
+  logits: ArrayOrTensor<L>;
   /** Of a Uint16Array: 'bfloat16' or 'float16'. */
   dtype?: DType | undefined;
   /** V, which should be given: with it N * V elements are asked for, without it V is logits.length / N, whatever N is. */
@@ -29,16 +29,16 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
 /** A head that is not computed yet: logits_i = hidden_i * weight^T + bias; [N, V] is never stored. */
 export interface LinearHead<H extends FloatArray = FloatArray> extends PrecisionOption {
   /** [N, H], or a tensor of this shape or [..., H]. */
-  hidden: H | Tensor<H>;
+  hidden: ArrayOrTensor<H>;
   /**
    * Elements from one hidden state to the next, H or more: the array has N * hiddenStride elements or ends with the last hidden
    * state. Its gradient is dense, [N, H], all the same.
    */
   hiddenStride?: number | undefined;
   /** [V, H] or, with `weightLayout: 'HV'`, [H, V]; of any storage type, whatever that of `hidden` is. */
-  weight: FloatArray | Tensor<FloatArray>;
+  weight: ArrayOrTensor<FloatArray>;
   /** [V], in float32 or the type of `weight`. */
-  bias?: FloatArray | Tensor<FloatArray> | undefined;
+  bias?: ArrayOrTensor<FloatArray> | undefined;
   /** H, which should be given, or vocabSize: without both, H is hidden.length / N and V is weight.length / H, whatever N is. */
   hiddenSize?: number | undefined;
   /** V. */

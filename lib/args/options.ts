@@ -1,6 +1,6 @@
 // The options object of a call.
 import { expected, typeError } from '../errors.js';
-import { unwrapTensors } from './tensors.js';
+import { unwrapTensors, type WithArrays } from './tensors.js';
 
 /** Whether a call runs on the caller's thread, or on another one while the caller continues. */
 export type Mode = 'sync' | 'async';
@@ -16,7 +16,7 @@ export function checkOptions<T>(
   known: ReadonlySet<string>,
   mode: Mode = 'sync',
   knownOut?: ReadonlySet<string>,
-): T {
+): WithArrays<T> {
   const called = mode === 'async' ? `${call}Async` : call;
   if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
   const options = copyOf(given, mode === 'async' ? [...known, 'signal'] : known) as Record<string, unknown>;
@@ -29,7 +29,7 @@ export function checkOptions<T>(
   unwrapTensors(options);
   const { out } = options;
   if (knownOut !== undefined && out !== undefined) options.out = checkOptions('out', out, knownOut);
-  return options as T;
+  return options as WithArrays<T>;
 }
 
 function unknownName(call: string, name: string, known: ReadonlySet<string>): string {

@@ -7,9 +7,7 @@ import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { type CheckedLinear, type CheckedLogits, headInputs, type WeightLayout } from './head.js';
 import { oneOf } from './scalars.js';
 import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from './second-head.js';
-import { lastDimension, type Tensor } from './tensors.js';
-
-type Floats = FloatArray | Tensor<FloatArray>;
+import { type ArrayOrTensor, lastDimension } from './tensors.js';
 
 /** Those that are absent are the student's. */
 interface TeacherOptions {
@@ -26,7 +24,7 @@ interface TeacherOptions {
 /** A teacher whose logits are known. */
 export interface TeacherLogits extends TeacherOptions {
   /** [N, V], of any type. */
-  teacherLogits: Floats;
+  teacherLogits: ArrayOrTensor<FloatArray>;
   /** Elements from one row to the next. By default V, or the student's rowStride where the length asks for it. */
   teacherRowStride?: number | undefined;
 }
@@ -34,27 +32,27 @@ export interface TeacherLogits extends TeacherOptions {
 /** A teacher whose logits are hidden_i * weight^T + bias; its hidden size may be another than the student's. */
 export interface TeacherLinear extends TeacherOptions {
   /** [N, H'] */
-  teacherHidden: Floats;
+  teacherHidden: ArrayOrTensor<FloatArray>;
   /** Elements from one hidden state to the next; H' by default. */
   teacherHiddenStride?: number | undefined;
   /** H', which follows from teacherHidden by default. */
   teacherHiddenSize?: number | undefined;
   /** [V, H'] or, with `teacherWeightLayout: 'HV'`, [H', V], of any type. */
-  teacherWeight: Floats;
+  teacherWeight: ArrayOrTensor<FloatArray>;
   /** Of a Uint16Array. */
   teacherWeightDtype?: DType | undefined;
   /** The student's by default. */
   teacherWeightLayout?: WeightLayout | undefined;
   /** [V], in float32 or the type of teacherWeight. */
-  teacherBias?: Floats | undefined;
+  teacherBias?: ArrayOrTensor<FloatArray> | undefined;
 }
 
 /** The K most probable tokens of each row, as inference servers return them. */
 export interface TopKTeacher {
   /** [N, K] token ids, those of a row distinct, in any order. */
-  teacherIndices: Int32Array | Tensor<Int32Array>;
+  teacherIndices: ArrayOrTensor<Int32Array>;
   /** [N, K] their log-probs at the temperature of the call, which are taken as they are. */
-  teacherLogps: Float32Array | Tensor<Float32Array>;
+  teacherLogps: ArrayOrTensor<Float32Array>;
   /**
    * 'bucket' (default): all other entries are one, with the probability that is left, at least 1e-7. 'renormalize': both
    * distributions are renormalised over the K entries.

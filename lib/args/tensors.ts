@@ -9,6 +9,12 @@ export type Tensor<A> = { readonly data: A; readonly type?: string; readonly dty
   | { readonly shape: readonly number[] }
 );
 
+/** What every option that is an array takes: a typed array, or a tensor whose data is one. */
+export type ArrayOrTensor<A> = A | Tensor<A>;
+
+/** The options of a call after `unwrapTensors`. */
+export type WithArrays<T> = T extends unknown ? { [K in keyof T]: Exclude<T[K], Tensor<unknown>> } : never;
+
 const SHAPES = Symbol('shapes of tensors');
 const TYPES = Symbol('16-bit types of tensors');
 
@@ -42,15 +48,9 @@ export function unwrapTensors(options: object): void {
   const all = options as Options;
   for (const name in all) {
     const value = all[name];
-    if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || isOnDevice(value)) continue;
-    const shape = NAMED_ARRAYS.includes(name) ? undefined : shapeOf(name, value);
-    if (shape === undefined) continue;
-    const data = dataOf(name, value);
-    const size = shape.reduce((product, n) => product * n, 1);
-    if (size !== lengthOf(data)) {
-      const rule = `${size} elements, as its shape is [${shape.join(', ').slice(0, 100)}],`;
-      throw rangeError('ERR_ARG_LENGTH', expected(rule, `${name}.data`, data));
-    }
+    const tensor = NAMED_ARRAYS.includes(name) ? undefined : tensorOf(name, value);
+    if (tensor === undefined) continue;
+    const { data, shape } = tensor;
     all[name] = data;
     all[SHAPES] ??= {};
     all[SHAPES][name] = shape;
@@ -70,6 +70,38 @@ export function unwrapTensors(options: object): void {
     }
   }
   if (all[SHAPES] !== undefined) checkOrderOfRows(all[SHAPES]);
+}
+
+interface CheckedTensor {
+  data: ArrayBufferView & { length: number };
+  shape: readonly number[];
+}
+
+/** The data and the shape of a tensor; undefined for what is none. */
+function tensorOf(name: string, value: unknown): CheckedTensor | undefined {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || isOnDevice(value)) return undefined;
+  const shape = shapeOf(name, value);
+  if (shape === undefined) return undefined;
+  const data = dataOf(name, value);
+  const size = shape.reduce((product, n) => product * n, 1);
+  if (size === lengthOf(data)) return { data, shape };
+  const rule = `${size} elements, as its shape is [${listed(shape)}],`;
+  throw rangeError('ERR_ARG_LENGTH', expected(rule, `${name}.data`, data));
+}
+
+const listed = (shape: readonly number[]): string => shape.join(', ').slice(0, 100);
+
+/** The data of a tensor [n] or [1, n] that stands for a list; any other value as it is. */
+export function listOf(name: string, value: unknown): unknown {
+  const tensor = tensorOf(name, value);
+  if (tensor === undefined) return value;
+  const { data, shape } = tensor;
+  if (shape.length === 1 || (shape.length === 2 && shape[0] === 1)) return data;
+  const hint = 'pass one sequence at a time, without padding';
+  throw rangeError(
+    'ERR_ARG_LENGTH',
+    `Expected the shape [n] or [1, n] for ${name} but received [${listed(shape)}]: ${hint}`,
+  );
 }
 
 const isHalf = (type: unknown): boolean => type === 'bfloat16' || type === 'float16';

@@ -4,6 +4,7 @@ import { checkLogits, checkScale, LOGITS_HEAD, type LogitsHead, type ScaleOption
 import { checkLabels, IGNORE_INDEX, LABEL_OPTIONS, type LabelOptions, type Labels } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { tokenLogps } from '../ops/token-logps.js';
 
 /** The likely mistake where log-probs are not those of the logits; 'inconclusive' where no row is compared. */
@@ -21,7 +22,7 @@ export type LogpsSuspicion =
 /** What `checkLogps` takes. */
 export interface CheckLogpsOptions extends LogitsHead, ScaleOptions, LabelOptions {
   /** [N], the log-probs of the labels as computed elsewhere: by the sampler, by another framework, in a file. */
-  logps: Float32Array;
+  logps: ArrayOrTensor<Float32Array>;
   /** The largest error of a log-prob, absolute and relative; 0.001 by default. 16-bit samplers need more. */
   tolerance?: number | undefined;
 }

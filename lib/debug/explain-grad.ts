@@ -1,6 +1,7 @@
 // The likely mistake behind a wrong gradient: zeros, a factor, or the gradient of another loss.
 import type { CriticBatch, PolicyBatch } from '../adapters/adapter.js';
-import { IGNORE_INDEX, type Labels } from '../args/labels.js';
+import { IGNORE_INDEX } from '../args/labels.js';
+import type { WithArrays } from '../args/tensors.js';
 import { criticUpdate, policyUpdate, type UpdateResult } from '../ops/preference-update.js';
 import { tokenLogps } from '../ops/token-logps.js';
 import { argmin, distance, type LogpsSuspicion, rounded, shifted } from './check-logps.js';
@@ -20,13 +21,7 @@ export type GradSuspicion =
   | 'not-finite';
 
 /** With arrays in the place of tensors. */
-type Plain<T> = T extends unknown
-  ? Omit<T, 'labels' | 'mask' | 'tokenWeights'> & {
-      labels: Labels;
-      mask?: Uint8Array | undefined;
-      tokenWeights?: Float32Array | undefined;
-    }
-  : never;
+type Plain<T> = T extends unknown ? Omit<WithArrays<T>, 'mask'> & { mask?: Uint8Array | undefined } : never;
 
 export type Batch = Plain<CriticBatch | PolicyBatch>;
 export type Explanation = readonly [suspicion: GradSuspicion, why: string];

@@ -8,7 +8,7 @@ import type { Mode } from '../args/options.js';
 import { integer } from '../args/scalars.js';
 import { SECOND_NAMES } from '../args/second-head.js';
 import { checkDivergence, checkTeacher, type DivergenceOption, teacherInputs } from '../args/teacher.js';
-import { lastDimension } from '../args/tensors.js';
+import { type ArrayOrTensor, lastDimension } from '../args/tensors.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import {
   assertFinite,
@@ -40,9 +40,9 @@ export interface DivergenceOut {
 /** Options of a backward pass besides the heads and `out`. */
 export interface DivergenceBackwardOptions extends DivergenceOptions {
   /** [4 N], of the forward pass over the same heads. */
-  saved: Float64Array;
+  saved: ArrayOrTensor<Float64Array>;
   /** [N], the gradient of the loss at each divergence. */
-  gradDivergence: Float32Array;
+  gradDivergence: ArrayOrTensor<Float32Array>;
 }
 
 export const DIVERGENCE_OPTIONS = ['divergence', 'jsdBeta', 'debug', 'out'] as const;

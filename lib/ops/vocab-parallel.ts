@@ -13,6 +13,7 @@ import {
 } from '../args/head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions, labelInputs } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
 import type { OnDevice } from '../device/device-buffer.js';
 import { expected, rangeError } from '../errors.js';
@@ -59,7 +60,7 @@ export interface VocabParallelStats {
 /** What `mergeVocabParallelStats` takes. */
 export interface MergeVocabParallelStatsOptions extends ForwardOptions {
   /** [S, 8 + R * N]: of all S shards of a vocabulary, in any order. */
-  stats: Float64Array;
+  stats: ArrayOrTensor<Float64Array>;
 }
 
 const OPTIONS = [...SHARD_OPTIONS, ...LABEL_OPTIONS, ...STATISTICS, 'debug', 'out'];

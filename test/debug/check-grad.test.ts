@@ -15,7 +15,11 @@ interface Step {
   model: Model;
   forward: (model: Model) => Float32Array;
   backward: (model: Model, gradLogits: Float32Array) => Model;
-  batch: Batch & { refLogps: Float32Array; labels: Int32Array; mask?: Uint8Array };
+  batch: Batch &
+    Record<'labels' | 'turnOffsets' | 'chosen' | 'rejected', Int32Array> & {
+      refLogps: Float32Array;
+      mask?: Uint8Array;
+    };
   refLogits: Float32Array;
 }
 
@@ -165,8 +169,8 @@ describe('checkGrad', () => {
       'pairs that prefer the lower reward',
       (step) => {
         const { batch } = step;
-        const items = ('trajectoryOffsets' in batch ? batch.trajectoryOffsets : batch.turnOffsets).length - 1;
-        const rewards = new Float32Array(items);
+        const offsets = 'trajectoryOffsets' in batch ? batch.trajectoryOffsets : batch.turnOffsets;
+        const rewards = new Float32Array((offsets as Int32Array).length - 1);
         const given = { ...batch, chosen: batch.chosen.slice(0, 1), rejected: batch.rejected.slice(0, 1) };
         rewards[given.rejected[0]!] = 1;
         step.batch = { ...given, pairWeights: undefined } as typeof batch;
