@@ -4,7 +4,7 @@ import { IGNORE_INDEX } from '../args/labels.js';
 import type { WithArrays } from '../args/tensors.js';
 import { criticUpdate, policyUpdate, type UpdateResult } from '../ops/preference-update.js';
 import { tokenLogps } from '../ops/token-logps.js';
-import { argmin, distance, type LogpsSuspicion, rounded, shifted } from './check-logps.js';
+import { argmin, distance, KNOWN_SOFTCAPS, type LogpsSuspicion, rounded, shifted } from './check-logps.js';
 import type { ProbeResult } from './probes.js';
 
 /** The likely mistake behind a wrong gradient. */
@@ -64,6 +64,10 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
   const drops = (m: number, i: number) => m === 0 && Number(labels[i]) !== ignoreIndex;
   if (mask?.some(drops)) guess('mask-forgotten', 'without the mask', { mask: undefined });
   if (batch.tokenWeights) guess('weights-forgotten', 'without tokenWeights', { tokenWeights: undefined });
+  for (const other of [null, ...KNOWN_SOFTCAPS]) {
+    if (other === (softcap ?? null)) continue;
+    guess('another-softcap', other === null ? 'without softcap' : `with softcap ${other}`, { softcap: other });
+  }
   guess('pairs-swapped', 'with chosen and rejected swapped', { chosen: rejected, rejected: chosen });
   const noReference = {
     refLogps: new Float32Array(labels.length),
