@@ -13,6 +13,7 @@ import {
   type HeadNames,
   type LinearHead,
   MAX_VOCAB_SIZE,
+  type SizeSources,
 } from './head.js';
 import { integer } from './scalars.js';
 
@@ -36,6 +37,11 @@ const OF_LINEAR: (keyof HeadNames)[] = [
 /** The options of a second head, by its kind; the first of each names the kind. */
 export const secondLogits = (side: Side): string[] => OF_LOGITS.map((key) => SECOND_NAMES[side][key]);
 export const secondLinear = (side: Side): string[] => OF_LINEAR.map((key) => SECOND_NAMES[side][key]);
+
+const SOURCES: Readonly<Record<Side, SizeSources>> = {
+  ref: { rows: 'labels.length', vocab: 'V of the trained head' },
+  teacher: { rows: "the student's", vocab: 'V of the student' },
+};
 
 /** The option, or what it is if absent. */
 const given = (option: unknown, absent: unknown): unknown => (option === undefined ? absent : option);
@@ -79,5 +85,5 @@ export function checkSecondHead(
     hiddenSize: option('hiddenSize'),
     vocabSize,
   } as LinearHead;
-  return checkLinear(linear, rows, scale, names);
+  return checkLinear(linear, rows, scale, names, SOURCES[side]);
 }

@@ -7,7 +7,7 @@ import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { type CheckedLinear, type CheckedLogits, headInputs, type WeightLayout } from './head.js';
 import { oneOf } from './scalars.js';
 import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from './second-head.js';
-import { type ArrayOrTensor, lastDimension } from './tensors.js';
+import { type ArrayOrTensor, expectedShape, lastDimension } from './tensors.js';
 
 /** Those that are absent are the student's. */
 interface TeacherOptions {
@@ -89,11 +89,14 @@ function checkTopK(options: AnyOptions, { rows, vocabSize }: native.Head): nativ
   const rowLength = lastDimension(options, 'teacherIndices') ?? k;
   if (!Number.isInteger(k) || k < 1 || k > vocabSize || length !== rows * k || rowLength !== k) {
     const rule = `${rows} rows of K elements, K from 1 to V = ${vocabSize},`;
-    throw rangeError('ERR_ARG_LENGTH', expected(rule, 'teacherIndices', indices));
+    throw rangeError('ERR_ARG_LENGTH', expectedShape(options, rule, 'teacherIndices', indices));
   }
   const logps = float32('teacherLogps', options.teacherLogps, length);
   if ((lastDimension(options, 'teacherLogps') ?? k) !== k) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`[..., ${k}]`, 'the shape of teacherLogps', logps));
+    throw rangeError(
+      'ERR_ARG_LENGTH',
+      expectedShape(options, `${rows} rows of K = ${k} elements`, 'teacherLogps', logps),
+    );
   }
   const tail = oneOf('topKTail', options.topKTail, 'bucket', TAILS);
   return { kind: 'topK', k, tail, indices, logps };

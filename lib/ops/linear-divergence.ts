@@ -1,6 +1,7 @@
 import {
   checkLinear,
   checkScale,
+  HEAD_NAMES,
   LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
   type LinearGradientOptions,
@@ -21,6 +22,7 @@ import {
   type DivergenceOut,
   divergenceBackwardCall,
   divergenceCall,
+  OF_STUDENT,
   type RowDivergences,
 } from './divergence.js';
 import { LINEAR_GRADIENTS, type LinearGradients, type LinearGradientsOf, linearGradients } from './head-gradients.js';
@@ -47,7 +49,7 @@ const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 
 const checkHead = (options: LinearHead & ScaleOptions) => {
   const rows = countRows(options, ['hidden', 'dtype', 'hiddenSize', 'hiddenStride']);
-  return checkLinear(options, rows, checkScale(options));
+  return checkLinear(options, rows, checkScale(options), HEAD_NAMES, OF_STUDENT);
 };
 
 function forward(given: LinearDivergenceOptions, mode: Mode): PreparedCall<'headDivergence'> {

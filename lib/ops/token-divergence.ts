@@ -14,6 +14,7 @@ import {
   type DivergenceOut,
   divergenceBackwardCall,
   divergenceCall,
+  OF_STUDENT,
   type RowDivergences,
 } from './divergence.js';
 import { logitsGradients } from './head-gradients.js';
@@ -40,7 +41,7 @@ const BACKWARD_OUT = new Set(['gradLogits']);
 
 const checkHead = <L extends FloatArray>(options: LogitsHead<L> & ScaleOptions) => {
   const rows = countRows(options, ['logits', 'dtype', 'vocabSize', 'rowStride']);
-  return checkLogits(options, rows, checkScale(options));
+  return checkLogits(options, rows, checkScale(options), OF_STUDENT);
 };
 
 function forward(given: TokenDivergenceOptions, mode: Mode): PreparedCall<'headDivergence'> {
