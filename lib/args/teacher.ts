@@ -15,7 +15,7 @@ interface TeacherOptions {
   teacherDtype?: DType | undefined;
   /** Divides the teacher's logits. */
   teacherTemperature?: number | undefined;
-  /** Of the teacher's logits; null: none. */
+  /** Of the teacher's logits, the student's if absent; null: none. */
   teacherSoftcap?: number | null | undefined;
   /** V, which is the student's. */
   teacherVocabSize?: number | undefined;
