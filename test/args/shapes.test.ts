@@ -301,7 +301,7 @@ describe('a message', () => {
       'dims of logits',
       tokenLogps,
       { logits: tensor(logits, V, N), labels, vocabSize: V },
-      /^Expected 4 rows \(labels\.length\) of vocabSize = 8, for logits but received the shape \[8, 4\]$/,
+      /the shape of logits .*\[\.\.\., 4\]/,
     ],
     [
       'dims of hidden',
@@ -319,7 +319,7 @@ describe('a message', () => {
       'dims of the student',
       tokenDivergence,
       { ...teacher, logits: tensor(floats(8), 4, 2), teacherLogits: floats(8) },
-      /^Expected 2 rows of vocabSize = 4, for logits but received the shape \[4, 2\]$/,
+      /the shape of logits .*\[\.\.\., 2\]/,
     ],
     [
       'dims of teacherIndices',
