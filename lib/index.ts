@@ -4,7 +4,7 @@ export type { LinearHead, LogitsHead, WeightLayout } from './args/head.js';
 export { IGNORE_INDEX, type Labels } from './args/labels.js';
 export type { LossType, Normalization } from './args/preference.js';
 export type { DivergenceOption, TeacherLinear, TeacherLogits, TopKTeacher } from './args/teacher.js';
-export type { Tensor } from './args/tensors.js';
+export type { ArrayOrTensor, Tensor } from './args/tensors.js';
 export type { ShardOptions } from './args/vocab-shard.js';
 export type { PackOptions, TokenIds, Turn } from './data/messages.js';
 export { type CandidateState, type PackedCandidates, packCandidates } from './data/pack-candidates.js';

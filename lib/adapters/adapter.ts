@@ -54,7 +54,8 @@ function inPlace(batch: object, logits: Float32Array, shape: readonly number[]):
     if (option in batch) throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${option} in batch but received one`);
   }
   // The prototype, not a copy, which would omit inherited properties.
-  const head = { logits, vocabSize: shape.at(-1), out: { gradLogits: logits } };
+  // As a tensor: the rows of labels and other tensors must be in the order of these.
+  const head = { logits: { data: logits, dims: shape }, out: { gradLogits: logits } };
   return Object.assign(Object.create(batch), head) as never;
 }
 

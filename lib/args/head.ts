@@ -4,17 +4,24 @@ import { expected, rangeError, typeError } from '../errors.js';
 import { isOnDevice, lengthOf, type NamedArray } from './arrays.js';
 import { type DType, type FloatArray, float32OrSame, floatArray, inheritedDtype } from './dtypes.js';
 import { exclusiveGroups, selectGroup } from './exclusive.js';
-import { linearShape, MAX_VOCAB_SIZE, rowsLength, type WeightLayout, weightStrides } from './linear-shape.js';
+import {
+  linearShape,
+  MAX_VOCAB_SIZE,
+  rowsLength,
+  type SizeSources,
+  type WeightLayout,
+  weightStrides,
+} from './linear-shape.js';
 import { checkPrecision, type PrecisionOption } from './precision.js';
 import { integer, number, oneOf } from './scalars.js';
-import { checkTypeOfTensor, lastDimension, type Tensor } from './tensors.js';
+import { type ArrayOrTensor, checkTypeOfTensor, expectedShape, lastDimension } from './tensors.js';
 
-export { MAX_VOCAB_SIZE, type WeightLayout };
+export { MAX_VOCAB_SIZE, type SizeSources, type WeightLayout };
 
 /** A head that the model computed: the logits of all vocabulary entries, row by row. */
 export interface LogitsHead<L extends FloatArray = FloatArray> {
   /** [N, V], row-major, or a tensor of this shape or [..., V]. */
-  logits: L | Tensor<L>;
+  logits: ArrayOrTensor<L>;
   /** Of a Uint16Array: 'bfloat16' or 'float16'. */
   dtype?: DType | undefined;
   /** V, which should be given: with it N * V elements are asked for, without it V is logits.length / N, whatever N is. */
@@ -29,16 +36,16 @@ export interface LogitsHead<L extends FloatArray = FloatArray> {
 /** A head that is not computed yet: logits_i = hidden_i * weight^T + bias; [N, V] is never stored. */
 export interface LinearHead<H extends FloatArray = FloatArray> extends PrecisionOption {
   /** [N, H], or a tensor of this shape or [..., H]. */
-  hidden: H | Tensor<H>;
+  hidden: ArrayOrTensor<H>;
   /**
    * Elements from one hidden state to the next, H or more: the array has N * hiddenStride elements or ends with the last hidden
    * state. Its gradient is dense, [N, H], all the same.
    */
   hiddenStride?: number | undefined;
   /** [V, H] or, with `weightLayout: 'HV'`, [H, V]; of any storage type, whatever that of `hidden` is. */
-  weight: FloatArray | Tensor<FloatArray>;
+  weight: ArrayOrTensor<FloatArray>;
   /** [V], in float32 or the type of `weight`. */
-  bias?: FloatArray | Tensor<FloatArray> | undefined;
+  bias?: ArrayOrTensor<FloatArray> | undefined;
   /** H, which should be given, or vocabSize: without both, H is hidden.length / N and V is weight.length / H, whatever N is. */
   hiddenSize?: number | undefined;
   /** V. */
@@ -174,6 +181,8 @@ function temperatureOf(name: string, given: unknown, byDefault: number): number 
   return number(name, given, byDefault, rule, (x) => x >= MIN_TEMPERATURE && x <= MAX_TEMPERATURE);
 }
 
+const OF_LABELS: SizeSources = { rows: 'labels.length' };
+
 const HEAD_GROUPS = exclusiveGroups([LOGITS_HEAD, [...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS]]);
 
 /** The one head that the options have. */
@@ -189,6 +198,7 @@ export function checkLogits<L extends FloatArray>(
   options: LogitsHead<L> & { totalVocab?: number | undefined },
   rows: number,
   scale: Scale,
+  { rows: source }: SizeSources = OF_LABELS,
 ): CheckedLogits<L> {
   const { array, dtype } = floatArray('logits', options.logits, 'dtype', options.dtype);
   const length = lengthOf(array);
@@ -217,7 +227,8 @@ export function checkLogits<L extends FloatArray>(
   if (!whole || (length !== least && length !== rows * rowStride && !inside)) {
     const size = given ? `vocabSize = ${given}` : 'one length';
     const padded = stride > given ? `, rowStride = ${stride} elements apart` : '';
-    throw rangeError('ERR_ARG_LENGTH', expected(`${rows} rows (labels.length) of ${size}${padded},`, 'logits', array));
+    const rule = `${rows} rows${source && ` (${source})`} of ${size}${padded},`;
+    throw rangeError('ERR_ARG_LENGTH', expectedShape(options, rule, 'logits', array));
   }
   return logitsHead(array as L, { dtype, rows, vocabSize, rowStride, ...scale });
 }
@@ -257,7 +268,7 @@ export function checkSecondLogits(
   if (!fits || rowLength !== rowStride) {
     const apart = given ? `, ${names.rowStride} = ${given} elements apart` : '';
     const rule = `${rows} rows of V = ${vocabSize} elements${apart}`;
-    throw rangeError('ERR_ARG_LENGTH', expected(rule, names.logits, array));
+    throw rangeError('ERR_ARG_LENGTH', expectedShape(options, rule, names.logits, array));
   }
   return logitsHead(array, { dtype, rows, vocabSize, ...scale, rowStride });
 }
@@ -271,7 +282,7 @@ export function checkLinear<H extends FloatArray>(
   rows: number,
   scale: Scale,
   names: HeadNames = HEAD_NAMES,
-  sourceOfVocab = options.vocabSize === undefined ? '' : 'vocabSize',
+  sources: SizeSources = OF_LABELS,
 ): CheckedLinear<H> {
   const { array, dtype } = floatArray(names.hidden, options.hidden, names.dtype, options.dtype);
   const data = array as H;
@@ -285,7 +296,10 @@ export function checkLinear<H extends FloatArray>(
   if (bias !== undefined) checkTypeOfTensor(options, names.bias, bias.dtype);
   const layout = oneOf<WeightLayout>(names.weightLayout, options.weightLayout, 'VH', ['VH', 'HV']);
   const arrays = { hidden: data, weight: weight.array, bias: bias?.array };
-  const { hiddenStride, ...shape } = linearShape(options, arrays, rows, layout, names, sourceOfVocab);
+  const { hiddenStride, ...shape } = linearShape(options, arrays, rows, layout, names, {
+    vocab: options.vocabSize === undefined ? '' : 'vocabSize',
+    ...sources,
+  });
   if (options.chunkBytes !== undefined && !isOnDevice(array)) {
     const reason = 'chunks are those of a device, the CPU uses tiles of a fixed size';
     throw typeError('ERR_UNKNOWN_OPTION', `Expected no chunkBytes as ${names.hidden} is a typed array: ${reason}`);

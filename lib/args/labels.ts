@@ -4,7 +4,7 @@ import type * as native from '../addon/operations.js';
 import { typeError } from '../errors.js';
 import { classOf, float32, hostView, lengthOf, type Mask, mask, type NamedArray, typedArray } from './arrays.js';
 import { integer } from './scalars.js';
-import type { Tensor } from './tensors.js';
+import type { ArrayOrTensor } from './tensors.js';
 
 /** The default of `ignoreIndex`: a row with this label has no log-prob. */
 export const IGNORE_INDEX = -100;
@@ -16,9 +16,9 @@ const CLASSES = ['Int32Array', 'BigInt64Array'] as const;
 
 export interface LabelOptions {
   /** [N], the token that each row predicts. */
-  labels: Labels | Tensor<Labels>;
+  labels: ArrayOrTensor<Labels>;
   /** [N]; 0 masks a row: it is never read. Any other number keeps it. */
-  mask?: Mask | Tensor<Mask> | undefined;
+  mask?: ArrayOrTensor<Mask> | undefined;
   /** Rows with this label are ignored; -100 by default. */
   ignoreIndex?: number | undefined;
 }
@@ -26,9 +26,9 @@ export interface LabelOptions {
 /** Which tokens count, of those whose log-probs are given. */
 export interface TokenOptions {
   /** [N]; 0 masks a token: it is never read. Any other number keeps it. */
-  mask?: Mask | Tensor<Mask> | undefined;
+  mask?: ArrayOrTensor<Mask> | undefined;
   /** [N], the labels of the log-probs: tokens whose label is ignored do not count. Needed where the mask does not mask them. */
-  labels?: Labels | Tensor<Labels> | undefined;
+  labels?: ArrayOrTensor<Labels> | undefined;
   /** The ignored label; -100 by default. */
   ignoreIndex?: number | undefined;
 }
@@ -38,7 +38,7 @@ export const LABEL_OPTIONS = ['labels', 'mask', 'ignoreIndex'] as const; // of T
 /** How much the tokens count that do. */
 export interface WeightOption {
   /** [N], >= 0: a token counts so many times in sums and means; 1 each by default. Not read where a token does not count. */
-  tokenWeights?: Float32Array | Tensor<Float32Array> | undefined;
+  tokenWeights?: ArrayOrTensor<Float32Array> | undefined;
 }
 
 export const WEIGHT_OPTION = 'tokenWeights';

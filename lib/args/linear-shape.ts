@@ -3,7 +3,7 @@ import { expected, rangeError, typeError } from '../errors.js';
 import { lengthOf } from './arrays.js';
 import type { FloatArray } from './dtypes.js';
 import { integer } from './scalars.js';
-import { lastDimension, shapeOfOption } from './tensors.js';
+import { expectedShape, lastDimension, shapeOfOption } from './tensors.js';
 
 export const MAX_VOCAB_SIZE = 2 ** 31 - 1;
 
@@ -44,14 +44,20 @@ export interface LinearShape {
   hiddenStride: number;
 }
 
-/** The shape that options and lengths of a linear head agree with; `source` says where V is from, for messages. */
+/** Where N and V are from, for messages; '' where that goes without saying. */
+export interface SizeSources {
+  rows: string;
+  vocab?: string;
+}
+
+/** The shape that options and lengths of a linear head agree with. */
 export function linearShape(
   options: { hiddenSize?: unknown; hiddenStride?: unknown; vocabSize?: unknown },
   { hidden, weight, bias }: { hidden: FloatArray; weight: FloatArray; bias: FloatArray | undefined },
   rows: number,
   layout: WeightLayout,
   names: LinearNames,
-  source: string,
+  { rows: ofRows, vocab: source = '' }: SizeSources,
 ): LinearShape {
   const weightShape = shapeOfOption(options, names.weight);
   const [shapeV, shapeH] = layout === 'VH' ? [0, 1] : [1, 0];
@@ -81,7 +87,7 @@ export function linearShape(
   ) {
     // Any of labels, hidden, weight and V may be the wrong one.
     const ofWeight = `H = ${byWeight} by ${names.weight} (${knownVocab} rows, ${source})`;
-    const received = `${perRow} by ${names.hidden} (${rows} rows, labels.length) and ${ofWeight}`;
+    const received = `${perRow} by ${names.hidden} (${rows} rows${ofRows && `, ${ofRows}`}) and ${ofWeight}`;
     const rule = `one H for ${names.hidden} and ${names.weight}`;
     throw rangeError('ERR_ARG_LENGTH', `Expected ${rule} but received H = ${received}`);
   }
@@ -106,7 +112,7 @@ export function linearShape(
     const apart = stride > 0 ? `, ${names.hiddenStride} = ${stride} elements apart` : '';
     throw rangeError(
       'ERR_ARG_LENGTH',
-      expected(`${rows} rows (labels.length) of ${ofHidden}${apart}`, names.hidden, hidden),
+      expectedShape(options, `${rows} rows${ofRows && ` (${ofRows})`} of ${ofHidden}${apart}`, names.hidden, hidden),
     );
   }
   const fits = isSize(vocabSize) && vocabSize <= MAX_VOCAB_SIZE && vocabSize * hiddenSize === elements;

@@ -1,6 +1,6 @@
 // The options object of a call.
 import { expected, typeError } from '../errors.js';
-import { unwrapTensors } from './tensors.js';
+import { checkOrderOfRows, unwrapTensors, type WithArrays } from './tensors.js';
 
 /** Whether a call runs on the caller's thread, or on another one while the caller continues. */
 export type Mode = 'sync' | 'async';
@@ -16,7 +16,7 @@ export function checkOptions<T>(
   known: ReadonlySet<string>,
   mode: Mode = 'sync',
   knownOut?: ReadonlySet<string>,
-): T {
+): WithArrays<T> {
   const called = mode === 'async' ? `${call}Async` : call;
   if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
   const more = mode === 'async' ? ['signal'] : [];
@@ -25,10 +25,25 @@ export function checkOptions<T>(
     if (known.has(name) || more.includes(name)) continue;
     throw typeError('ERR_UNKNOWN_OPTION', unknownName(called, name, new Set([...known, ...more])));
   }
-  unwrapTensors(options);
+  unwrapTensors(options, call === 'out' ? 'out.' : '');
   const { out } = options;
-  if (knownOut !== undefined && out !== undefined) options.out = checkOptions('out', out, knownOut);
-  return options as T;
+  if (knownOut !== undefined && out !== undefined) {
+    const checked = checkOptions('out', out, knownOut) as object;
+    checkOrderOfRows(options, checked);
+    options.out = checked;
+  }
+  return options as WithArrays<T>;
+}
+
+/** The signal of an async call, read once, and options from which no getter of it is read again. */
+export function splitSignal<T>(given: T): { signal?: unknown; options: T } {
+  if (!isRecord(given) || !('signal' in given)) return { options: given };
+  if (Object.getPrototypeOf(given) === Object.prototype) {
+    const options = { ...given };
+    return { signal: options.signal, options };
+  }
+  // Others are inherited, as by a copy they would not be.
+  return { signal: given.signal, options: Object.create(given, { signal: { value: undefined, enumerable: true } }) };
 }
 
 function unknownName(call: string, name: string, known: ReadonlySet<string>): string {

@@ -5,15 +5,16 @@ import { expected, rangeError } from '../errors.js';
 import { int32, lengthOf, type NamedArray, offsets, optionalArray } from './arrays.js';
 import { type CheckedTokens, labelInputs } from './labels.js';
 import { boolean, notNegative, number, oneOf, positive } from './scalars.js';
+import type { ArrayOrTensor } from './tensors.js';
 
 /** The loss of a pair: Bradley-Terry ('sigmoid'), 'hinge' or 'ipo'. */
 export type LossType = native.LossType;
 
 export interface PairOptions {
   /** [P], indices of the better items (trajectories or turns). */
-  chosen: Int32Array;
+  chosen: ArrayOrTensor<Int32Array>;
   /** [P], indices of the worse items. */
-  rejected: Int32Array;
+  rejected: ArrayOrTensor<Int32Array>;
   /** The inverse temperature beta > 0 of the preference; 0.1 by default. */
   beta?: number | undefined;
   /** 'sigmoid' by default. */
@@ -21,7 +22,7 @@ export interface PairOptions {
   /** epsilon in [0, 0.5) of the sigmoid loss; 0 by default. */
   labelSmoothing?: number | undefined;
   /** [P], >= 0, not all 0; 1 each by default. */
-  pairWeights?: Float32Array | undefined;
+  pairWeights?: ArrayOrTensor<Float32Array> | undefined;
   /** D; the sum of the weights of this call by default. Micro-batches give the sum of the whole batch. */
   pairDenominator?: number | undefined;
   /** The weight of the NLL of the chosen tokens. */
@@ -57,7 +58,7 @@ export interface CheckedBatch extends native.PreferenceBatch {
 }
 
 export function checkBatch(
-  options: { turnOffsets: Int32Array; trajectoryOffsets?: Int32Array | undefined } & PairOptions,
+  options: PairOptions & { turnOffsets: unknown; trajectoryOffsets?: unknown },
   labels: CheckedTokens,
   level: native.PreferenceLevel,
 ): CheckedBatch {

@@ -77,5 +77,9 @@ export function checkSecondHead(
     vocabSize,
   } as LinearHead;
   const source = options.vocabSize !== undefined ? 'vocabSize' : first.kind === 'linear' ? 'weight' : 'logits';
-  return checkLinear(linear, rows, scale, names, `V of ${firstHead}, from ${source}`);
+  const sources = {
+    rows: side === 'ref' ? 'labels.length' : "the student's",
+    vocab: `V of ${firstHead}, from ${source}`,
+  };
+  return checkLinear(linear, rows, scale, names, sources);
 }

@@ -7,9 +7,7 @@ import { exclusiveGroups, selectGroup } from './exclusive.js';
 import { type CheckedLinear, type CheckedLogits, headInputs, type WeightLayout } from './head.js';
 import { oneOf } from './scalars.js';
 import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from './second-head.js';
-import { lastDimension, type Tensor } from './tensors.js';
-
-type Floats = FloatArray | Tensor<FloatArray>;
+import { type ArrayOrTensor, expectedShape, lastDimension } from './tensors.js';
 
 /** Those that are absent are the student's. */
 interface TeacherOptions {
@@ -17,7 +15,7 @@ interface TeacherOptions {
   teacherDtype?: DType | undefined;
   /** Divides the teacher's logits. */
   teacherTemperature?: number | undefined;
-  /** Of the teacher's logits; null: none. */
+  /** Of the teacher's logits, the student's if absent; null: none. */
   teacherSoftcap?: number | null | undefined;
   /** V, which is the student's. */
   teacherVocabSize?: number | undefined;
@@ -26,7 +24,7 @@ interface TeacherOptions {
 /** A teacher whose logits are known. */
 export interface TeacherLogits extends TeacherOptions {
   /** [N, V], of any type. */
-  teacherLogits: Floats;
+  teacherLogits: ArrayOrTensor<FloatArray>;
   /** Elements from one row to the next. By default V, or the student's rowStride where the length asks for it. */
   teacherRowStride?: number | undefined;
 }
@@ -34,27 +32,27 @@ export interface TeacherLogits extends TeacherOptions {
 /** A teacher whose logits are hidden_i * weight^T + bias; its hidden size may be another than the student's. */
 export interface TeacherLinear extends TeacherOptions {
   /** [N, H'] */
-  teacherHidden: Floats;
+  teacherHidden: ArrayOrTensor<FloatArray>;
   /** Elements from one hidden state to the next; H' by default. */
   teacherHiddenStride?: number | undefined;
   /** H', which follows from teacherHidden by default. */
   teacherHiddenSize?: number | undefined;
   /** [V, H'] or, with `teacherWeightLayout: 'HV'`, [H', V], of any type. */
-  teacherWeight: Floats;
+  teacherWeight: ArrayOrTensor<FloatArray>;
   /** Of a Uint16Array. */
   teacherWeightDtype?: DType | undefined;
   /** The student's by default. */
   teacherWeightLayout?: WeightLayout | undefined;
   /** [V], in float32 or the type of teacherWeight. */
-  teacherBias?: Floats | undefined;
+  teacherBias?: ArrayOrTensor<FloatArray> | undefined;
 }
 
 /** The K most probable tokens of each row, as inference servers return them. */
 export interface TopKTeacher {
   /** [N, K] token ids, those of a row distinct, in any order. */
-  teacherIndices: Int32Array | Tensor<Int32Array>;
+  teacherIndices: ArrayOrTensor<Int32Array>;
   /** [N, K] their log-probs at the temperature of the call, which are taken as they are. */
-  teacherLogps: Float32Array | Tensor<Float32Array>;
+  teacherLogps: ArrayOrTensor<Float32Array>;
   /**
    * 'bucket' (default): all other entries are one, with the probability that is left, at least 1e-7. 'renormalize': both
    * distributions are renormalised over the K entries.
@@ -91,11 +89,14 @@ function checkTopK(options: AnyOptions, { rows, vocabSize }: native.Head): nativ
   const rowLength = lastDimension(options, 'teacherIndices') ?? k;
   if (!Number.isInteger(k) || k < 1 || k > vocabSize || length !== rows * k || rowLength !== k) {
     const rule = `${rows} rows of K elements, K from 1 to V = ${vocabSize},`;
-    throw rangeError('ERR_ARG_LENGTH', expected(rule, 'teacherIndices', indices));
+    throw rangeError('ERR_ARG_LENGTH', expectedShape(options, rule, 'teacherIndices', indices));
   }
   const logps = float32('teacherLogps', options.teacherLogps, length);
   if ((lastDimension(options, 'teacherLogps') ?? k) !== k) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`[..., ${k}]`, 'the shape of teacherLogps', logps));
+    throw rangeError(
+      'ERR_ARG_LENGTH',
+      expectedShape(options, `${rows} rows of K = ${k} elements`, 'teacherLogps', logps),
+    );
   }
   const tail = oneOf('topKTail', options.topKTail, 'bucket', TAILS);
   return { kind: 'topK', k, tail, indices, logps };

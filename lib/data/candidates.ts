@@ -1,12 +1,13 @@
 // Scores of candidates, one state after the other, and their ranks within each state.
 import { hostView, offsets, typedArray } from '../args/arrays.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../errors.js';
 
 export interface CandidateOptions {
   /** The score of every candidate of every state. */
-  scores: Float32Array | Float64Array;
+  scores: ArrayOrTensor<Float32Array | Float64Array>;
   /** [states + 1], the candidates of state s are candidateOffsets[s] ... candidateOffsets[s + 1] - 1. */
-  candidateOffsets: Int32Array;
+  candidateOffsets: ArrayOrTensor<Int32Array>;
 }
 
 export const CANDIDATE_OPTIONS = ['scores', 'candidateOffsets'] as const;

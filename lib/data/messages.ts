@@ -3,10 +3,11 @@ import { checkAttached, classOf, isArray, type Mask, onHost } from '../args/arra
 import { IGNORE_INDEX } from '../args/labels.js';
 import { checkOptions, isRecord } from '../args/options.js';
 import { boolean, integer } from '../args/scalars.js';
+import { type ArrayOrTensor, listOf } from '../args/tensors.js';
 import { expected, rangeError, typeError } from '../errors.js';
 
-/** The token ids of a message, each from 0 to 2^31 - 1, as tokenizers return them. */
-export type TokenIds = Int32Array | Uint32Array | BigInt64Array | readonly number[] | readonly bigint[];
+/** The token ids of a message, each from 0 to 2^31 - 1, as tokenizers return them; a tensor is [n] or [1, n]. */
+export type TokenIds = ArrayOrTensor<Int32Array | Uint32Array | BigInt64Array> | readonly number[] | readonly bigint[];
 
 /** One message of a dialogue. */
 export interface Turn {
@@ -14,7 +15,7 @@ export interface Turn {
   /** Whether it is an assistant message; the tokens of other messages are masked. */
   agent: boolean;
   /** Of the tokens of an assistant message: 0 or false masks one that the agent did not write, as the output of a tool. */
-  mask?: Mask | readonly number[] | readonly boolean[] | undefined;
+  mask?: ArrayOrTensor<Mask> | readonly number[] | readonly boolean[] | undefined;
 }
 
 /** The checked tokens of a message, and its name in errors. */
@@ -91,8 +92,9 @@ export function messagesOf(argument: string, turns: unknown): Message[] {
   });
 }
 
-/** The elements of a list of the caller: a typed array of these classes, or an Array. Each is read once. */
-function elementsOf(name: string, value: unknown, classes: readonly string[], rule: string, hint: string): unknown[] {
+/** The elements of a list of the caller: a typed array of these classes, a tensor of one, or an Array. Each is read once. */
+function elementsOf(name: string, list: unknown, classes: readonly string[], rule: string, hint: string): unknown[] {
+  const value = listOf(name, list);
   const tag = classOf(value) ?? '';
   if (!classes.includes(tag) && !isArray(value)) {
     throw typeError('ERR_ARG_TYPE', expected(rule, name, value) + (tag === '' ? '' : hint));

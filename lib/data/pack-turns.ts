@@ -30,7 +30,8 @@ export interface PackedTurns {
  * output of a tool in it, which the model reads and does not learn to write. A turn is one assistant message together with the masked rows
  * before it, which predict the tokens of other messages; rows after the last assistant message belong to its turn.
  *
- * @param trajectories the messages of each, in order: `tokens`, `agent` and, of an assistant message, `mask`.
+ * @param trajectories the messages of each, in order: `tokens`, `agent` and, of an assistant message, `mask`. Tokens are an array or
+ *   a tensor [n] or [1, n], as a tokenizer returns for one text.
  * @param options.ignoreIndex the label of masked rows; -100 by default.
  * @param options.allowEmptyTurns packs a turn none of whose tokens is predicted and unmasked; the losses take it with their
  *   option of the same name. false by default.

@@ -1,14 +1,15 @@
 import { checkOptions } from '../args/options.js';
 import { notNegative, oneOf } from '../args/scalars.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { rangeError, typeError } from '../errors.js';
 import { comparable, groups } from './candidates.js';
 
 /** What `trajectoryPairs` takes. */
 export interface TrajectoryPairsOptions {
   /** The reward of every trajectory of every task. */
-  rewards: Float32Array | Float64Array;
+  rewards: ArrayOrTensor<Float32Array | Float64Array>;
   /** [tasks + 1], the trajectories of task t are taskOffsets[t] ... taskOffsets[t + 1] - 1. */
-  taskOffsets: Int32Array;
+  taskOffsets: ArrayOrTensor<Int32Array>;
   /** 'best-vs-worse' by default. */
   rule?: 'best-vs-worse' | 'threshold' | undefined;
   /** The least difference of rewards under rule 'threshold'; 0.1 by default. */

@@ -4,7 +4,7 @@ import { checkAttached, classOf, float32, hostView, int32, type Mask, maskBytes 
 import { IGNORE_INDEX } from '../args/labels.js';
 import { checkOptions, isRecord } from '../args/options.js';
 import { integer, positive } from '../args/scalars.js';
-import { unwrapTensors } from '../args/tensors.js';
+import { type ArrayOrTensor, unwrapTensors } from '../args/tensors.js';
 import { comparable } from '../data/candidates.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import { aboveZero, checkLogps, distance, rounded } from './check-logps.js';
@@ -47,15 +47,15 @@ export interface CheckGradOptions<P extends Parameters = Parameters> {
   /** Everything that the step gives to `criticUpdate` or `policyUpdate` besides the logits. */
   batch?: CriticBatch | PolicyBatch | undefined;
   /** The logits that the step gave to the update, to check that they are not stale. */
-  logits?: Float32Array | undefined;
+  logits?: ArrayOrTensor<Float32Array> | undefined;
   /** [N], the log-probs of the labels by a sampler or another framework at these parameters. */
-  logps?: Float32Array | undefined;
+  logps?: ArrayOrTensor<Float32Array> | undefined;
   /** [N, V], logits of the frozen reference, to check `batch.refLogps`. */
-  refLogits?: Float32Array | undefined;
+  refLogits?: ArrayOrTensor<Float32Array> | undefined;
   /** [N], what the model reads in each row, as `packTurns` returns it, to check that the labels are the next tokens. */
-  inputIds?: Int32Array | undefined;
+  inputIds?: ArrayOrTensor<Int32Array> | undefined;
   /** [K], the reward of each trajectory, or of each turn of a policy, to check that the chosen ones are the better ones. */
-  rewards?: Float32Array | Float64Array | undefined;
+  rewards?: ArrayOrTensor<Float32Array | Float64Array> | undefined;
   /** The number of single parameters that are checked besides the direction of the gradient; 8 by default. */
   coordinates?: number | undefined;
   /** The seed of their choice; 0 by default. */

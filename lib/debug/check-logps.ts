@@ -4,6 +4,7 @@ import { checkLogits, checkScale, LOGITS_HEAD, type LogitsHead, type ScaleOption
 import { checkLabels, IGNORE_INDEX, LABEL_OPTIONS, type LabelOptions, type Labels } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { tokenLogps } from '../ops/token-logps.js';
 
 /** The likely mistake where log-probs are not those of the logits; 'inconclusive' where no row is compared. */
@@ -21,7 +22,7 @@ export type LogpsSuspicion =
 /** What `checkLogps` takes. */
 export interface CheckLogpsOptions extends LogitsHead, ScaleOptions, LabelOptions {
   /** [N], the log-probs of the labels as computed elsewhere: by the sampler, by another framework, in a file. */
-  logps: Float32Array;
+  logps: ArrayOrTensor<Float32Array>;
   /** The largest error of a log-prob, absolute and relative; 0.001 by default. 16-bit samplers need more. */
   tolerance?: number | undefined;
 }
@@ -38,7 +39,7 @@ export interface LogpsReport {
 
 const OPTIONS = new Set<string>([...LOGITS_HEAD, ...LABEL_OPTIONS, 'logps', 'tolerance']);
 /** Softcaps that model configurations have: that of Gemma 2's logits is 30. */
-const KNOWN_SOFTCAPS = [30, 50];
+export const KNOWN_SOFTCAPS = [30, 50];
 
 /** The most rows that mistakes are tried on: the search for a temperature takes over 100 passes. */
 const MAX_ROWS = 256;
@@ -86,11 +87,12 @@ export function checkLogps(options: CheckLogpsOptions): LogpsReport {
   const logits = hostView('logits', head.logits);
   const received = hostView('logps', float32('logps', given.logps, count));
   const tolerance = positive('tolerance', given.tolerance, 1e-3);
-  const { logps: _, tolerance: __, ...rest } = given;
-  const call = { ...rest, logits, labels, mask };
-  const expected = tokenLogps(call).logps;
-
   const ignoreIndex = given.ignoreIndex ?? IGNORE_INDEX;
+  const { dtype, vocabSize, rowStride } = head;
+  const { temperature, softcap } = given;
+  const call = { ...{ labels, mask, ignoreIndex }, ...{ logits, dtype, temperature, softcap } };
+  const expected = count === 0 ? new Float32Array(0) : tokenLogps({ ...call, vocabSize, rowStride }).logps;
+
   const isCompared = (i: number) => mask?.[i] !== 0 && Number(labels[i]) !== ignoreIndex;
   const compared = Array.from({ length: count }, (_, i) => i).filter(isCompared);
   const errorAt = (i: number) => {
@@ -117,13 +119,8 @@ export function checkLogps(options: CheckLogpsOptions): LogpsReport {
     received,
     expected,
     tolerance,
-    call: {
-      ...call,
-      ...gatherRows(logits, rows, head.rowStride, head.vocabSize),
-      rowStride: undefined,
-      mask: undefined,
-    },
-    temperature: given.temperature ?? 1,
+    call: { ...call, ...gatherRows(logits, rows, rowStride, vocabSize), mask: undefined },
+    temperature: temperature ?? 1,
   });
   const what = `${mismatches.length} of ${compared.length} log-probs disagree with the logits`;
   const where = `in row ${row} the logits give ${rounded(worst.expected)} but logps has ${rounded(worst.received)}`;

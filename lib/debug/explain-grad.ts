@@ -1,9 +1,10 @@
 // The likely mistake behind a wrong gradient: zeros, a factor, or the gradient of another loss.
 import type { CriticBatch, PolicyBatch } from '../adapters/adapter.js';
-import { IGNORE_INDEX, type Labels } from '../args/labels.js';
+import { IGNORE_INDEX } from '../args/labels.js';
+import type { WithArrays } from '../args/tensors.js';
 import { criticUpdate, policyUpdate, type UpdateResult } from '../ops/preference-update.js';
 import { tokenLogps } from '../ops/token-logps.js';
-import { argmin, distance, type LogpsSuspicion, rounded, shifted } from './check-logps.js';
+import { argmin, distance, KNOWN_SOFTCAPS, type LogpsSuspicion, rounded, shifted } from './check-logps.js';
 import type { ProbeResult } from './probes.js';
 
 /** The likely mistake behind a wrong gradient. */
@@ -20,13 +21,7 @@ export type GradSuspicion =
   | 'not-finite';
 
 /** With arrays in the place of tensors. */
-type Plain<T> = T extends unknown
-  ? Omit<T, 'labels' | 'mask' | 'tokenWeights'> & {
-      labels: Labels;
-      mask?: Uint8Array | undefined;
-      tokenWeights?: Float32Array | undefined;
-    }
-  : never;
+type Plain<T> = T extends unknown ? Omit<WithArrays<T>, 'mask'> & { mask?: Uint8Array | undefined } : never;
 
 export type Batch = Plain<CriticBatch | PolicyBatch>;
 export type Explanation = readonly [suspicion: GradSuspicion, why: string];
@@ -69,6 +64,10 @@ function guessesOf(batch: Batch, logits: Float32Array): Guess[] {
   const drops = (m: number, i: number) => m === 0 && Number(labels[i]) !== ignoreIndex;
   if (mask?.some(drops)) guess('mask-forgotten', 'without the mask', { mask: undefined });
   if (batch.tokenWeights) guess('weights-forgotten', 'without tokenWeights', { tokenWeights: undefined });
+  for (const other of [null, ...KNOWN_SOFTCAPS]) {
+    if (other === (softcap ?? null)) continue;
+    guess('another-softcap', other === null ? 'without softcap' : `with softcap ${other}`, { softcap: other });
+  }
   guess('pairs-swapped', 'with chosen and rejected swapped', { chosen: rejected, rejected: chosen });
   const noReference = {
     refLogps: new Float32Array(labels.length),

@@ -2,6 +2,7 @@ import { float32, hostView, plainView } from '../args/arrays.js';
 import { keptTokens, LABEL_OPTIONS, type TokenOptions, tokenInputs } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { positive } from '../args/scalars.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { comparable, groups } from '../data/candidates.js';
 import { expected, rangeError } from '../errors.js';
 import { Results } from '../runtime/results.js';
@@ -9,15 +10,15 @@ import { Results } from '../runtime/results.js';
 /** The mask and the labels are those of turns, or of tokens where the value head gives a value for each token. */
 interface OutcomeOptions extends TokenOptions {
   /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
-  trajectoryOffsets: Int32Array;
+  trajectoryOffsets: ArrayOrTensor<Int32Array>;
   /** [K] in [0, 1], the outcome of each trajectory: 1 for success, 0 for failure, or the share of tests that passed. */
-  outcomes: Float32Array | Float64Array;
+  outcomes: ArrayOrTensor<Float32Array | Float64Array>;
 }
 
 /** What `binaryValueLoss` takes. */
 export interface BinaryValueOptions extends OutcomeOptions {
   /** [T], the output of the value head for the state before each turn. */
-  valueLogits: Float32Array;
+  valueLogits: ArrayOrTensor<Float32Array>;
   /** The number of turns that the loss is averaged over; the unmasked turns of this call by default. */
   valueDenominator?: number | undefined;
   out?: { [name in (typeof OUT)[number]]?: Float32Array | undefined } | undefined;
@@ -37,7 +38,7 @@ export interface BinaryValue {
 /** What `valueAdvantages` takes. */
 export interface ValueAdvantagesOptions extends OutcomeOptions {
   /** [T], the value of the state before each turn, on the scale of the outcomes: `values` of `binaryValueLoss`. */
-  values: Float32Array;
+  values: ArrayOrTensor<Float32Array>;
   out?: { advantages?: Float32Array | undefined } | undefined;
 }
 

@@ -4,13 +4,14 @@ import { float32, hostView } from '../args/arrays.js';
 import { checkTokens } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { batchInputs, checkBatch, checkPreferenceOptions, type PairOptions } from '../args/preference.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import type { PreferenceResult } from '../ops/preference-loss.js';
 import { Results } from '../runtime/results.js';
 
 /** What `bradleyTerryLoss` takes. */
 export interface BradleyTerryOptions extends Omit<PairOptions, 'nllCoef' | 'nllDenominator' | 'allowEmptyTurns'> {
   /** [n], scores of a reward model or a value head, or sums of log-ratios. */
-  scores: Float32Array;
+  scores: ArrayOrTensor<Float32Array>;
   /** The inverse temperature beta > 0; 1 by default. */
   beta?: number | undefined;
   out?: { [name in (typeof OUT)[number]]?: Float32Array | undefined } | undefined;

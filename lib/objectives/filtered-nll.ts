@@ -9,6 +9,7 @@ import {
 } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { number, positive } from '../args/scalars.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { comparable, groups } from '../data/candidates.js';
 import {
   assertFinite,
@@ -22,13 +23,13 @@ import { Results } from '../runtime/results.js';
 /** What `filteredNll` takes. */
 export interface FilteredNllOptions extends TokenOptions, WeightOption, DebugOption {
   /** [N] under the trained model. */
-  logps: Float32Array;
+  logps: ArrayOrTensor<Float32Array>;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
-  turnOffsets: Int32Array;
+  turnOffsets: ArrayOrTensor<Int32Array>;
   /** [K + 1], the turns of trajectory k, likewise. */
-  trajectoryOffsets: Int32Array;
+  trajectoryOffsets: ArrayOrTensor<Int32Array>;
   /** [K], the reward of each trajectory. */
-  rewards: Float32Array | Float64Array;
+  rewards: ArrayOrTensor<Float32Array | Float64Array>;
   /** The least reward of a selected trajectory; 1, a solved task, by default. */
   threshold?: number | undefined;
   /** The weight of the tokens that the NLL is averaged over; the `keptWeight` of this call by default. */

@@ -2,12 +2,12 @@
 import type * as native from '../addon/operations.js';
 import { float32, lengthOf, typedArray } from '../args/arrays.js';
 import { floatArray } from '../args/dtypes.js';
-import { type CheckedLinear, type CheckedLogits, headInputs, MAX_VOCAB_SIZE } from '../args/head.js';
+import { type CheckedLinear, type CheckedLogits, headInputs, MAX_VOCAB_SIZE, type SizeSources } from '../args/head.js';
 import { type CheckedTokens, checkTokens, labelInputs, type TokenOptions } from '../args/labels.js';
 import { integer } from '../args/scalars.js';
 import { SECOND_NAMES } from '../args/second-head.js';
 import { checkDivergence, checkTeacher, type DivergenceOption, teacherInputs } from '../args/teacher.js';
-import { lastDimension } from '../args/tensors.js';
+import { type ArrayOrTensor, expectedShape, lastDimension } from '../args/tensors.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import {
   assertFinite,
@@ -39,13 +39,16 @@ export interface DivergenceOut {
 /** Options of a backward pass besides the heads and `out`. */
 export interface DivergenceBackwardOptions extends DivergenceOptions {
   /** [4 N], of the forward pass over the same heads. */
-  saved: Float64Array;
+  saved: ArrayOrTensor<Float64Array>;
   /** [N], the gradient of the loss at each divergence. */
-  gradDivergence: Float32Array;
+  gradDivergence: ArrayOrTensor<Float32Array>;
 }
 
 export const DIVERGENCE_OPTIONS = ['divergence', 'jsdBeta', 'debug', 'out'] as const;
 export const DIVERGENCE_OUT = new Set(['divergence', 'saved']);
+
+/** N is that of the student's array itself. */
+export const OF_STUDENT: SizeSources = { rows: '' };
 
 /** Numbers of a row in `saved`: kSavedSize of native/divergence.h. */
 const SAVED_SIZE = 4;
@@ -68,7 +71,10 @@ export function countRows(
   const count = length % apart === 0 ? length / apart : (length - columns) / apart + 1;
   if (!Number.isInteger(count) || count < 0) {
     const padded = rowStride > columns ? `, ${rowStride} elements apart (${stride})` : '';
-    throw rangeError('ERR_ARG_LENGTH', expected(`rows of ${columns} elements (${size})${padded}`, rows, array));
+    throw rangeError(
+      'ERR_ARG_LENGTH',
+      expectedShape(options, `rows of ${columns} elements (${size})${padded}`, rows, array),
+    );
   }
   return count;
 }

@@ -1,8 +1,9 @@
 // The gradients at a head, as results of a call.
 import type * as native from '../addon/operations.js';
 import type { FloatArray } from '../args/dtypes.js';
-import { type CheckedLinear, type CheckedLogits, isTransposed, type LinearGradientOptions } from '../args/head.js';
+import type { CheckedLinear, CheckedLogits, LinearGradientOptions, WeightLayout } from '../args/head.js';
 import { boolean } from '../args/scalars.js';
+import { checkMatrixOfOut } from '../args/tensors.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { Matrix } from '../runtime/assert-finite.js';
 import type { Results } from '../runtime/results.js';
@@ -35,6 +36,7 @@ export function logitsGradients(head: CheckedLogits<FloatArray>, results: Result
   // has_padding of native/head.h: in rows of the whole vocabulary, the other columns are other shards' and not written.
   const written = rowStride === vocabSize || totalVocab <= vocabSize || rowStride < totalVocab;
   const shape = { unit: 'row', dtype, rows, columns: vocabSize, rowStride } as const;
+  checkMatrixOfOut(results.out, 'gradLogits', shape);
   return { kind: 'logits', logits: results.sameAs('gradLogits', logits, written, shape) };
 }
 
@@ -42,9 +44,9 @@ export function logitsGradients(head: CheckedLogits<FloatArray>, results: Result
 export function linearGradients(
   head: CheckedLinear,
   results: Results,
-  options: LinearGradientOptions,
+  options: LinearGradientOptions & { weightLayout?: WeightLayout | undefined },
 ): native.LinearGradients {
-  const { rows, vocabSize, hiddenSize: columns, weight, bias } = head;
+  const { rows, vocabSize, hiddenSize: columns, bias } = head;
   const accumulate = boolean('accumulate', options.accumulate, false);
   const frozenWeight = boolean('frozenWeight', options.frozenWeight, false);
   const frozenHidden = boolean('frozenHidden', options.frozenHidden, false);
@@ -61,6 +63,7 @@ export function linearGradients(
     if (accumulate && !results.has(name)) {
       throw typeError('ERR_ARG_TYPE', expected('a Float32Array to add to', `out.${name}`, undefined));
     }
+    if (shape.columns !== undefined) checkMatrixOfOut(results.out, name, shape as Required<typeof shape>);
     return results.float32(name, length, shape);
   };
   const ofWeight = frozenWeight ? 'frozenWeight is true' : undefined;
@@ -77,7 +80,7 @@ export function linearGradients(
       'gradWeight',
       vocabSize * columns,
       ofWeight,
-      isTransposed(weight) ? { unit: 'row', rows: columns, columns: vocabSize } : { ...ofEntry, columns },
+      options.weightLayout === 'HV' ? { unit: 'row', rows: columns, columns: vocabSize } : { ...ofEntry, columns },
     ),
     bias: gradient('gradBias', vocabSize, bias === undefined ? 'there is no bias' : ofWeight, ofEntry),
   };

@@ -1,6 +1,7 @@
 import {
   checkLinear,
   checkScale,
+  HEAD_NAMES,
   LINEAR_GRADIENT_OPTIONS,
   LINEAR_HEAD,
   type LinearGradientOptions,
@@ -21,6 +22,7 @@ import {
   type DivergenceOut,
   divergenceBackwardCall,
   divergenceCall,
+  OF_STUDENT,
   type RowDivergences,
 } from './divergence.js';
 import { LINEAR_GRADIENTS, type LinearGradients, type LinearGradientsOf, linearGradients } from './head-gradients.js';
@@ -47,7 +49,7 @@ const BACKWARD_OUT = new Set<string>(LINEAR_GRADIENTS);
 
 const checkHead = (options: LinearHead & ScaleOptions) => {
   const rows = countRows(options, ['hidden', 'dtype', 'hiddenSize', 'hiddenStride']);
-  return checkLinear(options, rows, checkScale(options));
+  return checkLinear(options, rows, checkScale(options), HEAD_NAMES, OF_STUDENT);
 };
 
 function forward(given: LinearDivergenceOptions, mode: Mode): PreparedCall<'headDivergence'> {
@@ -74,7 +76,9 @@ function backward(given: LinearDivergenceBackwardOptions, mode: Mode): PreparedC
  * @param options.hiddenSize H; N is the length of `hidden` divided by H or `hiddenStride`. `vocabSize`: V.
  * @param options.divergence 'forward_kl', 'reverse_kl' or 'jsd' (with `jsdBeta`, 0.5 by default).
  * @param options.teacherHidden [N, H'], `teacherWeight` [V, H'], `teacherBias` [V] of another class or hidden size or the same, with
- * `teacherDtype`, `teacherHiddenStride` and `teacherTemperature`.
+ * `teacherDtype`, `teacherWeightDtype`, `teacherWeightLayout`, `teacherHiddenSize`, `teacherHiddenStride`, `teacherTemperature` and
+ * `teacherSoftcap`, the student's by default (but for the sizes): a teacher without softcap of a student that has one needs
+ * `teacherSoftcap: null`.
  * @param options.teacherIndices [N, K] in place of a head, with `teacherLogps` [N, K] and `topKTail`. With 'renormalize', only K
  * logits of a row are formed.
  * @param options.labels [N], which drops rows with the label `ignoreIndex`; `mask` [N] likewise.

@@ -4,6 +4,7 @@ import { float32 } from '../args/arrays.js';
 import { headInputs, type ScaleOptions } from '../args/head.js';
 import { type CheckedLabels, type LabelOptions, labelInputs } from '../args/labels.js';
 import { boolean } from '../args/scalars.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import type { ShardOptions } from '../args/vocab-shard.js';
 import { typeError } from '../errors.js';
 import {
@@ -65,15 +66,15 @@ export interface ForwardOptions extends StatisticsOptions, LabelOptions, DebugOp
 /** Options of a backward pass besides the head and `out`. */
 export interface BackwardOptions extends ScaleOptions, ShardOptions, LabelOptions, DebugOption {
   /** [N], of the forward pass over the same head. */
-  lse: Float32Array;
+  lse: ArrayOrTensor<Float32Array>;
   /** [N], the gradient of the loss at each log-prob. One of the three gradients must be given. */
-  gradLogps?: Float32Array | undefined;
+  gradLogps?: ArrayOrTensor<Float32Array> | undefined;
   /** [N], the gradient of the loss at each entropy; with `entropy`. */
-  gradEntropy?: Float32Array | undefined;
+  gradEntropy?: ArrayOrTensor<Float32Array> | undefined;
   /** [N], of the forward pass over the same head; with `gradEntropy`. */
-  entropy?: Float32Array | undefined;
+  entropy?: ArrayOrTensor<Float32Array> | undefined;
   /** [N], the gradient of the loss at each lse. */
-  gradLse?: Float32Array | undefined;
+  gradLse?: ArrayOrTensor<Float32Array> | undefined;
 }
 
 /** Options of a backward pass that are arrays over the rows. */

@@ -23,7 +23,9 @@ type WithPartialsOut<T> = T extends unknown ? Omit<T, 'out'> & { out?: Partial<P
 export type PartialsOptions = WithPartialsOut<VocabParallelStatsOptions>;
 
 /** @deprecated `MergeVocabParallelStatsOptions`: what `mergePartials` takes. */
-export type MergePartialsOptions = Omit<MergeVocabParallelStatsOptions, 'stats'> & Partials;
+export type MergePartialsOptions = Omit<MergeVocabParallelStatsOptions, 'stats'> & {
+  partials: MergeVocabParallelStatsOptions['stats'];
+};
 
 /**
  * `vocabParallelStats` under its first name; the statistics are called `partials` here.

@@ -17,6 +17,7 @@ import {
   PAIR_OPTIONS,
   type PairOptions,
 } from '../args/preference.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import type { OnDevice } from '../device/device-buffer.js';
 import {
   assertFinite,
@@ -65,18 +66,18 @@ export type PreferenceOut = { [name in (typeof PREFERENCE_OUT)[number]]?: Float3
 /** The log-probs of both losses. */
 export interface LogpsPair extends TokenOptions, WeightOption, DebugOption {
   /** [N] under the trained model. */
-  logps: Float32Array;
+  logps: ArrayOrTensor<Float32Array>;
   /** [N] under the frozen reference. */
-  refLogps: Float32Array;
+  refLogps: ArrayOrTensor<Float32Array>;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
-  turnOffsets: Int32Array;
+  turnOffsets: ArrayOrTensor<Int32Array>;
   out?: PreferenceOut | undefined;
 }
 
 /** Options of pairs of trajectories. */
 export interface TrajectoryOptions {
   /** [K + 1], the turns of trajectory k are trajectoryOffsets[k] ... trajectoryOffsets[k + 1] - 1. */
-  trajectoryOffsets: Int32Array;
+  trajectoryOffsets: ArrayOrTensor<Int32Array>;
   /** How token ratios become a trajectory's score; 'turn-mean' by default, as in the paper. */
   normalization?: Normalization | undefined;
 }

@@ -27,7 +27,7 @@ import {
 import { checkOptions, type Mode } from '../args/options.js';
 import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
 import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from '../args/second-head.js';
-import type { Tensor } from '../args/tensors.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
 import {
   assertFinite,
@@ -61,8 +61,6 @@ import {
   turnLossOptions,
 } from './preference-loss.js';
 
-type Floats = FloatArray | Tensor<FloatArray>;
-
 /** Options of both kinds of a reference head. Those that are absent are the trained head's. */
 interface ReferenceHead {
   /** Of a Uint16Array. */
@@ -77,28 +75,28 @@ interface ReferenceHead {
 /** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
 export type Reference =
   | (ReferenceHead & {
-      refHidden: Floats;
+      refHidden: ArrayOrTensor<FloatArray>;
       /** H of the reference, which need not be that of the trained head; by the lengths if absent. */
       refHiddenSize?: number | undefined;
       /** As `hiddenStride`; H of the reference if absent. */
       refHiddenStride?: number | undefined;
-      refWeight: Floats;
+      refWeight: ArrayOrTensor<FloatArray>;
       /** As `weightDtype`; if absent, `weightDtype`, `refDtype` or `dtype`, whichever is given. */
       refWeightDtype?: DType | undefined;
       /** As `weightLayout`; that of the trained head if absent. */
       refWeightLayout?: WeightLayout | undefined;
-      refBias?: Floats | undefined;
+      refBias?: ArrayOrTensor<FloatArray> | undefined;
     })
   | (ReferenceHead & {
-      refLogits: Floats;
+      refLogits: ArrayOrTensor<FloatArray>;
       /** As `rowStride`; V, or the trained head's, by the length, if absent. */
       refRowStride?: number | undefined;
     })
-  | { refLogps: Float32Array };
+  | { refLogps: ArrayOrTensor<Float32Array> };
 
 interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, StatisticsOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
-  turnOffsets: Int32Array;
+  turnOffsets: ArrayOrTensor<Int32Array>;
 }
 
 type LogitsUpdate<L extends FloatArray> = LogitsHead<L> & {
@@ -171,7 +169,7 @@ function policyCall(given: PolicyUpdateOptions, mode: Mode): PreparedCall<'prefe
 
 /** From options with known names, and the checked options of the loss, to the call. */
 function updateOf(
-  given: UpdateInputs & { trajectoryOffsets?: Int32Array | undefined },
+  given: UpdateInputs & Partial<TrajectoryOptions>,
   level: native.PreferenceLevel,
   options: native.PreferenceOptions,
 ): PreparedCall<'preferenceUpdate'> {

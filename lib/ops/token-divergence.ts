@@ -14,6 +14,7 @@ import {
   type DivergenceOut,
   divergenceBackwardCall,
   divergenceCall,
+  OF_STUDENT,
   type RowDivergences,
 } from './divergence.js';
 import { logitsGradients } from './head-gradients.js';
@@ -40,7 +41,7 @@ const BACKWARD_OUT = new Set(['gradLogits']);
 
 const checkHead = <L extends FloatArray>(options: LogitsHead<L> & ScaleOptions) => {
   const rows = countRows(options, ['logits', 'dtype', 'vocabSize', 'rowStride']);
-  return checkLogits(options, rows, checkScale(options));
+  return checkLogits(options, rows, checkScale(options), OF_STUDENT);
 };
 
 function forward(given: TokenDivergenceOptions, mode: Mode): PreparedCall<'headDivergence'> {
@@ -69,7 +70,8 @@ function backward(given: TokenDivergenceBackwardOptions, mode: Mode): PreparedCa
  * @param options.logits [N, V] of the student, float32, bfloat16 or float16.
  * @param options.vocabSize V; N is the length of `logits` divided by V or `rowStride`.
  * @param options.divergence 'forward_kl', 'reverse_kl' or 'jsd' (with `jsdBeta`, 0.5 by default).
- * @param options.teacherLogits [N, V], with `teacherDtype`, `teacherRowStride` and `teacherTemperature`, the student's by default.
+ * @param options.teacherLogits [N, V], with `teacherDtype`, `teacherRowStride`, `teacherTemperature` and `teacherSoftcap`, the student's
+ * by default: a teacher without softcap of a student that has one needs `teacherSoftcap: null`.
  * @param options.teacherIndices [N, K] in place of logits, with `teacherLogps` [N, K]: the K most probable tokens of the teacher;
  * `topKTail` 'bucket' (default) makes one entry of all others, 'renormalize' leaves them out.
  * @param options.labels [N], which drops rows with the label `ignoreIndex`; other labels are not looked at. `mask` [N] likewise.

@@ -13,6 +13,7 @@ import {
 } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { boolean, oneOf } from '../args/scalars.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { groups } from '../data/candidates.js';
 import { type DeviceBuffer, lastOf, type OnDevice } from '../device/device-buffer.js';
 import { assertFinite, checkDebug, type DebugOption, logpsMatrices, rowsRead } from '../runtime/assert-finite.js';
@@ -24,9 +25,9 @@ export type Reduction = 'mean' | 'sum';
 
 export interface TurnOptions extends TokenOptions, WeightOption, DebugOption {
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
-  turnOffsets: Int32Array;
+  turnOffsets: ArrayOrTensor<Int32Array>;
   /** [K + 1], as in a batch of `packTurns`, which can be given whole: they are checked, and change no advantage. */
-  trajectoryOffsets?: Int32Array | undefined;
+  trajectoryOffsets?: ArrayOrTensor<Int32Array> | undefined;
   /** 'mean' by default, as in the paper. */
   reduction?: Reduction | undefined;
   /** A turn without a token that counts has advantage 0 instead of being an error; false by default. */
@@ -36,15 +37,15 @@ export interface TurnOptions extends TokenOptions, WeightOption, DebugOption {
 /** What `turnAdvantages` takes. */
 export interface TurnAdvantagesOptions extends TurnOptions {
   /** [N] under the trained model. */
-  logps: Float32Array;
+  logps: ArrayOrTensor<Float32Array>;
   /** [N] under the frozen reference. */
-  refLogps: Float32Array;
+  refLogps: ArrayOrTensor<Float32Array>;
 }
 
 /** What `turnAdvantagesBackward` takes. */
 export interface TurnAdvantagesBackwardOptions extends TurnOptions {
   /** [T], the gradient of the loss at each advantage. */
-  gradAdvantages: Float32Array;
+  gradAdvantages: ArrayOrTensor<Float32Array>;
 }
 
 const BATCH_OPTIONS = ['turnOffsets', 'trajectoryOffsets', 'reduction', 'allowEmptyTurns'];

@@ -13,6 +13,7 @@ import {
 } from '../args/head.js';
 import { checkLabels, LABEL_OPTIONS, type LabelOptions, labelInputs } from '../args/labels.js';
 import { checkOptions, type Mode } from '../args/options.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
 import { checkShard, SHARD_OPTIONS, type ShardOptions } from '../args/vocab-shard.js';
 import type { OnDevice } from '../device/device-buffer.js';
 import { expected, rangeError } from '../errors.js';
@@ -59,7 +60,7 @@ export interface VocabParallelStats {
 /** What `mergeVocabParallelStats` takes. */
 export interface MergeVocabParallelStatsOptions extends ForwardOptions {
   /** [S, 8 + R * N]: of all S shards of a vocabulary, in any order. */
-  stats: Float64Array;
+  stats: ArrayOrTensor<Float64Array>;
 }
 
 const OPTIONS = [...SHARD_OPTIONS, ...LABEL_OPTIONS, ...STATISTICS, 'debug', 'out'];
@@ -127,7 +128,7 @@ export function statsCall(
  * @param options.out `stats`, a Float64Array.
  * @returns stats: [8 + R * N] float64: N, vocabOffset, V of the shard, totalVocab, temperature, 1 with entropy or 0, a checksum
  * of labels and mask (a multiple of 4; 0 in statistics of other programs: not compared) plus 1 with argmax and 2 with
- * sumSquaredProbs, 0; then R numbers for each row, 4, 2 more with argmax and 1 more with sumSquaredProbs: -inf, 0, 0, 0, -inf, -1,
+ * sumSquaredProbs, the softcap or 0; then R numbers for each row, 4, 2 more with argmax and 1 more with sumSquaredProbs: -inf, 0, 0, 0, -inf, -1,
  * 0 for a masked row.
  * @throws RangeError ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
  * @see arXiv 1909.08053 (Megatron-LM), Section 3: vocabulary-parallel cross entropy.
@@ -188,8 +189,8 @@ export function vocabParallelStatsAsync(
  * that the shards were computed with.
  * @param options.out buffers to write to: `logps`, `lse`, `entropy`, `argmax`, `sumSquaredProbs`, [N] each.
  * @returns logps, lse and, when asked for, entropy, argmax and sumSquaredProbs: those of `tokenLogps`.
- * @throws RangeError ERR_PARTIALS where these are not all shards of one vocabulary, each once, or were computed with other
- * labels or another mask; ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
+ * @throws RangeError ERR_PARTIALS where these are not all shards of one vocabulary, each once, or were computed with another
+ * temperature or softcap, other labels or another mask; ERR_LABEL for a label outside [0, totalVocab); TypeError or RangeError naming a wrong argument.
  * @see arXiv 1909.08053 (Megatron-LM), Section 3.
  * @example
  * const labels = new Int32Array([1, 0]);

@@ -3,7 +3,7 @@
 import { check, type Fault } from '../addon/faults.js';
 import { type Addon, invoke, start } from '../addon/native.js';
 import { type AsyncOperation, encode, type Operations } from '../addon/operations.js';
-import { isRecord, type Mode } from '../args/options.js';
+import { isRecord, type Mode, splitSignal } from '../args/options.js';
 import { expected, typeError } from '../errors.js';
 import { assertFiniteResults } from './assert-finite.js';
 import type { Results } from './results.js';
@@ -37,11 +37,12 @@ export function runSync<K extends AsyncOperation>({ addon, operation, args, resu
  * Before the start this prevents the call. Once started, the call ends in `end` alone: only then may its memory be released.
  */
 export function runAsync<O, K extends AsyncOperation>(
-  options: O,
+  given: O,
   prepare: (options: O, mode: Mode) => PreparedCall<K>,
 ): Promise<object> {
   return new Promise((resolve, reject) => {
-    const signal = signalOf(options);
+    const { options, ...own } = splitSignal(given);
+    const signal = signalOf(own);
     signal?.throwIfAborted();
     new AsyncCall(prepare(options, 'async'), signal, resolve, reject).start();
   });

@@ -148,6 +148,11 @@ export class Results {
     return scratchLosses;
   }
 
+  /** The caller's buffers, with the shapes of those that were tensors. */
+  get out(): object {
+    return this.given;
+  }
+
   /** Throws where the caller gave a buffer for a result that this call does not have. */
   refuse(name: string, why: string): void {
     if (this.has(name)) throw typeError('ERR_UNKNOWN_OPTION', `Expected no out.${name} but received one: ${why}`);

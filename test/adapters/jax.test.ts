@@ -103,6 +103,20 @@ describe('criticValueAndGrad', () => {
     tree.dispose(gradients);
   });
 
+  it('refuses labels whose rows are in another order than the logits', () => {
+    const turns = { turnOffsets: Int32Array.of(0, 2, 6), chosen: Int32Array.of(0), rejected: Int32Array.of(1) };
+    const model = (params: { head: JaxArray }) => params.head.reshape([3, 2, 4]);
+    const lossOf = (...dims: number[]) => {
+      const head = np.array(Float32Array.from({ length: 24 }, (_, i) => Math.sin(i)));
+      const batch = { ...turns, refLogps: new Float32Array(6), labels: { data: new Int32Array(6), dims } };
+      const [{ loss }, gradients] = policyValueAndGrad(jax, model)({ head }, batch);
+      tree.dispose(gradients);
+      return loss;
+    };
+    for (const dims of [[6], [1, 6]]) expect(lossOf(...dims)).toBe(lossOf(3, 2));
+    expect(() => lossOf(2, 3)).toThrow(expect.objectContaining({ code: 'ERR_ARG_LENGTH' }));
+  });
+
   it('uses its arrays up, and keeps those of which it got a reference', () => {
     const [params, x] = [paramsOf(problem), inputOf(problem)];
     const step = criticValueAndGrad(jax, forward);

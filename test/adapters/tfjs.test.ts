@@ -1,6 +1,6 @@
 /** sweet-rl/tfjs against TensorFlow.js's own gradient of the same loss. */
 import { criticUpdate } from 'sweet-rl';
-import { criticLoss, policyLoss } from 'sweet-rl/tfjs';
+import { criticLoss, policyLoss, type TensorFlow } from 'sweet-rl/tfjs';
 import { describe, expect, it } from 'vitest';
 import {
   denseLoss,
@@ -101,4 +101,21 @@ describe.runIf(loaded)('criticLoss', () => {
     expect(() => criticLoss(tf, tf.reshape(logits, [problem.N * VOCAB]), problem.batch)).toThrow(/\[N, V\]/);
     expect(() => criticLoss({} as Tf, logits, problem.batch)).toThrow(/TensorFlow\.js for tf/);
   });
+});
+
+it('refuses labels whose rows are in another order than the logits', () => {
+  const own: TensorFlow<number> = {
+    customGrad: ((f: (input: unknown, save: () => void) => { value: number }) => (input: unknown) =>
+      f(input, () => {}).value) as never,
+    scalar: (value) => value,
+    tensor: (values) => values,
+    mul: (a) => a,
+  };
+  const offsets = Int32Array.of(0, 2, 6);
+  const turns = { turnOffsets: offsets, chosen: Int32Array.of(0), rejected: Int32Array.of(1) };
+  const logits = { shape: [3, 2, 4], dtype: 'float32', dataSync: () => new Float32Array(24) };
+  const lossOf = (...dims: number[]) =>
+    policyLoss(own, logits, { ...turns, refLogps: new Float32Array(6), labels: { data: new Int32Array(6), dims } });
+  for (const dims of [[3, 2], [6], [1, 6]]) expect(lossOf(...dims)).toBeGreaterThan(0);
+  expect(() => lossOf(2, 3)).toThrow(expect.objectContaining({ code: 'ERR_ARG_LENGTH' }));
 });

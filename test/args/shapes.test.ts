@@ -6,6 +6,7 @@ import {
   linearLogps,
   linearLogpsBackward,
   policyUpdate,
+  tokenDivergence,
   tokenLogps,
   tokenLogpsBackward,
   turnPreferenceLoss,
@@ -298,5 +299,75 @@ describe('tensors', () => {
     const call = () => linearLogps({ ...head, weight } as never);
     expect(codeOf(call)).toBe('ERR_ARG_LENGTH');
     expect(call).toThrow(/\[V, 16\].*\[16, 8\]/);
+  });
+});
+
+describe('a message', () => {
+  const tensor = (data: object, ...dims: number[]) => ({ data, dims });
+  const teacher = { vocabSize: 4, divergence: 'jsd', logits: floats(8) };
+  const topK = { ...teacher, teacherIndices: Int32Array.of(0, 1, 2, 3), teacherLogps: floats(4).fill(-2) };
+  const linear = { ...head, labels: undefined, hiddenSize: H, divergence: 'jsd' };
+  const ofTeacher = { teacherHidden: head.hidden, teacherWeight: head.weight };
+  const apart = { hidden: tensor(floats(6 * 12), 6, 12), hiddenStride: 18, hiddenSize: H };
+  const cases: [what: string, call: (options: never) => unknown, options: object, message: RegExp][] = [
+    [
+      'dims of logits',
+      tokenLogps,
+      { logits: tensor(logits, V, N), labels, vocabSize: V },
+      /the shape of logits .*\[\.\.\., 4\]/,
+    ],
+    [
+      'dims of hidden',
+      linearLogps,
+      { ...head, hidden: tensor(head.hidden, H, N), hiddenSize: H },
+      /^Expected 4 rows \(labels\.length\) of H = 16 .* for hidden but received the shape \[16, 4\]$/,
+    ],
+    [
+      'dims of teacherLogits',
+      tokenDivergence,
+      { ...teacher, teacherLogits: tensor(floats(8), 4, 2) },
+      /^Expected 2 rows of V = 4 elements for teacherLogits but received the shape \[4, 2\]$/,
+    ],
+    [
+      'dims of the student',
+      tokenDivergence,
+      { ...teacher, logits: tensor(floats(8), 4, 2), teacherLogits: floats(8) },
+      /the shape of logits .*\[\.\.\., 2\]/,
+    ],
+    [
+      'dims of teacherIndices',
+      tokenDivergence,
+      { ...topK, teacherIndices: tensor(topK.teacherIndices, 4, 1) },
+      /for teacherIndices but received the shape \[4, 1\]$/,
+    ],
+    [
+      'dims of teacherLogps',
+      tokenDivergence,
+      { ...topK, teacherLogps: tensor(topK.teacherLogps, 1, 4) },
+      /^Expected 2 rows of K = 2 elements for teacherLogps but received the shape \[1, 4\]$/,
+    ],
+    [
+      'dims of teacherHidden',
+      linearDivergence,
+      { ...linear, ...ofTeacher, teacherHidden: tensor(head.hidden, H, N) },
+      /^Expected 4 rows \(the student's\) .*for teacherHidden but received the shape \[16, 4\]$/,
+    ],
+    [
+      'the length of teacherHidden',
+      linearDivergence,
+      { ...linear, ...ofTeacher, teacherHidden: floats(60) },
+      /^(?!.*labels).*teacherHidden/,
+    ],
+    [
+      'the V of teacherWeight',
+      linearDivergence,
+      { ...linear, ...ofTeacher, teacherWeight: floats(24) },
+      /V of the student.s head/,
+    ],
+    ['the stride of hidden', linearDivergence, { ...linear, ...ofTeacher, ...apart }, /^(?!.*labels).*hidden/],
+  ];
+  it.each(cases)('names %s', (_what, call, options, message) => {
+    expect(codeOf(() => call(options as never))).toBe('ERR_ARG_LENGTH');
+    expect(() => call(options as never)).toThrow(message);
   });
 });

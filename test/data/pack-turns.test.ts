@@ -201,6 +201,46 @@ describe('packTurns', () => {
     expect(() => packCandidates([{ history: turns, candidates: [[1]] }] as never)).toThrow(ofHistory);
   });
 
+  /** As tokenizers return them: the getters are those of a class. */
+  class Ids {
+    constructor(
+      private readonly ids: BigInt64Array | Int32Array | Uint8Array,
+      private readonly sizes: readonly number[],
+    ) {}
+    get data() {
+      return this.ids;
+    }
+    get dims() {
+      return this.sizes;
+    }
+  }
+
+  it('takes tensors of one sequence as tokens and masks, and refuses others with a hint', () => {
+    const [ids, kept] = [BigInt64Array.of(2n, 3n), BigInt64Array.of(1n, 0n)];
+    const plain = packTurns([{ turns: [human(1), { ...agent(2, 3), mask: [1, 0] }, agent(4)] }]);
+    const turnsOf = (tokens: unknown, mask: unknown) => [human(1), { tokens, agent: true, mask }, agent(4)] as never;
+    for (const dims of [[2], [1, 2]]) {
+      expect(packTurns([{ turns: turnsOf(new Ids(ids, dims), new Ids(kept, dims)) }])).toEqual(plain);
+      expect(packTurns([{ turns: turnsOf({ data: Int32Array.of(2, 3), shape: dims }, kept) }])).toEqual(plain);
+      const states = [{ history: [human(1)], candidates: [{ data: ids, dims }] }];
+      expect(packCandidates(states)).toEqual(packCandidates([{ history: [human(1)], candidates: [[2, 3]] }]));
+    }
+    for (const dims of [
+      [2, 1],
+      [1, 1, 2],
+      [2, 1, 1],
+    ]) {
+      const hint =
+        /the shape \[n\] or \[1, n\] for trajectories\[0\]\.turns\[1\]\.(tokens|mask) .*: pass one sequence at a time/;
+      const error = expect.objectContaining({ code: 'ERR_ARG_LENGTH', message: expect.stringMatching(hint) });
+      expect(() => packTurns([{ turns: turnsOf(new Ids(ids, dims), undefined) }])).toThrow(error);
+      expect(() => packTurns([{ turns: turnsOf(ids, new Ids(kept, dims)) }])).toThrow(error);
+    }
+    const bytes = new Ids(Uint8Array.of(2, 3), [2]);
+    expect(() => packTurns([{ turns: turnsOf(bytes, undefined) }])).toThrow(/tokens but received Uint8Array\(2\); use/);
+    expect(() => packTurns([{ turns: turnsOf(new Ids(ids, [3]), undefined) }])).toThrow(/tokens\.data/);
+  });
+
   it('refuses an ignoreIndex that is a token of the agent', () => {
     const turns = [
       { tokens: [3, 2], agent: false },

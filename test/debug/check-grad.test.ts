@@ -15,7 +15,11 @@ interface Step {
   model: Model;
   forward: (model: Model) => Float32Array;
   backward: (model: Model, gradLogits: Float32Array) => Model;
-  batch: Batch & { refLogps: Float32Array; labels: Int32Array; mask?: Uint8Array };
+  batch: Batch &
+    Record<'labels' | 'turnOffsets' | 'chosen' | 'rejected', Int32Array> & {
+      refLogps: Float32Array;
+      mask?: Uint8Array;
+    };
   refLogits: Float32Array;
 }
 
@@ -165,8 +169,8 @@ describe('checkGrad', () => {
       'pairs that prefer the lower reward',
       (step) => {
         const { batch } = step;
-        const items = ('trajectoryOffsets' in batch ? batch.trajectoryOffsets : batch.turnOffsets).length - 1;
-        const rewards = new Float32Array(items);
+        const offsets = 'trajectoryOffsets' in batch ? batch.trajectoryOffsets : batch.turnOffsets;
+        const rewards = new Float32Array((offsets as Int32Array).length - 1);
         const given = { ...batch, chosen: batch.chosen.slice(0, 1), rejected: batch.rejected.slice(0, 1) };
         rewards[given.rejected[0]!] = 1;
         step.batch = { ...given, pairWeights: undefined } as typeof batch;
@@ -385,3 +389,50 @@ it('a derivative is exact where the powers of the step end', async () => {
 function shift<L extends { length: number }>(labels: L, by: number): Int32Array {
   return Int32Array.from(labels as unknown as Int32Array, (_, i) => (labels as unknown as Int32Array)[i + by] ?? -100);
 }
+
+/** Of logits that a softcap of 30 changes: they are the parameters themselves. */
+describe('a softcap', () => {
+  const [rows, words] = [12, 5];
+  const turns = {
+    turnOffsets: Int32Array.of(0, 3, 6, 9, 12),
+    chosen: Int32Array.of(0, 3),
+    rejected: Int32Array.of(1, 2),
+  };
+
+  function stepOf(seed: number) {
+    const random = new Random(seed);
+    const parameters = Float32Array.from({ length: rows * words }, () => 25 + 2 * random.normal());
+    const labels = random.integers(rows, 0, words);
+    return { parameters, batch: { ...turns, labels, refLogps: new Float32Array(rows).fill(-1.5) } };
+  }
+
+  const mistakes: [what: string, right: number | null | undefined, wrong: number | null, said: RegExp][] = [
+    ['that was forgotten', 30, null, /without softcap/],
+    ['of the attention', 30, 50, /softcap 50/],
+    ['that the model does not have', undefined, 30, /softcap 30/],
+    ['that is null', null, 30, /softcap 30/],
+  ];
+
+  it.each(mistakes)('%s is named, in the gradient, the loss and the log-probs', async (_what, right, wrong, said) => {
+    for (const seed of [1, 2, 3, 4]) {
+      const { parameters, batch } = stepOf(seed);
+      const lossOf = (softcap: number | null | undefined, logits: Float32Array) =>
+        policyUpdate({ ...batch, softcap, vocabSize: words, logits });
+      const forward = (logits: Float32Array) => logits;
+      const call = { parameters, forward, batch: { ...batch, softcap: right } };
+      const gradient = lossOf(right, parameters).gradLogits;
+      expect(await checkGrad({ ...call, gradient })).toMatchObject({ ok: true });
+      const { labels } = batch;
+      const { logps } = tokenLogps({ logits: parameters, labels, vocabSize: words, softcap: wrong });
+      const reports = [
+        await checkGrad({ ...call, gradient: lossOf(wrong, parameters).gradLogits }),
+        await checkGrad({ ...call, gradient, loss: (logits) => lossOf(wrong, logits).loss }),
+        await checkGrad({ ...call, gradient, logps }),
+      ];
+      for (const { suspicion, message } of reports) {
+        expect(suspicion, message).toBe('another-softcap');
+        expect(message).toMatch(said);
+      }
+    }
+  });
+});

@@ -70,6 +70,28 @@ describe('checkLogps', () => {
     });
   });
 
+  it('reports on tensors of every form, padded ones too', () => {
+    const { logits, labels, mask } = batchOf(4);
+    const logps = tokenLogps({ logits, labels, temperature: 0.7 }).logps;
+    const rows = { labels: { data: labels, dims: [2, N / 2] }, logps: { data: logps, dims: [2, N / 2] } };
+    const padded = padRows(logits, V, V + 3, 'float32');
+    const stride = { vocabSize: V, rowStride: V + 3 };
+    const forms = [
+      { logits: { data: logits, dims: [2, N / 2, V] } },
+      { logits: { data: encode(logits, 'bfloat16'), dims: [1, N, V], type: 'bfloat16' } },
+      { logits: { data: padded, dims: [2, N / 2, V + 3] }, ...stride },
+      { logits: { data: padded, dims: [N, V + 3] }, ...stride },
+    ];
+    for (const form of forms) {
+      const given = { ...rows, ...form, tolerance: 0.03 };
+      expect(checkLogps({ ...given, temperature: 0.7 })).toMatchObject({ ok: true });
+      for (const more of [{}, { mask: { data: mask, dims: [2, N / 2] } }]) {
+        const report = checkLogps({ ...given, ...more });
+        expect(report.suspicion, report.message).toBe('another-temperature');
+      }
+    }
+  });
+
   it('names the worst row', () => {
     const { random: _, ...batch } = batchOf(3);
     const { logps } = tokenLogps(batch);

@@ -30,7 +30,7 @@ const OPTIONS = [
   ['a denominator', { pairWeights, pairDenominator: 37.5, lossType: 'ipo' }],
 ] as const;
 
-type Given = Parameters<typeof bradleyTerryLoss>[0];
+type Given = Parameters<typeof oracle>[0] & Parameters<typeof bradleyTerryLoss>[0];
 
 function expectAgreement(given: Given) {
   const [ours, expected] = [bradleyTerryLoss(given), oracle(given)];

@@ -93,6 +93,65 @@ it('takes tensors where there are labels and masks', () => {
   expectTypeOf<sweetRl.Tensor<sweetRl.Labels>>().toExtend<sweetRl.TokenLogpsOptions['labels']>();
 });
 
+/** The options that take an array but no tensor; not those of `out`. */
+type WithoutTensor<T> = T extends unknown
+  ? {
+      [K in keyof T]-?: [Extract<T[K], ArrayBufferView>] extends [never]
+        ? never
+        : [Extract<T[K], sweetRl.Tensor<unknown>>] extends [never]
+          ? K
+          : never;
+    }[keyof T]
+  : never;
+
+it('takes a tensor for every array that is an input', () => {
+  expectTypeOf<WithoutTensor<{ a: Float32Array; b?: sweetRl.ArrayOrTensor<Int32Array> }>>().toEqualTypeOf<'a'>();
+  type Options =
+    | sweetRl.TokenLogpsOptions
+    | sweetRl.TokenLogpsBackwardOptions
+    | sweetRl.LinearLogpsOptions
+    | sweetRl.LinearLogpsBackwardOptions
+    | sweetRl.TokenDivergenceOptions
+    | sweetRl.TokenDivergenceBackwardOptions
+    | sweetRl.LinearDivergenceOptions
+    | sweetRl.LinearDivergenceBackwardOptions
+    | sweetRl.VocabParallelStatsOptions
+    | sweetRl.MergeVocabParallelStatsOptions
+    | sweetRl.PartialsOptions
+    | sweetRl.MergePartialsOptions
+    | sweetRl.CriticUpdateOptions
+    | sweetRl.PolicyUpdateOptions
+    | sweetRl.TurnAdvantagesOptions
+    | sweetRl.TurnAdvantagesBackwardOptions
+    | sweetRl.TrajectoryPreferenceOptions
+    | sweetRl.TurnPreferenceOptions
+    | sweetRl.FilteredNllOptions
+    | sweetRl.BinaryValueOptions
+    | sweetRl.ValueAdvantagesOptions
+    | sweetRl.BradleyTerryOptions
+    | sweetRl.SamplePairsOptions
+    | sweetRl.TrajectoryPairsOptions
+    | Parameters<typeof sweetRl.rankCandidates>[0]
+    | sweetRl.CheckLogpsOptions
+    | Omit<sweetRl.CheckGradOptions, 'parameters' | 'gradient'>
+    | sweetRl.Turn;
+  expectTypeOf<WithoutTensor<Options>>().toEqualTypeOf<never>();
+  const logps = { data: new Float32Array(1), dims: [1, 1], type: 'float32' } as const;
+  const [logits, labels, turnOffsets] = [new Float32Array(4), new Int32Array(1), Int32Array.of(0, 1)];
+  const calls = () => {
+    sweetRl.tokenLogpsBackward({ logits, labels, lse: logps, gradLogps: logps, gradEntropy: logps, entropy: logps });
+    sweetRl.turnAdvantages({ logps, refLogps: logps, turnOffsets: { data: turnOffsets, shape: [2] } });
+    sweetRl.checkLogps({ logits, labels, logps });
+    // @ts-expect-error: integers
+    sweetRl.turnAdvantages({ logps, refLogps: logps, turnOffsets: logps });
+    // @ts-expect-error: results are plain arrays
+    sweetRl.tokenLogps({ logits, labels, out: { logps } });
+    // @ts-expect-error: results are plain arrays
+    sweetRl.turnPreferenceLoss({ logps, refLogps: logps, turnOffsets, ...batch, out: { gradLogps: logps } });
+  };
+  expectTypeOf(calls).toBeFunction();
+});
+
 it('lets a wrapper pass the options of an update on', () => {
   const wrapper = (options: sweetRl.PolicyUpdateOptions) => sweetRl.policyUpdate(options);
   expectTypeOf(wrapper).returns.toEqualTypeOf<sweetRl.AnyUpdateResult>();

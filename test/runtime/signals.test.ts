@@ -44,6 +44,32 @@ function vanishing(name: string, times: number): object {
   });
 }
 
+it('and every other option of an async call are read once', async () => {
+  const values = { ...options, signal: new AbortController().signal, temperature: 2 };
+  const expectOnce = async (given: object, reads: Record<string, number>) => {
+    await tokenLogpsAsync(given as never);
+    expect(reads).toEqual(Object.fromEntries(Object.keys(values).map((name) => [name, 1])));
+  };
+  const counted = (target: object) => {
+    const reads: Record<string, number> = {};
+    for (const [name, value] of Object.entries(values)) {
+      const get = () => {
+        reads[name] = (reads[name] ?? 0) + 1;
+        return value;
+      };
+      Object.defineProperty(target, name, { enumerable: true, get });
+    }
+    return reads;
+  };
+  const own = {};
+  await expectOnce(own, counted(own));
+  class Options {}
+  const reads = counted(Options.prototype);
+  await expectOnce(new Options(), reads);
+  const heir = Object.create({});
+  await expectOnce(heir, counted(heir));
+});
+
 const METHODS = ['throwIfAborted', 'addEventListener', 'removeEventListener'];
 
 describe('a signal', () => {
