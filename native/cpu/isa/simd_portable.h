@@ -138,7 +138,7 @@ struct Mantissa {
 };
 inline Mantissa split_exponent(V x) {
   typedef int32_t I __attribute__((vector_size(16)));
-  const I from = bits<I>(x) - 0x3f3504f3;
+  const I from = bits<I>(bits<U>(x) - 0x3f3504f3u);  // unsigned: of a negative or NaN lane it wraps
   return {bits<V>((from & 0x7fffff) + 0x3f3504f3), __builtin_convertvector(from >> 23, V)};
 }
 
