@@ -270,7 +270,7 @@ export const MUTATIONS = [
   {
     fault: 'a mask of integers is cut to bytes, or that of a message is left out',
     changes: [
-      [/Number\(view\[i\]\) === 0 \? 0 : 1/, 'Number(view[i])'],
+      [/\) === 0 \? 0 : 1;/, ');'],
       [/ && kept\?\.\[i\] !== false/, ''],
     ],
     places: [
@@ -772,9 +772,14 @@ export const MUTATIONS = [
     places: [['lib/runtime/call.ts', 'runtime/signals: has one listener']],
   },
   {
-    fault: 'async calls share the memory of small results',
-    changes: [[/this\.mode === ('sync'|'async')/, "$1 === 'sync'"]],
-    places: [['lib/runtime/results.ts', 'runtime/async: many calls at once']],
+    fault: 'small results of an async call are not copied back',
+    changes: [[/job->copy_back\(\);/, '']],
+    places: [['binding/async.cc', 'runtime/async: many calls at once']],
+  },
+  {
+    fault: 'small results of a cancelled call are written',
+    changes: [[/if \(!status\.ok\(\)\) return;/, '']],
+    places: [['binding/async.cc', 'runtime/signals: a cancelled call leaves']],
   },
   {
     fault: 'an array that may be detached is not copied, or not copied back',

@@ -281,7 +281,7 @@ forEachBackend((backend) => {
       const row = logits.subarray(i * rowStride, i * rowStride + V);
       expectSameBits(`gradLogits of row ${i}`, row, expected.subarray(i * V, (i + 1) * V));
     }
-  });
+  }, 300_000);
 
   it('a loss written twice that drifts apart', () => {
     const { trajectoryOffsets: _, ...turns } = { ...randomBatch(99), beta: 0.4, nllCoef: 0.2 };

@@ -190,7 +190,7 @@ describe('a signal', () => {
   });
 });
 
-/** Starts native calls with a callback of its own, as lib/ does. */
+/** Starts native calls with a callback of its own, as lib/ does, which keeps the arrays until the callback. */
 const START = `
   import { native, start } from './dist/addon/native.js';
   const logits = new Float32Array(new SharedArrayBuffer(16)), labels = new Int32Array(new SharedArrayBuffer(4));
@@ -199,7 +199,11 @@ const START = `
     totalVocab: 0, logitsLength: 4, logits };
   const out = () => ({ logps: new Float32Array(new SharedArrayBuffer(4)), lse: new Float32Array(new SharedArrayBuffer(4)) });
   const args = () => encode.logps({ head, labels: { data: labels, wide: false, ignoreIndex: -100 }, out: out() });
-  const run = (done) => start(native, 'logps', args(), done);`;
+  const kept = (globalThis.kept = []);
+  const run = (done) => {
+    kept.push(args());
+    start(native, 'logps', kept.at(-1), done);
+  };`;
 
 describe('a callback that throws', () => {
   it('is an uncaught exception, and the callbacks after it are called', () => {
