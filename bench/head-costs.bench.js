@@ -11,6 +11,14 @@ export function* cases(context) {
 
 const SOFTCAP = { softcap: 30 };
 
+/** The calls of a forward pass that logits and linear heads have. */
+const forwardCalls = (call) => ({
+  plain: () => call({}),
+  argmax: () => call({ argmax: true }),
+  sumSquaredProbs: () => call({ sumSquaredProbs: true }),
+  softcap: () => call(SOFTCAP),
+});
+
 /**
  * A pass over logits in memory has time for the arithmetic of most options, one over logits in a cache has less. A softcap has
  * a goal for float32 in memory only.
@@ -25,12 +33,7 @@ function* logitsCases({ inCache, ...shape }) {
   yield {
     op: 'tokenLogps',
     ...shape,
-    implementations: {
-      plain: () => tokenLogps(input),
-      argmax: () => tokenLogps({ ...input, argmax: true }),
-      sumSquaredProbs: () => tokenLogps({ ...input, sumSquaredProbs: true }),
-      softcap: () => tokenLogps({ ...input, ...SOFTCAP }),
-    },
+    implementations: forwardCalls((options) => tokenLogps({ ...input, ...options })),
     costs: {
       base: ['plain'],
       goals: { argmax: arithmetic(1.05), sumSquaredProbs: arithmetic(1.05), softcap: softcapGoal(2.5) },
@@ -74,10 +77,7 @@ function* linearCases(shape) {
     op: 'linearLogps',
     ...shape,
     implementations: {
-      plain: () => linearLogps(input),
-      argmax: () => linearLogps({ ...input, argmax: true }),
-      sumSquaredProbs: () => linearLogps({ ...input, sumSquaredProbs: true }),
-      softcap: () => linearLogps({ ...input, ...SOFTCAP }),
+      ...forwardCalls((options) => linearLogps({ ...input, ...options })),
       'layout HV': () => linearLogps({ ...input, ...HV }),
       ...perMixed((name) => () => linearLogps({ ...input, ...mixed[name] })),
     },

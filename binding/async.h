@@ -24,7 +24,9 @@ struct Retained {
   std::function<void()> release;
 };
 
-/** Typed arrays of an ArrayBuffer have copies in native memory up to this size, lib/runtime makes those of larger ones.
+/**
+ * Typed arrays of an ArrayBuffer have copies in native memory up to this size, lib/runtime makes those of larger ones.
+ * Other sizes not measured.
  */
 constexpr size_t kMaxCopiedBytes = 4096;
 

@@ -175,6 +175,13 @@ export function mask(value: unknown, length: number): Uint8Array | undefined {
   return given && maskBytes(given);
 }
 
+const converted = new WeakMap<object, ArrayBufferView & { length: number }>();
+
+/** The caller's array: itself, or what it was converted from. */
+export function originalOf<A extends (ArrayBufferView & { length: number }) | undefined>(array: A): A {
+  return array && ((converted.get(array) as A) ?? array);
+}
+
 /** A mask as it is, or converted. */
 export function maskBytes(given: Mask): Uint8Array {
   const name = classOf(given);
@@ -187,6 +194,7 @@ export function maskBytes(given: Mask): Uint8Array {
   for (let i = 0; i < bytes.length; i++) {
     bytes[i] = ((view[halves * i] as number) | (view[halves * i + halves - 1] as number)) === 0 ? 0 : 1;
   }
+  converted.set(bytes, given);
   return bytes;
 }
 

@@ -1,7 +1,17 @@
 // The results of a call: the caller's buffers or fresh ones, listed in the order of the returned object. Each buffer of the
 // caller must have the class, length and place of a fresh one, and must not overlap an input or another result.
 import { type Addon, native } from '../addon/native.js';
-import { bytesOf, classOf, float32, int32, isOnDevice, lengthOf, type NamedArray, typedArray } from '../args/arrays.js';
+import {
+  bytesOf,
+  classOf,
+  float32,
+  int32,
+  isOnDevice,
+  lengthOf,
+  type NamedArray,
+  originalOf,
+  typedArray,
+} from '../args/arrays.js';
 import { type DType, type FloatArray, newArray, sameDtype } from '../args/dtypes.js';
 import { freshOn, zerosOn } from '../device/device-buffer.js';
 import { expected, rangeError, typeError } from '../errors.js';
@@ -46,7 +56,7 @@ let places = new Float64Array(3 * 64);
 const [MEMORY, FROM, TO] = [0, 1, 2];
 const at = (array: number, what: number): number => places[3 * array + what] as number;
 
-const view = ([, array]: NamedArray) => array;
+const view = ([, array]: NamedArray) => originalOf(array);
 
 function locate(arrays: readonly NamedArray[], addon: Addon): void {
   if (3 * arrays.length > places.length) places = new Float64Array(3 * arrays.length);

@@ -50,6 +50,19 @@ describe.each(SAME_MEMORY)('%s', (_, make) => {
     }
   });
 
+  it('has the overlap of a result and a mask of any type, which stays as it was', () => {
+    for (const Class of [Uint8Array, Int32Array, BigInt64Array]) {
+      const [a, b] = make();
+      const mask = new Class(a, 64, N);
+      mask.set([1, 0, 1, 1].map((x) => (Class === BigInt64Array ? BigInt(x) : x)) as never);
+      const before = mask.slice();
+      const call = { logits: values, labels, vocabSize: V, mask, out: { logps: new Float32Array(b, 64, N) } };
+      const error = { code: 'ERR_OVERLAP', message: /out\.logps .*overlaps mask/ };
+      expect(thrownBy(() => sweetRl.tokenLogps(call))).toMatchObject(error);
+      expect(mask).toEqual(before);
+    }
+  });
+
   it('has the overlap of two results, and of a result and labels', () => {
     const [a, b] = make();
     const logps = new Float32Array(a, 64, N);

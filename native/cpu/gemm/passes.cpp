@@ -11,8 +11,7 @@ namespace {
 // Figures: CPU time relative to the constant's on a Zen 5, one thread, H 512, V 8192, float32 (bfloat16).
 
 // Groups of the backward pass, and the number of threads that it can occupy. In memory that was used before, 8 takes
-// 0.99 (1.04), 16 0.97 (1.01), 64 1.07 (1.09). Memory fresh from the system, as malloc takes for such sizes, costs more
-// than that: then 8 takes 0.41 (0.26).
+// 0.99 (1.04), 16 0.97 (1.01), 64 1.07 (1.09).
 constexpr int64_t kMaxGroups = 32;
 
 constexpr int64_t kMaxGradHidden = int64_t{1} << 24;  // 64 MiB: gradHidden of all groups; not varied
