@@ -53,7 +53,7 @@ describe.each(SAME_MEMORY)('%s', (_, make) => {
   it('has the overlap of a result and a mask of any type, which stays as it was', () => {
     for (const Class of [Uint8Array, Int32Array, BigInt64Array]) {
       const [a, b] = make();
-      const mask = new Class(a, 64, N);
+      const mask = new Class(a as ArrayBuffer, 64, N);
       mask.set([1, 0, 1, 1].map((x) => (Class === BigInt64Array ? BigInt(x) : x)) as never);
       const before = mask.slice();
       const call = { logits: values, labels, vocabSize: V, mask, out: { logps: new Float32Array(b, 64, N) } };
