@@ -45,6 +45,18 @@ static inline float to_float(f16 x) {
   return float_of(sign | ((exponent == 31 ? 255u : exponent + 112u) << 23) | (mantissa << 13));
 }
 
+static inline float element(const void* array, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::float32:
+      return static_cast<const float*>(array)[i];
+    case DType::bfloat16:
+      return to_float(static_cast<const bf16*>(array)[i]);
+    case DType::float16:
+      break;
+  }
+  return to_float(static_cast<const f16*>(array)[i]);
+}
+
 static inline void from_float(float x, float* out) { *out = x; }
 
 // Round to nearest, ties to even; a NaN keeps its sign and stays a NaN.

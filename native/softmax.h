@@ -91,8 +91,9 @@ SWEET_HOST_DEVICE inline SoftmaxGradient softmax_gradient(double lse, double tem
   double b = -row.grad_logp;
   if (row.grad_lse != 0) b += row.grad_lse;
   if (c != 0) b += c * (row.entropy + d);
-  SoftmaxGradient gradient{log2_scale(temperature), max, static_cast<float>(b * exp(d)),
-                           static_cast<float>(c * 0.6931471805599453 * exp(d))};
+  const double rounding = exp(d);
+  SoftmaxGradient gradient{log2_scale(temperature), max, static_cast<float>(b * rounding),
+                           static_cast<float>(c * 0.6931471805599453 * rounding)};
   // One NaN, with a zero lower half: see the stores in cpu/isa/simd.h.
   if (gradient.factor != gradient.factor) gradient.factor = NAN;
   if (gradient.slope != gradient.slope) gradient.slope = NAN;
@@ -122,9 +123,9 @@ struct LabelGradient {
   /** The entry with this 1 - p_label. */
   SWEET_HOST_DEVICE static double complete(double l, double other_probs, const UpstreamRow& row) {
     double gradient = row.grad_logp * other_probs;
-    const double p = exp(l);
-    if (p > 0 && (row.grad_lse != 0 || row.grad_entropy != 0)) {
-      gradient += p * (row.grad_lse - row.grad_entropy * (row.entropy + l));
+    if (row.grad_lse != 0 || row.grad_entropy != 0) {
+      const double p = exp(l);
+      if (p > 0) gradient += p * (row.grad_lse - row.grad_entropy * (row.entropy + l));
     }
     return gradient == gradient ? gradient : static_cast<double>(NAN);  // one NaN, whatever the compiler does first
   }

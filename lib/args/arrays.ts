@@ -175,11 +175,11 @@ export function mask(value: unknown, length: number): Uint8Array | undefined {
   return given && maskBytes(given);
 }
 
-const converted = new WeakMap<object, ArrayBufferView & { length: number }>();
+const converted = new WeakMap<Uint8Array, ArrayBufferView & { length: number }>();
 
 /** The caller's array: itself, or what it was converted from. */
 export function originalOf<A extends (ArrayBufferView & { length: number }) | undefined>(array: A): A {
-  return array && ((converted.get(array) as A) ?? array);
+  return array instanceof Uint8Array ? ((converted.get(array) as A | undefined) ?? array) : array;
 }
 
 /** A mask as it is, or converted. */

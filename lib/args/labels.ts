@@ -111,11 +111,12 @@ export function weightOfToken(
 }
 
 export function labelInputs(labels: CheckedLabels | CheckedTokens): NamedArray[] {
-  return [
+  const inputs: NamedArray[] = [
     ['labels', labels.data],
     ['mask', labels.mask],
-    ['tokenWeights', 'weights' in labels ? labels.weights : undefined],
   ];
+  if ('weights' in labels) inputs.push(['tokenWeights', labels.weights]);
+  return inputs;
 }
 
 /** The same arrays of options that were checked: tensors are replaced by their data. */

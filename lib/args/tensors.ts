@@ -48,6 +48,7 @@ export function unwrapTensors(options: object, prefix = ''): void {
   const all = options as Options;
   for (const name in all) {
     const value = all[name];
+    if (typeof value !== 'object' || ArrayBuffer.isView(value)) continue; // a small call notices the rest
     const tensor = NAMED_ARRAYS.includes(name) ? undefined : tensorOf(`${prefix}${name}`, value);
     if (tensor === undefined) continue;
     const { data, shape } = tensor;

@@ -85,15 +85,20 @@ export const STATISTICS = ['entropy', 'argmax', 'sumSquaredProbs'] as const;
 
 export const LOGPS_OUT = new Set<string>(['logps', 'lse', ...STATISTICS]);
 
-export function checkStatistics(options: StatisticsOptions) {
-  const [entropy, argmax, sumSquaredProbs] = STATISTICS.map((name) => boolean(name, options[name], false));
-  return { entropy, argmax, sumSquaredProbs } as Required<StatisticsOptions>;
+export function checkStatistics({ entropy, argmax, sumSquaredProbs }: StatisticsOptions) {
+  return {
+    entropy: boolean('entropy', entropy, false),
+    argmax: boolean('argmax', argmax, false),
+    sumSquaredProbs: boolean('sumSquaredProbs', sumSquaredProbs, false),
+  };
 }
 
 /** The results of the statistics of N rows. */
 export function statisticsOut(results: Results, rows: number, options: StatisticsOptions) {
   const asked = checkStatistics(options);
-  for (const name of STATISTICS) if (!asked[name]) results.refuse(name, `${name}: true asks for it`);
+  for (const name of STATISTICS) {
+    if (!asked[name] && results.has(name)) results.refuse(name, `${name}: true asks for it`);
+  }
   return {
     entropy: asked.entropy ? results.float32('entropy', rows) : undefined,
     argmax: asked.argmax ? results.int32('argmax', rows) : undefined,
@@ -105,7 +110,8 @@ export function statisticsOut(results: Results, rows: number, options: Statistic
 export function logpsOut(results: Results, rows: number, options: StatisticsOptions): native.LogpsOut {
   const logps = results.float32('logps', rows);
   const lse = results.float32('lse', rows);
-  return { logps, lse, ...statisticsOut(results, rows, options) };
+  const { entropy, argmax, sumSquaredProbs } = statisticsOut(results, rows, options);
+  return { logps, lse, entropy, argmax, sumSquaredProbs };
 }
 
 export function forwardCall(head: native.Head, labels: CheckedLabels, options: ForwardOptions): PreparedCall<'logps'> {
@@ -119,10 +125,11 @@ export function forwardCall(head: native.Head, labels: CheckedLabels, options: F
 
 /** The arrays of a backward pass over N rows. */
 function checkUpstream(options: BackwardOptions, rows: number) {
-  const optional = (name: (typeof UPSTREAM_OPTIONS)[number]) =>
-    options[name] === undefined ? undefined : float32(name, options[name], rows);
+  const optional = (name: string, value: unknown) => (value === undefined ? undefined : float32(name, value, rows));
   const lse = float32('lse', options.lse, rows);
-  const [gradLogps, gradEntropy, gradLse] = [optional('gradLogps'), optional('gradEntropy'), optional('gradLse')];
+  const gradLogps = optional('gradLogps', options.gradLogps);
+  const gradEntropy = optional('gradEntropy', options.gradEntropy);
+  const gradLse = optional('gradLse', options.gradLse);
   if (gradLogps === undefined && gradEntropy === undefined && gradLse === undefined) {
     const rule = `Expected gradLogps, gradEntropy or gradLse, Float32Arrays of length ${rows}, but received none of them`;
     throw typeError('ERR_ARG_TYPE', rule);
@@ -141,19 +148,20 @@ export function backwardCall(
   options: BackwardOptions & { out?: object | undefined },
   gradientsOf: (results: Results) => native.HeadGradients,
 ): PreparedCall<'logpsBackward'> {
-  const upstream = checkUpstream(options, labels.rows);
+  const { lse, gradLogps, gradEntropy, entropy, gradLse } = checkUpstream(options, labels.rows);
   const debug = checkDebug(options);
   const results = new Results(options.out, labels.data);
   const gradients = gradientsOf(results);
-  const given = UPSTREAM_OPTIONS.flatMap((name) =>
-    upstream[name] === undefined ? [] : [[name, upstream[name]] as const],
-  );
+  const given: (readonly [string, Float32Array])[] = [['lse', lse]];
+  if (gradLogps !== undefined) given.push(['gradLogps', gradLogps]);
+  if (gradEntropy !== undefined) given.push(['gradEntropy', gradEntropy], ['entropy', entropy as Float32Array]);
+  if (gradLse !== undefined) given.push(['gradLse', gradLse]);
   const inputs = [...headInputs(head), ...labelInputs(labels), ...given];
   const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
   if (debug) {
     const read = rowsRead(labels, false);
     assertFinite([...headMatrices(head, read), ...rowMatrices(given, read)]);
   }
-  const args = { head, labels, ...upstream, gradients };
+  const args = { head, labels, lse, gradLogps, gradEntropy, entropy, gradLse, gradients };
   return { addon, operation: 'logpsBackward', args, results, debug };
 }

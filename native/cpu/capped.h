@@ -1,4 +1,5 @@
-// Passes over rows of logits that a softcap may be applied to: a part at a time, which stays in the L1 cache.
+// Passes over rows of logits that a softcap may be applied to: a part at a time, which stays in the L1 cache. What a
+// softcap needs stands in functions of its own: their buffers on the stack would cost each short row some nanoseconds.
 #pragma once
 
 #include <algorithm>
@@ -23,12 +24,11 @@ void each_capped(const void* logits, DType dtype, int64_t n, const Softcap& cap,
   }
 }
 
-/** Adds n logits to the statistics; with argmax, to empty ones. */
-inline void add_stats(const Head& head, const void* logits, int64_t n, float scale_log2, Statistics which,
-                      SegmentStats* stats) {
+/** add_stats with a softcap. */
+[[gnu::noinline]] inline void add_capped_stats(const Head& head, const void* logits, int64_t n, float scale_log2,
+                                               Statistics which, SegmentStats* stats) {
   const Kernels& kernels = active_kernels();
   const Softcap cap(head.softcap);
-  if (!cap.is_on()) return kernels.softmax_stats(stats, logits, head.dtype, n, scale_log2, which);
   each_capped(logits, head.dtype, n, cap, [&](int64_t, int64_t count, const float* t) {
     kernels.softmax_stats(stats, t, DType::float32, count, scale_log2, {which.entropy, false, which.squares});
   });
@@ -40,12 +40,18 @@ inline void add_stats(const Head& head, const void* logits, int64_t n, float sca
   stats->argmax = uncapped.argmax;
 }
 
-/** The gradients at n logits, as Kernels::softmax_gradient. */
-inline void write_gradient(const Head& head, const void* logits, int64_t n, const SoftmaxGradient& gradient,
-                           bool stream, void* out) {
+/** Adds n logits to the statistics; with argmax, to empty ones. */
+inline void add_stats(const Head& head, const void* logits, int64_t n, float scale_log2, Statistics which,
+                      SegmentStats* stats) {
+  if (head.softcap > 0) return add_capped_stats(head, logits, n, scale_log2, which, stats);
+  active_kernels().softmax_stats(stats, logits, head.dtype, n, scale_log2, which);
+}
+
+/** write_gradient with a softcap. */
+[[gnu::noinline]] inline void write_capped_gradient(const Head& head, const void* logits, int64_t n,
+                                                    const SoftmaxGradient& gradient, void* out) {
   const Kernels& kernels = active_kernels();
   const Softcap cap(head.softcap);
-  if (!cap.is_on()) return kernels.softmax_gradient(logits, out, head.dtype, n, gradient, stream);
   alignas(64) float d[kCapped];
   each_capped(logits, head.dtype, n, cap, [&](int64_t first, int64_t count, const float* t) {
     kernels.softmax_gradient(t, d, DType::float32, count, gradient, false);
@@ -53,11 +59,16 @@ inline void write_gradient(const Head& head, const void* logits, int64_t n, cons
   });
 }
 
+/** The gradients at n logits, as Kernels::softmax_gradient. */
+inline void write_gradient(const Head& head, const void* logits, int64_t n, const SoftmaxGradient& gradient,
+                           bool stream, void* out) {
+  if (head.softcap > 0) return write_capped_gradient(head, logits, n, gradient, out);
+  active_kernels().softmax_gradient(logits, out, head.dtype, n, gradient, stream);
+}
+
 /** Logit v of row i, or its tanh: the same bits as in the row. */
 inline float kernel_logit(const Head& head, int64_t i, int64_t v) {
-  float x = 0;
-  const char* const at = static_cast<const char*>(head.logits) + (i * head.row_stride + v) * bytes_of(head.dtype);
-  active_kernels().widen(at, head.dtype, 1, &x);
+  const float x = element(head.logits, head.dtype, i * head.row_stride + v);
   const Softcap cap(head.softcap);
   float t = x;
   if (cap.is_on()) active_kernels().softcap(&x, DType::float32, 1, cap.inverse, &t);

@@ -57,11 +57,11 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
 
   const char* const logits = static_cast<const char*>(head.logits);
   const float scale_log2 = log2_scale(kernel_temperature(head));
+  const Statistics which = out.statistics();
   const auto compute_segment = [&](int64_t item) {
-    SegmentStats segment = kEmptyStats;
-    add_stats(head, logits + byte_offset(segments, item), segments.size(item), scale_log2, out.statistics(), &segment);
-    segment.argmax += static_cast<int32_t>(head.vocab_offset + segments.first(item));
-    stats[item] = segment;
+    stats[item] = kEmptyStats;
+    add_stats(head, logits + byte_offset(segments, item), segments.size(item), scale_log2, which, &stats[item]);
+    stats[item].argmax += static_cast<int32_t>(head.vocab_offset + segments.first(item));
   };
   const auto finish = [&](int64_t i) {
     const int32_t label = labels[i];
@@ -86,20 +86,20 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
   const bool shard = is_shard(head);
 
   // The label's entry of row i, while all of its logits are there: in place, the gradient overwrites them.
-  const auto compute_label_grad = [&](int64_t i) {
+  const Softcap cap(head.softcap);
+  const auto compute_label_grad = [&](int64_t i, const UpstreamRow& row) {
     if (!is_local(labels[i])) return;
     const float label_logit = kernel_logit(head, i, labels[i]);
     const double lse = upstream.lse[i];
-    const UpstreamRow row = upstream.row(i, head.temperature);
     const LabelGradient label(label_logit, lse, upstream.rounded_lse, temperature, row);
-    label_grads[i] = label.gradient;
+    double gradient = label.gradient;
     if (label.confident && !shard) {
       const double others = other_probs(head, i, labels[i], lse);
-      label_grads[i] = LabelGradient::complete(log1p(-others), others, row);
+      gradient = LabelGradient::complete(log1p(-others), others, row);
     }
-    label_grads[i] *= Softcap(head.softcap).slope(label_logit);
+    label_grads[i] = gradient * cap.slope(label_logit);
   };
-  const auto compute_segment = [&](int64_t item) {
+  const auto compute_segment = [&](int64_t item, const UpstreamRow& row) {
     const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
                   offset = byte_offset(segments, item);
     const int64_t label = labels[i];
@@ -108,7 +108,6 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
       memset(grad + offset, 0, static_cast<size_t>(n * bytes_of(head.dtype)));
       return;
     }
-    const UpstreamRow row = upstream.row(i, head.temperature);
     write_gradient(head, logits + offset, n, softmax_gradient(upstream.lse[i], temperature, row), stream,
                    grad + offset);
     const bool has_label = label >= first && label < first + n;
@@ -120,14 +119,16 @@ Status logits_backward(const Head& head, const int32_t* labels, const Upstream& 
   // Many rows: one thread computes a row, whose logits are in its cache.
   if (head.rows >= kWholeRows * segments.workers) {
     parallel_for(segments.workers, head.rows, segments.work, [&](int64_t i, int) {
-      compute_label_grad(i);
-      for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) compute_segment(i * segments.per_row + s);
+      const UpstreamRow row = upstream.row(i, head.temperature);
+      compute_label_grad(i, row);
+      for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) compute_segment(i * segments.per_row + s, row);
     });
     return ended();
   }
-  parallel_for(segments.workers, head.rows, segments.work, [&](int64_t i, int) { compute_label_grad(i); });
+  parallel_for(segments.workers, head.rows, segments.work,
+               [&](int64_t i, int) { compute_label_grad(i, upstream.row(i, head.temperature)); });
   parallel_for(segments.workers, head.rows * segments.per_row, segments.work,
-               [&](int64_t item, int) { compute_segment(item); });
+               [&](int64_t item, int) { compute_segment(item, upstream.row(segments.row(item), head.temperature)); });
   return ended();
 }
 

@@ -46,12 +46,12 @@ struct Upstream {
   const float *grad_entropy = nullptr, *entropy = nullptr, *grad_lse = nullptr;
 
   UpstreamRow row(int64_t i, double temperature) const {
-    return {value(grad_logps, i) / temperature, value(grad_entropy, i) / temperature, value(entropy, i),
-            value(grad_lse, i) / temperature};
+    return {value(grad_logps, i, temperature), value(grad_entropy, i, temperature), value(entropy, i, 1),
+            value(grad_lse, i, temperature)};
   }
 
  private:
-  static double value(const float* of_rows, int64_t i) { return of_rows ? of_rows[i] : 0.0; }
+  static double value(const float* of_rows, int64_t i, double divisor) { return of_rows ? of_rows[i] / divisor : 0.0; }
 };
 
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out);

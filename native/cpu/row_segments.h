@@ -25,8 +25,8 @@ struct RowSegments {
         work(of.rows * of.vocab_size * reads),
         workers(threads()) {}
 
-  int64_t row(int64_t item) const { return item / per_row; }
-  int64_t first(int64_t item) const { return item % per_row * kSegment; }
+  int64_t row(int64_t item) const { return per_row == 1 ? item : item / per_row; }  // short rows: no division
+  int64_t first(int64_t item) const { return (item - row(item) * per_row) * kSegment; }
   int64_t size(int64_t item) const { return std::min(kSegment, head.vocab_size - first(item)); }
 };
 

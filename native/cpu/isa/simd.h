@@ -15,6 +15,7 @@
 //   any_equal(a, b)                  whether a == b in any lane
 //   any_greater(a, b)                whether a > b in any lane
 //   max_lanes(x)                     the largest lane
+//   sum_lanes(x)                     the sum of the lanes in float64: halves are added until one is left
 //   choose_less(a, b, yes, no)       yes where a < b, else no
 //   split_exponent(x)                x = m * 2^exponent with sqrt(1/2) <= m < sqrt(2), x > 0
 //   reduce_exp2(y, exponent, range)  range reduction of t = y * scale_log2 + bias: 2^t = scale * 2^r. Valid for
@@ -69,21 +70,3 @@ constexpr Exp2Polynomial kExp2Degree4 = {4, {6.9312419292e-1f, 2.4024098608e-1f,
 #define SWEET_ISA portable
 #include "simd_portable.h"
 #endif
-
-namespace sweet::SWEET_ISA {
-namespace {
-
-// Adds the lanes in float64, always in the same tree.
-inline double sum_lanes(V x) {
-  float lanes[kLanes];
-  double d[kLanes];
-  store(lanes, x);
-  for (int i = 0; i < kLanes; i++) d[i] = lanes[i];
-  for (int w = kLanes / 2; w > 0; w /= 2) {
-    for (int i = 0; i < w; i++) d[i] += d[i + w];
-  }
-  return d[0];
-}
-
-}  // namespace
-}  // namespace sweet::SWEET_ISA

@@ -100,6 +100,7 @@ inline V choose_greater(V a, V b, V yes, V no) { return vbslq_f32(vcgtq_f32(a, b
 inline bool any_equal(V a, V b) { return vmaxvq_u32(vceqq_f32(a, b)) != 0; }
 inline bool any_greater(V a, V b) { return vmaxvq_u32(vcgtq_f32(a, b)) != 0; }
 inline float max_lanes(V x) { return vmaxvq_f32(x); }
+inline double sum_lanes(V x) { return vaddvq_f64(vaddq_f64(vcvt_f64_f32(vget_low_f32(x)), vcvt_high_f64_f32(x))); }
 inline V choose_less(V a, V b, V yes, V no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
 
 struct Mantissa {

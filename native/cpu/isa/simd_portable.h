@@ -131,6 +131,10 @@ inline float max_lanes(V x) {
   for (int i = 1; i < kLanes; i++) m = x[i] > m ? x[i] : m;
   return m;
 }
+inline double sum_lanes(V x) {
+  const double even = static_cast<double>(x[0]) + x[2], odd = static_cast<double>(x[1]) + x[3];
+  return even + odd;
+}
 inline V choose_less(V a, V b, V yes, V no) { return choose(bits<U>(a < b), yes, no); }
 
 struct Mantissa {
