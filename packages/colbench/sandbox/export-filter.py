@@ -1,6 +1,6 @@
 """Exports the sandbox's system call filter for x64 and arm64 by libseccomp to seccomp.bpf, for `bwrap --seccomp`:
 
-    apt-get install python3-seccomp && python3 examples/colbench/sandbox/export-filter.py
+    apt-get install python3-seccomp && python3 packages/colbench/sandbox/export-filter.py
 
 Namespaces isolate an answer. The filter denies what a function does not need and what would evade the resource limits:
 new processes (threads share one memory limit, processes do not), memory that no limit counts, sockets (but not the

@@ -13,14 +13,17 @@ import sys
 CHANNEL = 3
 
 
-def digest_of(value):
+def digest_of(value, each=False):
     import hashlib
 
-    return hashlib.sha256(encoding_of(value)).hexdigest()
+    return hashlib.sha256(encoding_of(value, each)).hexdigest()
 
 
-def encoding_of(value):
-    """The value as bytes, the same for values that are equal by ==, and for two NaNs."""
+def encoding_of(value, each=False):
+    """The value as bytes, the same for values that are equal by ==, and for two NaNs.
+
+    In the mode "each", what the released evaluator takes for unequal raises: a NaN, and an array of numpy that has not
+    exactly one element, whose == has no truth value."""
     import collections
     import datetime
     import decimal
@@ -41,6 +44,8 @@ def encoding_of(value):
             return number(x.real) if x.imag == 0 else group(b"c", [number(x.real), number(x.imag)])
         if isinstance(x, (float, decimal.Decimal)):
             if x != x:
+                if each:
+                    raise ValueError("NaN does not equal itself")
                 return tagged(b"n", b"nan")
             if x in (float("inf"), float("-inf")):
                 return tagged(b"n", b"inf" if x > 0 else b"-inf")
@@ -80,6 +85,10 @@ def encoding_of(value):
         if type(x).__module__ == "numpy":
             plain = x.tolist()
             shape = getattr(x, "shape", ())
+            if each and shape:
+                if x.size != 1:
+                    raise ValueError("the truth value of an array is ambiguous")
+                return encoded(x.item())
             return group(b"a", [encoded(tuple(shape)), encoded(plain)]) if shape else encoded(plain)
         raise TypeError("a result of class %s cannot be compared" % type(x).__name__)
 
@@ -131,6 +140,24 @@ def report(line):
         data = data[os.write(CHANNEL, data) :]
 
 
+def evaluate_released(program, call):
+    """The value of a call as the released evaluator computes it: the program's own names are the locals of a function, so a
+    function of the program sees neither them nor itself."""
+    space = {"__name__": "answer", "__builtins__": __builtins__}
+    import signal
+
+    space["signal"] = signal
+    # Slow to import; a program that does not name them cannot see them.
+    if "multiprocessing" in program + call or "Empty" in program + call:
+        import multiprocessing
+        from queue import Empty
+
+        space.update(multiprocessing=multiprocessing, Empty=Empty)
+    scope = {"function_definition": program, "test_case": call}
+    exec(compile(program, "<answer>", "exec"), space, scope)
+    return eval(compile(call.strip(), "<call>", "eval"), space, scope)
+
+
 def main():
     # The parent's other descriptors must not be reachable.
     os.closerange(CHANNEL + 1, 2**20)
@@ -147,17 +174,21 @@ def main():
     limit(resource.RLIMIT_CPU, limits["cpuSeconds"], limits["cpuSeconds"] + 1)
     limit(resource.RLIMIT_AS, limits["memoryBytes"])
 
+    each = job["mode"] == "each"
     # Another name than __main__, so that `if __name__ == '__main__'` blocks do not run.
     space = {"__name__": "answer", "__builtins__": __builtins__}
-    _, error = attempt(lambda: exec(compile(job["program"], "<answer>", "exec"), space))
+    _, error = attempt(lambda: None if each else exec(compile(job["program"], "<answer>", "exec"), space))
     report({"kind": "loaded"} if error is None else {"kind": "failed", "error": error})
     if error is not None:
         os._exit(0)
     for call in job["calls"]:
 
         def outcome():
-            value = eval(compile(call.strip(), "<call>", "eval"), space)
-            return {"kind": "value", "digest": digest_of(value), "shown": attempt(lambda: shown(value))[0]}
+            if each:
+                value = evaluate_released(job["program"], call)
+            else:
+                value = eval(compile(call.strip(), "<call>", "eval"), space)
+            return {"kind": "value", "digest": digest_of(value, each), "shown": attempt(lambda: shown(value))[0]}
 
         line, error = attempt(outcome)
         report(line if error is None else {"kind": "error", "error": error})

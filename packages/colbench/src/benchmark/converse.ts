@@ -1,29 +1,28 @@
 /** A conversation of an agent with a simulated user about a task, up to the agent's answer. */
-import { agentInstructions, answerOf, cutReply, lastTurn, maxTurns } from './protocol.js';
 
-/** @typedef {import('./records.js').Task} Task */
-/** @typedef {import('./records.js').Message} Message */
-/** @typedef {{ role: string, content: string }} ChatMessage */
+import { agentInstructions, answerOf, cutReply, lastTurn, maxTurns } from './protocol.js';
+import type { Message, Task } from './records.js';
+
+export type ChatMessage = { role: string; content: string };
 
 /**
  * Writes the next message of a chat: a model behind an endpoint, a model in this process, or a script.
- * @typedef {(messages: ChatMessage[], options: { signal?: AbortSignal }) => Promise<string> | string} Chat
  */
+export type Chat = (messages: ChatMessage[], options: { signal?: AbortSignal }) => Promise<string> | string;
 
 /**
  * The simulated user: replies to the last assistant message. Sees the task's ground truth, unlike the agent.
- * @typedef {(task: Task, dialogue: Message[], options: { signal?: AbortSignal }) => Promise<string> | string} Human
  */
+export type Human = (task: Task, dialogue: Message[], options: { signal?: AbortSignal }) => Promise<string> | string;
 
-/**
- * @param {Task} task
- * @param {{ agent: Chat, human: Human, signal?: AbortSignal }} parties
- * @returns {Promise<{ task: Task, dialogue_history: Message[], answer: string }>} the record without its reward
- */
-export async function converse(task, { agent, human, signal }) {
+/** @returns the record without its reward */
+export async function converse(
+  task: Task,
+  { agent, human, signal }: { agent: Chat; human: Human; signal?: AbortSignal },
+): Promise<{ task: Task; dialogue_history: Message[]; answer: string }> {
   const options = signal === undefined ? {} : { signal };
-  /** @type {Message[]} */
-  const dialogue = [{ role: 'user', content: task.problem_description }];
+
+  const dialogue: Message[] = [{ role: 'user', content: task.problem_description }];
   for (let turn = 1; ; turn++) {
     signal?.throwIfAborted();
     const last = turn === maxTurns;
@@ -42,13 +41,13 @@ export async function converse(task, { agent, human, signal }) {
   }
 }
 
-/** The agent's prompt. It never contains the ground truth. @param {Message[]} dialogue @param {boolean} last */
-export function agentPrompt(dialogue, last) {
+/** The agent's prompt. It never contains the ground truth. */
+export function agentPrompt(dialogue: Message[], last: boolean) {
   const messages = [
     { role: 'system', content: agentInstructions },
     ...dialogue.map(({ role, content }) => ({ role, content })),
   ];
-  const end = /** @type {ChatMessage} */ (messages.at(-1));
+  const end = messages.at(-1) as ChatMessage;
   if (last) end.content = `${end.content}\n\n${lastTurn}`;
   return messages;
 }

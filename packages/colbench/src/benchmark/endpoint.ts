@@ -1,44 +1,55 @@
 /** A chat with any endpoint of OpenAI's chat completions API; transient failures are retried. */
+
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Chat } from './converse.js';
 import { createLimiter } from './limiter.js';
 
-/** @typedef {import('./converse.js').Chat} Chat */
-
-/**
- * @typedef {object} EndpointOptions
- * @property {string} baseUrl the address without /chat/completions, such as http://127.0.0.1:8000/v1
- * @property {string} model
- * @property {string} [apiKey] sent as a bearer token; no message contains it
- * @property {number} [temperature] default: the endpoint's own
- * @property {number} [maxTokens] of a reply
- * @property {Record<string, unknown>} [extra] further fields of the request, such as seed or top_p
- * @property {number} [timeoutSeconds] of one attempt, including its whole reply; default 120
- * @property {number} [attempts] including the first; default 6
- * @property {number} [firstDelaySeconds] before the second attempt, doubled before each further one; default 1
- * @property {number} [mostDelaySeconds] the longest wait, even if the endpoint requests a longer one; default 60
- * @property {number} [concurrency] requests at once; default 8
- * @property {() => number} [random] in [0, 1), for the jitter of the delays
- * @property {(milliseconds: number, signal?: AbortSignal) => Promise<unknown>} [wait]
- */
+export interface EndpointOptions {
+  /** The address without /chat/completions, such as http://127.0.0.1:8000/v1. */
+  baseUrl: string;
+  model: string;
+  /** Sent as a bearer token; no message contains it. */
+  apiKey?: string;
+  /** Default: the endpoint's own. */
+  temperature?: number;
+  /** Of a reply. */
+  maxTokens?: number;
+  /** Further fields of the request, such as seed or top_p. */
+  extra?: Record<string, unknown>;
+  /** Of one attempt, including its whole reply; default 120. */
+  timeoutSeconds?: number;
+  /** Including the first; default 6. */
+  attempts?: number;
+  /** Before the second attempt, doubled before each further one; default 1. */
+  firstDelaySeconds?: number;
+  /** The longest wait, even if the endpoint requests a longer one; default 60. */
+  mostDelaySeconds?: number;
+  /** Requests at once; default 8. */
+  concurrency?: number;
+  /** In [0, 1), for the jitter of the delays. */
+  random?: () => number;
+  wait?: (milliseconds: number, signal?: AbortSignal) => Promise<unknown>;
+}
 
 export class EndpointError extends Error {
-  /** @param {string} message @param {{ status?: number, cause?: unknown }} [details] */
-  constructor(message, { status, cause } = {}) {
+  readonly code = 'ERR_ENDPOINT';
+  /** The HTTP status; undefined if there was no reply. */
+  readonly status: number | undefined;
+
+  constructor(message: string, { status, cause }: { status?: number; cause?: unknown } = {}) {
     super(message, { cause });
     this.name = 'EndpointError';
-    this.code = 'ERR_ENDPOINT';
-    /** The HTTP status; undefined if there was no reply. */
     this.status = status;
   }
 }
 
 /** A failure that is retried, after the delay that the endpoint requests. */
 class TransientFailure extends Error {
-  /** @param {EndpointError} error @param {number} [seconds] */
-  constructor(error, seconds) {
+  constructor(
+    readonly error: EndpointError,
+    readonly seconds?: number,
+  ) {
     super(error.message);
-    this.error = error;
-    this.seconds = seconds;
   }
 }
 
@@ -48,10 +59,8 @@ const mostBytes = 2 ** 24;
  * The chat of a model behind an endpoint. Network errors, time-outs, replies that are not a completion and the statuses
  * 408, 409, 425, 429 and 5xx are retried with exponential backoff and jitter; Retry-After is respected. Any other
  * failure is an error at once, and so is an abort.
- * @param {EndpointOptions} options
- * @returns {Chat}
  */
-export function endpointChat(options) {
+export function endpointChat(options: EndpointOptions): Chat {
   const {
     baseUrl,
     model,
@@ -80,12 +89,11 @@ export function endpointChat(options) {
     ...extra,
   };
 
-  /** @param {string} body @param {AbortSignal | undefined} signal */
-  async function attempt(body, signal) {
+  async function attempt(body: string, signal: AbortSignal | undefined) {
     const timeout = AbortSignal.timeout(1000 * timeoutSeconds);
     const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
-    let response;
-    let text;
+    let response: Response;
+    let text: string;
     try {
       response = await fetch(url, { method: 'POST', headers, body, signal: either, redirect: 'error' });
       text = await textOf(response);
@@ -108,8 +116,7 @@ export function endpointChat(options) {
     );
   }
 
-  /** @param {string} body @param {AbortSignal | undefined} signal */
-  async function withRetries(body, signal) {
+  async function withRetries(body: string, signal: AbortSignal | undefined) {
     for (let attempted = 1; ; attempted++) {
       try {
         return await attempt(body, signal);
@@ -135,11 +142,11 @@ export function endpointChat(options) {
   };
 }
 
-/** The text of a reply; a reply of more than `mostBytes` is an error. @param {Response} response */
-async function textOf(response) {
+/** The text of a reply; a reply of more than `mostBytes` is an error. */
+async function textOf(response: Response) {
   const parts = [];
   let size = 0;
-  for await (const part of /** @type {AsyncIterable<Uint8Array>} */ (/** @type {unknown} */ (response.body ?? []))) {
+  for await (const part of (response.body ?? []) as unknown as AsyncIterable<Uint8Array>) {
     size += part.length;
     if (size > mostBytes) throw new EndpointError(`${response.url} answered more than ${mostBytes} bytes`);
     parts.push(part);
@@ -149,9 +156,8 @@ async function textOf(response) {
 
 /**
  * The message of a completion, undefined if the text is not one. Null content is an empty message.
- * @param {string} text
  */
-function contentOf(text) {
+function contentOf(text: string) {
   try {
     const { choices } = JSON.parse(text);
     const { content } = choices[0].message;
@@ -162,19 +168,17 @@ function contentOf(text) {
   }
 }
 
-/** The seconds that Retry-After requests, as a number or a date. @param {Headers} headers */
-function retryAfter(headers) {
+/** The seconds that Retry-After requests, as a number or a date. */
+function retryAfter(headers: Headers) {
   const value = headers.get('retry-after');
   if (value === null) return undefined;
   const seconds = /^\s*\d+(\.\d+)?\s*$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
   return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
 }
 
-/** @param {unknown} error */
-function reasonOf(error) {
-  const { cause, message } = /** @type {Error} */ (error);
+function reasonOf(error: unknown) {
+  const { cause, message } = error as Error;
   return cause instanceof Error && cause.message !== '' ? `${message}: ${cause.message}` : message;
 }
 
-/** @param {string} text */
-const excerpt = (text) => text.trim().replace(/\s+/g, ' ').slice(0, 300) || 'nothing';
+const excerpt = (text: string) => text.trim().replace(/\s+/g, ' ').slice(0, 300) || 'nothing';

@@ -1,32 +1,29 @@
 /** A JSONL file of finished dialogues, from which an interrupted run is resumed. */
+
 import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
+import type { Dialogue, Fault } from './records.js';
 import { checkedDialogue, lineOf, RecordError, readRecords } from './records.js';
 
-/** @typedef {import('./records.js').Dialogue} Dialogue */
-/**
- * A dialogue in a journal, with its id and a hash of the settings of its run.
- * @typedef {Dialogue & { id: string, run: string }} Entry
- */
+/** A dialogue in a journal, with its id and a hash of the settings of its run. */
+export type Entry = Dialogue & { id: string; run: string };
 
-/** A short hash of a value. @param {unknown} value */
-export const nameOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+/** A short hash of a value. */
+export const nameOf = (value: unknown) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
 
-/** @param {unknown} value @returns {Entry} */
-function checkedEntry(value) {
-  const dialogue = /** @type {Partial<Entry>} */ (checkedDialogue(value));
-  for (const name of /** @type {const} */ (['id', 'run'])) {
+function checkedEntry(value: unknown): Entry {
+  const dialogue = checkedDialogue(value) as Partial<Entry>;
+  for (const name of ['id', 'run'] as const) {
     if (typeof dialogue[name] !== 'string') throw new RecordError(`Expected a string for ${name}, as a journal has it`);
   }
-  return /** @type {Entry} */ (dialogue);
+  return dialogue as Entry;
 }
 
 /**
  * Truncates the file after its last newline: an interrupted run leaves a partial line.
- * @param {string} file @param {import('node:fs/promises').FileHandle} handle
- * @param {(fault: import('./records.js').Fault) => void} onFault
  */
-async function dropUnfinished(file, handle, onFault) {
+async function dropUnfinished(file: string, handle: FileHandle, onFault: (fault: Fault) => void) {
   const { size } = await handle.stat();
   const block = Buffer.alloc(2 ** 16);
   let end = size;
@@ -46,34 +43,28 @@ export class Journal {
   #file;
   #handle;
   #run;
-  /** The last write; writes are serialized. @type {Promise<void>} */
-  #writing = Promise.resolve();
+  /** The ids of the finished dialogues. */
+  readonly done: Set<string>;
+  /** The last write; writes are serialized. */
+  #writing: Promise<void> = Promise.resolve();
 
-  /**
-   * @param {string} file
-   * @param {import('node:fs/promises').FileHandle} handle
-   * @param {string} run
-   * @param {Set<string>} done
-   */
-  constructor(file, handle, run, done) {
+  constructor(file: string, handle: FileHandle, run: string, done: Set<string>) {
     this.#file = file;
     this.#handle = handle;
     this.#run = run;
-    /** The ids of the finished dialogues. */
     this.done = done;
   }
 
   /**
    * Opens a journal. A partial line at its end is reported to `onFault` and dropped; its dialogue is sampled again.
-   * @param {string} file created if it does not exist
-   * @param {string} run hash of the settings; a journal with another one is an error
-   * @param {(fault: import('./records.js').Fault) => void} onFault
+   * @param file created if it does not exist
+   * @param run hash of the settings; a journal with another one is an error
    */
-  static async open(file, run, onFault) {
+  static async open(file: string, run: string, onFault: (fault: Fault) => void) {
     const handle = await open(file, 'a+');
     try {
       await dropUnfinished(file, handle, onFault);
-      const done = new Set();
+      const done = new Set<string>();
       for await (const { record, line } of readRecords(file, checkedEntry, { onFault })) {
         if (record.run !== run) {
           const where = `${file}, line ${line}`;
@@ -90,8 +81,8 @@ export class Journal {
     }
   }
 
-  /** Resolves when the dialogue is on disk. @param {string} id @param {Dialogue} dialogue */
-  async add(id, dialogue) {
+  /** Resolves when the dialogue is on disk. */
+  async add(id: string, dialogue: Dialogue) {
     const line = lineOf(checkedEntry({ ...dialogue, id, run: this.#run }));
     const written = this.#writing.then(async () => {
       await this.#handle.appendFile(line);
@@ -102,8 +93,8 @@ export class Journal {
     await written;
   }
 
-  /** The dialogues so far. @param {(fault: import('./records.js').Fault) => void} onFault */
-  async *entries(onFault) {
+  /** The dialogues so far. */
+  async *entries(onFault: (fault: Fault) => void) {
     for await (const { record } of readRecords(this.#file, checkedEntry, { onFault })) yield record;
   }
 

@@ -5,12 +5,11 @@ const backslash = 0x5c;
 
 /**
  * The first duplicate key of an object.
- * @param {string} text valid JSON
- * @returns {string | undefined}
+ * @param text valid JSON
  */
-export function duplicateKey(text) {
-  /** The keys of each open object; undefined for an open array. @type {(Set<string> | undefined)[]} */
-  const open = [];
+export function duplicateKey(text: string): string | undefined {
+  /** The keys of each open object; undefined for an open array. */
+  const open: (Set<string> | undefined)[] = [];
   // After { and after a comma in an object, a string is a key.
   let expectsKey = false;
   for (let i = 0; i < text.length; i++) {
@@ -22,7 +21,7 @@ export function duplicateKey(text) {
       expectsKey = false;
       const literal = text.slice(begin, i + 1);
       const key = literal.includes('\\') ? JSON.parse(literal) : literal.slice(1, -1);
-      const keys = /** @type {Set<string>} */ (open.at(-1));
+      const keys = open.at(-1) as Set<string>;
       if (keys.has(key)) return key;
       keys.add(key);
     } else if (code === 0x7b /* { */) {

@@ -3,11 +3,9 @@ import pLimit from 'p-limit';
 
 /**
  * At most `concurrency` actions run at once; the others wait in the order of their calls.
- * @param {number} concurrency
- * @returns {<T>(action: () => Promise<T>, signal?: AbortSignal) => Promise<T>} rejects at once if `signal` aborts while
- *   the action waits, which p-limit does not do; a running action has to watch the signal itself
+ * @returns rejects at once if `signal` aborts while the action waits, which p-limit does not do; a running action has to watch the signal itself
  */
-export function createLimiter(concurrency) {
+export function createLimiter(concurrency: number): <T>(action: () => Promise<T>, signal?: AbortSignal) => Promise<T> {
   if (!Number.isInteger(concurrency) || concurrency < 1) {
     throw new RangeError(`Expected a whole number from 1 on for concurrency but received ${concurrency}`);
   }
@@ -30,24 +28,22 @@ export function createLimiter(concurrency) {
  * Yields the result of `action` on each item, in the order of the items, and runs at most `concurrency` actions at
  * once. Reads no item earlier than it can start its action. Waits for the running actions when one fails or the reader
  * stops.
- * @template T, R
- * @param {AsyncIterable<T> | Iterable<T>} items
- * @param {number} concurrency
- * @param {(item: T) => Promise<R>} action
- * @returns {AsyncGenerator<R>}
  */
-export async function* mapInOrder(items, concurrency, action) {
-  /** @type {Promise<R>[]} */
-  const running = [];
+export async function* mapInOrder<T, R>(
+  items: AsyncIterable<T> | Iterable<T>,
+  concurrency: number,
+  action: (item: T) => Promise<R>,
+): AsyncGenerator<R> {
+  const running: Promise<R>[] = [];
   try {
     for await (const item of items) {
       const result = action(item);
       // The error is thrown where the result is awaited; until then it must not count as unhandled.
       result.catch(() => {});
       running.push(result);
-      if (running.length >= concurrency) yield/** @type {R} */ (await running.shift());
+      if (running.length >= concurrency) yield (await running.shift()) as R;
     }
-    while (running.length > 0) yield/** @type {R} */ (await running.shift());
+    while (running.length > 0) yield (await running.shift()) as R;
   } finally {
     await Promise.allSettled(running);
   }

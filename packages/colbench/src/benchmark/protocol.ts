@@ -10,16 +10,15 @@ export const maxReply = 400;
 /**
  * The answer in a message: the text after the first marker. Models often write a sentence before the marker, so it may
  * be anywhere in the message.
- * @param {string} message
- * @returns {string | undefined} undefined if the message has no marker
+ * @returns undefined if the message has no marker
  */
-export function answerOf(message) {
+export function answerOf(message: string): string | undefined {
   const at = message.indexOf(marker);
   return at < 0 ? undefined : message.slice(at + marker.length).trim();
 }
 
-/** A reply cut to `maxReply` code points. @param {string} reply */
-export function cutReply(reply) {
+/** A reply cut to `maxReply` code points. */
+export function cutReply(reply: string) {
   if (reply.length <= maxReply) return reply;
   return Array.from(reply).slice(0, maxReply).join('');
 }
@@ -34,10 +33,9 @@ export const lastTurn = `This is your last message. Answer now: "${marker}" and 
 
 /**
  * The system prompt of a model as the simulated user.
- * @param {string} groundTruth
  */
 export const humanInstructions = (
-  groundTruth,
+  groundTruth: string,
 ) => `You asked a colleague for a Python function. You know how it must behave, since you know this implementation of it, which the \
 colleague must not see:
 

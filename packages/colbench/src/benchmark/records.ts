@@ -1,89 +1,89 @@
 /**
  * ColBench's records as JSONL of any size. Files are streamed by line, and each invalid line is reported by its number.
  */
+
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { FileReplacement } from 'sweet-rl/safetensors';
 import { duplicateKey } from './json.js';
+import type { Candidates } from './pairs.js';
 
-/**
- * A backend programming task. Other fields are kept.
- * @typedef {object} Task
- * @property {string} problem_description the user's first message
- * @property {string} ground_truth the reference function in Python, hidden from the agent: the privileged information
- * @property {string[]} test_cases calls of the function as Python expressions; ten in the benchmark
- */
+/** A backend programming task. Other fields are kept. */
+export interface Task {
+  /** The user's first message. */
+  problem_description: string;
+  /** The reference function in Python, hidden from the agent: the privileged information. */
+  ground_truth: string;
+  /** Calls of the function as Python expressions; ten in the benchmark. */
+  test_cases: string[];
+}
 
-/**
- * One message. Assistant messages may carry the agent's prompt and its raw output.
- * @typedef {object} Message
- * @property {string} role
- * @property {string} content
- * @property {string | { role: string, content: string }[]} [input] the agent's prompt
- * @property {string} [output] the agent's output
- */
+/** A prompt: a text, or messages. */
+export type Prompt = string | { role: string; content: string }[];
 
-/**
- * A dialogue of the offline data. Other fields are kept.
- * @typedef {object} Dialogue
- * @property {Task} task
- * @property {Message[]} dialogue_history
- * @property {string} answer
- * @property {number} reward the share of test cases on which the answer agrees with the ground truth
- */
+/** One message. Assistant messages may carry the agent's prompt and its raw output. */
+export interface Message {
+  role: string;
+  content: string;
+  input?: Prompt;
+  output?: string;
+}
 
-/** @typedef {{ file: string, line: number, fault: string }} Fault */
+/** A dialogue of the offline data. Other fields are kept. */
+export interface Dialogue {
+  task: Task;
+  dialogue_history: Message[];
+  answer: string;
+  /** The share of test cases on which the answer agrees with the ground truth. */
+  reward: number;
+}
 
-/**
- * @typedef {object} ReadOptions
- * @property {(fault: Fault) => void} onFault called for each invalid line; reading continues
- * @property {number} [maxLineBytes] longer lines are invalid; default 256 MiB
- */
+/** An invalid line of a file. */
+export interface Fault {
+  file: string;
+  /** From 1; 0 where the fault belongs to no line. */
+  line: number;
+  fault: string;
+}
+
+export interface ReadOptions {
+  /** Called for each invalid line; reading continues. */
+  onFault: (fault: Fault) => void;
+  /** Longer lines are invalid; default 256 MiB. */
+  maxLineBytes?: number;
+}
 
 export class RecordError extends TypeError {
-  /** @param {string} message */
-  constructor(message) {
-    super(message);
-    this.code = 'ERR_RECORD';
-  }
+  readonly code = 'ERR_RECORD';
 }
 
 const newline = 0x0a;
 const blank = /^[ \t\r\n]*$/;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: Task, line: number }>} */
-export const readTasks = (file, options) => readRecords(file, checkedTask, options);
-
-/** @param {string} file @param {ReadOptions} options @returns {AsyncGenerator<{ record: Dialogue, line: number }>} */
-export const readDialogues = (file, options) => readRecords(file, checkedDialogue, options);
-
-/**
- * @param {string} file
- * @param {ReadOptions} options
- * @returns {AsyncGenerator<{ record: { task: Task, answer: string }, line: number }>}
- */
-export const readAnswers = (file, options) => readRecords(file, checkedAnswer, options);
+export const readTasks = (file: string, options: ReadOptions) => readRecords(file, checkedTask, options);
+export const readDialogues = (file: string, options: ReadOptions) => readRecords(file, checkedDialogue, options);
+export const readAnswers = (file: string, options: ReadOptions) => readRecords(file, checkedAnswer, options);
 
 /**
  * The records of a file, in order. An invalid line is reported to `onFault` and skipped: invalid UTF-8 or JSON, a
  * duplicate key, a missing field, a wrong type, a line that is too long, a truncated gzip stream. Blank lines, CRLF,
  * byte order marks and a missing newline at the end are valid. Files named *.gz are decompressed.
- * @template T
- * @param {string} file
- * @param {(value: unknown) => T} check returns the record or throws a RecordError
- * @param {ReadOptions} options
- * @returns {AsyncGenerator<{ record: T, line: number }>}
+ * @param check returns the record or throws a RecordError
  */
-export async function* readRecords(file, check, { onFault, maxLineBytes = 256 * 2 ** 20 }) {
+export async function* readRecords<T>(
+  file: string,
+  check: (value: unknown) => T,
+  { onFault, maxLineBytes = 256 * 2 ** 20 }: ReadOptions,
+): AsyncGenerator<{ record: T; line: number }> {
   for await (const { bytes, line, length } of linesOf(file, maxLineBytes, onFault)) {
-    const fault = (/** @type {string} */ what) => onFault({ file, line, fault: what });
+    const fault = (what: string) => onFault({ file, line, fault: what });
     if (bytes === undefined) {
       fault(`the line has ${length} bytes, more than ${maxLineBytes}`);
       continue;
     }
-    let text;
+    let text: string;
     try {
       text = utf8.decode(bytes);
     } catch {
@@ -91,7 +91,7 @@ export async function* readRecords(file, check, { onFault, maxLineBytes = 256 * 
       continue;
     }
     if (blank.test(text)) continue;
-    let record;
+    let record: T;
     try {
       const value = JSON.parse(text);
       const duplicate = duplicateKey(text);
@@ -107,25 +107,26 @@ export async function* readRecords(file, check, { onFault, maxLineBytes = 256 * 
   }
 }
 
-/** @param {string} text */
-const hintFor = (text) =>
+const hintFor = (text: string) =>
   /\b(NaN|Infinity)\b/.test(text) ? ' (NaN and Infinity, as Python writes them, are not JSON)' : '';
 
 /**
  * The lines of a file without their newlines; `bytes` is undefined for a line of more than `maxBytes`.
- * @param {string} file @param {number} maxBytes @param {(fault: Fault) => void} onFault
- * @returns {AsyncGenerator<{ bytes: Uint8Array | undefined, line: number, length: number }>}
  */
-async function* linesOf(file, maxBytes, onFault) {
+async function* linesOf(
+  file: string,
+  maxBytes: number,
+  onFault: (fault: Fault) => void,
+): AsyncGenerator<{ bytes: Uint8Array | undefined; line: number; length: number }> {
   const source = createReadStream(file, { highWaterMark: 2 ** 18 });
   const gunzip = file.endsWith('.gz') ? createGunzip({ chunkSize: 2 ** 18 }) : undefined;
   // A corrupt stream ends the file; the lines decompressed before are valid.
   const decompression = gunzip && pipeline(source, gunzip).catch(() => {});
-  /** @type {Buffer[]} */
-  let parts = [];
+
+  let parts: Buffer[] = [];
   let length = 0;
   let line = 1;
-  const append = (/** @type {Buffer} */ part) => {
+  const append = (part: Buffer) => {
     length += part.length;
     if (length <= maxBytes) parts.push(part);
     else parts = [];
@@ -139,7 +140,7 @@ async function* linesOf(file, maxBytes, onFault) {
     return ended;
   };
   try {
-    for await (const chunk of /** @type {AsyncIterable<Buffer>} */ (gunzip ?? source)) {
+    for await (const chunk of (gunzip ?? source) as AsyncIterable<Buffer>) {
       let from = 0;
       for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, from)) {
         append(chunk.subarray(from, at));
@@ -149,7 +150,7 @@ async function* linesOf(file, maxBytes, onFault) {
       append(chunk.subarray(from));
     }
   } catch (error) {
-    const { code, message } = /** @type {{ code?: string, message: string }} */ (error);
+    const { code, message } = error as { code?: string; message: string };
     if (gunzip === undefined || !/^Z_|^ERR_STREAM_PREMATURE_CLOSE$/.test(code ?? '')) throw error;
     onFault({ file, line, fault: `the gzip stream is truncated or corrupt: ${message}` });
     return;
@@ -160,8 +161,8 @@ async function* linesOf(file, maxBytes, onFault) {
   if (length > 0) yield endLine();
 }
 
-/** The offset of the first invalid byte, by bisection. @param {Uint8Array} bytes */
-function firstInvalid(bytes) {
+/** The offset of the first invalid byte, by bisection. */
+function firstInvalid(bytes: Uint8Array) {
   let good = 0;
   let bad = bytes.length;
   // A prefix is decoded as a stream, so an incomplete character at its end is valid.
@@ -177,42 +178,36 @@ function firstInvalid(bytes) {
   return good;
 }
 
-/** @param {unknown} value @param {string} what @returns {asserts value is Record<string, unknown>} */
-function checkObject(value, what) {
+function checkObject(value: unknown, what: string): asserts value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new RecordError(`Expected an object for ${what} but received ${kindOf(value)}`);
   }
 }
 
-/** @param {Record<string, unknown>} object @param {string} name @param {string} what */
-function checkString(object, name, what) {
+function checkString(object: Record<string, unknown>, name: string, what: string) {
   if (typeof object[name] !== 'string') {
     throw new RecordError(`Expected a string for ${what}${name} but received ${kindOf(object[name])}`);
   }
 }
 
-/** @param {unknown} value */
-function kindOf(value) {
+function kindOf(value: unknown) {
   if (value === undefined) return 'none';
   if (value === null) return 'null';
   if (Array.isArray(value)) return `an array of ${value.length}`;
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
-/** @param {unknown} value @param {string} [what] @returns {Task} */
-export function checkedTask(value, what = '') {
+export function checkedTask(value: unknown, what = ''): Task {
   checkObject(value, what === '' ? 'a task' : what.slice(0, -1));
   checkString(value, 'problem_description', what);
   checkString(value, 'ground_truth', what);
-  return /** @type {Task} */ ({ ...value, test_cases: checkedCalls(value.test_cases, `${what}test_cases`) });
+  return { ...value, test_cases: checkedCalls(value.test_cases, `${what}test_cases`) } as Task;
 }
 
 /**
  * Test cases: an array, or an object whose values are the calls in order.
- * @param {unknown} value
- * @param {string} what
  */
-function checkedCalls(value, what) {
+function checkedCalls(value: unknown, what: string) {
   const calls = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.values(value) : value;
   if (!Array.isArray(calls) || calls.length === 0) {
     throw new RecordError(`Expected at least one call for ${what} but received ${kindOf(value)}`);
@@ -221,23 +216,20 @@ function checkedCalls(value, what) {
     if (typeof call === 'string' && call.trim() !== '') return;
     throw new RecordError(`Expected a call as a string for ${what}[${i}] but received ${kindOf(call)}`);
   });
-  return /** @type {string[]} */ (calls);
+  return calls as string[];
 }
 
 /**
  * An answer to evaluate: a dialogue, or just its task and answer.
- * @param {unknown} value
- * @returns {{ task: Task, answer: string }}
  */
-export function checkedAnswer(value) {
+export function checkedAnswer(value: unknown): { task: Task; answer: string } {
   checkObject(value, 'an answer');
   const task = checkedTask(value.task, 'task.');
   checkString(value, 'answer', '');
-  return /** @type {{ task: Task, answer: string }} */ ({ ...value, task });
+  return { ...value, task } as { task: Task; answer: string };
 }
 
-/** @param {unknown} value @returns {Dialogue} */
-export function checkedDialogue(value) {
+export function checkedDialogue(value: unknown): Dialogue {
   checkObject(value, 'a dialogue');
   const { task } = checkedAnswer(value);
   if (typeof value.reward !== 'number' || !(value.reward >= 0 && value.reward <= 1)) {
@@ -248,11 +240,10 @@ export function checkedDialogue(value) {
     throw new RecordError(`Expected an array for dialogue_history but received ${kindOf(value.dialogue_history)}`);
   }
   for (const [i, message] of value.dialogue_history.entries()) checkMessage(message, `dialogue_history[${i}]`);
-  return /** @type {Dialogue} */ ({ ...value, task });
+  return { ...value, task } as Dialogue;
 }
 
-/** @param {unknown} message @param {string} what */
-function checkMessage(message, what) {
+function checkMessage(message: unknown, what: string) {
   checkObject(message, what);
   checkString(message, 'role', `${what}.`);
   checkString(message, 'content', `${what}.`);
@@ -263,8 +254,8 @@ function checkMessage(message, what) {
   if (input !== undefined) checkPrompt(input, `${what}.input`);
 }
 
-/** A prompt: a text or messages. @param {unknown} input @param {string} what */
-function checkPrompt(input, what) {
+/** A prompt: a text or messages. */
+function checkPrompt(input: unknown, what: string) {
   if (typeof input === 'string') return;
   if (!Array.isArray(input)) {
     throw new RecordError(`Expected a text or messages for ${what} but received ${kindOf(input)}`);
@@ -278,10 +269,8 @@ function checkPrompt(input, what) {
 
 /**
  * Candidates for the next assistant message with their scores.
- * @param {unknown} value
- * @returns {import('./pairs.js').Candidates}
  */
-export function checkedCandidates(value) {
+export function checkedCandidates(value: unknown): Candidates {
   checkObject(value, 'candidates');
   checkPrompt(value.input, 'input');
   const { candidates, scores } = value;
@@ -291,21 +280,22 @@ export function checkedCandidates(value) {
   if (!Array.isArray(scores) || !scores.every(Number.isFinite) || scores.length !== candidates.length) {
     throw new RecordError(`Expected ${candidates.length} numbers for scores but received ${kindOf(scores)}`);
   }
-  return /** @type {import('./pairs.js').Candidates} */ (/** @type {unknown} */ (value));
+  return value as unknown as Candidates;
 }
 
-/** A record as a line of JSONL. @param {unknown} record */
-export const lineOf = (record) => `${JSON.stringify(record)}\n`;
+/** A record as a line of JSONL. */
+export const lineOf = (record: unknown) => `${JSON.stringify(record)}\n`;
 
 /**
  * Checks and writes records. The file gets its name once it is complete; files named *.gz are compressed.
- * @template T
- * @param {string} file
- * @param {AsyncIterable<T> | Iterable<T>} records
- * @param {(value: unknown) => unknown} check throws a RecordError for an invalid record
- * @returns {Promise<number>} the number of records written
+ * @param check throws a RecordError for an invalid record
+ * @returns the number of records written
  */
-export async function writeRecords(file, records, check) {
+export async function writeRecords<T>(
+  file: string,
+  records: AsyncIterable<T> | Iterable<T>,
+  check: (value: unknown) => unknown,
+): Promise<number> {
   let count = 0;
   async function* lines() {
     for await (const record of records) {
@@ -320,7 +310,7 @@ export async function writeRecords(file, records, check) {
     }
   }
   const target = new FileReplacement(file);
-  const append = async (/** @type {AsyncIterable<Uint8Array | string>} */ chunks) => {
+  const append = async (chunks: AsyncIterable<Uint8Array | string>) => {
     for await (const chunk of chunks) target.append(chunk);
   };
   try {

@@ -1,33 +1,41 @@
 /** Runs a program on calls in the sandbox; the outcome of each call. */
+
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, statfsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import type { Wall } from './wall.js';
 import { environment, SandboxError, scratchMount } from './wall.js';
 
 /**
  * A returned value. Equal values have equal digests.
- * @typedef {{ kind: 'value', digest: string, shown: string }} Value
  */
+export type Value = { kind: 'value'; digest: string; shown: string };
 /**
  * A call without a value. `loading`: the program failed before its first call.
- * @typedef {{ kind: 'error' | 'timeout' | 'crash' | 'flood', error: string, loading: boolean }} Failure
  */
-/** The outcome of a call. @typedef {Value | Failure} Outcome */
+export type Failure = { kind: 'error' | 'timeout' | 'crash' | 'flood'; error: string; loading: boolean };
+/** The outcome of a call. */
+export type Outcome = Value | Failure;
 
-/**
- * @typedef {object} Limits
- * @property {number} callSeconds wall-clock time of one call, and of loading the program
- * @property {number} totalSeconds wall-clock time of all calls of a program
- * @property {number} memoryBytes of address space
- * @property {number} fileBytes size of one file
- * @property {number} files open descriptors
- * @property {number} printedBytes on standard output and standard error
- */
+export interface Limits {
+  /** Wall-clock time of one call, and of loading the program. */
+  callSeconds: number;
+  /** Wall-clock time of all calls of a program. */
+  totalSeconds: number;
+  /** Of address space. */
+  memoryBytes: number;
+  /** Size of one file. */
+  fileBytes: number;
+  /** Open descriptors. */
+  files: number;
+  /** On standard output and standard error. */
+  printedBytes: number;
+}
 
-/** @type {Readonly<Limits>} */
-export const defaultLimits = Object.freeze({
+export const defaultLimits: Readonly<Limits> = Object.freeze({
   callSeconds: 5,
   totalSeconds: 20,
   memoryBytes: 512 * 2 ** 20,
@@ -45,20 +53,34 @@ const maxResultBytes = 2 ** 12;
 /** Characters of the output that are kept. */
 const keptOutput = 2000;
 
+/** A program and the calls to evaluate on it. */
+export interface Job {
+  program: string;
+  calls: readonly string[];
+  /**
+   * 'once' (default): the program is executed once and all calls see its globals. 'each': the program is executed anew
+   * for each call in a function's scope, as the released evaluator does.
+   */
+  mode?: 'once' | 'each';
+}
+
+export interface RunOptions {
+  limits?: Partial<Limits> | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /**
- * @param {import('./wall.js').Wall} wall
- * @param {{ program: string, calls: readonly string[] }} job
- * @param {object} [options]
- * @param {Partial<Limits>} [options.limits]
- * @param {AbortSignal} [options.signal]
- * @returns {Promise<{ outcomes: Outcome[], printed: string, files: number }>} an outcome per call, the beginning of the output,
- *   and the number of files that the program left; 0 without a sandbox
+ * @returns an outcome per call, the beginning of the output, and the number of files that the program left; 0 without a
+ *   sandbox
  */
-export async function runProgram(wall, { program, calls }, { limits: given = {}, signal } = {}) {
+export async function runProgram(
+  wall: Wall,
+  { program, calls, mode = 'once' }: Job,
+  { limits: given = {}, signal }: RunOptions = {},
+): Promise<{ outcomes: Outcome[]; printed: string; files: number }> {
   const limits = { ...defaultLimits, ...given };
   const end = performance.now() + 1000 * limits.totalSeconds;
-  /** @type {Outcome[]} */
-  const outcomes = [];
+  const outcomes: Outcome[] = [];
   let printed = '';
   let files = 0;
   const size = Buffer.byteLength(program);
@@ -70,7 +92,7 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
   while (outcomes.length < calls.length) {
     const folder = wall.isolated ? undefined : await mkdtemp(join(tmpdir(), 'colbench-'));
     try {
-      const attempt = new Attempt(wall, { program, calls: calls.slice(outcomes.length) }, limits, end, folder);
+      const attempt = new Attempt(wall, { program, mode, calls: calls.slice(outcomes.length) }, limits, end, folder);
       const ended = await attempt.run(signal);
       outcomes.push(...ended);
       printed = (printed + attempt.printed).slice(0, keptOutput);
@@ -85,14 +107,13 @@ export async function runProgram(wall, { program, calls }, { limits: given = {},
   return { outcomes, printed, files };
 }
 
-/** The failure of a program that does not load: every new process would fail alike. @param {Outcome[]} outcomes */
-function failedToLoad(outcomes) {
+/** The failure of a program that does not load: every new process would fail alike. */
+function failedToLoad(outcomes: Outcome[]) {
   const last = outcomes.at(-1);
   return last !== undefined && last.kind !== 'value' && last.loading ? last : undefined;
 }
 
-/** @param {Limits} limits @returns {Failure} */
-const outOfTime = ({ totalSeconds }) => ({
+const outOfTime = ({ totalSeconds }: Limits): Failure => ({
   kind: 'timeout',
   error: `the ${totalSeconds} s of all calls are used up`,
   loading: false,
@@ -102,34 +123,30 @@ const outOfTime = ({ totalSeconds }) => ({
 class Attempt {
   printed = '';
   files = 0;
-  /** The folder of the answer, which lives as long as this descriptor. @type {number | undefined} */
-  #folder;
+  /** The folder of the answer, which lives as long as this descriptor. */
+  #folder: number | undefined;
   #isolated;
   #limits;
   #end;
   #calls;
   #job;
   #child;
-  /** @type {Outcome[]} */
-  #outcomes = [];
-  /** @type {'starting' | 'loading' | 'calling'} */
-  #state = 'starting';
-  /** The reason why the process was killed. @type {{ kind: 'timeout' | 'flood', error: string } | undefined} */
-  #killed;
-  /** @type {NodeJS.Timeout | undefined} */
-  #timer;
+  #outcomes: Outcome[] = [];
+  #state: 'starting' | 'loading' | 'calling' = 'starting';
+  /** The reason why the process was killed. */
+  #killed: { kind: 'timeout' | 'flood'; error: string } | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #resultBytes = 0;
   #line = '';
   #printedBytes = 0;
 
-  /**
-   * @param {import('./wall.js').Wall} wall
-   * @param {{ program: string, calls: readonly string[] }} job
-   * @param {Limits} limits
-   * @param {number} end
-   * @param {string | undefined} folder
-   */
-  constructor(wall, job, limits, end, folder) {
+  constructor(
+    wall: Wall,
+    job: Job,
+    limits: Limits,
+    end: number,
+    folder: string | undefined,
+  ) {
     this.#isolated = wall.isolated;
     this.#limits = limits;
     this.#end = end;
@@ -147,13 +164,12 @@ class Attempt {
     const { memoryBytes, fileBytes, files } = limits;
     const cpuSeconds = Math.ceil(limits.totalSeconds) + 1;
     this.#job = JSON.stringify({ ...job, limits: { memoryBytes, fileBytes, files, cpuSeconds } });
-    if (wall.filter !== undefined) /** @type {import('node:stream').Writable} */ (filter).end(wall.filter);
+    if (wall.filter !== undefined) (filter as Writable).end(wall.filter);
     for (const stream of [stdout, stderr]) stream?.on('data', (chunk) => this.#onPrinted(chunk));
     results?.on('data', (chunk) => this.#onResults(chunk));
   }
 
-  /** @param {AbortSignal} [signal] @returns {Promise<Outcome[]>} */
-  run(signal) {
+  run(signal?: AbortSignal): Promise<Outcome[]> {
     return new Promise((resolve, reject) => {
       const abort = () => this.#kill();
       signal?.addEventListener('abort', abort, { once: true });
@@ -187,7 +203,7 @@ class Attempt {
     try {
       if (this.#isolated) this.#folder = openSync(`/proc/${this.#child.pid}/root${scratchMount}`, 'r');
     } catch (error) {
-      this.#killed = { kind: 'timeout', error: /** @type {Error} */ (error).message };
+      this.#killed = { kind: 'timeout', error: (error as Error).message };
       this.#kill();
       return;
     }
@@ -210,15 +226,13 @@ class Attempt {
     return new SandboxError(`The sandbox did not start: ${why}`);
   }
 
-  /** @param {number | null} code @param {NodeJS.Signals | null} name @returns {Outcome[]} */
-  #ended(code, name) {
+  #ended(code: number | null, name: NodeJS.Signals | null): Outcome[] {
     if (this.#outcomes.length === this.#calls) return this.#outcomes;
     if (failedToLoad(this.#outcomes) !== undefined) return this.#outcomes;
     return [...this.#outcomes, { ...this.#cause(code, name), loading: this.#state === 'loading' }];
   }
 
-  /** @param {number | null} code @param {NodeJS.Signals | null} name @returns {Omit<Failure, 'loading'>} */
-  #cause(code, name) {
+  #cause(code: number | null, name: NodeJS.Signals | null): Omit<Failure, 'loading'> {
     if (this.#killed !== undefined) return this.#killed;
     const signal = name ?? signalOf(code);
     if (signal === 'SIGXCPU') return { kind: 'timeout', error: 'the CPU time was used up' };
@@ -226,8 +240,7 @@ class Attempt {
     return { kind: 'crash', error };
   }
 
-  /** @param {number} seconds */
-  #arm(seconds) {
+  #arm(seconds: number) {
     clearTimeout(this.#timer);
     const left = Math.max(0, this.#end - performance.now()) / 1000;
     const total = this.#state !== 'starting' && left < seconds;
@@ -257,14 +270,12 @@ class Attempt {
     }
   }
 
-  /** @param {string} error */
-  #flood(error) {
+  #flood(error: string) {
     this.#killed ??= { kind: 'flood', error };
     this.#kill();
   }
 
-  /** @param {Buffer} chunk */
-  #onPrinted(chunk) {
+  #onPrinted(chunk: Buffer) {
     this.#printedBytes += chunk.length;
     if (this.printed.length < keptOutput) {
       this.printed = (this.printed + chunk.toString('utf8')).slice(0, keptOutput);
@@ -273,18 +284,17 @@ class Attempt {
     if (this.#printedBytes > printedBytes) this.#flood(`more than ${printedBytes} bytes were printed`);
   }
 
-  /** @param {Buffer} chunk */
-  #onResults(chunk) {
+  #onResults(chunk: Buffer) {
     if (this.#killed !== undefined || this.#outcomes.length === this.#calls) return;
     this.#resultBytes += chunk.length;
     const lines = (this.#line + chunk.toString('latin1')).split('\n');
-    this.#line = /** @type {string} */ (lines.pop());
+    this.#line = lines.pop() as string;
     for (const line of lines) this.#onLine(line);
     if (this.#resultBytes > maxResultBytes * (this.#calls + 2)) this.#flood('the channel of the results was flooded');
   }
 
-  /** A line of results. The program may have written it itself, so nothing in it is trusted. @param {string} text */
-  #onLine(text) {
+  /** A line of results. The program may have written it itself, so nothing in it is trusted. */
+  #onLine(text: string) {
     if (this.#outcomes.length === this.#calls) return;
     const { kind, ...fields } = parsed(text);
     const { callSeconds } = this.#limits;
@@ -307,8 +317,7 @@ class Attempt {
   }
 }
 
-/** @param {string} text @returns {Record<string, unknown>} */
-function parsed(text) {
+function parsed(text: string): Record<string, unknown> {
   try {
     const value = JSON.parse(text);
     return typeof value === 'object' && value !== null ? value : {};
@@ -317,11 +326,10 @@ function parsed(text) {
   }
 }
 
-/** @param {unknown} value */
-const textOf = (value) => (typeof value === 'string' ? value.slice(0, 300) : 'no result was reported');
+const textOf = (value: unknown) => (typeof value === 'string' ? value.slice(0, 300) : 'no result was reported');
 
-/** Bubblewrap exits with 128 + the signal that ended its child. @param {number | null} code */
-function signalOf(code) {
+/** Bubblewrap exits with 128 + the signal that ended its child. */
+function signalOf(code: number | null) {
   if (code === null || code <= 128) return undefined;
   return Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
 }

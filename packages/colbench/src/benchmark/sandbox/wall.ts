@@ -10,55 +10,57 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-const harness = fileURLToPath(new URL('./harness.py', import.meta.url));
+const harness = fileURLToPath(new URL('../../../sandbox/harness.py', import.meta.url));
 
 /**
  * The filter of system calls, which export-filter.py writes, for `bwrap --seccomp`.
- * @param {string} arch as in process.arch
- * @returns {Buffer | undefined} undefined for an architecture that the filter does not cover
+ * @param arch as in process.arch
+ * @returns undefined for an architecture that the filter does not cover
  */
-export const seccompFilter = (arch = process.arch) =>
-  ['x64', 'arm64'].includes(arch) ? readFileSync(new URL('./seccomp.bpf', import.meta.url)) : undefined;
+export const seccompFilter = (arch: string = process.arch): Buffer | undefined =>
+  ['x64', 'arm64'].includes(arch) ? readFileSync(new URL('../../../sandbox/seccomp.bpf', import.meta.url)) : undefined;
 
 /** The descriptor from which bubblewrap reads the system call filter; 3 carries the results. */
 const filterDescriptor = 4;
 
-/**
- * @typedef {object} Wall
- * @property {string} command
- * @property {readonly string[]} args
- * @property {Buffer | undefined} filter the system call filter, for descriptor 4
- * @property {boolean} isolated false if answers run without a sandbox
- * @property {string} python the version of Python
- */
-
-/** @typedef {{ executable: string, prefixes: string[], version: string }} Python */
-
-export class SandboxError extends Error {
-  /** @param {string} message @param {ErrorOptions} [options] */
-  constructor(message, options) {
-    super(message, options);
-    this.name = 'SandboxError';
-    this.code = 'ERR_SANDBOX';
-  }
+export interface Wall {
+  command: string;
+  args: readonly string[];
+  /** The system call filter, for descriptor 4. */
+  filter: Buffer | undefined;
+  /** False if answers run without a sandbox. */
+  isolated: boolean;
+  /** The version of Python. */
+  python: string;
 }
 
-/**
- * @param {object} [options]
- * @param {string} [options.python] the interpreter; default python3
- * @param {string} [options.bubblewrap] the bubblewrap program; default bwrap
- * @param {number} [options.scratchBytes] size of an answer's folder, which is in memory
- * @param {number} [options.scratchFiles] the most files, folders and links in it
- * @param {boolean} [options.unsafe] without a sandbox, run answers with resource limits only instead of throwing
- * @returns {Promise<Wall>}
- */
+type Python = { executable: string; prefixes: string[]; version: string };
+
+export class SandboxError extends Error {
+  readonly code = 'ERR_SANDBOX';
+  override readonly name = 'SandboxError';
+}
+
+export interface WallOptions {
+  /** The interpreter; default python3. */
+  python?: string;
+  /** The bubblewrap program; default bwrap. */
+  bubblewrap?: string;
+  /** Size of an answer's folder, which is in memory. */
+  scratchBytes?: number;
+  /** The most files, folders and links in it. */
+  scratchFiles?: number;
+  /** Without a sandbox, run answers with resource limits only instead of throwing. */
+  unsafe?: boolean;
+}
+
 export async function buildWall({
   python = 'python3',
   bubblewrap = 'bwrap',
   scratchBytes = 16 * 2 ** 20,
   scratchFiles = 4096,
   unsafe = false,
-} = {}) {
+}: WallOptions = {}): Promise<Wall> {
   if (process.platform === 'win32') throw new SandboxError('Answers cannot be run on Windows');
   const found = await findPython(python);
   // Without the user's packages, and unbuffered, so that the output of a killed process is complete. Not -I, which
@@ -88,8 +90,7 @@ export async function buildWall({
   }
 }
 
-/** @param {string} python @returns {Promise<Python>} */
-async function findPython(python) {
+async function findPython(python: string): Promise<Python> {
   const program =
     'import json, sys; print(json.dumps([sys.executable, [sys.prefix, sys.base_prefix, sys.exec_prefix], "%d.%d.%d" % sys.version_info[:3]]))';
   try {
@@ -109,9 +110,8 @@ export const scratchMount = '/sys';
 /**
  * Arguments of unshare for a command in a namespace of mounts with the folder of an answer. Bubblewrap's own --tmpfs has a limit
  * of bytes, but none of files, each of which takes about 1 kB of memory. The folder itself is one file.
- * @param {number} bytes @param {number} files
  */
-function scratchArgs(bytes, files) {
+function scratchArgs(bytes: number, files: number) {
   const options = `size=${bytes},nr_inodes=${files + 1},mode=0755`;
   const script = `mount -t tmpfs -o ${options} tmpfs ${scratchMount} && exec "$@"`;
   return ['--user', '--map-root-user', '--mount', 'sh', '-c', script, 'sh'];
@@ -119,9 +119,8 @@ function scratchArgs(bytes, files) {
 
 /**
  * No network, no other processes, no files of users: the system's programs read-only, and an empty folder in memory.
- * @param {Python} python
  */
-async function isolationArgs({ prefixes }) {
+async function isolationArgs({ prefixes }: Python) {
   const args = ['--unshare-user', '--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL'];
   args.push('--uid', '65534', '--gid', '65534', '--hostname', 'sandbox', '--clearenv');
   for (const [name, value] of Object.entries(environment)) args.push('--setenv', name, value);
@@ -156,8 +155,8 @@ export const environment = {
   OMP_NUM_THREADS: '1',
 };
 
-/** @param {string} program @param {string} name its package */
-async function requireProgram(program, name) {
+/** @param name its package */
+async function requireProgram(program: string, name: string) {
   try {
     await run(program, ['--version'], { timeout: 60_000 });
   } catch (cause) {
@@ -165,8 +164,8 @@ async function requireProgram(program, name) {
   }
 }
 
-/** Throws if the sandbox does not work here; containers often forbid namespaces. @param {string[]} args */
-async function probe(args) {
+/** Throws if the sandbox does not work here; containers often forbid namespaces. */
+async function probe(args: string[]) {
   try {
     await run('unshare', args, { timeout: 60_000 });
   } catch (cause) {
@@ -174,13 +173,11 @@ async function probe(args) {
   }
 }
 
-/** @param {string} why @param {unknown} cause */
-function unavailable(why, cause) {
+function unavailable(why: string, cause: unknown) {
   return new SandboxError(`Answers are not run without a sandbox, and ${why}`, { cause });
 }
 
-/** @param {unknown} error */
-function messageOf(error) {
-  const { stderr, message } = /** @type {{ stderr?: string, message?: string }} */ (error);
+function messageOf(error: unknown) {
+  const { stderr, message } = error as { stderr?: string; message?: string };
   return (stderr || message || String(error)).trim().slice(0, 400);
 }
