@@ -13,7 +13,14 @@ export function tableText(rows: readonly Row[]): string {
   const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const cells = [keys, ...rows.map((row) => keys.map((key) => shown(row[key])))];
   const widths = keys.map((_, k) => Math.max(...cells.map((row) => (row[k] as string).length)));
-  return cells.map((row) => row.map((cell, k) => cell.padEnd(widths[k] as number)).join('  ').trimEnd()).join('\n');
+  return cells
+    .map((row) =>
+      row
+        .map((cell, k) => cell.padEnd(widths[k] as number))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 /** One line for each entry, a table for each array of objects. */

@@ -28,7 +28,13 @@ export class Values {
   }
 
   /** A number from `least` to `most`, whole unless said otherwise; `fallback` where the option is not given. */
-  number<T extends number | undefined>(name: string, fallback: T, least: number, most: number, whole = true): number | T {
+  number<T extends number | undefined>(
+    name: string,
+    fallback: T,
+    least: number,
+    most: number,
+    whole = true,
+  ): number | T {
     const value = this.text(name);
     if (value === undefined) return fallback;
     const number = Number(value);

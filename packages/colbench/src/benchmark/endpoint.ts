@@ -1,7 +1,7 @@
 /** A chat with any endpoint of OpenAI's chat completions API; transient failures are retried. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Chat } from './converse.js';
+import type { Chat, ChatMessage } from './converse.js';
 import { createLimiter } from './limiter.js';
 
 export interface EndpointOptions {
@@ -55,12 +55,35 @@ class TransientFailure extends Error {
 
 const mostBytes = 2 ** 24;
 
-/**
- * The chat of a model behind an endpoint. Network errors, time-outs, replies that are not a completion and the statuses
- * 408, 409, 425, 429 and 5xx are retried with exponential backoff and jitter; Retry-After is respected. Any other
- * failure is an error at once, and so is an abort.
- */
+/** One message of a completion. */
+export interface Choice {
+  content: string;
+  stop: 'stop' | 'length';
+  /** The log-prob of each token, where the endpoint returned them. */
+  logps?: number[];
+}
+
+/** Requests completions; `n` and `logprobs` are fields of the request. */
+export type Complete = (
+  messages: ChatMessage[],
+  options?: { signal?: AbortSignal; n?: number; logprobs?: boolean },
+) => Promise<Choice[]>;
+
+/** The chat of a model behind an endpoint: the first message of `endpointCompletions`. */
 export function endpointChat(options: EndpointOptions): Chat {
+  const complete = endpointCompletions(options);
+  return async (messages, { signal } = {}) => {
+    const [first] = await complete(messages, signal === undefined ? {} : { signal });
+    return (first as Choice).content;
+  };
+}
+
+/**
+ * The completions of a model behind an endpoint. Network errors, time-outs, replies that are not a completion and the
+ * statuses 408, 409, 425, 429 and 5xx are retried with exponential backoff and jitter; Retry-After is respected. Any
+ * other failure is an error at once, and so is an abort.
+ */
+export function endpointCompletions(options: EndpointOptions): Complete {
   const {
     baseUrl,
     model,
@@ -109,8 +132,8 @@ export function endpointChat(options: EndpointOptions): Chat {
       const transient = [408, 409, 425, 429].includes(status) || status >= 500;
       throw transient ? new TransientFailure(error, retryAfter(response.headers)) : error;
     }
-    const content = contentOf(text);
-    if (content !== undefined) return content;
+    const choices = choicesOf(text);
+    if (choices !== undefined) return choices;
     throw new TransientFailure(
       new EndpointError(`${url.href} answered something other than a completion: ${excerpt(text)}`, { status }),
     );
@@ -136,8 +159,8 @@ export function endpointChat(options: EndpointOptions): Chat {
     }
   }
 
-  return async (messages, { signal } = {}) => {
-    const body = JSON.stringify({ ...settings, messages });
+  return async (messages, { signal, ...more } = {}) => {
+    const body = JSON.stringify({ ...settings, ...more, messages });
     return limit(() => withRetries(body, signal), signal);
   };
 }
@@ -154,18 +177,27 @@ async function textOf(response: Response) {
   return Buffer.concat(parts).toString('utf8');
 }
 
-/**
- * The message of a completion, undefined if the text is not one. Null content is an empty message.
- */
-function contentOf(text: string) {
+/** The messages of a completion, undefined if the text is not one. Null content is an empty message. */
+function choicesOf(text: string): Choice[] | undefined {
   try {
     const { choices } = JSON.parse(text);
-    const { content } = choices[0].message;
-    if (content === null) return '';
-    return typeof content === 'string' ? content : undefined;
+    if (choices.length === 0) return undefined;
+    const found = choices.map((choice: Record<string, unknown>) => choiceOf(choice));
+    return found.includes(undefined) ? undefined : found;
   } catch {
     return undefined;
   }
+}
+
+function choiceOf({ message, logprobs, finish_reason }: Record<string, unknown>): Choice | undefined {
+  const { content } = message as { content: unknown };
+  if (content !== null && typeof content !== 'string') return undefined;
+  const tokens = (logprobs as { content?: { logprob: number }[] } | null | undefined)?.content;
+  return {
+    content: content ?? '',
+    stop: finish_reason === 'length' ? 'length' : 'stop',
+    ...(Array.isArray(tokens) && { logps: tokens.map(({ logprob }) => logprob) }),
+  };
 }
 
 /** The seconds that Retry-After requests, as a number or a date. */

@@ -2,14 +2,15 @@
 
 import { answerOf } from './protocol.js';
 import type { Task } from './records.js';
-import type { Limits, Outcome } from './sandbox/run.js';
-import { runProgram } from './sandbox/run.js';
+import { forbiddenText, NONE_DIGEST, releasedProgramOf, releasedSeconds } from './released.js';
+import { type Job, type Limits, type Outcome, runProgram } from './sandbox/run.js';
 import type { Wall } from './sandbox/wall.js';
 
 /**
- * The verdict on a call. 'no truth': the ground-truth function itself fails there, so no answer can agree.
+ * The verdict on a call. 'no truth': the ground-truth function itself fails there, so no answer can agree. 'forbidden':
+ * the released evaluator does not run an answer with such a text.
  */
-export type Verdict = 'agrees' | 'differs' | 'raises' | 'times out' | 'crashes' | 'floods' | 'no truth';
+export type Verdict = 'agrees' | 'differs' | 'raises' | 'times out' | 'crashes' | 'floods' | 'no truth' | 'forbidden';
 
 export interface Evaluation {
   /** The share of calls that agree. */
@@ -27,6 +28,8 @@ export interface EvaluatorOptions {
   wall: Wall;
   limits?: Partial<Limits>;
   signal?: AbortSignal;
+  /** 'own' (default), or the rules of the released evaluator. */
+  rules?: 'own' | 'released';
 }
 
 const failures: Record<Exclude<Outcome['kind'], 'value'>, Verdict> = {
@@ -50,16 +53,23 @@ export class Evaluator {
 
   /** @param answer the program, or an assistant message that contains it */
   async evaluate(task: Task, answer: string): Promise<Evaluation> {
-    const { wall, limits, signal } = this.#options;
-    const job = { program: programOf(answer), calls: task.test_cases };
+    const released = this.#options.rules === 'released';
+    if (released && forbiddenText(answer) !== undefined) {
+      const told = `the answer contains ${JSON.stringify(forbiddenText(answer))}`;
+      const calls = task.test_cases.map((call) => ({ call, verdict: 'forbidden' as const, told, expected: '' }));
+      return { reward: 0, success: false, calls, printed: '', files: 0 };
+    }
+    const program = released ? releasedProgramOf(answer) : programOf(answer);
+    const seconds = released ? releasedSeconds.answer(task.test_cases.length) : {};
     // Separate processes: the answer cannot read the expected results.
     const [truths, { outcomes, printed, files }] = await Promise.all([
       this.#truthsOf(task),
-      runProgram(wall, job, { ...(limits && { limits }), ...(signal && { signal }) }),
+      this.#run({ program, calls: task.test_cases }, seconds),
     ]);
     const calls = task.test_cases.map((call, i) => {
       const [truth, outcome] = [truths[i] as Outcome, outcomes[i] as Outcome];
-      return { call, verdict: verdictOf(truth, outcome), told: shownOf(outcome), expected: shownOf(truth) };
+      const verdict = verdictOf(truth, outcome, released);
+      return { call, verdict, told: shownOf(outcome), expected: shownOf(truth) };
     });
     const agreeing = calls.filter(({ verdict }) => verdict === 'agrees').length;
     return { reward: agreeing / calls.length, success: agreeing === calls.length, calls, printed, files };
@@ -69,7 +79,9 @@ export class Evaluator {
     const key = JSON.stringify([ground_truth, test_cases]);
     const known = this.#truths.get(key);
     this.#truths.delete(key);
-    const truths = known ?? this.#run({ program: ground_truth, calls: test_cases });
+    const seconds = this.#options.rules === 'released' ? releasedSeconds.truth : {};
+    const truths =
+      known ?? this.#run({ program: ground_truth, calls: test_cases }, seconds).then((run) => run.outcomes);
     this.#truths.set(key, truths);
     // A failed run is not cached.
     truths.catch(() => this.#truths.delete(key));
@@ -78,15 +90,16 @@ export class Evaluator {
     return truths;
   }
 
-  async #run(job: { program: string; calls: string[] }) {
-    const { wall, limits, signal } = this.#options;
-    const { outcomes } = await runProgram(wall, job, { ...(limits && { limits }), ...(signal && { signal }) });
-    return outcomes;
+  #run(job: Job, seconds: Partial<Limits>) {
+    const { wall, limits, signal, rules } = this.#options;
+    const mode = rules === 'released' ? 'each' : 'once';
+    return runProgram(wall, { ...job, mode }, { limits: { ...limits, ...seconds }, signal });
   }
 }
 
-function verdictOf(truth: Outcome, outcome: Outcome): Verdict {
-  if (truth.kind !== 'value') return 'no truth';
+function verdictOf(truth: Outcome, outcome: Outcome, released: boolean): Verdict {
+  // The released evaluator has None for a call that raises, and no answer agrees with None.
+  if (truth.kind !== 'value' || (released && truth.digest === NONE_DIGEST)) return 'no truth';
   if (outcome.kind !== 'value') return failures[outcome.kind];
   return outcome.digest === truth.digest ? 'agrees' : 'differs';
 }

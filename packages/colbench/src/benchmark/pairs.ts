@@ -7,11 +7,9 @@ export type Source = 'paper' | 'released';
 
 /** Dialogues per task that the released code uses. */
 const releasedDialogues = 3;
-/** Pairs that the released code samples per turn; the paper samples one. */
-const releasedDraws = 4;
 
 /** Equal for dialogues of one task. */
-const taskKey = ({ task: { problem_description, ground_truth } }: Dialogue) =>
+export const taskKey = ({ task: { problem_description, ground_truth } }: Pick<Dialogue, 'task'>) =>
   JSON.stringify([problem_description, ground_truth]);
 
 /**
@@ -28,7 +26,7 @@ export function dialoguePairs(
 ): { chosen: number; rejected: number }[] {
   const tasks: Map<string, number[]> = new Map();
   dialogues.forEach((dialogue, i) => {
-    const key = taskKey(dialogue as Dialogue);
+    const key = taskKey(dialogue);
     const known = tasks.get(key);
     if (known === undefined) tasks.set(key, [i]);
     else known.push(i);
@@ -54,36 +52,62 @@ export function dialoguePairs(
   }));
 }
 
-/** A state of a dialogue: candidates for the next assistant message, and the critic's score of each. */
-export interface Candidates {
+/** A state of a dialogue: candidates for the next assistant message. Other fields are kept. */
+export interface CandidateRecord {
   /** The agent's prompt. */
   input: Prompt;
   candidates: string[];
+  /** The token ids of each candidate, with the end token where it was generated. */
+  tokens?: number[][];
+  /** Why each candidate ended. */
+  stop?: ('stop' | 'length')[];
+}
+
+/** Candidates with the critic's score of each. */
+export interface Candidates extends CandidateRecord {
   scores: number[];
 }
 
+/** A pair of candidates at one state. */
+export interface TurnPair {
+  input: Prompt;
+  chosen: string;
+  rejected: string;
+  /** Of the chosen and of the rejected candidate. */
+  tokens?: [number[], number[]];
+  scores: [number, number];
+}
+
 /**
- * Pairs of messages at one state, which train the policy: one from the upper half over one from the lower half.
- * 'paper': one pair per state. 'released': four samples with replacement. Pairs of equal scores are dropped and
+ * Pairs of candidates at one state, which train the policy, by `samplePairs`. Pairs of equal scores are dropped and
  * counted.
+ * @returns the pairs, and the number of states without one, by reason
  */
-export function messagePairs(
+export function rankedPairs(
   states: readonly Candidates[],
-  source: Source,
-  seed: number,
-): { pairs: { state: number; chosen: string; rejected: string }[]; droppedTies: number } {
+  options: { rule: 'halves' | 'best-worst'; numPairs: number; seed: number },
+) {
   const candidateOffsets = new Int32Array(states.length + 1);
   states.forEach(({ candidates }, s) => {
     candidateOffsets[s + 1] = (candidateOffsets[s] as number) + candidates.length;
   });
   const scores = Float64Array.from(states.flatMap((state) => state.scores));
-  const numPairs = source === 'released' ? releasedDraws : 1;
-  const { chosen, rejected, droppedTies } = samplePairs({ scores, candidateOffsets, numPairs, seed });
-  const messages = states.flatMap(({ candidates }, state) => candidates.map((text) => ({ state, text })));
-  const pairs = Array.from(chosen, (winner, p) => {
-    const [better, worse] = [messages[winner], messages[rejected[p] as number]];
-    if (better === undefined || worse === undefined) throw new RangeError('Expected pairs of candidates');
-    return { state: better.state, chosen: better.text, rejected: worse.text };
+  const { rule, numPairs, seed } = options;
+  const { chosen, rejected, droppedTies, skipped } = samplePairs({ scores, candidateOffsets, rule, numPairs, seed });
+  let state = 0;
+  const pairs = Array.from(chosen, (winner, p): TurnPair => {
+    // Pairs come state by state.
+    while (winner >= (candidateOffsets[state + 1] as number)) state += 1;
+    const { input, candidates, tokens, scores: own } = states[state] as Candidates;
+    const first = candidateOffsets[state] as number;
+    const [c, r] = [winner - first, (rejected[p] as number) - first];
+    return {
+      input,
+      chosen: candidates[c] as string,
+      rejected: candidates[r] as string,
+      ...(tokens && { tokens: [tokens[c] as number[], tokens[r] as number[]] }),
+      scores: [own[c] as number, own[r] as number],
+    };
   });
-  return { pairs, droppedTies };
+  return { pairs, droppedTies, skipped };
 }

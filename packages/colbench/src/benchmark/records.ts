@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { FileReplacement } from 'sweet-rl/safetensors';
 import { duplicateKey } from './json.js';
-import type { Candidates } from './pairs.js';
+import type { CandidateRecord, Candidates } from './pairs.js';
 
 /** A backend programming task. Other fields are kept. */
 export interface Task {
@@ -229,6 +229,14 @@ export function checkedAnswer(value: unknown): { task: Task; answer: string } {
   return { ...value, task } as { task: Task; answer: string };
 }
 
+/** An answer for the released evaluator, which takes `test_cases` as an object only and divides by their number. */
+export function checkedReleasedAnswer(value: unknown): { task: Task; answer: string } {
+  checkObject(value, 'an answer');
+  checkObject(value.task, 'task');
+  checkObject(value.task.test_cases, 'task.test_cases, as the released evaluator needs it,');
+  return checkedAnswer(value);
+}
+
 export function checkedDialogue(value: unknown): Dialogue {
   checkObject(value, 'a dialogue');
   const { task } = checkedAnswer(value);
@@ -267,16 +275,26 @@ function checkPrompt(input: unknown, what: string) {
   });
 }
 
-/**
- * Candidates for the next assistant message with their scores.
- */
-export function checkedCandidates(value: unknown): Candidates {
+/** Candidates for the next assistant message, scored or not. */
+export function checkedCandidateRecord(value: unknown): CandidateRecord {
   checkObject(value, 'candidates');
   checkPrompt(value.input, 'input');
-  const { candidates, scores } = value;
+  const { candidates, tokens } = value;
   if (!Array.isArray(candidates) || !candidates.every((text) => typeof text === 'string')) {
     throw new RecordError(`Expected strings for candidates but received ${kindOf(candidates)}`);
   }
+  const isIds = (ids: unknown) => Array.isArray(ids) && ids.every((id) => Number.isInteger(id) && id >= 0);
+  if (tokens !== undefined && !(Array.isArray(tokens) && tokens.every(isIds) && tokens.length === candidates.length)) {
+    throw new RecordError(
+      `Expected ${candidates.length} arrays of token ids for tokens but received ${kindOf(tokens)}`,
+    );
+  }
+  return value as unknown as CandidateRecord;
+}
+
+/** Candidates for the next assistant message with their scores. */
+export function checkedCandidates(value: unknown): Candidates {
+  const { candidates, scores } = checkedCandidateRecord(value) as Partial<Candidates> & CandidateRecord;
   if (!Array.isArray(scores) || !scores.every(Number.isFinite) || scores.length !== candidates.length) {
     throw new RecordError(`Expected ${candidates.length} numbers for scores but received ${kindOf(scores)}`);
   }

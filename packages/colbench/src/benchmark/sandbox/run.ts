@@ -140,13 +140,7 @@ class Attempt {
   #line = '';
   #printedBytes = 0;
 
-  constructor(
-    wall: Wall,
-    job: Job,
-    limits: Limits,
-    end: number,
-    folder: string | undefined,
-  ) {
+  constructor(wall: Wall, job: Job, limits: Limits, end: number, folder: string | undefined) {
     this.#isolated = wall.isolated;
     this.#limits = limits;
     this.#end = end;
