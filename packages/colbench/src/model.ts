@@ -1,4 +1,5 @@
 /** A model folder in use: what the data commands need of the trainer. */
+import type { Values } from './values.js';
 
 /** A token sequence with the spans of the agent's turns that are scored. */
 export interface Sequence {
@@ -83,3 +84,12 @@ export const modelUsage = `  --device NAME              cpu, cuda or cuda:N (cud
   --threads N                of the trainer (number of CPUs)
   --micro-tokens N           tokens at once
   --trainer-python FILE      the interpreter that has torch (python3)`;
+
+/** The options of `modelOptionTypes`, checked as far as they are numbers. */
+export const modelOptionsOf = (values: Values): Omit<ModelOptions, 'progress' | 'signal'> => ({
+  device: values.text('device'),
+  dtype: values.text('dtype'),
+  threads: values.number('threads', undefined, 1, 1024),
+  microTokens: values.number('micro-tokens', undefined, 1, 2 ** 24),
+  python: values.text('trainer-python'),
+});

@@ -292,6 +292,13 @@ export function checkedCandidateRecord(value: unknown): CandidateRecord {
   return value as unknown as CandidateRecord;
 }
 
+/** Candidates with their task, whose ground truth the critic sees. */
+export function checkedTaskCandidates(value: unknown): CandidateRecord & { task: Task } {
+  checkedCandidateRecord(value);
+  const { task } = value as { task: unknown };
+  return { ...(value as CandidateRecord), task: checkedTask(task, 'task.') };
+}
+
 /** Candidates for the next assistant message with their scores. */
 export function checkedCandidates(value: unknown): Candidates {
   const { candidates, scores } = checkedCandidateRecord(value) as Partial<Candidates> & CandidateRecord;

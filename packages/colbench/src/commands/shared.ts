@@ -59,6 +59,18 @@ export async function all<T>(items: AsyncIterable<{ record: T }>): Promise<T[]> 
   return records;
 }
 
+/** Groups of `size` items in order; the last one may be smaller. */
+export async function* groupsOf<T>(items: AsyncIterable<T> | Iterable<T>, size: number): AsyncGenerator<T[]> {
+  let group: T[] = [];
+  for await (const item of items) {
+    group.push(item);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
+
 export const mean = (values: readonly number[]) =>
   values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
 

@@ -15,7 +15,7 @@ export interface EncodeOptions {
   perTurn?: boolean | undefined;
   /** Encoded as ordinary text in front of everything. */
   prefix?: string | undefined;
-  /** Tokens of the header in front of each turn that count as its own; 0 by default. */
+  /** The last tokens of the header in front of each turn that count as its own; 0 by default. */
   headerTokens?: number | undefined;
 }
 
@@ -35,6 +35,8 @@ export class ChatTokenizer {
   readonly takesSystemMessage: boolean;
   /** The token that ends the agent's turn; undefined where the template has none. */
   readonly endOfTurn: number | undefined;
+  /** Tokens of the header in front of the agent's content. */
+  readonly headerTokens: number;
   readonly #allowSpecial: boolean;
   /** Whether template and contents are encoded apart; otherwise the text as a whole. */
   readonly #apart: boolean;

@@ -1,0 +1,82 @@
+/** A JSONL file that is written group by group; an interrupted run goes on with the first group that is missing. */
+import { createReadStream, existsSync } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { CommandError } from '../errors.js';
+import { lineOf, writeRecords } from './records.js';
+
+export class PartialFile {
+  readonly #file: string;
+  readonly #target: string;
+  /** Records of finished groups. */
+  readonly done: number;
+
+  private constructor(target: string, file: string, done: number) {
+    this.#target = target;
+    this.#file = file;
+    this.done = done;
+  }
+
+  /**
+   * Opens `target`.partial. Its first line names the run; records after the last whole group are dropped.
+   * @param run hash of settings and inputs; a file of another run is an error
+   * @throws CommandError ERR_PARTIAL
+   */
+  static async open(target: string, run: string, group: number): Promise<PartialFile> {
+    const file = `${target}.partial`;
+    const header = lineOf({ run });
+    if (!existsSync(file)) {
+      const handle = await open(file, 'wx');
+      await handle.appendFile(header);
+      await handle.close();
+      return new PartialFile(target, file, 0);
+    }
+    const handle = await open(file, 'r+');
+    try {
+      const text = await handle.readFile();
+      const ends: number[] = [];
+      for (let at = text.indexOf(10); at >= 0; at = text.indexOf(10, at + 1)) ends.push(at + 1);
+      if (ends.length > 0 && text.subarray(0, ends[0]).toString() !== header) {
+        const message = `${file} is of a run with other settings or inputs: remove it, or use the former ones`;
+        throw new CommandError('ERR_PARTIAL', message);
+      }
+      const whole = Math.floor(Math.max(0, ends.length - 1) / group) * group;
+      if (ends.length === 0) {
+        await handle.truncate(0);
+        await handle.write(header, 0);
+      } else {
+        await handle.truncate(ends[whole]);
+      }
+      return new PartialFile(target, file, whole);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Adds a group; it is on disk once the promise resolves. */
+  async add(records: readonly unknown[]): Promise<void> {
+    const handle = await open(this.#file, 'a');
+    try {
+      await handle.appendFile(records.map(lineOf).join(''));
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** The finished records. */
+  async *records(): AsyncGenerator<Record<string, unknown>> {
+    let first = true;
+    for await (const line of createInterface({ input: createReadStream(this.#file), crlfDelay: Infinity })) {
+      if (!first) yield JSON.parse(line) as Record<string, unknown>;
+      first = false;
+    }
+  }
+
+  /** Gives the records their final file. @returns how many there are */
+  async finish(): Promise<number> {
+    const count = await writeRecords(this.#target, this.records(), () => {});
+    await rm(this.#file);
+    return count;
+  }
+}
