@@ -73,9 +73,13 @@ export class PartialFile {
     }
   }
 
-  /** Gives the records their final file. @returns how many there are */
-  async finish(): Promise<number> {
-    const count = await writeRecords(this.#target, this.records(), () => {});
+  /** Gives the records that `keep` selects their final file. @returns how many there are */
+  async finish(keep: (record: Record<string, unknown>) => boolean = () => true): Promise<number> {
+    const records = this.records();
+    async function* kept() {
+      for await (const record of records) if (keep(record)) yield record;
+    }
+    const count = await writeRecords(this.#target, kept(), () => {});
     await rm(this.#file);
     return count;
   }

@@ -27,6 +27,7 @@ import {
   concurrencyOf,
   countOf,
   Faults,
+  groupsOf,
   limitOptions,
   limitUsage,
   mapConcurrently,

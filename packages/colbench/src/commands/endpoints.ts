@@ -5,7 +5,7 @@ import { type Complete, type EndpointOptions, endpointCompletions } from '../ben
 import { CommandError, UsageError } from '../errors.js';
 import type { Values } from '../values.js';
 
-type Party = 'agent' | 'human';
+type Party = 'agent' | 'human' | 'endpoint';
 
 export const endpointOptions = {
   'agent-model': { type: 'string' },

@@ -47,10 +47,11 @@ export class ChatTokenizer {
     this.takesSystemMessage = template.takesSystemMessage();
     this.#allowSpecial = allowSpecial;
     this.#apart = !allowSpecial && this.#agreesWithPlainEncoding();
-    const before = this.text.encode(template.render(sample.slice(0, 1), true)).length;
+    const header = this.text.encode(template.render(sample.slice(0, 1), true)).length;
+    this.headerTokens = header - this.text.encode(template.render(sample.slice(0, 1), false)).length;
     this.endOfTurn = this.text
       .encode(template.render(sample.slice(0, 2), false))
-      .slice(before)
+      .slice(header)
       .find(this.#isControl);
   }
 
