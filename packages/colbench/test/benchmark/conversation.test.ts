@@ -1,29 +1,21 @@
-/** examples/colbench: conversations, simulated users, the journal, pairs, and the command line. */
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+/** sweet-rl-colbench: conversations, simulated users, the journal, pairs. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
-import { ROOT } from '../../../test/helpers/processes.ts';
-import { Random } from '../../../test/helpers/random.ts';
-import { parseArguments } from '../arguments.js';
+import { describe, expect, it } from 'vitest';
+import { Random } from '../../../../test/helpers/random.ts';
 import {
   answerOf,
   converse,
   cutReply,
   dialoguePairs,
   Journal,
-  messagePairs,
   modelHuman,
+  rankedPairs,
   scriptedHuman,
-} from '../index.js';
-import { namespaces } from './bubblewrap.ts';
+} from '../../src/index.ts';
+import { PACKAGE, testFolder } from '../helpers/files.ts';
 
-const EXAMPLE = join(ROOT, 'examples', 'colbench');
-const folder = mkdtempSync(join(tmpdir(), 'colbench-conversation-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = testFolder('conversation');
 
 const task = {
   problem_description: 'Write a function f(x).',
@@ -135,7 +127,7 @@ describe('the simulated user', () => {
   });
 
   it('as a script answers each topic once, and nothing else', async () => {
-    const script = JSON.parse(readFileSync(join(EXAMPLE, 'sample', 'script.json'), 'utf8'));
+    const script = JSON.parse(readFileSync(join(PACKAGE, 'sample', 'script.json'), 'utf8'));
     const human = scriptedHuman({ ...script, again: 'again', unknown: 'unsure' });
     const parcel = { ...task, problem_description: 'what a parcel costs' };
     const dialogue: { role: string; content: string }[] = [{ role: 'user', content: 'x' }];
@@ -226,175 +218,19 @@ describe('pairs', () => {
       candidates: Array.from({ length: 16 }, (_, i) => `${s}.${i}`),
       scores: Array.from(random.integers(16, 0, 5)),
     }));
-    for (const [source, draws] of [
-      ['paper', 1],
-      ['released', 4],
-    ] as const) {
-      const { pairs, droppedTies } = messagePairs(states, source, 3);
-      expect(pairs.length + droppedTies).toBe(40 * draws);
-      expect(messagePairs(states, source, 3).pairs).toEqual(pairs);
-      for (const { state, chosen, rejected } of pairs) {
-        const { candidates, scores } = states[state]!;
+    for (const numPairs of [1, 4]) {
+      const options = { rule: 'halves', numPairs, seed: 3 } as const;
+      const { pairs, droppedTies } = rankedPairs(states, options);
+      expect(pairs.length + droppedTies).toBe(40 * numPairs);
+      expect(rankedPairs(states, options).pairs).toEqual(pairs);
+      for (const { input, chosen, rejected, scores: both } of pairs) {
+        const { candidates, scores } = states[Number(input.slice(6))]!;
         const score = (text: string) => scores[candidates.indexOf(text)]!;
+        expect(both).toEqual([score(chosen), score(rejected)]);
         expect(score(chosen)).toBeGreaterThan(score(rejected));
         const middle = scores.toSorted((a, b) => b - a)[8]!;
         expect(score(chosen)).toBeGreaterThanOrEqual(middle);
       }
-    }
-  });
-});
-
-/** The command line as a user runs it. */
-function command(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [join(EXAMPLE, 'main.js'), ...args], {
-    cwd: EXAMPLE,
-    env: { ...process.env, ...env },
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (chunk) => {
-    stdout += chunk;
-  });
-  child.stderr.on('data', (chunk) => {
-    stderr += chunk;
-  });
-  const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => {
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
-  return { child, ended };
-}
-
-const linesOf = (file: string) =>
-  readFileSync(file, 'utf8')
-    .trim()
-    .split('\n')
-    .map((text) => JSON.parse(text));
-
-describe('the command line', () => {
-  it('prints its help', async () => {
-    const help = await command(['--help']).ended;
-    expect([help.code, help.stdout]).toEqual([0, expect.stringMatching(/evaluate[\s\S]*converse[\s\S]*pairs/)]);
-    const { code, stderr } = await command(['pairs', 'a']).ended;
-    expect([code, stderr]).toEqual([2, expect.stringMatching(/^pairs needs --out\n\nColBench/)]);
-  });
-
-  it.each<[string[], RegExp]>([
-    [['dance'], /no command "dance"/],
-    [['evaluate'], /needs one file/],
-    [['evaluate', 'a', 'b'], /needs one file/],
-    [['evaluate', 'a', '--colour'], /--colour/],
-    [['pairs', 'a', '--samples', '3'], /--samples/],
-  ])('refuses %j', (args, message) => {
-    expect(() => parseArguments(args)).toThrow(message);
-  });
-
-  it('checks numbers and choices', () => {
-    const given = parseArguments([
-      'evaluate',
-      'a',
-      '--call-seconds',
-      'x',
-      '--memory-mib',
-      '1',
-      '--concurrency',
-      '1.5',
-    ])!;
-    expect(() => given.limits()).toThrow(/number from .* for --call-seconds but received x/);
-    expect(() => given.number('memory-mib', 512, 64, 1e6)).toThrow(/--memory-mib but received 1$/);
-    expect(() => given.number('concurrency', 1, 1, 9)).toThrow(/whole number.*--concurrency but received 1\.5/);
-    expect(() => given.required('out')).toThrow(/evaluate needs --out/);
-    const pairs = parseArguments(['pairs', 'a', '--as', 'me'])!;
-    expect(() => pairs.choice('as', ['paper', 'released'])).toThrow(/paper or released for --as but received me/);
-    expect(parseArguments([])).toBeUndefined();
-  });
-
-  it.runIf(namespaces)('evaluates the sample and reports invalid lines', async () => {
-    const file = join(folder, 'answers.jsonl');
-    writeFileSync(file, `${readFileSync(join(EXAMPLE, 'sample', 'dialogues.jsonl'), 'utf8')}{"task": 1}\n`);
-    const out = join(folder, 'evaluated.jsonl');
-    const { code, stdout, stderr } = await command(['evaluate', file, '--out', out, '--concurrency', '2']).ended;
-    expect(stderr).toMatch(/answers\.jsonl, line 5: Expected an object for task/);
-    expect(stdout).toMatch(/^answers +4\ntests passed +45\.0 %\nsuccess +25\.0 %\ncalls +differs 22, agrees 18\n$/);
-    expect(code).toBe(1);
-    const sample = linesOf(join(EXAMPLE, 'sample', 'dialogues.jsonl'));
-    expect(linesOf(out).map(({ reward }) => reward)).toEqual(sample.map(({ reward }) => reward));
-    expect(linesOf(out)[1].calls[2]).toEqual({
-      call: "shipping(0, 'DE')",
-      verdict: 'differs',
-      told: '5',
-      expected: 'None',
-    });
-  });
-
-  it('makes pairs of the sample, and of candidates', async () => {
-    const out = join(folder, 'pairs.jsonl');
-    const made = await command(['pairs', 'sample/dialogues.jsonl', '--out', out]).ended;
-    expect(made).toMatchObject({ code: 0, stdout: '3 pairs of 4 dialogues\n' });
-    expect(linesOf(out).map(({ chosen, rejected }) => [chosen.reward, rejected.reward])).toEqual([
-      [1, 0.3],
-      [1, 0.2],
-      [0.3, 0.2],
-    ]);
-    const candidates = join(folder, 'candidates.jsonl');
-    writeFileSync(
-      candidates,
-      `${JSON.stringify({ input: 'p', candidates: ['a', 'b'], scores: [0, 1] })}\n{"scores": []}\n`,
-    );
-    const args = ['pairs', candidates, '--candidates', '--as', 'released', '--out', out];
-    expect(await command(args).ended).toMatchObject({
-      code: 1,
-      stdout: '4 pairs of messages at 1 states, 0 ties dropped\n',
-    });
-    expect(linesOf(out)).toEqual(new Array(4).fill({ input: 'p', chosen: 'b', rejected: 'a' }));
-  });
-
-  it.runIf(namespaces)('converses with an endpoint, stops, and resumes', async () => {
-    const tasks = linesOf(join(EXAMPLE, 'sample', 'tasks.jsonl')) as {
-      problem_description: string;
-      ground_truth: string;
-    }[];
-    let requests = 0;
-    let broken = true;
-    const server = createServer((request, response) => {
-      let body = '';
-      request.on('data', (chunk) => {
-        body += chunk;
-      });
-      request.on('end', () => {
-        requests += 1;
-        const { messages } = JSON.parse(body) as { messages: { content: string }[] };
-        const about = tasks.find(({ problem_description }) => messages[1]!.content === problem_description)!;
-        if (broken && about === tasks[1]) return response.writeHead(401).end('no such key');
-        const content = messages.length < 4 ? 'Which country?' : `I WANT TO ANSWER: ${about.ground_truth}`;
-        return response.end(JSON.stringify({ choices: [{ message: { content } }] }));
-      });
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const out = join(folder, 'offline.jsonl');
-    const run = (...more: string[]) => {
-      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
-      const parties = ['--agent-url', url, '--agent-model', 'stub', '--human-script', 'sample/script.json'];
-      return command(['converse', 'sample/tasks.jsonl', '--out', out, ...parties, '--concurrency', '1', ...more]).ended;
-    };
-    try {
-      const first = await run('--samples', '2');
-      expect([first.code, first.stderr]).toEqual([
-        1,
-        expect.stringMatching(/401: no such key[\s\S]*resumes with the rest/),
-      ]);
-      expect(linesOf(out)).toHaveLength(2);
-      broken = false;
-      const before = requests;
-      const second = await run('--samples', '2');
-      expect(second).toMatchObject({ code: 0, stdout: expect.stringMatching(/dialogues +4\ntests passed +100\.0 %/) });
-      expect(requests - before).toBe(4);
-      const lines = linesOf(out);
-      expect(new Set(lines.map(({ id }) => id)).size).toBe(4);
-      for (const { reward, dialogue_history } of lines) expect([reward, dialogue_history.length]).toEqual([1, 4]);
-      expect(lines[0].dialogue_history[2].content).toMatch(/^5 within Germany/);
-      const other = await run('--samples', '2', '--agent-temperature', '0.5');
-      expect([other.code, other.stderr]).toEqual([1, expect.stringMatching(/other settings/)]);
-    } finally {
-      server.close();
     }
   });
 });

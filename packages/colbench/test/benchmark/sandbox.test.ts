@@ -1,5 +1,5 @@
 /**
- * examples/colbench runs untrusted answers: verdicts, equality of results, and attempts to break out of the sandbox.
+ * sweet-rl-colbench runs untrusted answers: verdicts, equality of results, and attempts to break out of the sandbox.
  */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -7,11 +7,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { buildWall, Evaluator, programOf } from '../index.js';
-import { createLimiter } from '../limiter.js';
-import { runProgram } from '../sandbox/run.js';
-import { seccompFilter } from '../sandbox/wall.js';
-import { namespaces } from './bubblewrap.ts';
+import { createLimiter } from '../../src/benchmark/limiter.ts';
+import { runProgram } from '../../src/benchmark/sandbox/run.ts';
+import { seccompFilter } from '../../src/benchmark/sandbox/wall.ts';
+import { buildWall, Evaluator, programOf } from '../../src/index.ts';
+import { namespaces } from '../helpers/bubblewrap.ts';
 
 // Each attempt below is harmless even without a sandbox.
 

@@ -1,4 +1,4 @@
-/** examples/colbench reads and writes records: every invalid line is reported, and no valid line is lost. */
+/** sweet-rl-colbench reads and writes records: every invalid line is reported, and no valid line is lost. */
 import {
   chmodSync,
   mkdtempSync,
@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { checkedDialogue, readDialogues, readTasks, writeRecords } from '../index.js';
-import { duplicateKey } from '../json.js';
+import { duplicateKey } from '../../src/benchmark/json.ts';
+import { checkedDialogue, readDialogues, readTasks, writeRecords } from '../../src/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'colbench-records-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -235,16 +235,23 @@ describe('writing', () => {
     for (const each of [planted, `${file}.part`]) rmSync(each);
   });
 
-  it('is the only way in which an example writes a file', () => {
+  it('is the only way in which package and examples write a file, the journal and partial files aside', () => {
     const own = /writeFile|writeSync|createWriteStream|rename(Sync)?\(/;
-    const folders = ['adapters', 'colbench', 'colbench/sandbox', 'colbench-mini', 'colbench-mini/stages', 'pytorch'];
-    const files = folders
-      .map((name) => join(import.meta.dirname, '..', '..', name))
-      .flatMap((name) => readdirSync(name).map((file) => join(name, file)))
-      .filter((file) => file.endsWith('.js'));
-    const writers = files.filter((file) => own.test(readFileSync(file, 'utf8')));
-    expect(files.length).toBeGreaterThan(40);
-    expect(writers).toEqual([]);
+    const root = join(import.meta.dirname, '..', '..', '..', '..');
+    const folders = [
+      'examples/adapters',
+      'examples/colbench-mini',
+      'examples/colbench-mini/stages',
+      'examples/pytorch',
+    ];
+    const sources = join(root, 'packages/colbench/src');
+    const names = [
+      ...folders.flatMap((name) => readdirSync(join(root, name)).map((file) => join(root, name, file))),
+      ...readdirSync(sources, { recursive: true }).map((file) => join(sources, String(file))),
+    ];
+    const files = names.filter((file) => /\.(js|ts)$/.test(file));
+    expect(files.length).toBeGreaterThan(60);
+    expect(files.filter((file) => own.test(readFileSync(file, 'utf8')))).toEqual([]);
   });
 
   it('refuses an invalid record, names it, and leaves no partial file', async () => {

@@ -1,9 +1,9 @@
-/** examples/colbench and endpoints of chat completions: a local stub is busy, slow, interrupted and invalid in turn. */
+/** sweet-rl-colbench and endpoints of chat completions: a local stub is busy, slow, interrupted and invalid in turn. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { endpointChat } from '../index.js';
-import { createLimiter, mapInOrder } from '../limiter.js';
+import { createLimiter, mapInOrder } from '../../src/benchmark/limiter.ts';
+import { endpointChat } from '../../src/index.ts';
 
 type Reply = (response: ServerResponse, request: IncomingMessage, body: string) => void;
 
