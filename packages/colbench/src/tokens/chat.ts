@@ -98,8 +98,10 @@ export class ChatTokenizer {
       const split = splitRendered(this.template, messages, generationPrompt);
       if (split !== undefined) return encodePieces(this.text, split);
     }
-    for (const [i, { role, content }] of messages.entries()) {
-      const token = this.#allowSpecial ? undefined : this.text.addedIn(content);
+    for (const [i, message] of messages.entries()) {
+      const { role, content } = message;
+      // The agent writes tokens such as <think> itself; they are no control tokens.
+      const token = this.#allowSpecial ? undefined : this.text.addedIn(content, isAgent(message));
       if (token === undefined) continue;
       const why = 'and with this tokenizer and template it would become a control token; --allow-special permits that';
       throw new CommandError('ERR_CONTROL_TOKEN', `${id}: message ${i} (${role}) contains ${token}, ${why}`);

@@ -67,12 +67,11 @@ export class TextTokenizer {
     return this.#control.has(id);
   }
 
-  /** The first added token in a text. */
-  addedIn(text: string): string | undefined {
-    return this.#added.find(({ content }) => content !== '' && text.includes(content))?.content;
-  }
-
-  idOf(token: string): number | undefined {
-    return this.#full.token_to_id(token);
+  /** The first added token in a text; with `control`, the first control token. */
+  addedIn(text: string, control = false): string | undefined {
+    const found = this.#added.find(
+      ({ content, special }) => (special || !control) && content !== '' && text.includes(content),
+    );
+    return found?.content;
   }
 }
