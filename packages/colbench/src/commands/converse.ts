@@ -10,7 +10,7 @@ import { releasedHuman, releasedRules } from '../benchmark/released.js';
 import type { Command, CommandInput } from '../command.js';
 import { CommandError, UsageError } from '../errors.js';
 import { hashFolder } from '../hash.js';
-import { modelOptionsOf, modelOptionTypes, modelUsage, type OpenModel, openModel } from '../model.js';
+import { type Model, modelOptionsOf, modelOptionTypes, modelUsage, type OpenModel, openModel } from '../model.js';
 import { Progress } from '../progress.js';
 import { stopTokens, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
 import { onePositional, Values } from '../values.js';
@@ -111,11 +111,11 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   const human = humanOf(values, concurrency, released);
   const faults = new Faults(progress);
   const total = samples * (await countOf(readTasks(tasks, { onFault: faults.report })));
-  const { evaluator: evaluatorOf, limits, wall } = await sandboxOf(values, progress, signal);
-  const evaluator: Evaluator = evaluatorOf(released ? 'released' : 'own');
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
   const agent = await agentOf(values, concurrency, released, open, { ...input, signal: either });
+  const { evaluator: evaluatorOf, limits, wall } = await sandboxOf(values, progress, signal);
+  const evaluator: Evaluator = evaluatorOf(released ? 'released' : 'own');
   const run = nameOf({ agent: agent.settings, human: human.settings, limits, python: wall.python, system });
 
   let journal: Journal | undefined;
@@ -225,10 +225,11 @@ async function agentOf(
     stop: stopTokens(given, tokenizer),
   };
   const batch = values.number('batch', 32, 1, 4096);
-  const model = await open(given, { ...modelOptionsOf(values), seed: options.seed, progress, signal });
+  let model: Model | undefined;
   return {
     settings: { folder: await hashFolder(given), ...options },
     async *holdAll(jobs, hold) {
+      model = await open(given, { ...modelOptionsOf(values), seed: options.seed, progress, signal });
       for await (const wave of groupsOf(jobs, batch)) {
         // A wave that was interrupted is sampled again as a whole: a resumed run has the same batches.
         if (wave.every(({ done }) => done)) continue;
@@ -243,6 +244,6 @@ async function agentOf(
         for (const each of held) yield await each;
       }
     },
-    close: () => model.close(),
+    close: async () => model?.close(),
   };
 }
