@@ -79,10 +79,10 @@ export const modelOptionTypes = {
   'trainer-python': { type: 'string' },
 } as const;
 
-export const modelUsage = `  --device NAME              cpu, cuda or cuda:N (cuda where there is one)
-  --dtype NAME               float32 or bfloat16 (that of the folder on CUDA, float32 on CPU)
+export const modelUsage = `  --device NAME              cpu, cuda or cuda:N (cpu)
+  --dtype NAME               float32 or bfloat16 (float32 on a CPU, else as the folder)
   --threads N                of the trainer (number of CPUs)
-  --micro-tokens N           tokens at once
+  --micro-tokens N           tokens at once (8192)
   --trainer-python FILE      the interpreter that has torch (python3)`;
 
 /** The options of `modelOptionTypes`, checked as far as they are numbers. */

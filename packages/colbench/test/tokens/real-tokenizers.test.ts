@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
+import type { Sequence } from '../../src/model.ts';
 import { ChatTemplate, ChatTokenizer, TextTokenizer } from '../../src/tokens/index.ts';
 
 const { resolve } = createRequire(import.meta.url);
@@ -40,9 +41,7 @@ describe.runIf(llama !== undefined)('Llama 3.1', () => {
   it('has 4 tokens of header, then the content, then <|eot_id|>', () => {
     const { text, of } = llama!;
     const chat = of();
-    const [{ ids, turns }] = chat.encodeDialogue('d', dialogue) as [
-      { ids: Int32Array; turns: { start: number; end: number }[] },
-    ];
+    const [{ ids, turns }] = chat.encodeDialogue('d', dialogue) as [Sequence];
     expect([chat.endOfTurn, chat.headerTokens, ids[0]]).toEqual([128009, 4, 128000]);
     expect(turns).toHaveLength(2);
     for (const [i, { start, end }] of turns.entries()) {
