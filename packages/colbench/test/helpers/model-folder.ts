@@ -9,7 +9,20 @@ function byteCharacters(): string[] {
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(shown(byte) ? byte : next++));
 }
 
-const words = ['assistant', 'system', 'user', 'ĊĊ', 'the', 'and', 'def', 'return', 'function', 'ing', 'Ġx', 'ĠI'];
+const words = [
+  'assistant',
+  'system',
+  'user',
+  '\u010a\u010a',
+  'the',
+  'and',
+  'def',
+  'return',
+  'function',
+  'ing',
+  '\u0120x',
+  '\u0120I',
+];
 const controls = ['<|begin_of_text|>', '<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>'];
 
 /** Merges that build each word from the left. */

@@ -43,7 +43,12 @@ describe('a dialogue', () => {
     expect(sequence!.id).toBe('d');
     expect(spans(sequence!)).toEqual(['Which one?<|eot_id|>', 'I WANT TO ANSWER: def f(x): return x<|eot_id|>']);
     for (const { start } of sequence!.turns) {
-      expect([...sequence!.ids.subarray(start - 4, start)]).toEqual([HEADER, vocab.assistant, HEADER_END, vocab['ĊĊ']]);
+      expect([...sequence!.ids.subarray(start - 4, start)]).toEqual([
+        HEADER,
+        vocab.assistant,
+        HEADER_END,
+        vocab['\u010a\u010a'],
+      ]);
     }
     expect(sequence!.ids[0]).toBe(BEGIN);
     expect(chat.endOfTurn).toBe(EOT);
