@@ -80,7 +80,12 @@ export class PartialFile {
       for await (const record of records) if (keep(record)) yield record;
     }
     const count = await writeRecords(this.#target, kept(), () => {});
-    await rm(this.#file);
+    await this.discard();
     return count;
+  }
+
+  /** Removes the file. */
+  async discard(): Promise<void> {
+    await rm(this.#file);
   }
 }

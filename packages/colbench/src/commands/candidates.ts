@@ -116,6 +116,7 @@ async function sampleCandidates(input: CommandInput, open: OpenModel): Promise<R
     maxTokens: values.number('max-tokens', 1024, 1, 2 ** 20),
     seed: values.number('seed', 0, 0, 2 ** 31 - 1),
   };
+  if (released) progress.write(`--as released: the first ${100 * releasedFraction} % of the dialogues\n`);
   const batch = values.number('batch', 16, 1, 4096);
   const maxLength = values.number('max-length', 16384, 1, 2 ** 24);
   const tokenizer = tokenizerOf(folder, values);

@@ -63,7 +63,8 @@ const usage = `colbench evaluate DIALOGUES [--out FILE] [--as released] [--best-
 
   --as released              the rules of the released evaluator; also counts the answers whose reward differs from ours
   --best-of K                K samples of each task: the mean of the best rewards, and the share of tasks with a best of 1.
-                             Stored rewards are used unless one is missing or --as is given
+                             Stored rewards are used unless one is missing, or --as or
+                             --out is given
 ${limitUsage}
 `;
 

@@ -43,6 +43,7 @@ async function rankCandidates(input: CommandInput): Promise<Record<string, unkno
   if (rule === 'best-worst' && numPairs !== 1)
     throw new UsageError('--rule best-worst gives one pair: leave out --pairs');
   const seed = values.number('seed', 0, 0, 2 ** 32 - 1);
+  if (released) input.progress.write(`--as released: ${releasedDraws} draws at each state\n`);
   const faults = new Faults(input.progress);
   const states = await all(readRecords(file, checkedCandidates, { onFault: faults.report }));
   const { pairs, droppedTies, skipped } = rankedPairs(states, { rule, numPairs, seed });

@@ -1,9 +1,17 @@
 /** `score`: the advantage of each candidate under the critic. */
 import type { CandidateRecord } from '../benchmark/pairs.js';
-import { checkedTaskCandidates, readRecords, type Task, writeRecords } from '../benchmark/records.js';
+import { PartialFile } from '../benchmark/partial.js';
+import {
+  checkedCandidates,
+  checkedTaskCandidates,
+  readRecords,
+  type Task,
+  writeRecords,
+} from '../benchmark/records.js';
 import { reduced, type ScoreRule } from '../benchmark/score.js';
 import type { Command, CommandInput } from '../command.js';
 import { CommandError, UsageError } from '../errors.js';
+import { hashFile, hashFolder, hashValue } from '../hash.js';
 import { modelOptionsOf, modelOptionTypes, modelUsage, type OpenModel, openModel, type Sequence } from '../model.js';
 import { Progress } from '../progress.js';
 import type { ChatTokenizer } from '../tokens/chat.js';
@@ -26,7 +34,7 @@ const statesAtOnce = 8;
 
 const usage = `colbench score CANDIDATES --out FILE --critic FOLDER --reference FOLDER [options]
   Scores each candidate by the mean of log p_critic - log p_reference over its content and end token, both with the hidden
-  solution c in the prompt. --out has the same lines with scores.
+  solution c in the prompt. --out has the same lines with scores. The same command resumes an interrupted run.
 
   --critic FOLDER            of train-critic
   --reference FOLDER         the model before training
@@ -42,6 +50,9 @@ ${modelUsage}
 `;
 
 const texts = ['out', 'critic', 'reference', 'c-template', 'reduction', 'max-length', 'as'];
+
+const releasedNote =
+  '--as released: the critic over header and content with c before the begin-of-text token; the reference without c\n';
 
 /** @param open starts a model folder */
 export const scoreCommand = (open: OpenModel): Command => ({
@@ -96,27 +107,26 @@ async function scoreCandidates(input: CommandInput, open: OpenModel): Promise<Re
   const privileged = values.flag('without-c') ? undefined : { ...base, ...(template !== undefined && { template }) };
   const tokenizer = tokenizerOf(critic, values);
   const views = viewsOf(tokenizer, privileged, released);
+  if (released) progress.write(releasedNote);
 
   const faults = new Faults(progress);
   const states = (await all(readRecords(file, checkedTaskCandidates, { onFault: faults.report }))) as State[];
   const short = states.filter((state) =>
     sequencesOf(tokenizer, state, 0, views.critic).every(({ ids }) => ids.length <= maxLength),
   );
-  const of = (folder: string, view: View, isCritic: boolean) =>
-    logpsOf(folder, short, view, isCritic, { tokenizer, rule, values, open, progress, signal });
-  const ofCritic = await of(critic, views.critic, true);
+  const run = hashValue([await hashFile(file), maxLength]);
+  const pass: Pass = { tokenizer, rule, values, open, out, run, progress, signal };
+  const ofCritic = await logpsOf(critic, short, views.critic, true, pass);
   const stored = released && short.every(({ referenceLogps }) => referenceLogps !== undefined);
-  const ofReference = stored
-    ? short.map(({ referenceLogps }) => (referenceLogps as { mean: number[]; sum: number[] })[rule.reduction])
-    : await of(reference, views.reference, false);
+  const ofReference = stored ? undefined : await logpsOf(reference, short, views.reference, false, pass);
   const scored = short.map((state, s) => {
-    const scores = state.candidates.map((_, i) => (ofCritic[s]?.[i] as number) - (ofReference[s]?.[i] as number));
-    const bad = scores.findIndex((score) => !Number.isFinite(score));
-    if (bad >= 0)
-      throw new CommandError('ERR_NONFINITE', `State ${s}: the score of candidate ${bad} is ${scores[bad]}`);
+    const reference = ofReference?.rows[s] ?? (state.referenceLogps?.[rule.reduction] as number[]);
+    const scores = (ofCritic.rows[s] as number[]).map((logp, i) => logp - (reference[i] as number));
     return { ...state, scores };
   });
-  await writeRecords(out, scored, () => {});
+  await writeRecords(out, scored, checkedCandidates);
+  await ofCritic.partial.discard();
+  await ofReference?.partial.discard();
   const candidates = scored.reduce((sum, state) => sum + state.scores.length, 0);
   return faults.checked({
     states: scored.length,
@@ -152,51 +162,58 @@ function sequencesOf(tokenizer: ChatTokenizer, state: State, index: number, view
   });
 }
 
-/** The mean or sum of each candidate under one model. */
-async function logpsOf(
-  folder: string,
-  states: readonly State[],
-  view: View,
-  isCritic: boolean,
-  {
-    tokenizer,
-    rule,
-    values,
-    open,
-    progress,
-    signal,
-  }: {
-    tokenizer: ChatTokenizer;
-    rule: ScoreRule;
-    values: Values;
-    open: OpenModel;
-    progress: NodeJS.WriteStream;
-    signal: AbortSignal;
-  },
-): Promise<number[][]> {
+/** What the passes over the candidates share. */
+interface Pass {
+  tokenizer: ChatTokenizer;
+  rule: ScoreRule;
+  values: Values;
+  open: OpenModel;
+  /** The file of the scores; each model's log-probs are kept beside it until both are done. */
+  out: string;
+  /** The hash of the candidates and the options. */
+  run: string;
+  progress: NodeJS.WriteStream;
+  signal: AbortSignal;
+}
+
+/** The mean or sum of each candidate under one model. An interrupted pass goes on with the states that are missing. */
+async function logpsOf(folder: string, states: readonly State[], view: View, isCritic: boolean, pass: Pass) {
+  const { tokenizer, rule, values, open, progress, signal } = pass;
+  const name = isCritic ? 'critic' : 'reference';
+  const run = hashValue([pass.run, rule, view, await hashFolder(folder)]);
+  const partial = await PartialFile.open(`${pass.out}.${name}`, run, statesAtOnce);
+  const rows: number[][] = [];
+  for await (const { logps } of partial.records()) rows.push(logps as number[]);
+  if (rows.length === states.length) return { rows, partial };
   const model = await open(folder, { ...modelOptionsOf(values), progress, signal });
   try {
     const bar = new Progress(isCritic ? 'Critic' : 'Reference', progress);
-    const result: number[][] = [];
     let tokens = 0;
-    for await (const group of groupsOf(states, statesAtOnce)) {
+    for await (const group of groupsOf(states.slice(rows.length), statesAtOnce)) {
       signal.throwIfAborted();
-      const sequences = group.map((state, i) => sequencesOf(tokenizer, state, result.length + i, view));
-      const logps = model.logps(sequences.flat(), { signal })[Symbol.asyncIterator]();
-      for (const of of sequences) {
-        const row: number[] = [];
-        for (const { id, ids } of of) {
-          const { value } = await logps.next();
-          if (value === undefined) throw new CommandError('ERR_PROTOCOL', `The trainer left out ${id}`);
-          row.push(reduced(partsOf(value, ids, view, tokenizer), rule, isCritic));
-          tokens += ids.length;
-        }
-        result.push(row);
+      const sequences = group.flatMap((state, i) => sequencesOf(tokenizer, state, rows.length + i, view));
+      const values: number[] = [];
+      for await (const logps of model.logps(sequences, { signal })) {
+        const { ids } = sequences[values.length] as Sequence;
+        values.push(reduced(partsOf(logps, ids, view, tokenizer), rule, isCritic));
+        tokens += ids.length;
       }
-      bar.update(result.length, states.length, { tokens });
+      if (values.length !== sequences.length) {
+        throw new CommandError('ERR_PROTOCOL', `The trainer left out ${sequences[values.length]?.id}`);
+      }
+      const ofGroup = group.map(({ candidates }) => values.splice(0, candidates.length));
+      // JSON has no NaN: it would come back as null.
+      const bad = ofGroup.findIndex((row) => !row.every(Number.isFinite));
+      if (bad >= 0) {
+        const message = `state ${rows.length + bad}: a log-prob under the ${name} is not finite`;
+        throw new CommandError('ERR_NONFINITE', message);
+      }
+      await partial.add(ofGroup.map((logps) => ({ logps })));
+      rows.push(...ofGroup);
+      bar.update(rows.length, states.length, { tokens });
     }
     bar.finish('done');
-    return result;
+    return { rows, partial };
   } finally {
     await model.close();
   }

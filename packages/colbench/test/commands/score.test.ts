@@ -1,4 +1,5 @@
 /** `score`: the golden scores, c, the released rule. */
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { scoreOf } from '../../src/benchmark/score.ts';
@@ -140,6 +141,30 @@ describe('the command', () => {
     const { sequences } = await score({}, given);
     expect(shown(sequences[0]!)).toMatch(/abc<\|eot_id\|>$/);
     expect(shown(sequences[1]!)).toMatch(/abc$/);
+  });
+
+  it('resumes an interrupted pass with the states that are missing', async () => {
+    const many = writeLines(join(folder, 'many.jsonl'), new Array(20).fill(state));
+    const out = join(folder, 'resumed.jsonl');
+    const values = { out, critic, reference };
+    const controller = new AbortController();
+    let count = 0;
+    const stopping = stubModels({
+      logps: (sequence, path) => {
+        // In the second group of 8 states of 2 candidates.
+        if (++count === 20) controller.abort(new Error('stop'));
+        return logps(sequence, path);
+      },
+    });
+    const run = (stub: ReturnType<typeof stubModels>, signal?: AbortSignal) =>
+      runWith(scoreCommand(stub.openModel), [many], values, signal);
+    await expect(run(stopping, controller.signal)).rejects.toThrow('stop');
+    const rest = stubModels({ logps });
+    expect((await run(rest)).summary).toMatchObject({ states: 20 });
+    // The critic's first two groups are kept.
+    expect(rest.state.sequences).toHaveLength(2 * (4 + 20));
+    expect(linesOf(out)).toHaveLength(20);
+    expect(readdirSync(folder).filter((name) => name.includes('partial'))).toEqual([]);
   });
 
   it('leaves out states that are too long, and refuses scores that are not finite', async () => {
