@@ -8,8 +8,8 @@ export interface Asked {
   [field: string]: unknown;
 }
 
-/** What the endpoint replies: a message, choices, or an HTTP status. */
-export type Answer = string | { choices: unknown[] } | { status: number; text: string };
+/** What the endpoint replies: a message, choices, an HTTP status, or nothing. */
+export type Answer = string | { choices: unknown[] } | { status: number; text: string } | undefined;
 
 /** @returns its address, and the requests so far */
 export async function endpoint(answer: (asked: Asked) => Answer) {
@@ -23,6 +23,7 @@ export async function endpoint(answer: (asked: Asked) => Answer) {
       const asked = JSON.parse(body) as Asked;
       requests.push(asked);
       const reply = answer(asked);
+      if (reply === undefined) return;
       if (typeof reply === 'string') response.end(JSON.stringify({ choices: [{ message: { content: reply } }] }));
       else if ('status' in reply) response.writeHead(reply.status).end(reply.text);
       else response.end(JSON.stringify(reply));
