@@ -1,9 +1,11 @@
 /** A JSONL file that is written group by group; an interrupted run goes on with the first group that is missing. */
 import { createReadStream, existsSync } from 'node:fs';
-import { open, rm } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { CommandError } from '../errors.js';
 import { lineOf, writeRecords } from './records.js';
+
+const newline = 0x0a;
 
 export class PartialFile {
   readonly #file: string;
@@ -33,21 +35,14 @@ export class PartialFile {
     }
     const handle = await open(file, 'r+');
     try {
-      const text = await handle.readFile();
-      const ends: number[] = [];
-      for (let at = text.indexOf(10); at >= 0; at = text.indexOf(10, at + 1)) ends.push(at + 1);
-      if (ends.length > 0 && text.subarray(0, ends[0]).toString() !== header) {
+      const { first, lines, end } = await wholeGroups(handle, group);
+      if (first !== undefined && first !== header) {
         const message = `${file} is of a run with other settings or inputs: remove it, or use the former ones`;
         throw new CommandError('ERR_PARTIAL', message);
       }
-      const whole = Math.floor(Math.max(0, ends.length - 1) / group) * group;
-      if (ends.length === 0) {
-        await handle.truncate(0);
-        await handle.write(header, 0);
-      } else {
-        await handle.truncate(ends[whole]);
-      }
-      return new PartialFile(target, file, whole);
+      await handle.truncate(end);
+      if (first === undefined) await handle.write(header, 0);
+      return new PartialFile(target, file, lines);
     } finally {
       await handle.close();
     }
@@ -87,5 +82,24 @@ export class PartialFile {
   /** Removes the file. */
   async discard(): Promise<void> {
     await rm(this.#file);
+  }
+}
+
+/** The first line, the number of lines in whole groups after it, and the offset at which they end. */
+async function wholeGroups(handle: FileHandle, group: number) {
+  const block = Buffer.alloc(2 ** 20);
+  let first: string | undefined;
+  let [count, lines, end] = [0, 0, 0];
+  for (let offset = 0; ; ) {
+    const { bytesRead } = await handle.read(block, 0, block.length, offset);
+    if (bytesRead === 0) return { first, lines, end };
+    const read = block.subarray(0, bytesRead);
+    for (let at = read.indexOf(newline); at >= 0; at = read.indexOf(newline, at + 1)) {
+      count += 1;
+      // The header is shorter than a block.
+      first ??= read.subarray(0, at + 1).toString();
+      if ((count - 1) % group === 0) [lines, end] = [count - 1, offset + at + 1];
+    }
+    offset += bytesRead;
   }
 }

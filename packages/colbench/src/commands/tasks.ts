@@ -10,6 +10,9 @@ import { onePositional, Values } from '../values.js';
 import { endpointOf } from './endpoints.js';
 import { concurrencyOf, groupsOf, limitOptions, limitUsage, mapConcurrently, sandboxOf } from './shared.js';
 
+/** Tasks that are written before the next ones start; an interrupted run loses at most these. */
+const tasksAtOnce = 32;
+
 const usage = `colbench tasks SEEDS --out FILE --endpoint URL --endpoint-model NAME [options]
   A model writes a task from each line of SEEDS, a text file: the request, the hidden function, ten calls. The function runs
   twice on the calls in the sandbox; a task is kept if no call fails, both runs agree, and results are distinct. The same
@@ -77,11 +80,10 @@ async function writeTasks(input: CommandInput): Promise<Record<string, unknown>>
     return { id: taskId(seed, copy), seed, task };
   };
 
-  const group = concurrency;
-  const partial = await PartialFile.open(out, hashValue([settings, seeds, copies, tries, distinct, group]), group);
+  const partial = await PartialFile.open(out, hashValue([settings, seeds, copies, tries, distinct]), tasksAtOnce);
   const bar = new Progress('Tasks', progress);
   let done = partial.done;
-  for await (const each of groupsOf(jobs.slice(done), group)) {
+  for await (const each of groupsOf(jobs.slice(done), tasksAtOnce)) {
     const written = [];
     for await (const result of mapConcurrently(each, concurrency, write)) written.push(result);
     signal.throwIfAborted();

@@ -37,9 +37,11 @@ export async function estimateStage(run: Run, stage: Stage, model: string): Prom
   return { stage: stage.name, state, records: records.length, ...workOf(stage, records, model) };
 }
 
-function workOf({ command, options }: Stage, records: readonly Record<string, unknown>[], model: string) {
+function workOf({ command, options }: Stage, all: readonly Record<string, unknown>[], model: string) {
   const number = (name: string, fallback: number) => Number(options[name] ?? fallback);
   const training = trainingDefaults[command];
+  const leastReward = command === 'train-sft' ? number('min-reward', 1) : 0;
+  const records = all.filter(({ reward }) => typeof reward !== 'number' || reward >= leastReward);
   if (training !== undefined) {
     const epochs = number('epochs', training.epochs);
     const steps = Math.ceil(epochs * Math.max(1, Math.floor(records.length / number('batch', training.batch))));

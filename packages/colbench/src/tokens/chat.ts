@@ -17,6 +17,8 @@ export interface EncodeOptions {
   prefix?: string | undefined;
   /** The last tokens of the header in front of each turn that count as its own; 0 by default. */
   headerTokens?: number | undefined;
+  /** A space in front of the end-of-turn token of the last message, as the released code trains its critic. */
+  spaceBeforeEnd?: boolean | undefined;
 }
 
 const sample: readonly ChatMessage[] = [
@@ -157,7 +159,15 @@ export class ChatTokenizer {
       const end = after >= 0 ? content + after + 1 : whole.contents === undefined ? ended.length : content;
       return { start: before.length + start - headerTokens, end: before.length + end };
     });
-    return { id, ids: Int32Array.from([...before, ...whole.ids]), turns: spans };
+    const last = spans.at(-1);
+    const ids = [...before, ...whole.ids];
+    if (options.spaceBeforeEnd && last !== undefined && turns.at(-1) === messages.length - 1) {
+      const space = this.text.encodePlain(' ');
+      const ended = this.#isControl(ids[last.end - 1] as number);
+      ids.splice(last.end - Number(ended), 0, ...space);
+      last.end += space.length;
+    }
+    return { id, ids: Int32Array.from(ids), turns: spans };
   }
 
   #checkPrefix(id: string, message: number, part: readonly number[], whole: readonly number[]): void {

@@ -9,7 +9,10 @@ import type { ChatMessage } from './template.js';
 export interface Privileged {
   /** With the placeholder {ground_truth}. */
   template: string;
-  /** 'system': the first part of the system message. 'front': before everything, the begin-of-text token included. */
+  /**
+   * 'system': the first part of the system message. 'front': as the released code, before everything, the begin-of-text
+   * token included; a dialogue then has a space before its last end-of-turn token.
+   */
   place: 'system' | 'front';
 }
 
@@ -101,7 +104,7 @@ export function encodeDialogue(
       c !== undefined && privileged?.place === 'system' ? withPrivileged(messages, c) : messages,
       {
         ...options,
-        ...(privileged?.place === 'front' && { prefix: c }),
+        ...(privileged?.place === 'front' && { prefix: c, spaceBeforeEnd: true }),
       },
     );
   let messages: readonly ChatMessage[] = dialogueMessages(history);

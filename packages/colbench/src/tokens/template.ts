@@ -9,6 +9,12 @@ export interface ChatMessage {
   content: string;
 }
 
+/** The date that templates get: the tokens of a record must not depend on the day. It is the one that Llama 3 falls back to. */
+const date: Record<string, string> = { Y: '2024', m: '07', d: '26', b: 'Jul', B: 'July', H: '00', M: '00' };
+const fixedDate = (format: string) => format.replace(/%([YmdbBHM])/g, (_, part: string) => date[part] as string);
+/** Replaces the function of today's date. The line end is removed with the block. */
+const dateMacro = '{%- macro strftime_now(format) -%}{{ fixed_date(format) }}{%- endmacro %}\n';
+
 /** Renders messages to text by a Jinja template. */
 export class ChatTemplate {
   readonly #template: Template;
@@ -19,8 +25,9 @@ export class ChatTemplate {
    * @param values of its variables, such as bos_token
    */
   constructor(text: string, values: Record<string, unknown> = {}) {
-    this.#template = new Template(text);
-    this.#values = values;
+    const dated = text.includes('strftime_now');
+    this.#template = new Template(dated ? dateMacro + text : text);
+    this.#values = dated ? { ...values, fixed_date: fixedDate } : values;
   }
 
   /** @param generationPrompt whether the header of the agent's next message follows */

@@ -1,6 +1,6 @@
 /** `tiny --small` and `run` with all methods, two steps each; the second time nothing is computed. */
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { methods } from '../../src/run/config.ts';
@@ -24,7 +24,7 @@ const colbench = (...args: string[]) =>
     child.on('close', (code) => resolve({ code, stdout, stderr }));
   });
 
-it.runIf(python !== undefined)('runs all methods on 12 tasks', async () => {
+it.runIf(python !== undefined && existsSync(join(PACKAGE, 'trainer.py')))('runs all methods on 12 tasks', async () => {
   const sample = linesOf(join(PACKAGE, 'sample', 'tasks.jsonl'));
   const tasks = Array.from({ length: 12 }, (_, i) => {
     const task = sample[i % sample.length];

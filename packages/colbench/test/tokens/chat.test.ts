@@ -190,6 +190,13 @@ describe('a template', () => {
     expect(() => ChatTokenizer.load(folder)).toThrow(/no chat template|no tokenizer/);
   });
 
+  it('that asks for the date gets a fixed one', () => {
+    const dated = new ChatTemplate(
+      `\n {{ strftime_now('%d %b %Y') }}|{{ strftime_now('%B') }}|{{ messages[0].content }}`,
+    );
+    expect(dated.render(dialogue, false)).toBe('\n 26 Jul 2024|July|You ask.');
+  });
+
   it('takes further variables', () => {
     const path = modelFolder(join(folder, 'values'), `{% if loud %}LOUD{% endif %}${llamaTemplate}`);
     const loud = ChatTokenizer.load(path, { templateValues: { loud: true } });

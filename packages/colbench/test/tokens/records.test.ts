@@ -84,7 +84,7 @@ describe('the prefix c', () => {
     expect(sequence!.turns.map(({ start, end }) => decoded(sequence!.ids.subarray(start, end)))).toEqual([
       '\n\nm1<|eot_id|>',
       '\n\nm3<|eot_id|>',
-      '\n\nm5<|eot_id|>',
+      '\n\nm5 <|eot_id|>',
     ]);
   });
 });
