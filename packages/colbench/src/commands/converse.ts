@@ -100,6 +100,8 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   const values = new Values('converse', input.values);
   const tasks = onePositional(input, 'converse', 'file');
   const out = values.required('out');
+  // A journal is appended to.
+  if (out.endsWith('.gz')) throw new UsageError('--out of converse cannot be compressed: leave out .gz');
   const samples = values.number('samples', 1, 1, 1e6);
   const concurrency = concurrencyOf(values);
   const released = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';

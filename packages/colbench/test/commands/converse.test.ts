@@ -98,6 +98,7 @@ describe('an endpoint', () => {
     expect(await of('--agent', 'http://127.0.0.1:1')).toMatch(/needs --agent-model/);
     expect(await of('--agent', folder)).toMatch(/ERR_MODEL: .*has no config\.json/);
     expect(await of('--agent', folder, '--agent-prompt', 'x')).toMatch(/--agent-prompt needs --as released/);
+    expect((await converse(join(folder, 'x.jsonl.gz'), '--agent', folder)).stderr).toMatch(/^--out of converse.*\.gz/);
     expect(await of('--agent', folder, '--human', '/nonexistent')).toMatch(/--human: .*ENOENT/);
   });
 });
