@@ -196,6 +196,26 @@ it('goes on with the stage that failed or was interrupted', async () => {
   await expect(run(config({ methods: ['sft'] }), {}, controller.signal)).rejects.toThrow('stop');
 });
 
+it('does not take a stage for finished whose command returned after an interruption', async () => {
+  fresh();
+  const controller = new AbortController();
+  const stopping = async (name: string) => {
+    const command = await find(name);
+    if (name !== 'train-sft' || command === undefined) return command;
+    const run: Command['run'] = async (input) => {
+      controller.abort(new Error('stop'));
+      return command.run(input);
+    };
+    return { ...command, run };
+  };
+  const file = config({ methods: ['sft'] });
+  await expect(runWith(runCommand(stopping), [file], {}, controller.signal)).rejects.toThrow('stop');
+  expect(JSON.parse(readFileSync(join(out, 'train-sft', 'stage.json'), 'utf8')).state).toBe('running');
+  ran = [];
+  expect((await run(file)).computed).toBe(3);
+  expect(ran.map(({ name }) => name)).toEqual(['train-sft', 'converse', 'evaluate']);
+});
+
 it('names the field in which a stage has other settings', async () => {
   fresh();
   const of = (change: object) => run(config({ methods: ['dpo'], ...change }));
