@@ -274,8 +274,7 @@ struct TopKGradient {
   /** Outside the support: the gradient of the bucket, shared in the proportions of its entries. */
   SWEET_HOST_DEVICE SoftmaxGradient outside() const {
     const bool empty = !bucket || saved.log_q_tail == -INFINITY;  // of masked entries; NaN if the whole row is
-    const double of_bucket =
-        entry_gradient(type, beta, probs.log_tail, saved.log_q_tail, probs.sum, saved.kappa);
+    const double of_bucket = entry_gradient(type, beta, probs.log_tail, saved.log_q_tail, probs.sum, saved.kappa);
     const double g = !empty ? factor * of_bucket : factor == factor ? 0 : factor;
     return softmax_gradient(saved.lse_z + (empty ? 0 : saved.log_q_tail), temperature, {-g, 0, 0, 0});
   }

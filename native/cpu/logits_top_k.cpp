@@ -94,8 +94,7 @@ Status logits_top_k(const HeadDivergenceBackward& call, const TopK& top_k, const
       }
       outside[i] = of.outside();
     } else if (top_k.has_bucket()) {
-      write_gradient(head, logits + at * bytes, segments.size(item),
-                     outside[i], false, gradient + at * bytes);
+      write_gradient(head, logits + at * bytes, segments.size(item), outside[i], false, gradient + at * bytes);
     }
   };
   const auto finish = [&](int phase, int64_t i) {
