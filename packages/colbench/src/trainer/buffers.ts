@@ -66,11 +66,16 @@ const isShm = (error: unknown): error is Error & { code: string } => (error as {
 
 function shmError(bytes: Record<string, number>, error: Error): CommandError {
   const total = Object.values(bytes).reduce((sum, size) => sum + size, 0);
-  const help = 'a container gets more by docker run --shm-size (Kubernetes: an emptyDir with medium Memory at /dev/shm)';
+  const help =
+    'a container gets more by docker run --shm-size (Kubernetes: an emptyDir with medium Memory at /dev/shm)';
   const less = '--micro-tokens lowers it';
-  return new CommandError('ERR_SHM', `The trainer needs ${total} bytes of /dev/shm: ${error.message}; ${help}; ${less}`, {
-    cause: error,
-  });
+  return new CommandError(
+    'ERR_SHM',
+    `The trainer needs ${total} bytes of /dev/shm: ${error.message}; ${help}; ${less}`,
+    {
+      cause: error,
+    },
+  );
 }
 
 function unlinkIfThere(name: string): void {

@@ -119,7 +119,10 @@ export async function headUpdate(
     const gradLogps = new Float32Array(rows);
     let loss = 0;
     for (const k of chosen) {
-      const [begin, end] = [turnOffsets[trajectoryOffsets[k] as number], turnOffsets[trajectoryOffsets[k + 1] as number]];
+      const [begin, end] = [
+        turnOffsets[trajectoryOffsets[k] as number],
+        turnOffsets[trajectoryOffsets[k + 1] as number],
+      ];
       for (let i = begin as number; i < (end as number); i++) (gradLogps[i] as number) -= 1 / whole.nll;
       loss -= sequenceLogps(logps, k) / whole.nll;
     }

@@ -152,7 +152,8 @@ export class Trainer {
   }
 
   #next(kind: string): Promise<Record<string, unknown>> {
-    if (this.#waiting) throw new CommandError('ERR_PROTOCOL', `${kind} was sent while ${this.#waiting.kind} was running`);
+    if (this.#waiting)
+      throw new CommandError('ERR_PROTOCOL', `${kind} was sent while ${this.#waiting.kind} was running`);
     return new Promise((resolve, reject) => {
       const waiting = { kind, resolve, reject };
       const answer = this.#answers.shift();

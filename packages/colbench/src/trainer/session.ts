@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { linearLogpsAsync, setThreads } from 'sweet-rl';
 import type { Sequence } from '../model.js';
-import { tokenBatches, packSequences } from './batches.js';
+import { packSequences, tokenBatches } from './batches.js';
 import { type Buffers, createBuffers } from './buffers.js';
 import { type StartOptions, Trainer } from './process.js';
 import { type Hello, type ModelDescription, PROTOCOL } from './protocol.js';

@@ -8,7 +8,10 @@ describe.skipIf(!python)('forward', () => {
     const folder = await makeModel(CONFIGS[name]!, 7);
     // Lengths from 1 to 90: ragged groups of the attention, and positions beyond the original context.
     const sequences = randomSequences(4, 2, 61, 3).map(({ ids }) => [...ids]);
-    sequences.push([5], Array.from({ length: 90 }, (_, i) => (i * i + 3) % 61));
+    sequences.push(
+      [5],
+      Array.from({ length: 90 }, (_, i) => (i * i + 3) % 61),
+    );
     writeFileSync(join(folder, 'ids.json'), JSON.stringify(sequences));
     await oracle('logits', folder, join(folder, 'ids.json'), join(folder, 'logits.json'));
     const expected = (readJson(join(folder, 'logits.json')) as number[][][]).flat();

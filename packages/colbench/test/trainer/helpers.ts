@@ -39,7 +39,7 @@ const sessions: Session[] = [];
 afterAll(async () => {
   oracleProcess?.kill();
   await Promise.all(sessions.map((session) => session.close()));
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  for (const folder of folders) if (!process.env.DBG) rmSync(folder, { recursive: true, force: true });
 });
 
 export function temporaryFolder(): string {

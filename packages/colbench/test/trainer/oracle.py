@@ -50,7 +50,7 @@ def make(folder, seed):
     A, K = c['num_attention_heads'], c['num_key_value_heads']
     kind = c['model_type']
     qkv_bias = kind == 'qwen2' or c.get('attention_bias', False)
-    matrix = lambda rows, columns: rng.normal(size=(rows, columns)) * 1.5 / math.sqrt(columns)
+    matrix = lambda rows, columns: rng.normal(size=(rows, columns)) / math.sqrt(columns)
     norm = lambda size: 1 + 0.3 * rng.normal(size=size)
     tensors = {'model.embed_tokens.weight': rng.normal(size=(V, H)) * (0.3 if c.get('tie_word_embeddings') else 1)}
     for i in range(c['num_hidden_layers']):
