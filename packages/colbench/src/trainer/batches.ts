@@ -1,10 +1,16 @@
 /** Which sequences are computed together: batches of an epoch, micro-batches of a token budget, packed rows. */
 import type { Sequence } from '../model.js';
 
+/** A sequence to train on. */
+export interface TrainingSequence extends Sequence {
+  /** Indices into ids, inside, at which another sequence begins that attends to nothing before: the turns of --per-turn. */
+  starts?: readonly number[] | undefined;
+}
+
 /** Two sequences of which the first is preferred. Fine-tuning has the chosen one alone. */
 export interface TrainingItem {
-  chosen: Sequence;
-  rejected?: Sequence | undefined;
+  chosen: TrainingSequence;
+  rejected?: TrainingSequence | undefined;
 }
 
 /** Sequences packed for one forward pass; the rows are the scored tokens alone. */
@@ -44,7 +50,7 @@ export function checkSequence({ id, ids, turns }: Sequence): void {
   }
 }
 
-export function packSequences(sequences: readonly Sequence[]): PackedRows {
+export function packSequences(sequences: readonly TrainingSequence[]): PackedRows {
   const packed = { ids: [] as number[], sequenceOffsets: [0], rows: [] as number[] };
   const labels: number[] = [];
   const turnOffsets = [0];
@@ -60,6 +66,7 @@ export function packSequences(sequences: readonly Sequence[]): PackedRows {
       turnOffsets.push(labels.length);
     }
     trajectoryOffsets.push(turnOffsets.length - 1);
+    for (const start of sequence.starts ?? []) packed.sequenceOffsets.push(first + start);
     packed.sequenceOffsets.push(packed.ids.length);
   }
   return {
@@ -89,7 +96,7 @@ export function tokenBatches<S extends Sequence>(sequences: readonly S[], microT
 }
 
 /** The different sequences of items, in order: a trajectory in several pairs is computed once. */
-export function sequencesOf(items: readonly TrainingItem[]): Sequence[] {
+export function sequencesOf(items: readonly TrainingItem[]): TrainingSequence[] {
   const all = items.flatMap(({ chosen, rejected }) => (rejected ? [chosen, rejected] : [chosen]));
   return [...new Map(all.map((sequence) => [sequence.id, sequence])).values()];
 }

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import type { Sequence } from '../model.js';
+import type { TrainingSequence } from './batches.js';
 
 /** SHA-256 of a value as JSON. */
 export function hashOf(value: unknown): string {
@@ -30,10 +30,10 @@ export function baseOf(adapter: string): string {
 }
 
 /** Of tokens and spans; the names of the sequences do not matter. */
-export function sequencesHash(sequences: readonly Sequence[]): string {
+export function sequencesHash(sequences: readonly TrainingSequence[]): string {
   const hash = createHash('sha256');
-  for (const { ids, turns } of sequences) {
-    hash.update(JSON.stringify([ids.length, turns]));
+  for (const { ids, turns, starts = [] } of sequences) {
+    hash.update(JSON.stringify([ids.length, turns, starts]));
     hash.update(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
   }
   return hash.digest('hex');

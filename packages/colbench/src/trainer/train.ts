@@ -54,16 +54,13 @@ export async function train(options: TrainOptions): Promise<Record<string, unkno
   const sequences = sequencesOf(options.items);
   checkItems(options);
   const ranks = await startRanks(options.processes);
-  return ranks.run(() => trainRank(options, sequences, ranks));
+  // As many items as there are make a batch where they do not fill one.
+  const batch = Math.min(options.batch, options.items.length);
+  return ranks.run(() => trainRank({ ...options, batch }, sequences, ranks));
 }
 
-function checkItems({ items, batch }: TrainOptions): void {
-  if (items.length < batch) {
-    throw new CommandError(
-      'ERR_DATA',
-      `A batch has ${batch} items, but there are ${items.length}; give a smaller --batch`,
-    );
-  }
+function checkItems({ items }: TrainOptions): void {
+  if (items.length === 0) throw new CommandError('ERR_DATA', 'There is nothing to train on');
   const known = new Map<string, TrainingItem['chosen']>();
   for (const sequence of items.flatMap(({ chosen, rejected }) => (rejected ? [chosen, rejected] : [chosen]))) {
     const same = known.get(sequence.id);

@@ -18,7 +18,8 @@ describe.skipIf(!python)('forward', () => {
 
     const session = await open(folder);
     const ids = sequences.flat();
-    const offsets = sequences.reduce((all, each) => [...all, (all.at(-1) as number) + each.length], [0]);
+    const offsets = [0];
+    for (const each of sequences) offsets.push((offsets.at(-1) as number) + each.length);
     const { hidden, weight } = await session.reserve(ids.length);
     const rows = ids.map((_, i) => i);
     await session.trainer.request('forward', { ids, sequenceOffsets: offsets, rows, train: false });
