@@ -680,7 +680,7 @@ def draw(logits, u, temperature, top_p):
     sampled = logps if temperature == 1 else torch.log_softmax(logits / temperature, -1)
     if top_p < 1:
         # The fewest entries whose probabilities reach top_p.
-        ordered, index = sampled.sort(-1, descending=True, stable=True)
+        ordered, index = sampled.sort(dim=-1, descending=True, stable=True)
         probs = ordered.exp()
         ordered = ordered.masked_fill(probs.cumsum(-1) - probs >= top_p, -math.inf)
         sampled = torch.log_softmax(torch.empty_like(sampled).scatter_(1, index, ordered), -1)
@@ -903,8 +903,9 @@ class Trainer:
     def hello(self, protocol, model, device, dtype, threads, seed, lora, checkpointing, frozen):
         if protocol != PROTOCOL:
             raise TrainerError('ERR_PROTOCOL', f'The protocol is {PROTOCOL}, not {protocol}', 'protocol')
-        if self.model:
-            raise TrainerError('ERR_PROTOCOL', 'hello was sent before', 'hello')
+        # Another model takes the place of the last one.
+        self.model = self.optimizer = self.graph = None
+        self.buffers, self.reduced = {}, False
         if dtype not in ('float32', 'bfloat16'):
             raise TrainerError('ERR_PROTOCOL', f'dtype must be float32 or bfloat16, not {dtype}', 'dtype')
         self.device = choose_device(device)
@@ -1172,9 +1173,11 @@ def main():
     torch.use_deterministic_algorithms(True, warn_only=True)
     answers = os.fdopen(4, 'w', encoding='utf-8')
 
-    def answer(value):
+    def answer(value, is_last=True):
+        # The lines of a sampling request go out when a block is full: one write a candidate is slow.
         answers.write(json.dumps(value) + '\n')
-        answers.flush()
+        if is_last:
+            answers.flush()
 
     requests = queue.Queue()
     threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
@@ -1190,7 +1193,7 @@ def main():
                 os._exit(0)
             result = getattr(trainer, 'buffers_' if kind == 'buffers' else kind)(**fields)
             for value in [result] if isinstance(result, dict) else result:
-                answer(value)
+                answer(value, is_last=kind != 'sample' or 'done' in value)
         except TrainerError as error:
             answer({'error': {'code': error.code, 'message': error.message, 'where': error.where}})
         except (MemoryError, RuntimeError) as error:

@@ -109,6 +109,10 @@ export class Trainer {
     return new Trainer(child, progress);
   }
 
+  get isRunning(): boolean {
+    return this.#gone === undefined;
+  }
+
   get pid(): number {
     return this.#child.pid as number;
   }

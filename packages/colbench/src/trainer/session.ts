@@ -31,17 +31,22 @@ export class Session {
   ) {}
 
   /** Starts a trainer and loads the model. @throws CommandError ERR_TRAINER, ERR_MODEL, ERR_OOM */
-  static async open({ python, env, progress, threads, ...hello }: SessionOptions): Promise<Session> {
-    const count = threads ?? availableParallelism();
-    setThreads(count);
+  static async open({ python, env, progress, ...hello }: SessionOptions): Promise<Session> {
     const trainer = await Trainer.start({ python, env, progress });
     try {
-      const model = await trainer.request('hello', { ...hello, threads: count, protocol: PROTOCOL });
-      return new Session(trainer, model, hello.dtype);
+      return await Session.on(trainer, hello);
     } catch (error) {
       await trainer.end();
       throw error;
     }
+  }
+
+  /** Loads a model in a trainer that runs, in place of the one that it has. */
+  static async on(trainer: Trainer, { threads, ...hello }: Omit<SessionOptions, keyof StartOptions>): Promise<Session> {
+    const count = threads ?? availableParallelism();
+    setThreads(count);
+    const model = await trainer.request('hello', { ...hello, threads: count, protocol: PROTOCOL });
+    return new Session(trainer, model, hello.dtype);
   }
 
   /** Buffers of at least `rows` rows. */

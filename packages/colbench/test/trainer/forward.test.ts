@@ -32,7 +32,6 @@ describe.skipIf(!python)('forward', () => {
       }),
     );
     expect(relativeError(logits.flat(), expected.flat())).toBeLessThan(1e-5);
-    await session.close();
   });
 
   it('gives each sequence the same hidden states alone and packed with others', async () => {

@@ -125,7 +125,6 @@ describe.skipIf(!python)('gradients of every parameter', () => {
     expect(sums.loss).toBeCloseTo(expected.loss, 5);
     const [error, tensor] = worst(await gradientsOf(session), expected.grads);
     expect(error, tensor).toBeLessThan(3e-6);
-    await session.close();
   });
 
   it.each(['critic', 'sft'] as const)('LoRA, %s', async (method) => {
@@ -147,6 +146,5 @@ describe.skipIf(!python)('gradients of every parameter', () => {
     const expected = await expectedGradients(model, adapter, LOSS[method], sequences, references);
     const [error, tensor] = worst(await gradientsOf(session), expected.grads);
     expect(error, tensor).toBeLessThan(3e-6);
-    await session.close();
   });
 });

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 import type { Sequence } from '../../src/model.js';
 import { uniforms } from '../../src/trainer/batches.js';
-import { findPython } from '../../src/trainer/process.js';
+import { findPython, Trainer } from '../../src/trainer/process.js';
 import type { Hello } from '../../src/trainer/protocol.js';
 import { Session } from '../../src/trainer/session.js';
 
@@ -35,11 +35,11 @@ export async function oracle(...command: string[]): Promise<void> {
 }
 
 const folders: string[] = [];
-const sessions: Session[] = [];
+let trainer: Trainer | undefined;
 afterAll(async () => {
   oracleProcess?.kill();
-  await Promise.all(sessions.map((session) => session.close()));
-  for (const folder of folders) if (!process.env.DBG) rmSync(folder, { recursive: true, force: true });
+  await trainer?.end();
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
 export function temporaryFolder(): string {
@@ -89,13 +89,13 @@ export async function makeModel(config: ModelConfig, seed: number): Promise<stri
   return folder;
 }
 
+/** A model in the one trainer of a test file: importing torch takes seconds. */
 export async function open(model: string, options: Partial<Hello> = {}): Promise<Session> {
-  const session = await Session.open({
-    ...{ model, device: 'cpu', dtype: 'float32', threads: 1, seed: 1, checkpointing: false, python: python as string },
+  if (!trainer?.isRunning) trainer = await Trainer.start({ python: python as string });
+  return Session.on(trainer, {
+    ...{ model, device: 'cpu', dtype: 'float32', threads: 1, seed: 1, checkpointing: false },
     ...options,
   });
-  sessions.push(session);
-  return session;
 }
 
 /** Ragged sequences with turns of random lengths between the user's tokens. */
