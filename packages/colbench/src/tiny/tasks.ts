@@ -34,7 +34,10 @@ const filters: readonly Detail[] = [
 const results: readonly Detail[] = [
   { says: ({ number }) => `The sum of the ${number}.`, code: ({ number }) => `sum(x['${number}'] for x in some)` },
   { says: () => 'How many there are.', code: () => 'len(some)' },
-  { says: ({ number }) => `The largest ${number}, or 0.`, code: ({ number }) => `max([x['${number}'] for x in some] + [0])` },
+  {
+    says: ({ number }) => `The largest ${number}, or 0.`,
+    code: ({ number }) => `max([x['${number}'] for x in some] + [0])`,
+  },
   { says: ({ number }) => `The ${number} in order.`, code: ({ number }) => `sorted(x['${number}'] for x in some)` },
 ];
 

@@ -1,6 +1,7 @@
 /** A trainer with a loaded model and its buffers. */
 import { availableParallelism } from 'node:os';
 import { linearLogpsAsync, setThreads } from 'sweet-rl';
+import { CommandError } from '../errors.js';
 import type { Sequence } from '../model.js';
 import { packSequences, tokenBatches } from './batches.js';
 import { type Buffers, createBuffers } from './buffers.js';
@@ -28,6 +29,7 @@ export class Session {
     readonly trainer: Trainer,
     readonly model: ModelDescription,
     readonly dtype: Hello['dtype'],
+    readonly device: string,
   ) {}
 
   /** Starts a trainer and loads the model. @throws CommandError ERR_TRAINER, ERR_MODEL, ERR_OOM */
@@ -46,11 +48,15 @@ export class Session {
     const count = threads ?? availableParallelism();
     setThreads(count);
     const model = await trainer.request('hello', { ...hello, threads: count, protocol: PROTOCOL });
-    return new Session(trainer, model, hello.dtype);
+    return new Session(trainer, model, hello.dtype, hello.device);
   }
 
-  /** Buffers of at least `rows` rows. */
+  /** Buffers of at least `rows` rows. @throws CommandError ERR_SHM, ERR_DEVICE */
   async reserve(rows: number): Promise<Buffers> {
+    if (this.device !== 'cpu') {
+      const message = `Training and log-probs run on the CPU; on ${this.device} only sampling is implemented`;
+      throw new CommandError('ERR_DEVICE', message);
+    }
     if (this.#buffers === undefined || this.#buffers.maxRows < rows) {
       this.#buffers?.close();
       this.#buffers = undefined;

@@ -3,7 +3,16 @@ import { join } from 'node:path';
 import { readSafetensors, serializeSafetensors, writeSafetensors } from 'sweet-rl/safetensors';
 import { describe, expect, it } from 'vitest';
 import type { Session } from '../../src/trainer/session.js';
-import { CONFIGS, makeModel, open, python, randomSequences, readJson, relativeError, temporaryFolder } from './helpers.js';
+import {
+  CONFIGS,
+  makeModel,
+  open,
+  python,
+  randomSequences,
+  readJson,
+  relativeError,
+  temporaryFolder,
+} from './helpers.js';
 
 const bytesOf = (folder: string, name: string) => readFileSync(join(folder, name));
 
@@ -87,9 +96,18 @@ describe.skipIf(!python)('files', () => {
     const { tensors } = readSafetensors(join(adapter, 'adapter_model.safetensors'));
     const D = 16;
     const shapes: Record<string, number[][]> = {
-      'self_attn.q_proj': [[2, 24], [4 * D, 2]],
-      'self_attn.v_proj': [[2, 24], [2 * D, 2]],
-      'mlp.up_proj': [[2, 24], [40, 2]],
+      'self_attn.q_proj': [
+        [2, 24],
+        [4 * D, 2],
+      ],
+      'self_attn.v_proj': [
+        [2, 24],
+        [2 * D, 2],
+      ],
+      'mlp.up_proj': [
+        [2, 24],
+        [40, 2],
+      ],
     };
     const expected = [0, 1].flatMap((layer) =>
       Object.entries(shapes).flatMap(([module, [a, b]]) => {

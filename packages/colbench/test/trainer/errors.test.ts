@@ -115,7 +115,13 @@ describe.skipIf(!python)('errors of the trainer', () => {
       new Map(
         [...reference(value)].map(([id, all], k) => {
           const { turns } = [chosen!, rejected!][k]!;
-          return [id, all.subarray(0, turns.reduce((sum, { start, end }) => sum + end - start, 0))] as const;
+          return [
+            id,
+            all.subarray(
+              0,
+              turns.reduce((sum, { start, end }) => sum + end - start, 0),
+            ),
+          ] as const;
         }),
       );
     const options = { loss, microTokens: 1000, rank: { rank: 0, world: 1 } };
@@ -138,7 +144,7 @@ describe.skipIf(!python)('errors of the trainer', () => {
   });
 
   it('ERR_OOM says what was asked and what lowers it', async () => {
-    const limited = script(`ulimit -v 3000000; exec ${python} "$@"`);
+    const limited = script(`ulimit -v 1500000; exec ${python} "$@"`);
     const trainer = await Trainer.start({ python: limited });
     try {
       const session = await Session.on(trainer, {
@@ -146,8 +152,8 @@ describe.skipIf(!python)('errors of the trainer', () => {
         ...{ checkpointing: false, frozen: true },
       });
       await session.reserve(1);
-      // Hidden states take 3,200,000 * 24 * 4 bytes, many times.
-      const ids = new Array<number>(3_200_000).fill(1);
+      // Hidden states take 800,000 * 24 * 4 bytes, many times.
+      const ids = new Array<number>(800_000).fill(1);
       const sequenceOffsets = Array.from({ length: ids.length / 400 + 1 }, (_, s) => 400 * s);
       const forward = { ids, sequenceOffsets, rows: [0], train: false };
       await expect(trainer.request('forward', forward)).rejects.toMatchObject({

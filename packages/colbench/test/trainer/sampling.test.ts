@@ -69,7 +69,10 @@ describe.skipIf(!python)('sampling', () => {
     const n = 100_000;
     const counts = new Array<number>(VOCAB).fill(0);
     const logps = new Map<number, number>();
-    for (const { ids, logps: [logp] } of await sample(session, { prompts: [[7, 8, 9]], n, maxTokens: 1 })) {
+    for (const {
+      ids,
+      logps: [logp],
+    } of await sample(session, { prompts: [[7, 8, 9]], n, maxTokens: 1 })) {
       counts[ids[0]!]!++;
       logps.set(ids[0]!, logp!);
     }

@@ -19,6 +19,8 @@ it('ERR_SHM says how much is needed and how a container gets it', async () => {
   const bytes = 2 * 10 * 64 * 4 + 2 * 1000 * 64 * 4;
   await expect(createBuffers({} as Trainer, model, 'float32', 10)).rejects.toMatchObject({
     code: 'ERR_SHM',
-    message: expect.stringMatching(new RegExp(`needs ${bytes} bytes of /dev/shm: .*ENOSPC.*--shm-size.*--micro-tokens`)),
+    message: expect.stringMatching(
+      new RegExp(`needs ${bytes} bytes of /dev/shm: .*ENOSPC.*--shm-size.*--micro-tokens`),
+    ),
   });
 });
