@@ -53,7 +53,7 @@ function program(subject: Subject, filter: Detail, result: Detail): string {
 
 function taskOf(subject: Subject, filter: Detail, result: Detail): Task {
   const { things, number, flag } = subject;
-  const rows = [[], [4], [12, 12], [30, 7, 11], [10, 11, 9, 25]];
+  const rows = [[2, 13], [4], [12, 12], [30, 7, 11], [10, 11, 9, 25]];
   const calls = rows.flatMap((values) =>
     [0, 1].map((odd) => {
       const items = values.map((value, i) => `{'${number}': ${value}, '${flag}': ${i % 2 === odd ? 'True' : 'False'}}`);
@@ -120,14 +120,17 @@ export function scriptedDialogue(tiny: TinyTask, style: Style): Dialogue {
   return { task, dialogue_history: history, answer: answer.trim(), reward: answer === task.ground_truth ? 1 : 0 };
 }
 
-/** `count` dialogues a task, of demonstrators drawn by the seed: most are careful, some ask in vain, repeat or guess. */
-export function tinyDialogues(count: number, seed: number): Dialogue[] {
+/** `count` dialogues of each task, of demonstrators drawn by the seed: most are careful, some ask in vain, repeat or guess. */
+export function tinyDialogues(count: number, seed: number, tasks: readonly TinyTask[] = tinyTasks()): Dialogue[] {
   const uniform = uniforms(seed);
-  return tinyTasks().flatMap((tiny) =>
-    Array.from({ length: count }, () => {
-      let u = uniform();
-      const [style] = STYLES.find(([, share]) => (u -= share) < 0) ?? (STYLES[0] as [Style, number]);
-      return scriptedDialogue(tiny, style);
-    }),
-  );
+  return tasks.flatMap((tiny) => Array.from({ length: count }, () => scriptedDialogue(tiny, drawn(uniform()))));
+}
+
+function drawn(u: number): Style {
+  let rest = u;
+  for (const [style, share] of STYLES) {
+    if (rest < share) return style;
+    rest -= share;
+  }
+  return 'careful';
 }

@@ -17,6 +17,11 @@ export async function openModel(folder: string, options: ModelOptions): Promise<
   const session = await Session.open({
     ...{ model: folder, device, dtype, threads, seed, python, progress, checkpointing: false, frozen: true },
   });
+  return modelOf(session, microTokens);
+}
+
+/** The model of a session, which may be in training. */
+export function modelOf(session: Session, microTokens: number = MICRO_TOKENS): Model {
   return {
     sample: (prompts, sampling) => sampleInBatches(session, prompts, sampling, microTokens),
     logps: (sequences: readonly Sequence[], given = {}) => session.logps(sequences, { microTokens, ...given }),
