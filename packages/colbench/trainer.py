@@ -615,20 +615,23 @@ def causal_attention(q, k, v):
     """softmax(q k^T / sqrt(D)) v over earlier positions: q [S, A, L, D], k and v [S, K, L, D], query head a reads head a K / A."""
     S, A, L, D = q.shape
     K = k.shape[1]
-    v = v.to(q.dtype) if q.dtype != v.dtype and not torch.is_autocast_enabled() else v
     if hasattr(F, 'scaled_dot_product_attention'):
+        # v has the dtype of the products: 16 bits in a bf16 run, while RoPE makes q and k float32.
+        q, k = q.to(v.dtype), k.to(v.dtype)
         k, v = (x.repeat_interleave(A // K, 1) for x in (k, v))
-        return F.scaled_dot_product_attention(q, k, v.to(q.dtype), is_causal=True)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    k = k.to(v.dtype)
+    # The query heads of one key head are rows of one product; the scale is on the smaller factor.
+    q = (q * D**-0.5).reshape(S * K, A // K, L, D)
+    k, v = (x.reshape(S * K, L, D) for x in (k, v))
     outputs = []
     for begin in range(0, L, QUERY_BLOCK):
         end = min(begin + QUERY_BLOCK, L)
-        # The query heads of one key head are rows of one product.
-        queries = q[:, :, begin:end].reshape(S, K, -1, D)
-        scores = queries @ k[:, :, :end].transpose(2, 3) * D**-0.5
-        later = torch.ones(end - begin, end, dtype=torch.bool, device=q.device).triu(begin + 1)
-        scores = scores.view(S, K, A // K, end - begin, end).masked_fill(later, -math.inf)
-        probs = torch.softmax(scores, -1, dtype=torch.float32).view(S, K, -1, end)
-        outputs.append((probs @ v[:, :, :end]).view(S, A, end - begin, D))
+        hide = torch.full((end - begin, end), -math.inf, dtype=k.dtype, device=q.device).triu(begin + 1)
+        queries = q[:, :, begin:end].reshape(S * K, -1, D)
+        scores = torch.baddbmm(hide.repeat(A // K, 1), queries.to(k.dtype), k[:, :end].transpose(1, 2))
+        probs = torch.softmax(scores, -1, dtype=torch.float32)
+        outputs.append(torch.bmm(probs.to(v.dtype), v[:, :end]).view(S, A, end - begin, D))
     return torch.cat(outputs, 2)
 
 
