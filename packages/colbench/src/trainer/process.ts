@@ -6,6 +6,11 @@ import { CommandError } from '../errors.js';
 import type { CandidateAnswer, Requests } from './protocol.js';
 
 const SCRIPT = fileURLToPath(new URL('../../trainer.py', import.meta.url));
+/**
+ * glibc gives large blocks back at once and every new one is mapped page by page: a step of 4 x 128, 3039 tokens, one thread, took
+ * 309 ms in bf16 and 423 ms in float32; with these settings 203 and 351 ms (CPU time, minima of 5).
+ */
+const MALLOC = { MALLOC_MMAP_THRESHOLD_: String(32 * 2 ** 20), MALLOC_TRIM_THRESHOLD_: String(2 ** 40) };
 /** Lines of the trainer's stderr that an error shows. */
 const TAIL_LINES = 20;
 /** The trainer's own notes begin so; they are passed on. */
@@ -100,7 +105,7 @@ export class Trainer {
     const interpreter = await findPython(python);
     const child = spawn(interpreter, [SCRIPT], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
-      env: { ...process.env, PYTHONUNBUFFERED: '1', ...env },
+      env: { ...MALLOC, ...process.env, PYTHONUNBUFFERED: '1', ...env },
     });
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);

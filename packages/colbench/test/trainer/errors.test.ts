@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { readSafetensors, writeSafetensors } from 'sweet-rl/safetensors';
 import { describe, expect, it } from 'vitest';
 import { findPython, Trainer } from '../../src/trainer/process.js';
@@ -32,6 +34,27 @@ describe('without torch', () => {
     expect(error).toMatchObject({ code: 'ERR_TRAINER', message: expect.stringMatching(/exit code 3 during backward/) });
     expect((error as Error).message.match(/line \d+/g)).toHaveLength(20);
     expect((error as Error).message).toMatch(/line 30$/);
+  });
+});
+
+describe.skipIf(!python)('threads of OpenBLAS', () => {
+  it('finds the build with threads of its own that torch uses', () => {
+    const maps = (...paths: string[]) => paths.map((path) => `7f00-7f01 r-xp 00000000 08:01 12 ${path}\n`).join('');
+    const debian = '/usr/lib/x86_64-linux-gnu';
+    const cases: [string, string | null][] = [
+      [maps('/lib/libc.so.6', `${debian}/openblas-pthread/libblas.so.3`), `${debian}/openblas-pthread/libblas.so.3`],
+      [maps(`${debian}/openblas-openmp/libopenblasp-r0.3.21.so`), null],
+      [maps('/opt/conda/lib/libopenblasp-r0.3.21.so'), '/opt/conda/lib/libopenblasp-r0.3.21.so'],
+      [maps('/x/site-packages/numpy.libs/libopenblasp-r0-09e95953.so'), null],
+      [maps('/x/site-packages/torch/lib/libtorch_cpu.so'), null],
+    ];
+    const code =
+      'import json, sys, trainer; print(json.dumps([trainer.pthread_openblas(m) for m in json.loads(sys.argv[1])]))';
+    const root = fileURLToPath(new URL('../../', import.meta.url));
+    const text = execFileSync(python as string, ['-c', code, JSON.stringify(cases.map(([each]) => each))], {
+      cwd: root,
+    });
+    expect(JSON.parse(String(text))).toEqual(cases.map(([, path]) => path));
   });
 });
 
