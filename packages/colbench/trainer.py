@@ -916,7 +916,7 @@ class Trainer:
         self.model = Model(model, self.device, getattr(torch, dtype), seed, lora, checkpointing, bool(frozen))
         if self.model.trained:
             self.optimizer = AdamW(self.model.trained)
-        if self.world > 1 and not frozen:
+        if self.world > 1 and not frozen and not torch.distributed.is_initialized():
             torch.distributed.init_process_group('nccl' if self.device.type == 'cuda' else 'gloo')
         config = self.model.config
         return {
