@@ -13,7 +13,7 @@ import { trainingStep } from '../trainer/steps.js';
 import { replyOf, type TinyTask, tinyDialogues, tinyTasks } from './tasks.js';
 
 const BATCH = 16;
-/** A prototype of this size learned 40 of 40 held-out dialogues in 150 steps at this rate. */
+/** With seed 1 the loss fell to 0.1 in 230 steps, and success was 0.15 after 250 and 0.525 after 270; 131 s of one CPU. */
 const RATE = 3e-3;
 const WARMUP = 10;
 const DIALOGUES_A_TASK = 8;
@@ -25,7 +25,7 @@ const INTERVAL = 10;
  */
 const MEASURED_LOSS = 0.1;
 const MOST_STEPS = 600;
-/** Not all is learned: there is something left for reinforcement learning. Half lies in the middle of 30 to 70 %. */
+/** Not all is learned: between 30 and 70 % leaves something for reinforcement learning. */
 const ENOUGH = 0.4;
 const MAX_TOKENS = 128;
 const MICRO_TOKENS = 4096;
