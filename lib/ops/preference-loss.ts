@@ -3,12 +3,14 @@
 import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type * as native from '../addon/operations.js';
-import { float32, lengthOf } from '../args/arrays.js';
+import { float32, lengthOf, optionalArray } from '../args/arrays.js';
 import { checkTokens, LABEL_OPTIONS, type TokenOptions, WEIGHT_OPTION, type WeightOption } from '../args/labels.js';
+import { checkReferenceNeed } from '../args/loss-types.js';
 import { checkOptions } from '../args/options.js';
 import {
   batchInputs,
   type CheckedBatch,
+  type CheckedPreferenceOptions,
   checkBatch,
   checkNormalization,
   checkPreferenceOptions,
@@ -18,6 +20,7 @@ import {
   type PairOptions,
 } from '../args/preference.js';
 import type { OnDevice } from '../device/device-buffer.js';
+import { typeError } from '../errors.js';
 import {
   assertFinite,
   assertFiniteResults,
@@ -45,7 +48,7 @@ export interface PreferenceResult {
   chosenRewards: Float32Array<ArrayBuffer>;
   /** [P], beta S_rejected. */
   rejectedRewards: Float32Array<ArrayBuffer>;
-  /** [T], the mean log-ratio of each turn where turns are averaged, else its sum. */
+  /** [T], the mean log-ratio of each turn where turns are averaged, else its sum; of log-probs without a reference. */
   turnAdvantages: Float32Array<ArrayBuffer>;
   /** [N], the gradient of the loss at the log-probs. */
   gradLogps: Float32Array<ArrayBuffer>;
@@ -66,8 +69,10 @@ export type PreferenceOut = { [name in (typeof PREFERENCE_OUT)[number]]?: Float3
 export interface LogpsPair extends TokenOptions, WeightOption, DebugOption {
   /** [N] under the trained model. */
   logps: Float32Array;
-  /** [N] under the frozen reference. */
-  refLogps: Float32Array;
+  /** [N] under the frozen reference; may be absent where no type of the loss needs it. */
+  refLogps?: Float32Array | undefined;
+  /** [N], sum_v p_iv^2 of every row as `tokenLogps` gives it; needed with `useWeighting`. */
+  sumSquaredProbs?: Float32Array | undefined;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: Int32Array;
   out?: PreferenceOut | undefined;
@@ -96,17 +101,17 @@ export interface TurnPreferenceOptions extends LogpsPair, PairOptions, TurnScore
 export const TRAJECTORY_OPTIONS = ['trajectoryOffsets', 'normalization'] as const;
 export const TURN_SCORE_OPTIONS = ['reduction'] as const;
 
-const LOGPS_PAIR = ['logps', 'refLogps', ...LABEL_OPTIONS, WEIGHT_OPTION, 'debug', 'out'] as const;
+const LOGPS_PAIR = ['logps', 'refLogps', 'sumSquaredProbs', ...LABEL_OPTIONS, WEIGHT_OPTION, 'debug', 'out'] as const;
 const OF_TRAJECTORIES = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TRAJECTORY_OPTIONS]);
 const OF_TURNS = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TURN_SCORE_OPTIONS]);
 const OUT_NAMES = new Set<string>(PREFERENCE_OUT);
 
 /** The critic's: 'turn-mean' and no NLL by default. */
-export const trajectoryLossOptions = (options: PairOptions & TrajectoryOptions): native.PreferenceOptions =>
+export const trajectoryLossOptions = (options: PairOptions & TrajectoryOptions): CheckedPreferenceOptions =>
   checkPreferenceOptions(options, checkNormalization(options.normalization), 0);
 
 /** The policy's: 'sum' and 0.01 times the NLL by default. */
-export const turnLossOptions = (options: PairOptions & TurnScoreOptions): native.PreferenceOptions =>
+export const turnLossOptions = (options: PairOptions & TurnScoreOptions): CheckedPreferenceOptions =>
   checkPreferenceOptions(options, checkTurnReduction(options.reduction), 0.01);
 
 /** The results of the loss of a batch. */
@@ -126,18 +131,30 @@ export function preferenceOut(results: Results, { tokens, turns, pairs }: Checke
 function preferenceLoss(
   given: LogpsPair & PairOptions & { trajectoryOffsets?: Int32Array | undefined },
   level: native.PreferenceLevel,
-  options: native.PreferenceOptions,
+  { options, types }: CheckedPreferenceOptions,
 ): PreferenceResult {
   const logps = float32('logps', given.logps);
   const tokens = lengthOf(logps);
-  const refLogps = float32('refLogps', given.refLogps, tokens);
+  checkReferenceNeed(types, given.refLogps === undefined ? undefined : 'refLogps', 'refLogps');
+  const refLogps = optionalArray('refLogps', given.refLogps, ['Float32Array'], tokens);
+  const sumSquaredProbs = optionalArray('sumSquaredProbs', given.sumSquaredProbs, ['Float32Array'], tokens);
+  if ((sumSquaredProbs !== undefined) !== options.useWeighting) {
+    throw options.useWeighting
+      ? typeError('ERR_ARG_TYPE', `Expected sumSquaredProbs for useWeighting of ${types.names} but received none`)
+      : typeError('ERR_UNKNOWN_OPTION', 'Expected no sumSquaredProbs without useWeighting but received some');
+  }
   const batch = checkBatch(given, checkTokens(given, tokens), level);
   const results = new Results(given.out, logps);
   const out = preferenceOut(results, batch);
-  const addon = results.place([['logps', logps], ['refLogps', refLogps], ...batchInputs(batch)]);
+  const addon = results.place([
+    ['logps', logps],
+    ['refLogps', refLogps],
+    ['sumSquaredProbs', sumSquaredProbs],
+    ...batchInputs(batch),
+  ]);
   const debug = checkDebug(given);
   if (debug) assertFinite(logpsMatrices(logps, refLogps, rowsRead(batch.labels, false)));
-  const args = { batch, options, logps, refLogps, out };
+  const args = { batch, options, logps, refLogps, sumSquaredProbs, out };
   check(invoke(addon, 'preferenceLoss', args), args);
   if (debug) assertFiniteResults(results);
   return results.collect() as PreferenceResult;

@@ -24,8 +24,15 @@ import {
   type WeightOption,
   withWeights,
 } from '../args/labels.js';
+import { type CheckedLossTypes, checkReferenceNeed } from '../args/loss-types.js';
 import { checkOptions, type Mode } from '../args/options.js';
-import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
+import {
+  batchInputs,
+  type CheckedPreferenceOptions,
+  checkBatch,
+  PAIR_OPTIONS,
+  type PairOptions,
+} from '../args/preference.js';
 import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from '../args/second-head.js';
 import type { Tensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
@@ -74,7 +81,10 @@ interface ReferenceHead {
   refVocabSize?: number | undefined;
 }
 
-/** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
+/**
+ * The frozen reference: its log-probs, or a head over the same labels, or nothing where no type of the loss needs one. refLogps is
+ * last: errors of TypeScript name the last.
+ */
 export type Reference =
   | (ReferenceHead & {
       refHidden: Floats;
@@ -94,7 +104,7 @@ export type Reference =
       /** As `rowStride`; V, or the trained head's, by the length, if absent. */
       refRowStride?: number | undefined;
     })
-  | { refLogps: Float32Array };
+  | { refLogps?: Float32Array | undefined };
 
 interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, StatisticsOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
@@ -173,13 +183,13 @@ function policyCall(given: PolicyUpdateOptions, mode: Mode): PreparedCall<'prefe
 function updateOf(
   given: UpdateInputs & { trajectoryOffsets?: Int32Array | undefined },
   level: native.PreferenceLevel,
-  options: native.PreferenceOptions,
+  { options, types }: CheckedPreferenceOptions,
   mode: Mode,
 ): PreparedCall<'preferenceUpdate'> {
   const any = given as object as AnyOptions;
   const labels = checkLabels(given);
   const head = checkHead(given, labels.rows);
-  const reference = checkReference(any, head);
+  const reference = checkReference(any, head, types);
   const batch = checkBatch(given, withWeights(labels, given), level);
   const debug = checkDebug(given);
 
@@ -203,7 +213,10 @@ function updateOf(
   return { addon, operation: 'preferenceUpdate', args, results, debug };
 }
 
-function checkReference(options: AnyOptions, head: native.Head): native.Reference {
+function checkReference(options: AnyOptions, head: native.Head, types: CheckedLossTypes): native.Reference {
+  const given = REFERENCE.find((name) => options[name] !== undefined);
+  checkReferenceNeed(types, given, 'one of refLogps, refLogits, refHidden');
+  if (given === undefined) return { kind: 'logps', logps: undefined };
   const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
   if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, head.rows) };
   const kind = name === 'refLogits' ? 'logits' : 'linear';
