@@ -94,16 +94,18 @@ SWEET_HOST_DEVICE inline void map_score(const PairParameters& p, double x, doubl
   *ds = 1;
 }
 
-/** An empty item scores 0 and has no gradient. */
-SWEET_HOST_DEVICE inline Score score_of(const PairParameters& p, ScoreKind kind, const ItemScore& item) {
-  const bool mean = kind == ScoreKind::policy_mean || kind == ScoreKind::mapped_ratio_mean;
+/** x and dx. An empty item scores 0 and has no gradient where the score is a mean. */
+SWEET_HOST_DEVICE inline Score plain_score(ScoreKind kind, const ItemScore& item) {
   const bool of_ratio = kind == ScoreKind::ratio || kind == ScoreKind::mapped_ratio_mean;
   const double sum = of_ratio ? item.ratio : item.policy;
-  Score score{sum, 1, 0, 0};
-  if (mean && item.length == 0) score.x = score.dx = 0;
-  if (mean && item.length != 0) score = {sum / item.length, 1 / item.length, 0, 0};
+  if (kind == ScoreKind::ratio || kind == ScoreKind::policy) return {sum, 1, 0, 0};
+  return item.length == 0 ? Score{0, 0, 0, 0} : Score{sum / item.length, 1 / item.length, 0, 0};
+}
+
+SWEET_HOST_DEVICE inline Score score_of(const PairParameters& p, ScoreKind kind, const ItemScore& item) {
+  Score score = plain_score(kind, item);
   const bool divide_after = kind == ScoreKind::mapped_ratio_mean && item.length != 0;
-  map_score(p, divide_after ? sum : score.x, &score.s, &score.ds);
+  map_score(p, divide_after ? item.ratio : score.x, &score.s, &score.ds);
   if (divide_after) score.s /= item.length;
   score.ds *= score.dx;
   return score;

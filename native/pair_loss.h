@@ -17,17 +17,25 @@ constexpr int kLossTypes = 0 SWEET_LOSS_TYPES(SWEET_ONE);
 #undef SWEET_ONE
 
 SWEET_HOST_DEVICE constexpr LossClass class_of(LossType type) {
-#define SWEET_CLASS(name, class_name, ...) LossClass::class_name,
-  constexpr LossClass classes[] = {SWEET_LOSS_TYPES(SWEET_CLASS)};
+  switch (type) {
+#define SWEET_CLASS(name, class_name, ...) \
+  case LossType::name:                     \
+    return LossClass::class_name;
+    SWEET_LOSS_TYPES(SWEET_CLASS)
 #undef SWEET_CLASS
-  return classes[static_cast<int>(type)];
+  }
+  return LossClass::nll;
 }
 
 SWEET_HOST_DEVICE constexpr ScoreKind score_kind(LossType type) {
-#define SWEET_KIND(name, class_name, score, ...) ScoreKind::score,
-  constexpr ScoreKind kinds[] = {SWEET_LOSS_TYPES(SWEET_KIND)};
+  switch (type) {
+#define SWEET_KIND(name, class_name, score, ...) \
+  case LossType::name:                           \
+    return ScoreKind::score;
+    SWEET_LOSS_TYPES(SWEET_KIND)
 #undef SWEET_KIND
-  return kinds[static_cast<int>(type)];
+  }
+  return ScoreKind::ratio;
 }
 
 inline bool divides_by_length(LossType type) {
@@ -79,8 +87,9 @@ inline PairLoss pair_loss_of(LossType type, double beta, double label_smoothing 
 SWEET_HOST_DEVICE inline PairTerm term_of(LossType type, const PairParameters& p, const ItemScore& chosen,
                                           const ItemScore& rejected, const RankMatch* match) {
   const ScoreKind kind = score_kind(type);
+  const Score a = score_of(p, kind, chosen), b = score_of(p, kind, rejected);
   switch (type) {
-#define SWEET_PAIR(name) return name##_loss(p, score_of(p, kind, chosen), score_of(p, kind, rejected));
+#define SWEET_PAIR(name) return name##_loss(p, a, b);
 #define SWEET_TERM_margin SWEET_PAIR
 #define SWEET_TERM_separate SWEET_PAIR
 #define SWEET_TERM_joint SWEET_PAIR
@@ -137,7 +146,7 @@ SWEET_HOST_DEVICE inline PairTerm pair_term(const PairLoss& loss, const ItemScor
 
 /** x of the first type, of which rewards, margins and accuracy are. */
 SWEET_HOST_DEVICE inline double metric_score(const PairLoss& loss, const ItemScore& item) {
-  return score_of(loss.parameters, score_kind(loss.terms[0].type), item).x;
+  return plain_score(score_kind(loss.terms[0].type), item).x;
 }
 
 }  // namespace sweet

@@ -50,7 +50,7 @@ struct PreferenceOptions {
   double ld_alpha = 1;     // a_i of the tokens beyond the length of the pair's shorter item
   bool use_weighting = false;
 
-  bool by_pair() const { return ld_alpha != 1; }  // scores of an item depend on the pair
+  SWEET_HOST_DEVICE bool by_pair() const { return ld_alpha != 1; }  // scores of an item depend on the pair
   /** Whether an item without a kept token is a fault unless empty turns are allowed. */
   bool divides_by_length() const {
     return use_weighting || (normalization == Normalization::sum && pair_loss.has_mean());
@@ -69,6 +69,11 @@ SWEET_HOST_DEVICE inline double score_coefficient(Normalization normalization, d
   }
   return 1.0;
 }
+
+/** The trained model's log-probs, the reference's (null: there is no reference), and sum_v p_iv^2 (or null), [N]. */
+struct TokenLogps {
+  const float *logps, *ref_logps, *sum_squared_probs;
+};
 
 struct PreferenceOut {
   double* scalars;                                                   // [4] loss, preference loss, NLL loss, accuracy

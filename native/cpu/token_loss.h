@@ -2,14 +2,9 @@
 // are: then an update in one pass takes the tokens step by step, and scales the gradients of each step afterwards.
 #pragma once
 
-#include "../status.h"
+#include "../preference_loss.h"
 
 namespace sweet {
-
-/** The trained model's log-probs, the reference's (null: there is no reference), and sum_v p_iv^2 (or null), [N]. */
-struct TokenLogps {
-  const float *logps, *ref_logps, *sum_squared_probs;
-};
 
 class TokenLoss {
  public:
