@@ -82,12 +82,22 @@ export function unknownWith(option: string, names: string, value: unknown): Type
   return typeError('ERR_UNKNOWN_OPTION', expected(`no value with ${names}`, option, value));
 }
 
+/** A copy of a list, or undefined. */
+function listOf(given: unknown): unknown[] | undefined {
+  try {
+    return Array.isArray(given) ? [...given] : undefined;
+  } catch {
+    return undefined; // a revoked Proxy
+  }
+}
+
 function typesOf(given: unknown): readonly LossType[] {
-  if (!Array.isArray(given)) {
+  const names = listOf(given);
+  if (names === undefined) {
     return given === undefined ? SIGMOID : [oneOf<LossType>('lossType', given, 'sigmoid', NAMES)];
   }
-  if (given.length === 0) throw rangeError('ERR_ARG_VALUE', expected('at least one name', 'lossType', given));
-  const types = given.map((each, j) => oneOf<LossType>(`lossType[${j}]`, each ?? null, 'sigmoid', NAMES));
+  if (names.length === 0) throw rangeError('ERR_ARG_VALUE', expected('at least one name', 'lossType', given));
+  const types = names.map((each, j) => oneOf<LossType>(`lossType[${j}]`, each ?? null, 'sigmoid', NAMES));
   const twice = types.findIndex((type, j) => types.indexOf(type) < j);
   if (twice >= 0) {
     throw rangeError('ERR_ARG_VALUE', expected('each name once', `lossType[${twice}]`, types[twice]));
@@ -97,11 +107,12 @@ function typesOf(given: unknown): readonly LossType[] {
 
 function weightsOf(given: unknown, count: number): readonly number[] {
   if (given === undefined) return new Array(count).fill(1);
-  if (!Array.isArray(given)) throw typeError('ERR_ARG_TYPE', expected('an array of numbers', 'lossWeights', given));
-  if (given.length !== count) {
+  const list = listOf(given);
+  if (list === undefined) throw typeError('ERR_ARG_TYPE', expected('an array of numbers', 'lossWeights', given));
+  if (list.length !== count) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${count} weights, one for each lossType`, 'lossWeights', given));
   }
-  const weights = given.map((each, j) => notNegative(`lossWeights[${j}]`, each ?? null, 1));
+  const weights = list.map((each, j) => notNegative(`lossWeights[${j}]`, each ?? null, 1));
   if (weights.every((weight) => weight === 0)) {
     throw rangeError('ERR_ARG_VALUE', expected('a weight above 0', 'lossWeights', given));
   }
