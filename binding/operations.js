@@ -20,6 +20,7 @@ const writes = (type, count) => ({ kind: 'array', type, count });
 const optional = (array) => ({ ...array, optional: true });
 /** A group whose parameters get these values. */
 const group = (name, parameters) => ({ kind: 'group', name, parameters });
+const numbers = (...names) => Object.fromEntries(names.map((name) => [name, 'number']));
 /** Up to `most` groups without parameters. */
 const list = (name, most) => ({ kind: 'list', name, most });
 /** One of several groups, told apart by the field `kind`. */
@@ -202,13 +203,9 @@ export const groups = {
   LossTerm: { fields: { type: 'LossType', weight: 'number' } },
   PairParameters: {
     fields: {
-      beta: 'number',
-      labelSmoothing: 'number',
-      gamma: 'number',
-      discopopTau: 'number',
+      ...numbers('beta', 'labelSmoothing', 'gamma', 'discopopTau'),
       fDivergence: 'ScoreMap',
-      fAlpha: 'number',
-      dpopLambda: 'number',
+      ...numbers('fAlpha', 'dpopLambda'),
     },
   },
   PairLoss: { fields: { terms: list('LossTerm', 'kLossTypes'), parameters: 'PairParameters' } },

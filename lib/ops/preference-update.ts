@@ -24,7 +24,7 @@ import {
   type WeightOption,
   withWeights,
 } from '../args/labels.js';
-import { type CheckedLossTypes, checkReferenceNeed } from '../args/loss-types.js';
+import { type CheckedLossTypes, checkReferenceNeed, type LossType } from '../args/loss-types.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import {
   batchInputs,
@@ -104,7 +104,9 @@ export type Reference =
       /** As `rowStride`; V, or the trained head's, by the length, if absent. */
       refRowStride?: number | undefined;
     })
-  | { refLogps?: Float32Array | undefined };
+  | { refLogps?: undefined; referenceFree: true }
+  | { refLogps?: undefined; lossType: LossType | readonly LossType[] }
+  | { refLogps: Float32Array };
 
 interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, StatisticsOptions, DebugOption {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
