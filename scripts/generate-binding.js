@@ -1,6 +1,6 @@
 // Writes both sides of the addon's boundary from binding/operations.js.
 //   npm run generate               (test/addon/operations.test.ts fails where the committed files differ)
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { enums, faults, groups, operations } from '../binding/operations.js';
 import { lossTypes } from './loss-types.js';
@@ -232,6 +232,24 @@ ${rows.join('')}} as const;
 `;
 }
 
+const PAGE = 'docs/guide/trl.md';
+const root = new URL('../', import.meta.url);
+
+/** The page with its table of the loss types. */
+function lossTypesPage() {
+  const rows = lossTypes.map(({ name, kind, reference, options, formula }) => {
+    const taken = options.map((option) => `\`${option}\``).join(', ');
+    const when = kind === 'batch' ? 'all pairs' : kind === 'nll' ? 'no pair' : 'a pair';
+    return `| \`${name}\` | ${formula} | ${when} | ${reference ? 'yes' : 'no'} | ${taken} |\n`;
+  });
+  const table = `| type | loss | of | reference | options |\n| --- | --- | --- | --- | --- |\n${rows.join('')}`;
+  const page = readFileSync(new URL(PAGE, root), 'utf8');
+  return page.replace(
+    /(<!-- loss types: .*-->\n)[^]*(<!-- end of loss types -->)/,
+    (_, begin, end) => `${begin}\n${table}\n${end}`,
+  );
+}
+
 /** The generated files by their paths in the repository. */
 export function generate() {
   checkTypes({ enums, groups, operations });
@@ -239,10 +257,10 @@ export function generate() {
     'binding/generated/operations.cc': cppSource(),
     'lib/addon/operations.ts': tsSource(),
     'lib/addon/loss-types.ts': lossTypesSource(),
+    [PAGE]: lossTypesPage(),
   };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const root = new URL('../', import.meta.url);
   for (const [path, text] of Object.entries(generate())) writeFileSync(new URL(path, root), text);
 }
