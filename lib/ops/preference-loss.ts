@@ -167,9 +167,9 @@ function preferenceLoss(
  *     S_k = sum_{t in k} A_t                          'turn-mean' (the paper)
  *     S_k = sum_i m_i rho_i / sum_i m_i                   'token-mean' (the released code)
  *     S_k = sum_i m_i rho_i                             'sum' (multi-turn DPO)
- *     delta_p = S_chosen - S_rejected,  u_p = beta delta_p
- *     l_p = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)       'sigmoid';  'hinge': max(0, 1 - u_p);  'ipo': (delta_p - 1/(2beta))^2
- *     loss = sum_p w_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
+ *     s = f(S),  u_p = beta (s_chosen - s_rejected),  l_p = sum_j lossWeights_j l_jp over the types of the call
+ *     l_jp = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)      'sigmoid'; the others are in the guide, docs/guide/trl.md
+ *     loss = sum_p w_p W_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
  *
  * m_i is the token's weight, 1 by default, and 0 where the mask is 0 or the label is ignored: give the `mask` or the
  * `labels` that the log-probs were computed with, since an ignored token has the log-prob 0 and would count as one otherwise; the updates do so themselves.
@@ -180,10 +180,14 @@ function preferenceLoss(
  * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
  * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise; `pairWeights` [P].
  * @param options.tokenWeights [N] >= 0, not read where a token is masked or ignored.
+ * @param options.lossType 'sigmoid' by default, another name or several with `lossWeights`; `beta` 0.1 by default. An option that no
+ *   type takes is an error: `labelSmoothing`, `gamma`, `discopopTau`, `fDivergence` with `fAlpha`, `dpopLambda`, `ldAlpha`, `useWeighting`
+ *   with `sumSquaredProbs` [N]. `refLogps` may be absent where no type needs it, or with `referenceFree`.
  * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the chosen trajectories' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where.
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where; TypeError
+ *   ERR_UNKNOWN_OPTION naming an option that no type takes.
  * @see arXiv 2503.15478, Equation 2.
  * @example
  * const result = trajectoryPreferenceLoss({
@@ -220,6 +224,7 @@ export function trajectoryPreferenceLoss(
  * @param options.turnOffsets [T + 1] into tokens.
  * @param options.chosen [P] indices of turns; `rejected` [P] likewise; `pairWeights` [P].
  * @param options.tokenWeights [N] >= 0, not read where a token is masked or ignored.
+ * @param options.lossType and the options of the types, as for `trajectoryPreferenceLoss`.
  * @param options.reduction 'sum' by default, or 'mean'. TRL's 'ipo' has the mean: give `reduction: 'mean'` for it.
  * @param options.nllCoef 0.01 by default, as in the paper; 0 leaves the NLL out. `nllDenominator`, the weight of the chosen
  *   turns' tokens by default.

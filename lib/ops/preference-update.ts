@@ -246,7 +246,8 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
  *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes`, `hiddenStride`, `weightDtype` and
  *   `weightLayout` are those of `linearLogps`. `refTemperature`, `refDtype` and so on are the reference's, by default the same.
- * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
+ * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, and the options of the types, as for `trajectoryPreferenceLoss`;
+ *   `useWeighting` computes its statistic itself. The reference may be absent where no type needs it, or with `referenceFree`.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.normalization 'turn-mean' by default, 'token-mean' or 'sum'.
  * @param options.tokenWeights [N] >= 0: how much a row counts, 1 each by default; not read at masked and ignored rows.
@@ -324,7 +325,8 @@ export function criticUpdateAsync(
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
  *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes`, `hiddenStride`, `weightDtype` and
  *   `weightLayout` are those of `linearLogps`. `refTemperature`, `refDtype` and so on are the reference's, by default the same.
- * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
+ * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, and the options of the types, as for `trajectoryPreferenceLoss`;
+ *   `useWeighting` computes its statistic itself. The reference may be absent where no type needs it, or with `referenceFree`.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.reduction 'sum' by default, or 'mean' over the tokens of a turn. TRL's 'ipo' has the mean: give
  *   `reduction: 'mean'` for it.
