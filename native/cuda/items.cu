@@ -11,7 +11,7 @@ namespace sweet {
 namespace cuda {
 namespace {
 
-// 20 to 32 registers: 2048 threads an SM, with 128 or 512 too.
+// 24 to 46 registers: 1408 threads an SM or more, with 128 or 512 too.
 constexpr int kThreads = 256;
 
 /** Sums over each turn, [T]; refs and likelihoods may be null. */
