@@ -245,7 +245,7 @@ function lossTypesPage() {
   const table = `| type | loss | of | reference | options |\n| --- | --- | --- | --- | --- |\n${rows.join('')}`;
   const page = readFileSync(new URL(PAGE, root), 'utf8');
   return page.replace(
-    /(<!-- loss types: .*-->\n)[^]*(<!-- end of loss types -->)/,
+    /(<!-- loss types: .*-->\n)[\s\S]*(<!-- end of loss types -->)/,
     (_, begin, end) => `${begin}\n${table}\n${end}`,
   );
 }
