@@ -61,6 +61,13 @@ class Args {
   int64_t integer() { return static_cast<int64_t>(number()); }
   bool boolean();
 
+  /** The length of a list of at most `most` groups. */
+  int64_t count(int64_t most) {
+    const int64_t length = integer();
+    require(length >= 0 && length <= most);
+    return valid_ ? length : 0;
+  }
+
   /** An enum with `count` values, passed as a number. */
   template <class E>
   E choice(int count) {

@@ -9,14 +9,20 @@
 // Types of fields: 'int' (int64_t), 'number' (double), 'bool', the name of an enum, the name of a group, or an array.
 // `reads(type, count)` is an array that the operation reads, `writes(type, count)` one that it writes; both must have
 // at least `count` elements, a C++ expression over the fields `g` of the same struct and the parameters of the group. An
-// optional array may be undefined, a null pointer in C++. Fields that a count needs come first. `requires` is a condition
-// on the whole, for the case that lib/ has a mistake.
+// optional array may be undefined, a null pointer in C++. Fields that a count needs come first. `list(group, most)` is an
+// array of at most `most` groups, in C++ a member of that size beside `count`. `requires` is a condition on the whole, for
+// the case that lib/ has a mistake.
+
+import { lossTypes } from '../scripts/loss-types.js';
 
 const reads = (type, count) => ({ kind: 'array', type: `const ${type}`, count });
 const writes = (type, count) => ({ kind: 'array', type, count });
 const optional = (array) => ({ ...array, optional: true });
 /** A group whose parameters get these values. */
 const group = (name, parameters) => ({ kind: 'group', name, parameters });
+const numbers = (...names) => Object.fromEntries(names.map((name) => [name, 'number']));
+/** Up to `most` groups without parameters. */
+const list = (name, most) => ({ kind: 'list', name, most });
 /** One of several groups, told apart by the field `kind`. */
 const oneOf = (struct, variants, parameters = {}) => ({ struct, parameters, variants });
 
@@ -24,7 +30,8 @@ const oneOf = (struct, variants, parameters = {}) => ({ struct, parameters, vari
 export const enums = {
   DType: ['float32', 'bfloat16', 'float16'],
   Precision: ['fastest', 'float32', 'storage'],
-  LossType: ['sigmoid', 'hinge', 'ipo'],
+  LossType: lossTypes.map(({ name }) => name),
+  ScoreMap: ['reverse_kl', 'forward_kl', 'js_divergence', 'alpha_divergence'],
   Normalization: ['turn-mean', 'token-mean', 'sum'],
   PreferenceLevel: ['turn', 'trajectory'],
   TopKTail: ['bucket', 'renormalize'],
@@ -193,7 +200,15 @@ export const groups = {
     // Only a batch of turns has no trajectories.
     requires: 'g.trajectory_offsets != nullptr || !g.of_trajectories()',
   },
-  PairLoss: { fields: { type: 'LossType', beta: 'number', labelSmoothing: 'number' } },
+  LossTerm: { fields: { type: 'LossType', weight: 'number' } },
+  PairParameters: {
+    fields: {
+      ...numbers('beta', 'labelSmoothing', 'gamma', 'discopopTau'),
+      fDivergence: 'ScoreMap',
+      ...numbers('fAlpha', 'dpopLambda'),
+    },
+  },
+  PairLoss: { fields: { terms: list('LossTerm', 'kLossTypes'), parameters: 'PairParameters' } },
   PreferenceOptions: {
     fields: {
       normalization: 'Normalization',
@@ -202,6 +217,8 @@ export const groups = {
       pairDenominator: 'number',
       nllCoef: 'number',
       nllDenominator: 'number',
+      ldAlpha: 'number',
+      useWeighting: 'bool',
     },
   },
   PreferenceOut: {
@@ -220,7 +237,7 @@ export const groups = {
   ReferenceLogps: {
     struct: 'Reference',
     parameters: { rows: 'int64_t' },
-    fields: { logps: reads('float', 'rows') },
+    fields: { logps: optional(reads('float', 'rows')) },
   },
   ReferenceHead: { struct: 'Reference', fields: { head: 'Head' } },
   Reference: oneOf('Reference', { logps: 'ReferenceLogps', head: 'ReferenceHead' }, { rows: 'int64_t' }),
@@ -312,9 +329,11 @@ export const operations = {
       batch: 'PreferenceBatch',
       options: 'PreferenceOptions',
       logps: reads('float', 'g.batch.tokens'),
-      refLogps: reads('float', 'g.batch.tokens'),
+      refLogps: optional(reads('float', 'g.batch.tokens')),
+      sumSquaredProbs: optional(reads('float', 'g.batch.tokens')),
       out: group('PreferenceOut', ['g.batch']),
     },
+    requires: 'g.sum_squared_probs != nullptr || !g.options.use_weighting',
   },
   preferenceUpdate: {
     header: 'preference_update',

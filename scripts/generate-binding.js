@@ -1,8 +1,9 @@
 // Writes both sides of the addon's boundary from binding/operations.js.
 //   npm run generate               (test/addon/operations.test.ts fails where the committed files differ)
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { enums, faults, groups, operations } from '../binding/operations.js';
+import { lossTypes } from './loss-types.js';
 
 const HEADER = '// Generated from binding/operations.js by `npm run generate`. Do not edit.';
 
@@ -41,6 +42,10 @@ function readField({ name, type }, struct) {
   if (type === 'number') return `${member} = args.number();`;
   if (type === 'bool') return `${member} = args.boolean();`;
   if (type in enums) return `${member} = args.choice<${type}>(${enums[type].length});`;
+  if (type.kind === 'list') {
+    return `${struct}.count = args.count(${type.most});
+  for (int64_t i = 0; i < ${struct}.count; i++) read_${snake(type.name)}(args, ${member}[i]);`;
+  }
   const { name: group, parameters } = groupOf(type);
   return `read_${snake(group)}(args, ${[member, ...parameters].join(', ')});`;
 }
@@ -111,6 +116,7 @@ ${Object.entries(operations).map(registration).join('')}}
 
 function typeOf(type) {
   if (type.kind === 'array') return type.optional ? 'View | undefined' : 'View';
+  if (type.kind === 'list') return `readonly ${type.name}[]`;
   return SCALARS[type] ?? groupOf(type).name;
 }
 
@@ -124,7 +130,11 @@ function pushFields(fields) {
     values = [];
   };
   for (const { name, type } of fieldsOf(fields)) {
-    if (isGroup(type)) {
+    if (type.kind === 'list') {
+      values.push(`g.${name}.length`);
+      flush();
+      lines.push(`  for (const each of g.${name}) push${type.name}(to, each);\n`);
+    } else if (isGroup(type)) {
       flush();
       lines.push(`  push${groupOf(type).name}(to, g.${name});\n`);
     } else {
@@ -209,13 +219,48 @@ ${names.map((name) => `  ${name},\n`).join('')}};
 `;
 }
 
+function lossTypesSource() {
+  const rows = lossTypes.map(({ name, kind, reference, perToken, options }) => {
+    const quoted = options.map((option) => `'${option}'`).join(', ');
+    return `  ${name}: { kind: '${kind}', reference: ${reference}, perToken: ${perToken}, options: [${quoted}] },\n`;
+  });
+  return `// Generated from native/loss_types.h by \`npm run generate\`. Do not edit.
+
+/** Of each loss type: what it is a function of, whether it needs a reference, divides by the length, and its options. */
+export const LOSS_TYPES = {
+${rows.join('')}} as const;
+`;
+}
+
+const PAGE = 'docs/guide/trl.md';
+const root = new URL('../', import.meta.url);
+
+/** The page with its table of the loss types. */
+function lossTypesPage() {
+  const rows = lossTypes.map(({ name, kind, reference, options, formula }) => {
+    const taken = options.map((option) => `\`${option}\``).join(', ');
+    const when = kind === 'batch' ? 'all pairs' : kind === 'nll' ? 'no pair' : 'a pair';
+    return `| \`${name}\` | ${formula} | ${when} | ${reference ? 'yes' : 'no'} | ${taken} |\n`;
+  });
+  const table = `| type | loss | of | reference | options |\n| --- | --- | --- | --- | --- |\n${rows.join('')}`;
+  const page = readFileSync(new URL(PAGE, root), 'utf8');
+  return page.replace(
+    /(<!-- loss types: .*-->\n)[\s\S]*(<!-- end of loss types -->)/,
+    (_, begin, end) => `${begin}\n${table}\n${end}`,
+  );
+}
+
 /** The generated files by their paths in the repository. */
 export function generate() {
   checkTypes({ enums, groups, operations });
-  return { 'binding/generated/operations.cc': cppSource(), 'lib/addon/operations.ts': tsSource() };
+  return {
+    'binding/generated/operations.cc': cppSource(),
+    'lib/addon/operations.ts': tsSource(),
+    'lib/addon/loss-types.ts': lossTypesSource(),
+    [PAGE]: lossTypesPage(),
+  };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const root = new URL('../', import.meta.url);
   for (const [path, text] of Object.entries(generate())) writeFileSync(new URL(path, root), text);
 }

@@ -130,7 +130,7 @@ class LinearTiming {
     update.batch.trajectories = kTrajectories;
     update.batch.pairs = {chosen.get(), rejected.get(), nullptr, static_cast<int64_t>(pairs)};
     update.options.normalization = Normalization::turn_mean;
-    update.options.pair_loss = {LossType::sigmoid, 0.1, 0};
+    update.options.pair_loss = pair_loss_of(LossType::sigmoid, 0.1);
     update.logps = logps_.get();
     float* const results = per_pair.get();
     update.out = {scalars,          results,         results + pairs, results + 2 * pairs, results + 3 * pairs,

@@ -13,7 +13,8 @@ namespace {
 
 static_assert(static_cast<int>(DType::float32) == 0 && static_cast<int>(DType::bfloat16) == 1 && static_cast<int>(DType::float16) == 2);
 static_assert(static_cast<int>(Precision::fastest) == 0 && static_cast<int>(Precision::float32) == 1 && static_cast<int>(Precision::storage) == 2);
-static_assert(static_cast<int>(LossType::sigmoid) == 0 && static_cast<int>(LossType::hinge) == 1 && static_cast<int>(LossType::ipo) == 2);
+static_assert(static_cast<int>(LossType::sigmoid) == 0 && static_cast<int>(LossType::hinge) == 1 && static_cast<int>(LossType::ipo) == 2 && static_cast<int>(LossType::sigmoid_norm) == 3 && static_cast<int>(LossType::cpo) == 4 && static_cast<int>(LossType::simpo) == 5 && static_cast<int>(LossType::robust) == 6 && static_cast<int>(LossType::exo_pair) == 7 && static_cast<int>(LossType::discopop) == 8 && static_cast<int>(LossType::nca_pair) == 9 && static_cast<int>(LossType::bco_pair) == 10 && static_cast<int>(LossType::sppo_hard) == 11 && static_cast<int>(LossType::apo_zero) == 12 && static_cast<int>(LossType::apo_down) == 13 && static_cast<int>(LossType::orpo) == 14 && static_cast<int>(LossType::aot) == 15 && static_cast<int>(LossType::aot_unpaired) == 16 && static_cast<int>(LossType::sft) == 17);
+static_assert(static_cast<int>(ScoreMap::reverse_kl) == 0 && static_cast<int>(ScoreMap::forward_kl) == 1 && static_cast<int>(ScoreMap::js_divergence) == 2 && static_cast<int>(ScoreMap::alpha_divergence) == 3);
 static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int>(Normalization::token_mean) == 1 && static_cast<int>(Normalization::sum) == 2);
 static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
 static_assert(static_cast<int>(TopKTail::bucket) == 0 && static_cast<int>(TopKTail::renormalize) == 1);
@@ -136,10 +137,25 @@ void read_preference_batch(Args& args, PreferenceBatch& g) {
   args.require(g.trajectory_offsets != nullptr || !g.of_trajectories());
 }
 
-void read_pair_loss(Args& args, PairLoss& g) {
-  g.type = args.choice<LossType>(3);
+void read_loss_term(Args& args, LossTerm& g) {
+  g.type = args.choice<LossType>(18);
+  g.weight = args.number();
+}
+
+void read_pair_parameters(Args& args, PairParameters& g) {
   g.beta = args.number();
   g.label_smoothing = args.number();
+  g.gamma = args.number();
+  g.discopop_tau = args.number();
+  g.f_divergence = args.choice<ScoreMap>(4);
+  g.f_alpha = args.number();
+  g.dpop_lambda = args.number();
+}
+
+void read_pair_loss(Args& args, PairLoss& g) {
+  g.count = args.count(kLossTypes);
+  for (int64_t i = 0; i < g.count; i++) read_loss_term(args, g.terms[i]);
+  read_pair_parameters(args, g.parameters);
 }
 
 void read_preference_options(Args& args, PreferenceOptions& g) {
@@ -149,6 +165,8 @@ void read_preference_options(Args& args, PreferenceOptions& g) {
   g.pair_denominator = args.number();
   g.nll_coef = args.number();
   g.nll_denominator = args.number();
+  g.ld_alpha = args.number();
+  g.use_weighting = args.boolean();
 }
 
 void read_preference_out(Args& args, PreferenceOut& g, const PreferenceBatch& batch) {
@@ -162,7 +180,7 @@ void read_preference_out(Args& args, PreferenceOut& g, const PreferenceBatch& ba
 }
 
 void read_reference_logps(Args& args, Reference& g, int64_t rows) {
-  g.logps = args.array<const float>(rows);
+  g.logps = args.optional_array<const float>(rows);
 }
 
 void read_reference_head(Args& args, Reference& g) {
@@ -262,8 +280,10 @@ Napi::Value bind_preference_loss(const Napi::CallbackInfo& info) {
   read_preference_batch(args, g.batch);
   read_preference_options(args, g.options);
   g.logps = args.array<const float>(g.batch.tokens);
-  g.ref_logps = args.array<const float>(g.batch.tokens);
+  g.ref_logps = args.optional_array<const float>(g.batch.tokens);
+  g.sum_squared_probs = args.optional_array<const float>(g.batch.tokens);
   read_preference_out(args, g.out, g.batch);
+  args.require(g.sum_squared_probs != nullptr || !g.options.use_weighting);
   return args.perform([=] { return preference_loss(g); });
 }
 

@@ -9,8 +9,11 @@ export type DType = keyof typeof DTYPE;
 export const PRECISION = { fastest: 0, float32: 1, storage: 2 } as const;
 export type Precision = keyof typeof PRECISION;
 
-export const LOSS_TYPE = { sigmoid: 0, hinge: 1, ipo: 2 } as const;
+export const LOSS_TYPE = { sigmoid: 0, hinge: 1, ipo: 2, sigmoid_norm: 3, cpo: 4, simpo: 5, robust: 6, exo_pair: 7, discopop: 8, nca_pair: 9, bco_pair: 10, sppo_hard: 11, apo_zero: 12, apo_down: 13, orpo: 14, aot: 15, aot_unpaired: 16, sft: 17 } as const;
 export type LossType = keyof typeof LOSS_TYPE;
+
+export const SCORE_MAP = { reverse_kl: 0, forward_kl: 1, js_divergence: 2, alpha_divergence: 3 } as const;
+export type ScoreMap = keyof typeof SCORE_MAP;
 
 export const NORMALIZATION = { 'turn-mean': 0, 'token-mean': 1, sum: 2 } as const;
 export type Normalization = keyof typeof NORMALIZATION;
@@ -204,14 +207,38 @@ function pushPreferenceBatch(to: unknown[], g: PreferenceBatch): void {
   pushPairs(to, g.pairs);
 }
 
-export interface PairLoss {
+export interface LossTerm {
   type: LossType;
+  weight: number;
+}
+
+function pushLossTerm(to: unknown[], g: LossTerm): void {
+  to.push(LOSS_TYPE[g.type], g.weight);
+}
+
+export interface PairParameters {
   beta: number;
   labelSmoothing: number;
+  gamma: number;
+  discopopTau: number;
+  fDivergence: ScoreMap;
+  fAlpha: number;
+  dpopLambda: number;
+}
+
+function pushPairParameters(to: unknown[], g: PairParameters): void {
+  to.push(g.beta, g.labelSmoothing, g.gamma, g.discopopTau, SCORE_MAP[g.fDivergence], g.fAlpha, g.dpopLambda);
+}
+
+export interface PairLoss {
+  terms: readonly LossTerm[];
+  parameters: PairParameters;
 }
 
 function pushPairLoss(to: unknown[], g: PairLoss): void {
-  to.push(LOSS_TYPE[g.type], g.beta, g.labelSmoothing);
+  to.push(g.terms.length);
+  for (const each of g.terms) pushLossTerm(to, each);
+  pushPairParameters(to, g.parameters);
 }
 
 export interface PreferenceOptions {
@@ -221,12 +248,14 @@ export interface PreferenceOptions {
   pairDenominator: number;
   nllCoef: number;
   nllDenominator: number;
+  ldAlpha: number;
+  useWeighting: boolean;
 }
 
 function pushPreferenceOptions(to: unknown[], g: PreferenceOptions): void {
   to.push(NORMALIZATION[g.normalization], g.allowEmptyTurns);
   pushPairLoss(to, g.pairLoss);
-  to.push(g.pairDenominator, g.nllCoef, g.nllDenominator);
+  to.push(g.pairDenominator, g.nllCoef, g.nllDenominator, g.ldAlpha, g.useWeighting);
 }
 
 export interface PreferenceOut {
@@ -245,7 +274,7 @@ function pushPreferenceOut(to: unknown[], g: PreferenceOut): void {
 
 export interface ReferenceLogps {
   kind: 'logps';
-  logps: View;
+  logps: View | undefined;
 }
 
 function pushReferenceLogps(to: unknown[], g: ReferenceLogps): void {
@@ -398,7 +427,8 @@ export interface PreferenceLoss {
   batch: PreferenceBatch;
   options: PreferenceOptions;
   logps: View;
-  refLogps: View;
+  refLogps: View | undefined;
+  sumSquaredProbs: View | undefined;
   out: PreferenceOut;
 }
 
@@ -406,7 +436,7 @@ function preferenceLoss(g: PreferenceLoss): unknown[] {
   const to: unknown[] = [];
   pushPreferenceBatch(to, g.batch);
   pushPreferenceOptions(to, g.options);
-  to.push(g.logps, g.refLogps);
+  to.push(g.logps, g.refLogps, g.sumSquaredProbs);
   pushPreferenceOut(to, g.out);
   return to;
 }

@@ -1,31 +1,29 @@
 // The pairs of a preference loss and the options of the loss.
 import type * as native from '../addon/operations.js';
-import { LOSS_TYPE, NORMALIZATION } from '../addon/operations.js';
+import { NORMALIZATION } from '../addon/operations.js';
 import { expected, rangeError } from '../errors.js';
 import { int32, lengthOf, type NamedArray, offsets, optionalArray } from './arrays.js';
 import { type CheckedTokens, labelInputs } from './labels.js';
-import { boolean, notNegative, number, oneOf, positive } from './scalars.js';
+import {
+  type CheckedLossTypes,
+  checkLossTypes,
+  LOSS_TYPE_OPTIONS,
+  type LossTypeOptions,
+  unknownWith,
+} from './loss-types.js';
+import { boolean, notNegative, oneOf, positive } from './scalars.js';
 import type { ArrayOrTensor } from './tensors.js';
 
-/** The loss of a pair: Bradley-Terry ('sigmoid'), 'hinge' or 'ipo'. */
-export type LossType = native.LossType;
-
-export interface PairOptions {
+export interface PairOptions extends LossTypeOptions {
   /** [P], indices of the better items (trajectories or turns). */
   chosen: ArrayOrTensor<Int32Array>;
   /** [P], indices of the worse items. */
   rejected: ArrayOrTensor<Int32Array>;
-  /** The inverse temperature beta > 0 of the preference; 0.1 by default. */
-  beta?: number | undefined;
-  /** 'sigmoid' by default. */
-  lossType?: LossType | undefined;
-  /** epsilon in [0, 0.5) of the sigmoid loss; 0 by default. */
-  labelSmoothing?: number | undefined;
   /** [P], >= 0, not all 0; 1 each by default. */
   pairWeights?: ArrayOrTensor<Float32Array> | undefined;
   /** D; the sum of the weights of this call by default. Micro-batches give the sum of the whole batch. */
   pairDenominator?: number | undefined;
-  /** The weight of the NLL of the chosen tokens. */
+  /** The weight of the NLL of the chosen tokens; with 'sft' among the types, that type's weight. */
   nllCoef?: number | undefined;
   /** The weight of the tokens that the NLL is averaged over; that of this call's chosen items by default. */
   nllDenominator?: number | undefined;
@@ -37,9 +35,7 @@ export const PAIR_OPTIONS = [
   'turnOffsets',
   'chosen',
   'rejected',
-  'beta',
-  'lossType',
-  'labelSmoothing',
+  ...LOSS_TYPE_OPTIONS,
   'pairWeights',
   'pairDenominator',
   'nllCoef',
@@ -50,7 +46,6 @@ export const PAIR_OPTIONS = [
 /** A trajectory's score: the sum of its turns' means (the paper), the mean over its tokens (the released code), or their sum. */
 export type Normalization = native.Normalization;
 
-const LOSS_TYPES = Object.keys(LOSS_TYPE) as LossType[];
 const NORMALIZATIONS = Object.keys(NORMALIZATION) as Normalization[];
 
 export interface CheckedBatch extends native.PreferenceBatch {
@@ -103,28 +98,32 @@ export function checkTurnReduction(value: unknown): Normalization {
   return oneOf('reduction', value, 'sum', ['mean', 'sum']) === 'mean' ? 'turn-mean' : 'sum';
 }
 
+/** The options of the loss, and its checked types. */
+export interface CheckedPreferenceOptions {
+  types: CheckedLossTypes;
+  options: native.PreferenceOptions;
+}
+
 export function checkPreferenceOptions(
   options: PairOptions,
   normalization: Normalization,
   defaultNllCoef: number,
-): native.PreferenceOptions {
-  const type = oneOf('lossType', options.lossType, 'sigmoid', LOSS_TYPES);
-  const labelSmoothing = number(
-    'labelSmoothing',
-    options.labelSmoothing,
-    0,
-    'a number in [0, 0.5)',
-    (x) => x >= 0 && x < 0.5,
-  );
-  if (labelSmoothing > 0 && type !== 'sigmoid') {
-    throw rangeError('ERR_ARG_VALUE', expected(`0 with lossType '${type}'`, 'labelSmoothing', labelSmoothing));
-  }
+): CheckedPreferenceOptions {
+  const types = checkLossTypes(options, options.pairWeights);
+  const { sftWeight } = types;
+  const nllCoef = notNegative('nllCoef', options.nllCoef, sftWeight === undefined ? defaultNllCoef : 0);
+  if (sftWeight !== undefined && nllCoef > 0) throw unknownWith('nllCoef', "lossType 'sft'", nllCoef);
   return {
-    normalization,
-    allowEmptyTurns: boolean('allowEmptyTurns', options.allowEmptyTurns, false),
-    pairLoss: { type, beta: positive('beta', options.beta, 0.1), labelSmoothing },
-    pairDenominator: positive('pairDenominator', options.pairDenominator, 0),
-    nllCoef: notNegative('nllCoef', options.nllCoef, defaultNllCoef),
-    nllDenominator: positive('nllDenominator', options.nllDenominator, 0),
+    types,
+    options: {
+      normalization,
+      allowEmptyTurns: boolean('allowEmptyTurns', options.allowEmptyTurns, false),
+      pairLoss: types.pairLoss,
+      pairDenominator: positive('pairDenominator', options.pairDenominator, 0),
+      nllCoef: sftWeight ?? nllCoef,
+      nllDenominator: positive('nllDenominator', options.nllDenominator, 0),
+      ldAlpha: types.ldAlpha,
+      useWeighting: types.useWeighting,
+    },
   };
 }

@@ -186,9 +186,10 @@ function explainConsistent(options: CheckGradOptions, batch: Batch, logits: Floa
     const shift = explainShift(batch, inputIds);
     if (shift !== undefined) return ['labels-shifted', shift];
   }
-  if ('refLogps' in batch) {
+  const refLogps = 'refLogps' in batch ? batch.refLogps : undefined;
+  if (refLogps !== undefined) {
     const counts = (i: number) => mask?.[i] !== 0 && Number(labels[i]) !== (ignoreIndex ?? IGNORE_INDEX);
-    const above = aboveZero(batch.refLogps, counts);
+    const above = aboveZero(refLogps, counts);
     if (above !== undefined) return ['not-log-probs', `batch.refLogps${above}`];
   }
   if (options.rewards !== undefined) {
@@ -201,9 +202,9 @@ function explainConsistent(options: CheckGradOptions, batch: Batch, logits: Floa
     if (suspicion !== undefined) return [suspicion, `logps: ${message}`];
   }
   if (options.refLogits !== undefined) {
-    if (!('refLogps' in batch)) throw typeError('ERR_UNKNOWN_OPTION', 'Expected no refLogits without batch.refLogps');
+    if (refLogps === undefined) throw typeError('ERR_UNKNOWN_OPTION', 'Expected no refLogits without batch.refLogps');
     const refLogits = hostView('refLogits', float32('refLogits', options.refLogits, logits.length));
-    const { suspicion, message } = checkLogps({ ...head, logits: refLogits, logps: batch.refLogps });
+    const { suspicion, message } = checkLogps({ ...head, logits: refLogits, logps: refLogps });
     if (suspicion !== undefined) return [suspicion, `batch.refLogps: ${message}`];
   }
   return undefined;

@@ -4,12 +4,16 @@ import { float32, hostView } from '../args/arrays.js';
 import { checkTokens } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
 import { batchInputs, checkBatch, checkPreferenceOptions, type PairOptions } from '../args/preference.js';
+import { oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import type { PreferenceResult } from '../ops/preference-loss.js';
 import { Results } from '../runtime/results.js';
 
 /** What `bradleyTerryLoss` takes. */
-export interface BradleyTerryOptions extends Omit<PairOptions, 'nllCoef' | 'nllDenominator' | 'allowEmptyTurns'> {
+export interface BradleyTerryOptions
+  extends Pick<PairOptions, 'chosen' | 'rejected' | 'labelSmoothing' | 'pairWeights' | 'pairDenominator'> {
+  /** 'sigmoid' by default. */
+  lossType?: (typeof TYPES)[number] | undefined;
   /** [n], scores of a reward model or a value head, or sums of log-ratios. */
   scores: ArrayOrTensor<Float32Array>;
   /** The inverse temperature beta > 0; 1 by default. */
@@ -24,6 +28,7 @@ export interface BradleyTerryResult
   gradScores: Float32Array<ArrayBuffer>;
 }
 
+const TYPES = ['sigmoid', 'hinge', 'ipo'] as const;
 const OUT = ['pairLosses', 'margins', 'chosenRewards', 'rejectedRewards', 'gradScores'] as const;
 const OUT_NAMES = new Set<string>(OUT);
 const OPTIONS = new Set([
@@ -72,7 +77,8 @@ export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResu
   const turnOffsets = Int32Array.from({ length: n + 1 }, (_, i) => i);
   const batch = checkBatch({ ...given, turnOffsets }, checkTokens({}, n), 'turn');
   const beta = given.beta === undefined ? 1 : given.beta;
-  const lossOptions = checkPreferenceOptions({ ...given, beta }, 'sum', 0);
+  const lossType = oneOf('lossType', given.lossType, 'sigmoid', TYPES);
+  const { options: lossOptions } = checkPreferenceOptions({ ...given, lossType, beta }, 'sum', 0);
   const results = new Results(given.out, scores);
   const { count } = batch.pairs;
   const out = {
@@ -86,7 +92,7 @@ export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResu
   };
   const addon = results.place([['scores', scores], ...batchInputs(batch)]);
   const refLogps = new Float32Array(n);
-  const args = { batch, options: lossOptions, logps: scores, refLogps, out };
+  const args = { batch, options: lossOptions, logps: scores, refLogps, sumSquaredProbs: undefined, out };
   check(invoke(addon, 'preferenceLoss', args), args);
   const { preferenceLoss: _, nllLoss: __, ...result } = results.collect() as PreferenceResult & BradleyTerryResult;
   return result;

@@ -3,12 +3,14 @@
 import { check } from '../addon/faults.js';
 import { invoke } from '../addon/native.js';
 import type * as native from '../addon/operations.js';
-import { float32, lengthOf } from '../args/arrays.js';
+import { float32, lengthOf, optionalArray } from '../args/arrays.js';
 import { checkTokens, LABEL_OPTIONS, type TokenOptions, WEIGHT_OPTION, type WeightOption } from '../args/labels.js';
+import { checkReferenceNeed } from '../args/loss-types.js';
 import { checkOptions } from '../args/options.js';
 import {
   batchInputs,
   type CheckedBatch,
+  type CheckedPreferenceOptions,
   checkBatch,
   checkNormalization,
   checkPreferenceOptions,
@@ -19,6 +21,7 @@ import {
 } from '../args/preference.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import type { OnDevice } from '../device/device-buffer.js';
+import { typeError } from '../errors.js';
 import {
   assertFinite,
   assertFiniteResults,
@@ -46,7 +49,7 @@ export interface PreferenceResult {
   chosenRewards: Float32Array<ArrayBuffer>;
   /** [P], beta S_rejected. */
   rejectedRewards: Float32Array<ArrayBuffer>;
-  /** [T], the mean log-ratio of each turn where turns are averaged, else its sum. */
+  /** [T], the mean log-ratio of each turn where turns are averaged, else its sum; of log-probs without a reference. */
   turnAdvantages: Float32Array<ArrayBuffer>;
   /** [N], the gradient of the loss at the log-probs. */
   gradLogps: Float32Array<ArrayBuffer>;
@@ -67,8 +70,10 @@ export type PreferenceOut = { [name in (typeof PREFERENCE_OUT)[number]]?: Float3
 export interface LogpsPair extends TokenOptions, WeightOption, DebugOption {
   /** [N] under the trained model. */
   logps: ArrayOrTensor<Float32Array>;
-  /** [N] under the frozen reference. */
-  refLogps: ArrayOrTensor<Float32Array>;
+  /** [N] under the frozen reference; may be absent where no type of the loss needs it. */
+  refLogps?: ArrayOrTensor<Float32Array> | undefined;
+  /** [N], sum_v p_iv^2 of every row as `tokenLogps` gives it; needed with `useWeighting`. */
+  sumSquaredProbs?: ArrayOrTensor<Float32Array> | undefined;
   /** [T + 1], the tokens of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: ArrayOrTensor<Int32Array>;
   out?: PreferenceOut | undefined;
@@ -97,17 +102,17 @@ export interface TurnPreferenceOptions extends LogpsPair, PairOptions, TurnScore
 export const TRAJECTORY_OPTIONS = ['trajectoryOffsets', 'normalization'] as const;
 export const TURN_SCORE_OPTIONS = ['reduction'] as const;
 
-const LOGPS_PAIR = ['logps', 'refLogps', ...LABEL_OPTIONS, WEIGHT_OPTION, 'debug', 'out'] as const;
+const LOGPS_PAIR = ['logps', 'refLogps', 'sumSquaredProbs', ...LABEL_OPTIONS, WEIGHT_OPTION, 'debug', 'out'] as const;
 const OF_TRAJECTORIES = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TRAJECTORY_OPTIONS]);
 const OF_TURNS = new Set<string>([...LOGPS_PAIR, ...PAIR_OPTIONS, ...TURN_SCORE_OPTIONS]);
 const OUT_NAMES = new Set<string>(PREFERENCE_OUT);
 
 /** The critic's: 'turn-mean' and no NLL by default. */
-export const trajectoryLossOptions = (options: PairOptions & TrajectoryOptions): native.PreferenceOptions =>
+export const trajectoryLossOptions = (options: PairOptions & TrajectoryOptions): CheckedPreferenceOptions =>
   checkPreferenceOptions(options, checkNormalization(options.normalization), 0);
 
 /** The policy's: 'sum' and 0.01 times the NLL by default. */
-export const turnLossOptions = (options: PairOptions & TurnScoreOptions): native.PreferenceOptions =>
+export const turnLossOptions = (options: PairOptions & TurnScoreOptions): CheckedPreferenceOptions =>
   checkPreferenceOptions(options, checkTurnReduction(options.reduction), 0.01);
 
 /** The results of the loss of a batch. */
@@ -127,18 +132,30 @@ export function preferenceOut(results: Results, { tokens, turns, pairs }: Checke
 function preferenceLoss(
   given: LogpsPair & PairOptions & { trajectoryOffsets?: Int32Array | undefined },
   level: native.PreferenceLevel,
-  options: native.PreferenceOptions,
+  { options, types }: CheckedPreferenceOptions,
 ): PreferenceResult {
   const logps = float32('logps', given.logps);
   const tokens = lengthOf(logps);
-  const refLogps = float32('refLogps', given.refLogps, tokens);
+  checkReferenceNeed(types, given.refLogps === undefined ? undefined : 'refLogps', 'refLogps');
+  const refLogps = optionalArray('refLogps', given.refLogps, ['Float32Array'], tokens);
+  const sumSquaredProbs = optionalArray('sumSquaredProbs', given.sumSquaredProbs, ['Float32Array'], tokens);
+  if ((sumSquaredProbs !== undefined) !== options.useWeighting) {
+    throw options.useWeighting
+      ? typeError('ERR_ARG_TYPE', `Expected sumSquaredProbs for useWeighting of ${types.names} but received none`)
+      : typeError('ERR_UNKNOWN_OPTION', 'Expected no sumSquaredProbs without useWeighting but received some');
+  }
   const batch = checkBatch(given, checkTokens(given, tokens), level);
   const results = new Results(given.out, logps);
   const out = preferenceOut(results, batch);
-  const addon = results.place([['logps', logps], ['refLogps', refLogps], ...batchInputs(batch)]);
+  const addon = results.place([
+    ['logps', logps],
+    ['refLogps', refLogps],
+    ['sumSquaredProbs', sumSquaredProbs],
+    ...batchInputs(batch),
+  ]);
   const debug = checkDebug(given);
   if (debug) assertFinite(logpsMatrices(logps, refLogps, rowsRead(batch.labels, false)));
-  const args = { batch, options, logps, refLogps, out };
+  const args = { batch, options, logps, refLogps, sumSquaredProbs, out };
   check(invoke(addon, 'preferenceLoss', args), args);
   const collected = results.collect() as PreferenceResult;
   if (debug) assertFiniteResults(results);
@@ -152,9 +169,9 @@ function preferenceLoss(
  *     S_k = sum_{t in k} A_t                          'turn-mean' (the paper)
  *     S_k = sum_i m_i rho_i / sum_i m_i                   'token-mean' (the released code)
  *     S_k = sum_i m_i rho_i                             'sum' (multi-turn DPO)
- *     delta_p = S_chosen - S_rejected,  u_p = beta delta_p
- *     l_p = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)       'sigmoid';  'hinge': max(0, 1 - u_p);  'ipo': (delta_p - 1/(2beta))^2
- *     loss = sum_p w_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
+ *     s = f(S),  u_p = beta (s_chosen - s_rejected),  l_p = sum_j lossWeights_j l_jp over the types of the call
+ *     l_jp = -(1-epsilon) log sigma(u_p) - epsilon log sigma(-u_p)      'sigmoid'; the others are in the guide, docs/guide/trl.md
+ *     loss = sum_p w_p W_p l_p / D + nllCoef * NLL of the tokens of the chosen trajectories
  *
  * m_i is the token's weight, 1 by default, and 0 where the mask is 0 or the label is ignored: give the `mask` or the
  * `labels` that the log-probs were computed with, since an ignored token has the log-prob 0 and would count as one otherwise; the updates do so themselves.
@@ -165,10 +182,14 @@ function preferenceLoss(
  * @param options.turnOffsets [T + 1] into tokens; `trajectoryOffsets` [K + 1] into turns.
  * @param options.chosen [P] indices of trajectories; `rejected` [P] likewise; `pairWeights` [P].
  * @param options.tokenWeights [N] >= 0, not read where a token is masked or ignored.
+ * @param options.lossType 'sigmoid' by default, another name or several with `lossWeights`; `beta` 0.1 by default. An option that no
+ *   type takes is an error: `labelSmoothing`, `gamma`, `discopopTau`, `fDivergence` with `fAlpha`, `dpopLambda`, `ldAlpha`, `useWeighting`
+ *   with `sumSquaredProbs` [N]. `refLogps` may be absent where no type needs it, or with `referenceFree`.
  * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the chosen trajectories' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where.
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where; TypeError
+ *   ERR_UNKNOWN_OPTION naming an option that no type takes.
  * @see arXiv 2503.15478, Equation 2.
  * @example
  * const result = trajectoryPreferenceLoss({
@@ -205,6 +226,7 @@ export function trajectoryPreferenceLoss(
  * @param options.turnOffsets [T + 1] into tokens.
  * @param options.chosen [P] indices of turns; `rejected` [P] likewise; `pairWeights` [P].
  * @param options.tokenWeights [N] >= 0, not read where a token is masked or ignored.
+ * @param options.lossType and the options of the types, as for `trajectoryPreferenceLoss`.
  * @param options.reduction 'sum' by default, or 'mean'. TRL's 'ipo' has the mean: give `reduction: 'mean'` for it.
  * @param options.nllCoef 0.01 by default, as in the paper; 0 leaves the NLL out. `nllDenominator`, the weight of the chosen
  *   turns' tokens by default.

@@ -24,8 +24,15 @@ import {
   type WeightOption,
   withWeights,
 } from '../args/labels.js';
+import { type CheckedLossTypes, checkReferenceNeed, type LossType } from '../args/loss-types.js';
 import { checkOptions, type Mode } from '../args/options.js';
-import { batchInputs, checkBatch, PAIR_OPTIONS, type PairOptions } from '../args/preference.js';
+import {
+  batchInputs,
+  type CheckedPreferenceOptions,
+  checkBatch,
+  PAIR_OPTIONS,
+  type PairOptions,
+} from '../args/preference.js';
 import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from '../args/second-head.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
@@ -72,7 +79,10 @@ interface ReferenceHead {
   refVocabSize?: number | undefined;
 }
 
-/** The frozen reference: its log-probs, or a head over the same labels. refLogps is last: errors of TypeScript name the last. */
+/**
+ * The frozen reference: its log-probs, or a head over the same labels, or nothing where no type of the loss needs one. refLogps is
+ * last: errors of TypeScript name the last.
+ */
 export type Reference =
   | (ReferenceHead & {
       refHidden: ArrayOrTensor<FloatArray>;
@@ -92,6 +102,8 @@ export type Reference =
       /** As `rowStride`; V, or the trained head's, by the length, if absent. */
       refRowStride?: number | undefined;
     })
+  | { refLogps?: undefined; referenceFree: true }
+  | { refLogps?: undefined; lossType: LossType | readonly LossType[] }
   | { refLogps: ArrayOrTensor<Float32Array> };
 
 interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, StatisticsOptions, DebugOption {
@@ -171,12 +183,12 @@ function policyCall(given: PolicyUpdateOptions, mode: Mode): PreparedCall<'prefe
 function updateOf(
   given: UpdateInputs & Partial<TrajectoryOptions>,
   level: native.PreferenceLevel,
-  options: native.PreferenceOptions,
+  { options, types }: CheckedPreferenceOptions,
 ): PreparedCall<'preferenceUpdate'> {
   const any = given as object as AnyOptions;
   const labels = checkLabels(given);
   const head = checkHead(given, labels.rows);
-  const reference = checkReference(any, head);
+  const reference = checkReference(any, head, types);
   const batch = checkBatch(given, withWeights(labels, given), level);
   const debug = checkDebug(given);
 
@@ -200,7 +212,10 @@ function updateOf(
   return { addon, operation: 'preferenceUpdate', args, results, debug };
 }
 
-function checkReference(options: AnyOptions, head: native.Head): native.Reference {
+function checkReference(options: AnyOptions, head: native.Head, types: CheckedLossTypes): native.Reference {
+  const given = REFERENCE.find((name) => options[name] !== undefined);
+  checkReferenceNeed(types, given, 'one of refLogps, refLogits, refHidden');
+  if (given === undefined) return { kind: 'logps', logps: undefined };
   const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
   if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, head.rows) };
   const kind = name === 'refLogits' ? 'logits' : 'linear';
@@ -228,7 +243,8 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
  *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes`, `hiddenStride`, `weightDtype` and
  *   `weightLayout` are those of `linearLogps`. `refTemperature`, `refDtype` and so on are the reference's, by default the same.
- * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
+ * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, and the options of the types, as for `trajectoryPreferenceLoss`;
+ *   `useWeighting` computes its statistic itself. The reference may be absent where no type needs it, or with `referenceFree`.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.normalization 'turn-mean' by default, 'token-mean' or 'sum'.
  * @param options.tokenWeights [N] >= 0: how much a row counts, 1 each by default; not read at masked and ignored rows.
@@ -306,7 +322,8 @@ export function criticUpdateAsync(
  * @param options.vocabSize V; with hidden states `hiddenSize` H. Give them: a length that does not fit is an error then. `dtype`,
  *   `rowStride`, `temperature`, `mask` and `ignoreIndex` are those of `tokenLogps`, `chunkBytes`, `hiddenStride`, `weightDtype` and
  *   `weightLayout` are those of `linearLogps`. `refTemperature`, `refDtype` and so on are the reference's, by default the same.
- * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, 'hinge' or 'ipo'; `labelSmoothing` 0 by default.
+ * @param options.beta 0.1 by default; `lossType` 'sigmoid' by default, and the options of the types, as for `trajectoryPreferenceLoss`;
+ *   `useWeighting` computes its statistic itself. The reference may be absent where no type needs it, or with `referenceFree`.
  * @param options.pairWeights [P], 1 each by default; `pairDenominator`, their sum by default.
  * @param options.reduction 'sum' by default, or 'mean' over the tokens of a turn. TRL's 'ipo' has the mean: give
  *   `reduction: 'mean'` for it.

@@ -148,7 +148,11 @@ export function referenceMatrices(reference: Reference, mask: Uint8Array): Matri
   return [{ name: 'refLogps', array: reference.logps, unit: 'row', mask }];
 }
 
-export function logpsMatrices(logps: Float32Array, refLogps: Float32Array, mask: Uint8Array | undefined): Matrix[] {
+export function logpsMatrices(
+  logps: Float32Array,
+  refLogps: Float32Array | undefined,
+  mask: Uint8Array | undefined,
+): Matrix[] {
   return [
     { name: 'logps', array: logps, unit: 'row', mask },
     { name: 'refLogps', array: refLogps, unit: 'row', mask },

@@ -1,6 +1,7 @@
 #include "one_pass_update.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "../backend.h"
 #include "gemm/passes.h"
@@ -9,12 +10,17 @@
 namespace sweet {
 namespace {
 
-// Computing a logit again costs 2*H operations, storing it 8 bytes of memory traffic; scaling a pair's gradients costs
+// Computing a logit again costs 2*H operations, storing it 8 bytes of memory traffic; scaling a group's gradients costs
 // 12 bytes for each element of the weight. Both are small from these sizes on. Zen 5, float32, one thread, CPU time of
 // two passes relative to one in memory that was used before: with H 512, V 4096 and 4 pairs of 32 tokens 0.79, of 64
 // 1.04, of 128 1.22, of 256 1.31, of 512 1.32; with 2 pairs of 512 tokens, V 8192 and H 32 0.90, 64 1.04, 128 1.06, 256
 // 1.25. Memory fresh from the system costs more than the second pass: with V 8192, H 128 0.31, H 256 0.51.
-constexpr int64_t kMinPairTokens = 256;  // mean tokens of a pair
+//
+// With two factors a step there are two such buffers. Zen 5, avx512bf16, float32, one thread, medians of 11 calls, CPU
+// time of one pass relative to two, both with scratch in huge pages: a pair of 1024 tokens, H 512, V 4096 0.71; two of
+// 512 0.70; one of 1024, H 128, V 4096 0.81; one of 512, H 512, V 8192 0.94; two of 1024, H 256, V 8192 0.95. In small
+// pages, fresh at each call, one pass took up to 4 times as long.
+constexpr int64_t kMinGroupTokens = 256;  // mean tokens of what has one factor, there a pair
 constexpr int64_t kMinHiddenSize = 128;
 
 constexpr int64_t kStoredLogits = int64_t{1} << 24;  // 64 MiB; not varied
@@ -50,7 +56,7 @@ void scale_into(const float* from, int64_t n, float scale, float* to, bool add) 
 /** A chunk of tokens with its stored logits. */
 class OnePass {
  public:
-  OnePass(const PreferenceUpdate& call, int64_t tokens)
+  OnePass(const OnePassUpdate& call, int64_t tokens)
       : head_(call.head),
         chunk_(std::min({storable_tokens(head_, call.gradients), BackwardPass::chunk(head_), tokens})),
         workers_(threads()),
@@ -59,12 +65,9 @@ class OnePass {
         backward_(head_, chunk_, workers_, call.gradients),
         logit_gradients_(head_, chunk_, workers_),
         logits_((head_.vocab_size + kTileEntries - 1) / kTileEntries * tiles_.tile_size()),
-        lse_(head_.rows),
-        forward_out_(update_forward_out(call, lse_.get())) {}
+        forward_out_(call.forward) {}
 
-  bool ok() const {
-    return tiles_.ok() && forward_.ok() && backward_.ok() && logit_gradients_.ok() && logits_.ok() && lse_.ok();
-  }
+  bool ok() const { return tiles_.ok() && forward_.ok() && backward_.ok() && logit_gradients_.ok() && logits_.ok(); }
 
   /** The results of the forward pass of all rows as those of rows that are not read. */
   void skip_rows() const {
@@ -88,7 +91,7 @@ class OnePass {
       if (!grad_logps) continue;
       for (int64_t r = 0; out.hidden && r < n; r++)
         std::fill_n(out.hidden + chunk_rows[r] * head_.hidden_size, head_.hidden_size, 0.0f);
-      logit_gradients_.gather(chunk_rows, n, labels, {lse_.get(), false, grad_logps});
+      logit_gradients_.gather(chunk_rows, n, labels, {forward_out_.lse, false, grad_logps});
       backward_.run(tiles_, logit_gradients_, chunk_rows, n, stored, {out.weight, out.bias, first > 0}, out.hidden);
     }
   }
@@ -102,13 +105,12 @@ class OnePass {
   BackwardPass backward_;
   LogitGradients logit_gradients_;
   Scratch<float> logits_;
-  Scratch<double> lse_;
-  const ForwardOut forward_out_;
+  const ForwardOut& forward_out_;
 };
 
-/** The gradients of one pair, before they are multiplied by its dloss/d(S_chosen - S_rejected). */
+/** The gradients of one group of a step, before they are multiplied by its factor. */
 struct Unscaled {
-  Scratch<float> hidden, weight, bias;  // hidden: [N, H], of which the pair's rows are used
+  Scratch<float> hidden, weight, bias;  // hidden: [N, H], of which the group's rows are used
   const HeadGradients gradients;
 
   Unscaled(const Head& head, const HeadGradients& out)
@@ -119,7 +121,7 @@ struct Unscaled {
 
   bool ok() const { return hidden.ok() && weight.ok() && bias.ok(); }
 
-  /** The gradient of a token with a coefficient of 0 is 0 where that of its pair is infinite, too. */
+  /** The gradient of a token with a coefficient of 0 is 0 where that of its group is infinite, too. */
   void add_to(const HeadGradients& out, const Head& head, const int64_t* rows, int64_t count, const float* coefficients,
               double grad, bool add) {
     const float scale = static_cast<float>(grad);
@@ -133,39 +135,60 @@ struct Unscaled {
   }
 };
 
-Status pair_by_pair(const PreferenceUpdate& call, PreferenceComputation& preference, const int32_t* labels,
-                    const float* ref_logps) {
+/** A group of tokens: its rows, and the coefficients of their gradients. */
+struct Group {
+  Scratch<int64_t> rows;
+  Unscaled unscaled;
+  int64_t count = 0;
+
+  Group(const Head& head, const HeadGradients& gradients) : rows(head.rows), unscaled(head, gradients) {}
+
+  bool ok() const { return rows.ok() && unscaled.ok(); }
+};
+
+Status step_by_step(const OnePassUpdate& call, TokenLoss& loss) {
   const Head& head = call.head;
   const HeadGradients& gradients = call.gradients;
   OnePass pass(call, head.rows);
-  Unscaled unscaled(head, gradients);
   Scratch<float> coefficients(head.rows);
-  Scratch<int64_t> rows(head.rows);
-  if (!pass.ok() || !unscaled.ok() || !coefficients.ok() || !rows.ok()) return {Code::memory};
+  Group first(head, gradients);
+  std::optional<Group> second;
+  if (loss.groups() > 1) second.emplace(head, gradients);
+  Group* const groups[] = {&first, second ? &*second : nullptr};
+  if (!pass.ok() || !coefficients.ok() || !first.ok() || (second && !second->ok())) return {Code::memory};
 
   pass.skip_rows();
   if (!gradients.accumulate && gradients.hidden) clear(threads(), gradients.hidden, head.rows * head.hidden_size);
   bool add = gradients.accumulate;
-  for (int64_t p = -1; p < preference.pairs() && !cancelled(); p++) {
-    const int64_t n = preference.tokens_of_pair(p, rows.get(), coefficients.get());
-    pass.run(rows.get(), n, labels, p < 0 ? nullptr : coefficients.get(), unscaled.gradients);
-    const double grad = n > 0 && p >= 0 ? preference.pair_grad(p, call.logps, ref_logps) : 0;
-    if (grad == 0) continue;
-    unscaled.add_to(gradients, head, rows.get(), n, coefficients.get(), grad, add);
-    add = true;
+  for (int64_t step = -1; step < loss.steps() && !cancelled(); step++) {
+    const int count = step < 0 ? 1 : loss.groups();
+    for (int g = 0; g < count; g++) {
+      Group& group = *groups[g];
+      group.count = loss.tokens_of(step, g, group.rows.get(), coefficients.get());
+      pass.run(group.rows.get(), group.count, call.labels, step < 0 ? nullptr : coefficients.get(),
+               group.unscaled.gradients);
+    }
+    if (step < 0) continue;
+    double factors[2] = {};
+    loss.factors(step, call.logps, factors);
+    for (int g = 0; g < count; g++) {
+      Group& group = *groups[g];
+      if (group.count == 0 || factors[g] == 0) continue;
+      group.unscaled.add_to(gradients, head, group.rows.get(), group.count, coefficients.get(), factors[g], add);
+      add = true;
+    }
   }
   if (!add) clear_weight_gradients(threads(), head, gradients);
-  preference.compute(call.logps, ref_logps, call.out);
+  loss.compute(call.logps);
   return ended();
 }
 
 /** Where the weight is frozen. */
-Status token_by_token(const PreferenceUpdate& call, PreferenceComputation& preference, const int32_t* labels,
-                      const float* ref_logps) {
+Status token_by_token(const OnePassUpdate& call, TokenLoss& loss) {
   const Head& head = call.head;
   const HeadGradients& gradients = call.gradients;
   const int64_t hidden_size = head.hidden_size;
-  const CompactRows compact(head, labels, true);
+  const CompactRows compact(head, call.labels, true);
   OnePass pass(call, compact.count());
   Scratch<float> ones(head.rows), added(gradients.accumulate ? head.rows * hidden_size : 0);
   if (!compact.ok() || !pass.ok() || !ones.ok() || !added.ok()) return {Code::memory};
@@ -174,11 +197,12 @@ Status token_by_token(const PreferenceUpdate& call, PreferenceComputation& prefe
   std::fill_n(ones.get(), head.rows, 1.0f);
   float* const unscaled = gradients.accumulate ? added.get() : gradients.hidden;
   clear(threads(), unscaled, head.rows * hidden_size);
-  pass.run(compact.rows(), compact.count(), labels, ones.get(), {nullptr, unscaled, nullptr, nullptr, false});
-  preference.compute(call.logps, ref_logps, call.out);
+  pass.run(compact.rows(), compact.count(), call.labels, ones.get(), {nullptr, unscaled, nullptr, nullptr, false});
+  loss.compute(call.logps);
+  const float* const grad_logps = loss.grad_logps();
   parallel_for(threads(), compact.count(), compact.count() * hidden_size, [&](int64_t r, int) {
     const int64_t i = compact.rows()[r], end = (i + 1) * hidden_size;
-    const float grad = call.out.grad_logps[i];
+    const float grad = grad_logps[i];
     for (int64_t at = i * hidden_size; at < end; at++)
       gradients.hidden[at] = (gradients.accumulate ? gradients.hidden[at] : 0.0f) + grad * unscaled[at];
   });
@@ -187,20 +211,18 @@ Status token_by_token(const PreferenceUpdate& call, PreferenceComputation& prefe
 
 }  // namespace
 
-bool one_pass_pays(const PreferenceUpdate& call, const PreferenceComputation& preference) {
-  const Head& head = call.head;
+bool one_pass_pays(const Head& head, const HeadGradients& gradients, const TokenLoss& loss) {
   if (head.logits || head.hidden_size < kMinHiddenSize) return false;
-  if (!call.gradients.weight) {
-    const int64_t tokens = storable_tokens(head, call.gradients);
+  if (!gradients.weight) {
+    const int64_t tokens = storable_tokens(head, gradients);
     return tokens * head.vocab_size <= kFrozenStoredLogits || head.rows >= kMinFrozenChunks * tokens;
   }
-  return preference.separable() && head.rows >= kMinPairTokens * preference.pairs();
+  const int64_t groups = loss.steps() * loss.groups();
+  return groups > 0 && head.rows >= kMinGroupTokens * groups;
 }
 
-Status one_pass_update(const PreferenceUpdate& call, PreferenceComputation& preference, const int32_t* labels,
-                       const float* ref_logps) {
-  return call.gradients.weight ? pair_by_pair(call, preference, labels, ref_logps)
-                               : token_by_token(call, preference, labels, ref_logps);
+Status one_pass_update(const OnePassUpdate& call, TokenLoss& loss) {
+  return call.gradients.weight ? step_by_step(call, loss) : token_by_token(call, loss);
 }
 
 }  // namespace sweet

@@ -31,8 +31,8 @@ SWEET_HOST_DEVICE inline double weight_of(const Turns& turns, int64_t i) {
  * fault unless empty turns are allowed. */
 const double* weigh_turns(LaunchContext& context, const Turns& turns, int64_t tokens, bool allow_empty);
 
-// Threads of a block of kernels that take a warp for each turn, whose tokens are contiguous. 24 to 40 registers: an SM
-// runs 1536 to 2048 threads, with 256 too; a smaller block leaves less idle where turns are few.
+// Threads of a block of kernels that take a warp for each turn, whose tokens are contiguous. 24 to 54 registers: an SM
+// runs 1152 to 2048 threads, with 256 too; a smaller block leaves less idle where turns are few.
 constexpr int kTurnThreads = 128;
 inline int64_t blocks_for_turns(int64_t turns) { return blocks_for(turns, kTurnThreads / 32); }
 

@@ -2,22 +2,16 @@
 // the log-probs are there. All pointers but out.scalars are to device memory.
 #pragma once
 
-#include "../preference_loss.h"
-#include "layout.h"
+#include "items.h"
 
 namespace sweet {
 namespace cuda {
 
-/** What the kernels work on: the batch, and the weights of each turn and item. */
+/** What the kernels work on. */
 struct PreferenceInputs {
-  Turns turns;
-  const int32_t* item_offsets;  // [K+1] into turns, or null: item k is turn k
-  int64_t items;                // K
-  Pairs pairs;                  // P
+  ItemInputs items;
+  Pairs pairs;  // P
   PreferenceOptions options;
-  const double* turn_weights;  // [T] sum over the tokens
-  int32_t* turn_items;         // [T] the item of each turn
-  double* item_weights;        // [K] sum over the tokens
 };
 
 /** labels: checked, [N], or null; where given, they say which tokens count. */
@@ -25,7 +19,7 @@ PreferenceInputs check_preference(LaunchContext& context, const PreferenceBatch&
                                   const PreferenceOptions& options, const int32_t* labels);
 
 /** out.grad_logps is the gradient of the loss, 0 at masked tokens; the scalars go to the context's result. */
-void compute_preference(LaunchContext& context, const PreferenceInputs& in, const float* logps, const float* ref_logps,
+void compute_preference(LaunchContext& context, const PreferenceInputs& in, int64_t tokens, const TokenLogps& logps,
                         const PreferenceOut& out);
 
 }  // namespace cuda

@@ -42,12 +42,13 @@ Status preference_update(const PreferenceUpdate& call) {
   const PreferenceInputs in = check_preference(context, call.batch, call.options, labels);
 
   // Linear heads share the rows. Once they are counted, nothing below finds a fault any more.
-  const bool linear = !head.logits || (!call.reference.logps && !reference.logits);
+  const bool ref_head = call.reference.is_head();
+  const bool linear = !head.logits || (ref_head && !reference.logits);
   const CompactedRows rows = linear ? compact_rows(context, labels, n, true) : CompactedRows{};
 
   // The reference comes first: the gradient may overwrite the logits.
   const float* ref_logps = call.reference.logps;
-  if (!ref_logps) {
+  if (ref_head) {
     float* const computed = context.scratch<float>(n);
     const LaunchContext::ScratchScope scope(context);
     head_forward(context, reference, labels, rows, {computed, nullptr, nullptr, nullptr, true});
@@ -55,15 +56,17 @@ Status preference_update(const PreferenceUpdate& call) {
   }
   double* const lse = context.scratch<double>(n);
   const Upstream upstream{lse, nullptr, call.out.grad_logps};
-  const ForwardOut forward{call.logps, lse, nullptr, call.entropy, true, call.argmax, call.sum_squared_probs};
+  float* squares = call.sum_squared_probs;
+  if (!squares && call.options.use_weighting) squares = context.scratch<float>(n);
+  const ForwardOut forward{call.logps, lse, nullptr, call.entropy, true, call.argmax, squares};
+  const auto compute_loss = [&] { compute_preference(context, in, n, {call.logps, ref_logps, squares}, call.out); };
   if (head.logits) {
     logits_forward(context, head, labels, forward);
-    compute_preference(context, in, call.logps, ref_logps, call.out);
+    compute_loss();
     logits_backward(context, head, labels, upstream, call.gradients.logits);
   } else {
     LinearPass pass(context, head, labels, rows);
-    update_linear(context, call, pass, rows, forward, upstream,
-                  [&] { compute_preference(context, in, call.logps, ref_logps, call.out); });
+    update_linear(context, call, pass, rows, forward, upstream, compute_loss);
   }
   return context.finish(call.out.scalars);
 }

@@ -75,7 +75,10 @@ function decoded(operation: string, args: unknown[]): Argument[] {
     for (const [name, field] of Object.entries(fields) as [string, Field & string][]) {
       const at = path === '' ? name : `${path}.${name}`;
       if (field.kind === 'array') found.push({ path: at, type: field.type!, value: rest.shift() });
-      else if (field.kind === 'group') readGroup(field.name!, at);
+      else if (field.kind === 'list') {
+        const count = rest.shift() as number;
+        for (let i = 0; i < count; i++) readGroup(field.name!, `${at}[${i}]`);
+      } else if (field.kind === 'group') readGroup(field.name!, at);
       else if (field in groups) readGroup(field, at);
       else found.push({ path: at, type: field in enums ? 'enum' : field, value: rest.shift() });
     }
@@ -137,6 +140,8 @@ function optionOf({ path: inTable, type }: Argument): string {
   const path = inTable.replace(/(?<=\b(hidden|weight))\.(data|row)(?=$|Stride$)/, '');
   const name = path.slice(path.lastIndexOf('.') + 1);
   const capital = name[0]!.toUpperCase() + name.slice(1);
+  const term = /terms(\[\d+\])\.(\w+)$/.exec(path);
+  if (term) return `${term[2] === 'weight' ? 'lossWeights' : 'lossType'}${term[1]}`;
   if (path.startsWith('reference.')) return `ref${capital}`;
   if (path.startsWith('teacher.')) return `teacher${capital}`;
   if (path.endsWith('labels.data')) return 'labels';

@@ -31,10 +31,11 @@ struct BatchCase {
            memory.take<float>(batch.tokens)};
     make_token_weights(reader, memory);
     char text[200];
-    snprintf(
-        text, sizeof(text), "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, beta %g, nll %g; ",
-        int(batch.tokens), int(batch.turns), int(batch.trajectories), int(pairs), of_turns ? "turns" : "trajectories",
-        int(options.pair_loss.type), int(options.normalization), options.pair_loss.beta, options.nll_coef);
+    snprintf(text, sizeof(text),
+             "%d tokens, %d turns, %d trajectories, %d pairs of %s, loss %d, norm %d, beta %g, nll %g; ",
+             int(batch.tokens), int(batch.turns), int(batch.trajectories), int(pairs),
+             of_turns ? "turns" : "trajectories", int(options.pair_loss.terms[0].type), int(options.normalization),
+             options.pair_loss.parameters.beta, options.nll_coef);
     about += text;
   }
 
@@ -183,10 +184,10 @@ struct BatchCase {
     const double denominators[] = {0, 1, 37.5, 1e-3, 1e9}, coefficients[] = {0, 0.01, 1, 0.3, 1e6};
     options.normalization = rules[reader.pick(0, of_turns_ ? 1 : 2)];
     options.allow_empty_turns = allow_empty_turns;
-    options.pair_loss.type = reader.any_of(types);
-    options.pair_loss.beta = reader.any_of(betas);
-    const bool smooth = options.pair_loss.type == LossType::sigmoid && reader.one_in(2);
-    options.pair_loss.label_smoothing = smooth ? reader.any_of(epsilons) : 0;
+    const LossType type = reader.any_of(types);
+    const double beta = reader.any_of(betas);
+    const bool smooth = type == LossType::sigmoid && reader.one_in(2);
+    options.pair_loss = sweet::pair_loss_of(type, beta, smooth ? reader.any_of(epsilons) : 0);
     options.pair_denominator = reader.any_of(denominators);
     options.nll_coef = reader.any_of(coefficients);
     options.nll_denominator = reader.any_of(denominators);

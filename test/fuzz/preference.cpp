@@ -50,7 +50,9 @@ void run(const uint8_t* data, size_t size) {
     // The log-probs of masked and ignored tokens, and of those of weight 0, are not read.
     if (!batch.hide_weight(memory, nullptr, i)) memory.hide(logps + i, 4), memory.hide(ref_logps + i, 4);
   }
-  const auto call = [&] { return sweet::preference_loss({batch.batch, batch.options, logps, ref_logps, batch.out}); };
+  const auto call = [&] {
+    return sweet::preference_loss({batch.batch, batch.options, logps, ref_logps, nullptr, batch.out});
+  };
   const sweet::PreferenceOut& out = batch.out;
   const sweet::Status expected = batch.expected(nullptr);
   expect_status(memory.run({out.scalars, out.pair_losses, out.margins, out.chosen_rewards, out.rejected_rewards,

@@ -5,6 +5,7 @@ import * as jax from 'sweet-rl/jax';
 import * as safetensors from 'sweet-rl/safetensors';
 import * as shm from 'sweet-rl/shm';
 import * as tfjs from 'sweet-rl/tfjs';
+import { lossTypes } from '../../scripts/loss-types.js';
 import {
   type Argument,
   array,
@@ -227,6 +228,8 @@ const tokens: Record<string, Kind> = {
   logps: array('Float32Array'),
   refLogps: array('Float32Array', fixed),
 };
+/** Of the losses of pairs, whose valid calls have no weighting. */
+const squares: Record<string, Kind> = { sumSquaredProbs: foreign };
 /** Which tokens count. */
 const counted: Record<string, Kind> = {
   mask: array(MASKS, both),
@@ -240,13 +243,38 @@ const turnOptions: Record<string, Kind> = {
   reduction: choice('mean', 'sum'),
   allowEmptyTurns: boolean,
 };
+/** An option that the loss type of the valid call does not take. */
+const notTaken = (kind: Kind): Kind => ({
+  ...kind,
+  verdict(value, valid) {
+    const verdict = kind.verdict(value, valid);
+    return verdict === 'any' && value !== undefined ? { class: TypeError, code: 'ERR_UNKNOWN_OPTION' } : verdict;
+  },
+});
+/** Of a list, whose rules are in the tests of the losses, or else of this kind. */
+const orList = (kind: Kind): Kind => ({
+  ...kind,
+  verdict: (value, valid) => (isArray(value) ? 'any' : kind.verdict(value, valid)),
+});
+const lossTypeOptions: Record<string, Kind> = {
+  beta: positive,
+  lossType: orList(choice(...lossTypes.map(({ name }) => String(name)))),
+  lossWeights: orList(ofType((value) => value === undefined)),
+  labelSmoothing: number((x) => x >= 0 && x < 0.5),
+  gamma: notTaken(notNegative),
+  discopopTau: notTaken(positive),
+  fDivergence: choice('reverse_kl', 'forward_kl', 'js_divergence', 'alpha_divergence'),
+  fAlpha: notTaken(number(Number.isFinite)),
+  dpopLambda: notNegative,
+  ldAlpha: number((x) => x >= 0 && x <= 1),
+  useWeighting: boolean,
+  referenceFree: boolean,
+};
 const pairOptions: Record<string, Kind> = {
   turnOffsets: array('Int32Array'),
   chosen: array('Int32Array'),
   rejected: array('Int32Array', fixed),
-  beta: positive,
-  lossType: choice('sigmoid', 'hinge', 'ipo'),
-  labelSmoothing: number((x) => x >= 0 && x < 0.5),
+  ...lossTypeOptions,
   pairWeights: array('Float32Array', both),
   pairDenominator: positive,
   nllCoef: notNegative,
@@ -296,6 +324,7 @@ const losses: Subject[] = [
     ...counted,
     ...weights,
     ...pairOptions,
+    ...squares,
     ...ofTrajectories,
     out,
   }),
@@ -304,6 +333,7 @@ const losses: Subject[] = [
     ...counted,
     ...weights,
     ...pairOptions,
+    ...squares,
     ...ofTurns,
     out,
   }),
@@ -491,8 +521,8 @@ const outcomeKinds = {
   trajectoryOffsets: array('Int32Array'),
   outcomes: array('Float32Array Float64Array', fixed),
 };
-const { chosen, rejected, beta, lossType, labelSmoothing, pairWeights, pairDenominator } = pairOptions as Record<
-  'chosen' | 'rejected' | 'beta' | 'lossType' | 'labelSmoothing' | 'pairWeights' | 'pairDenominator',
+const { chosen, rejected, beta, labelSmoothing, pairWeights, pairDenominator } = pairOptions as Record<
+  'chosen' | 'rejected' | 'beta' | 'labelSmoothing' | 'pairWeights' | 'pairDenominator',
   Kind
 >;
 
@@ -548,7 +578,7 @@ const baselines: Subject[] = [
       chosen,
       rejected,
       beta,
-      lossType,
+      lossType: choice('sigmoid', 'hinge', 'ipo'),
       labelSmoothing,
       pairWeights,
       pairDenominator,

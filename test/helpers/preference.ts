@@ -1,7 +1,9 @@
 /** What must hold of both preference losses, on trajectories and on turns. */
-import type { PreferenceResult } from 'sweet-rl';
+import type { LossType, PreferenceResult } from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
-import type { LossType, Preference } from '../reference/preference.ts';
+import { lossTypes } from '../../scripts/loss-types.js';
+import type { LossParameters } from '../reference/pair-losses.ts';
+import type { Preference } from '../reference/preference.ts';
 import { type Pairs, pairsBetween, randomWeights } from './batches.ts';
 import { expectClose, expectSameBits, lossTolerance, oneRounding, type Tolerance } from './compare.ts';
 import { centralDifferences } from './differences.ts';
@@ -13,14 +15,17 @@ export const PER_PAIR = ['pairLosses', 'margins', 'chosenRewards', 'rejectedRewa
 export const ARRAYS = [...PER_PAIR, 'turnAdvantages', 'gradLogps'] as const;
 export const SCALARS = ['loss', 'preferenceLoss', 'nllLoss', 'accuracy'] as const;
 
-export interface LossOptions extends Partial<Pairs> {
+export interface LossOptions extends Partial<Pairs & LossParameters> {
   logps?: Float32Array;
-  refLogps?: Float32Array;
+  refLogps?: Float32Array | undefined;
   mask?: Uint8Array;
   tokenWeights?: Float32Array;
-  beta?: number;
-  lossType?: LossType;
-  labelSmoothing?: number;
+  sumSquaredProbs?: Float32Array;
+  lossType?: LossType | readonly LossType[];
+  lossWeights?: readonly number[];
+  ldAlpha?: number;
+  useWeighting?: boolean;
+  referenceFree?: boolean;
   pairWeights?: Float32Array;
   pairDenominator?: number;
   nllCoef?: number;
@@ -52,6 +57,72 @@ function weightsOf(pairs: number): Float32Array {
   return Float32Array.from({ length: pairs }, (_, p) => (p % 3) / 2 + 0.25);
 }
 
+/** Of every loss type: options that it takes, and log-probs below 0 where their odds are compared. */
+function typeSets(batch: Subject['batch'], beta: number): [string, LossOptions][] {
+  return lossTypes.map(({ name, kind }) => [
+    `type ${name}`,
+    {
+      lossType: name as LossType,
+      beta,
+      ...(name === 'exo_pair' && { labelSmoothing: 0.1 }),
+      ...(name === 'orpo' && { logps: batch.logps.map((x) => -Math.abs(x) - 0.01) }),
+      ...(kind !== 'batch' && kind !== 'nll' && { pairWeights: weightsOf(batch.chosen.length) }),
+    },
+  ]);
+}
+
+/** Option sets of more than one type, and of options that several types have. */
+function mixedSets(batch: Subject['batch']): [string, LossOptions][] {
+  const tokenWeights = randomWeights(21, batch);
+  const sumSquaredProbs = batch.logps.map((x, i) => 1 / (1.5 + Math.abs(x) + (i % 5)));
+  const negative = batch.logps.map((x) => -Math.abs(x) - 0.01);
+  // Of ratios so small that an exponential of their sum has a difference quotient.
+  const near = batch.refLogps.map((x, i) => x + 0.2 * batch.logps[i]!);
+  const someZero = weightsOf(batch.chosen.length).fill(0, 1, 3);
+  return [
+    ['f: forward_kl', { fDivergence: 'forward_kl', beta: 0.2, logps: near }],
+    ['f: js_divergence, nca_pair', { fDivergence: 'js_divergence', lossType: 'nca_pair', beta: 0.7 }],
+    [
+      'f: alpha_divergence, apo_down',
+      { fDivergence: 'alpha_divergence', lossType: 'apo_down', fAlpha: 0.7, logps: near },
+    ],
+    [
+      'f: alpha_divergence of 1, sigmoid_norm',
+      { fDivergence: 'alpha_divergence', lossType: 'sigmoid_norm', fAlpha: 1 },
+    ],
+    [
+      'f, a target and label smoothing, simpo',
+      { lossType: 'simpo', fDivergence: 'alpha_divergence', fAlpha: 0.75, gamma: 0.2, beta: 2, labelSmoothing: 0.1 },
+    ],
+    ['f: js_divergence, sigmoid_norm', { fDivergence: 'js_divergence', lossType: 'sigmoid_norm', tokenWeights }],
+    ['discopopTau', { lossType: 'discopop', discopopTau: 0.7, beta: 0.3 }],
+    ['robust, smoothed', { lossType: 'robust', labelSmoothing: 0.3, beta: 0.3 }],
+    ['aot, smoothed', { lossType: 'aot', labelSmoothing: 0.2, tokenWeights }],
+    ['DPO-Positive', { dpopLambda: 5, beta: 0.2, labelSmoothing: 0.05 }],
+    ['ldAlpha', { ldAlpha: 0.3, tokenWeights, nllCoef: 0.2 }],
+    ['ldAlpha 0, several types', { ldAlpha: 0, lossType: ['simpo', 'nca_pair'], beta: 0.5, pairWeights: someZero }],
+    ['ldAlpha, aot', { ldAlpha: 0.4, lossType: ['aot', 'aot_unpaired'], beta: 0.3 }],
+    ['MPO', { lossType: ['sigmoid', 'bco_pair', 'sft'], lossWeights: [0.8, 0.2, 1] }],
+    ['RPO', { lossType: ['sft', 'sigmoid'], lossWeights: [0.5, 1], tokenWeights }],
+    [
+      'many types',
+      {
+        lossType: ['orpo', 'apo_down', 'sigmoid_norm', 'aot', 'cpo'],
+        lossWeights: [2, 0.5, 1, 0, 0.3],
+        logps: negative,
+      },
+    ],
+    ['weighting', { useWeighting: true, sumSquaredProbs, tokenWeights, pairWeights: someZero }],
+    [
+      'weighting, several types',
+      { useWeighting: true, sumSquaredProbs, lossType: ['nca_pair', 'ipo'], pairDenominator: 3, beta: 0.6 },
+    ],
+    ['referenceFree', { referenceFree: true, refLogps: undefined, lossType: 'hinge', beta: 0.3 }],
+    ['no reference', { refLogps: undefined, lossType: ['cpo', 'simpo'], nllCoef: 1 }],
+    ['a reference that is not needed', { lossType: 'cpo', beta: 0.3 }],
+  ];
+}
+
 /** Option sets that reach every branch of the losses. */
 function optionSets(batch: Subject['batch']): [string, LossOptions][] {
   const weights = weightsOf(batch.chosen.length);
@@ -77,15 +148,20 @@ function optionSets(batch: Subject['batch']): [string, LossOptions][] {
     ['token weights', { tokenWeights }],
     ['token weights and nll', { tokenWeights, nllCoef: 0.3, beta: 0.6, pairWeights: weights }],
     ['token weights and nll denominator', { tokenWeights, nllCoef: 0.3, nllDenominator: 12.5, lossType: 'ipo' }],
+    ...typeSets(batch, 0.4),
+    ...mixedSets(batch),
   ];
 }
 
+/** The weights of useWeighting depend on the log-probs, and have no gradient. */
+const differentiable = (batch: Subject['batch']) => optionSets(batch).filter(([, { useWeighting }]) => !useWeighting);
+
 /** The oracle's gradients are those of its losses; what the library gives is compared with the oracle. */
 export function describeOracleGradient({ oracle, batch }: Subject): void {
-  it.each(optionSets(batch))('the oracle has the gradient of its loss: %s', (_name, given) => {
+  it.each(differentiable(batch))('the oracle has the gradient of its loss: %s', (_name, given) => {
     // hinge has a kink where u = 1; none of these margins stands within a step of it.
     const differences = centralDifferences(
-      batch.logps,
+      given.logps ?? batch.logps,
       1e-4,
       (moved) => oracle({ ...given, logps: moved as unknown as Float32Array }).loss,
     );
@@ -104,18 +180,44 @@ export function describePreference({ loss, oracle, batch, tokensOf }: Subject): 
 
   it.each([1e4, -1e4])('stays finite at margins about %d', (margin) => {
     // The units of the first pair are pushed apart; in a sum of float32 log-ratios by some 1e4 each.
-    for (const lossType of ['sigmoid', 'hinge', 'ipo'] as const) {
-      const given = { ...pairsBetween(batch, 0, 1), logps: batch.logps.map((x) => x * margin), beta: 1, lossType };
-      const result = loss(given);
-      expect(Math.abs(result.margins[0]!)).toBeGreaterThan(1e3);
+    for (const [, { pairWeights: _, logps = batch.logps, ...given }] of typeSets(batch, 1)) {
+      const isOrpo = given.lossType === 'orpo';
+      const moved = logps.map((x) => x * (isOrpo ? Math.abs(margin) : margin));
+      const far = { ...given, ...pairsBetween(batch, 0, 1), logps: moved };
+      const result = loss(far);
+      expect(Math.abs(result.margins[0]!)).toBeGreaterThan(given.lossType === 'sigmoid_norm' || isOrpo ? 100 : 1e3);
       expect([...result.pairLosses, ...result.gradLogps, result.loss].every(Number.isFinite)).toBe(true);
-      expectPreference(result, oracle(given));
+      expectPreference(result, oracle(far));
     }
   });
 
-  it.each(options)('has the gradient that finite differences give: %s', (_name, given) => {
+  it.each(typeSets(batch, 0.4).filter((_, j) => lossTypes[j]!.reference))(
+    'agrees with the oracle where all scores are equal: %s',
+    (_name, given) => {
+      const equal = { ...given, logps: batch.refLogps };
+      expectPreference(loss(equal), oracle(equal));
+    },
+  );
+
+  it('weights pairs by the likelihood of their items, without a gradient of the weights', () => {
+    const [, given] = mixedSets(batch).find(([name]) => name === 'weighting')!;
+    const { useWeighting: _, sumSquaredProbs: squares, ...plain } = given;
+    const weightOf = (i: number) => given.tokenWeights![i]!;
+    const log = (unit: number) => {
+      const tokens = tokensOf(unit);
+      const total = tokens.reduce((sum, i) => sum + weightOf(i), 0);
+      return tokens.reduce((sum, i) => sum + weightOf(i) * (batch.logps[i]! - Math.log(squares![i]!)), 0) / total;
+    };
+    const pairWeights = given.pairWeights!.map((w, p) => w * Math.exp(log(batch.chosen[p]!) + log(batch.rejected[p]!)));
+    const pairDenominator = given.pairWeights!.reduce((sum, w) => sum + w, 0);
+    const [ours, expected] = [loss(given), loss({ ...plain, pairWeights, pairDenominator })];
+    expectClose('loss', [ours.loss], [expected.loss], lossTolerance);
+    expectClose('gradLogps', ours.gradLogps, expected.gradLogps, (g) => 1e-6 * Math.abs(g) + 1e-9);
+  });
+
+  it.each(differentiable(batch))('has the gradient that finite differences give: %s', (_name, given) => {
     const differences = centralDifferences(
-      batch.logps,
+      given.logps ?? batch.logps,
       2 ** -8,
       (moved) => loss({ ...given, logps: Float32Array.from(moved) }).loss,
     );
@@ -247,6 +349,18 @@ export function describeVectors<V extends VectorCase<unknown>>(
   loss: (vector: V) => PreferenceResult,
 ): void {
   it.each(vectors)('meets the vector $name', (vector) => {
-    expectMeetsVector(loss(vector), vector, [lossTolerance, oneRounding]);
+    // The statistic of the rows is given in float32.
+    const arrays = vector.has('log_power_sums') ? lossTolerance : oneRounding;
+    expectMeetsVector(loss(vector), vector, [lossTolerance, arrays]);
   });
+}
+
+/** The inputs of a vector of a preference loss that it may have or not; `exact` for the oracle. */
+export function optionalInputs(vector: VectorCase<unknown>, exact: boolean) {
+  const squares = vector.has('log_power_sums') ? Array.from(vector.values('log_power_sums'), Math.exp) : undefined;
+  return {
+    ...(vector.has('ref_logps') && { refLogps: vector.floats('ref_logps') }),
+    ...(vector.has('pair_weights') && { pairWeights: vector.floats('pair_weights') }),
+    ...(squares && { sumSquaredProbs: exact ? (squares as unknown as Float32Array) : Float32Array.from(squares) }),
+  };
 }

@@ -22,7 +22,12 @@ import { DTYPES, type DType, padRows, type Stored, sharedView, shifted, store, u
 const LINEAR_GRADIENTS = ['gradHidden', 'gradWeight', 'gradBias'] as const;
 
 type LinearFloats = Partial<Record<keyof LinearGradients, Float32Array>>;
-type Result = PreferenceResult & { logps: Float32Array; gradLogits?: Stored } & LinearFloats;
+type Result = PreferenceResult &
+  LinearFloats & {
+    logps: Float32Array;
+    gradLogits?: Stored;
+    sumSquaredProbs?: Float32Array;
+  };
 type Options = Record<string, unknown>;
 
 /** An update, the loss it is made of, and its oracle. */
@@ -146,6 +151,11 @@ export function describeUpdate(subject: UpdateSubject): void {
     ...subject.variants,
     ['token weights', { tokenWeights }],
     ['token weights and NLL', { tokenWeights, nllCoef: 0.3, beta: 0.7 }],
+    ['MPO', { lossType: ['sigmoid', 'bco_pair', 'sft'], lossWeights: [0.8, 0.2, 1] }],
+    ['types without a reference', { lossType: ['simpo', 'orpo', 'cpo'], refLogps: undefined, beta: 0.6 }],
+    ['aot', { lossType: 'aot', labelSmoothing: 0.1, tokenWeights }],
+    ['ldAlpha', { ldAlpha: 0.4, lossType: ['nca_pair', 'sigmoid_norm'], nllCoef: 0.1 }],
+    ['weighting', { useWeighting: true, tokenWeights, nllCoef: 0.1 }],
   ];
   const float32Heads = headsOf(N, 'float32');
   const [logitsHead, , linearHead] = float32Heads as [Source<Head>, Source<Head>, Source<Head>];
@@ -174,23 +184,25 @@ export function describeUpdate(subject: UpdateSubject): void {
   describe.each(variants)('%s', (_name, variant) => {
     it.each(float32Heads)('agrees with the oracle: $name', (head) => {
       const ours = update({ ...options, ...head.options, ...refLogps.options, ...variant });
-      const sources = { head: head.oracle, reference: refLogps.oracle };
+      const reference = 'refLogps' in variant ? {} : refLogps.oracle;
+      const sources = { head: head.oracle, reference };
       expectUpdate(ours, oracle({ ...structure, ...pairs, labels, ...sources, ...variant }), 'float32');
     });
 
     const { temperature } = variant;
     const rows = { labels, mask: structure.mask, ...(temperature ? { temperature: temperature as number } : {}) };
     const { temperature: _, ...lossVariant } = variant;
-    const loss = (logps: Float32Array) => {
-      return subject.loss({ ...lossOptions, mask: kept, logps, ...refLogps.options, ...lossVariant });
+    const loss = (logps: Float32Array, sumSquaredProbs?: Float32Array) => {
+      const squares = lossVariant.useWeighting ? { sumSquaredProbs } : {};
+      return subject.loss({ ...lossOptions, mask: kept, logps, ...refLogps.options, ...lossVariant, ...squares });
     };
 
     it('is the loss of its own log-probs, and its gradient theirs at the logits', () => {
       const logits = logitsHead.options as { logits: Float32Array };
       const ofLogits = update({ ...options, ...logits, ...refLogps.options, ...variant });
-      const forward = tokenLogps({ ...logits, ...rows });
+      const forward = tokenLogps({ ...logits, ...rows, sumSquaredProbs: true });
       expectSameBits('logps', ofLogits.logps, forward.logps);
-      expectSamePreference(ofLogits, loss(forward.logps));
+      expectSamePreference(ofLogits, loss(forward.logps, forward.sumSquaredProbs));
       const gradient = { lse: forward.lse, gradLogps: ofLogits.gradLogps };
       const { gradLogits } = tokenLogpsBackward({ ...logits, ...rows, ...gradient });
       expectClose('gradLogits', ofLogits.gradLogits!, gradLogits, relative(gradLogits));
@@ -201,7 +213,14 @@ export function describeUpdate(subject: UpdateSubject): void {
       const ofHidden = update({ ...options, ...head, ...refLogps.options, ...variant });
       const linear = linearLogps({ ...head, ...rows });
       expectClose('logps', ofHidden.logps, linear.logps, specified);
-      expectSamePreference(ofHidden, loss(ofHidden.logps));
+      const { sumSquaredProbs } = update({
+        ...options,
+        ...head,
+        ...refLogps.options,
+        ...variant,
+        sumSquaredProbs: true,
+      });
+      expectSamePreference(ofHidden, loss(ofHidden.logps, sumSquaredProbs));
       const linearGradient = { lse: linear.lse, gradLogps: ofHidden.gradLogps };
       const gradients = linearLogpsBackward({ ...head, ...rows, ...linearGradient });
       for (const name of LINEAR_GRADIENTS)

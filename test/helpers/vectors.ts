@@ -8,6 +8,7 @@ const FOLDER = join(import.meta.dirname, '..', 'vectors');
 
 export interface VectorCase<Options> {
   name: string;
+  op: string;
   options: Options;
   has: (tensor: string) => boolean;
   shape: (tensor: string) => number[];
@@ -26,8 +27,10 @@ export interface VectorCase<Options> {
   expected: () => Record<string, Float64Array>;
 }
 
-export function vectorCases<Options>(op: string): VectorCase<Options>[] {
-  return readdirSync(join(FOLDER, op)).map((file) => openCase(join(FOLDER, op, file)));
+/** The cases of a folder, of one operation where it has those of several. */
+export function vectorCases<Options>(folder: string, op?: string): VectorCase<Options>[] {
+  const cases = readdirSync(join(FOLDER, folder)).map((file) => openCase<Options>(join(FOLDER, folder, file)));
+  return op === undefined ? cases : cases.filter((each) => each.op === op);
 }
 
 function openCase<Options>(path: string): VectorCase<Options> {
@@ -46,10 +49,11 @@ function openCase<Options>(path: string): VectorCase<Options> {
   const weights = () =>
     tensors.has('token_weights') ? { tokenWeights: as<Float32Array>('token_weights', 'F32') } : {};
   const labels = () => (tensors.has('labels') ? as<Int32Array>('labels', 'I32') : undefined);
-  const options = JSON.parse(metadata.case!).options as Options & { ignoreIndex?: number };
+  const { op, options } = JSON.parse(metadata.case!) as { op: string; options: Options & { ignoreIndex?: number } };
   const values = (name: string) => decode(get(name).data as Stored, dtypeOf(get(name)));
   return {
     name: basename(path, '.safetensors'),
+    op,
     options,
     has: (name) => tensors.has(name),
     shape: (name) => get(name).shape,

@@ -26,7 +26,10 @@ const TOKEN_WEIGHTS = [
   ['ops/turn-advantages', 'ops/trajectory-preference', 'numerics/one-pass', 'ops/critic-update'],
 ];
 const NON_FINITE = ['native/cpu/non_finite.cpp', 'runtime/assert-finite'];
-const PAIR_LOSS = ['native/pair_loss.h', 'ops/trajectory-preference'];
+const ITEMS = ['native/cpu/items.cpp', ['ops/trajectory-preference', 'ops/turn-preference', 'numerics/one-pass']];
+const ITEMS_HEADER = ['native/cpu/items.h', ['ops/trajectory-preference', 'ops/turn-preference']];
+const STEPS = ['native/cpu/preference_steps.cpp', 'numerics/one-pass'];
+const LOSS_TYPES = ['native/loss_types.h', ['ops/trajectory-preference', 'ops/turn-preference']];
 const LAYOUT = ['native/layout.h', 'args/errors'];
 const SHARDS = ['native/vocab_parallel.h', 'ops/vocab-parallel'];
 const CPU_SHARDS = ['native/cpu/vocab_parallel.cpp', 'ops/vocab-parallel'];
@@ -47,6 +50,7 @@ const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain: references'];
 const CUDA_ROWS = ['native/cuda/row_compaction.cu', 'check_plain: linear'];
 const CUDA_SHARDS = ['native/cuda/vocab_parallel.cu', 'check_plain: logits'];
 const CUDA_PREFERENCE = ['native/cuda/preference_loss.cu', 'check_plain: losses'];
+const CUDA_ITEMS = ['native/cuda/items.cu', 'check_plain: losses'];
 const CUDA_ADVANTAGES = ['native/cuda/turn_advantages.cu', 'check_plain: turns'];
 const CUDA_LAYOUT = ['native/cuda/layout.cu', 'check_plain: losses'];
 
@@ -187,7 +191,7 @@ export const MUTATIONS = [
   {
     fault: 'the last token of a turn is left out',
     changes: [[/(?<=[^m]_?offsets_?)\[t \+ 1\]/, '$& - 1']],
-    places: [PREFERENCE, ADVANTAGES, CUDA_PREFERENCE],
+    places: [ITEMS_HEADER, ADVANTAGES, CUDA_ITEMS],
   },
   {
     fault: 'rows predict their own token: the shift by one is missing',
@@ -296,7 +300,7 @@ export const MUTATIONS = [
     places: [
       TOKEN_WEIGHTS,
       ...by('ops/turn-advantages', LAYOUT),
-      CUDA_PREFERENCE,
+      CUDA_ITEMS,
       CUDA_ADVANTAGES,
       ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
       ['lib/objectives/binary-value.ts', 'objectives/binary-value'],
@@ -308,7 +312,7 @@ export const MUTATIONS = [
       [/(kept_\[i\]|weights_\[i\] != 0) \? (?=static_cast<float>\(grad)/, 'true ? '],
       [/m != 0 \? (static_cast<float>\(grad) \* m\) : 0\.0f/, '$1)'],
     ],
-    places: [TOKEN_WEIGHTS, CUDA_PREFERENCE, CUDA_ADVANTAGES],
+    places: [TOKEN_WEIGHTS, CUDA_ITEMS, CUDA_ADVANTAGES],
   },
   {
     fault: 'the weights of tokens are left out',
@@ -320,9 +324,10 @@ export const MUTATIONS = [
     ],
     places: [
       PREFERENCE,
+      ITEMS,
       ADVANTAGES,
       TOKEN_WEIGHTS,
-      CUDA_PREFERENCE,
+      CUDA_ITEMS,
       CUDA_ADVANTAGES,
       ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
       ['lib/ops/preference-update.ts', 'ops/critic-update'],
@@ -564,8 +569,11 @@ export const MUTATIONS = [
   // -- preference losses
   {
     fault: 'the reference is added instead of subtracted',
-    changes: [[/(?<=logps\[i\]\)) -/, ' +']],
-    places: [PREFERENCE, ADVANTAGES, CUDA_PREFERENCE, CUDA_ADVANTAGES],
+    changes: [
+      [/(?<=logps\[i\]\)) -/, ' +'],
+      [/\(logp - ref\)/, '(logp + ref)'],
+    ],
+    places: [ITEMS, ADVANTAGES, CUDA_ITEMS, CUDA_ADVANTAGES],
   },
   {
     fault: 'chosen and rejected are swapped',
@@ -578,29 +586,39 @@ export const MUTATIONS = [
   {
     fault: 'rejected items have the gradient of chosen ones',
     changes: [
-      [/(?<=grad\w*(\[rejected\])? )-=/, '+='],
-      [/(?<=rejected_\[p\], )-1/, '1'],
+      [/weight \* term\.rejected/, 'weight * term.chosen'],
+      [/-(?=score_slope\(rejected\))/, ''],
     ],
-    places: [PREFERENCE, CUDA_PREFERENCE],
+    places: [PREFERENCE, STEPS, CUDA_PREFERENCE],
   },
   {
     fault: 'a term of the loss has the wrong sign or scale',
     changes: [
-      [/\(2 \* beta\)/, 'beta'],
-      [/-(?=beta \*| eps \* sigmoid)/, '+'],
+      [/\(2 \* p\.beta\)/, 'p.beta'],
+      [/-(?=p\.beta \*| eps \* sigmoid)/, '+'],
       [/-(?= y \* sigmoid\(-v\))/, '+'],
       [/(?<=sum )-=(?= weight)/, '+='],
     ],
     places: [
-      PAIR_LOSS,
+      LOSS_TYPES,
       ['lib/objectives/binary-value.ts', 'objectives/binary-value'],
       ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
     ],
   },
   {
+    fault: 'equal keys of pairs are not sorted in the order of the pairs',
+    changes: [[/!\(b < a\) && p < q/, '!(b < a) && p > q']],
+    places: [LOSS_TYPES],
+  },
+  {
+    fault: 'a token too many counts as one within the shorter item',
+    changes: [[/seen(\+\+)? < prefix\.tokens/, 'seen$1 <= prefix.tokens']],
+    places: [ITEMS, ITEMS_HEADER],
+  },
+  {
     fault: 'the normalization is missing',
     changes: [[/ \* coefficient\((in, )?t, k\)/, '']],
-    places: [PREFERENCE, CUDA_PREFERENCE],
+    places: [ITEMS, ITEMS_HEADER, CUDA_ITEMS],
   },
   {
     fault: 'another reduction is the default',
@@ -634,14 +652,14 @@ export const MUTATIONS = [
     fault: 'an item of several pairs is taken for an item of one',
     changes: [
       [/(times_chosen\S*) \+= /, '$1 = '],
-      [/preference\.separable\(\) &&/, ''],
+      [/shared_ \|\| /, ''],
     ],
-    places: [PREFERENCE, ONE_PASS, CUDA_PREFERENCE],
+    places: [PREFERENCE, STEPS, CUDA_PREFERENCE],
   },
   {
     fault: 'equal scores count as won, or as sorted the other way',
     changes: [
-      [/wins \+= delta >/, 'wins += delta >='],
+      [/wins \+= (\S+) >/, 'wins += $1 >='],
       [/\by - x\b/, 'x - y'],
     ],
     places: [PREFERENCE, CUDA_PREFERENCE, ['lib/data/candidates.ts', 'data/rank-candidates']],
@@ -653,7 +671,7 @@ export const MUTATIONS = [
       [/(?<=head_forward\(context, )reference/, 'head'],
     ],
     places: [
-      ['native/cpu/preference_update.cpp', 'ops/critic-update'],
+      ['native/cpu/head_update.cpp', 'ops/critic-update'],
       ['native/cuda/preference_update.cpp', 'check_plain: updates'],
     ],
   },
@@ -710,7 +728,7 @@ export const MUTATIONS = [
   {
     fault: 'a turn may be empty where its mean is taken',
     changes: [[/(total|\w*weights_?\[\w\]) == 0 &&/, 'false &&']],
-    places: [...by('args/errors', PREFERENCE, ADVANTAGES), CUDA_LAYOUT],
+    places: [...by('args/errors', ITEMS, ADVANTAGES), CUDA_LAYOUT],
   },
   {
     fault: 'shards may overlap, leave entries out, differ in temperature or labels or end past the vocabulary',
@@ -729,7 +747,7 @@ export const MUTATIONS = [
       [/has_fault\(result\) \|\| /, ''],
     ],
     places: [
-      ...by('args/errors', ['native/cpu/logps.cpp'], ADVANTAGES, ['native/cpu/preference_update.cpp']),
+      ...by('args/errors', ['native/cpu/logps.cpp'], ADVANTAGES, ['native/cpu/head_update.cpp']),
       CPU_SHARDS,
       CUDA_SHARDS,
       CUDA_ADVANTAGES,

@@ -60,15 +60,15 @@ void check_compute(Checks& checks, std::atomic<bool>& flag) {
   const int32_t offsets[] = {0, 1, 2}, chosen = 0, rejected = 1;
   const float logps[] = {-1, -2}, ref_logps[] = {-2, -1};
   PreferenceOptions options{};
-  options.pair_loss.beta = 1;
+  options.pair_loss = pair_loss_of(LossType::sigmoid, 1);
   const PreferenceBatch batch{PreferenceLevel::trajectory,     2, 2, 2, {}, offsets, offsets,
                               {&chosen, &rejected, nullptr, 1}};
-  PreferenceComputation preference(batch, options);
-  checks.ok(preference.check(nullptr), "preference");
-  flag = true;
   double scalars[4];
   float pairs[4] = {42, 42, 42, 42}, advantages[] = {42, 42}, grad[] = {42, 42};
-  preference.compute(logps, ref_logps, {scalars, pairs, pairs + 1, pairs + 2, pairs + 3, advantages, grad});
+  PreferenceComputation preference(batch, options, {scalars, pairs, pairs + 1, pairs + 2, pairs + 3, advantages, grad});
+  checks.ok(preference.check(nullptr), "preference");
+  flag = true;
+  preference.compute({logps, ref_logps, nullptr});
   for (const float x : {pairs[0], pairs[1], pairs[2], pairs[3], advantages[0], advantages[1], grad[0], grad[1]})
     checks.expect(x == 42, "a cancelled loss writes");
 }

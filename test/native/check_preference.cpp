@@ -20,11 +20,11 @@ std::vector<std::pair<PreferenceLevel, PreferenceOptions>> option_sets() {
          {Normalization::turn_mean, Normalization::token_mean, Normalization::sum}) {
       if (level == PreferenceLevel::turn && normalization == Normalization::token_mean) continue;
       for (const LossType type : {LossType::sigmoid, LossType::hinge, LossType::ipo}) {
-        sets.push_back({level, {normalization, false, {type, 0.7, 0}, 0, 0, 0}});
+        sets.push_back({level, {normalization, false, pair_loss_of(type, 0.7), 0, 0, 0}});
       }
     }
-    sets.push_back({level, {Normalization::turn_mean, true, {LossType::sigmoid, 1.5, 0.2}, 0, 0.3, 0}});
-    sets.push_back({level, {Normalization::turn_mean, true, {LossType::sigmoid, 1.5, 0.2}, 11, 0.3, 77}});
+    sets.push_back({level, {Normalization::turn_mean, true, pair_loss_of(LossType::sigmoid, 1.5, 0.2), 0, 0.3, 0}});
+    sets.push_back({level, {Normalization::turn_mean, true, pair_loss_of(LossType::sigmoid, 1.5, 0.2), 11, 0.3, 77}});
   }
   return sets;
 }
@@ -34,7 +34,7 @@ void check_batches(Checks& checks, int64_t trajectories, int64_t turns, int64_t 
   for (const auto& [level, options] : option_sets()) {
     checks.begin("loss of " + std::string(level == PreferenceLevel::turn ? "turns" : "trajectories") +
                  " normalization " + std::to_string(static_cast<int>(options.normalization)) + " type " +
-                 std::to_string(static_cast<int>(options.pair_loss.type)) + (hard ? ", hard" : "") +
+                 std::to_string(static_cast<int>(options.pair_loss.terms[0].type)) + (hard ? ", hard" : "") +
                  (weighted ? ", weighted" : ""));
     Batch batch(checks, level, trajectories, turns, tokens, pairs);
     for (size_t t = 1; options.allow_empty_turns && t < size_t(batch.turns()); t += 3) batch.mask_turn(t);
@@ -46,9 +46,42 @@ void check_batches(Checks& checks, int64_t trajectories, int64_t turns, int64_t 
     const DeviceBatch device(batch);
     const DeviceArray<float> device_logps(logps), device_ref_logps(ref_logps);
     DeviceResults results(batch);
-    checks.ok(preference_loss({device.batch, options, device_logps.get(), device_ref_logps.get(), results.out()}));
+    checks.ok(
+        preference_loss({device.batch, options, device_logps.get(), device_ref_logps.get(), nullptr, results.out()}));
     results.compare(checks, oracle::preference_loss(oracle_batch(batch.on_host(), nullptr), oracle_loss(options),
                                                     logps.data(), ref_logps.data()));
+  }
+}
+
+/**
+ * Losses of scores by pair, of ranks and of weights, in batches where each is the sigmoid loss of the oracle: items of
+ * one token each, a reference whose log-ratios have the ranks of the model's, and items of likelihood 1.
+ */
+void check_other_losses(Checks& checks) {
+  for (const LossType type : {LossType::sigmoid, LossType::aot}) {
+    for (const bool by_pair : {false, true}) {
+      checks.begin(std::string("loss of ") + (type == LossType::aot ? "ranks" : "pairs") +
+                   (by_pair ? ", scores by pair" : ", weighting"));
+      Batch batch(checks, PreferenceLevel::turn, 70, 4, by_pair ? 1 : 40, 300);
+      if (type == LossType::aot) std::fill(batch.weights.begin(), batch.weights.end(), 1.0f);
+      PreferenceOptions options{Normalization::sum, false, pair_loss_of(type, 0.7, 0.1), 0, 0.3, 0};
+      if (by_pair) options.ld_alpha = 0.25;
+      options.use_weighting = !by_pair && type == LossType::sigmoid;
+      std::vector<float> logps(batch.mask.size()), ref_logps(batch.mask.size()), squares(batch.mask.size());
+      for (size_t i = 0; i < logps.size(); i++) {
+        logps[i] = options.use_weighting ? 0 : -static_cast<float>(checks.integer(0, 64)) / 64;
+        ref_logps[i] = options.use_weighting ? -static_cast<float>(checks.integer(0, 64)) / 64 : logps[i] / 2;
+        squares[i] = 1;
+      }
+      const DeviceBatch device(batch);
+      const DeviceArray<float> device_logps(logps), device_ref_logps(ref_logps), device_squares(squares);
+      DeviceResults results(batch);
+      checks.ok(preference_loss({device.batch, options, device_logps.get(), device_ref_logps.get(),
+                                 options.use_weighting ? device_squares.get() : nullptr, results.out()}));
+      options.pair_loss = pair_loss_of(LossType::sigmoid, 0.7, 0.1);
+      results.compare(checks, oracle::preference_loss(oracle_batch(batch.on_host(), nullptr), oracle_loss(options),
+                                                      logps.data(), ref_logps.data()));
+    }
   }
 }
 
@@ -66,8 +99,8 @@ void check_refused_batches(Checks& checks) {
     DeviceResults results(batch);
     const std::vector<float> before(batch.mask.size(), 42.0f);
     results.grad_logps.set(before);
-    const PreferenceOptions options{Normalization::turn_mean, false, {LossType::sigmoid, 0.1, 0}, 0, 0, 0};
-    const Status status = preference_loss({device.batch, options, logps.get(), logps.get(), results.out()});
+    const PreferenceOptions options{Normalization::turn_mean, false, pair_loss_of(LossType::sigmoid, 0.1), 0, 0, 0};
+    const Status status = preference_loss({device.batch, options, logps.get(), logps.get(), nullptr, results.out()});
     checks.expect(results.grad_logps.values() == before, std::string(what) + ": a refused call writes");
     return status;
   };
@@ -161,5 +194,6 @@ void check_losses(Checks& checks, bool) {
   check_batches(checks, 6, 4, 9, 9, false, true);
   check_batches(checks, 5, 3, 1, 7, false, true);
   check_batches(checks, 4, 2, 150, 5, true, true);
+  check_other_losses(checks);
   check_refused_batches(checks);
 }

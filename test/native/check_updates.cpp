@@ -135,7 +135,7 @@ class UpdateCheck {
     }
     call.batch = device_.batch;
     call.options.normalization = case_.level == PreferenceLevel::turn ? Normalization::sum : Normalization::turn_mean;
-    call.options.pair_loss = {LossType::sigmoid, 0.1, 0};
+    call.options.pair_loss = pair_loss_of(LossType::sigmoid, 0.1);
     call.options.nll_coef = 0.1;
     call.logps = own_logps.get();
     call.entropy = statistics.entropy.get(), call.argmax = statistics.argmax.get();

@@ -52,10 +52,10 @@ inline oracle::Batch oracle_batch(const sweet::PreferenceBatch& batch, const int
 }
 
 inline oracle::Loss oracle_loss(const sweet::PreferenceOptions& options) {
-  return {static_cast<decltype(oracle::Loss::type)>(options.pair_loss.type),
+  return {static_cast<decltype(oracle::Loss::type)>(options.pair_loss.terms[0].type),
           static_cast<decltype(oracle::Loss::normalization)>(options.normalization),
-          options.pair_loss.beta,
-          options.pair_loss.label_smoothing,
+          options.pair_loss.parameters.beta,
+          options.pair_loss.parameters.label_smoothing,
           options.pair_denominator,
           options.nll_coef,
           options.nll_denominator};

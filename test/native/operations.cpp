@@ -119,7 +119,7 @@ PreferenceOptions options_of(const Inputs& in) {
   PreferenceOptions options{};
   options.normalization = Normalization::turn_mean;
   options.allow_empty_turns = true;
-  options.pair_loss = {LossType::sigmoid, 0.7, 0.1};
+  options.pair_loss = pair_loss_of(LossType::sigmoid, 0.7, 0.1);
   options.nll_coef = in.nll_coef;
   return options;
 }
@@ -160,7 +160,7 @@ Status update(const Inputs& in, Outputs& out) {
 template <PreferenceLevel kLevel>
 Status loss(const Inputs& in, Outputs& out) {
   return preference_loss(
-      {batch_of(in, kLevel), options_of(in), in.logps.data(), in.ref_logps.data(), out_of(out, kLevel)});
+      {batch_of(in, kLevel), options_of(in), in.logps.data(), in.ref_logps.data(), nullptr, out_of(out, kLevel)});
 }
 
 }  // namespace

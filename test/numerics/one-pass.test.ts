@@ -57,7 +57,20 @@ const variants: [string, object][] = [
   ['a pair of weight 0', { pairWeights: 'without the first' }],
   ['a pair of weight 0 whose loss is infinite', { pairWeights: 'without the first', lossType: 'ipo', infinite: true }],
   ['hinge, far beyond its margin', { lossType: 'hinge', beta: 40 }],
-  ['NLL, which takes the other way', { nllCoef: 0.3 }],
+  ['NLL', { nllCoef: 0.3 }],
+  ['NLL and token-mean', { nllCoef: 0.3, normalization: 'token-mean', tokenWeights: TOKEN_WEIGHTS }],
+  ['a type that is a sum of both sides', { lossType: 'nca_pair', pairWeights: 'without the first' }],
+  ['the same and NLL', { lossType: ['bco_pair', 'sft'], lossWeights: [1, 0.2], normalization: 'sum' }],
+  ['types of both kinds', { lossType: ['sigmoid', 'bco_pair'], lossWeights: [0.8, 0.2], beta: 0.02 }],
+  ['a type of both sides, without a reference', { lossType: 'orpo', refLogps: undefined }],
+  ['a type that divides by the length', { lossType: 'simpo', beta: 2, normalization: 'sum', refLogps: undefined }],
+  ['types with and without a length', { lossType: ['cpo', 'sigmoid_norm'], normalization: 'sum', beta: 0.01 }],
+  ['ldAlpha', { ldAlpha: 0.25, tokenWeights: TOKEN_WEIGHTS, normalization: 'token-mean' }],
+  ['ldAlpha and NLL', { ldAlpha: 0.25, nllCoef: 0.1 }],
+  ['weighting', { useWeighting: true, normalization: 'token-mean' }],
+  ['weighting of a sum', { useWeighting: true, lossType: 'sppo_hard', beta: 0.5 }],
+  ['DPO-Positive', { dpopLambda: 3, beta: 0.01 }],
+  ['ranks', { lossType: 'aot', beta: 0.02 }],
   ['token weights', { tokenWeights: TOKEN_WEIGHTS }],
   ['token weights and token-mean', { tokenWeights: TOKEN_WEIGHTS, normalization: 'token-mean' }],
 ];
@@ -102,10 +115,17 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
     const kept = mask.map((m, i) => Number(m !== 0 && labels[i]! >= 0));
     const { logps, lse } = linearLogps(head);
     const { trajectoryOffsets, chosen, rejected } = options as unknown as typeof TRAJECTORIES;
-    const names = ['normalization', 'pairWeights', 'tokenWeights', 'lossType', 'beta', 'nllCoef'] as const;
-    const given = Object.fromEntries(
-      names.filter((name) => name in options).map((name) => [name, (options as Record<string, unknown>)[name]]),
-    );
+    const {
+      dtype: _d,
+      hidden: _h,
+      weight: _w,
+      bias: _b,
+      temperature: _t,
+      labels: _l,
+      mask: _m,
+      ...given
+    } = options as Record<string, unknown>;
+    const { sumSquaredProbs } = linearLogps({ ...head, sumSquaredProbs: true });
     const result = lossOf({
       logps,
       refLogps,
@@ -115,6 +135,7 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
       chosen,
       rejected,
       ...given,
+      ...(given.useWeighting === true && { sumSquaredProbs }),
     });
     const gradients = linearLogpsBackward({ ...head, lse, gradLogps: result.gradLogps } as LinearLogpsBackwardOptions);
     return { ...result, logps, gradients: gradients as Gradients };

@@ -1,7 +1,11 @@
 /** policyUpdate against the oracle, on every backend. */
 import { policyUpdate, turnPreferenceLoss } from 'sweet-rl';
+import { it } from 'vitest';
+import { expectClose } from '../helpers/compare.ts';
 import { forEachBackend } from '../helpers/machine.ts';
+import { optionalInputs } from '../helpers/preference.ts';
 import { describeUpdate, type UpdateSubject } from '../helpers/updates.ts';
+import { vectorCases } from '../helpers/vectors.ts';
 import { policyUpdate as oracle } from '../reference/policy-update.ts';
 
 const subject: UpdateSubject = {
@@ -24,4 +28,23 @@ const subject: UpdateSubject = {
   units: ({ turnOffsets }) => turnOffsets.length - 1,
 };
 
-forEachBackend(() => describeUpdate(subject));
+const vectors = vectorCases<object>('pair_losses', 'policy_update');
+
+forEachBackend(() => {
+  describeUpdate(subject);
+
+  it.each(vectors)('meets the vector $name', (vector) => {
+    const names = ['labels', 'turn_offsets', 'chosen', 'rejected'].map((name) => [
+      name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()),
+      vector.integers(name),
+    ]);
+    const given = { ...Object.fromEntries(names), ...optionalInputs(vector, false), ...vector.options };
+    const logits = vector.floats('logits');
+    const ours = subject.update({ ...given, logits, vocabSize: vector.shape('logits')[1] });
+    for (const [name, expected] of Object.entries(vector.expected())) {
+      const own = ours[name as 'logps'] as unknown as Float32Array | number;
+      const size = Math.max(1, ...expected.map(Math.abs));
+      expectClose(name, typeof own === 'number' ? [own] : own, expected, () => 4e-6 * size);
+    }
+  });
+});

@@ -12,11 +12,11 @@ import {
   expectPreference,
   expectSamePreference,
   type LossOptions,
+  optionalInputs,
   type Subject,
 } from '../helpers/preference.ts';
 import { Random } from '../helpers/random.ts';
 import { type VectorCase, vectorCases } from '../helpers/vectors.ts';
-import type { LossType } from '../reference/preference.ts';
 import { range } from '../reference/range.ts';
 import { type ReleasedTrajectory, releasedLoss } from '../reference/released-code.ts';
 import { trajectoryPreferenceLoss as oracle } from '../reference/trajectory-preference.ts';
@@ -27,21 +27,21 @@ type Normalization = (typeof NORMALIZATIONS)[number];
 interface VectorOptions {
   beta: number;
   normalization: Normalization;
-  lossType: LossType;
-  labelSmoothing: number;
 }
 
-const vectors = vectorCases<VectorOptions>('trajectory_preference');
+const vectors = [
+  ...vectorCases<VectorOptions>('trajectory_preference'),
+  ...vectorCases<VectorOptions>('pair_losses', 'trajectory_preference'),
+];
 
-function vectorInputs(vector: VectorCase<VectorOptions>) {
+function vectorInputs(vector: VectorCase<VectorOptions>, exact = false) {
   return {
     logps: vector.floats('logps'),
-    refLogps: vector.floats('ref_logps'),
     turnOffsets: vector.integers('turn_offsets'),
     trajectoryOffsets: vector.integers('trajectory_offsets'),
     chosen: vector.integers('chosen'),
     rejected: vector.integers('rejected'),
-    ...(vector.has('pair_weights') && { pairWeights: vector.floats('pair_weights') }),
+    ...optionalInputs(vector, exact),
     ...vector.options,
   };
 }
@@ -63,7 +63,7 @@ function subject(normalization: Normalization): Subject {
   };
 }
 
-describeOracle(vectors, (vector) => oracle({ ...vectorInputs(vector), ...vector.oracleCounting() }));
+describeOracle(vectors, (vector) => oracle({ ...vectorInputs(vector, true), ...vector.oracleCounting() }));
 
 describe.each(NORMALIZATIONS)('%s', (normalization) => describeOracleGradient(subject(normalization)));
 

@@ -12,11 +12,11 @@ import {
   expectPreference,
   expectSamePreference,
   type LossOptions,
+  optionalInputs,
   type Subject,
 } from '../helpers/preference.ts';
 import { Random } from '../helpers/random.ts';
 import { type VectorCase, vectorCases } from '../helpers/vectors.ts';
-import type { LossType } from '../reference/preference.ts';
 import { range } from '../reference/range.ts';
 import type { Reduction } from '../reference/turn-advantages.ts';
 import { turnPreferenceLoss as oracle } from '../reference/turn-preference.ts';
@@ -27,19 +27,20 @@ interface VectorOptions {
   beta: number;
   reduction: Reduction;
   nllCoef: number;
-  lossType: LossType;
-  labelSmoothing: number;
 }
 
-const vectors = vectorCases<VectorOptions>('turn_preference');
+const vectors = [
+  ...vectorCases<VectorOptions>('turn_preference'),
+  ...vectorCases<VectorOptions>('pair_losses', 'turn_preference'),
+];
 
-function vectorInputs(vector: VectorCase<VectorOptions>) {
+function vectorInputs(vector: VectorCase<VectorOptions>, exact = false) {
   return {
     logps: vector.floats('logps'),
-    refLogps: vector.floats('ref_logps'),
     turnOffsets: vector.integers('turn_offsets'),
     chosen: vector.integers('chosen'),
     rejected: vector.integers('rejected'),
+    ...optionalInputs(vector, exact),
     ...vector.options,
   };
 }
@@ -61,7 +62,7 @@ function subject(reduction: Reduction): Subject {
   };
 }
 
-describeOracle(vectors, (vector) => oracle({ ...vectorInputs(vector), ...vector.oracleCounting() }));
+describeOracle(vectors, (vector) => oracle({ ...vectorInputs(vector, true), ...vector.oracleCounting() }));
 
 describe.each(REDUCTIONS)('%s', (reduction) => describeOracleGradient(subject(reduction)));
 

@@ -26,6 +26,7 @@ const RUN_BY: Record<string, [file: string, text: string]> = {
   'pnpm add sweet-rl': ['test/install/run.js', "command: 'pnpm', add: ['add', file]"],
   'yarn add sweet-rl': ['test/install/run.js', "command: 'yarn', add: ['add'"],
   'bun add sweet-rl': ['test/install/run.js', "command: 'bun', add: ['add', file]"],
+  'npm install sweet-rl-colbench': ['packages/colbench/package.json', '"name": "sweet-rl-colbench"'],
   'npx sweet-rl info': ['test/install/run.js', "'sweet-rl', 'info'"],
   'npx sweet-rl build': ['test/install/run.js', "'build']"],
   'node examples/adapters/jax.js': ['examples/adapters/test/training.test.ts', "'adapters/jax.js'"],
@@ -81,7 +82,9 @@ describe.each(PAGES)('%s', (page) => {
       expect(stdout).toBe('true\n');
       return;
     }
-    const [file, text] = RUN_BY[command] ?? [];
+    // The package's own test runs the options of each of these commands on its page.
+    const ofColbench = command.startsWith('npx colbench ') && ['packages/colbench/test/guide.test.ts', page];
+    const [file, text] = RUN_BY[command] ?? (ofColbench || []);
     expect(file, `nothing runs "${command}"`).toBeDefined();
     expect(readFileSync(join(ROOT, file!), 'utf8')).toContain(text);
   });

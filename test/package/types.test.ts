@@ -193,6 +193,8 @@ it('refuses unknown options, wrong choices and missing arrays', () => {
     sweetRl.turnAdvantages({ logps: logits, refLogps: logits, turnOffsets: labels, reduction: 'median' });
     // @ts-expect-error: a reference is missing
     sweetRl.criticUpdate({ ...batch, labels, logits });
+    // @ts-expect-error: no such loss type
+    sweetRl.criticUpdate({ ...batch, labels, logits, lossType: 'dpo' });
     // @ts-expect-error: no such backend
     sweetRl.useBackend('sse2');
   };

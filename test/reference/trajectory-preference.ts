@@ -5,14 +5,15 @@ import { tokensOfTurns, totalWeight, turnAdvantages, type Weighted, weightOf } f
 
 export interface TrajectoryPreferenceOptions extends PairOptions, Weighted {
   logps: ArrayLike<number>;
-  refLogps: ArrayLike<number>;
+  refLogps?: ArrayLike<number> | undefined;
   turnOffsets: ArrayLike<number>;
   trajectoryOffsets: ArrayLike<number>;
   normalization?: 'turn-mean' | 'token-mean' | 'sum' | undefined;
 }
 
 export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): Preference {
-  const { logps, refLogps, trajectoryOffsets, normalization = 'turn-mean' } = options;
+  const { logps, trajectoryOffsets, normalization = 'turn-mean' } = options;
+  const refLogps = options.refLogps ?? new Float64Array(logps.length);
   const reduction = normalization === 'turn-mean' ? 'mean' : 'sum';
   const turns = tokensOfTurns({ ...options, reduction });
   const units = range(0, trajectoryOffsets.length - 1).map((k): Unit => {
@@ -24,8 +25,9 @@ export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): 
     return {
       tokens,
       weight,
+      isSum: normalization === 'sum',
       share: normalization === 'token-mean' ? (i) => weight(i) / total : (i) => shareOf.get(i)!,
     };
   });
-  return preferenceOfUnits(units, turnAdvantages({ ...options, reduction }), logps, refLogps, options);
+  return preferenceOfUnits(units, turnAdvantages({ ...options, refLogps, reduction }), logps, refLogps, options);
 }

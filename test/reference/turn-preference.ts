@@ -4,12 +4,20 @@ import { type Turns, tokensOfTurns, turnAdvantages, weightOf } from './turn-adva
 
 export interface TurnPreferenceOptions extends PairOptions, Turns {
   logps: ArrayLike<number>;
-  refLogps: ArrayLike<number>;
+  refLogps?: ArrayLike<number> | undefined;
 }
 
 export function turnPreferenceLoss(options: TurnPreferenceOptions): Preference {
-  const { logps, refLogps, reduction = 'sum', nllCoef = 0.01 } = options;
+  const { logps, reduction = 'sum', nllCoef = 0.01 } = options;
+  const refLogps = options.refLogps ?? new Float64Array(logps.length);
   const turns = tokensOfTurns({ ...options, reduction });
-  const units = turns.map((turn) => ({ ...turn, weight: (i: number) => weightOf(options, i) }));
-  return preferenceOfUnits(units, turnAdvantages({ ...options, reduction }), logps, refLogps, { ...options, nllCoef });
+  const units = turns.map((turn) => ({
+    ...turn,
+    weight: (i: number) => weightOf(options, i),
+    isSum: reduction === 'sum',
+  }));
+  return preferenceOfUnits(units, turnAdvantages({ ...options, refLogps, reduction }), logps, refLogps, {
+    ...options,
+    nllCoef,
+  });
 }

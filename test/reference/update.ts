@@ -4,7 +4,7 @@ import type { Preference } from './preference.ts';
 import { tokenLogps, tokenLogpsBackward } from './token-logps.ts';
 
 export type Head = { logits: Float64Array } | { hidden: Float64Array; weight: Float64Array; bias?: Float64Array };
-export type Reference = Head | { refLogps: ArrayLike<number> };
+export type Reference = Head | { refLogps?: ArrayLike<number> | undefined };
 
 export interface HeadOptions {
   head: Head;
@@ -20,20 +20,42 @@ export interface Update extends Preference, Partial<LinearGradients> {
   gradLogits: Float64Array;
 }
 
-/** `loss` gets the two sets of log-probs and the mask of the tokens that count. */
+/** sum_v p_v^2 of every row. */
+function sumSquaredProbs(logits: Float64Array, rows: number, temperature = 1): Float64Array {
+  const V = logits.length / rows;
+  return Float64Array.from({ length: rows }, (_, i) => {
+    const row = logits.subarray(i * V, (i + 1) * V).map((x) => x / temperature);
+    const most = Math.max(...row);
+    const exps = row.map((x) => Math.exp(x - most));
+    const total = exps.reduce((a, b) => a + b, 0);
+    return exps.reduce((sum, e) => sum + (e / total) ** 2, 0);
+  });
+}
+
+/** `loss` gets the two sets of log-probs, the mask of the tokens that count, and the statistic of weighted pairs. */
 export function update(
   options: HeadOptions,
-  loss: (tokens: { logps: Float64Array; refLogps: ArrayLike<number>; mask: number[] }) => Preference,
+  loss: (tokens: {
+    logps: Float64Array;
+    refLogps: ArrayLike<number> | undefined;
+    mask: number[];
+    sumSquaredProbs: Float64Array;
+  }) => Preference,
 ): Update {
   const { head, reference, labels, mask, ignoreIndex = -100 } = options;
   const rows = { ...options, logits: logitsOf(head, labels) };
   const counts = Array.from(labels, (label, i) => (mask?.[i] === 0 || label === ignoreIndex ? 0 : 1));
   const { logps } = tokenLogps(rows);
   const refLogps =
-    'refLogps' in reference
+    !('logits' in reference) && !('hidden' in reference)
       ? reference.refLogps
       : tokenLogps({ ...options, logits: logitsOf(reference, labels) }).logps;
-  const preference = loss({ logps, refLogps, mask: counts });
+  const preference = loss({
+    logps,
+    refLogps,
+    mask: counts,
+    sumSquaredProbs: sumSquaredProbs(rows.logits, counts.length, options.temperature),
+  });
   const gradLogits = tokenLogpsBackward({ ...rows, gradLogps: preference.gradLogps });
   const projected = 'hidden' in head ? projectGradient({ ...head, labels }, gradLogits) : {};
   return { ...preference, logps, gradLogits, ...projected };

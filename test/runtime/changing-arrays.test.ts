@@ -184,11 +184,18 @@ describe('arrays that are shorter than a native call says', () => {
         },
         options: {
           ...({ normalization: 'sum', allowEmptyTurns: false } as const),
-          pairLoss: { type: 'sigmoid', beta: 0.1, labelSmoothing: 0 },
-          ...{ pairDenominator: 0, nllCoef: 0, nllDenominator: 0 },
+          pairLoss: {
+            terms: [{ type: 'sigmoid', weight: 1 }],
+            parameters: {
+              ...({ beta: 0.1, labelSmoothing: 0, gamma: 0.5, discopopTau: 0.05 } as const),
+              ...({ fDivergence: 'reverse_kl', fAlpha: 0.5, dpopLambda: 0 } as const),
+            },
+          },
+          ...{ pairDenominator: 0, nllCoef: 0, nllDenominator: 0, ldAlpha: 1, useWeighting: false },
         },
         logps: floats(2),
         refLogps: floats(2),
+        sumSquaredProbs: undefined,
         out: {
           scalars: new Float64Array(4),
           ...{ pairLosses: floats(1), margins: floats(1), chosenRewards: floats(1), rejectedRewards: floats(1) },

@@ -94,6 +94,7 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, EMULATOR_CALLER) {
   emulator::warp_barrier(mask, EMULATOR_SITE("__syncwarp"));
 }
 
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline unsigned __ballot_sync(unsigned mask, int predicate, EMULATOR_CALLER) {
   return emulator::vote(mask, predicate != 0, EMULATOR_SITE("__ballot_sync"));
 }

@@ -1,0 +1,113 @@
+/** Preference pairs, by the rules of the paper and of its released code. */
+
+import { samplePairs, trajectoryPairs } from 'sweet-rl';
+import type { Dialogue, Prompt } from './records.js';
+
+export type Source = 'paper' | 'released';
+
+/** Dialogues per task that the released code uses. */
+const releasedDialogues = 3;
+
+/** Equal for dialogues of one task. */
+export const taskKey = ({ task: { problem_description, ground_truth } }: Pick<Dialogue, 'task'>) =>
+  JSON.stringify([problem_description, ground_truth]);
+
+/**
+ * Pairs of dialogues of one task, which train the critic.
+ *
+ * 'paper': each better dialogue over each worse one. 'released': of the first three dialogues of a task, the first of
+ * the best over each worse one, if the best solved the task.
+ * @param dialogues in any order
+ * @returns indices into `dialogues`, task by task as they first appear
+ */
+export function dialoguePairs(
+  dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[],
+  source: Source,
+): { chosen: number; rejected: number }[] {
+  const tasks: Map<string, number[]> = new Map();
+  dialogues.forEach((dialogue, i) => {
+    const key = taskKey(dialogue);
+    const known = tasks.get(key);
+    if (known === undefined) tasks.set(key, [i]);
+    else known.push(i);
+  });
+  const groups = [...tasks.values()].map((group) =>
+    source === 'released' ? group.slice(0, releasedDialogues) : group,
+  );
+  const order = groups.flat();
+  const taskOffsets = new Int32Array(groups.length + 1);
+  groups.forEach((group, k) => {
+    taskOffsets[k + 1] = (taskOffsets[k] as number) + group.length;
+  });
+  const rewards = Float64Array.from(order, (i) => (dialogues[i] as Dialogue).reward);
+  const { chosen, rejected } = trajectoryPairs({
+    rewards,
+    taskOffsets,
+    // All pairs with different rewards.
+    ...(source === 'released' ? { rule: 'best-vs-worse' } : { rule: 'threshold', minDifference: 0 }),
+  });
+  return Array.from(chosen, (winner, p) => ({
+    chosen: order[winner] as number,
+    rejected: order[rejected[p] as number] as number,
+  }));
+}
+
+/** A state of a dialogue: candidates for the next assistant message. Other fields are kept. */
+export interface CandidateRecord {
+  /** The agent's prompt. */
+  input: Prompt;
+  candidates: string[];
+  /** The token ids of each candidate, with the end token where it was generated. */
+  tokens?: number[][];
+  /** Why each candidate ended. */
+  stop?: ('stop' | 'length')[];
+}
+
+/** Candidates with the critic's score of each. */
+export interface Candidates extends CandidateRecord {
+  scores: number[];
+}
+
+/** A pair of candidates at one state. */
+export interface TurnPair {
+  input: Prompt;
+  chosen: string;
+  rejected: string;
+  /** Of the chosen and of the rejected candidate. */
+  tokens?: [number[], number[]];
+  scores: [number, number];
+}
+
+/**
+ * Pairs of candidates at one state, which train the policy, by `samplePairs`. Pairs of equal scores are dropped and
+ * counted.
+ * @returns the pairs, and the number of states without one, by reason
+ */
+export function rankedPairs(
+  states: readonly Candidates[],
+  options: { rule: 'halves' | 'best-worst'; numPairs: number; seed: number },
+) {
+  const candidateOffsets = new Int32Array(states.length + 1);
+  states.forEach(({ candidates }, s) => {
+    candidateOffsets[s + 1] = (candidateOffsets[s] as number) + candidates.length;
+  });
+  const scores = Float64Array.from(states.flatMap((state) => state.scores));
+  const { rule, numPairs, seed } = options;
+  const { chosen, rejected, droppedTies, skipped } = samplePairs({ scores, candidateOffsets, rule, numPairs, seed });
+  let state = 0;
+  const pairs = Array.from(chosen, (winner, p): TurnPair => {
+    // Pairs come state by state.
+    while (winner >= (candidateOffsets[state + 1] as number)) state += 1;
+    const { input, candidates, tokens, scores: own } = states[state] as Candidates;
+    const first = candidateOffsets[state] as number;
+    const [c, r] = [winner - first, (rejected[p] as number) - first];
+    return {
+      input,
+      chosen: candidates[c] as string,
+      rejected: candidates[r] as string,
+      ...(tokens && { tokens: [tokens[c] as number[], tokens[r] as number[]] }),
+      scores: [own[c] as number, own[r] as number],
+    };
+  });
+  return { pairs, droppedTies, skipped };
+}

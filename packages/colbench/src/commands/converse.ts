@@ -1,0 +1,251 @@
+/** `converse`: samples dialogues of an agent with a simulated user and evaluates the answers. */
+import { type Chat, converse, type Human, ownRules } from '../benchmark/converse.js';
+import { EndpointError } from '../benchmark/endpoint.js';
+import type { Evaluator } from '../benchmark/evaluate.js';
+import { modelHuman, type Script, scriptedHuman } from '../benchmark/human.js';
+import { Journal, nameOf } from '../benchmark/journal.js';
+import { LockStep } from '../benchmark/model-chat.js';
+import { readTasks, type Task } from '../benchmark/records.js';
+import { releasedHuman, releasedRules } from '../benchmark/released.js';
+import type { Command, CommandInput } from '../command.js';
+import { CommandError, UsageError } from '../errors.js';
+import { hashFolder } from '../hash.js';
+import { type Model, modelOptionsOf, modelOptionTypes, modelUsage, type OpenModel, openModel } from '../model.js';
+import { Progress } from '../progress.js';
+import { stopTokens, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
+import { onePositional, Values } from '../values.js';
+import {
+  checkModelFolder,
+  endpointOf,
+  endpointOptions,
+  endpointUsage,
+  isUrl,
+  jsonFile,
+  textFile,
+} from './endpoints.js';
+import {
+  concurrencyOf,
+  countOf,
+  Faults,
+  groupsOf,
+  limitOptions,
+  limitUsage,
+  mapConcurrently,
+  mean,
+  quiet,
+  sandboxOf,
+} from './shared.js';
+
+const usage = `colbench converse TASKS --out FILE --agent URL|FOLDER --human URL|SCRIPT [options]
+  Samples dialogues of an agent with a simulated user about each task and evaluates the answers. FILE is the offline data
+  and the journal: the same command resumes an interrupted run.
+
+  --agent URL|FOLDER         an endpoint of OpenAI's chat completions API, or a model folder
+${endpointUsage}
+  --max-tokens N             of a message: 1024 for a folder; the endpoint's own
+  --batch N                  dialogues of a folder at once (32)
+  --seed N                   of a folder's samples (0)
+  --human URL|SCRIPT         an endpoint, or a JSON file with replies by topic (see sample/script.json)
+  --human-model NAME         --human-temperature X      --human-key-env NAME
+  --samples N                dialogues of each task (1)
+  --as released              the conversations of the released code, with
+  --agent-prompt FILE        the agent's system message
+  --human-prompt FILE        the simulated user's prompt with {problem_description}, {hidden_information} and
+                             {dialogue_history}
+${tokenUsage}
+${modelUsage}
+${limitUsage}
+`;
+
+const texts = ['out', 'agent', 'human', 'samples', 'max-tokens', 'batch', 'seed', 'as', 'agent-prompt', 'human-prompt'];
+
+/** @param open starts a model folder */
+export const converseCommand = (open: OpenModel): Command => ({
+  name: 'converse',
+  summary: 'dialogues of an agent with a simulated user, with their rewards',
+  usage,
+  options: {
+    ...Object.fromEntries(texts.map((name) => [name, { type: 'string' as const }])),
+    'human-model': { type: 'string' },
+    'human-temperature': { type: 'string' },
+    'human-key-env': { type: 'string' },
+    ...endpointOptions,
+    ...tokenOptions,
+    ...modelOptionTypes,
+    ...limitOptions,
+  },
+  run: (input) => converseOnTasks(input, open),
+});
+
+export const command = converseCommand(openModel);
+
+/** A dialogue to sample. */
+interface Job {
+  task: Task;
+  id: string;
+  /** Whether the journal has it. */
+  done: boolean;
+}
+
+/** Holds the conversations of jobs. */
+interface Agent {
+  settings: Record<string, unknown>;
+  /** Calls `hold` with an agent for each job, and yields as each job ends. */
+  holdAll(jobs: AsyncIterable<Job>, hold: (job: Job, chat: Chat) => Promise<void>): AsyncIterable<unknown>;
+  close(): Promise<void>;
+}
+
+async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Record<string, unknown>> {
+  const { progress, signal } = input;
+  const values = new Values('converse', input.values);
+  const tasks = onePositional(input, 'converse', 'file');
+  const out = values.required('out');
+  // A journal is appended to.
+  if (out.endsWith('.gz')) throw new UsageError('--out of converse cannot be compressed: leave out .gz');
+  const samples = values.number('samples', 1, 1, 1e6);
+  const concurrency = concurrencyOf(values);
+  const released = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';
+  for (const option of ['agent-prompt', 'human-prompt']) {
+    if (!released && values.text(option) !== undefined) throw new UsageError(`--${option} needs --as released`);
+  }
+  const system = released ? textFile(values, 'agent-prompt') : undefined;
+  const rules = system === undefined ? ownRules : releasedRules(system);
+  const human = humanOf(values, concurrency, released);
+  const faults = new Faults(progress);
+  const total = samples * (await countOf(readTasks(tasks, { onFault: faults.report })));
+  const stop = new AbortController();
+  const either = AbortSignal.any([signal, stop.signal]);
+  const agent = await agentOf(values, concurrency, released, open, { ...input, signal: either });
+  const { evaluator: evaluatorOf, limits, wall } = await sandboxOf(values, progress, signal);
+  const evaluator: Evaluator = evaluatorOf(released ? 'released' : 'own');
+  const run = nameOf({ agent: agent.settings, human: human.settings, limits, python: wall.python, system });
+
+  let journal: Journal | undefined;
+  let failed = 0;
+  let stopped: unknown;
+  try {
+    const open = await Journal.open(out, run, faults.report);
+    journal = open;
+    const bar = new Progress('Conversations', progress);
+    const held = agent.holdAll(jobsOf(tasks, samples, open.done), async ({ task, id, done }, chat) => {
+      if (either.aborted) return;
+      try {
+        const dialogue = await converse(task, { agent: chat, human: human.reply, signal: either, rules });
+        if (done) return;
+        const { reward } = await evaluator.evaluate(task, dialogue.answer);
+        await open.add(id, { ...dialogue, reward });
+      } catch (error) {
+        if (either.aborted) return;
+        if (!(error instanceof EndpointError)) {
+          stopped = error;
+          stop.abort();
+          return;
+        }
+        failed += 1;
+        progress.write(`${id}: ${error.message}\n`);
+        // A request that the endpoint rejects would be rejected again.
+        if (error.status !== undefined && error.status < 500 && error.status !== 429) stop.abort();
+      }
+    });
+    for await (const _ of held) bar.update(open.done.size, total);
+    if (stopped !== undefined) throw stopped;
+    bar.finish(`${open.done.size} of ${total} dialogues in ${out}`);
+    const rewards: number[] = [];
+    for await (const { reward } of open.entries(() => {})) rewards.push(reward);
+    const summary = {
+      dialogues: rewards.length,
+      testsPassed: mean(rewards),
+      success: mean(rewards.map((reward) => Number(reward === 1))),
+      ...(failed > 0 && { failed }),
+    };
+    if (open.done.size < total) {
+      const message = `${total - open.done.size} dialogues are missing: the same command resumes with the rest`;
+      throw new CommandError('ERR_UNFINISHED', message, { summary });
+    }
+    return faults.checked(summary);
+  } finally {
+    await journal?.close();
+    await agent.close();
+  }
+}
+
+/** The dialogues to sample. A task that occurs twice in the file gets twice the samples. */
+async function* jobsOf(tasks: string, samples: number, done: ReadonlySet<string>): AsyncGenerator<Job> {
+  const copies = new Map<string, number>();
+  for await (const { record: task } of readTasks(tasks, quiet)) {
+    const name = nameOf(task);
+    const copy = copies.get(name) ?? 0;
+    copies.set(name, copy + 1);
+    for (let sample = 0; sample < samples; sample++) {
+      const id = `${name}/${copy * samples + sample}`;
+      yield { task, id, done: done.has(id) };
+    }
+  }
+}
+
+function humanOf(values: Values, concurrency: number, released: boolean): { reply: Human; settings: unknown } {
+  const given = values.required('human');
+  const template = released ? textFile(values, 'human-prompt') : undefined;
+  if (!isUrl(given)) {
+    const script = jsonFile(given, 'human') as Script;
+    if (!Array.isArray(script?.topics)) throw new UsageError(`--human: ${given} has no list of topics`);
+    return { reply: scriptedHuman(script), settings: script };
+  }
+  const defaults = released ? { temperature: 0, maxTokens: 4096 } : {};
+  const { complete, settings } = endpointOf(values, 'human', given, concurrency, defaults);
+  const chat: Chat = async (messages, options) => (await complete(messages, options))[0]?.content ?? '';
+  const reply = template === undefined ? modelHuman(chat) : releasedHuman(chat, template);
+  return { reply, settings: { ...settings, ...(template !== undefined && { template }) } };
+}
+
+async function agentOf(
+  values: Values,
+  concurrency: number,
+  released: boolean,
+  open: OpenModel,
+  { progress, signal }: Pick<CommandInput, 'progress' | 'signal'>,
+): Promise<Agent> {
+  const given = values.required('agent');
+  const maxTokens = values.number('max-tokens', undefined, 1, 2 ** 20);
+  if (isUrl(given)) {
+    const defaults = {
+      ...(released && { temperature: 1, maxTokens: 1024 }),
+      ...(maxTokens !== undefined && { maxTokens }),
+    };
+    const { complete, settings } = endpointOf(values, 'agent', given, concurrency, defaults);
+    const chat: Chat = async (messages, options) => (await complete(messages, options))[0]?.content ?? '';
+    const holdAll: Agent['holdAll'] = (jobs, hold) =>
+      mapConcurrently(jobs, concurrency, async (job) => job.done || hold(job, chat));
+    return { settings, holdAll, close: async () => {} };
+  }
+  checkModelFolder(given);
+  const tokenizer = tokenizerOf(given, values);
+  const options = {
+    temperature: values.number('agent-temperature', 1, 0, 10, false),
+    maxTokens: maxTokens ?? 1024,
+    seed: values.number('seed', 0, 0, 2 ** 31 - 1),
+    stop: stopTokens(given, tokenizer),
+  };
+  const batch = values.number('batch', 32, 1, 4096);
+  let model: Model | undefined;
+  return {
+    settings: { folder: await hashFolder(given), ...options },
+    async *holdAll(jobs, hold) {
+      model = await open(given, { ...modelOptionsOf(values), seed: options.seed, progress, signal });
+      for await (const wave of groupsOf(jobs, batch)) {
+        // A wave that was interrupted is sampled again as a whole: a resumed run has the same batches.
+        if (wave.every(({ done }) => done)) continue;
+        const steps = new LockStep(model, tokenizer, wave.length, { ...options, signal });
+        const held = wave.map(async (job) => {
+          try {
+            await hold(job, (messages) => steps.reply(job.id, messages));
+          } finally {
+            steps.end();
+          }
+        });
+        for (const each of held) yield await each;
+      }
+    },
+    close: async () => model?.close(),
+  };
+}

@@ -1,0 +1,105 @@
+/** RUN.json: the model, the tasks, the methods, and the options of each stage. */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { UsageError } from '../errors.js';
+
+export const methods = ['zero-shot', 'sft', 'dpo', 'sweet', 'sweet-without-c', 'sweet-sum'] as const;
+export type Method = (typeof methods)[number];
+
+/** The stages that have a section, with the command that each runs. */
+export const sections = {
+  converse: 'converse',
+  evaluate: 'evaluate',
+  pairs: 'pairs',
+  'train-sft': 'train-sft',
+  'train-dpo': 'train-dpo',
+  'train-critic': 'train-critic',
+  candidates: 'candidates',
+  score: 'score',
+  rank: 'rank',
+  'train-policy': 'train-policy',
+  'test-converse': 'converse',
+  'test-evaluate': 'evaluate',
+} as const;
+export type Section = keyof typeof sections;
+
+export type OptionValues = Record<string, string | true>;
+
+export interface RunConfig {
+  /** The folder of the model, absolute. */
+  model: string;
+  /** JSONL files, absolute. */
+  tasks: string;
+  testTasks: string;
+  methods: readonly Method[];
+  /** Options of every stage whose command takes them. */
+  all: OptionValues;
+  sections: Partial<Record<Section, OptionValues>>;
+}
+
+/** Options that are paths, resolved against the folder of RUN.json. */
+const paths = ['agent', 'human', 'c-template', 'chat-template', 'agent-prompt', 'human-prompt'];
+
+/**
+ * Reads RUN.json.
+ * @throws UsageError naming the field
+ */
+export function readConfig(file: string): RunConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new UsageError(`${file}: ${(error as Error).message}`);
+  }
+  if (!isObject(value)) throw new UsageError(`Expected an object in ${file}`);
+  const { model, tasks, testTasks, methods: given, all, ...rest } = value;
+  const base = dirname(resolve(file));
+  const path = (name: string, each: unknown) => {
+    if (typeof each === 'string' && each !== '') return resolve(base, each);
+    throw new UsageError(`Expected a path for ${name} in ${file} but received ${JSON.stringify(each)}`);
+  };
+  for (const name of Object.keys(rest)) {
+    if (Object.hasOwn(sections, name)) continue;
+    const known = ['model', 'tasks', 'testTasks', 'methods', 'all', ...Object.keys(sections)].join(', ');
+    throw new UsageError(`${file} has the unknown field ${JSON.stringify(name)}; known are ${known}`);
+  }
+  const ofSections = Object.entries(rest).map(([name, each]) => [name, optionsOf(name, each, base)]);
+  return {
+    model: path('model', model),
+    tasks: path('tasks', tasks),
+    testTasks: path('testTasks', testTasks),
+    methods: methodsOf(given ?? methods),
+    all: optionsOf('all', all ?? {}, base),
+    sections: Object.fromEntries(ofSections),
+  };
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function methodsOf(value: unknown): Method[] {
+  if (!Array.isArray(value) || value.length === 0) throw new UsageError('Expected a list of names for methods');
+  for (const each of value) {
+    if (methods.includes(each)) continue;
+    throw new UsageError(`There is no method ${JSON.stringify(each)}; known are ${methods.join(', ')}`);
+  }
+  return methods.filter((each) => value.includes(each));
+}
+
+/** Values as a command line has them. */
+function optionsOf(section: string, value: unknown, base: string): OptionValues {
+  if (!isObject(value)) throw new UsageError(`Expected an object of options for ${section}`);
+  const options: OptionValues = {};
+  for (const [name, each] of Object.entries(value)) {
+    if (each === true) options[name] = true;
+    else if (typeof each === 'number') options[name] = String(each);
+    else if (typeof each === 'string')
+      options[name] = paths.includes(name) && !/^https?:/.test(each) ? resolve(base, each) : each;
+    else if (each !== false) {
+      throw new UsageError(
+        `Expected a text, a number or a boolean for ${section}.${name} but received ${JSON.stringify(each)}`,
+      );
+    }
+  }
+  return options;
+}

@@ -1,0 +1,73 @@
+/** `tiny --small` and `run` with all methods, two steps each; the second time nothing is computed. */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { methods } from '../../src/run/config.ts';
+import { endpoint } from '../helpers/endpoint.ts';
+import { linesOf, PACKAGE, testFolder, writeLines } from '../helpers/files.ts';
+
+const folder = testFolder('e2e');
+const main = join(PACKAGE, 'dist', 'main.js');
+const python = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import torch']).status === 0);
+
+const colbench = (...args: string[]) =>
+  new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => {
+    const child = spawn(process.execPath, [main, ...args], { cwd: folder });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+    });
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+
+it.runIf(python !== undefined && existsSync(join(PACKAGE, 'trainer.py')))('runs all methods on 12 tasks', async () => {
+  const sample = linesOf(join(PACKAGE, 'sample', 'tasks.jsonl'));
+  const tasks = Array.from({ length: 12 }, (_, i) => {
+    const task = sample[i % sample.length];
+    return { ...task, problem_description: `${task.problem_description} (${i})` };
+  });
+  writeLines(join(folder, 'train.jsonl'), tasks);
+  writeLines(join(folder, 'test.jsonl'), tasks.slice(0, 2));
+  // An agent that is right every other time: a model with random weights never is.
+  const asked = new Map<string, number>();
+  const { url } = await endpoint(({ messages }) => {
+    const problem = messages[1]!.content;
+    if (messages.length < 4) return 'Which country?';
+    const count = (asked.get(problem) ?? 0) + 1;
+    asked.set(problem, count);
+    const { ground_truth } = tasks.find(({ problem_description }) => problem_description === problem)!;
+    const wrong = 'def shipping(weight, country): return 5\ndef summarize(orders): return []';
+    return `I WANT TO ANSWER: ${count % 2 === 0 ? ground_truth : wrong}`;
+  });
+  expect((await colbench('tiny', 'model', '--small')).code).toBe(0);
+  const script = join(PACKAGE, 'sample', 'script.json');
+  const run = {
+    model: 'model',
+    tasks: 'train.jsonl',
+    testTasks: 'test.jsonl',
+    all: { 'trainer-python': python, threads: 1, steps: 2, unsafe: true, 'max-tokens': 24, concurrency: 2 },
+    converse: { agent: url, 'agent-model': 'stub', human: script, samples: 2 },
+    ...Object.fromEntries(
+      ['train-sft', 'train-dpo', 'train-critic', 'train-policy'].map((name) => [name, { batch: 2 }]),
+    ),
+    candidates: { n: 4, fraction: 0.25 },
+  };
+  writeFileSync(join(folder, 'RUN.json'), JSON.stringify(run));
+  const first = await colbench('run', 'RUN.json', '--json');
+  expect(first.code, first.stderr).toBe(0);
+  const summary = JSON.parse(first.stdout);
+  expect(summary).toMatchObject({ stages: 30, computed: 30 });
+  expect(summary.table.map(({ method }: { method: string }) => method)).toEqual([...methods]);
+  for (const row of summary.table) expect(row).toMatchObject({ dialogues: 2, testsPassed: expect.any(Number) });
+  const scored = linesOf(join(folder, 'RUN', 'score-sweet', 'score.jsonl'));
+  expect(scored.flatMap(({ scores }) => scores).every(Number.isFinite)).toBe(true);
+
+  const second = JSON.parse((await colbench('run', 'RUN.json', '--json')).stdout);
+  expect(second).toEqual({ ...summary, computed: 0 });
+  expect((await colbench('view', 'RUN', '--out', 'RUN.html')).code).toBe(0);
+  expect(readFileSync(join(folder, 'RUN.html'), 'utf8')).toMatch(/train-critic-sweet\/model\/metrics\.jsonl/);
+});

@@ -1,0 +1,206 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { readSafetensors } from 'sweet-rl/safetensors';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { tinyDialogues } from '../../src/tiny/tasks.js';
+import { Session } from '../../src/trainer/session.js';
+import { accumulate } from '../../src/trainer/steps.js';
+import {
+  CONFIGS,
+  makeModel,
+  open,
+  python,
+  randomSequences,
+  readJson,
+  relativeError,
+  sharedMemory,
+  temporaryFolder,
+} from './helpers.js';
+
+/** The built command line: a process that can be killed. */
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+
+interface Ended {
+  code: number | null;
+  signal: string | null;
+  stdout: string;
+  stderr: string;
+}
+
+function start(...args: string[]): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const text = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) child[name]?.on('data', (data) => (text[name] += data));
+  const ended = new Promise<Ended>((resolve) => {
+    child.on('close', (code, signal) => resolve({ code, signal, ...text }));
+  });
+  return { child, ended };
+}
+
+async function succeed(...args: string[]): Promise<Record<string, unknown>> {
+  const { code, stdout, stderr } = await start(...args, '--json').ended;
+  expect(code, stderr).toBe(0);
+  return JSON.parse(stdout);
+}
+
+/** Process ids of the children of a process. */
+function childrenOf(pid: number): number[] {
+  const path = `/proc/${pid}/task/${pid}/children`;
+  return existsSync(path) ? readFileSync(path, 'utf8').split(' ').filter(Boolean).map(Number) : [];
+}
+
+const isAlive = (pid: number) => {
+  const path = `/proc/${pid}/stat`;
+  return existsSync(path) && !/\) Z /.test(readFileSync(path, 'utf8'));
+};
+
+async function until(what: () => boolean): Promise<void> {
+  while (!what()) await setTimeout(5);
+}
+
+const linesOf = (path: string) => (existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0);
+
+const weights = (folder: string) => readFileSync(join(folder, 'model.safetensors'));
+
+describe.skipIf(!python || process.platform !== 'linux')('training runs', () => {
+  const folder = temporaryFolder();
+  const at = (name: string) => join(folder, name);
+  const critic = (out: string, ...more: string[]) => [
+    ...['train-critic', at('pairs.jsonl'), '--model', at('tiny'), '--out', at(out), '--learning-rate', '3e-3'],
+    ...['--batch', '3', '--steps', '8', '--save-every', '2', '--threads', '1', '--micro-tokens', '900', ...more],
+  ];
+
+  beforeAll(async () => {
+    if (!python) return;
+    mkdirSync(folder, { recursive: true });
+    const lines = tinyDialogues(3, 5).map((dialogue) => `${JSON.stringify(dialogue)}\n`);
+    writeFileSync(at('dialogues.jsonl'), lines.slice(0, 180).join(''));
+    await succeed('tiny', at('tiny'), '--small');
+    await succeed('pairs', at('dialogues.jsonl'), '--out', at('pairs.jsonl'));
+  });
+
+  it('continues after kills with the same bits', async () => {
+    const summary = await succeed(...critic('whole'));
+    expect(summary).toMatchObject({ steps: 8, finished: 'now' });
+    expect(summary['rewards/margins']).toBeGreaterThan(0);
+
+    // Killed during the reference pass or the first steps, between checkpoints, and after one.
+    for (const [line, victim] of [
+      [0, 'node'],
+      [3, 'trainer'],
+      [5, 'node'],
+    ] as const) {
+      const { child, ended } = start(...critic('killed'));
+      await until(() => linesOf(at('killed/metrics.jsonl')) >= line && childrenOf(child.pid!).length > 0);
+      const [trainer] = childrenOf(child.pid!);
+      process.kill(victim === 'node' ? child.pid! : trainer!, 'SIGKILL');
+      const { code, signal, stderr } = await ended;
+      if (victim === 'node') expect(signal).toBe('SIGKILL');
+      else {
+        expect(code).toBe(1);
+        expect(stderr).toMatch(/signal SIGKILL/);
+      }
+      await until(() => !isAlive(trainer!));
+      expect(sharedMemory()).toEqual([]);
+    }
+    await succeed(...critic('killed'));
+    expect(weights(at('killed')).equals(weights(at('whole')))).toBe(true);
+    for (const name of ['metrics.jsonl', 'reference.safetensors', 'state.json', 'curves.svg']) {
+      expect(readFileSync(at(`killed/${name}`), 'utf8')).toBe(readFileSync(at(`whole/${name}`), 'utf8'));
+    }
+    expect(readdirSync(at('killed')).sort()).toEqual(readdirSync(at('whole')).sort());
+  });
+
+  it('ends with 130 and a checkpoint at SIGINT, and skips what is finished', async () => {
+    const { child, ended } = start(...critic('stopped', '--save-every', '1000'));
+    await until(() => linesOf(at('stopped/metrics.jsonl')) >= 1);
+    child.kill('SIGINT');
+    expect((await ended).code).toBe(130);
+    const made = linesOf(at('stopped/metrics.jsonl'));
+    const [checkpoint] = readdirSync(at('stopped/checkpoints'));
+    expect(readJson(at(`stopped/checkpoints/${checkpoint}/state.json`))).toMatchObject({ step: made, done: false });
+    await succeed(...critic('stopped', '--save-every', '1000'));
+    expect(weights(at('stopped')).equals(weights(at('whole')))).toBe(true);
+    expect(await succeed(...critic('stopped'))).toMatchObject({ finished: 'before' });
+
+    const other = await start(...critic('stopped', '--beta', '0.2')).ended;
+    expect(other.code).toBe(1);
+    expect(other.stderr).toMatch(/beta: 0.1 there, 0.2 here/);
+  });
+
+  it('trains with two processes as with one', async () => {
+    await succeed(...critic('two', '--processes', '2'));
+    const rows = (name: string) =>
+      readFileSync(at(`${name}/metrics.jsonl`), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+    for (const [k, row] of rows('two').entries()) {
+      for (const [key, value] of Object.entries(row)) {
+        // Model and reference are equal in the first step: rounding decides which score is larger.
+        if (k === 0 && key === 'rewards/accuracies') continue;
+        const other = rows('whole')[k][key];
+        expect(Math.abs((value as number) - other), key).toBeLessThan(1e-5 + 1e-4 * Math.abs(other));
+      }
+    }
+    const tensors = (name: string) => readSafetensors(at(`${name}/model.safetensors`)).tensors;
+    expect(distance(tensors('two'), tensors('whole'))).toBeLessThan(1e-5);
+  });
+});
+
+type Tensors = ReturnType<typeof readSafetensors>['tensors'];
+
+/** The relative norm of the difference of all tensors together. */
+function distance(ours: Tensors, expected: Tensors): number {
+  const flat = (tensors: Tensors) =>
+    Object.keys(expected).flatMap((name) => [...(tensors[name]!.data as Float32Array)]);
+  return relativeError(flat(ours), flat(expected));
+}
+
+describe.skipIf(!python)('gradients of two ranks', () => {
+  it('sum to those of one process', async () => {
+    const model = await makeModel(CONFIGS['llama tied, biases']!, 61);
+    const sequences = randomSequences(6, 2, 61, 62);
+    const items = [0, 2, 4].map((k) => ({ chosen: sequences[k]!, rejected: sequences[k + 1] }));
+    const references = new Map(
+      sequences.map(({ id, turns }) => [
+        id,
+        new Float32Array(turns.reduce((sum, { start, end }) => sum + end - start, 0)).fill(-4),
+      ]),
+    );
+    const loss = { method: 'critic', beta: 0.1, nllCoef: 0.01, normalization: 'turn-mean' } as const;
+    const gradients = async (session: Session, rank: number, world: number, microTokens: number) => {
+      await session.reserve(200);
+      await accumulate(session, items, references, { loss, microTokens, rank: { rank, world } });
+      const folder = temporaryFolder();
+      await session.trainer.request('save', { folder, what: 'gradients' });
+      // The gradients are those of the next batch again.
+      await session.trainer.request('step', { learningRate: 0, sums: [] });
+      return readSafetensors(join(folder, 'gradients.safetensors')).tensors;
+    };
+    const whole = await gradients(await open(model), 0, 1, 10_000);
+    const env = { WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(20_000 + (process.pid % 20_000)) };
+    const options = { model, device: 'cpu', dtype: 'float32', threads: 1, seed: 1, checkpointing: false } as const;
+    const sessions = await Promise.all(
+      [0, 1].map((rank) =>
+        Session.open({
+          ...options,
+          python: python as string,
+          env: { ...env, RANK: String(rank), LOCAL_RANK: String(rank) },
+        }),
+      ),
+    );
+    try {
+      // In 1, 2 and 3 micro-batches: the second rank has none, one of two, one of three.
+      for (const microTokens of [10_000, 100, 30]) {
+        const both = await Promise.all(sessions.map((session, rank) => gradients(session, rank, 2, microTokens)));
+        for (const tensors of both) expect(distance(tensors, whole)).toBeLessThan(1e-6);
+      }
+    } finally {
+      await Promise.all(sessions.map((session) => session.close()));
+    }
+  });
+});
