@@ -73,14 +73,14 @@ export const groups = {
     fields: {
       ...items,
       desirable: reads('uint8_t', 'g.items()'),
-      weights: optional(reads('float', 'g.items()')),
+      unitWeights: optional(reads('float', 'g.items()')),
     },
     requires: hasItems,
   },
   ReferencePoint: {
     fields: {
       value: 'number',
-      running: 'bool',
+      isRunning: 'bool',
       count: 'number',
       sequences: 'int',
       klLogps: optional(reads('float', 'g.sequences')),

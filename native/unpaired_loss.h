@@ -20,14 +20,14 @@ namespace sweet {
 enum class UnpairedType : int32_t { kto, apo_zero_unpaired, bco };
 
 struct UnpairedBatch : ItemBatch {
-  const uint8_t* desirable;  // [K], 0: undesirable
-  const float* weights;      // [K] or null: 1 each
+  const uint8_t* desirable;   // [K], 0: undesirable
+  const float* unit_weights;  // [K] or null: 1 each
 };
 
 /** Where z comes from. */
 struct ReferencePoint {
-  double value;  // z; with `running`, the mean over the `count` items of the calls before
-  bool running;  // of the scores
+  double value;     // z; with is_running, the mean over the `count` items of the calls before
+  bool is_running;  // of the scores
   double count;
   int64_t sequences;          // M
   const float* kl_logps;      // [M] or null: z is not of sequences

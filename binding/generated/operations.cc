@@ -191,13 +191,13 @@ void read_unpaired_batch(Args& args, UnpairedBatch& g) {
   g.turn_offsets = args.array<const int32_t>(g.turns + 1);
   g.trajectory_offsets = args.optional_array<const int32_t>(g.trajectories + 1);
   g.desirable = args.array<const uint8_t>(g.items());
-  g.weights = args.optional_array<const float>(g.items());
+  g.unit_weights = args.optional_array<const float>(g.items());
   args.require(g.trajectory_offsets != nullptr || !g.of_trajectories());
 }
 
 void read_reference_point(Args& args, ReferencePoint& g) {
   g.value = args.number();
-  g.running = args.boolean();
+  g.is_running = args.boolean();
   g.count = args.number();
   g.sequences = args.integer();
   g.kl_logps = args.optional_array<const float>(g.sequences);

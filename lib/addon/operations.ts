@@ -284,18 +284,18 @@ export interface UnpairedBatch {
   turnOffsets: View;
   trajectoryOffsets: View | undefined;
   desirable: View;
-  weights: View | undefined;
+  unitWeights: View | undefined;
 }
 
 function pushUnpairedBatch(to: unknown[], g: UnpairedBatch): void {
   to.push(PREFERENCE_LEVEL[g.level], g.tokens, g.turns, g.trajectories);
   pushTokenLabels(to, g.labels);
-  to.push(g.turnOffsets, g.trajectoryOffsets, g.desirable, g.weights);
+  to.push(g.turnOffsets, g.trajectoryOffsets, g.desirable, g.unitWeights);
 }
 
 export interface ReferencePoint {
   value: number;
-  running: boolean;
+  isRunning: boolean;
   count: number;
   sequences: number;
   klLogps: View | undefined;
@@ -303,7 +303,7 @@ export interface ReferencePoint {
 }
 
 function pushReferencePoint(to: unknown[], g: ReferencePoint): void {
-  to.push(g.value, g.running, g.count, g.sequences, g.klLogps, g.klRefLogps);
+  to.push(g.value, g.isRunning, g.count, g.sequences, g.klLogps, g.klRefLogps);
 }
 
 export interface UnpairedOptions {

@@ -130,20 +130,20 @@ function checkSequences({ klLogps, klRefLogps }: Given, referenceFree: boolean, 
 
 function checkReferencePoint(given: Given, type: UnpairedLossType, referenceFree: boolean): native.ReferencePoint {
   const names = lossTypeText([type]);
-  const point = { value: 0, running: false, count: 0, sequences: 0, klLogps: undefined, klRefLogps: undefined };
+  const point = { value: 0, isRunning: false, count: 0, sequences: 0, klLogps: undefined, klRefLogps: undefined };
   for (const option of ['referencePoint', 'klLogps', 'klRefLogps', 'running'] as const) {
     if (given[option] === undefined) continue;
     if (!TAKEN[type].includes(option)) throw unknownWith(option, names, given[option]);
     if (option !== 'referencePoint' && given.referencePoint !== undefined) {
-      throw unknownWith(option, 'referencePoint', given[option]);
+      throw unknownWith('referencePoint', option, given.referencePoint);
     }
   }
   if (given.referencePoint !== undefined) return { ...point, value: finite('referencePoint', given.referencePoint) };
   if (type === 'kto') return { ...point, ...checkSequences(given, referenceFree, names) };
   if (type === 'apo_zero_unpaired') return point;
-  if (given.running === undefined) return { ...point, running: true };
+  if (given.running === undefined) return { ...point, isRunning: true };
   const { mean, count } = checkOptions('running', given.running as Partial<RunningMean>, RUNNING);
-  return { ...point, running: true, value: finite('running.mean', mean), count: countOf(count) };
+  return { ...point, isRunning: true, value: finite('running.mean', mean), count: countOf(count) };
 }
 
 function checkScore({ trajectoryOffsets, normalization, reduction }: Given): Normalization {
@@ -187,17 +187,17 @@ export function checkUnpairedBatch(
   const items = level === 'turn' ? batch.turns : batch.trajectories;
   const desirable = typedArray('desirable', given.desirable, ['Uint8Array'], items);
   if (items === 0) throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', 'desirable', desirable));
-  return { ...batch, desirable, weights: optionalArray('unitWeights', given.unitWeights, ['Float32Array'], items) };
+  return { ...batch, desirable, unitWeights: optionalArray('unitWeights', given.unitWeights, ['Float32Array'], items) };
 }
 
 export function unpairedInputs(
-  { desirable, weights, ...items }: CheckedUnpairedBatch,
+  { desirable, unitWeights, ...items }: CheckedUnpairedBatch,
   { referencePoint: { klLogps, klRefLogps } }: native.UnpairedOptions,
 ): NamedArray[] {
   return [
     ...itemInputs(items),
     ['desirable', desirable],
-    ['unitWeights', weights],
+    ['unitWeights', unitWeights],
     ['klLogps', klLogps],
     ['klRefLogps', klRefLogps],
   ];

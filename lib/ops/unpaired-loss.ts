@@ -88,11 +88,11 @@ const SCALARS = ['loss', 'accuracy', 'referencePoint'];
 export function unpairedOut(
   results: Results,
   { level, tokens, turns, trajectories, desirable }: CheckedUnpairedBatch,
-  { type, beta, referencePoint: { running, count } }: native.UnpairedOptions,
+  { type, beta, referencePoint: { isRunning, count } }: native.UnpairedOptions,
 ): native.UnpairedOut {
   const items = level === 'turn' ? turns : trajectories;
   const scalars = results.scalars(SCALARS, (collected, [, , referencePoint = 0, chosen = 0]) => {
-    if (running) collected.running = { mean: referencePoint, count: count + items } satisfies RunningMean;
+    if (isRunning) collected.running = { mean: referencePoint, count: count + items } satisfies RunningMean;
     Object.assign(collected, { lossType: type, beta });
     const byKind = collected.chosenRewards as Float32Array;
     const part = (begin: number, end: number) =>

@@ -17,7 +17,7 @@ Status UnpairedComputation::check(const int32_t* labels) {
   const Status status = items_.check_offsets();
   if (!status.ok()) return status;
   for (int64_t k = 0; k < items_.count() && !cancelled(); k++) {
-    const float weight = batch_.weights ? read_once(batch_.weights[k]) : 1.0f;
+    const float weight = batch_.unit_weights ? read_once(batch_.unit_weights[k]) : 1.0f;
     if (!is_weight(weight)) return {Code::unit_weight, k, weight_bits(weight)};
     desirable_[k] = read_once(batch_.desirable[k]) != 0;
     shares_[k] = unit_share(options_, items_.count(), desirable_[k], weight);
@@ -49,7 +49,7 @@ void UnpairedComputation::compute(const TokenLogps& logps) {
     sum += scores_[k];
   }
   const ReferencePoint& point = options_.reference_point;
-  if (point.running) {
+  if (point.is_running) {
     reference_point_ = (point.value * point.count + sum) / (point.count + static_cast<double>(items));
   }
 

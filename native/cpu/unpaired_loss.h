@@ -19,7 +19,7 @@ class UnpairedComputation final : public TokenLoss {
 
   /** An item is a step where z is known before the log-probs are: the factor of its gradient is then of its own score.
    */
-  int64_t steps() const override { return options_.reference_point.running ? 0 : items_.count(); }
+  int64_t steps() const override { return options_.reference_point.is_running ? 0 : items_.count(); }
   int groups() const override { return 1; }
   int64_t tokens_of(int64_t step, int group, int64_t* rows, float* coefficients) const override;
   void factors(int64_t step, const TokenLogps& logps, double* factors) const override;

@@ -24,7 +24,7 @@ __device__ inline double reference_point(const UnpairedInputs& in, const ItemSco
     }
     return point_of_sequences(block_sum(sum, shared), point.sequences);
   }
-  if (!point.running) return point.value;
+  if (!point.is_running) return point.value;
   const int64_t items = in.items.items;
   for (int64_t k = threadIdx.x; k < items; k += kThreads) sum += scores[k].ratio;
   return (point.value * point.count + block_sum(sum, shared)) / (point.count + static_cast<double>(items));
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) units_kernel(UnpairedInputs in,
     if (!is_item) continue;
     const double x = scores[k].ratio;
     const UnitTerm term = unit_term(options.type, options.beta, x, z, desirable);
-    const double share = unit_share(options, items, desirable, in.weights ? in.weights[k] : 1.0f);
+    const double share = unit_share(options, items, desirable, in.unit_weights ? in.unit_weights[k] : 1.0f);
     const float reward = static_cast<float>(options.beta * x);
     out.unit_losses[k] = static_cast<float>(term.loss);
     out.rewards[k] = reward;
@@ -90,9 +90,9 @@ UnpairedInputs check_unpaired(LaunchContext& context, const UnpairedBatch& batch
   UnpairedInputs in{};
   in.items = check_items(context, batch, options.normalization, options.allow_empty_turns, false, labels);
   in.desirable = batch.desirable;
-  in.weights = batch.weights;
+  in.unit_weights = batch.unit_weights;
   in.options = options;
-  check_unit_weights(context, batch.weights, in.items.items);
+  check_unit_weights(context, batch.unit_weights, in.items.items);
   weigh_items(context, batch, in.items);
   return in;
 }

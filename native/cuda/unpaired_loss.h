@@ -10,9 +10,9 @@ namespace cuda {
 
 /** What the kernels work on. */
 struct UnpairedInputs {
-  ItemInputs items;          // K
-  const uint8_t* desirable;  // [K]
-  const float* weights;      // [K] or null
+  ItemInputs items;           // K
+  const uint8_t* desirable;   // [K]
+  const float* unit_weights;  // [K] or null
   UnpairedOptions options;
 };
 

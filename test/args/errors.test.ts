@@ -197,7 +197,7 @@ const unpairedRows: ErrorRow[] = [
     { referenceFree: true, refLogps: undefined },
     /klRefLogps.*referenceFree/,
   ),
-  unknownOption('klLogps beside referencePoint', { referencePoint: 1 }, /referencePoint for klLogps/),
+  unknownOption('klLogps beside referencePoint', { referencePoint: 1 }, /klLogps for referencePoint/),
   unknownOption('running of kto', { running: { mean: 0, count: 1 } }, /lossType 'kto' for running/),
   unknownOption('klLogps of bco', { lossType: 'bco' }, /lossType 'bco' for klLogps/),
   unknownOption(
@@ -215,7 +215,7 @@ const unpairedRows: ErrorRow[] = [
   unknownOption(
     'running beside referencePoint',
     { lossType: 'bco', klLogps: undefined, klRefLogps: undefined, referencePoint: 1, running: { mean: 0, count: 1 } },
-    /referencePoint for running/,
+    /running for referencePoint/,
   ),
   wrongValue('a loss of pairs', { lossType: 'sigmoid' }, /lossType.*"sigmoid"/),
   wrongType('several types', { lossType: ['kto'] }, /lossType.*Array/),
@@ -384,7 +384,7 @@ function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   // Of those that may be left out, and are, no rows.
   const offsets = names.filter((name) => /Offsets$/.test(name) && valid()[name] !== undefined);
   const longMask = new Uint8Array(((valid().mask as Uint8Array | undefined)?.length ?? 0) + 1);
-  const mean = has('reduction') ? { reduction: 'mean' } : {};
+  const mean = has('reduction') && valid().normalization === undefined ? { reduction: 'mean' } : {};
   return [
     ...offsets.flatMap((name) => offsetsRows(name, (valid()[name] as Int32Array).at(-1)!)).filter(isRow),
     ...(has('mask') ? [wrongLength('mask too long', { mask: longMask }, /mask.*\(\d+\)/), booleanMask] : []),

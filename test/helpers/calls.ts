@@ -347,14 +347,7 @@ const unpaired: Record<string, Kind> = {
   normalization: foreign,
   reduction: choice('mean', 'sum'),
   desirable: array('Uint8Array', fixed),
-  lossType: {
-    ...choice('kto', 'apo_zero_unpaired', 'bco'),
-    // The others take no sequences.
-    verdict(value, valid) {
-      if (value === 'apo_zero_unpaired' || value === 'bco') return { class: TypeError, code: 'ERR_UNKNOWN_OPTION' };
-      return choice('kto').verdict(value, valid);
-    },
-  },
+  lossType: choice('kto', 'apo_zero_unpaired', 'bco'),
   beta: positive,
   desirableWeight: notNegative,
   undesirableWeight: notNegative,
@@ -368,31 +361,14 @@ const unpaired: Record<string, Kind> = {
   allowEmptyTurns: boolean,
 };
 const finite = number(Number.isFinite);
-const offsetsOfTrajectories = array('Int32Array');
 const unpairedTrajectories: Record<string, Kind> = {
   ...unpaired,
-  trajectoryOffsets: {
-    ...offsetsOfTrajectories,
-    // The valid call has a normalization.
-    verdict: (value, valid) =>
-      value === undefined
-        ? { class: TypeError, code: 'ERR_UNKNOWN_OPTION' }
-        : offsetsOfTrajectories.verdict(value, valid),
-  },
+  trajectoryOffsets: array('Int32Array', { optional: true }),
   normalization: ofTrajectories.normalization!,
   reduction: foreign,
 };
 const unpairedRunning: Record<string, Kind> = {
   ...unpaired,
-  lossType: {
-    ...unpaired.lossType!,
-    verdict(value, valid) {
-      if (value === undefined || value === 'kto' || value === 'apo_zero_unpaired') {
-        return { class: TypeError, code: 'ERR_UNKNOWN_OPTION' };
-      }
-      return choice('bco').verdict(value, valid);
-    },
-  },
   klLogps: foreign,
   klRefLogps: foreign,
   running: ofType((value) => value === undefined || isObject(value)),
@@ -404,17 +380,15 @@ export const unpairedTurns = () => ({
   desirable: Uint8Array.of(1, 0, 1),
   unitWeights: floats(1, 2, 0.5),
 });
-const unpairedOut = (items = 3) => ({
-  unitLosses: filled(items),
-  rewards: filled(items),
+const unpairedOut = () => ({
+  unitLosses: filled(3),
+  rewards: filled(3),
   turnAdvantages: filled(3),
   gradLogps: filled(5),
 });
-const ofTwo = () => ({
-  trajectoryOffsets: ints(0, 2, 3),
+const ofThree = () => ({
+  trajectoryOffsets: ints(0, 1, 2, 3),
   normalization: 'turn-mean',
-  desirable: Uint8Array.of(1, 0),
-  unitWeights: floats(1, 2),
 });
 
 const unpairedLosses: Subject[] = [
@@ -428,7 +402,7 @@ const unpairedLosses: Subject[] = [
   subject(
     sweetRl.unpairedPreferenceLoss,
     'of trajectories',
-    () => ({ ...batch(), ...unpairedTurns(), ...ofTwo(), out: unpairedOut(2) }),
+    () => ({ ...batch(), ...unpairedTurns(), ...ofThree(), out: unpairedOut() }),
     { ...tokens, ...counted, ...weights, ...unpairedTrajectories, out },
   ),
   subject(
@@ -452,13 +426,6 @@ const unpairedLosses: Subject[] = [
       ...counted,
       ...weights,
       ...unpaired,
-      lossType: {
-        ...choice('kto', 'bco'),
-        verdict: (value, valid) =>
-          value === 'apo_zero_unpaired'
-            ? { class: TypeError, code: 'ERR_UNKNOWN_OPTION' }
-            : choice('kto', 'bco').verdict(value, valid),
-      },
       referencePoint: { ...finite, verdict: (value, valid) => finite.verdict(value ?? null, valid) },
       klLogps: foreign,
       klRefLogps: foreign,
