@@ -3,6 +3,7 @@
 
 #include "../head_update.h"
 #include "../item_batch.h"
+#include "layout.h"
 #include "linear_head.h"
 #include "row_compaction.h"
 

@@ -412,7 +412,7 @@ const unpairedLosses: Subject[] = [
       const { klLogps: _, klRefLogps: __, ...given } = unpairedTurns();
       return { ...batch(), ...given, lossType: 'bco', running: { mean: 1, count: 2 } };
     },
-    { ...tokens, ...counted, ...weights, ...unpairedRunning },
+    { ...tokens, ...counted, ...weights, ...unpairedRunning, out },
   ),
   subject(
     sweetRl.unpairedPreferenceLoss,
@@ -427,8 +427,10 @@ const unpairedLosses: Subject[] = [
       ...weights,
       ...unpaired,
       referencePoint: { ...finite, verdict: (value, valid) => finite.verdict(value ?? null, valid) },
-      klLogps: foreign,
-      klRefLogps: foreign,
+      // The error names referencePoint.
+      klLogps: ofType(() => true),
+      klRefLogps: ofType(() => true),
+      out,
     },
   ),
 ];
