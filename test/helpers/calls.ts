@@ -853,6 +853,10 @@ const preferenceResult = () => ({
   chosenRewards: floats(1, 2),
   rejectedRewards: floats(1, 2),
 });
+const unpairedResult = () => {
+  const { margins: _, ...result } = preferenceResult();
+  return { ...result, referencePoint: 1, beta: 0.1, lossType: 'bco', unitLosses: floats(1, 2, 3, 4) };
+};
 const ofNumber: Kind = { ...number(() => true, true) };
 
 const dialogues = () => [
@@ -987,6 +991,22 @@ export const POSITIONAL: Positional[] = [
         argument([0, name], `result.${name}`, array('Float32Array')),
       ),
       ...['loss', 'accuracy'].map((name) => argument([0, name], `result.${name}`, ofNumber)),
+    ],
+  },
+  {
+    name: 'trlMetrics of an unpaired loss',
+    call: sweetRl.trlMetrics as never,
+    valid: () => [unpairedResult()],
+    arguments: [
+      argument([0], 'result', record),
+      ...['chosenRewards', 'rejectedRewards'].map((name) =>
+        argument([0, name], `result.${name}`, array('Float32Array')),
+      ),
+      ...['loss', 'accuracy', 'referencePoint', 'beta'].map((name) => argument([0, name], `result.${name}`, ofNumber)),
+      argument([0, 'lossType'], 'result.lossType', {
+        ...unpaired.lossType!,
+        verdict: (value, valid) => unpaired.lossType!.verdict(value ?? null, valid),
+      }),
     ],
   },
   {
