@@ -15,6 +15,9 @@ export type LossType = keyof typeof LOSS_TYPE;
 export const SCORE_MAP = { reverse_kl: 0, forward_kl: 1, js_divergence: 2, alpha_divergence: 3 } as const;
 export type ScoreMap = keyof typeof SCORE_MAP;
 
+export const UNPAIRED_TYPE = { kto: 0, apo_zero_unpaired: 1, bco: 2 } as const;
+export type UnpairedType = keyof typeof UNPAIRED_TYPE;
+
 export const NORMALIZATION = { 'turn-mean': 0, 'token-mean': 1, sum: 2 } as const;
 export type Normalization = keyof typeof NORMALIZATION;
 
@@ -272,6 +275,66 @@ function pushPreferenceOut(to: unknown[], g: PreferenceOut): void {
   to.push(g.scalars, g.pairLosses, g.margins, g.chosenRewards, g.rejectedRewards, g.turnAdvantages, g.gradLogps);
 }
 
+export interface UnpairedBatch {
+  level: PreferenceLevel;
+  tokens: number;
+  turns: number;
+  trajectories: number;
+  labels: TokenLabels;
+  turnOffsets: View;
+  trajectoryOffsets: View | undefined;
+  desirable: View;
+  unitWeights: View | undefined;
+}
+
+function pushUnpairedBatch(to: unknown[], g: UnpairedBatch): void {
+  to.push(PREFERENCE_LEVEL[g.level], g.tokens, g.turns, g.trajectories);
+  pushTokenLabels(to, g.labels);
+  to.push(g.turnOffsets, g.trajectoryOffsets, g.desirable, g.unitWeights);
+}
+
+export interface ReferencePoint {
+  value: number;
+  isRunning: boolean;
+  count: number;
+  sequences: number;
+  klLogps: View | undefined;
+  klRefLogps: View | undefined;
+}
+
+function pushReferencePoint(to: unknown[], g: ReferencePoint): void {
+  to.push(g.value, g.isRunning, g.count, g.sequences, g.klLogps, g.klRefLogps);
+}
+
+export interface UnpairedOptions {
+  normalization: Normalization;
+  allowEmptyTurns: boolean;
+  type: UnpairedType;
+  beta: number;
+  desirableWeight: number;
+  undesirableWeight: number;
+  unitDenominator: number;
+  referencePoint: ReferencePoint;
+}
+
+function pushUnpairedOptions(to: unknown[], g: UnpairedOptions): void {
+  to.push(NORMALIZATION[g.normalization], g.allowEmptyTurns, UNPAIRED_TYPE[g.type], g.beta, g.desirableWeight, g.undesirableWeight, g.unitDenominator);
+  pushReferencePoint(to, g.referencePoint);
+}
+
+export interface UnpairedOut {
+  scalars: View;
+  unitLosses: View;
+  rewards: View;
+  rewardsByKind: View;
+  turnAdvantages: View;
+  gradLogps: View;
+}
+
+function pushUnpairedOut(to: unknown[], g: UnpairedOut): void {
+  to.push(g.scalars, g.unitLosses, g.rewards, g.rewardsByKind, g.turnAdvantages, g.gradLogps);
+}
+
 export interface ReferenceLogps {
   kind: 'logps';
   logps: View | undefined;
@@ -468,6 +531,50 @@ function preferenceUpdate(g: PreferenceUpdate): unknown[] {
   return to;
 }
 
+export interface UnpairedLoss {
+  batch: UnpairedBatch;
+  options: UnpairedOptions;
+  logps: View;
+  refLogps: View | undefined;
+  out: UnpairedOut;
+}
+
+function unpairedLoss(g: UnpairedLoss): unknown[] {
+  const to: unknown[] = [];
+  pushUnpairedBatch(to, g.batch);
+  pushUnpairedOptions(to, g.options);
+  to.push(g.logps, g.refLogps);
+  pushUnpairedOut(to, g.out);
+  return to;
+}
+
+export interface UnpairedUpdate {
+  head: Head;
+  labels: Labels;
+  reference: Reference;
+  batch: UnpairedBatch;
+  options: UnpairedOptions;
+  logps: View;
+  entropy: View | undefined;
+  argmax: View | undefined;
+  sumSquaredProbs: View | undefined;
+  out: UnpairedOut;
+  gradients: HeadGradients;
+}
+
+function unpairedUpdate(g: UnpairedUpdate): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushLabels(to, g.labels);
+  pushReference(to, g.reference);
+  pushUnpairedBatch(to, g.batch);
+  pushUnpairedOptions(to, g.options);
+  to.push(g.logps, g.entropy, g.argmax, g.sumSquaredProbs);
+  pushUnpairedOut(to, g.out);
+  pushHeadGradients(to, g.gradients);
+  return to;
+}
+
 export interface HeadDivergence {
   head: Head;
   labels: TokenLabels;
@@ -525,7 +632,7 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
 }
 
 /** Why an operation fails; faults.ts has the error of each. */
-export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardStatistics' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'unitWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardStatistics' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
 
 /** The operations and their arguments. */
 export interface Operations {
@@ -537,16 +644,18 @@ export interface Operations {
   turnAdvantagesBackward: TurnAdvantagesBackward;
   preferenceLoss: PreferenceLoss;
   preferenceUpdate: PreferenceUpdate;
+  unpairedLoss: UnpairedLoss;
+  unpairedUpdate: UnpairedUpdate;
   headDivergence: HeadDivergence;
   headDivergenceBackward: HeadDivergenceBackward;
   firstNonFinite: FirstNonFinite;
 }
 
 /** Those that also run on another thread. */
-export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'unpairedUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'unpairedLoss' | 'unpairedUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {
@@ -558,6 +667,8 @@ export interface Returns<Fault> {
   turnAdvantagesBackward: Fault | undefined;
   preferenceLoss: Fault | undefined;
   preferenceUpdate: Fault | undefined;
+  unpairedLoss: Fault | undefined;
+  unpairedUpdate: Fault | undefined;
   headDivergence: Fault | undefined;
   headDivergenceBackward: Fault | undefined;
   firstNonFinite: number;
@@ -573,6 +684,8 @@ export const encode: { readonly [K in keyof Operations]: (call: Operations[K]) =
   turnAdvantagesBackward,
   preferenceLoss,
   preferenceUpdate,
+  unpairedLoss,
+  unpairedUpdate,
   headDivergence,
   headDivergenceBackward,
   firstNonFinite,

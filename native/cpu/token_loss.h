@@ -2,7 +2,7 @@
 // are: then an update in one pass takes the tokens step by step, and scales the gradients of each step afterwards.
 #pragma once
 
-#include "../preference_loss.h"
+#include "../item_batch.h"
 
 namespace sweet {
 

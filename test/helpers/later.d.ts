@@ -6,7 +6,8 @@ type Name =
   | 'linearLogps'
   | 'linearLogpsBackward'
   | 'criticUpdate'
-  | 'policyUpdate';
+  | 'policyUpdate'
+  | 'unpairedUpdate';
 
 export interface CallCase {
   name: Name;
@@ -14,5 +15,6 @@ export interface CallCase {
   options: () => Record<string, unknown>;
 }
 
+export function isOut(call: CallCase, name: string, value: unknown): boolean;
 export function callCases(dtype: DType): CallCase[];
 export function largeCall(name: Name): CallCase;
