@@ -1,11 +1,12 @@
 // Returns of agents that answer in turns and are scored at every turn: MAPoRL.
 
 import { checkOptions } from '../args/options.js';
-import { integer, oneOf } from '../args/scalars.js';
+import { number, oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
 import { groups as rangesOf } from '../data/candidates.js';
 import {
+  countOf,
   type Float64s,
   finite,
   fraction,
@@ -89,7 +90,7 @@ function meanOver(scores: Scores, t: number, agents: number, without = -1): numb
 export function collaborativeReturns(options: CollaborativeReturnsOptions): { returns: Float64s; bonuses: Float64s } {
   const given = checkOptions('collaborativeReturns', options, OPTIONS, 'sync', OUT);
   const scores = reals('scores', given.scores);
-  const agents = integer('agents', given.agents ?? NaN, 1, 1, 2 ** 31 - 1);
+  const agents = countOf('agents', given.agents);
   if (scores.length % agents !== 0) {
     const rule = `a multiple of ${agents} elements, the agents,`;
     throw rangeError('ERR_ARG_LENGTH', expected(rule, 'scores', scores));
@@ -101,10 +102,8 @@ export function collaborativeReturns(options: CollaborativeReturnsOptions): { re
   const share = oneOf('share', given.share, 'all', ['all', 'individual']);
   const incentives = given.incentives === undefined ? undefined : reals('incentives', given.incentives, 4);
   if (incentives === undefined) refuseUnused(given, ['influenceSign', 'threshold'], 'no incentives');
-  const influenceSign = finite('influenceSign', given.influenceSign, 1);
-  if (Math.abs(influenceSign) !== 1) {
-    throw rangeError('ERR_ARG_VALUE', expected('1 or -1', 'influenceSign', influenceSign));
-  }
+  const isSign = (x: number) => Math.abs(x) === 1;
+  const influenceSign = number('influenceSign', given.influenceSign, 1, '1 or -1', isSign);
   const threshold = finite('threshold', given.threshold, 0.5);
   const results = new HostResults(given);
   const returns = results.float64('returns', scores.length);

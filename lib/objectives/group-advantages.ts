@@ -1,10 +1,11 @@
 // Advantages relative to a group: the other samples of one task, turns with the same observation.
 
 import { hostView, typedArray } from '../args/arrays.js';
+import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
 import { checkOptions } from '../args/options.js';
 import { notNegative, oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
-import { expected, rangeError, typeError } from '../argument-errors.js';
+import { expected, rangeError } from '../argument-errors.js';
 import { groups as rangesOf } from '../data/candidates.js';
 import { groupAdvantagesOf, membersOf, type Normalization, numbered } from './group-norm.js';
 import {
@@ -69,6 +70,7 @@ const OPTIONS = new Set([
   ...['rewards', 'groupIds', 'groupOffsets', 'agentIds', 'lengths'],
   ...['baseline', 'scale', 'ddof', 'epsilon', 'singletons', 'out'],
 ]);
+const FORMS = exclusiveGroups([['groupIds'], ['groupOffsets']] as const);
 const OUT = new Set(['advantages', 'groups', 'means', 'stds', 'sizes']);
 
 /** 1e-6 where a deviation is divided by; not accepted where nothing is. */
@@ -80,15 +82,9 @@ export function epsilonOf(given: { readonly epsilon?: unknown }, scale: Normaliz
 /** A key of the group of each member. */
 function groupKeys(given: { groupIds?: unknown; groupOffsets?: unknown; agentIds?: unknown }, n: number) {
   const { groupIds, groupOffsets, agentIds } = given;
-  if ((groupIds === undefined) === (groupOffsets === undefined)) {
-    const received = groupIds === undefined ? 'none' : 'both';
-    throw typeError(
-      'ERR_ARG_TYPE',
-      `Expected one of groupIds, groupOffsets for groupAdvantages but received ${received}`,
-    );
-  }
+  const form = selectGroup(given, FORMS, 'groupAdvantages');
   let ids: Int32Array;
-  if (groupIds !== undefined) {
+  if (form === 'groupIds') {
     ids = integers('groupIds', groupIds, n);
   } else {
     ids = new Int32Array(n);

@@ -1,7 +1,7 @@
 // What the functions of sweet-rl/objectives share: arrays in host memory, the layout of a batch, the results of a call.
 
 import { bytesOf, hostView, int32, type Mask, mask, onHost, plainView, typedArray } from '../args/arrays.js';
-import { number, positive } from '../args/scalars.js';
+import { integer, number, positive } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError, typeError } from '../argument-errors.js';
 import { groups } from '../data/candidates.js';
@@ -71,6 +71,12 @@ export function fraction(argument: string, value: unknown, fallback: number): nu
 
 export function finite(argument: string, value: unknown, fallback: number): number {
   return number(argument, value, fallback, 'a finite number', Number.isFinite);
+}
+
+/** A number of agents, which has no default. */
+export function countOf(argument: string, value: unknown): number {
+  if (value === undefined) throw typeError('ERR_ARG_TYPE', expected('an integer >= 1', argument, value));
+  return integer(argument, value, 1, 1, 2 ** 31 - 1);
 }
 
 /** The count over the whole batch where this call is a micro-batch of it; else that of this call. */

@@ -2,11 +2,12 @@
 
 import { lengthOf } from '../args/arrays.js';
 import { checkOptions } from '../args/options.js';
-import { integer, number, oneOf, positive } from '../args/scalars.js';
+import { number, oneOf, positive } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
 import { groups as rangesOf } from '../data/candidates.js';
 import {
+  countOf,
   type Float64s,
   finite,
   HostResults,
@@ -171,7 +172,7 @@ export function selectAgentTokens(options: SelectAgentTokensOptions): {
   const given = checkOptions('selectAgentTokens', options, SELECT_OPTIONS, 'sync', SELECT_OUT);
   const q = reals('q', given.q);
   const kl = reals('kl', given.kl);
-  const count = integer('agents', given.agents ?? NaN, 1, 1, 2 ** 31 - 1);
+  const count = countOf('agents', given.agents);
   if (kl.length % count !== 0) {
     throw rangeError('ERR_ARG_LENGTH', expected(`a multiple of ${count} elements, the agents,`, 'kl', kl));
   }
