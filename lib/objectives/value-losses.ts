@@ -168,12 +168,13 @@ export function clippedValueLoss<V extends Reals>(
  * @see ArCHer, arXiv 2402.19446 (gamma 0.95 in its configurations).
  * @example
  * const { loss, targets, gradValues } = tdLoss({
- *   values: Float32Array.of(0.5, 1),
+ *   values: Float32Array.of(0, 1),
  *   rewards: Float32Array.of(0, 1),
  *   nextValues: Float32Array.of(1, NaN),
  *   terminated: Uint8Array.of(0, 1),
+ *   gamma: 0.5,
  * });
- * // loss = 0.1013, targets = [0.95, 1], gradValues = [-0.45, 0]
+ * // loss = 0.125, targets = [0.5, 1], gradValues = [-0.5, 0]
  */
 export function tdLoss<V extends Reals>(
   options: TdLossOptions<V>,
