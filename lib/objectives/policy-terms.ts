@@ -63,6 +63,7 @@ function reinforce({ advantage: A, logp }: TokenState): Term {
   return { loss: -A * logp, slope: -A, clipped: false };
 }
 
+/** The policy loss of a token, see `policyGradientLoss`. */
 export type Objective = 'clip' | 'cispo' | 'sapo' | 'dppo' | 'reinforce';
 
 interface ObjectiveRow {
@@ -84,6 +85,7 @@ export const OBJECTIVES: Readonly<Record<Objective, ObjectiveRow>> = {
   reinforce: { term: reinforce, ofLogp: true, unused: ['oldLogps', 'ratioLevel', ...CLIPS, 'dualClip', ...SAPO] },
 };
 
+/** The estimate of a token's KL divergence, see `policyGradientLoss`. */
 export type KlType = 'k1' | 'k2' | 'k3';
 
 /** The estimate of the KL divergence from e = logp - refLogp, clamped to +-max, and its derivative, 0 beyond. */
