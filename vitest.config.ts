@@ -10,6 +10,7 @@ export default defineConfig({
       { find: /^sweet-rl$/, replacement: `${dist}index.js` },
       { find: /^sweet-rl\/(jax|tfjs)$/, replacement: `${dist}adapters/$1.js` },
       { find: /^sweet-rl\/(shm|safetensors)$/, replacement: `${dist}io/$1.js` },
+      { find: /^sweet-rl\/objectives$/, replacement: `${dist}objectives/index.js` },
       { find: /^sweet-rl\/static$/, replacement: `${dist}static.js` },
     ],
   },

@@ -1,5 +1,5 @@
 // Typed arrays and the DeviceBuffers that stand for them: class, length, place. The native code checks the values.
-import { expected, rangeError, typeError } from '../errors.js';
+import { expected, rangeError, typeError } from '../argument-errors.js';
 
 interface ArrayClasses {
   Float32Array: Float32Array;

@@ -1,5 +1,5 @@
 // Mutually exclusive groups of options: a head of logits or of hidden states, one form of the reference or another.
-import { typeError } from '../errors.js';
+import { typeError } from '../argument-errors.js';
 
 /** A group, by the option that selects it, and the options that must not be given with it. */
 export interface ExclusiveGroup<N extends string> {

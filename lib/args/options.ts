@@ -1,5 +1,5 @@
 // The options object of a call.
-import { expected, typeError } from '../errors.js';
+import { expected, typeError } from '../argument-errors.js';
 import { checkOrderOfRows, unwrapTensors, type WithArrays } from './tensors.js';
 
 /** Whether a call runs on the caller's thread, or on another one while the caller continues. */

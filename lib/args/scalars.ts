@@ -1,5 +1,5 @@
 // Numbers, booleans and names among the options.
-import { expected, rangeError, typeError } from '../errors.js';
+import { expected, rangeError, typeError } from '../argument-errors.js';
 
 export function boolean(argument: string, value: unknown, fallback: boolean): boolean {
   if (value === undefined) return fallback;

@@ -1,6 +1,6 @@
 // Tensors among the options: a typed array with its shape, as ONNX Runtime ({ data, dims }) and others ({ data, shape })
 // have them. A call works on the data; the shape is kept beside the options and checked with the lengths.
-import { expected, rangeError, typeError } from '../errors.js';
+import { expected, rangeError, typeError } from '../argument-errors.js';
 import { classOf, isArray, isOnDevice, lengthOf } from './arrays.js';
 
 /** A typed array with its shape, row-major. */

@@ -1,7 +1,7 @@
 // Scores of candidates, one state after the other, and their ranks within each state.
 import { hostView, offsets, typedArray } from '../args/arrays.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
-import { expected, rangeError } from '../errors.js';
+import { expected, rangeError } from '../argument-errors.js';
 
 export interface CandidateOptions {
   /** The score of every candidate of every state. */

@@ -5,6 +5,7 @@
  */
 import * as sweetRl from 'sweet-rl';
 import * as jax from 'sweet-rl/jax';
+import * as objectives from 'sweet-rl/objectives';
 import * as safetensors from 'sweet-rl/safetensors';
 import * as shm from 'sweet-rl/shm';
 import * as tfjs from 'sweet-rl/tfjs';
@@ -290,7 +291,7 @@ describe("what the caller's functions give", () => {
 
 it('is written for every function', () => {
   const called = new Set([...SUBJECTS.map(({ call }) => call.name), ...POSITIONAL.map(({ name }) => name)]);
-  const functions = [sweetRl, jax, tfjs, shm, safetensors].flatMap((module) =>
+  const functions = [sweetRl, jax, tfjs, shm, safetensors, objectives].flatMap((module) =>
     Object.entries(module as Record<string, unknown>),
   );
   const missing = functions.filter(([name, value]) => typeof value === 'function' && !called.has(name));

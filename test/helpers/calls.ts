@@ -21,45 +21,15 @@ import {
   ofType,
   tagOf,
 } from './arguments.ts';
+import { OBJECTIVE_SUBJECTS } from './objective-calls.ts';
+import { type Subject, subject } from './subject.ts';
+
+export type { Subject } from './subject.ts';
 
 export const ints = (...values: number[]) => Int32Array.from(values);
 export const floats = (...values: number[]) => Float32Array.from(values);
 export const filled = (length: number) => new Float32Array(length).fill(7);
 export const ones = (length: number) => new Float32Array(length).fill(1);
-
-export interface Subject {
-  /** The function, and which of its ways. */
-  name: string;
-  call: (options: never) => unknown;
-  valid: () => Options;
-  arguments: Argument[];
-  /** The result that may be its input. */
-  inPlace?: readonly [out: string, input: string];
-}
-
-/** Kinds by the names of the options; the buffers of `out` are in the valid call and of fixed lengths. */
-function subject(
-  call: (options: never) => unknown,
-  way: string,
-  valid: () => Options,
-  kinds: Record<string, Kind>,
-  inPlace?: Subject['inPlace'],
-): Subject {
-  const { out = {} } = valid() as { out?: Record<string, Float32Array> };
-  const buffers = Object.entries(out).map(([name, buffer]) => ({
-    path: ['out', name],
-    name: `out.${name}`,
-    kind: array(buffer.constructor.name, { fixed: true, optional: true }),
-  }));
-  const options = Object.entries(kinds).map(([name, kind]) => ({ path: [name], name, kind }));
-  return {
-    name: way === '' ? call.name : `${call.name} ${way}`,
-    call,
-    valid,
-    arguments: [...options, ...buffers],
-    ...(inPlace && { inPlace }),
-  };
-}
 
 const FLOATS = 'Float32Array Uint16Array Float16Array';
 const MASKS = 'Uint8Array Int32Array BigInt64Array';
@@ -821,7 +791,7 @@ function twinOf(subject: Subject): Subject[] {
   return [{ ...subject, name: `${subject.name}, later`, call, arguments: all }];
 }
 
-export const SUBJECTS: Subject[] = [...OPERATIONS, ...OPERATIONS.flatMap(twinOf)];
+export const SUBJECTS: Subject[] = [...OPERATIONS, ...OPERATIONS.flatMap(twinOf), ...OBJECTIVE_SUBJECTS];
 
 // -- functions whose arguments stand one after the other: the root is the list of them
 

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as sweetRl from 'sweet-rl';
 import * as jax from 'sweet-rl/jax';
+import * as objectives from 'sweet-rl/objectives';
 import * as safetensors from 'sweet-rl/safetensors';
 import * as shm from 'sweet-rl/shm';
 import * as tfjs from 'sweet-rl/tfjs';
@@ -18,7 +19,7 @@ const sources = textsOf('lib', /\.c?ts$/);
 const tests =
   textsOf('test', /(?<!public-symbols)\.test\.ts$/).join('\n') + textsOf('test/helpers', /\.ts$/).join('\n');
 
-const symbols = [sweetRl, jax, tfjs, shm, safetensors].flatMap((module) =>
+const symbols = [sweetRl, jax, tfjs, shm, safetensors, objectives].flatMap((module) =>
   Object.entries(module as Record<string, unknown>).map(([name, value]) => ({ name, value })),
 );
 

@@ -12,6 +12,7 @@ import {
 import { afterEach, describe, expect, it } from 'vitest';
 import { at, bytesIn, changed, type Options, tagOf } from '../helpers/arguments.ts';
 import { floats, ints, SUBJECTS } from '../helpers/calls.ts';
+import { OBJECTIVE_SUBJECTS } from '../helpers/objective-calls.ts';
 import { Random } from '../helpers/random.ts';
 import { type DType, encode } from '../helpers/storage.ts';
 
@@ -205,7 +206,10 @@ it('names the row of an infinite divergence', () => {
 });
 
 it('is an option of every operation over numbers', () => {
-  const without = SUBJECTS.filter((subject) => !operations.includes(subject)).map(({ call }) => call.name);
+  // Those of sweet-rl/objectives are plain float64 arithmetic on a few numbers per token: a NaN stays visible.
+  const without = SUBJECTS.filter(
+    (subject) => !operations.includes(subject) && !OBJECTIVE_SUBJECTS.includes(subject),
+  ).map(({ call }) => call.name);
   // The losses of value and reward heads are over a few numbers a turn, in which a NaN is seen.
   expect([...new Set(without)]).toEqual([
     'binaryValueLoss',
