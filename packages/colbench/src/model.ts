@@ -66,7 +66,7 @@ export type OpenModel = (folder: string, options: ModelOptions) => Promise<Model
 
 /** Starts the trainer on a model folder. */
 export const openModel: OpenModel = async (folder, options) => {
-  const { openModel: open } = (await import('./trainer/model.js' as string)) as { openModel: OpenModel };
+  const { openModel: open } = await import('./trainer/model.js');
   return open(folder, options);
 };
 

@@ -59,7 +59,9 @@ export class TextTokenizer {
 
   /** The text of tokens; control tokens are shown. */
   decode(ids: Iterable<number>): string {
-    return this.#full.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    const all = [...ids];
+    // The library refuses an empty list.
+    return all.length === 0 ? '' : this.#full.decode(all, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
   }
 
   /** Whether a token is a control token, such as the end of a turn. */
