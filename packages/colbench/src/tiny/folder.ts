@@ -1,11 +1,11 @@
 /** The test model: a complete model folder, made in seconds without a network. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSafetensors } from 'sweet-rl/safetensors';
 import { CommandError } from '../errors.js';
+import { FolderReplacement, writeWhole } from '../files.js';
 import { uniforms } from '../trainer/batches.js';
-import { writeFile } from '../trainer/checkpoints.js';
 import { type Bpe, PIECES, trainBpe } from './bpe.js';
 import { tinyDialogues } from './tasks.js';
 
@@ -83,24 +83,23 @@ export function makeTinyModel(folder: string, { small, seed }: TinyOptions): Rec
   };
   const weights = randomWeights(config, seed);
   const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
-  const temporary = join(dirname(folder), `.tiny-${process.pid}`);
+  const made = new FolderReplacement(folder);
+  const write = (name: string, text: string) => writeWhole(join(made.path, name), text);
   try {
-    mkdirSync(temporary, { recursive: true });
-    writeFile(join(temporary, 'config.json'), json(config));
+    write('config.json', json(config));
     const generation = { bos_token_id: config.bos_token_id, eos_token_id: [id('<|end_of_text|>'), id('<|eot_id|>')] };
-    writeFile(join(temporary, 'generation_config.json'), json(generation));
-    writeFile(join(temporary, 'tokenizer.json'), JSON.stringify(tokenizerJson(bpe)));
+    write('generation_config.json', json(generation));
+    write('tokenizer.json', JSON.stringify(tokenizerJson(bpe)));
     const tokenizerConfig = {
       ...{ tokenizer_class: 'PreTrainedTokenizerFast', bos_token: '<|begin_of_text|>', eos_token: '<|eot_id|>' },
       ...{ model_max_length: config.max_position_embeddings, clean_up_tokenization_spaces: false },
     };
-    writeFile(join(temporary, 'tokenizer_config.json'), json(tokenizerConfig));
-    writeFile(join(temporary, 'chat_template.jinja'), TEMPLATE);
-    writeSafetensors(join(temporary, 'model.safetensors'), { tensors: weights, metadata: { format: 'pt' } });
-    if (existsSync(folder)) rmSync(folder, { recursive: true });
-    renameSync(temporary, folder);
+    write('tokenizer_config.json', json(tokenizerConfig));
+    write('chat_template.jinja', TEMPLATE);
+    writeSafetensors(join(made.path, 'model.safetensors'), { tensors: weights, metadata: { format: 'pt' } });
+    made.commit();
   } finally {
-    rmSync(temporary, { recursive: true, force: true });
+    made.discard();
   }
   const parameters = Object.values(weights).reduce((sum, { data }) => sum + data.length, 0);
   return { vocabSize: config.vocab_size, layers: config.num_hidden_layers, hidden: config.hidden_size, parameters };

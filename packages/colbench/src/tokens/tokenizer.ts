@@ -61,7 +61,9 @@ export class TextTokenizer {
   decode(ids: Iterable<number>): string {
     const all = [...ids];
     // The library refuses an empty list.
-    return all.length === 0 ? '' : this.#full.decode(all, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    return all.length === 0
+      ? ''
+      : this.#full.decode(all, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
   }
 
   /** Whether a token is a control token, such as the end of a turn. */

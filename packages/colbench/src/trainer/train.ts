@@ -2,9 +2,10 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError } from '../errors.js';
+import { writeWhole } from '../files.js';
 import { Progress } from '../progress.js';
 import { batchOfStep, checkSequence, microBatches, sequencesOf, stepCount, type TrainingItem } from './batches.js';
-import { type Identity, Run, type State, writeFile } from './checkpoints.js';
+import { type Identity, Run, type State } from './checkpoints.js';
 import { hashOf, hashOfFile, modelHash, sequencesHash } from './hashes.js';
 import type { LossOptions } from './heads.js';
 import { curves, type Metrics, MetricsFile, stepMetrics } from './metrics.js';
@@ -157,7 +158,7 @@ async function trainRank(
       }
     }
     if (isFirst) {
-      writeFile(join(out, 'curves.svg'), curves(metrics.read()));
+      writeWhole(join(out, 'curves.svg'), curves(metrics.read()));
       await run.finish(session.trainer, model, stateAt(steps));
       bar?.finish(`${steps} steps, ${noteOf(metrics.read().at(-1) ?? {}, seconds)}`);
     }
