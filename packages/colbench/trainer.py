@@ -91,13 +91,15 @@ class SafetensorsFile:
             self.metadata = self.entries.pop('__metadata__', {})
             for name, entry in self.entries.items():
                 self.check(name, entry)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TrainerError('ERR_MODEL', f'{path} has no valid header: {error}', path)
 
     def check(self, name, entry):
         if entry['dtype'] not in SIZES:
             raise TrainerError('ERR_MODEL', f'{name} has the dtype {entry["dtype"]}; F32, F16 and BF16 are read', name)
         begin, end = entry['data_offsets']
+        if not all(isinstance(size, int) and size >= 0 for size in entry['shape']):
+            raise TrainerError('ERR_MODEL', f'{name} has the shape {entry["shape"]}', name)
         if not 0 <= begin <= end <= len(self.map) - self.start or end - begin != self.size(entry):
             raise TrainerError('ERR_MODEL', f'{name} has data_offsets {begin}, {end} that do not fit its shape or {self.path}', name)
 
@@ -146,9 +148,12 @@ def raw_bytes(tensor):
 def read_json(path):
     try:
         with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
+            value = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainerError('ERR_MODEL', f'{path} cannot be read: {error}', path)
+    if not isinstance(value, dict):
+        raise TrainerError('ERR_MODEL', f'{path} holds no object', path)
+    return value
 
 
 def open_tensors(folder, stem):
@@ -156,6 +161,8 @@ def open_tensors(folder, stem):
     index_path = os.path.join(folder, f'{stem}.safetensors.index.json')
     if os.path.exists(index_path):
         weight_map = read_json(index_path).get('weight_map', {})
+        if not isinstance(weight_map, dict) or not weight_map or any(not isinstance(p, str) or p != os.path.basename(p) for p in weight_map.values()):
+            raise TrainerError('ERR_MODEL', f'{index_path}: weight_map must give each tensor the name of a file in the folder', 'weight_map')
         paths = sorted(set(weight_map.values()))
     else:
         weight_map, paths = None, [f'{stem}.safetensors']
@@ -174,6 +181,7 @@ def open_tensors(folder, stem):
 
 # --- configuration -----------------------------------------------------------------------------------------------------------
 
+MAX_LAYERS = 10_000
 ARCHITECTURES = ('llama', 'qwen2', 'qwen3', 'mistral', 'smollm3')
 
 
@@ -185,6 +193,8 @@ class Config:
         self.architecture = self.one_of('model_type', None, ARCHITECTURES)
         self.hidden_size = self.integer('hidden_size')
         self.layers = self.integer('num_hidden_layers')
+        if self.layers > MAX_LAYERS:
+            raise self.fault('num_hidden_layers', f'{self.layers}', f'at most {MAX_LAYERS}')
         self.heads = self.integer('num_attention_heads')
         self.kv_heads = self.integer('num_key_value_heads', 8 if self.architecture == 'mistral' else self.heads)
         self.intermediate_size = self.integer('intermediate_size')
@@ -233,7 +243,7 @@ class Config:
     def sliding_window(self):
         """The longest sequence for which a sliding window changes nothing, or None."""
         used = self.architecture == 'mistral' or self.fields.get('use_sliding_window')
-        return self.fields.get('sliding_window') if used else None
+        return self.integer('sliding_window', 2**31 - 1) if used else None
 
     def layers_with_rope(self):
         if self.architecture != 'smollm3':
@@ -319,7 +329,14 @@ class Model:
             self.adapter_folder = folder
             adapter = self.read_adapter_config(folder, lora)
             lora, self.folder = adapter, adapter['base']
-        self.config = Config(read_json(os.path.join(self.folder, 'config.json')))
+        path = os.path.join(self.folder, 'config.json')
+        fields = read_json(path)
+        try:
+            self.config = Config(fields)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise TrainerError('ERR_MODEL', f'{path} has a field of another type, or lacks one: {type(error).__name__} {error}', path)
+        if not self.config.eps > 0 or not np.isfinite(self.config.inverse_frequencies).all():
+            raise TrainerError('ERR_MODEL', f'{path}: rms_norm_eps must be > 0, and the numbers of the rotation finite', 'rms_norm_eps')
         self.files, owner = open_tensors(self.folder, 'model')
         self.parameters = self.load(owner, trained=not frozen and lora is None)
         self.head = self.parameters[EMBEDDING if self.config.tied else HEAD]
@@ -378,8 +395,13 @@ class Model:
             if fields.get(field):
                 raise TrainerError('ERR_MODEL', f'{path}: {field} is not implemented', field)
         base = fields.get('base_model_name_or_path') or ''
+        targets = fields.get('target_modules')
+        for field in ('r', 'lora_alpha'):
+            if not isinstance(fields.get(field), (int, float)) or isinstance(fields[field], bool) or not fields[field] > 0:
+                raise TrainerError('ERR_MODEL', f'{path}: {field} is {json.dumps(fields.get(field))}, expected a number > 0', field)
+        if not isinstance(base, str) or not (isinstance(targets, str) or isinstance(targets, list) and targets and all(isinstance(t, str) for t in targets)):
+            raise TrainerError('ERR_MODEL', f'{path}: expected a path for base_model_name_or_path and names for target_modules', 'target_modules')
         base = base if os.path.isabs(base) or os.path.isdir(base) else os.path.join(folder, base)
-        targets = fields['target_modules']
         adapter = {'r': fields['r'], 'alpha': fields['lora_alpha'], 'targets': [targets] if isinstance(targets, str) else targets, 'base': base}
         if asked and (asked['r'], asked['alpha']) != (adapter['r'], adapter['alpha']):
             raise TrainerError('ERR_MODEL', f'{path}: r and lora_alpha are {adapter["r"]} and {adapter["alpha"]}, other ones were asked for', 'r')

@@ -14,15 +14,7 @@ import { type Model, modelOptionsOf, modelOptionTypes, modelUsage, type OpenMode
 import { Progress } from '../progress.js';
 import { stopTokens, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
 import { onePositional, Values } from '../values.js';
-import {
-  checkModelFolder,
-  endpointOf,
-  endpointOptions,
-  endpointUsage,
-  isUrl,
-  jsonFile,
-  textFile,
-} from './endpoints.js';
+import { checkModelFolder, endpointOf, endpointOptions, endpointUsage, isUrl, jsonFile } from './endpoints.js';
 import {
   concurrencyOf,
   countOf,
@@ -108,7 +100,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   for (const option of ['agent-prompt', 'human-prompt']) {
     if (!released && values.text(option) !== undefined) throw new UsageError(`--${option} needs --as released`);
   }
-  const system = released ? textFile(values, 'agent-prompt') : undefined;
+  const system = released ? values.textFile('agent-prompt') : undefined;
   const rules = system === undefined ? ownRules : releasedRules(system);
   const human = humanOf(values, concurrency, released);
   const faults = new Faults(progress);
@@ -185,11 +177,15 @@ async function* jobsOf(tasks: string, samples: number, done: ReadonlySet<string>
 
 function humanOf(values: Values, concurrency: number, released: boolean): { reply: Human; settings: unknown } {
   const given = values.required('human');
-  const template = released ? textFile(values, 'human-prompt') : undefined;
+  const template = released ? values.textFile('human-prompt') : undefined;
   if (!isUrl(given)) {
     const script = jsonFile(given, 'human') as Script;
     if (!Array.isArray(script?.topics)) throw new UsageError(`--human: ${given} has no list of topics`);
-    return { reply: scriptedHuman(script), settings: script };
+    try {
+      return { reply: scriptedHuman(script), settings: script };
+    } catch (error) {
+      throw new UsageError(`--human: ${given}: ${(error as Error).message}`);
+    }
   }
   const defaults = released ? { temperature: 0, maxTokens: 4096 } : {};
   const { complete, settings } = endpointOf(values, 'human', given, concurrency, defaults);

@@ -158,6 +158,7 @@ function sequencesOf(tokenizer: ChatTokenizer, state: State, index: number, view
   const begun = Int32Array.from([...view.begin, ...prompt]);
   return state.candidates.map((text, i) => {
     const ids = state.tokens?.[i] ?? tokenizer.encodeReply(text, state.stop?.[i]);
+    if (ids.length === 0) throw new CommandError('ERR_RECORD', `${id}: candidate ${i} has no token`);
     return candidateSequence(`${id}, candidate ${i}`, begun, ids, view.headerTokens);
   });
 }

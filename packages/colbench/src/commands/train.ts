@@ -158,7 +158,7 @@ async function runTraining(method: Method, input: CommandInput): Promise<Record<
   if (isReleased) progress.write(releasedNote(method));
   const summary = await train({
     ...{ loss, items, model, out, lora, device, threads, python, progress, signal },
-    dtype: dtypeOf(dtype, device),
+    dtype: dtype ?? (device === 'cpu' ? 'float32' : 'bfloat16'),
     learningRate: values.number('learning-rate', lora ? LORA_RATE : RATE, 0, 1, false),
     batch: values.number('batch', kind.batch, 1, 2 ** 24),
     epochs: values.number('epochs', kind.epochs, 0, 1e6, false),
@@ -211,10 +211,4 @@ function loraOf(values: Values): Lora | undefined {
   }
   const targets = (values.text('lora-targets') ?? 'q_proj,v_proj').split(',').map((target) => target.trim());
   return { r, alpha: values.number('lora-alpha', 2 * r, 1e-9, 1e9, false), targets };
-}
-
-function dtypeOf(given: string | undefined, device: string): 'float32' | 'bfloat16' {
-  if (given === 'float32' || given === 'bfloat16') return given;
-  if (given !== undefined) throw new UsageError(`Expected float32 or bfloat16 for --dtype but received ${given}`);
-  return device === 'cpu' ? 'float32' : 'bfloat16';
 }

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSafetensors } from 'sweet-rl/safetensors';
+import { agentInstructions } from '../benchmark/protocol.js';
 import { CommandError } from '../errors.js';
 import { FolderReplacement, writeWhole } from '../files.js';
 import { uniforms } from '../trainer/batches.js';
@@ -47,6 +48,8 @@ export function packageText(): string {
     .sort()
     .map((file) => textOf(readFileSync(file, 'utf8'), file));
   const dialogues = tinyDialogues(1, 1).flatMap(({ task, dialogue_history }) => [
+    // The system message of every conversation.
+    agentInstructions,
     ...dialogue_history.map(({ content }) => content),
     ...task.test_cases,
   ]);
@@ -140,18 +143,21 @@ type Config = Record<
   number
 >;
 
-/** Normal with standard deviation 0.02, as Llama is initialized; norms 1. */
+/**
+ * Normal; norms 1. The standard deviation of embeddings is 0.02, as Llama's; that of products is 0.08, about H^-0.5: with 0.02 there
+ * too, `--train` gave right answers with a mean probability of 0.03 after 260 steps, with 0.08 of 0.25 after 100 and 0.78 after 120.
+ */
 function randomWeights(config: Config, seed: number): Record<string, { data: Float32Array; shape: number[] }> {
   const { vocab_size: V, hidden_size: H, intermediate_size: M } = config;
   const kv = (H / config.num_attention_heads) * config.num_key_value_heads;
   const uniform = uniforms(seed);
-  const normal = () => 0.02 * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  const matrix = (rows: number, columns: number) => ({
-    data: Float32Array.from({ length: rows * columns }, normal),
+  const normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  const matrix = (rows: number, columns: number, deviation = 0.08) => ({
+    data: Float32Array.from({ length: rows * columns }, () => deviation * normal()),
     shape: [rows, columns],
   });
   const ones = () => ({ data: new Float32Array(H).fill(1), shape: [H] });
-  const weights: ReturnType<typeof randomWeights> = { 'model.embed_tokens.weight': matrix(V, H) };
+  const weights: ReturnType<typeof randomWeights> = { 'model.embed_tokens.weight': matrix(V, H, 0.02) };
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const at = `model.layers.${layer}.`;
     weights[`${at}input_layernorm.weight`] = ones();

@@ -38,7 +38,12 @@ export class TextTokenizer {
   static load(folder: string): TextTokenizer {
     const file = join(folder, 'tokenizer.json');
     if (!existsSync(file)) throw new CommandError('ERR_MODEL', `${folder} has no tokenizer.json`);
-    return new TextTokenizer(readJson(file), readJson(join(folder, 'tokenizer_config.json')));
+    const [json, config] = [readJson(file), readJson(join(folder, 'tokenizer_config.json'))];
+    try {
+      return new TextTokenizer(json, config);
+    } catch (cause) {
+      throw new CommandError('ERR_MODEL', `${file} is no tokenizer: ${(cause as Error).message}`, { cause });
+    }
   }
 
   /** Control tokens in the text become tokens. */

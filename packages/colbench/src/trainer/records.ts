@@ -3,6 +3,7 @@ import {
   checkedDialogue,
   checkedTask,
   type Fault,
+  isTokenIds,
   type Message,
   RecordError,
   readRecords,
@@ -133,10 +134,9 @@ function checkedTurnPair(value: unknown): TurnPairRecord {
   }
   const isPrompt = (messages: unknown) =>
     Array.isArray(messages) &&
-    messages.every(({ role, content }) => typeof role === 'string' && typeof content === 'string');
+    messages.every((each) => typeof each?.role === 'string' && typeof each.content === 'string');
   if (!isPrompt(input)) throw new RecordError('Expected messages with role and content for input');
-  const isIds = (ids: unknown) => Array.isArray(ids) && ids.every((id) => Number.isInteger(id) && id >= 0);
-  if (tokens !== undefined && !(Array.isArray(tokens) && tokens.length === 2 && tokens.every(isIds))) {
+  if (tokens !== undefined && !(Array.isArray(tokens) && tokens.length === 2 && tokens.every(isTokenIds))) {
     throw new RecordError('Expected two arrays of token ids for tokens');
   }
   return value as TurnPairRecord;

@@ -33,8 +33,8 @@ export class Session {
   ) {}
 
   /** Starts a trainer and loads the model. @throws CommandError ERR_TRAINER, ERR_MODEL, ERR_OOM */
-  static async open({ python, env, progress, ...hello }: SessionOptions): Promise<Session> {
-    const trainer = await Trainer.start({ python, env, progress });
+  static async open({ python, env, abort, progress, ...hello }: SessionOptions): Promise<Session> {
+    const trainer = await Trainer.start({ python, env, abort, progress });
     try {
       return await Session.on(trainer, hello);
     } catch (error) {
@@ -82,6 +82,18 @@ export class Session {
     };
   }
 
+  /** @throws CommandError ERR_MODEL naming a token that the model does not have: its tokenizer is larger */
+  checkVocabulary(id: string, ids: ArrayLike<number>): void {
+    const { V } = this.model;
+    const at = Array.prototype.findIndex.call(ids, (token: number) => token >= V);
+    if (at < 0) return;
+    const entries = `the model has ${V} entries (vocab_size of config.json)`;
+    throw new CommandError(
+      'ERR_MODEL',
+      `${id}: token ${at} is ${ids[at]}, but ${entries}: the tokenizer is that of another model`,
+    );
+  }
+
   /**
    * The log-probs of the scored tokens of each sequence, in the order given.
    *
@@ -97,6 +109,7 @@ export class Session {
     await this.reserve(Math.max(...packed));
     for (const batch of batches) {
       signal?.throwIfAborted();
+      for (const { id, ids } of batch) this.checkVocabulary(id, ids);
       const { ids, sequenceOffsets, rows, labels, trajectoryOffsets, turnOffsets } = packSequences(batch);
       await this.trainer.request('forward', { ids, sequenceOffsets, rows, train: false, adapter });
       const { logps } = await linearLogpsAsync({ ...this.head(rows.length), labels });

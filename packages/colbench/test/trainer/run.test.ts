@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -51,6 +51,8 @@ function childrenOf(pid: number): number[] {
   const path = `/proc/${pid}/task/${pid}/children`;
   return existsSync(path) ? readFileSync(path, 'utf8').split(' ').filter(Boolean).map(Number) : [];
 }
+
+const descendantsOf = (pid: number): number[] => childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)]);
 
 const isAlive = (pid: number) => {
   const path = `/proc/${pid}/stat`;
@@ -129,6 +131,41 @@ describe.skipIf(!python || process.platform !== 'linux')('training runs', () => 
     const other = await start(...critic('stopped', '--beta', '0.2')).ended;
     expect(other.code).toBe(1);
     expect(other.stderr).toMatch(/beta: 0.1 there, 0.2 here/);
+  });
+
+  it('ends all ranks with the error of the one that fails, and leaves nothing', async () => {
+    const fails = async (kill: (node: number) => Promise<void>, ...more: string[]) => {
+      const { child, ended } = start(...critic('failed', '--processes', '2', ...more));
+      const seen = new Set<number>();
+      const watch = setInterval(() => {
+        for (const pid of descendantsOf(child.pid!)) seen.add(pid);
+      }, 5);
+      await kill(child.pid!);
+      const { code, stderr } = await ended;
+      clearInterval(watch);
+      expect(code, stderr).toBe(1);
+      expect(seen.size).toBeGreaterThan(2);
+      await until(() => ![...seen].some(isAlive));
+      expect(sharedMemory()).toEqual([]);
+      return stderr;
+    };
+    // The second rank's trainer does not start, while that of the first waits for it.
+    const script = at('python');
+    writeFileSync(
+      script,
+      `#!/bin/sh\n[ "$RANK$1" != "1-c" ] && [ "$RANK" = 1 ] && exec sh -c 'echo broken >&2; exit 3'\nexec ${python} "$@"\n`,
+    );
+    chmodSync(script, 0o755);
+    expect(await fails(async () => {}, '--trainer-python', script)).toMatch(
+      /ERR_RANK: Rank 1 ended with exit code 1:\n[\s\S]*exit code 3 during hello:\n\s*broken/,
+    );
+    // The second rank is killed in the middle of the training.
+    const inMiddle = async (node: number) => {
+      await until(() => linesOf(at('failed/metrics.jsonl')) >= 2);
+      const rank = childrenOf(node).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('main.js'));
+      process.kill(rank!, 'SIGKILL');
+    };
+    expect(await fails(inMiddle)).toMatch(/ERR_RANK: Rank 1 ended with signal SIGKILL/);
   });
 
   it('trains with two processes as with one', async () => {
