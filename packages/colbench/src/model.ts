@@ -9,6 +9,11 @@ export interface Sequence {
   ids: Int32Array;
   /** [start, end) into `ids`, in order, start >= 1: the token at `start` is predicted by the one before it. */
   turns: { start: number; end: number }[];
+  /**
+   * The first tokens of `ids`, where consecutive sequences share them: the same array for each. Log-probs are then computed with one
+   * pass over them.
+   */
+  prompt?: Int32Array;
 }
 
 export interface SampleOptions {

@@ -4,6 +4,7 @@ import { EndpointError } from '../benchmark/endpoint.js';
 import type { Evaluator } from '../benchmark/evaluate.js';
 import { modelHuman, type Script, scriptedHuman } from '../benchmark/human.js';
 import { Journal, nameOf } from '../benchmark/journal.js';
+import { createLimiter } from '../benchmark/limiter.js';
 import { LockStep } from '../benchmark/model-chat.js';
 import { readTasks, type Task } from '../benchmark/records.js';
 import { releasedHuman, releasedRules } from '../benchmark/released.js';
@@ -79,11 +80,14 @@ interface Job {
   done: boolean;
 }
 
+/** Holds a conversation and evaluates its answer; calls `over` after the agent's last message. */
+type Hold = (job: Job, chat: Chat, over: () => void) => Promise<void>;
+
 /** Holds the conversations of jobs. */
 interface Agent {
   settings: Record<string, unknown>;
   /** Calls `hold` with an agent for each job, and yields as each job ends. */
-  holdAll(jobs: AsyncIterable<Job>, hold: (job: Job, chat: Chat) => Promise<void>): AsyncIterable<unknown>;
+  holdAll(jobs: AsyncIterable<Job>, hold: Hold): AsyncIterable<unknown>;
   close(): Promise<void>;
 }
 
@@ -112,6 +116,8 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   const evaluator: Evaluator = evaluatorOf(released ? 'released' : 'own');
   const run = nameOf({ agent: agent.settings, human: human.settings, limits, python: wall.python, system });
 
+  // A wave of a folder's conversations ends in many answers at once; their time would run out.
+  const limit = createLimiter(concurrency);
   let journal: Journal | undefined;
   let failed = 0;
   let stopped: unknown;
@@ -119,12 +125,13 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
     const open = await Journal.open(out, run, faults.report);
     journal = open;
     const bar = new Progress('Conversations', progress);
-    const held = agent.holdAll(jobsOf(tasks, samples, open.done), async ({ task, id, done }, chat) => {
+    const held = agent.holdAll(jobsOf(tasks, samples, open.done), async ({ task, id, done }, chat, over) => {
       if (either.aborted) return;
       try {
         const dialogue = await converse(task, { agent: chat, human: human.reply, signal: either, rules });
+        over();
         if (done) return;
-        const { reward } = await evaluator.evaluate(task, dialogue.answer);
+        const { reward } = await limit(() => evaluator.evaluate(task, dialogue.answer));
         await open.add(id, { ...dialogue, reward });
       } catch (error) {
         if (either.aborted) return;
@@ -211,7 +218,7 @@ async function agentOf(
     const { complete, settings } = endpointOf(values, 'agent', given, concurrency, defaults);
     const chat: Chat = async (messages, options) => (await complete(messages, options))[0]?.content ?? '';
     const holdAll: Agent['holdAll'] = (jobs, hold) =>
-      mapConcurrently(jobs, concurrency, async (job) => job.done || hold(job, chat));
+      mapConcurrently(jobs, concurrency, async (job) => job.done || hold(job, chat, () => {}));
     return { settings, holdAll, close: async () => {} };
   }
   checkModelFolder(given);
@@ -233,10 +240,15 @@ async function agentOf(
         if (wave.every(({ done }) => done)) continue;
         const steps = new LockStep(model, tokenizer, wave.length, { ...options, signal });
         const held = wave.map(async (job) => {
+          let isOver = false;
+          const over = () => {
+            if (!isOver) steps.end();
+            isOver = true;
+          };
           try {
-            await hold(job, (messages) => steps.reply(job.id, messages));
+            await hold(job, (messages) => steps.reply(job.id, messages), over);
           } finally {
-            steps.end();
+            over();
           }
         });
         for (const each of held) yield await each;

@@ -133,7 +133,7 @@ export function tokenizerJson({ tokens, merges }: Bpe): Record<string, unknown> 
   };
 }
 
-type Config = Record<
+export type TinyConfig = Record<
   | 'vocab_size'
   | 'hidden_size'
   | 'intermediate_size'
@@ -147,7 +147,10 @@ type Config = Record<
  * Normal; norms 1. The standard deviation of embeddings is 0.02, as Llama's; that of products is 0.08, about H^-0.5: with 0.02 there
  * too, `--train` gave right answers with a mean probability of 0.03 after 260 steps, with 0.08 of 0.25 after 100 and 0.78 after 120.
  */
-function randomWeights(config: Config, seed: number): Record<string, { data: Float32Array; shape: number[] }> {
+export function randomWeights(
+  config: TinyConfig,
+  seed: number,
+): Record<string, { data: Float32Array; shape: number[] }> {
   const { vocab_size: V, hidden_size: H, intermediate_size: M } = config;
   const kv = (H / config.num_attention_heads) * config.num_key_value_heads;
   const uniform = uniforms(seed);

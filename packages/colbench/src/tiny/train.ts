@@ -14,7 +14,11 @@ import { Session } from '../trainer/session.js';
 import { trainingStep } from '../trainer/steps.js';
 import { replyOf, scriptedDialogue, splitTasks, type TinyTask, tinyDialogues } from './tasks.js';
 
-const BATCH = 16;
+/**
+ * Steps of 8 dialogues: a mean probability of 0.25 after 140 steps and 37 s of one CPU, 0.70 after 180 and 47 s; of 16: 0.25 after 100
+ * and 48 s, 0.78 after 120 and 59 s.
+ */
+const BATCH = 8;
 const RATE = 3e-3;
 const WARMUP = 10;
 const DIALOGUES_A_TASK = 8;
@@ -87,8 +91,8 @@ export async function trainTinyModel(
 async function answerProbability(session: Session, dialogues: readonly Sequence[]): Promise<number> {
   let [sum, k] = [0, 0];
   for await (const logps of session.logps(dialogues, { microTokens: MICRO_TOKENS })) {
-    const { start, end } = dialogues[k++]?.turns.at(-1) as Sequence['turns'][number];
-    sum += Math.exp(logps.subarray(start - end).reduce((total, logp) => total + logp, 0));
+    const [turn] = (dialogues[k++] as Sequence).turns.slice(-1) as [Sequence['turns'][number]];
+    sum += Math.exp(logps.subarray(turn.start - turn.end).reduce((total, logp) => total + logp, 0));
   }
   return sum / dialogues.length;
 }

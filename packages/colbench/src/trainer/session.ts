@@ -105,13 +105,14 @@ export class Session {
   ): AsyncGenerator<Float32Array<ArrayBuffer>> {
     const batches = tokenBatches(sequences, microTokens);
     if (batches.length === 0) return;
-    const packed = batches.map((batch) => batch.reduce((rows, sequence) => rows + scoredTokens(sequence), 0));
-    await this.reserve(Math.max(...packed));
+    const counts = batches.map((batch) => batch.reduce((rows, sequence) => rows + scoredTokens(sequence), 0));
+    await this.reserve(Math.max(...counts));
     for (const batch of batches) {
       signal?.throwIfAborted();
       for (const { id, ids } of batch) this.checkVocabulary(id, ids);
-      const { ids, sequenceOffsets, rows, labels, trajectoryOffsets, turnOffsets } = packSequences(batch);
-      await this.trainer.request('forward', { ids, sequenceOffsets, rows, train: false, adapter });
+      const { labels, trajectoryOffsets, turnOffsets, ...packed } = packSequences(batch);
+      const { rows } = packed;
+      await this.trainer.request('forward', { ...packed, train: false, adapter });
       const { logps } = await linearLogpsAsync({ ...this.head(rows.length), labels });
       for (const k of batch.keys()) {
         const [first, last] = [trajectoryOffsets[k], trajectoryOffsets[k + 1]] as [number, number];
