@@ -1169,8 +1169,10 @@ def choose_device(name):
     if not re.match(r'cuda(:\d+)?$', name):
         raise TrainerError('ERR_PROTOCOL', f'device must be cpu, cuda or cuda:N, not {name}', 'device')
     if not torch.cuda.is_available():
-        raise TrainerError('ERR_MODEL', f'torch {torch.__version__} finds no CUDA device', 'device')
+        raise TrainerError('ERR_DEVICE', f'torch {torch.__version__} finds no CUDA device', 'device')
     device = torch.device(name if ':' in name else f'cuda:{os.environ.get("LOCAL_RANK", "0")}')
+    if device.index >= torch.cuda.device_count():
+        raise TrainerError('ERR_DEVICE', f'{name} is not there: torch finds {torch.cuda.device_count()} CUDA devices', 'device')
     torch.cuda.set_device(device)
     return device
 

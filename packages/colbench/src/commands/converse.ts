@@ -188,6 +188,15 @@ function humanOf(values: Values, concurrency: number, released: boolean): { repl
   if (!isUrl(given)) {
     const script = jsonFile(given, 'human') as Script;
     if (!Array.isArray(script?.topics)) throw new UsageError(`--human: ${given} has no list of topics`);
+    const texts = script.topics.flatMap((topic) => [
+      topic?.asked,
+      topic?.reply,
+      topic?.problem ?? '',
+      topic?.truth ?? '',
+    ]);
+    if (![...texts, script.again ?? '', script.unknown ?? ''].every((text) => typeof text === 'string')) {
+      throw new UsageError(`--human: ${given}: Expected texts for asked, reply, problem, truth, again and unknown`);
+    }
     try {
       return { reply: scriptedHuman(script), settings: script };
     } catch (error) {

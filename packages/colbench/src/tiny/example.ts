@@ -12,7 +12,7 @@ const run = {
   testTasks: 'test.jsonl',
   methods: ['zero-shot', 'dpo', 'sweet'],
   all: { 'max-tokens': 96 },
-  converse: { human: 'script.json', samples: 3 },
+  converse: { human: 'script.json', samples: 2 },
   candidates: { n: 8, fraction: 0.3 },
   'train-dpo': training,
   'train-critic': training,

@@ -12,7 +12,13 @@ import {
 import { CommandError } from '../errors.js';
 import type { Sequence } from '../model.js';
 import type { ChatTokenizer } from '../tokens/chat.js';
-import { candidateSequence, type DialogueOptions, encodeDialogue, promptMessages } from '../tokens/records.js';
+import {
+  candidateSequence,
+  cutOnRight,
+  type DialogueOptions,
+  encodeDialogue,
+  promptMessages,
+} from '../tokens/records.js';
 import type { TrainingItem, TrainingSequence } from './batches.js';
 import { hashOf } from './hashes.js';
 import type { Method } from './heads.js';
@@ -24,7 +30,7 @@ export interface EncodeRecords {
   dialogue: DialogueOptions;
   /** Dialogues of a smaller reward are not trained on: fine-tuning. */
   minReward: number;
-  /** The policy's loss has the prompt's tokens too, as in the released code. */
+  /** The policy's loss has the prompt's tokens too, and long sequences are cut on the right, as in the released code. */
   wholePrompt: boolean;
   onFault: (fault: Fault) => void;
 }
@@ -109,8 +115,12 @@ function turnPair(
   return [chosen, rejected].map((text, side) => {
     const ids = tokens?.[side] ?? tokenizer.encodeReply(text);
     const sequence = candidateSequence(`${name}, ${['chosen', 'rejected'][side]}`, prompt, ids);
-    if (sequence.ids.length > dialogue.maxLength || ids.length === 0) return undefined;
-    return wholePrompt ? { ...sequence, turns: [{ start: 1, end: sequence.ids.length }] } : sequence;
+    if (ids.length === 0) return undefined;
+    if (wholePrompt) {
+      const whole = { ...sequence, turns: [{ start: 1, end: sequence.ids.length }] };
+      return cutOnRight(whole, dialogue.maxLength, tokenizer.endOfTurn);
+    }
+    return sequence.ids.length > dialogue.maxLength ? undefined : sequence;
   });
 }
 

@@ -54,7 +54,7 @@ export class Session {
   /** Buffers of at least `rows` rows. @throws CommandError ERR_SHM, ERR_DEVICE */
   async reserve(rows: number): Promise<Buffers> {
     if (this.device !== 'cpu') {
-      const message = `Training and log-probs run on the CPU; on ${this.device} only sampling is implemented`;
+      const message = `Training and log-probs run on the CPU alone: on ${this.device} only sampling is implemented, and not tested`;
       throw new CommandError('ERR_DEVICE', message);
     }
     if (this.#buffers === undefined || this.#buffers.maxRows < rows) {

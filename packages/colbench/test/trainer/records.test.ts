@@ -93,5 +93,11 @@ describe('readTrainingItems', () => {
     const whole = await readTrainingItems(file, { ...options, method: 'policy', wholePrompt: true });
     const { ids: all, turns } = whole.items[0]!.chosen;
     expect(turns).toEqual([{ start: 1, end: all.length }]);
+    // Both sides are cut on the right, where --as released permits long sequences.
+    const short = { ...options, method: 'policy' as const, dialogue: { maxLength: 12 } };
+    await expect(readTrainingItems(file, short)).rejects.toMatchObject({ code: 'ERR_DATA' });
+    const cut = (await readTrainingItems(file, { ...short, wholePrompt: true })).items[0]!.chosen;
+    expect([...cut.ids]).toEqual([...all.slice(0, 11), tokenizer.endOfTurn]);
+    expect(cut.turns).toEqual([{ start: 1, end: 12 }]);
   });
 });
