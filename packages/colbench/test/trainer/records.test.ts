@@ -85,9 +85,15 @@ describe('readTrainingItems', () => {
       { input, chosen: 'Which type?', rejected: 'def f', tokens: ids, scores: [1, 0] },
       { input, chosen: 'Which type?', rejected: 'Why?' },
       { input, chosen: 'Which type?' },
+      { input: [null], chosen: 'Which type?', rejected: 'Why?' },
+      { input, chosen: 'Which type?', rejected: 'Why?', tokens: [[1], [1e300]] },
     ]);
     const { items } = await readTrainingItems(file, { ...options, method: 'policy' });
-    expect(faults.splice(0)).toEqual([expect.stringMatching(/strings for chosen and rejected/)]);
+    expect(faults.splice(0)).toEqual([
+      expect.stringMatching(/strings for chosen and rejected/),
+      expect.stringMatching(/messages with role and content for input/),
+      expect.stringMatching(/two arrays of token ids/),
+    ]);
     expect(items.map(({ rejected }) => scored(rejected!))).toEqual([['def f<|eot_id|>'], ['Why?<|eot_id|>']]);
     expect(items[0]!.chosen).toBe(items[1]!.chosen);
     const whole = await readTrainingItems(file, { ...options, method: 'policy', wholePrompt: true });
