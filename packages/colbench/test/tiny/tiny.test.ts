@@ -57,7 +57,8 @@ describe('the model folder', () => {
     expect(tensors['lm_head.weight']).toBeUndefined();
     const data = tensors['model.layers.0.mlp.up_proj.weight']!.data as Float32Array;
     const variance = data.reduce((sum, x) => sum + x * x, 0) / data.length;
-    expect(Math.sqrt(variance)).toBeCloseTo(0.08, 3);
+    // 11,264 numbers: the deviation has a relative standard error of 0.7 %.
+    expect(Math.abs(Math.sqrt(variance) / 0.08 - 1)).toBeLessThan(0.025);
   });
 
   it('restores texts exactly', () => {
