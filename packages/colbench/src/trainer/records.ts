@@ -43,11 +43,13 @@ export interface EncodedRecords {
   truncated: number;
   /** Dialogues of a smaller reward. */
   belowReward: number;
+  /** Pairs of equal sequences, which have no preference. */
+  identical: number;
 }
 
 /** Reads the file of a training command. Equal sequences become one object: a dialogue in several pairs is computed once. */
 export async function readTrainingItems(file: string, options: EncodeRecords): Promise<EncodedRecords> {
-  const result: EncodedRecords = { items: [], leftOut: 0, truncated: 0, belowReward: 0 };
+  const result: EncodedRecords = { items: [], leftOut: 0, truncated: 0, belowReward: 0, identical: 0 };
   const known = new Map<string, TrainingSequence>();
   const once = (sequence: TrainingSequence): TrainingSequence => {
     const key = hashOf([[...sequence.ids], sequence.turns, sequence.starts ?? []]);
@@ -59,7 +61,11 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
     const isWhole = chosen !== undefined && (options.method === 'sft' || rejected !== undefined);
     if (!isWhole) result.leftOut++;
     else if (options.method === 'sft') result.items.push({ chosen: once(chosen) });
-    else result.items.push({ chosen: once(chosen), rejected: once(rejected as TrainingSequence) });
+    else {
+      const pair = { chosen: once(chosen), rejected: once(rejected as TrainingSequence) };
+      if (pair.chosen === pair.rejected) result.identical++;
+      else result.items.push(pair);
+    }
   };
   const trajectory = (id: string, task: Task, history: readonly Message[]): TrainingSequence | undefined => {
     const { sequences, leftOut, truncated } = encodeDialogue(options.tokenizer, id, task, history, options.dialogue);
@@ -85,8 +91,8 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
     }
   }
   if (result.items.length > 0) return result;
-  const { leftOut, belowReward } = result;
-  const why = `${leftOut} left out by --max-length, ${belowReward} below --min-reward`;
+  const { leftOut, belowReward, identical } = result;
+  const why = `${leftOut} left out by --max-length, ${belowReward} below --min-reward, ${identical} pairs of equal texts`;
   throw new CommandError('ERR_DATA', `${file} has nothing to train on (${why})`);
 }
 
