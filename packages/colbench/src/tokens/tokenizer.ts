@@ -38,7 +38,12 @@ export class TextTokenizer {
   static load(folder: string): TextTokenizer {
     const file = join(folder, 'tokenizer.json');
     if (!existsSync(file)) throw new CommandError('ERR_MODEL', `${folder} has no tokenizer.json`);
-    return new TextTokenizer(readJson(file), readJson(join(folder, 'tokenizer_config.json')));
+    const [json, config] = [readJson(file), readJson(join(folder, 'tokenizer_config.json'))];
+    try {
+      return new TextTokenizer(json, config);
+    } catch (cause) {
+      throw new CommandError('ERR_MODEL', `${file} is no tokenizer: ${(cause as Error).message}`, { cause });
+    }
   }
 
   /** Control tokens in the text become tokens. */
@@ -59,7 +64,11 @@ export class TextTokenizer {
 
   /** The text of tokens; control tokens are shown. */
   decode(ids: Iterable<number>): string {
-    return this.#full.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    const all = [...ids];
+    // The library refuses an empty list.
+    return all.length === 0
+      ? ''
+      : this.#full.decode(all, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
   }
 
   /** Whether a token is a control token, such as the end of a turn. */
