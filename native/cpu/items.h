@@ -69,8 +69,10 @@ class Items {
       if (prefix.rest == 1) {
         tokens_.each(first, last, [&](int64_t i, double m) { sum += m * value(i); });
       } else {
-        tokens_.each(first, last,
-                     [&](int64_t i, double m) { sum += (seen++ < prefix.tokens ? m : m * prefix.rest) * value(i); });
+        tokens_.each(first, last, [&](int64_t i, double m) {
+          const double weight = seen++ < prefix.tokens ? m : m * prefix.rest;
+          if (weight != 0) sum += weight * value(i);  // 0 silences a log-prob of -inf
+        });
       }
       const double of_turn = sum * coefficient(t, k);
       each_turn_sum(t, sum, of_turn);
