@@ -149,6 +149,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
     for await (const _ of held) bar.update(open.done.size, total);
     if (stopped !== undefined) throw stopped;
     bar.finish(`${open.done.size} of ${total} dialogues in ${out}`);
+    if (open.done.size === total) await open.sort(idsOf(jobsOf(tasks, samples, open.done)));
     const rewards: number[] = [];
     for await (const { reward } of open.entries(() => {})) rewards.push(reward);
     const summary = {
@@ -166,6 +167,10 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
     await journal?.close();
     await agent.close();
   }
+}
+
+async function* idsOf(jobs: AsyncIterable<Job>): AsyncGenerator<string> {
+  for await (const { id } of jobs) yield id;
 }
 
 /** The dialogues to sample. A task that occurs twice in the file gets twice the samples. */

@@ -11,6 +11,9 @@ interface AddedToken {
   special: boolean;
 }
 
+/** Models of tokenizer.json; older files do not name theirs. */
+const modelTypes: readonly unknown[] = ['BPE', 'WordPiece', 'Unigram', 'WordLevel'];
+
 /** Texts whose tokens are kept. */
 const cachedTexts = 4096;
 
@@ -28,6 +31,11 @@ export class TextTokenizer {
    * @param config the contents of tokenizer_config.json
    */
   constructor(json: Record<string, unknown>, config: Record<string, unknown>) {
+    const { type } = (json.model ?? {}) as { type?: unknown };
+    // The library takes an unknown type for one that it knows.
+    if (type !== undefined && !modelTypes.includes(type)) {
+      throw new Error(`model.type must be one of ${modelTypes.join(', ')}, not ${JSON.stringify(type)}`);
+    }
     this.#added = (json.added_tokens ?? []) as AddedToken[];
     this.#control = new Set(this.#added.filter(({ special }) => special).map(({ id }) => id));
     this.#full = new Tokenizer(json, config);

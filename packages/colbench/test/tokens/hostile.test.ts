@@ -52,6 +52,7 @@ it.each([
   ['tokenizer.json', {}, /is no tokenizer/],
   ['tokenizer.json', { ...tokenizerJson, added_tokens: 5 }, /is no tokenizer/],
   ['tokenizer.json', { ...tokenizerJson, model: { type: 'X' } }, /is no tokenizer/],
+  ['tokenizer.json', { ...tokenizerJson, model: { ...tokenizerJson.model, type: 'Unigram2' } }, /model.type must be/],
   ['tokenizer_config.json', [], /Expected an object/],
   ['tokenizer_config.json', { ...tokenizerConfig, chat_template: template, bos_token: 5 }, /a text for bos_token/],
 ])('%s of %j', (name, value, message) => {
