@@ -589,7 +589,7 @@ export const MUTATIONS = [
   {
     fault: 'chosen and rejected are swapped',
     changes: [
-      [/(\S+) - (\S*rejected\S*?)(?=;|\)\.)/, '$2 - $1'],
+      [/([\w.[\]]+) - ([\w.[\]]*rejected[\w.[\]]*)(?=\)*;|\)\.)/, '$2 - $1'],
       [/difference > 0 \?/, 'difference < 0 ?'],
     ],
     places: [PREFERENCE, CUDA_PREFERENCE, ['lib/data/trajectory-pairs.ts', 'data/trajectory-pairs']],
