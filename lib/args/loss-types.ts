@@ -92,7 +92,6 @@ export function unknownWith(option: string, names: string, value: unknown): Type
   return typeError('ERR_UNKNOWN_OPTION', expected(`no value with ${names}`, option, value));
 }
 
-/** A copy of a list, or undefined. */
 /** A copy of the first elements of an Array, one more than there are types: the rest of a long one is not read. */
 function listOf(given: unknown): unknown[] | undefined {
   if (!isArray(given)) return undefined;
