@@ -187,7 +187,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'rows are taken from, or written to, where they lie in the chunk',
-    changes: [[/\brows\[([\w.]+)\]/, '$1']],
+    changes: [[/(?<!scales\[)\brows\[([\w.]+)\]/, '$1']],
     places: [PASSES, TILES, ONE_PASS, CUDA_ROWS],
   },
   {
