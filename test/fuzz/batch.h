@@ -178,9 +178,7 @@ struct BatchCase {
 
   void make_token_weights(Reader& reader, Memory& memory) {
     if (!reader.one_in(2)) return;
-    // Not further apart: an update in one pass multiplies gradients by the shares of the weights in float32 before it
-    // knows their factor, and those of a share below 1e-38 are 0 or lose digits.
-    const float some[] = {1, 0.25f, 0, 3, 1e-3f, 0x1p-30f, 1e15f, 0.7f};
+    const float some[] = {1, 0.25f, 0, 3, 1e-3f, 0x1p-140f, 1e30f, 0.7f};
     const float wrong[] = {-1, kNaN, kInfinity, -kInfinity, -0x1p-149f, -0.0f};
     const int64_t most = reader.pick(1, 8);  // often moderate weights alone
     float* const weights = memory.take<float>(batch.tokens);
