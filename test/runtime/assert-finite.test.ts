@@ -7,6 +7,7 @@ import {
   threads,
   tokenDivergence,
   tokenLogps,
+  turnPreferenceLoss,
   vocabParallelStats,
 } from 'sweet-rl';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -345,4 +346,18 @@ describe('large arrays', () => {
       }
     },
   );
+});
+
+it('checks the statistic of weighting, before it writes', () => {
+  const out = { gradLogps: new Float32Array(4).fill(7) };
+  const batch = {
+    ...{ logps: Float32Array.of(-1, -2, -3, -0.5), refLogps: Float32Array.of(-2, -2, -3, -1) },
+    ...{ turnOffsets: Int32Array.of(0, 2, 4), chosen: Int32Array.of(0), rejected: Int32Array.of(1) },
+    ...{ useWeighting: true, sumSquaredProbs: Float32Array.of(0.5, NaN, 0.5, 0.5) },
+  };
+  expect(thrownBy(() => turnPreferenceLoss({ ...batch, debug: 'finite', out }))).toMatchObject({
+    code: 'ERR_NOT_FINITE',
+    message: message('sumSquaredProbs', NaN, 'row 1'),
+  });
+  expect([...out.gradLogps]).toEqual([7, 7, 7, 7]);
 });
