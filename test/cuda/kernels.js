@@ -2,10 +2,10 @@
 //
 // Prints registers and shared memory. Fails on a warning, on a stack frame or a spill in any kernel, and on a kernel of
 // VECTOR_KERNELS without 16-byte loads or stores.
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { each, run } from '../helpers/programs.js';
 
 const FOLDER = join(import.meta.dirname, '..', '..', 'native', 'cuda');
 const ARCHITECTURES = [80, 90, 100];
@@ -94,28 +94,29 @@ function check(name, architecture, resources, accesses) {
 }
 
 const out = mkdtempSync(join(tmpdir(), 'sweet-rl-'));
+const flags = ['-std=c++17', '-O3', '-Werror=all-warnings', '-Xcompiler=-Wall,-Wextra,-Werror', '-Xptxas=-v'];
+const sources = readdirSync(FOLDER).filter(
+  (each) => each.endsWith('.cu') && readFileSync(join(FOLDER, each), 'utf8').includes('__global__'),
+);
 let kernels = 0;
-for (const file of readdirSync(FOLDER).filter((each) => each.endsWith('.cu'))) {
-  const source = readFileSync(join(FOLDER, file), 'utf8');
-  if (!source.includes('__global__')) continue;
-  console.log(file);
-  for (const architecture of ARCHITECTURES) {
-    const cubin = join(out, `${file}.${architecture}`);
-    const flags = ['-std=c++17', '-O3', '-Werror=all-warnings', '-Xcompiler=-Wall,-Wextra,-Werror', '-Xptxas=-v'];
-    const run = spawnSync('nvcc', [...flags, `-arch=sm_${architecture}`, '-cubin', '-o', cubin, join(FOLDER, file)], {
-      encoding: 'utf8',
-    });
-    if (run.status !== 0) {
-      fail(`${file} for sm_${architecture}: ${run.error ?? run.stderr}`);
-      continue;
-    }
-    const accesses = wideAccessesOf(readFileSync(cubin));
-    for (const [name, resources] of resourcesOf(run.stderr)) {
-      check(name, architecture, resources, accesses.get(name));
-      kernels++;
-    }
+const compile = (file, architecture) => async () => {
+  const cubin = join(out, `${file}.${architecture}`);
+  const { status, text } = await run('nvcc', [
+    ...flags,
+    ...[`-arch=sm_${architecture}`, '-cubin', '-o', cubin, join(FOLDER, file)],
+  ]);
+  console.log(`${file}, sm_${architecture}`);
+  if (status !== 0) {
+    fail(`${file} for sm_${architecture}: ${text}`);
+    return;
   }
-}
+  const accesses = wideAccessesOf(readFileSync(cubin));
+  for (const [name, resources] of resourcesOf(text)) {
+    check(name, architecture, resources, accesses.get(name));
+    kernels++;
+  }
+};
+await each(sources.flatMap((file) => ARCHITECTURES.map((architecture) => compile(file, architecture))));
 rmSync(out, { recursive: true });
 if (kernels === 0) fail('no kernel was compiled');
 console.log(failures.length === 0 ? `${kernels} kernels: no stack frame, no spill` : `${failures.length} failed`);
