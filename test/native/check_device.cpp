@@ -172,5 +172,5 @@ void check_chunk_memory(Checks& checks) {
 void check_device(Checks& checks, bool small) {
   printf("%s\n", device::gemm_library().substr(0, device::gemm_library().find('\n')).c_str());
   check_products(checks, small);
-  check_chunk_memory(checks);
+  if (!small) check_chunk_memory(checks);  // 1000 rows, slow under a sanitizer of the emulator
 }

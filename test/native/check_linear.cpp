@@ -208,9 +208,9 @@ void check_linear(Checks& checks, bool small) {
                                {9, 33, 65, 2000, 1, true, 3, true},
                                {13, 18, 130, 9000, 0, true, 0, false, true},
                                {7, 33, 99, 4000, 1, false, 0, true, true},
-                               {67, 24, 130, 30000, 0, false},
-                               {300, 2, 3, 0, 0, true}};
+                               {67, 24, 130, 30000, 0, false}};
   const std::vector<Shape> more = {{1, 7, 2, 0, 0, true},
+                                   {300, 2, 3, 0, 0, true},
                                    {5, 1, 65, 0, 2, false},
                                    {7, 33, 95, 0, 0, true},
                                    {3, 8, 96, 0, 0, false},
