@@ -74,6 +74,7 @@ export const CONFIGS: Record<string, ModelConfig> = {
     ...{ ...SIZES, model_type: 'llama', tie_word_embeddings: false, rope_scaling: { rope_type: 'linear', factor: 4 } },
   },
   qwen2: { ...SIZES, model_type: 'qwen2', tie_word_embeddings: true, rope_theta: 1e6 },
+  'qwen2 untied': { ...SIZES, model_type: 'qwen2', tie_word_embeddings: false, rope_theta: 1e6 },
   qwen3: { ...SIZES, model_type: 'qwen3', tie_word_embeddings: false, head_dim: 16, rope_theta: 1e6 },
   mistral: { ...SIZES, model_type: 'mistral', tie_word_embeddings: false, sliding_window: null },
   smollm3: {
