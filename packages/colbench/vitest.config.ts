@@ -6,5 +6,13 @@ import base from '../../vitest.config.ts';
 export default defineConfig({
   ...base,
   root: fileURLToPath(new URL('.', import.meta.url)),
-  test: { ...base.test, include: ['test/**/*.test.ts'], exclude: ['test/e2e/**'], testTimeout: 300_000 },
+  test: {
+    ...base.test,
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/e2e/**'],
+    testTimeout: 300_000,
+    // The files of a worker share modules and, with them, the trainer: importing torch takes seconds.
+    isolate: false,
+    globalSetup: './test/helpers/temporary.ts',
+  },
 });

@@ -13,21 +13,30 @@ import sys
 CHANNEL = 3
 
 
-def digest_of(value, each=False):
+def digests_of(value, each=False):
+    """The digest of a value; of one with a Counter also a second one, in which entries of 0 do not count, as between two Counters.
+
+    One digest cannot do: Counter(a=0) == Counter() and Counter() == {}, but Counter(a=0) != {}."""
     import hashlib
 
-    return hashlib.sha256(encoding_of(value, each)).hexdigest()
+    encoding, has_counter = encoding_of(value, each)
+    digests = {"digest": hashlib.sha256(encoding).hexdigest()}
+    if has_counter:
+        digests["counted"] = hashlib.sha256(encoding_of(value, each, True)[0]).hexdigest()
+    return digests
 
 
-def encoding_of(value, each=False):
-    """The value as bytes, the same for values that are equal by ==, and for two NaNs.
+def encoding_of(value, each=False, counted=False):
+    """The value as bytes, the same for values that are equal by ==, and for two NaNs; and whether a Counter is in it.
 
-    In the mode "each", what the released evaluator takes for unequal raises: a NaN, and an array of numpy that has not
+    A Counter is a dict, or, if `counted`, something else than a dict, without its entries of 0. In the mode "each", what the released evaluator takes for unequal raises: a NaN, and an array of numpy that has not
     exactly one element, whose == has no truth value."""
     import collections
     import datetime
     import decimal
     import fractions
+
+    counters = []
 
     def tagged(tag, payload):
         return b"%s%d:%s" % (tag, len(payload), payload)
@@ -69,7 +78,12 @@ def encoding_of(value, each=False):
         if isinstance(x, collections.deque):
             return group(b"q", [encoded(each) for each in x])
         if isinstance(x, dict):
-            return group(b"m", sorted(encoded(key) + encoded(each) for key, each in x.items()))
+            entries = [(encoded(key), encoded(each)) for key, each in x.items()]
+            if isinstance(x, collections.Counter):
+                counters.append(True)
+                if counted:
+                    return group(b"C", sorted(key + count for key, count in entries if count != encoded(0)))
+            return group(b"m", sorted(key + each for key, each in entries))
         if isinstance(x, (set, frozenset)):
             return group(b"S", sorted(encoded(each) for each in x))
         if isinstance(x, range):
@@ -92,7 +106,7 @@ def encoding_of(value, each=False):
             return group(b"a", [encoded(tuple(shape)), encoded(plain)]) if shape else encoded(plain)
         raise TypeError("a result of class %s cannot be compared" % type(x).__name__)
 
-    return encoded(value)
+    return encoded(value), bool(counters)
 
 
 def shown(value):
@@ -188,7 +202,7 @@ def main():
                 value = evaluate_released(job["program"], call)
             else:
                 value = eval(compile(call.strip(), "<call>", "eval"), space)
-            return {"kind": "value", "digest": digest_of(value, each), "shown": attempt(lambda: shown(value))[0]}
+            return {"kind": "value", **digests_of(value, each), "shown": attempt(lambda: shown(value))[0]}
 
         line, error = attempt(outcome)
         report(line if error is None else {"kind": "error", "error": error})

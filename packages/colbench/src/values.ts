@@ -1,7 +1,8 @@
 /** The values of a command line, checked. */
-import { readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { dirname, isAbsolute } from 'node:path';
 import type { CommandInput } from './command.js';
-import { UsageError } from './errors.js';
+import { CommandError, UsageError } from './errors.js';
 
 /** Reads values and names them in errors. */
 export class Values {
@@ -26,12 +27,19 @@ export class Values {
 
   /** The text of the file that an option names. */
   textFile(name: string): string {
-    try {
-      return readFileSync(this.required(name), 'utf8');
-    } catch (error) {
-      if (error instanceof UsageError) throw error;
-      throw new UsageError(`--${name}: ${(error as Error).message}`);
+    return textOf(this.required(name), `--${name}`);
+  }
+
+  /** The file that --out names, in a folder that exists: hours of work must not end in an error. */
+  outFile(): string {
+    const file = this.required('out');
+    if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new CommandError('ERR_OUT', `Expected a file for --out but received the folder ${file}: add a name`);
     }
+    const folder = dirname(file);
+    const reason = unusable(folder, 'folder', constants.W_OK | constants.X_OK);
+    if (reason === undefined) return file;
+    throw new CommandError('ERR_OUT', `--out ${file} cannot be written: ${folder} ${reason}`);
   }
 
   flag(name: string): boolean {
@@ -68,6 +76,44 @@ export class Values {
       throw new UsageError(`${this.#command} takes --${given[0]} or --${given[1]}, not both`);
     }
   }
+}
+
+/** Whether a value that may be a path is an address. */
+export const isUrl = (text: string): boolean => /^https?:\/\//.test(text);
+
+/** Why a path is not a file or a folder that can be used; undefined if it is. Pipes and devices are files. */
+function unusable(path: string, kind: 'file' | 'folder', access: number): string | undefined {
+  try {
+    const isFolder = statSync(path).isDirectory();
+    if (isFolder !== (kind === 'folder')) return `is ${isFolder ? 'a folder' : 'no folder'}`;
+    accessSync(path, access);
+    return undefined;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'does not exist';
+    return code === 'EACCES' || code === 'EPERM' ? 'is not accessible: check its permissions' : `fails: ${message}`;
+  }
+}
+
+/**
+ * Checks a file or folder before anything is computed or written.
+ *
+ * @param path as it was given
+ * @param name what it is given by: an option, or an argument as --help shows it
+ * @throws CommandError ERR_INPUT where it does not exist, is of the other kind or cannot be read
+ */
+export function checkInput(path: string, name: string, kind: 'file' | 'folder' = 'file'): void {
+  const reason = unusable(path, kind, kind === 'file' ? constants.R_OK : constants.R_OK | constants.X_OK);
+  if (reason === undefined) return;
+  const where =
+    reason === 'does not exist' ? `: check the path${isAbsolute(path) ? '' : `, seen from ${process.cwd()}`}` : '';
+  throw new CommandError('ERR_INPUT', `Expected a ${kind} for ${name}, but ${path} ${reason}${where}`);
+}
+
+/** The text of a file. @throws CommandError ERR_INPUT */
+export function textOf(file: string, name: string): string {
+  checkInput(file, name);
+  return readFileSync(file, 'utf8');
 }
 
 /** The one file or folder that a command takes. */

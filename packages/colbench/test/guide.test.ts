@@ -1,5 +1,5 @@
 /** Every command in the pages takes the options that it is shown with. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -26,6 +26,19 @@ describe.each(pages)('%s', (page) => {
     const { positionals } = parseArgs({ args, options: command.options, allowPositionals: true });
     expect(positionals).toHaveLength(1);
   });
+});
+
+it('the README has every error code, and no other', () => {
+  const sources = readdirSync(join(PACKAGE, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    /\.ts$/.test(name),
+  );
+  const codes = (files: string[]) => new Set(files.flatMap((file) => text(file).match(/ERR_[A-Z_]+/g) ?? []));
+  // Of Node itself.
+  const foreign = ['ERR_SCRIPT_EXECUTION_TIMEOUT', 'ERR_STREAM_PREMATURE_CLOSE'];
+  const own = [...codes([...sources.map((name) => join('src', name)), 'trainer.py'])].filter(
+    (code) => !foreign.includes(code),
+  );
+  expect([...codes(['README.md'])].sort()).toEqual(own.sort());
 });
 
 it('the usage of each command names all of its options', async () => {

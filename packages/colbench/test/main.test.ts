@@ -35,7 +35,7 @@ describe.runIf(existsSync(main) || process.env.CI)('colbench', () => {
     expect(results.map(({ code }) => code)).toEqual([0, 0, 2, 1]);
     expect(results[1]!.stdout).toMatch(/^colbench evaluate/);
     expect(results[2]!.stderr).toMatch(/^evaluate needs one file\n\ncolbench evaluate/);
-    expect(results[3]!.stderr).toMatch(/^ENOENT/);
+    expect(results[3]!.stderr).toMatch(/^ERR_INPUT: Expected a file for DIALOGUES/);
   });
 
   it('ends with 130 after SIGINT, and keeps what is finished', async () => {

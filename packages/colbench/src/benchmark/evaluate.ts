@@ -4,7 +4,7 @@ import { setMaxListeners } from 'node:events';
 import { answerOf } from './protocol.js';
 import type { Task } from './records.js';
 import { forbiddenText, NONE_DIGEST, releasedProgramOf, releasedSeconds } from './released.js';
-import { type Job, type Limits, type Outcome, runProgram } from './sandbox/run.js';
+import { areEqual, type Job, type Limits, type Outcome, runProgram } from './sandbox/run.js';
 import type { Wall } from './sandbox/wall.js';
 
 /**
@@ -104,7 +104,7 @@ function verdictOf(truth: Outcome, outcome: Outcome, released: boolean): Verdict
   // The released evaluator has None for a call that raises, and no answer agrees with None.
   if (truth.kind !== 'value' || (released && truth.digest === NONE_DIGEST)) return 'no truth';
   if (outcome.kind !== 'value') return failures[outcome.kind];
-  return outcome.digest === truth.digest ? 'agrees' : 'differs';
+  return areEqual(outcome, truth) ? 'agrees' : 'differs';
 }
 
 const shownOf = (outcome: Outcome) => (outcome.kind === 'value' ? outcome.shown : outcome.error);

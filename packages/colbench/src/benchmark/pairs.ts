@@ -24,16 +24,7 @@ export function dialoguePairs(
   dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[],
   source: Source,
 ): { chosen: number; rejected: number }[] {
-  const tasks: Map<string, number[]> = new Map();
-  dialogues.forEach((dialogue, i) => {
-    const key = taskKey(dialogue);
-    const known = tasks.get(key);
-    if (known === undefined) tasks.set(key, [i]);
-    else known.push(i);
-  });
-  const groups = [...tasks.values()].map((group) =>
-    source === 'released' ? group.slice(0, releasedDialogues) : group,
-  );
+  const groups = groupsOf(dialogues, source);
   const order = groups.flat();
   const taskOffsets = new Int32Array(groups.length + 1);
   groups.forEach((group, k) => {
@@ -50,6 +41,36 @@ export function dialoguePairs(
     chosen: order[winner] as number,
     rejected: order[rejected[p] as number] as number,
   }));
+}
+
+/** The indices of the dialogues of each task that the rule looks at. */
+function groupsOf(dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[], source: Source): number[][] {
+  const tasks: Map<string, number[]> = new Map();
+  dialogues.forEach((dialogue, i) => {
+    const key = taskKey(dialogue);
+    const known = tasks.get(key);
+    if (known === undefined) tasks.set(key, [i]);
+    else known.push(i);
+  });
+  return [...tasks.values()].map((group) => (source === 'released' ? group.slice(0, releasedDialogues) : group));
+}
+
+/**
+ * The pairs that are left out because their dialogues have the same reward: any two of a task; with 'released', the first best of a
+ * solved task and another one.
+ */
+export function tiedPairs(dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[], source: Source): number {
+  let ties = 0;
+  for (const group of groupsOf(dialogues, source)) {
+    const counts = new Map<number, number>();
+    for (const i of group) {
+      const { reward } = dialogues[i] as Dialogue;
+      counts.set(reward, (counts.get(reward) ?? 0) + 1);
+    }
+    if (source === 'released') ties += Math.max(0, (counts.get(1) ?? 0) - 1);
+    else for (const count of counts.values()) ties += (count * (count - 1)) / 2;
+  }
+  return ties;
 }
 
 /** A state of a dialogue: candidates for the next assistant message. Other fields are kept. */

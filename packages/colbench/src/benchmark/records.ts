@@ -58,6 +58,12 @@ export class RecordError extends TypeError {
   readonly code = 'ERR_RECORD';
 }
 
+const agentRoles = ['assistant', 'agent'];
+const roles = ['system', 'user', ...agentRoles];
+
+/** Whether a message is the agent's. */
+export const isAgent = ({ role }: { role: string }): boolean => agentRoles.includes(role);
+
 const newline = 0x0a;
 const blank = /^[ \t\r\n]*$/;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
@@ -248,13 +254,14 @@ export function checkedDialogue(value: unknown): Dialogue {
     throw new RecordError(`Expected an array for dialogue_history but received ${kindOf(value.dialogue_history)}`);
   }
   for (const [i, message] of value.dialogue_history.entries()) checkMessage(message, `dialogue_history[${i}]`);
+  if (!value.dialogue_history.some(isAgent)) {
+    throw new RecordError('Expected a message of the agent (role assistant or agent) in dialogue_history');
+  }
   return { ...value, task } as Dialogue;
 }
 
 function checkMessage(message: unknown, what: string) {
-  checkObject(message, what);
-  checkString(message, 'role', `${what}.`);
-  checkString(message, 'content', `${what}.`);
+  checkText(message, what);
   const { input, output } = message;
   if (output !== undefined && typeof output !== 'string') {
     throw new RecordError(`Expected a string for ${what}.output but received ${kindOf(output)}`);
@@ -262,17 +269,31 @@ function checkMessage(message: unknown, what: string) {
   if (input !== undefined) checkPrompt(input, `${what}.input`);
 }
 
+/** A message with a role that a chat has. A template would leave out others, or raise an exception of its own. */
+function checkText(message: unknown, what: string): asserts message is Record<string, unknown> {
+  checkObject(message, what);
+  checkString(message, 'role', `${what}.`);
+  checkString(message, 'content', `${what}.`);
+  if (roles.includes(message.role as string)) return;
+  throw new RecordError(`Expected ${roles.join(', ')} for ${what}.role but received ${JSON.stringify(message.role)}`);
+}
+
 /** A prompt: a text or messages. */
 function checkPrompt(input: unknown, what: string) {
   if (typeof input === 'string') return;
-  if (!Array.isArray(input)) {
+  if (!Array.isArray(input) || input.length === 0) {
     throw new RecordError(`Expected a text or messages for ${what} but received ${kindOf(input)}`);
   }
   input.forEach((each, i) => {
-    checkObject(each, `${what}[${i}]`);
-    checkString(each, 'role', `${what}[${i}].`);
-    checkString(each, 'content', `${what}[${i}].`);
+    checkText(each, `${what}[${i}]`);
   });
+}
+
+/** A prompt of messages: how a text was made of messages is not known. */
+export function checkMessages(input: unknown): void {
+  checkPrompt(input, 'input');
+  if (typeof input !== 'string') return;
+  throw new RecordError('Expected messages for input but received a text, whose template is not known');
 }
 
 /** Whether a value is a list of token ids. */
@@ -283,41 +304,48 @@ export const isTokenIds = (ids: unknown): ids is number[] =>
 export function checkedCandidateRecord(value: unknown): CandidateRecord {
   checkObject(value, 'candidates');
   checkPrompt(value.input, 'input');
-  const { candidates, tokens } = value;
-  if (!Array.isArray(candidates) || !candidates.every((text) => typeof text === 'string')) {
-    throw new RecordError(`Expected strings for candidates but received ${kindOf(candidates)}`);
-  }
-  if (
-    tokens !== undefined &&
-    !(Array.isArray(tokens) && tokens.every(isTokenIds) && tokens.length === candidates.length)
-  ) {
-    throw new RecordError(
-      `Expected ${candidates.length} arrays of token ids for tokens but received ${kindOf(tokens)}`,
-    );
+  const { candidates, tokens, stop, referenceLogps } = value;
+  checkEach(candidates, 'candidates', 'strings', undefined, (text) => typeof text === 'string');
+  const { length } = candidates as string[];
+  if (tokens !== undefined) checkEach(tokens, 'tokens', 'arrays of token ids', length, isTokenIds);
+  const isReason = (reason: unknown) => reason === 'stop' || reason === 'length';
+  if (stop !== undefined) checkEach(stop, 'stop', "of 'stop' and 'length'", length, isReason);
+  if (referenceLogps !== undefined) {
+    checkObject(referenceLogps, 'referenceLogps');
+    for (const name of ['mean', 'sum']) {
+      checkEach(referenceLogps[name], `referenceLogps.${name}`, 'numbers', length, Number.isFinite);
+    }
   }
   return value as unknown as CandidateRecord;
 }
 
+/** An array of `count` values, of any number if undefined, that are all valid. */
+function checkEach(
+  values: unknown,
+  what: string,
+  expected: string,
+  count: number | undefined,
+  isValid: (value: unknown) => boolean,
+) {
+  const wanted = `Expected ${count === undefined ? '' : `${count} `}${expected} for ${what} but received`;
+  if (!Array.isArray(values) || values.length !== (count ?? values.length)) {
+    throw new RecordError(`${wanted} ${kindOf(values)}`);
+  }
+  const at = values.findIndex((value) => !isValid(value));
+  if (at >= 0) throw new RecordError(`${wanted} ${kindOf(values[at])} at index ${at}`);
+}
+
 /** Candidates with their task, whose ground truth the critic sees. */
 export function checkedTaskCandidates(value: unknown): CandidateRecord & { task: Task } {
-  const { candidates, input } = checkedCandidateRecord(value);
-  if (typeof input === 'string') {
-    throw new RecordError('Expected messages for input but received a text, whose template is not known');
-  }
-  const { task, stop } = value as { task: unknown; stop: unknown };
-  const isReason = (reason: unknown) => reason === 'stop' || reason === 'length';
-  if (stop !== undefined && !(Array.isArray(stop) && stop.length === candidates.length && stop.every(isReason))) {
-    throw new RecordError(`Expected ${candidates.length} of 'stop' and 'length' for stop but received ${kindOf(stop)}`);
-  }
-  return { ...(value as CandidateRecord), task: checkedTask(task, 'task.') };
+  const record = checkedCandidateRecord(value);
+  checkMessages(record.input);
+  return { ...record, task: checkedTask((value as { task: unknown }).task, 'task.') };
 }
 
 /** Candidates for the next assistant message with their scores. */
 export function checkedCandidates(value: unknown): Candidates {
   const { candidates, scores } = checkedCandidateRecord(value) as Partial<Candidates> & CandidateRecord;
-  if (!Array.isArray(scores) || !scores.every(Number.isFinite) || scores.length !== candidates.length) {
-    throw new RecordError(`Expected ${candidates.length} numbers for scores but received ${kindOf(scores)}`);
-  }
+  checkEach(scores, 'scores', 'numbers', candidates.length, Number.isFinite);
   return value as unknown as Candidates;
 }
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Complete } from './endpoint.js';
 import { checkedTask, RecordError, type Task } from './records.js';
-import { type RunOptions, runProgram } from './sandbox/run.js';
+import { areEqual, type RunOptions, runProgram } from './sandbox/run.js';
 import type { Wall } from './sandbox/wall.js';
 
 /** Calls of a task, as in the benchmark. */
@@ -74,7 +74,7 @@ export async function checkTask(wall: Wall, task: Task, options: RunOptions, lea
     const again = second.outcomes[i];
     const call = task.test_cases[i] as string;
     if (outcome.kind !== 'value') throw new TaskRejection('raises', `${call} fails: ${outcome.error}`);
-    if (again?.kind !== 'value' || again.digest !== outcome.digest) {
+    if (again?.kind !== 'value' || !areEqual(again, outcome)) {
       throw new TaskRejection('not deterministic', `${call} has another result in a second process`);
     }
     digests.add(outcome.digest);

@@ -12,7 +12,7 @@ import type { ChatTokenizer } from '../tokens/chat.js';
 import { stopTokens, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
 import { dialogueStates } from '../tokens/records.js';
 import type { ChatMessage } from '../tokens/template.js';
-import { onePositional, Values } from '../values.js';
+import { checkInput, onePositional, Values } from '../values.js';
 import { checkModelFolder, endpointOf, endpointOptions, endpointUsage } from './endpoints.js';
 import { all, concurrencyOf, Faults, groupsOf, mapConcurrently } from './shared.js';
 
@@ -103,9 +103,10 @@ async function sampleCandidates(input: CommandInput, open: OpenModel): Promise<R
   const { progress, signal } = input;
   const values = new Values('candidates', input.values);
   const file = onePositional(input, 'candidates', 'file');
-  const out = values.required('out');
+  const out = values.outFile();
   const folder = values.required('model');
-  checkModelFolder(folder);
+  checkModelFolder(folder, '--model');
+  checkInput(file, 'DIALOGUES');
   const released = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';
   values.exclusive('as', 'fraction');
   const fraction = values.number('fraction', released ? releasedFraction : 1, 0, 1, false);

@@ -14,8 +14,8 @@ import { hashFolder } from '../hash.js';
 import { type Model, modelOptionsOf, modelOptionTypes, modelUsage, type OpenModel, openModel } from '../model.js';
 import { Progress } from '../progress.js';
 import { stopTokens, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
-import { onePositional, Values } from '../values.js';
-import { checkModelFolder, endpointOf, endpointOptions, endpointUsage, isUrl, jsonFile } from './endpoints.js';
+import { checkInput, isUrl, onePositional, Values } from '../values.js';
+import { checkModelFolder, endpointOf, endpointOptions, endpointUsage, jsonFile } from './endpoints.js';
 import {
   concurrencyOf,
   countOf,
@@ -95,7 +95,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   const { progress, signal } = input;
   const values = new Values('converse', input.values);
   const tasks = onePositional(input, 'converse', 'file');
-  const out = values.required('out');
+  const out = values.outFile();
   // A journal is appended to.
   if (out.endsWith('.gz')) throw new UsageError('--out of converse cannot be compressed: leave out .gz');
   const samples = values.number('samples', 1, 1, 1e6);
@@ -107,6 +107,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   const system = released ? values.textFile('agent-prompt') : undefined;
   const rules = system === undefined ? ownRules : releasedRules(system);
   const human = humanOf(values, concurrency, released);
+  checkInput(tasks, 'TASKS');
   const faults = new Faults(progress);
   const total = samples * (await countOf(readTasks(tasks, { onFault: faults.report })));
   const stop = new AbortController();
@@ -191,7 +192,7 @@ function humanOf(values: Values, concurrency: number, released: boolean): { repl
   const given = values.required('human');
   const template = released ? values.textFile('human-prompt') : undefined;
   if (!isUrl(given)) {
-    const script = jsonFile(given, 'human') as Script;
+    const script = jsonFile(given, '--human') as Script;
     if (!Array.isArray(script?.topics)) throw new UsageError(`--human: ${given} has no list of topics`);
     const texts = script.topics.flatMap((topic) => [
       topic?.asked,
@@ -235,7 +236,7 @@ async function agentOf(
       mapConcurrently(jobs, concurrency, async (job) => job.done || hold(job, chat, () => {}));
     return { settings, holdAll, close: async () => {} };
   }
-  checkModelFolder(given);
+  checkModelFolder(given, '--agent', true);
   const tokenizer = tokenizerOf(given, values);
   const options = {
     temperature: values.number('agent-temperature', 1, 0, 10, false),

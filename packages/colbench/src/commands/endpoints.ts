@@ -1,9 +1,9 @@
 /** Agents and simulated users by the options of the command line: endpoints, model folders, scripts. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Complete, type EndpointOptions, endpointCompletions } from '../benchmark/endpoint.js';
 import { CommandError, UsageError } from '../errors.js';
-import type { Values } from '../values.js';
+import { textOf, type Values } from '../values.js';
 
 type Party = 'agent' | 'human' | 'endpoint';
 
@@ -21,13 +21,12 @@ export const endpointUsage = `  --agent-model NAME         of an endpoint
   --timeout-seconds N        per attempt of a request (120)
   --attempts N               per request (6)`;
 
-export const isUrl = (text: string) => /^https?:\/\//.test(text);
-
-/** Whether a path is a model folder. */
-export function checkModelFolder(folder: string): void {
+/** Whether a path is a model folder. @param option that names it, or an address with `orUrl` */
+export function checkModelFolder(folder: string, option: string, orUrl = false): void {
   if (['config.json', 'adapter_config.json'].some((name) => existsSync(join(folder, name)))) return;
   const hint = existsSync(folder) ? 'it has no config.json' : 'it does not exist';
-  throw new CommandError('ERR_MODEL', `Expected an address or a model folder but received ${folder}: ${hint}`);
+  const expected = orUrl ? 'an address or a model folder' : 'a model folder';
+  throw new CommandError('ERR_MODEL', `Expected ${expected} for ${option} but received ${folder}: ${hint}`);
 }
 
 /** The completions of the endpoint `url` and the settings that identify a run with it. */
@@ -59,11 +58,12 @@ export function endpointOf(
   return { complete, settings };
 }
 
-/** A JSON file that an option names. */
-export function jsonFile(file: string, option: string): unknown {
+/** A JSON file. @param name what it is given by */
+export function jsonFile(file: string, name: string): unknown {
+  const text = textOf(file, name);
   try {
-    return JSON.parse(readFileSync(file, 'utf8'));
+    return JSON.parse(text);
   } catch (error) {
-    throw new UsageError(`--${option}: ${file}: ${(error as Error).message}`);
+    throw new UsageError(`${name}: ${file}: ${(error as Error).message}`);
   }
 }

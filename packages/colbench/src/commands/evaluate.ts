@@ -6,7 +6,7 @@ import { checkedAnswer, checkedReleasedAnswer, readRecords, writeRecords } from 
 import { type Cause, forbiddenText, releasedProgramOf } from '../benchmark/released.js';
 import type { Command, CommandInput } from '../command.js';
 import { Progress } from '../progress.js';
-import { onePositional, Values } from '../values.js';
+import { checkInput, onePositional, Values } from '../values.js';
 import {
   concurrencyOf,
   countOf,
@@ -83,6 +83,8 @@ async function evaluateAnswers(input: CommandInput): Promise<Record<string, unkn
   const rules = values.text('as') === undefined ? 'own' : values.choice('as', ['released']);
   const k = values.number('best-of', undefined, 1, 1e6);
   const concurrency = concurrencyOf(values);
+  const out = values.text('out') === undefined ? undefined : values.outFile();
+  checkInput(file, 'DIALOGUES');
   const check = (rules === 'released' ? checkedReleasedAnswer : checkedAnswer) as (value: unknown) => Answer;
 
   const faults = new Faults(progress);
@@ -91,7 +93,6 @@ async function evaluateAnswers(input: CommandInput): Promise<Record<string, unkn
     total += 1;
     unrated += Number(typeof record.reward !== 'number');
   }
-  const out = values.text('out');
   const rated: Rated[] = [];
   const totals = new Totals();
   const summaryOf = (more: object = {}) =>

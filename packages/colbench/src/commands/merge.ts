@@ -8,7 +8,7 @@ import { modelOptionsOf } from '../model.js';
 import { copyModelFiles } from '../trainer/checkpoints.js';
 import { baseOf } from '../trainer/hashes.js';
 import { Session } from '../trainer/session.js';
-import { onePositional, Values } from '../values.js';
+import { checkInput, onePositional, Values } from '../values.js';
 
 const usage = `colbench merge FOLDER --out FOLDER [--trainer-python FILE] [--threads N]
   Adds a LoRA adapter to its base model: W + (alpha / r) B A, formed in float64, in the dtype of the base. --out becomes a
@@ -27,6 +27,7 @@ async function merge(input: CommandInput): Promise<Record<string, unknown>> {
   const values = new Values('merge', input.values);
   const folder = onePositional(input, 'merge', 'folder');
   const out = values.required('out');
+  checkInput(folder, 'FOLDER', 'folder');
   if (!existsSync(join(folder, 'adapter_config.json'))) {
     throw new CommandError('ERR_MODEL', `${folder} has no adapter_config.json: it is no LoRA checkpoint`);
   }

@@ -1,12 +1,13 @@
 /** `pairs`: preference pairs of dialogues of one task, which train the critic. */
-import { dialoguePairs, taskKey } from '../benchmark/pairs.js';
+import { dialoguePairs, taskKey, tiedPairs } from '../benchmark/pairs.js';
 import { type Dialogue, readDialogues, writeRecords } from '../benchmark/records.js';
 import type { Command, CommandInput } from '../command.js';
-import { onePositional, Values } from '../values.js';
+import { checkInput, onePositional, Values } from '../values.js';
 import { all, Faults } from './shared.js';
 
 const usage = `colbench pairs DIALOGUES --out FILE [--as paper|released]
-  Preference pairs of dialogues of one task. A line of --out has task, chosen and rejected.
+  Preference pairs of dialogues of one task. A line of --out has task, chosen and rejected. Pairs of equal
+  rewards are dropped and counted.
 
   --as paper                 each better dialogue of a task over each worse one (default)
   --as released              of the first three dialogues of a task, the first best over each worse one, if the best
@@ -24,8 +25,9 @@ export const command: Command = {
 async function makePairs(input: CommandInput): Promise<Record<string, unknown>> {
   const values = new Values('pairs', input.values);
   const file = onePositional(input, 'pairs', 'file');
-  const out = values.required('out');
+  const out = values.outFile();
   const source = values.choice('as', ['paper', 'released']);
+  checkInput(file, 'DIALOGUES');
   const faults = new Faults(input.progress);
   const dialogues = await all(readDialogues(file, { onFault: faults.report }));
   const pairs = dialoguePairs(dialogues, source);
@@ -41,5 +43,8 @@ async function makePairs(input: CommandInput): Promise<Record<string, unknown>> 
   await writeRecords(out, lines(), () => {});
   const tasks = new Set(dialogues.map(taskKey)).size;
   const paired = new Set(pairs.map(({ chosen }) => taskKey(dialogues[chosen] as Dialogue))).size;
-  return faults.checked({ pairs: pairs.length, dialogues: dialogues.length, tasks, tasksWithoutPair: tasks - paired });
+  return faults.checked({
+    ...{ pairs: pairs.length, dialogues: dialogues.length, tasks, tasksWithoutPair: tasks - paired },
+    droppedTies: tiedPairs(dialogues, source),
+  });
 }

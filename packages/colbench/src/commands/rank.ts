@@ -3,7 +3,7 @@ import { rankedPairs } from '../benchmark/pairs.js';
 import { checkedCandidates, readRecords, writeRecords } from '../benchmark/records.js';
 import type { Command, CommandInput } from '../command.js';
 import { UsageError } from '../errors.js';
-import { onePositional, Values } from '../values.js';
+import { checkInput, onePositional, Values } from '../values.js';
 import { all, Faults } from './shared.js';
 
 /** Pairs that the released code draws at a state; the paper draws one. */
@@ -34,7 +34,7 @@ export const command: Command = {
 async function rankCandidates(input: CommandInput): Promise<Record<string, unknown>> {
   const values = new Values('rank', input.values);
   const file = onePositional(input, 'rank', 'file');
-  const out = values.required('out');
+  const out = values.outFile();
   const released = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';
   values.exclusive('as', 'rule');
   values.exclusive('as', 'pairs');
@@ -43,6 +43,7 @@ async function rankCandidates(input: CommandInput): Promise<Record<string, unkno
   if (rule === 'best-worst' && numPairs !== 1)
     throw new UsageError('--rule best-worst gives one pair: leave out --pairs');
   const seed = values.number('seed', 0, 0, 2 ** 32 - 1);
+  checkInput(file, 'CANDIDATES');
   if (released) input.progress.write(`--as released: ${releasedDraws} draws at each state\n`);
   const faults = new Faults(input.progress);
   const states = await all(readRecords(file, checkedCandidates, { onFault: faults.report }));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command, CommandInput } from '../command.js';
 import { CommandError, UsageError } from '../errors.js';
 import { writeWhole } from '../files.js';
-import { readConfig } from '../run/config.js';
+import { checkPaths, readConfig } from '../run/config.js';
 import { estimateStage } from '../run/estimate.js';
 import { Run } from '../run/execute.js';
 import { planStages } from '../run/stages.js';
@@ -55,6 +55,7 @@ async function runStages(
   if (folder === file) throw new UsageError(`run needs --out, since ${file} does not end in .json`);
   const config = readConfig(file);
   const { stages, tests } = await planStages(config, find);
+  checkPaths(config);
   const run = new Run(folder, stages);
   if (values.flag('dry')) {
     const estimates = [];

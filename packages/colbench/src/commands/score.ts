@@ -25,7 +25,7 @@ import {
   releasedPrivileged,
   withPrivileged,
 } from '../tokens/records.js';
-import { onePositional, Values } from '../values.js';
+import { checkInput, onePositional, Values } from '../values.js';
 import { checkModelFolder } from './endpoints.js';
 import { Faults, groupsOf, quiet } from './shared.js';
 
@@ -89,14 +89,16 @@ async function scoreCandidates(input: CommandInput, open: OpenModel): Promise<Re
   const { progress, signal } = input;
   const values = new Values('score', input.values);
   const file = onePositional(input, 'score', 'file');
-  const out = values.required('out');
+  const out = values.outFile();
   const [critic, reference] = [values.required('critic'), values.required('reference')];
-  for (const folder of [critic, reference]) checkModelFolder(folder);
+  checkModelFolder(critic, '--critic');
+  checkModelFolder(reference, '--reference');
   const released = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';
   values.exclusive('without-c', 'c-template');
   values.exclusive('as', 'content-only');
   if (released && values.flag('without-c'))
     throw new UsageError('--as released shows c to the critic: leave out --without-c');
+  checkInput(file, 'CANDIDATES');
   const maxLength = values.number('max-length', 8192, 1, 2 ** 24);
   const rule: ScoreRule = {
     reduction: values.choice('reduction', ['mean', 'sum']),

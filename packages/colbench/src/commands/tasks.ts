@@ -1,12 +1,11 @@
 /** `tasks`: synthesizes backend tasks from seed texts. */
-import { readFileSync } from 'node:fs';
 import { PartialFile } from '../benchmark/partial.js';
 import { checkTask, synthesizeTask, taskId } from '../benchmark/synthesis.js';
 import type { Command, CommandInput } from '../command.js';
 import { UsageError } from '../errors.js';
 import { hashValue } from '../hash.js';
 import { Progress } from '../progress.js';
-import { onePositional, Values } from '../values.js';
+import { onePositional, textOf, Values } from '../values.js';
 import { endpointOf } from './endpoints.js';
 import { concurrencyOf, groupsOf, limitOptions, limitUsage, mapConcurrently, sandboxOf } from './shared.js';
 
@@ -53,14 +52,14 @@ async function writeTasks(input: CommandInput): Promise<Record<string, unknown>>
   const { progress, signal } = input;
   const values = new Values('tasks', input.values);
   const file = onePositional(input, 'tasks', 'file');
-  const out = values.required('out');
+  const out = values.outFile();
   const url = values.required('endpoint');
   const concurrency = concurrencyOf(values);
   const { complete, settings } = endpointOf(values, 'endpoint', url, concurrency);
   const copies = values.number('per-seed', 1, 1, 1e6);
   const tries = values.number('tries', 3, 1, 100);
   const distinct = values.number('distinct', 2, 1, 10);
-  const seeds = readFileSync(file, 'utf8')
+  const seeds = textOf(file, 'SEEDS')
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');

@@ -16,7 +16,8 @@ const usage = `colbench tiny FOLDER [--small] [--train] [--example] [--seed N]
   --example                  FOLDER/model is the model; beside it are tasks, a simulated user and the RUN.json of a short
                              comparison of SWEET-RL with multi-turn DPO
   --seed N                   of the weights, the dialogues and the order (1)
-  --threads N, --trainer-python FILE   of the training
+  --threads N                of the training (number of CPUs; 1 with --small)
+  --trainer-python FILE      the interpreter that has torch (python3)
 `;
 
 export const command: Command = {
@@ -37,10 +38,13 @@ export const command: Command = {
     const given = onePositional(input, 'tiny', 'folder');
     const folder = values.flag('example') ? join(given, 'model') : given;
     const seed = values.number('seed', 1, 0, 2 ** 32 - 1);
-    const made = { folder, ...makeTinyModel(folder, { small: values.flag('small'), seed }) };
+    const small = values.flag('small');
+    const made = { folder, ...makeTinyModel(folder, { small, seed }) };
     if (values.flag('example')) writeExample(given);
     if (!values.flag('train')) return made;
-    const { threads, python } = modelOptionsOf(values);
+    // The products of the small model are too short to share: on a busy machine of 2 cores, 2 threads took 75 s of CPU time and had not
+    // ended after 4 minutes, one took 28 s.
+    const { threads = small ? 1 : undefined, python } = modelOptionsOf(values);
     const { progress, signal } = input;
     return { ...made, ...(await trainTinyModel(folder, { seed, threads, python, progress, signal })) };
   },

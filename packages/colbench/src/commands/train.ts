@@ -8,7 +8,7 @@ import type { LossOptions, Method } from '../trainer/heads.js';
 import type { Lora } from '../trainer/protocol.js';
 import { readTrainingItems } from '../trainer/records.js';
 import { train } from '../trainer/train.js';
-import { onePositional, Values } from '../values.js';
+import { checkInput, onePositional, Values } from '../values.js';
 import { checkModelFolder } from './endpoints.js';
 import { Faults } from './shared.js';
 
@@ -136,7 +136,8 @@ async function runTraining(method: Method, input: CommandInput): Promise<Record<
   const values = new Values(`train-${method}`, input.values);
   const file = onePositional(input, `train-${method}`, 'file');
   const [model, out] = [values.required('model'), values.required('out')];
-  checkModelFolder(model);
+  checkModelFolder(model, '--model');
+  checkInput(file, kind.input);
   const { device = 'cpu', dtype, threads, microTokens, python } = modelOptionsOf(values);
   const isReleased = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';
   if (isReleased) values.exclusive('as', 'truncate');

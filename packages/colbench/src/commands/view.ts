@@ -5,7 +5,7 @@ import { FileReplacement } from 'sweet-rl/safetensors';
 import { readRecords } from '../benchmark/records.js';
 import type { Command, CommandInput } from '../command.js';
 import { UsageError } from '../errors.js';
-import { Values } from '../values.js';
+import { checkInput, Values } from '../values.js';
 import { page, type Shown } from '../view/page.js';
 import { jsonFile } from './endpoints.js';
 import { Faults } from './shared.js';
@@ -39,14 +39,18 @@ function filesIn(folder: string): string[] {
 
 async function writePage({ positionals, values: given, progress }: CommandInput): Promise<Record<string, unknown>> {
   const values = new Values('view', given);
-  const out = values.required('out');
+  const out = values.outFile();
   const limit = values.number('records', 50, 1, 1e6);
   const [first] = positionals;
   if (first === undefined) throw new UsageError('view needs the folder of a run, or files');
-  const base = statSync(first).isDirectory() ? first : '.';
-  const files = positionals.flatMap((path) => (statSync(path).isDirectory() ? filesIn(path) : [path]));
+  const isFolder = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  for (const path of positionals) checkInput(path, 'RUN|FILE', isFolder(path) ? 'folder' : 'file');
+  const base = isFolder(first) ? first : '.';
+  const files = positionals.flatMap((path) => (isFolder(path) ? filesIn(path) : [path]));
   const tableFile = join(base, 'table.json');
-  const rows = existsSync(tableFile) ? (jsonFile(tableFile, 'table') as Record<string, unknown>[]) : [];
+  const rows = existsSync(tableFile) ? jsonFile(tableFile, 'table.json') : [];
+  const isRow = (row: unknown): row is Record<string, unknown> => typeof row === 'object' && row !== null;
+  if (!Array.isArray(rows) || !rows.every(isRow)) throw new UsageError(`Expected a list of objects in ${tableFile}`);
 
   const faults = new Faults(progress);
   const shown: Shown[] = [];

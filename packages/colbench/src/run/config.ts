@@ -1,7 +1,7 @@
 /** RUN.json: the model, the tasks, the methods, and the options of each stage. */
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { UsageError } from '../errors.js';
+import { checkInput, isUrl, textOf } from '../values.js';
 
 export const methods = ['zero-shot', 'sft', 'dpo', 'sweet', 'sweet-without-c', 'sweet-sum'] as const;
 export type Method = (typeof methods)[number];
@@ -45,9 +45,10 @@ const paths = ['agent', 'human', 'c-template', 'chat-template', 'agent-prompt', 
  * @throws UsageError naming the field
  */
 export function readConfig(file: string): RunConfig {
+  const text = textOf(file, 'RUN.json');
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(file, 'utf8'));
+    value = JSON.parse(text);
   } catch (error) {
     throw new UsageError(`${file}: ${(error as Error).message}`);
   }
@@ -86,6 +87,20 @@ function methodsOf(value: unknown): Method[] {
   return methods.filter((each) => value.includes(each));
 }
 
+/** Checks every path: a run of hours must not end at a file that its last stage needs. @throws CommandError ERR_INPUT */
+export function checkPaths({ model, tasks, testTasks, all, sections: given }: RunConfig): void {
+  checkInput(model, 'model of RUN.json', 'folder');
+  checkInput(tasks, 'tasks of RUN.json');
+  checkInput(testTasks, 'testTasks of RUN.json');
+  for (const [section, options] of Object.entries({ all, ...given })) {
+    for (const name of paths) {
+      const path = options?.[name];
+      if (typeof path !== 'string' || isUrl(path)) continue;
+      checkInput(path, `${section}.${name} of RUN.json`, name === 'agent' ? 'folder' : 'file');
+    }
+  }
+}
+
 /** Values as a command line has them. */
 function optionsOf(section: string, value: unknown, base: string): OptionValues {
   if (!isObject(value)) throw new UsageError(`Expected an object of options for ${section}`);
@@ -94,7 +109,7 @@ function optionsOf(section: string, value: unknown, base: string): OptionValues 
     if (each === true) options[name] = true;
     else if (typeof each === 'number') options[name] = String(each);
     else if (typeof each === 'string')
-      options[name] = paths.includes(name) && !/^https?:/.test(each) ? resolve(base, each) : each;
+      options[name] = paths.includes(name) && !isUrl(each) ? resolve(base, each) : each;
     else if (each !== false) {
       throw new UsageError(
         `Expected a text, a number or a boolean for ${section}.${name} but received ${JSON.stringify(each)}`,

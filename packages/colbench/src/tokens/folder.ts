@@ -1,7 +1,7 @@
 /** The tokenizer of a model folder by the options of the command line, and what ends a message. */
 import { join } from 'node:path';
 import { CommandError, UsageError } from '../errors.js';
-import type { Values } from '../values.js';
+import { checkInput, type Values } from '../values.js';
 import { ChatTokenizer } from './chat.js';
 import { readJson } from './template.js';
 
@@ -30,8 +30,10 @@ export function tokenizerOf(folder: string, values: Values): ChatTokenizer {
   ) {
     throw new UsageError(`Expected a JSON object for --template-values but received ${text}`);
   }
+  const chatTemplate = values.text('chat-template');
+  if (chatTemplate !== undefined) checkInput(chatTemplate, '--chat-template');
   return ChatTokenizer.load(folder, {
-    chatTemplate: values.text('chat-template'),
+    chatTemplate,
     templateValues,
     allowSpecial: values.flag('allow-special'),
   });

@@ -1,6 +1,6 @@
 /** Records as token sequences: dialogues, prompts, candidates; with the privileged information c for the critic. */
 import { agentPrompt } from '../benchmark/converse.js';
-import type { Message, Prompt, Task } from '../benchmark/records.js';
+import { isAgent, type Message, type Prompt, type Task } from '../benchmark/records.js';
 import type { Sequence } from '../model.js';
 import type { ChatTokenizer, EncodeOptions } from './chat.js';
 import type { ChatMessage } from './template.js';
@@ -25,11 +25,8 @@ export const releasedPrivileged: Privileged = {
 export const privilegedText = ({ template }: Privileged, { ground_truth }: Task): string =>
   template.replaceAll('{ground_truth}', () => ground_truth);
 
-const agentRoles = ['assistant', 'agent'];
-const isAgent = ({ role }: { role: string }) => agentRoles.includes(role);
-
 const plain = ({ role, content }: { role: string; content: string }): ChatMessage => ({
-  role: agentRoles.includes(role) ? 'assistant' : role,
+  role: isAgent({ role }) ? 'assistant' : role,
   content,
 });
 

@@ -26,6 +26,7 @@ export async function createBuffers(
   { H, V, trained, lora }: ModelDescription,
   dtype: Hello['dtype'],
   maxRows: number,
+  openMemory: typeof openShm = openShm,
 ): Promise<Buffers> {
   const size = dtype === 'float32' ? 4 : 2;
   const bytes: Record<string, number> = { hidden: maxRows * H * size, weight: V * H * size };
@@ -40,7 +41,7 @@ export async function createBuffers(
   try {
     for (const [name, byteLength] of Object.entries(bytes)) {
       const full = `${prefix}-${name}`;
-      mappings[name] = openShm(full, { create: true, byteLength });
+      mappings[name] = openMemory(full, { create: true, byteLength });
       names[name] = full;
     }
     await trainer.request('buffers', { maxRows, ...(names as { hidden: string; weight: string }) });

@@ -2,6 +2,7 @@
 import {
   checkedDialogue,
   checkedTask,
+  checkMessages,
   type Fault,
   isTokenIds,
   type Message,
@@ -148,10 +149,7 @@ function checkedTurnPair(value: unknown): TurnPairRecord {
   if (typeof chosen !== 'string' || typeof rejected !== 'string') {
     throw new RecordError('Expected strings for chosen and rejected, a pair of turns as rank writes it');
   }
-  const isPrompt = (messages: unknown) =>
-    Array.isArray(messages) &&
-    messages.every((each) => typeof each?.role === 'string' && typeof each.content === 'string');
-  if (!isPrompt(input)) throw new RecordError('Expected messages with role and content for input');
+  checkMessages(input);
   if (tokens !== undefined && !(Array.isArray(tokens) && tokens.length === 2 && tokens.every(isTokenIds))) {
     throw new RecordError('Expected two arrays of token ids for tokens');
   }
@@ -162,8 +160,13 @@ function checkedDialoguePair(value: unknown): DialoguePairRecord {
   const { task, chosen, rejected } = objectOf(value, 'a pair of dialogues');
   const checked = checkedTask(task, 'task.');
   const side = (name: string, dialogue: unknown) => {
-    const { dialogue_history } = checkedDialogue({ reward: 0, answer: '', ...objectOf(dialogue, name), task });
-    return { dialogue_history };
+    try {
+      const { dialogue_history } = checkedDialogue({ reward: 0, answer: '', ...objectOf(dialogue, name), task });
+      return { dialogue_history };
+    } catch (error) {
+      if (error instanceof RecordError) error.message = `${name}: ${error.message}`;
+      throw error;
+    }
   };
   return { task: checked, chosen: side('chosen', chosen), rejected: side('rejected', rejected) };
 }

@@ -144,7 +144,10 @@ describe('the simulated user', () => {
 
 const record = (name: string, reward: number, more = {}) => ({
   task: { ...task, problem_description: name },
-  dialogue_history: [{ role: 'user', content: name }],
+  dialogue_history: [
+    { role: 'user', content: name },
+    { role: 'assistant', content: 'x' },
+  ],
   answer: '',
   reward,
   ...more,

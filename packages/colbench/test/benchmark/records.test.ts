@@ -167,6 +167,8 @@ describe('reading', () => {
   });
 
   it('checks dialogues', async () => {
+    const agent = { role: 'assistant', content: 'b' };
+    const tool = { role: 'tool', content: 'b' };
     const faulty: [object, RegExp][] = [
       [{ task: 'name' }, /object for task/],
       [{ task: task('a', { ground_truth: 1 }) }, /task\.ground_truth/],
@@ -177,9 +179,14 @@ describe('reading', () => {
       [{ dialogue_history: {} }, /array for dialogue_history/],
       [{ dialogue_history: [{ role: 'user' }] }, /dialogue_history\[0\]\.content/],
       [{ dialogue_history: ['text'] }, /dialogue_history\[0\]/],
-      [{ dialogue_history: [{ role: 'a', content: 'b', output: 1 }] }, /\[0\]\.output/],
-      [{ dialogue_history: [{ role: 'a', content: 'b', input: 1 }] }, /\[0\]\.input/],
-      [{ dialogue_history: [{ role: 'a', content: 'b', input: [{ role: 'user' }] }] }, /\[0\]\.input\[0\]\.content/],
+      [{ dialogue_history: [{ ...agent, output: 1 }] }, /\[0\]\.output/],
+      [{ dialogue_history: [{ ...agent, input: 1 }] }, /\[0\]\.input/],
+      [{ dialogue_history: [{ ...agent, input: [] }] }, /messages for .*\[0\]\.input but received an array of 0/],
+      [{ dialogue_history: [{ ...agent, input: [{ role: 'user' }] }] }, /\[0\]\.input\[0\]\.content/],
+      [{ dialogue_history: [{ ...agent, input: [tool] }] }, /\[0\]\.input\[0\]\.role but received "tool"/],
+      [{ dialogue_history: [agent, tool] }, /system, user, assistant, agent for .*\[1\]\.role but received "tool"/],
+      [{ dialogue_history: [] }, /message of the agent .* in dialogue_history/],
+      [{ dialogue_history: [{ role: 'user', content: 'b' }] }, /message of the agent .* in dialogue_history/],
     ];
     const lines = [dialogue(), ...faulty.map(([change]) => dialogue(change)), dialogue({ reward: 1 })];
     const faults: string[] = [];

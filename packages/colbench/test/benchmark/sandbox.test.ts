@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createLimiter } from '../../src/benchmark/limiter.ts';
-import { runProgram } from '../../src/benchmark/sandbox/run.ts';
+import { areEqual, runProgram } from '../../src/benchmark/sandbox/run.ts';
 import { seccompFilter } from '../../src/benchmark/sandbox/wall.ts';
 import { buildWall, Evaluator, programOf } from '../../src/index.ts';
 import { namespaces } from '../helpers/bubblewrap.ts';
@@ -252,7 +252,7 @@ describe.runIf(namespaces).concurrent('equality', () => {
     const [ours, theirs] = await Promise.all([digests(0), digests(1)]);
     return pairs.map((_, i) => {
       const [a, b] = [ours[i]!, theirs[i]!];
-      return a.kind === 'value' && b.kind === 'value' ? a.digest === b.digest : `${a.kind} ${b.kind}`;
+      return a.kind === 'value' && b.kind === 'value' ? areEqual(a, b) : `${a.kind} ${b.kind}`;
     });
   }
 
@@ -272,6 +272,12 @@ describe.runIf(namespaces).concurrent('equality', () => {
       ['{1: "a", "b": [2]}', '{"b": [2.0], True: "a"}'],
       ['OrderedDict(a=1, b=2)', 'dict(b=2, a=1)'],
       ['Counter("aab")', '{"a": 2, "b": 1}'],
+      // Between two Counters a missing entry is 0.
+      ['Counter(a=1, b=0)', 'Counter(a=1)'],
+      ['[Counter(a=0.0), {1: Counter()}]', '[Counter(), {True: Counter(b=0)}]'],
+      ['Counter(a=0)', '{"a": 0}'],
+      ['[Counter(a=0), 1]', '[{"a": 0}, 1]'],
+      ['Counter()', '{}'],
       ['{1, 2, 3}', 'frozenset([3, 2, 1])'],
       ['Point(1, 2)', '(1, 2)'],
       ['b"ab"', 'bytearray(b"ab")'],
@@ -294,6 +300,10 @@ describe.runIf(namespaces).concurrent('equality', () => {
       ['["a", "b"]', '["ab"]'],
       ['[[1], 2]', '[[1, 2]]'],
       ['{1: 2}', '{2: 1}'],
+      ['Counter(a=0)', '{}'],
+      ['Counter(a=1, b=0)', '{"a": 1}'],
+      ['Counter(a=1)', 'Counter(a=2)'],
+      ['{"a": 0}', '{}'],
       ['{1}', '[1]'],
       ['[]', 'None'],
       ['""', '[]'],

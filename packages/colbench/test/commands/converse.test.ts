@@ -103,7 +103,9 @@ describe('an endpoint', () => {
     expect(await of('--agent', folder)).toMatch(/ERR_MODEL: .*has no config\.json/);
     expect(await of('--agent', folder, '--agent-prompt', 'x')).toMatch(/--agent-prompt needs --as released/);
     expect((await converse(join(folder, 'x.jsonl.gz'), '--agent', folder)).stderr).toMatch(/^--out of converse.*\.gz/);
-    expect(await of('--agent', folder, '--human', '/nonexistent')).toMatch(/--human: .*ENOENT/);
+    expect(await of('--agent', folder, '--human', '/nonexistent')).toMatch(
+      /ERR_INPUT: .*--human, but \/nonexistent does not exist/,
+    );
   });
 });
 

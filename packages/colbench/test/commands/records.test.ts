@@ -6,6 +6,7 @@ import { bestOf } from '../../src/benchmark/best-of.ts';
 import { cli, summaryOf } from '../helpers/cli.ts';
 import { endpoint } from '../helpers/endpoint.ts';
 import { linesOf, PACKAGE, testFolder, writeLines } from '../helpers/files.ts';
+import { modelFolder } from '../helpers/model-folder.ts';
 
 const folder = testFolder('commands');
 const sample = join(PACKAGE, 'sample');
@@ -42,8 +43,121 @@ describe('the command line', () => {
   });
 
   it('ends with 1 and the code of an error, and with 130 after an abort', async () => {
-    expect(await cli(['pairs', path('none'), '--out', path('x')])).toMatchObject({ code: 1, stderr: /^ENOENT/ });
-    expect((await cli(['pairs', path('none'), '--out', path('x')], AbortSignal.abort())).code).toBe(130);
+    const bad = writeLines(path('bad.jsonl'), [{ task: 1 }]);
+    const failed = await cli(['pairs', bad, '--out', path('x')]);
+    expect(failed).toMatchObject({ code: 1, stderr: expect.stringMatching(/^ERR_RECORD: 1 invalid lines/m) });
+    expect((await cli(['pairs', bad, '--out', path('x')], AbortSignal.abort())).code).toBe(130);
+  });
+});
+
+describe('files and folders of a command line', () => {
+  const model = modelFolder(path('model'));
+  const models = ['--model', model];
+  const out = ['--out', path('never')];
+  const parties = ['--agent', 'http://127.0.0.1:1', '--agent-model', 'm'];
+  const run = { tasks: 'dialogues.jsonl', testTasks: 'dialogues.jsonl' };
+  const configOf = (name: string, change: object) => {
+    const file = path(`${name}.json`);
+    writeFileSync(file, JSON.stringify({ model: 'model', ...run, converse: { human: 'script.json' }, ...change }));
+    return file;
+  };
+  writeLines(path('dialogues.jsonl'), linesOf(dialogues));
+  writeFileSync(path('script.json'), '{"topics": []}');
+
+  /** Command lines with a place for a path, and what the path is called. */
+  const inputs: [(file: string) => string[], string][] = [
+    [(file) => ['tasks', file, ...out, '--endpoint', 'http://127.0.0.1:1', '--endpoint-model', 'm'], 'SEEDS'],
+    [(file) => ['converse', file, ...out, ...parties, '--human', path('script.json')], 'TASKS'],
+    [(file) => ['converse', dialogues, ...out, ...parties, '--human', file], '--human'],
+    ...['agent-prompt', 'human-prompt'].map((name): [(file: string) => string[], string] => [
+      (file) => {
+        const prompts = { 'agent-prompt': dialogues, 'human-prompt': dialogues, [name]: file };
+        const given = Object.entries(prompts).flatMap(([option, value]) => [`--${option}`, value]);
+        return [
+          'converse',
+          dialogues,
+          ...out,
+          ...parties,
+          '--human',
+          'http://127.0.0.1:1',
+          '--as',
+          'released',
+          ...given,
+        ];
+      },
+      `--${name}`,
+    ]),
+    [(file) => ['evaluate', file], 'DIALOGUES'],
+    [(file) => ['pairs', file, ...out], 'DIALOGUES'],
+    [(file) => ['train-critic', file, ...out, ...models], 'PAIRS'],
+    [(file) => ['train-policy', file, ...out, ...models], 'TURN_PAIRS'],
+    [(file) => ['train-sft', file, ...out, ...models], 'DIALOGUES'],
+    [(file) => ['train-dpo', file, ...out, ...models], 'PAIRS'],
+    [(file) => ['train-critic', dialogues, ...out, ...models, '--c-template', file], '--c-template'],
+    [(file) => ['candidates', file, ...out, ...models], 'DIALOGUES'],
+    [(file) => ['candidates', dialogues, ...out, ...models, '--chat-template', file], '--chat-template'],
+    [(file) => ['score', file, ...out, '--critic', model, '--reference', model], 'CANDIDATES'],
+    [(file) => ['rank', file, ...out], 'CANDIDATES'],
+    [(file) => ['run', file, ...out], 'RUN.json'],
+    [(file) => ['run', configOf('a', { tasks: file }), ...out], 'tasks of RUN.json'],
+    [(file) => ['run', configOf('b', { testTasks: file }), ...out], 'testTasks of RUN.json'],
+    [
+      (file) => ['run', configOf('c', { 'train-critic': { 'c-template': file } }), ...out],
+      'train-critic.c-template of RUN.json',
+    ],
+  ];
+
+  it.each(inputs.map(([args, name]) => [name, args('x')[0]!, args] as const))(
+    'are named where %s of %s is missing or of the other kind, before anything is written',
+    async (name, _, args) => {
+      for (const [file, reason] of [
+        [path('none'), `${path('none')} does not exist: check the path`],
+        [folder, `${folder} is a folder`],
+      ] as const) {
+        const { code, stdout, stderr } = await cli(args(file));
+        expect([code, stdout, stderr]).toEqual([1, '', `ERR_INPUT: Expected a file for ${name}, but ${reason}\n`]);
+      }
+      expect(existsSync(path('never'))).toBe(false);
+    },
+  );
+
+  it('are named where a folder is missing or a file', async () => {
+    const refused = async (...args: string[]) => (await cli(args)).stderr;
+    expect(await refused('merge', path('none'), ...out)).toMatch(
+      /^ERR_INPUT: Expected a folder for FOLDER, but .*none/,
+    );
+    expect(await refused('merge', dialogues, ...out)).toMatch(/jsonl is no folder$/m);
+    expect(await refused('view', path('none'), ...out)).toMatch(
+      /^ERR_INPUT: Expected a file for RUN\|FILE, but .*none/,
+    );
+    expect(await refused('run', configOf('d', { model: 'none' }), ...out)).toMatch(
+      /^ERR_INPUT: Expected a folder for model of RUN\.json, but .*none does not exist/,
+    );
+    const scores = ['score', dialogues, ...out, '--critic', model, '--reference'];
+    expect(await refused(...scores, path('none'))).toMatch(
+      /^ERR_MODEL: Expected a model folder for --reference but received .*none: it does not exist/,
+    );
+    expect(await refused('rank', 'none.jsonl', ...out)).toMatch(/check the path, seen from \//);
+  });
+
+  it('are named where --out cannot be written', async () => {
+    for (const args of [
+      ['tasks', dialogues, '--endpoint', 'x', '--endpoint-model', 'm'],
+      ['converse', dialogues, ...parties, '--human', path('script.json')],
+      ['evaluate', dialogues],
+      ['pairs', dialogues],
+      ['candidates', dialogues, ...models],
+      ['score', dialogues, '--critic', model, '--reference', model],
+      ['rank', dialogues],
+      ['view', dialogues],
+    ]) {
+      const missing = await cli([...args, '--out', path('none/x.jsonl')]);
+      expect(missing.stderr).toBe(
+        `ERR_OUT: --out ${path('none/x.jsonl')} cannot be written: ${path('none')} does not exist\n`,
+      );
+      const isFolder = await cli([...args, '--out', folder]);
+      expect(isFolder.stderr).toMatch(/^ERR_OUT: Expected a file for --out but received the folder/);
+    }
   });
 });
 
@@ -120,6 +234,7 @@ it('pairs dialogues by both rules, and counts tasks without a pair', async () =>
     dialogues: 4,
     tasks: 2,
     tasksWithoutPair: 1,
+    droppedTies: 0,
   });
   expect(linesOf(out).map(({ chosen, rejected }) => [chosen.reward, rejected.reward])).toEqual([
     [1, 0.3],
@@ -127,6 +242,19 @@ it('pairs dialogues by both rules, and counts tasks without a pair', async () =>
     [0.3, 0.2],
   ]);
   expect(await summaryOf(['pairs', dialogues, '--out', out, '--as', 'released'])).toMatchObject({ pairs: 2 });
+
+  const [first] = linesOf(dialogues);
+  const rewards = [1, 0.5, 1, 0.5, 0.5, 1];
+  const tied = writeLines(
+    path('tied.jsonl'),
+    rewards.map((reward) => ({ ...first, reward })),
+  );
+  // Three of 1 and three of 0.5; of the first three, two of 1.
+  expect(await summaryOf(['pairs', tied, '--out', out])).toMatchObject({ pairs: 9, droppedTies: 6 });
+  expect(await summaryOf(['pairs', tied, '--out', out, '--as', 'released'])).toMatchObject({
+    pairs: 1,
+    droppedTies: 1,
+  });
 });
 
 it('ranks candidates, drops ties, and counts states without a pair', async () => {
@@ -147,8 +275,27 @@ it('ranks candidates, drops ties, and counts states without a pair', async () =>
     droppedTies: 1,
   });
   expect(linesOf(out)).toEqual([pair]);
-  const bad = writeLines(path('unscored.jsonl'), [{ ...state, scores: [0] }]);
-  expect(await cli(['rank', bad, '--out', out])).toMatchObject({ code: 1, stderr: /Expected 2 numbers for scores/ });
+});
+
+it.each<[object, RegExp]>([
+  [{ scores: [0] }, /Expected 2 numbers for scores but received an array of 1/],
+  [{ scores: [0, '1'] }, /Expected 2 numbers for scores but received a string at index 1/],
+  [{ candidates: ['a', 1] }, /Expected strings for candidates but received a number at index 1/],
+  [{ tokens: [[1]] }, /Expected 2 arrays of token ids for tokens but received an array of 1/],
+  [{ tokens: [[1], [-1]] }, /token ids for tokens but received an array of 1 at index 1/],
+  [{ stop: 'stop' }, /Expected 2 of 'stop' and 'length' for stop but received a string/],
+  [{ stop: ['stop', 1] }, /for stop but received a number at index 1/],
+  [{ referenceLogps: [0, 1] }, /Expected an object for referenceLogps but received an array of 2/],
+  [{ referenceLogps: { mean: [0, 1] } }, /Expected 2 numbers for referenceLogps\.sum but received none/],
+  [{ referenceLogps: { mean: [0, null], sum: [0, 1] } }, /for referenceLogps\.mean but received null at index 1/],
+  [{ input: [] }, /text or messages for input but received an array of 0/],
+  [{ input: [{ role: 'tool', content: 'p' }] }, /assistant, agent for input\[0\]\.role but received "tool"/],
+])('rank refuses a line with %j', async (change, message) => {
+  const state = { input: 'p', candidates: ['a', 'b'], scores: [0, 1] };
+  const file = writeLines(path('hostile.jsonl'), [{ ...state, ...change }]);
+  const { code, stderr } = await cli(['rank', file, '--out', path('hostile-out.jsonl')]);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(message);
 });
 
 describe('tasks', () => {

@@ -1,5 +1,5 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { readSafetensors } from 'sweet-rl/safetensors';
@@ -12,6 +12,8 @@ import { BYTE_CHARACTERS, trainBpe } from '../../src/tiny/bpe.js';
 import { writeExample } from '../../src/tiny/example.js';
 import { makeTinyModel, packageText } from '../../src/tiny/folder.js';
 import { replyOf, scriptedDialogue, tinyDialogues, tinyScript, tinyTasks } from '../../src/tiny/tasks.js';
+
+import { cli } from '../helpers/cli.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'colbench-tiny-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -58,7 +60,7 @@ describe('the model folder', () => {
     const data = tensors['model.layers.0.mlp.up_proj.weight']!.data as Float32Array;
     const variance = data.reduce((sum, x) => sum + x * x, 0) / data.length;
     // 11,264 numbers: the deviation has a relative standard error of 0.7 %.
-    expect(Math.abs(Math.sqrt(variance) / 0.08 - 1)).toBeLessThan(0.025);
+    expect(Math.abs(Math.sqrt(variance) * 8 - 1)).toBeLessThan(0.025);
   });
 
   it('restores texts exactly', () => {
@@ -87,6 +89,22 @@ describe('the model folder', () => {
     expect(bytes('c', 'model.safetensors').equals(bytes('a', 'model.safetensors'))).toBe(false);
     expect(() => makeTinyModel(path, { small: true, seed: 1 })).toThrow(/is not empty/);
   });
+});
+
+it.each([
+  [['--small'], 1],
+  [['--small', '--threads', '3'], 3],
+  [[], availableParallelism()],
+] as const)('trains with %j on %d threads', async (args, threads) => {
+  // An interpreter that keeps the first request.
+  const [python, request] = [join(folder, 'python'), join(folder, 'hello.json')];
+  writeFileSync(python, `#!/bin/sh\nif [ "$1" = -c ]; then exit 0; fi\nhead -n 1 <&3 >${request}\nexit 3\n`, {
+    mode: 0o755,
+  });
+  const out = join(folder, `threads-${args.length}`);
+  const { stderr } = await cli(['tiny', out, '--train', '--trainer-python', python, ...args]);
+  expect(stderr).toMatch(/ERR_TRAINER: .*exit code 3/);
+  expect(JSON.parse(readFileSync(request, 'utf8'))).toMatchObject({ request: 'hello', threads });
 });
 
 describe('the example', () => {

@@ -1,9 +1,9 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSafetensors } from 'sweet-rl/safetensors';
 import { describe, expect, it } from 'vitest';
 import type { Sequence } from '../../src/model.js';
-import type { TrainingItem } from '../../src/trainer/batches.js';
+import type { TrainingItem, TrainingSequence } from '../../src/trainer/batches.js';
 import type { LossOptions, Method } from '../../src/trainer/heads.js';
 import type { Lora } from '../../src/trainer/protocol.js';
 import type { Session } from '../../src/trainer/session.js';
@@ -34,7 +34,7 @@ const PAIRS: readonly (readonly [number, number])[] = [
   [4, 5],
 ];
 
-function itemsOf(method: Method, sequences: readonly Sequence[]): TrainingItem[] {
+function itemsOf(method: Method, sequences: readonly TrainingSequence[]): TrainingItem[] {
   return PAIRS.map(([chosen, rejected]) => ({
     chosen: sequences[chosen]!,
     rejected: method === 'sft' ? undefined : sequences[rejected],
@@ -64,14 +64,15 @@ async function expectedGradients(
   model: string,
   adapter: string | undefined,
   loss: LossOptions,
-  sequences: readonly Sequence[],
+  sequences: readonly TrainingSequence[],
   references: ReadonlyMap<string, Float32Array>,
 ): Promise<{ grads: Record<string, number[]>; loss: number }> {
   const folder = temporaryFolder();
   const spec = {
     ...{ model, adapter, ...loss, pairs: PAIRS },
-    sequences: sequences.map(({ ids, turns }) => ({
+    sequences: sequences.map(({ ids, turns, starts = [] }) => ({
       ids: [...ids],
+      starts,
       turns: turns.map(({ start, end }) => [start, end]),
     })),
     references: sequences.map(({ id, turns }) => {
@@ -98,53 +99,59 @@ function worst(ours: Record<string, ArrayLike<number>>, expected: Record<string,
   return errors.reduce((a, b) => (a[0] > b[0] ? a : b));
 }
 
-const CASES: [string, Method, number][] = [
-  ['llama', 'critic', 10_000],
-  ['llama', 'policy', 40],
-  ['llama', 'sft', 40],
-  ['llama', 'dpo', 40],
-  ['llama tied, biases', 'critic', 40],
-  ['llama tied, biases', 'sft', 10_000],
-  ['qwen2', 'critic', 40],
-  ['qwen2', 'policy', 10_000],
-  ['qwen3', 'dpo', 10_000],
-  ['smollm3', 'policy', 40],
-];
+/** With heads that share keys and values (GQA), tied and untied. */
+const MODELS = ['llama', 'llama tied, biases', 'qwen2', 'qwen2 untied'] as const;
+const METHODS = ['critic', 'policy', 'sft', 'dpo'] as const;
+
+/** Each method on each model, with one micro-batch or several. */
+const CASES: [string, Method, number][] = MODELS.flatMap((model, m) =>
+  METHODS.map((method, k): [string, Method, number] => [model, method, (m + k) % 2 === 0 ? 40 : 10_000]),
+);
+
+const LORA: Lora = { r: 3, alpha: 6, targets: ['q_proj', 'v_proj', 'o_proj', 'down_proj'] };
+
+/** Sequences with tokens between the scored ones; one consists of parts that do not attend to each other. */
+function sequencesFor(method: Method, seed: number): TrainingSequence[] {
+  const sequences = randomSequences(6, method === 'policy' ? 1 : 3, 61, seed);
+  if (method === 'policy') return sequences;
+  return sequences.map((each, k) => (k === 3 ? { ...each, starts: [each.turns[0]!.end] } : each));
+}
 
 describe.skipIf(!python)('gradients of every parameter', () => {
-  it.each(CASES)('%s, %s, micro-batches of %d tokens', async (name, method, microTokens) => {
+  /** Compares the gradients of all parameters, or of a LoRA adapter after a step. */
+  async function check(name: string, loss: LossOptions, microTokens: number, lora?: Lora): Promise<void> {
     const model = await makeModel(CONFIGS[name]!, 11);
-    const sequences = randomSequences(6, method === 'policy' ? 1 : 3, 61, 5);
+    const sequences = sequencesFor(loss.method, 5);
     const references = referencesOf(sequences);
-    const session = await open(model, { checkpointing: method === 'dpo' });
+    const session = await open(model, { checkpointing: loss.method === 'dpo', ...(lora && { lora }) });
     await session.reserve(200);
-    const { sums } = await accumulate(session, itemsOf(method, sequences), references, {
-      ...{ loss: LOSS[method], microTokens, rank: { rank: 0, world: 1 } },
-    });
-    const expected = await expectedGradients(model, undefined, LOSS[method], sequences, references);
+    const items = itemsOf(loss.method, sequences);
+    const options = { loss, microTokens, rank: { rank: 0, world: 1 } };
+    let adapter: string | undefined;
+    if (lora) {
+      // One step, so that B is not 0 and A has a gradient.
+      await accumulate(session, items, references, options);
+      await session.trainer.request('step', { learningRate: 0.05, sums: [] });
+      adapter = temporaryFolder();
+      await session.trainer.request('save', { folder: adapter, what: 'weights' });
+    }
+    const { sums } = await accumulate(session, items, references, options);
+    const expected = await expectedGradients(model, adapter, loss, sequences, references);
     expect(sums.loss).toBeCloseTo(expected.loss, 5);
     const [error, tensor] = worst(await gradientsOf(session), expected.grads);
     expect(error, tensor).toBeLessThan(3e-6);
-  });
+  }
 
-  it.each(['critic', 'sft'] as const)('LoRA, %s', async (method) => {
-    const model = await makeModel(CONFIGS.qwen2!, 12);
-    const lora: Lora = { r: 3, alpha: 6, targets: ['q_proj', 'v_proj', 'o_proj', 'down_proj'] };
-    const sequences = randomSequences(6, 2, 61, 6);
-    const references = referencesOf(sequences);
-    const session = await open(model, { lora });
-    await session.reserve(200);
-    const options = { loss: LOSS[method], microTokens: 40, rank: { rank: 0, world: 1 } };
-    const items = itemsOf(method, sequences);
-    // One step, so that B is not 0 and A has a gradient.
-    await accumulate(session, items, references, options);
-    await session.trainer.request('step', { learningRate: 0.05, sums: [] });
-    const adapter = temporaryFolder();
-    mkdirSync(adapter, { recursive: true });
-    await session.trainer.request('save', { folder: adapter, what: 'weights' });
-    await accumulate(session, items, references, options);
-    const expected = await expectedGradients(model, adapter, LOSS[method], sequences, references);
-    const [error, tensor] = worst(await gradientsOf(session), expected.grads);
-    expect(error, tensor).toBeLessThan(3e-6);
-  });
+  it.each([...CASES, ['qwen3', 'dpo', 10_000], ['smollm3', 'policy', 40]] as const)(
+    '%s, %s, micro-batches of %d tokens',
+    (name, method, microTokens) => check(name, LOSS[method], microTokens),
+  );
+
+  it.each(CASES)('LoRA, %s, %s, micro-batches of %d tokens', (name, method, microTokens) =>
+    check(name, LOSS[method], microTokens, LORA),
+  );
+
+  it.each(['token-mean', 'sum'] as const)('critic, normalization %s', (normalization) =>
+    check('llama', { ...LOSS.critic, normalization }, 40),
+  );
 });

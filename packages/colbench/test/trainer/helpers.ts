@@ -1,12 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { readSafetensors } from 'sweet-rl/safetensors';
-import { afterAll } from 'vitest';
 import type { Sequence } from '../../src/model.js';
 import { uniforms } from '../../src/trainer/batches.js';
 import { findPython, Trainer } from '../../src/trainer/process.js';
@@ -35,19 +33,11 @@ export async function oracle(...command: string[]): Promise<void> {
   if (value !== '""') throw new Error(`oracle.py: ${value}`);
 }
 
-const folders: string[] = [];
+/** Ends with this process, as the oracle does: their input ends then. */
 let trainer: Trainer | undefined;
-afterAll(async () => {
-  oracleProcess?.kill();
-  await trainer?.end();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-});
 
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'colbench-trainer-'));
-  folders.push(folder);
-  return folder;
-}
+/** A folder that is removed after the last test. */
+export const temporaryFolder = (): string => mkdtempSync(join(process.env.COLBENCH_TEST_FOLDER as string, 'trainer-'));
 
 export type ModelConfig = Record<string, unknown>;
 
@@ -74,6 +64,7 @@ export const CONFIGS: Record<string, ModelConfig> = {
     ...{ ...SIZES, model_type: 'llama', tie_word_embeddings: false, rope_scaling: { rope_type: 'linear', factor: 4 } },
   },
   qwen2: { ...SIZES, model_type: 'qwen2', tie_word_embeddings: true, rope_theta: 1e6 },
+  'qwen2 untied': { ...SIZES, model_type: 'qwen2', tie_word_embeddings: false, rope_theta: 1e6 },
   qwen3: { ...SIZES, model_type: 'qwen3', tie_word_embeddings: false, head_dim: 16, rope_theta: 1e6 },
   mistral: { ...SIZES, model_type: 'mistral', tie_word_embeddings: false, sliding_window: null },
   smollm3: {
@@ -90,7 +81,7 @@ export async function makeModel(config: ModelConfig, seed: number): Promise<stri
   return folder;
 }
 
-/** A model in the one trainer of a test file: importing torch takes seconds. */
+/** A model in the one trainer of the test files of a process: importing torch takes seconds. */
 export async function open(model: string, options: Partial<Hello> = {}): Promise<Session> {
   if (!trainer?.isRunning) trainer = await Trainer.start({ python: python as string });
   return Session.on(trainer, {

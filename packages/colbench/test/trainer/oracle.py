@@ -200,8 +200,11 @@ def loss_of(spec, logps):
 
     def score(k):
         turns = advantages(k)
-        if spec['method'] == 'critic':
+        rule = spec['normalization'] if spec['method'] == 'critic' else 'sum'
+        if rule == 'turn-mean':
             return sum(turn.mean() for turn in turns)
+        if rule == 'token-mean':
+            return torch.cat(turns).mean()
         return sum(turn.sum() for turn in turns)
 
     chosen = [k for k, _ in spec['pairs']]
@@ -226,7 +229,13 @@ def gradients(spec, out):
         scale = config['lora_alpha'] / config['r']
     logps = []
     for sequence in spec['sequences']:
-        all_logps = torch_logps(c, w, adapter, scale, sequence['ids'])
+        # Parts that do not attend to each other are sequences of their own; the first token of each has no log-prob.
+        bounds = [0, *sequence['starts'], len(sequence['ids'])]
+        parts = [
+            torch.cat((torch.zeros(1, dtype=torch.float64), torch_logps(c, w, adapter, scale, sequence['ids'][begin:end])))
+            for begin, end in zip(bounds, bounds[1:])
+        ]
+        all_logps = torch.cat(parts)[1:]
         logps.append([all_logps[start - 1 : end - 1] for start, end in sequence['turns']])
     loss = loss_of(spec, logps)
     loss.backward()

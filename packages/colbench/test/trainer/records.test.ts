@@ -69,6 +69,13 @@ describe('readTrainingItems', () => {
     expect(chosen.ids.length).toBeGreaterThan(whole.ids.length);
   });
 
+  it('names the side of a pair that is invalid', async () => {
+    const rejected = { dialogue_history: [{ role: 'user', content: 'p' }] };
+    const file = write('pairs.jsonl', [{ task, chosen: careful, rejected }]);
+    await expect(readTrainingItems(file, options)).rejects.toMatchObject({ code: 'ERR_DATA' });
+    expect(faults.splice(0)).toEqual([expect.stringMatching(/^rejected: Expected a message of the agent/)]);
+  });
+
   it('fine-tunes on dialogues of a sufficient reward', async () => {
     const file = write('dialogues.jsonl', [
       { task, ...careful },
@@ -93,7 +100,7 @@ describe('readTrainingItems', () => {
     expect(identical).toBe(1);
     expect(faults.splice(0)).toEqual([
       expect.stringMatching(/strings for chosen and rejected/),
-      expect.stringMatching(/messages with role and content for input/),
+      expect.stringMatching(/object for input\[0\] but received null/),
       expect.stringMatching(/two arrays of token ids/),
     ]);
     expect(items.map(({ rejected }) => scored(rejected!))).toEqual([['def f<|eot_id|>'], ['Why?<|eot_id|>']]);

@@ -10,15 +10,20 @@ import type { Wall } from './wall.js';
 import { environment, SandboxError, scratchMount } from './wall.js';
 
 /**
- * A returned value. Equal values have equal digests.
+ * A returned value. Equal values have equal digests; values with a Counter also have `counted`, which is equal where only entries of 0
+ * differ between Counters.
  */
-export type Value = { kind: 'value'; digest: string; shown: string };
+export type Value = { kind: 'value'; digest: string; counted?: string; shown: string };
 /**
  * A call without a value. `loading`: the program failed before its first call.
  */
 export type Failure = { kind: 'error' | 'timeout' | 'crash' | 'flood'; error: string; loading: boolean };
 /** The outcome of a call. */
 export type Outcome = Value | Failure;
+
+/** Whether two values are equal. */
+export const areEqual = (a: Value, b: Value): boolean =>
+  a.digest === b.digest || (a.counted !== undefined && a.counted === b.counted);
 
 export interface Limits {
   /** Wall-clock time of one call, and of loading the program. */
@@ -301,7 +306,10 @@ class Attempt {
     } else {
       this.#outcomes.push(
         kind === 'value'
-          ? { kind, digest: textOf(fields.digest), shown: textOf(fields.shown) }
+          ? {
+              ...{ kind, digest: textOf(fields.digest), shown: textOf(fields.shown) },
+              ...(fields.counted !== undefined && { counted: textOf(fields.counted) }),
+            }
           : { kind: 'error', error: textOf(fields.error), loading: false },
       );
       this.#arm(callSeconds);
