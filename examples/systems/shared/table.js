@@ -95,15 +95,19 @@ export class Policy extends Table {
   }
 
   /** The log-probs of a batch's tokens, and what their gradient needs. @param {{ rows: number[], labels: number[] }} batch */
-  forward({ rows, labels }, options = {}) {
+  forward({ rows, labels }) {
     const head = { logits: this.gather(rows), vocabSize: this.width, labels: Int32Array.from(labels) };
-    return { rows, head, ...tokenLogps({ ...head, ...options }) };
+    return { rows, head, ...tokenLogps(head) };
   }
 
-  /** A step along the gradient at the log-probs (and the entropies) of `forward`. */
-  learn({ rows, head, lse, entropy }, gradLogps, gradEntropy) {
-    const upstream = gradEntropy ? { gradLogps, gradEntropy, entropy } : { gradLogps };
-    this.update(rows, tokenLogpsBackward({ ...head, lse, ...upstream }).gradLogits);
+  /** [N, width], the gradient at the rows of `forward` from the gradient at the log-probs. */
+  gradient({ head, lse }, gradLogps) {
+    return tokenLogpsBackward({ ...head, lse, gradLogps }).gradLogits;
+  }
+
+  /** A step along the gradient at the log-probs of `forward`. */
+  learn(forward, gradLogps) {
+    this.update(forward.rows, this.gradient(forward, gradLogps));
   }
 }
 
