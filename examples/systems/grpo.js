@@ -5,15 +5,15 @@
  * epochs on a batch. Simplified: the policy is a table of logits per context, and there is no KL term.
  *
  * Calls: groupAdvantages, broadcastTurns, policyGradientLoss; tokenLogps, tokenLogpsBackward.
- * Figure: the share of objects found by the most likely words, at least 0.875 (seeds 1, 2, 3: ?).
+ * Figure: the mean reward of the most likely words, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).
  */
 import { broadcastTurns, groupAdvantages, policyGradientLoss } from 'sweet-rl/objectives';
-import { meanReward, objects, pack, play, greedyReward, words } from './shared/clues.js';
+import { greedyReward, meanReward, objects, pack, play, words } from './shared/clues.js';
 import { start } from './shared/run.js';
 import { Policy } from './shared/table.js';
 
 const [GROUP, EPOCHS] = [32, 2];
-const run = start(import.meta.url, { title: 'GRPO finds an object', measure: 'mean reward', steps: 50 });
+const run = start(import.meta.url, { title: 'GRPO finds an object', measure: 'mean reward', steps: 30 });
 const policy = new Policy(words.length, { learningRate: 30 });
 
 for (let step = 1; step <= run.steps; step++) {

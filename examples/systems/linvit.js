@@ -7,7 +7,7 @@
  * 0.7. Without it, three to the power of ten paths would have to be tried.
  *
  * Calls: softValue.
- * Figure: the mean reward of the last 40 of 120 episodes, at least 0.6 (seeds 1, 2, 3: ?).
+ * Figure: the mean reward of the last 40 of 120 episodes, at least 0.6 (seeds 1, 2, 3: 0.850, 0.875, 0.775).
  */
 import { softValue } from 'sweet-rl/objectives';
 import { start } from './shared/run.js';

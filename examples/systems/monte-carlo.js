@@ -6,17 +6,22 @@
  * instead of -1 per move, discount 0.9.
  *
  * Calls: discountedReturns, clippedValueLoss.
- * Figure: shortest length over that of the walk by the most likely moves, at least 0.9 (seeds 1, 2, 3: ?).
+ * Figure: shortest length over that of the walk by the most likely moves, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).
  */
 import { clippedValueLoss, discountedReturns } from 'sweet-rl/objectives';
+import { efficiency, moves, walks } from './shared/maze.js';
 import { start } from './shared/run.js';
 import { Policy } from './shared/table.js';
-import { efficiency, moves, walks } from './shared/walks.js';
 
 const [WALKS, LIMIT] = [200, 60];
 const run = start(import.meta.url, { title: 'Monte-Carlo returns of random walks', measure: 'efficiency', steps: 40 });
 const q = new Policy(moves.length, { learningRate: 0.02, adam: true });
-const randomWalks = walks(WALKS, LIMIT, () => run.rand.int(moves.length), (observation) => q.row(observation));
+const randomWalks = walks(
+  WALKS,
+  LIMIT,
+  () => run.rand.int(moves.length),
+  (observation) => q.row(observation),
+);
 const { batch, rewards, trajectoryOffsets } = randomWalks;
 const { rows, labels } = batch;
 const { returns } = discountedReturns({ rewards, trajectoryOffsets, gamma: 0.9 });

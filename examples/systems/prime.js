@@ -6,9 +6,9 @@
  * answers; a token's advantage is the sum of the rewards from it on, each minus the mean reward of the other answers of its group.
  * Simplified: tables, no filter of prompts, no outcome in the advantages: the policy learns from the reward model alone.
  *
- * Calls: implicitRewardLoss, groupAdvantages, broadcastTurns, discountedReturns, whiten, policyGradientLoss; tokenLogps,
+ * Calls: implicitRewardLoss, groupAdvantages, broadcastTurns, discountedReturns, policyGradientLoss; tokenLogps,
  * tokenLogpsBackward.
- * Figure: the share of sums that the most likely steps get right, at least 0.9 (seeds 1, 2, 3: ?).
+ * Figure: the share of sums that the most likely steps get right, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).
  */
 import {
   broadcastTurns,
@@ -16,7 +16,6 @@ import {
   groupAdvantages,
   implicitRewardLoss,
   policyGradientLoss,
-  whiten,
 } from 'sweet-rl/objectives';
 import { start } from './shared/run.js';
 import { accuracy, answer, BASE, grade, LENGTH, pack, question } from './shared/sums.js';

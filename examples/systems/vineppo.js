@@ -5,7 +5,7 @@
  * with a k3 KL term of 1e-4. Simplified: the policy is a table, a step is one token.
  *
  * Calls: monteCarloValues, generalizedAdvantages, policyGradientLoss; tokenLogps, tokenLogpsBackward.
- * Figure: the share of sums that the most likely steps get right, at least 0.9 (seeds 1, 2, 3: ?).
+ * Figure: the share of sums that the most likely steps get right, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).
  */
 import { generalizedAdvantages, monteCarloValues, policyGradientLoss } from 'sweet-rl/objectives';
 import { start } from './shared/run.js';

@@ -12,27 +12,38 @@ const [YES, NO] = [2, 3];
 export const objects = 4;
 const TURNS = 3;
 
+/** What the player sees before a turn. */
+const stateOf = (turn, known) => ({ turn, known: [...known], text: `turn ${turn}, told ${known.join(' ')}` });
+
+/** A message, each word with what it is said after: an answer's word after what was told about its topic. */
+export function message({ turn, known, text }, say) {
+  const tokens = [];
+  for (let i = 0; i < 2; i++) {
+    const said = tokens.map(({ token }) => ` ${words[token]}`).join('');
+    const context = turn === TURNS - 1 ? `the answer, ${words[i]}, told ${known[i]}` : `${text}:${said}`;
+    tokens.push({ context, token: say(context) });
+  }
+  return tokens;
+}
+
 /**
- * Plays a game. @param {number} object @param {(context: string) => number} say the next word
- * @returns {{ reward: number, turns: { state: string, tokens: { context: string, token: number }[] }[] }}
+ * Plays a game: its reward, and its turns with the state before each and the tokens of the message.
+ *
+ * @param {number} object @param {(context: string) => number} say the next word
  */
 export function play(object, say) {
   const target = [object & 1 ? YES : NO, object >> 1 ? YES : NO];
-  const known = ['?', '?'];
+  const known = ['nothing', 'nothing'];
   const turns = [];
-  let reward = 0;
-  for (let t = 0; t < TURNS; t++) {
-    const state = `turn ${t}, ${known.join(' ')}`;
-    const tokens = [];
-    for (let context = state; tokens.length < 2; context += ` ${words[tokens.at(-1).token]}`) {
-      tokens.push({ context, token: say(context) });
-    }
+  for (let turn = 0; turn < TURNS; turn++) {
+    const state = stateOf(turn, known);
+    const tokens = message(state, say);
     turns.push({ state, tokens });
-    const [first, second] = tokens.map(({ token }) => token);
-    if (t === TURNS - 1) reward = [first, second].filter((word, i) => words[word] === known[i]).length / 2;
-    else if (first < TOPICS) known[first] = words[target[first]];
+    const topic = tokens[0].token;
+    if (turn < TURNS - 1 && topic < TOPICS) known[topic] = words[target[topic]];
   }
-  return { reward, turns };
+  const told = turns.at(-1).tokens.filter(({ token }, i) => words[token] === known[i]);
+  return { reward: told.length / 2, turns };
 }
 
 /** The games' tokens as a batch. */

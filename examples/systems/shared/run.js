@@ -44,7 +44,7 @@ export function start(url, { title, measure, steps, step = 'iteration' }) {
       mkdirSync(values.out, { recursive: true });
       const file = join(values.out, `${name}-seed-${seed}.svg`);
       writeFileSync(file, curve(points, `${title}, seed ${seed}`, measure, step));
-      console.log(`${measure}: figure ${figure.toFixed(3)}; curve in ${file}`);
+      console.log(`figure ${figure.toFixed(3)}, curve in ${file}`);
     },
   };
 }

@@ -49,7 +49,10 @@ export function accuracy(policy) {
   let right = 0;
   for (let q = 0; q < BASE ** LENGTH; q++) {
     const digits = Array.from({ length: LENGTH }, (_, i) => Math.floor(q / BASE ** i) % BASE);
-    right += grade(digits, answer(digits, (context) => policy.greedy(context)));
+    right += grade(
+      digits,
+      answer(digits, (context) => policy.greedy(context)),
+    );
   }
   return right / BASE ** LENGTH;
 }

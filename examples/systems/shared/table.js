@@ -5,18 +5,23 @@ import { tokenLogps, tokenLogpsBackward, useBackend } from 'sweet-rl';
 useBackend('portable');
 
 const [BETA1, BETA2, EPSILON] = [0.9, 0.999, 1e-8];
+const CAPACITY = 512; // contexts
 
 /** Numbers per context: values, Q, logits. Rows start at 0 and are made when their context is first asked for. */
 export class Table {
-  #rows = new Map();
+  #rows;
   #adam;
 
-  /** @param {number} width numbers in a row @param {{ learningRate?: number, capacity?: number, adam?: boolean }} [options] */
-  constructor(width, { learningRate = 1, capacity = 512, adam = false } = {}) {
+  /**
+   * @param {number} width numbers in a row
+   * @param {{ learningRate?: number, adam?: boolean, like?: Table }} [options] `like`: the table whose contexts have the same rows
+   */
+  constructor(width, { learningRate = 1, adam = false, like } = {}) {
+    this.#rows = like === undefined ? new Map() : like.#rows;
     this.width = width;
     this.learningRate = learningRate;
-    this.data = new Float32Array(capacity * width);
-    const moments = () => new Float64Array(capacity * width);
+    this.data = new Float32Array(CAPACITY * width);
+    const moments = () => new Float64Array(CAPACITY * width);
     if (adam) this.#adam = { mean: moments(), square: moments(), steps: moments() };
   }
 
@@ -25,7 +30,7 @@ export class Table {
     const known = this.#rows.get(context);
     if (known !== undefined) return known;
     const row = this.#rows.size;
-    if (row * this.width >= this.data.length) throw new RangeError(`Expected at most ${row} contexts`);
+    if (row === CAPACITY) throw new RangeError(`Expected at most ${CAPACITY} contexts`);
     this.#rows.set(context, row);
     return row;
   }
@@ -66,6 +71,12 @@ export class Table {
     mean[at] += (1 - BETA1) * (gradient - mean[at]);
     square[at] += (1 - BETA2) * (gradient ** 2 - square[at]);
     return mean[at] / (1 - BETA1 ** steps[at]) / (Math.sqrt(square[at] / (1 - BETA2 ** steps[at])) + EPSILON);
+  }
+
+  /** Starts all rows from normal numbers of a size, so that two critics differ. @returns {this} */
+  randomize(rand, size) {
+    for (let i = 0; i < this.data.length; i++) this.data[i] = size * rand.normal();
+    return this;
   }
 
   /** This table moves to another one by the share tau (Polyak). @param {Table} other @param {number} tau */
