@@ -78,7 +78,7 @@ describe.concurrent.each(Object.entries(PROGRAMS))('examples/systems/%s.js', (pr
     expect(await figureOf(program, seed)).toBeGreaterThanOrEqual(least);
   });
 
-  it.each(signals)('does not with the results of %s shuffled', async (signal) => {
+  it.each(signals)('does not reach it with the results of %s shuffled', async (signal) => {
     expect(await figureOf(program, 1, signal)).toBeLessThan(least);
   });
 });
