@@ -1,9 +1,9 @@
 /**
  * ArCHer on a text game (shared/clues.js): critics over whole messages, a policy over tokens.
  *
- * Theirs (ArCHer, arXiv 2402.19446): two critics, each with Q of a message and V of a state, Polyak targets (0.1), V trained on Q
- * of messages of the current policy, the lesser of the two as advantage, REINFORCE on the tokens. Simplified: critics and policy
- * are tables, the replay buffer holds the last iterations, discount 0.95 as in the released configurations.
+ * From the paper (ArCHer, arXiv 2402.19446): two critics, each with Q of a message and V of a state, Polyak targets (0.1), V
+ * trained on Q of messages of the current policy, the lesser of the two as advantage, REINFORCE on the tokens. Simplified:
+ * critics and policy are tables, the replay buffer holds the last iterations, discount 0.95 as in the released configurations.
  *
  * Calls: tdLoss, clippedValueLoss, doubleMinAdvantages, broadcastTurns, policyGradientLoss; tokenLogps, tokenLogpsBackward.
  * Figure: the mean reward of the most likely words, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).

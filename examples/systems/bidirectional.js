@@ -1,25 +1,27 @@
 /**
- * Bi-directional feedback: a language model tells a student where to go, and learns from the returns that the student sends back.
+ * Bi-directional feedback: a language model tells a student where to go, and learns from the returns that the student sends
+ * back.
  *
- * Theirs (arXiv 2401.06603): a teacher model gives instructions in BabyAI's GoToRedBall, a reinforcement-learning student acts on
- * them, and its returns improve the teacher by policy gradient. It has no objective of its own. Simplified: three balls in a room
- * of seven places, the teacher alone is told the color, it says one of four words, and both are tables.
+ * From the paper (arXiv 2401.06603): a teacher model gives instructions in BabyAI's GoToRedBall, a reinforcement-learning
+ * student acts on them, and its returns improve the teacher by policy gradient. It has no objective of its own. Simplified:
+ * four balls in a room of nine places, the teacher alone is told the color, it says one of six words, and both are tables.
  *
  * Calls: tdLoss (student), groupAdvantages, policyGradientLoss (teacher); tokenLogps, tokenLogpsBackward.
- * Figure: the share of colors whose ball is reached by the most likely words and moves, at least 1 (seeds 1, 2, 3: 1.000, 1.000, 1.000).
+ * Figure: the share of colors whose ball is reached by the most likely words and moves, at least 1 (seeds 1, 2, 3: 1.000,
+ * 1.000, 1.000).
  */
 import { groupAdvantages, policyGradientLoss, tdLoss } from 'sweet-rl/objectives';
 import { start } from './shared/run.js';
 import { Policy } from './shared/table.js';
 
-const [EPISODES, STUDENT_EPOCHS, WORDS, LIMIT, EXPLORE] = [48, 4, 4, 4, 0.1];
-const colors = ['red', 'green', 'blue'];
-const MOVES = 3;
+const [EPISODES, STUDENT_EPOCHS, WORDS, LIMIT, EXPLORE] = [64, 8, 6, 4, 0.1];
+const colors = ['red', 'green', 'blue', 'gray'];
+const MOVES = 4;
 const run = start(import.meta.url, { title: 'A teacher and a student find a ball', measure: 'success', steps: 100 });
 const teacher = new Policy(WORDS, { learningRate: 10 });
 const student = new Policy(MOVES, { learningRate: 2 }); // rows of Q
 
-/** Three arms of two places around a middle: a move goes one place outwards on its arm, or back on another. */
+/** Four arms of two places around a middle: a move goes one place outwards on its arm, or back on another. */
 function walk(color, word, choose) {
   const transitions = [];
   let [arm, depth] = [-1, 0];

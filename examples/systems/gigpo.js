@@ -1,9 +1,10 @@
 /**
- * GiGPO in a maze with a key (shared/maze.js): walks of one group often stand at the same place, and their next moves are compared.
+ * GiGPO in a maze with a key (shared/maze.js): walks of one group often stand at the same place, and their next moves are
+ * compared.
  *
- * Theirs (GiGPO, arXiv 2505.10978): the advantage of a move is that of its episode in the group plus that of its discounted return
- * (0.95) among the group's moves from the same observation. Simplified: the policy is a table over observations, a move is one
- * token, one epoch on a batch, no KL term.
+ * From the paper (GiGPO, arXiv 2505.10978): the advantage of a move is that of its episode in the group plus that of its
+ * discounted return (0.95) among the group's moves from the same observation. Simplified: the policy is a table over
+ * observations, a move is one token, one epoch on a batch, no KL term.
  *
  * Calls: discountedReturns, stepGroupAdvantages, policyGradientLoss; tokenLogps, tokenLogpsBackward.
  * Figure: shortest length over that of the walk by the most likely moves, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).
@@ -36,4 +37,4 @@ for (let step = 1; step <= run.steps; step++) {
   policy.learn(forward, gradLogps);
   run.record(step, ends.filter(({ reached }) => reached).length / WALKS);
 }
-run.finish(efficiency((observation) => policy.greedy(observation)));
+run.finish(efficiency(1, (observation) => policy.greedy(observation)));

@@ -1,8 +1,8 @@
 /**
  * GRPO on a text game (shared/clues.js): the reward of a game, compared with the other games about the same object.
  *
- * Theirs (DeepSeekMath, arXiv 2402.03300): advantages relative to a group, the clipped loss with one mean per sequence, two
- * epochs on a batch. Simplified: the policy is a table of logits per context, and there is no KL term.
+ * From the paper (DeepSeekMath, arXiv 2402.03300): advantages relative to a group, the clipped loss with one mean per sequence,
+ * two epochs on a batch. Simplified: the policy is a table of logits per context, and there is no KL term.
  *
  * Calls: groupAdvantages, broadcastTurns, policyGradientLoss; tokenLogps, tokenLogpsBackward.
  * Figure: the mean reward of the most likely words, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).

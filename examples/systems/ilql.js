@@ -1,9 +1,9 @@
 /**
  * ILQL on random walks in a maze with a key (shared/maze.js): offline learning of Q and V of tokens.
  *
- * Theirs (ILQL, as in LMRL-Gym, arXiv 2311.18232): two Q heads over the vocabulary with Polyak targets, V by expectile regression
- * on the lesser one, a conservative term on the Q rows, logits of the behaviour plus beta (Q - V) to act. Simplified: tables, the
- * behaviour is uniform, the reward is 1 at the goal instead of -1 per move, discount 0.9.
+ * From the paper (ILQL, as in LMRL-Gym, arXiv 2311.18232): two Q heads over the vocabulary with Polyak targets, V by expectile
+ * regression on the lesser one, a conservative term on the Q rows, logits of the behaviour plus beta (Q - V) to act.
+ * Simplified: tables, the behaviour is uniform, the reward is 1 at the goal instead of -1 per move, discount 0.9.
  *
  * Calls: ilqlLoss; tokenLogps, tokenLogpsBackward (on the rows of Q).
  * Figure: shortest length over that of the walk by the most likely moves, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).
@@ -28,12 +28,14 @@ const { rows, labels } = batch;
 const lastRows = ends.map(({ last }) => last);
 const taken = (table) => table.gather(rows).filter((_, i) => i % moves.length === labels[Math.floor(i / moves.length)]);
 
-/** The behaviour's logits, which are equal, plus beta (min(q1, q2) - v); V moves them all alike. */
-function act(observation) {
-  const [q1, q2] = heads.map((head) => head.at(observation));
-  const logits = q1.map((q, move) => BETA * (Math.min(q, q2[move]) - values.at(observation)[0]));
-  return logits.indexOf(Math.max(...logits));
+/** The policy: the behaviour's logits, which are equal, plus beta (min(q1, q2) - v). */
+function logitsAt(observation) {
+  const [[q1, q2], [v]] = [heads.map((head) => head.at(observation)), values.at(observation)];
+  return Array.from(q1, (q, move) => BETA * (Math.min(q, q2[move]) - v));
 }
+const sample = (observation) => run.rand.weighted(logitsAt(observation).map(Math.exp));
+const greedy = (observation) =>
+  logitsAt(observation).reduce((best, logit, i, all) => (logit > all[best] ? i : best), 0);
 
 for (let step = 1; step <= run.steps; step++) {
   const forwards = heads.map((head) => head.forward(batch));
@@ -54,6 +56,6 @@ for (let step = 1; step <= run.steps; step++) {
     targets[h].follow(heads[h], TAU);
   });
   values.update(rows, loss.gradValues);
-  run.record(step, efficiency(act));
+  run.record(step, efficiency(20, sample));
 }
-run.finish(efficiency(act));
+run.finish(efficiency(1, greedy));

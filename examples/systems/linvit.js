@@ -1,10 +1,10 @@
 /**
  * LINVIT: value iteration that is held to a language model's suggestions, on a path with one right action at each of ten steps.
  *
- * Theirs (LINVIT, arXiv 2402.16181): backwards over the horizon, Q = reward + expected next value + a bonus for what was seen
- * rarely, V = max over policies of Q - lambda KL from the model's action probabilities. Simplified: the path is a combination
- * lock with three actions, an action fails in one of fifty cases, and the "language model" gives the right action a probability of
- * 0.7. Without it, three to the power of ten paths would have to be tried.
+ * From the paper (LINVIT, arXiv 2402.16181): backwards over the horizon, Q = reward + expected next value + a bonus for what
+ * was seen rarely, V = max over policies of Q - lambda KL from the model's action probabilities. Simplified: the path is a
+ * combination lock with three actions, an action fails in one of fifty cases, and the "language model" gives the right action a
+ * probability of 0.7. With a uniform one, no episode of the 120 has a reward.
  *
  * Calls: softValue.
  * Figure: the mean reward of the last 40 of 120 episodes, at least 0.6 (seeds 1, 2, 3: 0.850, 0.875, 0.775).

@@ -1,13 +1,13 @@
 /**
  * MALT on riddles with four answers: a generator answers, a verifier judges the answer, a refiner gives the final one.
  *
- * Theirs (MALT, arXiv 2412.01928): a tree with three branches per role, 27 final answers a question, whose values are the means of
- * what is below; supervised training on nodes with a value above 0.5, then DPO on pairs of siblings for verifier and refiner.
- * Simplified: a message is one token, all roles are one table, whose refiner starts by trusting the verifier; DPO starts from the
- * supervised policy.
+ * From the paper (MALT, arXiv 2412.01928): a tree with three branches per role, 27 final answers a question, whose values are
+ * the means of what is below; supervised training on nodes with a value above 0.5, then DPO on pairs of siblings for verifier
+ * and refiner. Simplified: a message is one token, all roles are one table, whose refiner starts by trusting the verifier; DPO
+ * starts from the supervised policy.
  *
  * Calls: treeValues, siblingPairs; tokenLogps, tokenLogpsBackward, filteredNll, policyUpdate (DPO).
- * Figure: the share of right final answers, at least 0.9 (seeds 1, 2, 3: 0.947, 0.935, 0.945).
+ * Figure: the share of right final answers, at least 0.9 (seeds 1, 2, 3: 0.957, 0.942, 0.937); 0.71 before DPO.
  */
 import { filteredNll, policyUpdate } from 'sweet-rl';
 import { siblingPairs, treeValues } from 'sweet-rl/objectives';
@@ -94,6 +94,7 @@ for (let step = 1; step <= SFT_STEPS; step++) {
   policy.learn(forward, gradLogps);
   run.record(step, accuracy(10));
 }
+console.log(`after supervised training: ${accuracy(TESTS).toFixed(3)}`);
 const refLogps = policy.forward(batch).logps;
 const [chosen, rejected] = [pairs.chosen, pairs.rejected].map((list) => list.map((i) => messageOf[i]));
 for (let step = SFT_STEPS + 1; step <= steps; step++) {

@@ -1,9 +1,9 @@
 /**
  * MAPoRL: two agents with one clue each debate for three turns, and a verifier scores every answer.
  *
- * Theirs (MAPoRL, arXiv 2502.18439): the return of an answer is its score and those of all agents in later turns, discounted by
- * 0.3, with incentives for changing to the right answer; each agent trains by PPO with its own critic. Simplified: tables, an
- * answer is one token, the verifier knows the answer, no KL term.
+ * From the paper (MAPoRL, arXiv 2502.18439): the return of an answer is its score and those of all agents in later turns,
+ * discounted by 0.3, with incentives for changing to the right answer; each agent trains by PPO with its own critic.
+ * Simplified: tables, an answer is one token, the verifier knows the answer, no KL term.
  *
  * Calls: collaborativeReturns, generalizedAdvantages, whiten, policyGradientLoss, clippedValueLoss; tokenLogps,
  * tokenLogpsBackward.

@@ -1,10 +1,11 @@
 /**
  * PRIME on sums in steps (shared/sums.js): a reward model of tokens that is trained on outcomes alone.
  *
- * Theirs (PRIME, arXiv 2502.01456; implicit rewards, arXiv 2412.01981): the reward of a token is beta times the log-ratio of a
- * model to a frozen reference, whose sum over an answer is trained by cross-entropy against the outcome, on the policy's own
- * answers; a token's advantage is the sum of the rewards from it on, each minus the mean reward of the other answers of its group.
- * Simplified: tables, no filter of prompts, no outcome in the advantages: the policy learns from the reward model alone.
+ * From the paper (PRIME, arXiv 2502.01456; implicit rewards, arXiv 2412.01981): the reward of a token is beta times the
+ * log-ratio of a model to a frozen reference, whose sum over an answer is trained by cross-entropy against the outcome, on the
+ * policy's own answers; a token's advantage is the sum of the rewards from it on, each minus the mean reward of the other
+ * answers of its group. Simplified: tables, beta 1 instead of 0.05, five epochs of the reward model on a batch, no filter of
+ * prompts, no outcome in the advantages: the policy learns from the reward model alone.
  *
  * Calls: implicitRewardLoss, groupAdvantages, broadcastTurns, discountedReturns, policyGradientLoss; tokenLogps,
  * tokenLogpsBackward.

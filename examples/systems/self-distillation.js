@@ -1,10 +1,11 @@
 /**
- * On-policy self-distillation on sums in steps (shared/sums.js): the policy teaches itself what it would write with the solution
- * in its prompt.
+ * On-policy self-distillation on sums in steps (shared/sums.js): the policy teaches itself what it would write with the
+ * solution in its prompt.
  *
- * Theirs (prime-rl, TRL and others, 2026): the policy samples without the hidden information, the same policy scores the tokens
- * with it, and the difference of the log-probs is the advantage of an importance-weighted policy gradient without clipping.
- * Simplified: the policy is a table, whose rows of prompts with a solution copy it with some noise, as a model in context does.
+ * From the trainers (prime-rl, TRL and others, 2026): the policy samples without the hidden information, the same policy scores
+ * the tokens with it, and the difference of the log-probs is the advantage of an importance-weighted policy gradient without
+ * clipping. Simplified: the policy is a table, whose rows of prompts with a solution copy it with some noise, as a model in
+ * context does.
  *
  * Calls: privilegedAdvantages, policyGradientLoss; tokenLogps, tokenLogpsBackward.
  * Figure: the share of sums that the most likely steps get right, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).

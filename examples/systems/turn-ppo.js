@@ -1,8 +1,8 @@
 /**
  * PPO over turns on a text game (shared/clues.js): a critic per turn, and one ratio for all tokens of a message.
  *
- * Theirs (Turn-PPO, arXiv 2512.17008): turns are the steps of generalized advantage estimation, and the clipped ratio is that of
- * a turn. Simplified: policy and critic are tables, the critic's states are what is known of the object.
+ * From the paper (Turn-PPO, arXiv 2512.17008): turns are the steps of generalized advantage estimation, and the clipped ratio
+ * is that of a turn. Simplified: policy and critic are tables, the critic's states are what is known of the object.
  *
  * Calls: generalizedAdvantages, whiten, broadcastTurns, policyGradientLoss, clippedValueLoss; tokenLogps, tokenLogpsBackward.
  * Figure: the mean reward of the most likely words, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).

@@ -1,8 +1,8 @@
 /**
  * VinePPO on sums in steps (shared/sums.js): the value of a step's start is the mean over new answers from there.
  *
- * Theirs (VinePPO, arXiv 2410.01679): nine rollouts from the start of each step, no critic, advantage r + V' - V, the clipped loss
- * with a k3 KL term of 1e-4. Simplified: the policy is a table, a step is one token.
+ * From the paper (VinePPO, arXiv 2410.01679): nine rollouts from the start of each step, no critic, advantage r + V' - V, the
+ * clipped loss with a k3 KL term of 1e-4. Simplified: the policy is a table, a step is one token.
  *
  * Calls: monteCarloValues, generalizedAdvantages, policyGradientLoss; tokenLogps, tokenLogpsBackward.
  * Figure: the share of sums that the most likely steps get right, at least 0.9 (seeds 1, 2, 3: 1.000, 1.000, 1.000).

@@ -66,8 +66,8 @@ export function walks(count, limit, choose, rowOf) {
   return { batch, trajectoryOffsets, rewards, ends };
 }
 
-/** The shortest length over that of a walk; 0 for a walk that does not reach the goal. */
-export function efficiency(choose) {
-  const [{ reached, length }] = walks(1, 4 * SHORTEST, choose, () => 0).ends;
-  return reached ? SHORTEST / length : 0;
+/** The mean over walks of the shortest length over that of the walk, 0 for a walk that does not reach the goal. */
+export function efficiency(count, choose) {
+  const { ends } = walks(count, 4 * SHORTEST, choose, () => 0);
+  return ends.reduce((sum, { reached, length }) => sum + (reached ? SHORTEST / length : 0), 0) / count;
 }

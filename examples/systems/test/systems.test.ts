@@ -60,12 +60,19 @@ it('has every program', () => {
   expect(names).toEqual(Object.keys(PROGRAMS).map((program) => `${program}.js`));
 });
 
-it.each(['examples/systems/README.md', 'docs/guide/systems.md'])('%s has every program', (page) => {
-  const text = readFileSync(join(ROOT, page), 'utf8');
-  for (const program of Object.keys(PROGRAMS)) expect(text).toContain(`${program}.js)`);
+it('describes every program, and states its figures once more in the README', () => {
+  const [readme, guide] = ['examples/systems/README.md', 'docs/guide/systems.md'].map((page) =>
+    readFileSync(join(ROOT, page), 'utf8'),
+  );
+  for (const program of Object.keys(PROGRAMS)) {
+    const figures = statedBy(program).measured.map((figure) => figure.toFixed(3));
+    const row = readme!.split('\n').find((line) => line.includes(`(${program}.js)`));
+    expect(row, program).toContain(figures.join(', '));
+    expect(guide).toContain(`/${program}.js)`);
+  }
 });
 
-// Processes, of which as many run as there are CPUs.
+// Programs run side by side: they use a core each.
 describe.concurrent.each(Object.entries(PROGRAMS))('examples/systems/%s.js', (program, signals) => {
   const { least, measured } = statedBy(program);
 
