@@ -23,7 +23,7 @@ const run = start(import.meta.url, { title: 'Swaps shorten schedules', measure: 
 const weights = new Float64Array(FEATURES);
 const critic = new Table(1, { learningRate: 0.02, adam: true });
 
-/** Jobs by due date: [machine] times of each, in hours. */
+/** Jobs by due date: the times of each, [MACHINES]. */
 function newShop() {
   const jobs = Array.from({ length: JOBS }, () => ({
     times: Array.from({ length: MACHINES }, () => 0.1 + run.rand.next()),
@@ -67,8 +67,8 @@ function logitsOf(features) {
 /** A schedule after SWAPS swaps, with what was done at each. */
 function improve() {
   const order = newShop();
-  const start_ = makespan(order);
-  let length = start_;
+  const initial = makespan(order);
+  let length = initial;
   const steps = Array.from({ length: SWAPS }, () => {
     const features = featuresOf(order);
     const pair = run.rand.weighted(Array.from(logitsOf(features), Math.exp));
@@ -76,9 +76,9 @@ function improve() {
     [order[i], order[j]] = [order[j], order[i]];
     const before = length;
     length = makespan(order);
-    return { features, pair, reward: (before - length) / start_ };
+    return { features, pair, reward: (before - length) / initial };
   });
-  return { steps, saved: 1 - length / start_ };
+  return { steps, saved: 1 - length / initial };
 }
 
 const meanSaved = (shops) => shops.reduce((sum, { saved }) => sum + saved, 0) / shops.length;
