@@ -13,7 +13,8 @@ const guide = readdirSync(join(ROOT, 'docs', 'guide'))
   .filter((name) => name.endsWith('.md'))
   .map((name) => `docs/guide/${name}`);
 
-export const PAGES = ['README.md', 'examples/adapters/README.md', 'examples/pytorch/README.md', ...guide];
+const examples = ['adapters', 'pytorch', 'systems'].map((name) => `examples/${name}/README.md`);
+export const PAGES = ['README.md', ...examples, ...guide];
 
 export function blocksOf(page: string): Block[] {
   const text = readFileSync(join(ROOT, page), 'utf8');

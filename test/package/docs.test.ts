@@ -33,6 +33,11 @@ const RUN_BY: Record<string, [file: string, text: string]> = {
   'node examples/adapters/tfjs.js': ['examples/adapters/test/training.test.ts', "'adapters/tfjs.js'"],
   'node examples/adapters/shm.js': ['examples/adapters/test/training.test.ts', "'adapters/shm.js'"],
   'node examples/pytorch/main.js': ['examples/adapters/test/training.test.ts', "'pytorch/main.js'"],
+  'node examples/systems/grpo.js': ['examples/systems/test/systems.test.ts', "grpo: ['groupAdvantages']"],
+  'node examples/systems/grpo.js --seed 2 --out curves': [
+    'examples/systems/test/systems.test.ts',
+    "'--seed', String(seed), '--out', folder",
+  ],
 };
 
 const project = installedProject({ addon: true });
