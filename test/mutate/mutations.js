@@ -213,7 +213,7 @@ export const MUTATIONS = [
   {
     fault: 'the argmax counts from its segment or its shard',
     changes: [
-      [/segment\.argmax \+= [^;]+;/, ''],
+      [/(?:segment|stats\[item\])\.argmax \+= [^;]+;/, ''],
       [/head_\.vocab_offset \+ v, stats/, 'v, stats'],
     ],
     places: [...by('ops/statistics', LOGITS, PASSES), CUDA_LOGITS],
@@ -383,6 +383,7 @@ export const MUTATIONS = [
     changes: [
       [/ \/ temperature(?= - l)/, ''],
       [/(?<=value\(grad_\w+, i\)\)?) \/ temperature/, ''],
+      [/(?<=value\(grad_\w+, i, )temperature/, '1'],
     ],
     places: [
       SOFTMAX,
@@ -417,7 +418,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'the rounding of the max to float32 changes the gradient',
-    changes: [[/(?<=\bb) \* exp\(d\)/, '']],
+    changes: [[/(?<=\bb) \* rounding/, '']],
     places: by('ops/critic-update', SOFTMAX),
   },
   {
