@@ -36,6 +36,10 @@ export const enums = {
   PreferenceLevel: ['turn', 'trajectory'],
   TopKTail: ['bucket', 'renormalize'],
   Divergence: ['forward_kl', 'reverse_kl', 'jsd'],
+  Objective: ['clip', 'cispo', 'sapo', 'dppo', 'reinforce'],
+  RatioLevel: ['token', 'turn', 'trajectory'],
+  LossReduction: ['token-mean', 'sequence-mean-token-sum', 'sequence-mean-token-mean', 'constant'],
+  KlType: ['k1', 'k2', 'k3'],
 };
 
 /** What a Status other than ok is called in lib/errors.ts; names in the order of the values of Code from 1 on. */
@@ -242,6 +246,38 @@ export const groups = {
   ReferenceHead: { struct: 'Reference', fields: { head: 'Head' } },
   Reference: oneOf('Reference', { logps: 'ReferenceLogps', head: 'ReferenceHead' }, { rows: 'int64_t' }),
 
+  /** Float32 or, `wide`, float64 numbers. */
+  Reals: { parameters: { count: 'int64_t' }, fields: { wide: 'bool', data: reads('void', 'count') } },
+  OptionalReals: {
+    struct: 'Reals',
+    parameters: { count: 'int64_t' },
+    fields: { wide: 'bool', data: optional(reads('void', 'count')) },
+  },
+  PolicyGradientBatch: {
+    fields: {
+      tokens: 'int',
+      turns: 'int',
+      trajectories: 'int',
+      turnOffsets: optional(reads('int32_t', 'g.turns + 1')),
+      trajectoryOffsets: optional(reads('int32_t', 'g.trajectories + 1')),
+      advantages: group('Reals', ['g.tokens']),
+      oldLogps: group('OptionalReals', ['g.tokens']),
+      importanceWeights: group('OptionalReals', ['g.tokens']),
+    },
+    requires: 'g.turn_offsets != nullptr || g.turns == g.tokens',
+  },
+  PolicyGradientOptions: {
+    fields: {
+      objective: 'Objective',
+      ratioLevel: 'RatioLevel',
+      ...numbers('clipLow', 'clipHigh', 'dualClip', 'tauPositive', 'tauNegative'),
+      reduction: 'LossReduction',
+      denominator: 'number',
+      klType: 'KlType',
+      ...numbers('klCoef', 'klMax', 'entropyCoef'),
+    },
+  },
+
   TeacherHead: { struct: 'Teacher', fields: { head: 'Head' } },
   TeacherTopK: {
     struct: 'Teacher',
@@ -350,6 +386,27 @@ export const operations = {
       gradients: group('HeadGradients', ['g.head']),
     },
     requires: '!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows',
+  },
+  policyGradientUpdate: {
+    header: 'policy_gradient_update',
+    async: true,
+    device: false,
+    fields: {
+      head: 'Head',
+      labels,
+      reference: group('Reference', ['g.head.rows']),
+      batch: 'PolicyGradientBatch',
+      options: 'PolicyGradientOptions',
+      logps: writes('float', 'g.head.rows'),
+      ...statistics('g.head.rows'),
+      scalars: writes('double', 'kPolicyScalars'),
+      gradients: group('HeadGradients', ['g.head']),
+    },
+    requires:
+      '!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows && ' +
+      '(g.batch.trajectory_offsets != nullptr || ' +
+      '(!g.options.by_sequence() && g.options.ratio_level != RatioLevel::trajectory)) && ' +
+      '(g.entropy != nullptr || g.options.entropy_coef == 0)',
   },
   headDivergence: {
     header: 'divergence',
