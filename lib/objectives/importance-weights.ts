@@ -52,7 +52,7 @@ export const clampedExponent = (x: number): number => Math.min(Math.max(x, -MAX_
  *
  * @param options.oldLogps [N]; `rolloutLogps` [N]; not read where `mask` [N] is 0.
  * @param options.trajectoryOffsets [K + 1] into turns, which the levels of sequences need; `turnOffsets` [T + 1] into tokens.
- * @param options.low, `high` 0 <= low <= high: 0 and 2 under 'truncate', 0.5 and 5 under 'mask' and 'filter' by default.
+ * @param options.low with `high` 0 <= low <= high: 0 and 2 under 'truncate', 0.5 and 5 under 'mask' and 'filter' by default.
  * @param options.out a buffer for `weights`.
  * @returns `weights` [N], 0 where masked; `insideFraction`, the share of counted tokens with rho inside [low, high].
  * @throws TypeError ERR_ARG_TYPE for a missing argument, ERR_DEVICE for device buffers: this runs on the host; RangeError

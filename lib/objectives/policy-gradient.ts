@@ -121,7 +121,7 @@ function checkObjective(given: { readonly [name in keyof PolicyGradientSettings]
   return { objective, ratioLevel, bounds };
 }
 
-/** c [N] of the sum over tokens c_i x_i, 0 where the token is masked. */
+/** c [N] of the sum over counted tokens c_i x_i. */
 function coefficientsOf(layout: Layout, given: { reduction?: unknown; denominator?: unknown }): Float64Array {
   const reduction = oneOf('reduction', given.reduction, 'token-mean', REDUCTIONS);
   if (reduction === 'constant' && given.denominator === undefined) {
@@ -137,7 +137,7 @@ function coefficientsOf(layout: Layout, given: { reduction?: unknown; denominato
   const coefficients = new Float64Array(layout.elements);
   for (const [k, [from, to]] of sequences.entries()) {
     const c = 1 / (reduction === 'sequence-mean-token-mean' ? (counts[k] as number) * denominator : denominator);
-    for (let i = from; i < to; i++) if (layout.counts(i)) coefficients[i] = c;
+    coefficients.fill(c, from, to);
   }
   return coefficients;
 }

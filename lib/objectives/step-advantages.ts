@@ -1,5 +1,6 @@
 // Advantages of turns relative to a group: turns with the same observation (GiGPO, HGPO), rewards of turns and outcomes (MT-GRPO).
 
+import { hostView, offsets } from '../args/arrays.js';
 import { checkOptions } from '../args/options.js';
 import { boolean, integer, oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
@@ -287,12 +288,13 @@ function groupsByHistory(
  */
 export function turnRewardAdvantages(options: TurnRewardAdvantagesOptions): Float64s {
   const given = checkOptions('turnRewardAdvantages', options, TURN_OPTIONS, 'sync', TURN_OUT);
-  const turnRewards = reals('turnRewards', given.turnRewards);
-  const count = turnRewards.length;
+  // How many turns there are is where the offsets end.
+  const turns = hostView('trajectoryOffsets', offsets('trajectoryOffsets', given.trajectoryOffsets)).at(-1) as number;
+  const trajectories = rangesOf('trajectoryOffsets', given.trajectoryOffsets, turns);
+  const count = trajectories.length;
+  const turnRewards = reals('turnRewards', given.turnRewards, count);
   const outcomes = reals('outcomeRewards', given.outcomeRewards, count);
   const tasks = integers('groupIds', given.groupIds, count);
-  const offsets = integers('trajectoryOffsets', given.trajectoryOffsets, count + 1);
-  const trajectories = rangesOf('trajectoryOffsets', given.trajectoryOffsets, offsets[count] as number);
   const splits = given.splitTurns === undefined ? undefined : integers('splitTurns', given.splitTurns, count);
   const at = splits?.findIndex((split) => split < 0) ?? -1;
   if (at >= 0) throw rangeError('ERR_ARG_VALUE', expected('a number of turns >= 0', `splitTurns[${at}]`, splits?.[at]));
@@ -304,7 +306,7 @@ export function turnRewardAdvantages(options: TurnRewardAdvantagesOptions): Floa
   const ddof = ddofOf(given.ddof, 1);
   const epsilon = epsilonOf(given, scale);
   const results = new HostResults(given);
-  const advantages = results.float64('advantages', offsets[count] as number);
+  const advantages = results.float64('advantages', turns);
   results.open();
 
   const groups = membersOf(numbered(count, (k) => tasks[k] as number));

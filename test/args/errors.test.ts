@@ -292,8 +292,10 @@ const booleanMask = wrongType('a mask of booleans', { mask: [true, false] }, /ma
 function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   const names = all.filter(({ path }) => path.length === 1).map(({ name }) => name);
   const has = (name: string) => names.includes(name);
-  // A backward function takes the number of tokens from the end of its offsets.
-  const isRow = ({ what }: ErrorRow) => !(call.name.endsWith('Backward') && /Offsets that end/.test(what));
+  // These take the number of tokens or turns from the end of their offsets.
+  const fromOffsets = /Backward$|^turnRewardAdvantages$/.test(call.name) ? /Offsets that end/ : undefined;
+  const counts = call.name === 'broadcastTurns' ? /^turnOffsets that end/ : fromOffsets;
+  const isRow = ({ what }: ErrorRow) => !counts?.test(what);
   // Of those that may be left out, and are, no rows.
   const offsets = names.filter((name) => /Offsets$/.test(name) && valid()[name] !== undefined);
   const longMask = new Uint8Array(((valid().mask as Uint8Array | undefined)?.length ?? 0) + 1);

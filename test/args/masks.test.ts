@@ -5,7 +5,8 @@ import { floats, ints, SUBJECTS } from '../helpers/calls.ts';
 
 const mergesShards = (name: string) => name.startsWith('mergeVocabParallelStats'); // whose statistics have the mask
 const subjects = SUBJECTS.filter(
-  ({ name, arguments: all }) => all.some(({ path: [first] }) => first === 'mask') && !mergesShards(name),
+  ({ name, arguments: all, valid }) =>
+    all.some(({ path: [first] }) => first === 'mask') && valid().mask !== undefined && !mergesShards(name),
 );
 /** Bytes of all of them but the first are 0. */
 const KEPT = [1, 256, 2 ** 16, 2 ** 24, -256];

@@ -45,7 +45,7 @@ const gae = (way: string, change: () => Options, kinds: Record<string, Kind>) =>
     objectives.generalizedAdvantages,
     way,
     () => ({
-      rewards: reals(0, 1, 0, -1, 2),
+      rewards: reals(1, 0, -1, 0, 2),
       values: reals(0.1, 0.2, 0.3, 0.4, 0.5),
       ...layout(),
       bootstrapValues: reals(0.5, 0),
@@ -70,7 +70,7 @@ const returns: Subject[] = [
     objectives.discountedReturns,
     '',
     () => ({
-      rewards: reals(0, 1, 0, -1, 2),
+      rewards: reals(1, 0, -1, 0, 2),
       ...layout(),
       bootstrapValues: reals(0.5, 0),
       out: { returns: buffer(5) },
@@ -205,7 +205,7 @@ const groups: Subject[] = [
         out: { advantages: buffer(3) },
       }),
       {
-        turnRewards: first,
+        turnRewards: real,
         outcomeRewards: real,
         groupIds: int,
         trajectoryOffsets: offsets,

@@ -58,6 +58,13 @@ const by = (test, ...places) => places.map(([file]) => [file, test]);
 const asan = (...places) => places.map(([file, test]) => [file, test.replace('plain', 'asan')]);
 const races = (...places) => places.map(([file, test]) => [file, test.replace('plain', 'races')]);
 
+const OBJECTIVES = [
+  'objectives/objectives-vectors',
+  'objectives/objectives-oracle',
+  'objectives/objectives-properties',
+];
+const objective = (...files) => files.map((file) => [`lib/objectives/${file}.ts`, OBJECTIVES]);
+
 export const MUTATIONS = [
   // -- bounds and tails
   {
@@ -820,5 +827,81 @@ export const MUTATIONS = [
       [/signal\?\.throwIfAborted\(\);(?=\s+check)/, ''],
     ],
     places: by('runtime/async: an abort', ['binding/async.cc'], ['lib/runtime/call.ts']),
+  },
+
+  // -- sweet-rl/objectives
+  {
+    fault: 'a masked element takes time, is summed or gets a gradient',
+    changes: [[/if \(!layout\.counts\(i\)\) continue;|if \(layout\.counts\(i\)\) /, '']],
+    places: objective('returns', 'policy-gradient', 'importance-weights', 'value-losses', 'critic-losses', 'planning'),
+  },
+  {
+    fault: 'a discount or a lambda is left out, or goes another way',
+    changes: [
+      [/\bgamma \* (?=\(?next|lambda|\(shared|\(1)/, ''],
+      [/\b(turnGamma|turnLambda) \* (?=next|adv|turnL)/, ''],
+      [/(?<=gamma \* )lambda \* /, ''],
+    ],
+    places: objective('returns', 'critic-losses', 'value-losses', 'collaborative-returns'),
+  },
+  {
+    fault: 'a bound of the policy loss is on another side, or left out',
+    changes: [
+      [/1 - clipLow(?=\), 1)/, '1 + clipLow'],
+      [/bounded > free/, 'bounded >= free'],
+      [/A < 0 && -dualClip/, 'A > 0 && -dualClip'],
+      [/moved > clipHigh : moved < -clipLow/, 'moved > clipLow : moved < -clipHigh'],
+      [/Math\.abs\(kl\) > max \? 0 : /, ''],
+      [/ofLogp \|\| Math\.abs\(mean\) > MAX_EXPONENT/, 'ofLogp'],
+      [/clippedError > error/, 'clippedError >= error'],
+    ],
+    places: objective('policy-terms', 'policy-gradient', 'value-losses'),
+  },
+  {
+    fault: 'a derivative has another sign or scale',
+    changes: [
+      [/slope: -4 \*/, 'slope: 4 *'],
+      [/-Math\.expm1\(-e\)\]/, 'Math.expm1(-e)]'],
+      [/slopes \/ count/, 'slopes'],
+      [/(?<== -?)2 \* scale/, 'scale'],
+      [/\(-w \* u\) \//, '(w * u) /'],
+      [/(?<=\* )\(1 - y\)(?= \* sigmoid)|(?<=\()\(1 - y\)(?= \* sigmoid)/, '1'],
+      [/-entropyCoef \* weight/, 'entropyCoef * weight'],
+      [/-cqlCoef \/ den/, 'cqlCoef / den'],
+    ],
+    places: objective('policy-terms', 'policy-gradient', 'value-losses', 'critic-losses'),
+  },
+  {
+    fault: 'a group has another deviation, baseline or group of one',
+    changes: [
+      [/\(count - ddof\)/, 'count'],
+      [/if \(equal\) return .*std: 0.*/, ''],
+      [/own\.length \/ \(own\.length - 1\)/, '1'],
+      [/mean <= 0 \? 0 : /, ''],
+      [/return 1 \+ epsilon/, 'return epsilon'],
+      [/ && singletons === 'zero'/, ''],
+      [/observations\[t - k\]/, 'observations[t]'],
+      [/\(k \+ 1\) \*\* power/, '1'],
+      [/if \(equal\) continue;/, ''],
+    ],
+    places: objective('moments', 'group-norm', 'step-advantages'),
+  },
+  {
+    fault: 'a value or a bonus comes from another answer',
+    changes: [
+      [/now \* alpha1/, 'now * alpha0'],
+      [/othersNext \* beta1/, 'othersNext * beta0'],
+      [/others\(t \+ 1\)/, 'others(t)'],
+      [/\(values\[i\] as number\) > threshold/, '(values[i] as number) >= threshold'],
+      [/ > 1\) \{/, ' > 0) {'],
+      [/leafSum \/ leafCount/, 'leafSum / own.length'],
+      [/count < 2 \? NaN/, 'count < 1 ? NaN'],
+    ],
+    places: objective('collaborative-returns', 'rollout-values'),
+  },
+  {
+    fault: 'micro-batches are averaged by their own counts',
+    changes: [[/positive\('denominator', value, counted\)/, 'counted + 0 * positive("", value, 1)']],
+    places: objective('host-call'),
   },
 ];

@@ -20,7 +20,7 @@ const ints = (...values: number[]) => Int32Array.from(values);
 /** The changes of a subject's valid call that must be refused. */
 const ROWS: Record<string, ErrorRow[]> = {
   discountedReturns: [
-    wrongValue('a reward that the mask drops', { mask: Uint8Array.of(1, 0, 1, 1, 1) }, /rewards\[1\].* 1\b/),
+    wrongValue('a reward that the mask drops', { mask: Uint8Array.of(1, 1, 0, 1, 1) }, /rewards\[2\].* -1\b/),
     wrongValue(
       'a NaN that the mask drops',
       { rewards: reals(0, 0, NaN, 0, 0), mask: Uint8Array.of(1, 1, 0, 1, 1) },
@@ -34,7 +34,7 @@ const ROWS: Record<string, ErrorRow[]> = {
     wrongValue('a discount above 1', { gamma: 1.01 }, /gamma.*1\.01/),
   ],
   generalizedAdvantages: [
-    wrongValue('a reward that the mask drops', { mask: Uint8Array.of(1, 1, 1, 0, 1) }, /rewards\[3\].* -1\b/),
+    wrongValue('a reward that the mask drops', { mask: Uint8Array.of(1, 1, 1, 1, 0) }, /rewards\[4\].* 2\b/),
     wrongValue(
       'a value that is missing before an estimated one',
       { fillMissing: true, values: reals(0, NaN, 0.5, NaN, NaN) },
@@ -83,11 +83,7 @@ const ROWS: Record<string, ErrorRow[]> = {
   'turnRewardAdvantages aae': [
     wrongValue('a negative split', { splitTurns: ints(1, -1) }, /splitTurns\[1\].* -1\b/),
     wrongValue('an option of cae', { gamma: 1 }, /gamma.*'aae'/),
-    wrongLength(
-      'offsets of more trajectories',
-      { trajectoryOffsets: ints(0, 1, 2, 3) },
-      /3 elements.*trajectoryOffsets/,
-    ),
+    wrongLength('offsets of more trajectories', { trajectoryOffsets: ints(0, 1, 2, 3) }, /3 elements.*turnRewards/),
   ],
   treeValues: [
     wrongValue('a node before its parent', { parents: ints(-1, 0, 3, 1, 1) }, /parents\[2\].* 3\b/),

@@ -170,3 +170,18 @@ describe.each([1, 2, 3, 4])('batch %i', (seed) => {
     expectClose('gradLogps', ours.gradLogps, double.gradLogps, () => 1e-6);
   });
 });
+
+it('fills the missing values at the end of a trajectory, over masked elements and with a bootstrap', () => {
+  const given = {
+    rewards: Float64Array.of(1, 0, 2, 0, 0, 4),
+    mask: Uint8Array.of(1, 0, 1, 0, 0, 1),
+    trajectoryOffsets: Int32Array.of(0, 4, 6),
+    bootstrapValues: Float64Array.of(8, 1),
+    gamma: 0.5,
+    lambda: 0,
+  };
+  const values = Float64Array.of(0.25, NaN, NaN, 9, NaN, NaN);
+  const { advantages, returns } = objectives.generalizedAdvantages({ ...given, values, fillMissing: true });
+  expect([...returns]).toEqual([4, 0, 6, 0, 0, 4.5]);
+  expect([...advantages]).toEqual([3.75, 0, 0, 0, 0, 0]);
+});

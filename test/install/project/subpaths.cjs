@@ -3,6 +3,7 @@ const { openShm, unlinkShm } = require('sweet-rl/shm');
 const { parseSafetensors, serializeSafetensors } = require('sweet-rl/safetensors');
 const { criticValueAndGrad } = require('sweet-rl/jax');
 const { criticLoss } = require('sweet-rl/tfjs');
+const { whiten } = require('sweet-rl/objectives');
 
 const name = `sweet-rl-install-${process.pid}`;
 const shm = openShm(name, { create: true, byteLength: 64 });
@@ -14,4 +15,5 @@ unlinkShm(name);
 if (floats.length !== 0) throw new Error('a closed mapping still has its views');
 if (!tensors.floats.data.every((x) => x === 1.5)) throw new Error('safetensors are not what was written');
 if (!criticValueAndGrad || !criticLoss) throw new Error('an adapter is missing');
-console.log('shm safetensors jax tfjs');
+if (whiten({ advantages: Float64Array.of(1, 3) }).mean !== 2) throw new Error('objectives give another mean');
+console.log('shm safetensors jax tfjs objectives');
