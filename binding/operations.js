@@ -14,17 +14,8 @@
 // the case that lib/ has a mistake.
 
 import { lossTypes } from '../scripts/loss-types.js';
-
-const reads = (type, count) => ({ kind: 'array', type: `const ${type}`, count });
-const writes = (type, count) => ({ kind: 'array', type, count });
-const optional = (array) => ({ ...array, optional: true });
-/** A group whose parameters get these values. */
-const group = (name, parameters) => ({ kind: 'group', name, parameters });
-const numbers = (...names) => Object.fromEntries(names.map((name) => [name, 'number']));
-/** Up to `most` groups without parameters. */
-const list = (name, most) => ({ kind: 'list', name, most });
-/** One of several groups, told apart by the field `kind`. */
-const oneOf = (struct, variants, parameters = {}) => ({ struct, parameters, variants });
+import { groups as ofLosses } from './losses.js';
+import { group, oneOf, optional, reads, writes } from './types.js';
 
 /** Names in the order of the C++ values. */
 export const enums = {
@@ -32,6 +23,7 @@ export const enums = {
   Precision: ['fastest', 'float32', 'storage'],
   LossType: lossTypes.map(({ name }) => name),
   ScoreMap: ['reverse_kl', 'forward_kl', 'js_divergence', 'alpha_divergence'],
+  UnpairedType: ['kto', 'apo_zero_unpaired', 'bco'],
   Normalization: ['turn-mean', 'token-mean', 'sum'],
   PreferenceLevel: ['turn', 'trajectory'],
   TopKTail: ['bucket', 'renormalize'],
@@ -57,6 +49,7 @@ export const faults = [
   'pairWeight',
   'zeroWeights',
   'tokenWeight',
+  'unitWeight',
   'teacherIndex',
   'teacherTwice',
   'teacherLogps',
@@ -171,72 +164,7 @@ export const groups = {
     { head: 'const Head&' },
   ),
 
-  TurnBatch: {
-    fields: {
-      tokens: 'int',
-      turns: 'int',
-      mean: 'bool',
-      allowEmptyTurns: 'bool',
-      labels: group('TokenLabels', ['g.tokens']),
-      turnOffsets: reads('int32_t', 'g.turns + 1'),
-    },
-  },
-
-  Pairs: {
-    fields: {
-      count: 'int',
-      chosen: reads('int32_t', 'g.count'),
-      rejected: reads('int32_t', 'g.count'),
-      weights: optional(reads('float', 'g.count')),
-    },
-  },
-  PreferenceBatch: {
-    fields: {
-      level: 'PreferenceLevel',
-      tokens: 'int',
-      turns: 'int',
-      trajectories: 'int',
-      labels: group('TokenLabels', ['g.tokens']),
-      turnOffsets: reads('int32_t', 'g.turns + 1'),
-      trajectoryOffsets: optional(reads('int32_t', 'g.trajectories + 1')),
-      pairs: 'Pairs',
-    },
-    // Only a batch of turns has no trajectories.
-    requires: 'g.trajectory_offsets != nullptr || !g.of_trajectories()',
-  },
-  LossTerm: { fields: { type: 'LossType', weight: 'number' } },
-  PairParameters: {
-    fields: {
-      ...numbers('beta', 'labelSmoothing', 'gamma', 'discopopTau'),
-      fDivergence: 'ScoreMap',
-      ...numbers('fAlpha', 'dpopLambda'),
-    },
-  },
-  PairLoss: { fields: { terms: list('LossTerm', 'kLossTypes'), parameters: 'PairParameters' } },
-  PreferenceOptions: {
-    fields: {
-      normalization: 'Normalization',
-      allowEmptyTurns: 'bool',
-      pairLoss: 'PairLoss',
-      pairDenominator: 'number',
-      nllCoef: 'number',
-      nllDenominator: 'number',
-      ldAlpha: 'number',
-      useWeighting: 'bool',
-    },
-  },
-  PreferenceOut: {
-    parameters: { batch: 'const PreferenceBatch&' },
-    fields: {
-      scalars: writes('double', '4'),
-      pairLosses: writes('float', 'batch.pairs.count'),
-      margins: writes('float', 'batch.pairs.count'),
-      chosenRewards: writes('float', 'batch.pairs.count'),
-      rejectedRewards: writes('float', 'batch.pairs.count'),
-      turnAdvantages: writes('float', 'batch.turns'),
-      gradLogps: writes('float', 'batch.tokens'),
-    },
-  },
+  ...ofLosses,
 
   ReferenceLogps: {
     struct: 'Reference',
@@ -278,6 +206,8 @@ export const groups = {
     },
   },
 
+  PolicyGradientOut: { fields: { scalars: writes('double', 'kPolicyScalars') } },
+
   TeacherHead: { struct: 'Teacher', fields: { head: 'Head' } },
   TeacherTopK: {
     struct: 'Teacher',
@@ -294,6 +224,20 @@ export const groups = {
 };
 
 const labels = group('Labels', ['g.head.rows']);
+
+/** Of the update of a loss with <loss>Batch, <loss>Options and <loss>Out. */
+const updateFields = (loss) => ({
+  head: 'Head',
+  labels,
+  reference: group('Reference', ['g.head.rows']),
+  batch: `${loss}Batch`,
+  options: `${loss}Options`,
+  logps: writes('float', 'g.head.rows'),
+  ...statistics('g.head.rows'),
+  out: group(`${loss}Out`, ['g.batch']),
+  gradients: group('HeadGradients', ['g.head']),
+});
+const isUpdate = '!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows';
 
 /**
  * Operation `name` is `Status name(const Name& call)` of native/<header>.h. async (false by default): also registered as
@@ -374,18 +318,24 @@ export const operations = {
   preferenceUpdate: {
     header: 'preference_update',
     async: true,
+    fields: updateFields('Preference'),
+    requires: isUpdate,
+  },
+  unpairedLoss: {
+    header: 'unpaired_loss',
     fields: {
-      head: 'Head',
-      labels,
-      reference: group('Reference', ['g.head.rows']),
-      batch: 'PreferenceBatch',
-      options: 'PreferenceOptions',
-      logps: writes('float', 'g.head.rows'),
-      ...statistics('g.head.rows'),
-      out: group('PreferenceOut', ['g.batch']),
-      gradients: group('HeadGradients', ['g.head']),
+      batch: 'UnpairedBatch',
+      options: 'UnpairedOptions',
+      logps: reads('float', 'g.batch.tokens'),
+      refLogps: optional(reads('float', 'g.batch.tokens')),
+      out: group('UnpairedOut', ['g.batch']),
     },
-    requires: '!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows',
+  },
+  unpairedUpdate: {
+    header: 'unpaired_update',
+    async: true,
+    fields: updateFields('Unpaired'),
+    requires: isUpdate,
   },
   policyGradientUpdate: {
     header: 'policy_gradient_update',
@@ -399,7 +349,7 @@ export const operations = {
       options: 'PolicyGradientOptions',
       logps: writes('float', 'g.head.rows'),
       ...statistics('g.head.rows'),
-      scalars: writes('double', 'kPolicyScalars'),
+      out: 'PolicyGradientOut',
       gradients: group('HeadGradients', ['g.head']),
     },
     requires:

@@ -6,6 +6,7 @@ export type { FDivergence, LossType } from './args/loss-types.js';
 export type { Normalization } from './args/preference.js';
 export type { DivergenceOption, TeacherLinear, TeacherLogits, TopKTeacher } from './args/teacher.js';
 export type { ArrayOrTensor, Tensor } from './args/tensors.js';
+export type { RunningMean, UnpairedLossType } from './args/unpaired.js';
 export type { ShardOptions } from './args/vocab-shard.js';
 export type { PackOptions, TokenIds, Turn } from './data/messages.js';
 export { type CandidateState, type PackedCandidates, packCandidates } from './data/pack-candidates.js';
@@ -40,7 +41,7 @@ export {
 } from './objectives/binary-value.js';
 export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './objectives/bradley-terry.js';
 export { type FilteredNll, type FilteredNllOptions, filteredNll } from './objectives/filtered-nll.js';
-export { type TrlMetrics, trlMetrics } from './objectives/trl-metrics.js';
+export { type TrlMetrics, type TrlUnpairedMetrics, trlMetrics } from './objectives/trl-metrics.js';
 export type { RowDivergences } from './ops/divergence.js';
 export type { LinearGradients, LinearGradientsOf } from './ops/head-gradients.js';
 export {
@@ -109,6 +110,14 @@ export {
   turnAdvantages,
   turnAdvantagesBackward,
 } from './ops/turn-advantages.js';
+export { type UnpairedPreferenceOptions, type UnpairedResult, unpairedPreferenceLoss } from './ops/unpaired-loss.js';
+export {
+  type AnyUnpairedUpdateResult,
+  type UnpairedUpdateOptions,
+  type UnpairedUpdateResult,
+  unpairedUpdate,
+  unpairedUpdateAsync,
+} from './ops/unpaired-update.js';
 export {
   type MergeVocabParallelStatsOptions,
   mergeVocabParallelStats,

@@ -108,7 +108,7 @@ SWEET_HOST_DEVICE inline float token_weight(const Labels& labels, int64_t i, boo
   return !kept ? 0.0f : labels.weights ? read_once(labels.weights[i]) : 1.0f;
 }
 
-/** The value of a status of Code::token_weight. */
+/** The value of a status of Code::token_weight and Code::unit_weight. */
 inline int64_t weight_bits(float weight) {
   uint32_t bits;
   memcpy(&bits, &weight, sizeof(bits));

@@ -2,8 +2,8 @@
 // ignored rows are not read, and count nowhere.
 #pragma once
 
+#include "head_update.h"
 #include "policy_gradient.h"
-#include "preference_update.h"
 
 namespace sweet {
 
@@ -20,10 +20,14 @@ struct PolicyGradientBatch {
 /** Of the scalars. */
 enum PolicyScalar { kLoss, kPolicyLoss, kKlLoss, kEntropyBonus, kClipFraction, kApproxKl, kPolicyScalars };
 
+struct PolicyGradientOut {
+  double* scalars;  // [kPolicyScalars]
+};
+
 struct PolicyGradientUpdate : HeadUpdate {
   PolicyGradientBatch batch;
   PolicyGradientOptions options;
-  double* scalars;  // [kPolicyScalars]
+  PolicyGradientOut out;
 };
 
 Status policy_gradient_update(const PolicyGradientUpdate& call);

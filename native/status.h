@@ -21,6 +21,7 @@ enum class Code : int32_t {
   pair_weight,         // index: pair
   zero_weights,        // every weight is 0
   token_weight,        // index: token, value: the bits of its weight
+  unit_weight,         // index: item of an unpaired loss, value: likewise
   teacher_index,       // index: of teacherIndices, value: the vocabulary entry
   teacher_twice,       // likewise; the row has the entry before
   teacher_logps,       // index: row; its probabilities add up to more than 1, or of all V entries to less

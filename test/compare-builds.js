@@ -164,6 +164,11 @@ async function digests(folder, backend) {
       const options = { ...common, ...reference, lossType, beta: 0.3 };
       if (turns > 1) found[`${name} policy ${lossType}`] = digestOf(attempt(() => api.policyUpdate(options)));
     }
+    const desirable = Uint8Array.from({ length: turns }, (_, t) => t % 2);
+    for (const lossType of ['apo_zero_unpaired', 'bco']) {
+      const options = { ...head, turnOffsets, allowEmptyTurns, refLogps, desirable, lossType };
+      found[`${name} unpaired ${lossType}`] = digestOf(attempt(() => api.unpairedUpdate(options)));
+    }
     const logps = { logps: result.logps, refLogps, mask: head.mask, turnOffsets, allowEmptyTurns };
     found[`${name} advantages`] = digestOf(attempt(() => api.turnAdvantages(logps)));
   }
@@ -191,7 +196,9 @@ function vectorOf(path) {
   const bytes = readFileSync(path);
   const start = 8 + Number(bytes.readBigUInt64LE(0));
   const { __metadata__: metadata, ...tensors } = JSON.parse(bytes.subarray(8, start));
-  const options = { ...JSON.parse(metadata.case).options };
+  const { op, options: given } = JSON.parse(metadata.case);
+  // Of a folder with cases of several operations.
+  const options = { ...given, ...(path.includes('pair_losses') && { op }) };
   for (const [name, { dtype, data_offsets: offsets }] of Object.entries(tensors)) {
     if (name.startsWith('expected.')) continue;
     const raw = new Uint8Array(bytes.subarray(start + offsets[0], start + offsets[1])).buffer;
@@ -224,6 +231,17 @@ const VECTOR_CALLS = {
   filtered_nll: (api, given) => api.filteredNll(given),
   turn_preference: (api, given) => api.turnPreferenceLoss(given),
   critic_update: (api, given) => api.criticUpdate(given),
+  pair_losses: (api, { op, logPowerSums, ...given }) => {
+    const squares = logPowerSums &&
+      op !== 'policy_update' && { sumSquaredProbs: Float32Array.from(logPowerSums, Math.exp) };
+    return api[PAIR_LOSSES[op]]({ ...given, ...squares });
+  },
+};
+const PAIR_LOSSES = {
+  turn_preference: 'turnPreferenceLoss',
+  trajectory_preference: 'trajectoryPreferenceLoss',
+  unpaired_preference: 'unpairedPreferenceLoss',
+  policy_update: 'policyUpdate',
 };
 
 if (process.argv[2] === '--digests') {

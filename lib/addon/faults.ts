@@ -74,7 +74,9 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
     case 'zeroWeights':
       return rangeError('ERR_PAIR_WEIGHT', 'Expected a weight above 0 for pairWeights but all are 0, from pair 0 on');
     case 'tokenWeight':
-      return tokenWeightError(index, new Float32Array(Uint32Array.of(value).buffer)[0] as number);
+      return tokenWeightError(index, floatOf(value));
+    case 'unitWeight':
+      return rangeError('ERR_UNIT_WEIGHT', expected('a finite weight >= 0', `unitWeights[${index}]`, floatOf(value)));
     case 'teacherIndex': {
       const rule = `a token id from 0 to below V = ${head?.vocabSize}`;
       return rangeError('ERR_ARG_VALUE', `Expected ${rule} for teacherIndices[${index}] but received ${value}`);
@@ -142,5 +144,7 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
   }
 }
 
+const floatOf = (bits: number): number => new Float32Array(Uint32Array.of(bits).buffer)[0] as number;
+
 export const tokenWeightError = (token: number, weight: number): RangeError =>
-  rangeError('ERR_ARG_VALUE', expected('a finite weight >= 0', `tokenWeights[${token}]`, weight));
+  rangeError('ERR_TOKEN_WEIGHT', expected('a finite weight >= 0', `tokenWeights[${token}]`, weight));

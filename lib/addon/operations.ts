@@ -15,6 +15,9 @@ export type LossType = keyof typeof LOSS_TYPE;
 export const SCORE_MAP = { reverse_kl: 0, forward_kl: 1, js_divergence: 2, alpha_divergence: 3 } as const;
 export type ScoreMap = keyof typeof SCORE_MAP;
 
+export const UNPAIRED_TYPE = { kto: 0, apo_zero_unpaired: 1, bco: 2 } as const;
+export type UnpairedType = keyof typeof UNPAIRED_TYPE;
+
 export const NORMALIZATION = { 'turn-mean': 0, 'token-mean': 1, sum: 2 } as const;
 export type Normalization = keyof typeof NORMALIZATION;
 
@@ -26,18 +29,6 @@ export type TopKTail = keyof typeof TOP_K_TAIL;
 
 export const DIVERGENCE = { forward_kl: 0, reverse_kl: 1, jsd: 2 } as const;
 export type Divergence = keyof typeof DIVERGENCE;
-
-export const OBJECTIVE = { clip: 0, cispo: 1, sapo: 2, dppo: 3, reinforce: 4 } as const;
-export type Objective = keyof typeof OBJECTIVE;
-
-export const RATIO_LEVEL = { token: 0, turn: 1, trajectory: 2 } as const;
-export type RatioLevel = keyof typeof RATIO_LEVEL;
-
-export const LOSS_REDUCTION = { 'token-mean': 0, 'sequence-mean-token-sum': 1, 'sequence-mean-token-mean': 2, constant: 3 } as const;
-export type LossReduction = keyof typeof LOSS_REDUCTION;
-
-export const KL_TYPE = { k1: 0, k2: 1, k3: 2 } as const;
-export type KlType = keyof typeof KL_TYPE;
 
 export interface LogitsHead {
   kind: 'logits';
@@ -284,6 +275,66 @@ function pushPreferenceOut(to: unknown[], g: PreferenceOut): void {
   to.push(g.scalars, g.pairLosses, g.margins, g.chosenRewards, g.rejectedRewards, g.turnAdvantages, g.gradLogps);
 }
 
+export interface UnpairedBatch {
+  level: PreferenceLevel;
+  tokens: number;
+  turns: number;
+  trajectories: number;
+  labels: TokenLabels;
+  turnOffsets: View;
+  trajectoryOffsets: View | undefined;
+  desirable: View;
+  unitWeights: View | undefined;
+}
+
+function pushUnpairedBatch(to: unknown[], g: UnpairedBatch): void {
+  to.push(PREFERENCE_LEVEL[g.level], g.tokens, g.turns, g.trajectories);
+  pushTokenLabels(to, g.labels);
+  to.push(g.turnOffsets, g.trajectoryOffsets, g.desirable, g.unitWeights);
+}
+
+export interface ReferencePoint {
+  value: number;
+  isRunning: boolean;
+  count: number;
+  sequences: number;
+  klLogps: View | undefined;
+  klRefLogps: View | undefined;
+}
+
+function pushReferencePoint(to: unknown[], g: ReferencePoint): void {
+  to.push(g.value, g.isRunning, g.count, g.sequences, g.klLogps, g.klRefLogps);
+}
+
+export interface UnpairedOptions {
+  normalization: Normalization;
+  allowEmptyTurns: boolean;
+  type: UnpairedType;
+  beta: number;
+  desirableWeight: number;
+  undesirableWeight: number;
+  unitDenominator: number;
+  referencePoint: ReferencePoint;
+}
+
+function pushUnpairedOptions(to: unknown[], g: UnpairedOptions): void {
+  to.push(NORMALIZATION[g.normalization], g.allowEmptyTurns, UNPAIRED_TYPE[g.type], g.beta, g.desirableWeight, g.undesirableWeight, g.unitDenominator);
+  pushReferencePoint(to, g.referencePoint);
+}
+
+export interface UnpairedOut {
+  scalars: View;
+  unitLosses: View;
+  rewards: View;
+  rewardsByKind: View;
+  turnAdvantages: View;
+  gradLogps: View;
+}
+
+function pushUnpairedOut(to: unknown[], g: UnpairedOut): void {
+  to.push(g.scalars, g.unitLosses, g.rewards, g.rewardsByKind, g.turnAdvantages, g.gradLogps);
+}
+
 export interface ReferenceLogps {
   kind: 'logps';
   logps: View | undefined;
@@ -308,62 +359,6 @@ function pushReference(to: unknown[], g: Reference): void {
   to.push(g.kind !== 'logps');
   if (g.kind === 'logps') pushReferenceLogps(to, g);
   else pushReferenceHead(to, g);
-}
-
-export interface Reals {
-  wide: boolean;
-  data: View;
-}
-
-function pushReals(to: unknown[], g: Reals): void {
-  to.push(g.wide, g.data);
-}
-
-export interface OptionalReals {
-  wide: boolean;
-  data: View | undefined;
-}
-
-function pushOptionalReals(to: unknown[], g: OptionalReals): void {
-  to.push(g.wide, g.data);
-}
-
-export interface PolicyGradientBatch {
-  tokens: number;
-  turns: number;
-  trajectories: number;
-  turnOffsets: View | undefined;
-  trajectoryOffsets: View | undefined;
-  advantages: Reals;
-  oldLogps: OptionalReals;
-  importanceWeights: OptionalReals;
-}
-
-function pushPolicyGradientBatch(to: unknown[], g: PolicyGradientBatch): void {
-  to.push(g.tokens, g.turns, g.trajectories, g.turnOffsets, g.trajectoryOffsets);
-  pushReals(to, g.advantages);
-  pushOptionalReals(to, g.oldLogps);
-  pushOptionalReals(to, g.importanceWeights);
-}
-
-export interface PolicyGradientOptions {
-  objective: Objective;
-  ratioLevel: RatioLevel;
-  clipLow: number;
-  clipHigh: number;
-  dualClip: number;
-  tauPositive: number;
-  tauNegative: number;
-  reduction: LossReduction;
-  denominator: number;
-  klType: KlType;
-  klCoef: number;
-  klMax: number;
-  entropyCoef: number;
-}
-
-function pushPolicyGradientOptions(to: unknown[], g: PolicyGradientOptions): void {
-  to.push(OBJECTIVE[g.objective], RATIO_LEVEL[g.ratioLevel], g.clipLow, g.clipHigh, g.dualClip, g.tauPositive, g.tauNegative, LOSS_REDUCTION[g.reduction], g.denominator, KL_TYPE[g.klType], g.klCoef, g.klMax, g.entropyCoef);
 }
 
 export interface TeacherHead {
@@ -536,28 +531,46 @@ function preferenceUpdate(g: PreferenceUpdate): unknown[] {
   return to;
 }
 
-export interface PolicyGradientUpdate {
+export interface UnpairedLoss {
+  batch: UnpairedBatch;
+  options: UnpairedOptions;
+  logps: View;
+  refLogps: View | undefined;
+  out: UnpairedOut;
+}
+
+function unpairedLoss(g: UnpairedLoss): unknown[] {
+  const to: unknown[] = [];
+  pushUnpairedBatch(to, g.batch);
+  pushUnpairedOptions(to, g.options);
+  to.push(g.logps, g.refLogps);
+  pushUnpairedOut(to, g.out);
+  return to;
+}
+
+export interface UnpairedUpdate {
   head: Head;
   labels: Labels;
   reference: Reference;
-  batch: PolicyGradientBatch;
-  options: PolicyGradientOptions;
+  batch: UnpairedBatch;
+  options: UnpairedOptions;
   logps: View;
   entropy: View | undefined;
   argmax: View | undefined;
   sumSquaredProbs: View | undefined;
-  scalars: View;
+  out: UnpairedOut;
   gradients: HeadGradients;
 }
 
-function policyGradientUpdate(g: PolicyGradientUpdate): unknown[] {
+function unpairedUpdate(g: UnpairedUpdate): unknown[] {
   const to: unknown[] = [];
   pushHead(to, g.head);
   pushLabels(to, g.labels);
   pushReference(to, g.reference);
-  pushPolicyGradientBatch(to, g.batch);
-  pushPolicyGradientOptions(to, g.options);
-  to.push(g.logps, g.entropy, g.argmax, g.sumSquaredProbs, g.scalars);
+  pushUnpairedBatch(to, g.batch);
+  pushUnpairedOptions(to, g.options);
+  to.push(g.logps, g.entropy, g.argmax, g.sumSquaredProbs);
+  pushUnpairedOut(to, g.out);
   pushHeadGradients(to, g.gradients);
   return to;
 }
@@ -619,7 +632,7 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
 }
 
 /** Why an operation fails; faults.ts has the error of each. */
-export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardStatistics' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'unitWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardStatistics' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
 
 /** The operations and their arguments. */
 export interface Operations {
@@ -631,17 +644,18 @@ export interface Operations {
   turnAdvantagesBackward: TurnAdvantagesBackward;
   preferenceLoss: PreferenceLoss;
   preferenceUpdate: PreferenceUpdate;
-  policyGradientUpdate: PolicyGradientUpdate;
+  unpairedLoss: UnpairedLoss;
+  unpairedUpdate: UnpairedUpdate;
   headDivergence: HeadDivergence;
   headDivergenceBackward: HeadDivergenceBackward;
   firstNonFinite: FirstNonFinite;
 }
 
 /** Those that also run on another thread. */
-export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'policyGradientUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'unpairedUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'unpairedLoss' | 'unpairedUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {
@@ -653,7 +667,8 @@ export interface Returns<Fault> {
   turnAdvantagesBackward: Fault | undefined;
   preferenceLoss: Fault | undefined;
   preferenceUpdate: Fault | undefined;
-  policyGradientUpdate: Fault | undefined;
+  unpairedLoss: Fault | undefined;
+  unpairedUpdate: Fault | undefined;
   headDivergence: Fault | undefined;
   headDivergenceBackward: Fault | undefined;
   firstNonFinite: number;
@@ -669,7 +684,8 @@ export const encode: { readonly [K in keyof Operations]: (call: Operations[K]) =
   turnAdvantagesBackward,
   preferenceLoss,
   preferenceUpdate,
-  policyGradientUpdate,
+  unpairedLoss,
+  unpairedUpdate,
   headDivergence,
   headDivergenceBackward,
   firstNonFinite,

@@ -8,6 +8,11 @@ import { boolean, notNegative, number, oneOf, positive } from './scalars.js';
 /** The loss of a pair. */
 export type LossType = native.LossType;
 
+/** The types that compare with no reference. */
+export type ReferenceFreeType = {
+  [T in LossType]: (typeof LOSS_TYPES)[T]['reference'] extends true ? never : T;
+}[LossType];
+
 /** The f-divergence between the model and the reference from which scores are derived (f-DPO). */
 export type FDivergence = native.ScoreMap;
 
@@ -58,18 +63,22 @@ const NAMES = Object.keys(LOSS_TYPES) as LossType[];
 const F_DIVERGENCES = Object.keys(SCORE_MAP) as FDivergence[];
 const SIGMOID: readonly LossType[] = ['sigmoid'];
 
-/** The checked types: what the native code needs, and what the caller must give. */
-export interface CheckedLossTypes {
-  pairLoss: native.PairLoss;
-  ldAlpha: number;
-  useWeighting: boolean;
-  /** The weight of 'sft', where it is among the types. */
-  sftWeight: number | undefined;
+/** Whether a loss has a reference. */
+export interface ReferenceNeed {
   referenceFree: boolean;
   /** Whether some type compares with a reference. */
   needsReference: boolean;
   /** The types as messages name them. */
   names: string;
+}
+
+/** The checked types: what the native code needs, and what the caller must give. */
+export interface CheckedLossTypes extends ReferenceNeed {
+  pairLoss: native.PairLoss;
+  ldAlpha: number;
+  useWeighting: boolean;
+  /** The weight of 'sft', where it is among the types. */
+  sftWeight: number | undefined;
 }
 
 /** The types as text: lossType 'sigmoid' or lossType ['sigmoid', 'sft']. */
@@ -180,7 +189,7 @@ export function checkLossTypes(options: LossTypeOptions, pairWeights: unknown): 
 }
 
 /** Of options that are `given` or not: whether there is a reference, where the types allow either. */
-export function checkReferenceNeed(types: CheckedLossTypes, given: string | undefined, wanted: string): void {
+export function checkReferenceNeed(types: ReferenceNeed, given: string | undefined, wanted: string): void {
   if (given === undefined && types.needsReference) {
     throw typeError('ERR_ARG_TYPE', `Expected ${wanted}, or referenceFree, with ${types.names} but received none`);
   }

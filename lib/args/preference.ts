@@ -48,23 +48,19 @@ export type Normalization = native.Normalization;
 
 const NORMALIZATIONS = Object.keys(NORMALIZATION) as Normalization[];
 
-export interface CheckedBatch extends native.PreferenceBatch {
+/** Turns or trajectories and their tokens. */
+export interface CheckedItems extends Omit<native.PreferenceBatch, 'pairs'> {
   labels: CheckedTokens;
 }
 
-export function checkBatch(
-  options: PairOptions & { turnOffsets: unknown; trajectoryOffsets?: unknown },
+export function checkItems(
+  options: { turnOffsets: unknown; trajectoryOffsets?: unknown },
   labels: CheckedTokens,
   level: native.PreferenceLevel,
-): CheckedBatch {
+): CheckedItems {
   const turnOffsets = offsets('turnOffsets', options.turnOffsets);
   const trajectoryOffsets =
     level === 'trajectory' ? offsets('trajectoryOffsets', options.trajectoryOffsets) : undefined;
-  const chosen = int32('chosen', options.chosen);
-  const count = lengthOf(chosen);
-  const rejected = int32('rejected', options.rejected, count);
-  if (count === 0) throw rangeError('ERR_PAIR', expected('at least one pair, pair 0,', 'chosen and rejected', chosen));
-  const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], count);
   return {
     level,
     tokens: labels.rows,
@@ -73,20 +69,39 @@ export function checkBatch(
     labels,
     turnOffsets,
     trajectoryOffsets,
-    pairs: { count, chosen, rejected, weights },
   };
 }
 
-export function batchInputs({ labels, turnOffsets, trajectoryOffsets, pairs }: CheckedBatch): NamedArray[] {
-  return [
-    ...labelInputs(labels),
-    ['turnOffsets', turnOffsets],
-    ['trajectoryOffsets', trajectoryOffsets],
-    ['chosen', pairs.chosen],
-    ['rejected', pairs.rejected],
-    ['pairWeights', pairs.weights],
-  ];
+export const itemInputs = ({ labels, turnOffsets, trajectoryOffsets }: CheckedItems): NamedArray[] => [
+  ...labelInputs(labels),
+  ['turnOffsets', turnOffsets],
+  ['trajectoryOffsets', trajectoryOffsets],
+];
+
+export interface CheckedBatch extends CheckedItems, native.PreferenceBatch {
+  labels: CheckedTokens;
 }
+
+export function checkBatch(
+  options: PairOptions & { turnOffsets: unknown; trajectoryOffsets?: unknown },
+  labels: CheckedTokens,
+  level: native.PreferenceLevel,
+): CheckedBatch {
+  const items = checkItems(options, labels, level);
+  const chosen = int32('chosen', options.chosen);
+  const count = lengthOf(chosen);
+  const rejected = int32('rejected', options.rejected, count);
+  if (count === 0) throw rangeError('ERR_PAIR', expected('at least one pair, pair 0,', 'chosen and rejected', chosen));
+  const weights = optionalArray('pairWeights', options.pairWeights, ['Float32Array'], count);
+  return { ...items, pairs: { count, chosen, rejected, weights } };
+}
+
+export const batchInputs = ({ pairs, ...items }: CheckedBatch): NamedArray[] => [
+  ...itemInputs(items),
+  ['chosen', pairs.chosen],
+  ['rejected', pairs.rejected],
+  ['pairWeights', pairs.weights],
+];
 
 /** Of trajectories. */
 export function checkNormalization(value: unknown): Normalization {

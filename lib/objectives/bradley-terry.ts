@@ -6,7 +6,7 @@ import { checkOptions } from '../args/options.js';
 import { batchInputs, checkBatch, checkPreferenceOptions, type PairOptions } from '../args/preference.js';
 import { oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
-import type { PreferenceResult } from '../ops/preference-loss.js';
+import { PREFERENCE_SCALARS, type PreferenceResult } from '../ops/preference-loss.js';
 import { Results } from '../runtime/results.js';
 
 /** What `bradleyTerryLoss` takes. */
@@ -82,7 +82,7 @@ export function bradleyTerryLoss(options: BradleyTerryOptions): BradleyTerryResu
   const results = new Results(given.out, scores);
   const { count } = batch.pairs;
   const out = {
-    scalars: results.lossScalars(),
+    scalars: results.scalars(PREFERENCE_SCALARS),
     pairLosses: results.float32('pairLosses', count),
     margins: results.float32('margins', count),
     chosenRewards: results.float32('chosenRewards', count),

@@ -1,8 +1,11 @@
 import { float32, isOnDevice, lengthOf, plainView } from '../args/arrays.js';
 import { isRecord } from '../args/options.js';
+import { oneOf } from '../args/scalars.js';
+import type { UnpairedLossType } from '../args/unpaired.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import type { PreferenceResult } from '../ops/preference-loss.js';
+import type { UnpairedResult } from '../ops/unpaired-loss.js';
 
 /** Metrics under the keys of Hugging Face's TRL. */
 export interface TrlMetrics {
@@ -13,41 +16,88 @@ export interface TrlMetrics {
   loss: number;
 }
 
-type PairArray = 'chosenRewards' | 'rejectedRewards' | 'margins';
-type PairMetrics = Pick<PreferenceResult, PairArray | 'accuracy' | 'loss'>;
+/** Metrics of an unpaired loss under the keys of TRL. Means of kinds of items are absent where there is no such item. */
+export interface TrlUnpairedMetrics {
+  'rewards/chosen'?: number;
+  'rewards/rejected'?: number;
+  'rewards/accuracies': number;
+  'rewards/margins'?: number;
+  loss: number;
+  /** The reference point of 'kto'. */
+  kl?: number;
+  /** beta times the reference point of 'bco'. */
+  delta?: number;
+}
 
-function meanOf(result: PairMetrics | OnDevice<PairMetrics>, name: PairArray): number {
+type Rewards = 'chosenRewards' | 'rejectedRewards';
+type PairMetrics = Pick<PreferenceResult, Rewards | 'margins' | 'accuracy' | 'loss'>;
+type UnpairedMetrics = Pick<
+  UnpairedResult,
+  Rewards | 'accuracy' | 'loss' | 'referencePoint' | 'lossType' | 'beta' | 'unitLosses'
+>;
+type Result = Readonly<Record<string, unknown>>;
+
+const UNPAIRED = ['kto', 'apo_zero_unpaired', 'bco'] as const satisfies readonly UnpairedLossType[];
+
+function meanOf(result: Result, name: Rewards | 'margins'): number | undefined {
   const given = float32(`result.${name}`, result[name]);
-  if (lengthOf(given) === 0)
-    throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', `result.${name}`, given));
+  if (lengthOf(given) === 0) return undefined;
   const array = isOnDevice(given) ? ((given as unknown as DeviceBuffer).toArray() as Float32Array) : plainView(given);
   return array.reduce((sum, x) => sum + x, 0) / array.length;
 }
 
-function numberOf(result: PairMetrics | OnDevice<PairMetrics>, name: 'accuracy' | 'loss'): number {
-  const value: unknown = result[name];
+function meanOfPairs(result: Result, name: Rewards | 'margins'): number {
+  const mean = meanOf(result, name);
+  if (mean !== undefined) return mean;
+  throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', `result.${name}`, result[name]));
+}
+
+function numberOf(result: Result, name: 'accuracy' | 'loss' | 'referencePoint' | 'beta'): number {
+  const value = result[name];
   if (typeof value !== 'number') throw typeError('ERR_ARG_TYPE', expected('a number', `result.${name}`, value));
   return value;
 }
 
+function unpairedMetrics(result: Result): TrlUnpairedMetrics {
+  const type = oneOf<UnpairedLossType | ''>('result.lossType', result.lossType ?? null, '', UNPAIRED);
+  const [chosen, rejected] = [meanOf(result, 'chosenRewards'), meanOf(result, 'rejectedRewards')];
+  const point = numberOf(result, 'referencePoint');
+  return {
+    ...(chosen !== undefined && { 'rewards/chosen': chosen }),
+    ...(rejected !== undefined && { 'rewards/rejected': rejected }),
+    'rewards/accuracies': numberOf(result, 'accuracy'),
+    ...(chosen !== undefined && rejected !== undefined && { 'rewards/margins': chosen - rejected }),
+    loss: numberOf(result, 'loss'),
+    ...(type === 'kto' && { kl: point }),
+    ...(type === 'bco' && { delta: numberOf(result, 'beta') * point }),
+  };
+}
+
 /**
- * The metrics of a preference loss or an update under the keys that TRL's trainers log.
+ * The metrics of a preference loss, an unpaired loss or an update under the keys that TRL's trainers log.
  *
- * @param result what a preference loss or an update returned.
- * @returns means over the pairs, and the loss.
+ * @param result what a preference loss, an unpaired loss or an update returned.
+ * @returns means over the pairs, and the loss; of an unpaired loss means over the desirable and over the undesirable items, their
+ *   difference, and 'kl' of 'kto' or 'delta' of 'bco'.
  * @throws TypeError ERR_ARG_TYPE for anything else.
  * @example
  * trlMetrics(result)['rewards/margins']; // the mean of result.margins
  */
-export function trlMetrics(result: PairMetrics | OnDevice<PairMetrics>): TrlMetrics {
-  if (!isRecord(result)) {
-    throw typeError('ERR_ARG_TYPE', expected('the result of a preference loss', 'result', result));
+export function trlMetrics(result: PairMetrics | OnDevice<PairMetrics>): TrlMetrics;
+export function trlMetrics(result: UnpairedMetrics | OnDevice<UnpairedMetrics>): TrlUnpairedMetrics;
+export function trlMetrics(
+  given: PairMetrics | UnpairedMetrics | OnDevice<PairMetrics | UnpairedMetrics>,
+): TrlMetrics | TrlUnpairedMetrics {
+  if (!isRecord(given)) {
+    throw typeError('ERR_ARG_TYPE', expected('the result of a preference loss', 'result', given));
   }
+  const result = given as object as Result;
+  if ('unitLosses' in result) return unpairedMetrics(result);
   return {
-    'rewards/chosen': meanOf(result, 'chosenRewards'),
-    'rewards/rejected': meanOf(result, 'rejectedRewards'),
+    'rewards/chosen': meanOfPairs(result, 'chosenRewards'),
+    'rewards/rejected': meanOfPairs(result, 'rejectedRewards'),
     'rewards/accuracies': numberOf(result, 'accuracy'),
-    'rewards/margins': meanOf(result, 'margins'),
+    'rewards/margins': meanOfPairs(result, 'margins'),
     loss: numberOf(result, 'loss'),
   };
 }

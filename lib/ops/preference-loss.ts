@@ -64,6 +64,9 @@ export const PREFERENCE_OUT = [
   'gradLogps',
 ] as const;
 
+/** In the order of the native result. */
+export const PREFERENCE_SCALARS = ['loss', 'preferenceLoss', 'nllLoss', 'accuracy'];
+
 export type PreferenceOut = { [name in (typeof PREFERENCE_OUT)[number]]?: Float32Array | undefined };
 
 /** The log-probs of both losses. */
@@ -119,7 +122,7 @@ export const turnLossOptions = (options: PairOptions & TurnScoreOptions): Checke
 export function preferenceOut(results: Results, { tokens, turns, pairs }: CheckedBatch): native.PreferenceOut {
   const { count } = pairs;
   return {
-    scalars: results.lossScalars(),
+    scalars: results.scalars(PREFERENCE_SCALARS),
     pairLosses: results.float32('pairLosses', count, { unit: 'pair' }),
     margins: results.float32('margins', count, { unit: 'pair' }),
     chosenRewards: results.float32('chosenRewards', count, { unit: 'pair' }),
@@ -188,7 +191,7 @@ function preferenceLoss(
  * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the chosen trajectories' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where; TypeError
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_TOKEN_WEIGHT, naming where; TypeError
  *   ERR_UNKNOWN_OPTION naming an option that no type takes.
  * @see arXiv 2503.15478, Equation 2.
  * @example
@@ -232,7 +235,7 @@ export function trajectoryPreferenceLoss(
  *   turns' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE of a weight, naming where.
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_TOKEN_WEIGHT, naming where.
  * @see arXiv 2503.15478, Equation 4.
  * @example
  * const result = turnPreferenceLoss({

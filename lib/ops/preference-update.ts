@@ -1,30 +1,8 @@
 // The updates of the critic and of the policy: head -> log-probs -> preference loss -> gradient at the head, in one native
 // call. They differ in what a pair compares.
 import type * as native from '../addon/operations.js';
-import { float32, type NamedArray } from '../args/arrays.js';
-import type { DType, FloatArray } from '../args/dtypes.js';
-import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
-import {
-  checkHead,
-  headInputs,
-  LINEAR_GRADIENT_OPTIONS,
-  LINEAR_HEAD,
-  type LinearGradientOptions,
-  type LinearHead,
-  LOGITS_HEAD,
-  type LogitsHead,
-  type ScaleOptions,
-  type WeightLayout,
-} from '../args/head.js';
-import {
-  checkLabels,
-  LABEL_OPTIONS,
-  type LabelOptions,
-  WEIGHT_OPTION,
-  type WeightOption,
-  withWeights,
-} from '../args/labels.js';
-import { type CheckedLossTypes, checkReferenceNeed, type LossType } from '../args/loss-types.js';
+import type { FloatArray } from '../args/dtypes.js';
+import type { ReferenceFreeType } from '../args/loss-types.js';
 import { checkOptions, type Mode } from '../args/options.js';
 import {
   batchInputs,
@@ -33,28 +11,22 @@ import {
   PAIR_OPTIONS,
   type PairOptions,
 } from '../args/preference.js';
-import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from '../args/second-head.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
-import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
-import {
-  assertFinite,
-  assertFiniteLabels,
-  checkDebug,
-  type DebugOption,
-  headMatrices,
-  referenceMatrices,
-  rowsRead,
-} from '../runtime/assert-finite.js';
+import type { OnDevice } from '../device/device-buffer.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
-import { Results } from '../runtime/results.js';
+import type { LinearGradientsOf } from './head-gradients.js';
 import {
-  LINEAR_GRADIENTS,
-  type LinearGradients,
-  type LinearGradientsOf,
-  linearGradients,
-  logitsGradients,
-} from './head-gradients.js';
-import { type RowStatistics, STATISTICS, type StatisticsOptions, type StatisticsOut, statisticsOut } from './logps.js';
+  type AnyGradients,
+  type DeviceUpdateResult,
+  type FrozenReference,
+  type LinearUpdate,
+  type LogitsUpdate,
+  prepareUpdate,
+  type RowInputs,
+  type RowResult,
+  UPDATE_OPTIONS,
+  UPDATE_OUT,
+} from './head-update.js';
 import {
   PREFERENCE_OUT,
   type PreferenceOut,
@@ -68,106 +40,41 @@ import {
   turnLossOptions,
 } from './preference-loss.js';
 
-/** Options of both kinds of a reference head. Those that are absent are the trained head's. */
-interface ReferenceHead {
-  /** Of a Uint16Array. */
-  refDtype?: DType | undefined;
-  refTemperature?: number | undefined;
-  /** null: none. */
-  refSoftcap?: number | null | undefined;
-  /** V, which is that of the trained head. */
-  refVocabSize?: number | undefined;
-}
-
 /**
- * The frozen reference: its log-probs, or a head over the same labels, or nothing where no type of the loss needs one. refLogps is
- * last: errors of TypeScript name the last.
+ * The frozen reference: its log-probs, or a head over the same labels, or nothing where no type of the loss needs one.
  */
 export type Reference =
-  | (ReferenceHead & {
-      refHidden: ArrayOrTensor<FloatArray>;
-      /** H of the reference, which need not be that of the trained head; by the lengths if absent. */
-      refHiddenSize?: number | undefined;
-      /** As `hiddenStride`; H of the reference if absent. */
-      refHiddenStride?: number | undefined;
-      refWeight: ArrayOrTensor<FloatArray>;
-      /** As `weightDtype`; if absent, `weightDtype`, `refDtype` or `dtype`, whichever is given. */
-      refWeightDtype?: DType | undefined;
-      /** As `weightLayout`; that of the trained head if absent. */
-      refWeightLayout?: WeightLayout | undefined;
-      refBias?: ArrayOrTensor<FloatArray> | undefined;
-    })
-  | (ReferenceHead & {
-      refLogits: ArrayOrTensor<FloatArray>;
-      /** As `rowStride`; V, or the trained head's, by the length, if absent. */
-      refRowStride?: number | undefined;
-    })
-  | { refLogps?: undefined; referenceFree: true }
-  | { refLogps?: undefined; lossType: LossType | readonly LossType[] }
-  | { refLogps: ArrayOrTensor<Float32Array> };
+  | { refLogps?: undefined; lossType: ReferenceFreeType | readonly ReferenceFreeType[] }
+  | FrozenReference;
 
-interface UpdateInputs extends ScaleOptions, LabelOptions, WeightOption, PairOptions, StatisticsOptions, DebugOption {
+interface UpdateInputs extends RowInputs, PairOptions {
   /** [T + 1], the rows of turn t are turnOffsets[t] ... turnOffsets[t + 1] - 1. */
   turnOffsets: ArrayOrTensor<Int32Array>;
 }
-
-type LogitsUpdate<L extends FloatArray> = LogitsHead<L> & {
-  out?: (PreferenceOut & StatisticsOut & { logps?: Float32Array | undefined; gradLogits?: L | undefined }) | undefined;
-};
-
-type LinearUpdate<FW = boolean, FH = boolean> = LinearHead &
-  LinearGradientOptions<FW, FH> & {
-    out?:
-      | (PreferenceOut & StatisticsOut & { [name in 'logps' | keyof LinearGradients]?: Float32Array | undefined })
-      | undefined;
-  };
 
 type CriticInputs = UpdateInputs & TrajectoryOptions & Reference;
 type PolicyInputs = UpdateInputs & TurnScoreOptions & Reference;
 
 /** What `criticUpdate` takes. */
-export type CriticUpdateOptions<L extends FloatArray = FloatArray> = CriticInputs & (LogitsUpdate<L> | LinearUpdate);
+export type CriticUpdateOptions<L extends FloatArray = FloatArray> = CriticInputs &
+  (LogitsUpdate<L, PreferenceOut> | LinearUpdate<boolean, boolean, PreferenceOut>);
 
 /** What `policyUpdate` takes. */
-export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = PolicyInputs & (LogitsUpdate<L> | LinearUpdate);
+export type PolicyUpdateOptions<L extends FloatArray = FloatArray> = PolicyInputs &
+  (LogitsUpdate<L, PreferenceOut> | LinearUpdate<boolean, boolean, PreferenceOut>);
 
 /**
  * The result of the loss, the trained model's log-probs, [N], 0 at masked and ignored rows, and the statistics that were asked
  * for.
  */
-export type UpdateResult = PreferenceResult & RowStatistics & { logps: Float32Array<ArrayBuffer> };
+export type UpdateResult = PreferenceResult & RowResult;
 
 /** The result of an update whose head is not known: a wrapper that passes its options on. */
-export type AnyUpdateResult = UpdateResult & Partial<LinearGradients & { gradLogits: FloatArray }>;
+export type AnyUpdateResult = UpdateResult & AnyGradients;
 
-type DeviceUpdateResult<O> = OnDevice<UpdateResult> &
-  (O extends { logits: unknown }
-    ? { gradLogits: DeviceBuffer }
-    : OnDevice<LinearGradientsOf<Flag<O, 'frozenWeight'>, Flag<O, 'frozenHidden'>>>);
-
-type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: infer F } ? F : false;
-
-const REFERENCE_LOGITS = secondLogits('ref');
-const REFERENCE_LINEAR = secondLinear('ref');
-const REFERENCE = ['refLogps', ...REFERENCE_LOGITS, ...REFERENCE_LINEAR];
-const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
-const OPTIONS = [
-  ...HEADS,
-  ...LABEL_OPTIONS,
-  WEIGHT_OPTION,
-  ...REFERENCE,
-  ...PAIR_OPTIONS,
-  ...STATISTICS,
-  'debug',
-  'out',
-] as const;
-const CRITIC_OPTIONS = new Set<string>([...OPTIONS, ...TRAJECTORY_OPTIONS]);
-const POLICY_OPTIONS = new Set<string>([...OPTIONS, ...TURN_SCORE_OPTIONS]);
-const OUT_NAMES = new Set<string>(['logps', 'gradLogits', ...LINEAR_GRADIENTS, ...PREFERENCE_OUT, ...STATISTICS]);
-
-type AnyOptions = Readonly<Record<string, unknown>>;
-
-const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], REFERENCE_LOGITS, REFERENCE_LINEAR]);
+const CRITIC_OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...PAIR_OPTIONS, ...TRAJECTORY_OPTIONS]);
+const POLICY_OPTIONS = new Set<string>([...UPDATE_OPTIONS, ...PAIR_OPTIONS, ...TURN_SCORE_OPTIONS]);
+const OUT_NAMES = new Set<string>([...UPDATE_OUT, ...PREFERENCE_OUT]);
 
 function criticCall(given: CriticUpdateOptions, mode: Mode): PreparedCall<'preferenceUpdate'> {
   const options = checkOptions('criticUpdate', given, CRITIC_OPTIONS, mode, OUT_NAMES);
@@ -185,46 +92,10 @@ function updateOf(
   level: native.PreferenceLevel,
   { options, types }: CheckedPreferenceOptions,
 ): PreparedCall<'preferenceUpdate'> {
-  const any = given as object as AnyOptions;
-  const labels = checkLabels(given);
-  const head = checkHead(given, labels.rows);
-  const reference = checkReference(any, head, types);
-  const batch = checkBatch(given, withWeights(labels, given), level);
-  const debug = checkDebug(given);
-
-  const results = new Results(any.out as object | undefined, labels.data);
-  const out = preferenceOut(results, batch);
-  const logps = results.float32('logps', labels.rows);
-  const statistics = statisticsOut(results, labels.rows, given);
-  const gradients =
-    head.kind === 'linear'
-      ? linearGradients(head, results, given as LinearGradientOptions)
-      : logitsGradients(head, results);
-  const inputs: NamedArray[] = [...headInputs(head), ...referenceInputs(reference), ...batchInputs(batch)];
-  const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
-  if (debug) {
-    const read = rowsRead(labels, false);
-    assertFinite([...headMatrices(head, read), ...referenceMatrices(reference, read)]);
-    assertFiniteLabels(head, labels);
-    if (reference.kind === 'head') assertFiniteLabels(reference.head, labels, SECOND_NAMES.ref);
-  }
-  const args = { head, labels, reference, batch, options, logps, ...statistics, out, gradients };
-  return { addon, operation: 'preferenceUpdate', args, results, debug };
-}
-
-function checkReference(options: AnyOptions, head: native.Head, types: CheckedLossTypes): native.Reference {
-  const given = REFERENCE.find((name) => options[name] !== undefined);
-  checkReferenceNeed(types, given, 'one of refLogps, refLogits, refHidden');
-  if (given === undefined) return { kind: 'logps', logps: undefined };
-  const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');
-  if (name === 'refLogps') return { kind: 'logps', logps: float32('refLogps', options.refLogps, head.rows) };
-  const kind = name === 'refLogits' ? 'logits' : 'linear';
-  return { kind: 'head', head: checkSecondHead(options, head, 'ref', kind) };
-}
-
-function referenceInputs(reference: native.Reference): NamedArray[] {
-  if (reference.kind === 'logps') return [['refLogps', reference.logps]];
-  return headInputs(reference.head, SECOND_NAMES.ref);
+  return prepareUpdate('preferenceUpdate', given, types, (tokens) => {
+    const batch = checkBatch(given, tokens, level);
+    return { batch, options, inputs: batchInputs(batch), out: (results) => preferenceOut(results, batch) };
+  });
 }
 
 /**
@@ -264,12 +135,14 @@ function referenceInputs(reference: native.Reference): NamedArray[] {
  * });
  */
 export function criticUpdate<L extends FloatArray>(
-  options: CriticInputs & LogitsUpdate<L>,
+  options: CriticInputs & LogitsUpdate<L, PreferenceOut>,
 ): UpdateResult & { gradLogits: L };
 export function criticUpdate<FW extends boolean = false, FH extends boolean = false>(
-  options: CriticInputs & LinearUpdate<FW, FH>,
+  options: CriticInputs & LinearUpdate<FW, FH, PreferenceOut>,
 ): UpdateResult & LinearGradientsOf<FW, FH>;
-export function criticUpdate<O extends OnDevice<CriticUpdateOptions>>(options: O): DeviceUpdateResult<O>;
+export function criticUpdate<O extends OnDevice<CriticUpdateOptions>>(
+  options: O,
+): DeviceUpdateResult<O, PreferenceResult>;
 export function criticUpdate(options: CriticUpdateOptions): AnyUpdateResult;
 export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdateOptions>): unknown {
   return runSync(criticCall(options as CriticUpdateOptions, 'sync'));
@@ -291,14 +164,14 @@ export function criticUpdate(options: CriticUpdateOptions | OnDevice<CriticUpdat
  * const { loss, gradLogits } = await criticUpdateAsync({ ...batch, logits, vocabSize, out: { gradLogits: logits } });
  */
 export function criticUpdateAsync<L extends FloatArray>(
-  options: CriticInputs & LogitsUpdate<L> & Abortable,
+  options: CriticInputs & LogitsUpdate<L, PreferenceOut> & Abortable,
 ): Promise<UpdateResult & { gradLogits: L }>;
 export function criticUpdateAsync<FW extends boolean = false, FH extends boolean = false>(
-  options: CriticInputs & LinearUpdate<FW, FH> & Abortable,
+  options: CriticInputs & LinearUpdate<FW, FH, PreferenceOut> & Abortable,
 ): Promise<UpdateResult & LinearGradientsOf<FW, FH>>;
 export function criticUpdateAsync<O extends OnDevice<CriticUpdateOptions>>(
   options: O & Abortable,
-): Promise<DeviceUpdateResult<O>>;
+): Promise<DeviceUpdateResult<O, PreferenceResult>>;
 export function criticUpdateAsync(options: CriticUpdateOptions & Abortable): Promise<AnyUpdateResult>;
 export function criticUpdateAsync(
   options: (CriticUpdateOptions | OnDevice<CriticUpdateOptions>) & Abortable,
@@ -344,12 +217,14 @@ export function criticUpdateAsync(
  * });
  */
 export function policyUpdate<L extends FloatArray>(
-  options: PolicyInputs & LogitsUpdate<L>,
+  options: PolicyInputs & LogitsUpdate<L, PreferenceOut>,
 ): UpdateResult & { gradLogits: L };
 export function policyUpdate<FW extends boolean = false, FH extends boolean = false>(
-  options: PolicyInputs & LinearUpdate<FW, FH>,
+  options: PolicyInputs & LinearUpdate<FW, FH, PreferenceOut>,
 ): UpdateResult & LinearGradientsOf<FW, FH>;
-export function policyUpdate<O extends OnDevice<PolicyUpdateOptions>>(options: O): DeviceUpdateResult<O>;
+export function policyUpdate<O extends OnDevice<PolicyUpdateOptions>>(
+  options: O,
+): DeviceUpdateResult<O, PreferenceResult>;
 export function policyUpdate(options: PolicyUpdateOptions): AnyUpdateResult;
 export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>): unknown {
   return runSync(policyCall(options as PolicyUpdateOptions, 'sync'));
@@ -371,14 +246,14 @@ export function policyUpdate(options: PolicyUpdateOptions | OnDevice<PolicyUpdat
  * const { loss, gradLogits } = await policyUpdateAsync({ ...batch, logits, vocabSize, out: { gradLogits: logits } });
  */
 export function policyUpdateAsync<L extends FloatArray>(
-  options: PolicyInputs & LogitsUpdate<L> & Abortable,
+  options: PolicyInputs & LogitsUpdate<L, PreferenceOut> & Abortable,
 ): Promise<UpdateResult & { gradLogits: L }>;
 export function policyUpdateAsync<FW extends boolean = false, FH extends boolean = false>(
-  options: PolicyInputs & LinearUpdate<FW, FH> & Abortable,
+  options: PolicyInputs & LinearUpdate<FW, FH, PreferenceOut> & Abortable,
 ): Promise<UpdateResult & LinearGradientsOf<FW, FH>>;
 export function policyUpdateAsync<O extends OnDevice<PolicyUpdateOptions>>(
   options: O & Abortable,
-): Promise<DeviceUpdateResult<O>>;
+): Promise<DeviceUpdateResult<O, PreferenceResult>>;
 export function policyUpdateAsync(options: PolicyUpdateOptions & Abortable): Promise<AnyUpdateResult>;
 export function policyUpdateAsync(
   options: (PolicyUpdateOptions | OnDevice<PolicyUpdateOptions>) & Abortable,

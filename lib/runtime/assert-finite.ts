@@ -27,7 +27,7 @@ export interface Matrix {
   name: string;
   array: ArrayBufferView | undefined;
   /** What a row stands for, in the message. */
-  unit: 'row' | 'turn' | 'pair' | 'vocabulary entry';
+  unit: 'row' | 'turn' | 'trajectory' | 'pair' | 'vocabulary entry';
   rows?: number;
   columns?: number;
   rowStride?: number;
@@ -41,7 +41,7 @@ export interface Matrix {
 
 /** The numbers that a call returns. */
 export interface ResultNumbers {
-  losses: readonly (readonly [name: string, value: number])[];
+  scalars: readonly (readonly [name: string, value: number])[];
   matrices: readonly Matrix[];
 }
 
@@ -64,10 +64,10 @@ export function assertFinite(matrices: readonly Matrix[]): void {
 
 /** After the native call, causes first: a row of masked vocabulary entries alone has no lse, a masked label no logp. */
 export function assertFiniteResults(results: { numbers(): ResultNumbers }): void {
-  const { losses, matrices } = results.numbers();
+  const { scalars, matrices } = results.numbers();
   const causes = ['lse', 'logps'];
   for (const cause of causes) assertFinite(matrices.filter(({ name }) => name === cause));
-  for (const [name, value] of losses) assertFiniteNumber(name, value);
+  for (const [name, value] of scalars) assertFiniteNumber(name, value);
   assertFinite(matrices.filter(({ name }) => !causes.includes(name)));
 }
 

@@ -47,8 +47,8 @@ const scratchViews = <T>(Class: new (buffer: ArrayBuffer, from: number, length: 
 const scratchFloats = scratchViews(Float32Array);
 const scratchInts = scratchViews(Int32Array);
 
-const LOSSES = ['loss', 'preferenceLoss', 'nllLoss', 'accuracy'] as const;
-const scratchLosses = new Float64Array(LOSSES.length);
+const SCALARS = 4;
+const scratchScalars = new Float64Array(SCALARS);
 
 // Of each array of a call: its memory, and the range of its bytes there, see `addresses` in addon/native.ts. Not the buffers,
 // of which several can have the same memory.
@@ -90,13 +90,15 @@ function collectedView({ view, from }: Result): View {
 
 const NONE = {};
 const NO_ARRAYS: readonly NamedArray[] = [];
+const NO_NAMES: readonly string[] = [];
 
 export class Results {
   private readonly given: Readonly<Record<string, unknown>>;
   private results: Result[] = [];
   private inputs = NO_ARRAYS;
   private collected: Record<string, unknown> = NONE;
-  private hasLosses = false;
+  private scalarNames: readonly string[] = NO_NAMES;
+  private complete: ((collected: Record<string, unknown>, scalars: Float64Array) => void) | undefined;
   private scratchUsed = 0;
 
   /** `out` has known names only (checkOptions); fresh results are allocated where `like` is. */
@@ -152,10 +154,11 @@ export class Results {
     return this.add(name, fresh as T, shape);
   }
 
-  /** [4]: loss, preferenceLoss, nllLoss, accuracy. */
-  lossScalars(): Float64Array {
-    this.hasLosses = true;
-    return scratchLosses;
+  /** [4] numbers, of which the first get these names; `complete` may add to what the call returns. */
+  scalars(names: readonly string[], complete?: typeof this.complete): Float64Array {
+    this.scalarNames = names;
+    this.complete = complete;
+    return scratchScalars;
   }
 
   /** The caller's buffers, with the shapes of those that were tensors. */
@@ -221,22 +224,20 @@ export class Results {
   collect(): object {
     const collected: Record<string, unknown> = {};
     this.collected = collected;
-    if (this.hasLosses) {
-      collected.loss = scratchLosses[0];
-      collected.preferenceLoss = scratchLosses[1];
-      collected.nllLoss = scratchLosses[2];
-      collected.accuracy = scratchLosses[3];
-    }
+    this.scalarNames.forEach((name, i) => {
+      collected[name] = scratchScalars[i];
+    });
     for (const result of this.results) collected[result.name] = collectedView(result);
+    this.complete?.(collected, scratchScalars);
     return collected;
   }
 
-  /** After `collect`: the losses and the arrays, for `debug: 'finite'`. */
+  /** After `collect`: the numbers and the arrays, for `debug: 'finite'`. */
   numbers(): ResultNumbers {
     const { collected } = this;
     const floats = this.results.filter(({ view }) => !['Int32Array', 'Float64Array'].includes(classOf(view) as string));
     return {
-      losses: this.hasLosses ? LOSSES.map((name) => [name, collected[name] as number]) : [],
+      scalars: this.scalarNames.map((name) => [name, collected[name] as number]),
       matrices: floats.map(({ name, shape }) => ({ ...shape, name, array: collected[name] as View })),
     };
   }

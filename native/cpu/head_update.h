@@ -1,7 +1,7 @@
 // An update: head -> log-probs -> a loss of them -> gradient at the head.
 #pragma once
 
-#include "../preference_update.h"
+#include "../head_update.h"
 #include "token_loss.h"
 
 namespace sweet {

@@ -2,7 +2,7 @@
 
 namespace sweet {
 
-Items::Items(const PreferenceBatch& batch, Normalization normalization, bool allow_empty_turns, bool divides_by_length)
+Items::Items(const ItemBatch& batch, Normalization normalization, bool allow_empty_turns, bool divides_by_length)
     : batch_(batch),
       normalization_(normalization),
       allow_empty_turns_(allow_empty_turns),

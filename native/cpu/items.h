@@ -3,7 +3,7 @@
 
 #include <climits>
 
-#include "../preference_loss.h"
+#include "../item_batch.h"
 #include "token_weights.h"
 
 namespace sweet {
@@ -16,7 +16,7 @@ struct Prefix {
 
 class Items {
  public:
-  Items(const PreferenceBatch& batch, Normalization normalization, bool allow_empty_turns, bool divides_by_length);
+  Items(const ItemBatch& batch, Normalization normalization, bool allow_empty_turns, bool divides_by_length);
 
   bool ok() const;
   Status check_offsets();
@@ -89,7 +89,7 @@ class Items {
   int64_t gather(int64_t k, double sign, Prefix prefix, int64_t n, int64_t* rows, float* coefficients) const;
 
  private:
-  const PreferenceBatch& batch_;
+  const ItemBatch& batch_;
   const Normalization normalization_;
   const bool allow_empty_turns_, divides_by_length_;
   const int64_t count_;

@@ -174,7 +174,7 @@ void PolicyGradient::compute(const TokenLogps& logps) {
     }
   const auto scaled = [](double coef, double term) { return coef == 0 ? 0.0 : coef * term; };
   const double count = count_ == 0 ? 1.0 : static_cast<double>(count_);
-  double* const scalars = call_.scalars;
+  double* const scalars = call_.out.scalars;
   scalars[kLoss] = sums.policy_loss + scaled(options_.kl_coef, sums.kl) - scaled(options_.entropy_coef, sums.entropy);
   scalars[kPolicyLoss] = sums.policy_loss;
   scalars[kKlLoss] = sums.kl;

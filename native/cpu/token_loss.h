@@ -3,7 +3,7 @@
 // the gradient at a token follows from its own row: then each row, or chunk of rows, is finished when it is read.
 #pragma once
 
-#include "../preference_loss.h"
+#include "../item_batch.h"
 
 namespace sweet {
 

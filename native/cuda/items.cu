@@ -90,14 +90,14 @@ __global__ void __launch_bounds__(kThreads) sum_items_kernel(ItemInputs in, Turn
 /** A warp per turn. */
 __global__ void __launch_bounds__(kTurnThreads) spread_grads_kernel(ItemInputs in,
                                                                     const double* grads,      // [K]
-                                                                    const double* constants,  // [K]
+                                                                    const double* constants,  // [K] or null
                                                                     const double* scale,      // [1]
                                                                     float* grad_logps,        // [N]
                                                                     const DeviceResult* result) {
   const int64_t t = global_thread() / kWarp;
   if (has_fault(result) || t >= in.turns.count) return;
   const int64_t k = in.turn_items[t];
-  const double grad = grads[k] * coefficient(in, t, k) - constants[k] * *scale;
+  const double grad = grads[k] * coefficient(in, t, k) - (constants ? constants[k] * *scale : 0.0);
   for (int64_t i = in.turns.offsets[t] + threadIdx.x % kWarp; i < in.turns.offsets[t + 1]; i += kWarp) {
     const double m = weight_of(in.turns, i);
     grad_logps[i] = m != 0 ? static_cast<float>(grad * m) : 0.0f;
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kTurnThreads) spread_grads_kernel(ItemInputs i
 
 }  // namespace
 
-ItemInputs check_items(LaunchContext& context, const PreferenceBatch& batch, Normalization normalization,
+ItemInputs check_items(LaunchContext& context, const ItemBatch& batch, Normalization normalization,
                        bool allow_empty, bool divides_by_length, const int32_t* labels) {
   ItemInputs in{};
   in.turns = {batch.turn_offsets, batch.turns, batch.labels, labels};
@@ -120,7 +120,7 @@ ItemInputs check_items(LaunchContext& context, const PreferenceBatch& batch, Nor
   return in;
 }
 
-void weigh_items(LaunchContext& context, const PreferenceBatch& batch, ItemInputs& in) {
+void weigh_items(LaunchContext& context, const ItemBatch& batch, ItemInputs& in) {
   const bool allow_empty = in.allow_empty || in.normalization != Normalization::turn_mean;
   in.turn_weights = weigh_turns(context, in.turns, batch.tokens, allow_empty);
   in.turn_items = context.scratch<int32_t>(batch.turns);

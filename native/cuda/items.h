@@ -1,7 +1,8 @@
 // The items of a loss, turns or trajectories, on the device: sums over their tokens, and gradients spread to them.
 #pragma once
 
-#include "../preference_loss.h"
+#include "../item_batch.h"
+#include "../loss_types.h"
 #include "layout.h"
 
 namespace sweet {
@@ -27,17 +28,17 @@ struct ItemSums {
 };
 
 /** Checks the offsets. labels: checked, [N], or null; where given, they say which tokens count. */
-ItemInputs check_items(LaunchContext& context, const PreferenceBatch& batch, Normalization normalization,
+ItemInputs check_items(LaunchContext& context, const ItemBatch& batch, Normalization normalization,
                        bool allow_empty, bool divides_by_length, const int32_t* labels);
 
 /** The weights of turns and items, and their checks. */
-void weigh_items(LaunchContext& context, const PreferenceBatch& batch, ItemInputs& in);
+void weigh_items(LaunchContext& context, const ItemBatch& batch, ItemInputs& in);
 
 /** with_ref: ItemScore::ref too. turn_advantages: [T]. */
 ItemSums sum_items(LaunchContext& context, const ItemInputs& in, const TokenLogps& tokens, bool with_ref,
                    float* turn_advantages);
 
-/** grad_logps[i] = m_i (c_tk grads[k] - constants[k] * *scale) */
+/** grad_logps[i] = m_i (c_tk grads[k] - constants[k] * *scale); null constants: 0 each. */
 void spread_grads(LaunchContext& context, const ItemInputs& in, const double* grads, const double* constants,
                   const double* scale, float* grad_logps);
 

@@ -120,6 +120,8 @@ Status LaunchContext::status_of_fault(unsigned long long fault) const {
       return pair_fault_at(checked, index);
     case Rule::zero_weights:
       return {Code::zero_weights, 0, 0};
+    case Rule::unit_weight:
+      return {Code::unit_weight, index, weight_bits(element(checked.unit_weights, index))};
     case Rule::token_weight:
       return {Code::token_weight, index, weight_bits(element(checked.token_weights, index))};
     case Rule::top_k: {

@@ -33,6 +33,7 @@ enum class Rule : unsigned {
   trajectory_offsets,
   pair,
   zero_weights,
+  unit_weight,
   token_weight,
   top_k,
   empty_turn,
@@ -46,7 +47,7 @@ SWEET_HOST_DEVICE inline unsigned long long encode_fault(Rule rule, int64_t inde
 /** The arrays that were checked, in device memory: a fault names an element of them. */
 struct CheckedInputs {
   Labels labels;
-  const float* token_weights;
+  const float *token_weights, *unit_weights;
   const int32_t *turn_offsets, *trajectory_offsets;
   Pairs pairs;
   int64_t items;

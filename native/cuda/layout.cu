@@ -46,6 +46,12 @@ __global__ void __launch_bounds__(kThreads) check_pairs_kernel(Pairs pairs,  // 
   if (threadIdx.x == 0 && positive == 0) record_fault(&result->layout_fault, Rule::zero_weights, 0);
 }
 
+__global__ void __launch_bounds__(kThreads) check_unit_weights_kernel(const float* weights,  // [items]
+                                                                      int64_t items, DeviceResult* result) {
+  const int64_t k = global_thread();
+  if (k < items && !is_weight(weights[k])) record_fault(&result->layout_fault, Rule::unit_weight, k);
+}
+
 __global__ void __launch_bounds__(kThreads) check_weights_kernel(Turns turns,  // T turns over N tokens
                                                                  int64_t tokens, DeviceResult* result) {
   const int64_t i = global_thread();
@@ -98,6 +104,13 @@ void check_pairs(LaunchContext& context, const Pairs& pairs, int64_t items) {
   context.checked.pairs = pairs;
   context.checked.items = items;
   context.launch("check_pairs_kernel", check_pairs_kernel, 1, kThreads, pairs, items, context.result());
+}
+
+void check_unit_weights(LaunchContext& context, const float* weights, int64_t items) {
+  context.checked.unit_weights = weights;
+  if (!weights) return;
+  context.launch("check_unit_weights_kernel", check_unit_weights_kernel, blocks_for(items, kThreads), kThreads, weights,
+                 items, context.result());
 }
 
 const double* weigh_turns(LaunchContext& context, const Turns& turns, int64_t tokens, bool allow_empty) {

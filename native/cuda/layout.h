@@ -1,7 +1,7 @@
 // The checks of ../layout.h on the device. They record faults, which later kernels and finish() see.
 #pragma once
 
-#include "../preference_loss.h"
+#include "../layout.h"
 #include "launch.h"
 
 namespace sweet {
@@ -13,6 +13,8 @@ const int32_t* check_labels(LaunchContext& context, const Labels& labels, int64_
 void check_turn_offsets(LaunchContext& context, const int32_t* offsets, int64_t turns, int64_t tokens);
 void check_trajectory_offsets(LaunchContext& context, const int32_t* offsets, int64_t trajectories, int64_t turns);
 void check_pairs(LaunchContext& context, const Pairs& pairs, int64_t items);
+/** Weights of items, [items]; null: none. */
+void check_unit_weights(LaunchContext& context, const float* weights, int64_t items);
 
 /** Turns, and their tokens, of which those are kept that the labels keep or, where there is one, their checked copy. */
 struct Turns {

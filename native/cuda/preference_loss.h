@@ -2,6 +2,7 @@
 // the log-probs are there. All pointers but out.scalars are to device memory.
 #pragma once
 
+#include "../preference_loss.h"
 #include "items.h"
 
 namespace sweet {

@@ -1,74 +1,20 @@
 #include "../preference_update.h"
 
-#include "linear_head.h"
+#include "head_update.h"
 #include "preference_loss.h"
-#include "row_compaction.h"
 
 namespace sweet {
 
 using namespace cuda;
 
-namespace {
-
-/**
- * A linear head's log-probs, loss and gradients. With a frozen weight the gradient at a row's hidden states is g_i
- * times one for g_i = 1, so that several chunks are computed once, before g_i is known.
- */
-template <class Loss>
-void update_linear(LaunchContext& context, const PreferenceUpdate& call, LinearPass& pass, const CompactedRows& rows,
-                   const ForwardOut& forward, const Upstream& upstream, Loss compute_loss) {
-  const Head& head = call.head;
-  const HeadGradients& gradients = call.gradients;
-  if (gradients.weight || pass.is_one_chunk()) {
-    pass.forward(forward);
-    compute_loss();
-    return pass.backward(upstream, gradients);
-  }
-  const int64_t elements = head.rows * head.hidden_size;
-  float* const unscaled = gradients.accumulate ? context.scratch<float>(elements) : gradients.hidden;
-  if (!gradients.accumulate) context.set_zero(gradients.hidden, 4 * elements);
-  pass.forward(forward, unscaled);
-  compute_loss();
-  scale_rows(context, unscaled, call.out.grad_logps, rows, head.hidden_size, gradients.accumulate, gradients.hidden);
-}
-
-}  // namespace
-
 Status preference_update(const PreferenceUpdate& call) {
-  const Head &head = call.head, &reference = call.reference.head;
-  const int64_t n = head.rows;
-  LaunchContext context;
-  const int32_t* const labels = check_labels(context, call.labels, n, vocab_shard(head));
-  const PreferenceInputs in = check_preference(context, call.batch, call.options, labels);
-
-  // Linear heads share the rows. Once they are counted, nothing below finds a fault any more.
-  const bool ref_head = call.reference.is_head();
-  const bool linear = !head.logits || (ref_head && !reference.logits);
-  const CompactedRows rows = linear ? compact_rows(context, labels, n, true) : CompactedRows{};
-
-  // The reference comes first: the gradient may overwrite the logits.
-  const float* ref_logps = call.reference.logps;
-  if (ref_head) {
-    float* const computed = context.scratch<float>(n);
-    const LaunchContext::ScratchScope scope(context);
-    head_forward(context, reference, labels, rows, {computed, nullptr, nullptr, nullptr, true});
-    ref_logps = computed;
-  }
-  double* const lse = context.scratch<double>(n);
-  const Upstream upstream{lse, nullptr, call.out.grad_logps};
-  float* squares = call.sum_squared_probs;
-  if (!squares && call.options.use_weighting) squares = context.scratch<float>(n);
-  const ForwardOut forward{call.logps, lse, nullptr, call.entropy, true, call.argmax, squares};
-  const auto compute_loss = [&] { compute_preference(context, in, n, {call.logps, ref_logps, squares}, call.out); };
-  if (head.logits) {
-    logits_forward(context, head, labels, forward);
-    compute_loss();
-    logits_backward(context, head, labels, upstream, call.gradients.logits);
-  } else {
-    LinearPass pass(context, head, labels, rows);
-    update_linear(context, call, pass, rows, forward, upstream, compute_loss);
-  }
-  return context.finish(call.out.scalars);
+  const auto check = [&](LaunchContext& context, const int32_t* labels) {
+    return check_preference(context, call.batch, call.options, labels);
+  };
+  const auto compute = [&](LaunchContext& context, const PreferenceInputs& in, const TokenLogps& logps) {
+    compute_preference(context, in, call.head.rows, logps, call.out);
+  };
+  return head_update(call, call.options.use_weighting, call.out.grad_logps, call.out.scalars, check, compute);
 }
 
 }  // namespace sweet

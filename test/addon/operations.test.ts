@@ -145,6 +145,7 @@ function optionOf({ path: inTable, type }: Argument): string {
   if (path.startsWith('reference.')) return `ref${capital}`;
   if (path.startsWith('teacher.')) return `teacher${capital}`;
   if (path.endsWith('labels.data')) return 'labels';
+  if (path.endsWith('referencePoint.value')) return 'referencePoint';
   if (path.endsWith('pairs.weights')) return 'pairWeights';
   if (path.endsWith('labels.weights')) return 'tokenWeights';
   if (SCALARS.includes(type) || type.startsWith('const ')) return name;

@@ -17,7 +17,9 @@ import {
   wrongLength,
   wrongOffsets,
   wrongPair,
+  wrongTokenWeight,
   wrongType,
+  wrongUnitWeight,
   wrongValue,
   wrongWeight,
 } from '../helpers/errors.ts';
@@ -95,15 +97,23 @@ const emptyTurnRows: ErrorRow[] = [
 ];
 
 const tokenWeightRows: ErrorRow[] = [
-  wrongValue('a negative weight of a token', { tokenWeights: floats(1, 1, -2, 1, NaN) }, /tokenWeights\[2\].* -2$/),
-  wrongValue('a weight of NaN', { tokenWeights: floats(NaN, 1, 1, 1, 1) }, /tokenWeights\[0\].*NaN$/),
-  wrongValue('an infinite weight', { tokenWeights: floats(1, 1, 1, 1, Infinity) }, /tokenWeights\[4\].*Infinity$/),
-  wrongValue(
+  wrongTokenWeight(
+    'a negative weight of a token',
+    { tokenWeights: floats(1, 1, -2, 1, NaN) },
+    /tokenWeights\[2\].* -2$/,
+  ),
+  wrongTokenWeight('a weight of NaN', { tokenWeights: floats(NaN, 1, 1, 1, 1) }, /tokenWeights\[0\].*NaN$/),
+  wrongTokenWeight(
+    'an infinite weight',
+    { tokenWeights: floats(1, 1, 1, 1, Infinity) },
+    /tokenWeights\[4\].*Infinity$/,
+  ),
+  wrongTokenWeight(
     'the least weight below 0',
     { tokenWeights: floats(1, -(2 ** -149), 1, 1, 1) },
     /tokenWeights\[1\].*e-45$/,
   ),
-  wrongValue(
+  wrongTokenWeight(
     'a wrong weight after those of dropped tokens',
     { tokenWeights: floats(1, -1, 1, -3, NaN), mask: Uint8Array.of(1, 0, 1, 0, 1) },
     /tokenWeights\[4\].*NaN$/,
@@ -158,6 +168,83 @@ const trajectoryRows: ErrorRow[] = [
 const turnRows: ErrorRow[] = [
   unknownOption('the normalization of trajectories', { normalization: 'sum' }, /"normalization"/),
   unknownOption('trajectoryOffsets', { trajectoryOffsets: ints(0, 3) }, /"trajectoryOffsets"/),
+];
+
+const unpairedRows: ErrorRow[] = [
+  wrongUnitWeight('a negative weight of an item', { unitWeights: floats(1, -1, NaN) }, /unitWeights\[1\].* -1$/),
+  wrongUnitWeight('a weight of NaN', { unitWeights: floats(NaN, 1, 1) }, /unitWeights\[0\].*NaN$/),
+  wrongUnitWeight('an infinite weight', { unitWeights: floats(0, 0, Infinity) }, /unitWeights\[2\].*Infinity$/),
+  wrongUnitWeight(
+    'a weight of an item before one of a token',
+    { unitWeights: floats(0, 0, -2), tokenWeights: floats(-1, 1, 1, 1, 1) },
+    /unitWeights\[2\].* -2$/,
+  ),
+  wrongLength('unitWeights too short', { unitWeights: floats(1, 1) }, /unitWeights.*\(2\)/),
+  wrongLength('desirable too long', { desirable: new Uint8Array(4) }, /desirable.*\(4\)/),
+  wrongType('desirable missing', { desirable: undefined }, /desirable.*undefined/),
+  wrongLength('another number of klRefLogps', { klRefLogps: floats(1, 2, 3) }, /klRefLogps.*\(3\)/),
+  wrongLength('no sequence', { klLogps: floats(), klRefLogps: floats() }, /klLogps.*\(0\)/),
+  wrongType('no klRefLogps', { klRefLogps: undefined }, /klRefLogps.*referencePoint.*lossType 'kto'/),
+  wrongType('no reference point', { klLogps: undefined, klRefLogps: undefined }, /klLogps.*lossType 'kto'/),
+  wrongType('no reference', { refLogps: undefined }, /refLogps.*lossType 'kto'/),
+  unknownOption(
+    'a reference with referenceFree',
+    { referenceFree: true, klRefLogps: undefined },
+    /refLogps.*referenceFree/,
+  ),
+  unknownOption(
+    'klRefLogps with referenceFree',
+    { referenceFree: true, refLogps: undefined },
+    /klRefLogps.*referenceFree/,
+  ),
+  unknownOption('klLogps beside referencePoint', { referencePoint: 1 }, /klLogps for referencePoint/),
+  unknownOption('running of kto', { running: { mean: 0, count: 1 } }, /lossType 'kto' for running/),
+  unknownOption('klLogps of bco', { lossType: 'bco' }, /lossType 'bco' for klLogps/),
+  unknownOption(
+    'klLogps of apo_zero_unpaired',
+    { lossType: 'apo_zero_unpaired' },
+    /lossType 'apo_zero_unpaired' for klL/,
+  ),
+  ...[0, 1].map((referencePoint) =>
+    unknownOption(
+      `a referencePoint ${referencePoint} of apo_zero_unpaired`,
+      { lossType: 'apo_zero_unpaired', klLogps: undefined, klRefLogps: undefined, referencePoint },
+      /lossType 'apo_zero_unpaired' for referencePoint/,
+    ),
+  ),
+  unknownOption(
+    'running beside referencePoint',
+    { lossType: 'bco', klLogps: undefined, klRefLogps: undefined, referencePoint: 1, running: { mean: 0, count: 1 } },
+    /running for referencePoint/,
+  ),
+  wrongValue('a loss of pairs', { lossType: 'sigmoid' }, /lossType.*"sigmoid"/),
+  wrongType('several types', { lossType: ['kto'] }, /lossType.*Array/),
+  unknownOption('normalization of turns', { normalization: 'sum' }, /trajectoryOffsets for normalization/),
+  unknownOption('reduction of trajectories', { trajectoryOffsets: ints(0, 2, 3), reduction: 'sum' }, /for reduction/),
+  unknownOption('the weights of pairs', { pairWeights: floats(1, 1, 1) }, /pairWeights/),
+  unknownOption('a buffer for the rewards of a kind', { out: { chosenRewards: floats(1) } }, /chosenRewards/),
+];
+const noItemRow = wrongLength(
+  'no item',
+  {
+    turnOffsets: ints(0),
+    logps: floats(),
+    refLogps: floats(),
+    desirable: new Uint8Array(),
+    mask: undefined,
+    labels: undefined,
+    tokenWeights: undefined,
+    unitWeights: undefined,
+    out: undefined,
+  },
+  /desirable.*\(0\)/,
+);
+const runningRows: ErrorRow[] = [
+  wrongType('no mean', { running: { count: 1 } }, /running\.mean.*undefined/),
+  wrongType('no count', { running: { mean: 1 } }, /running\.count.*undefined/),
+  wrongValue('a mean of NaN', { running: { mean: NaN, count: 1 } }, /running\.mean.*NaN/),
+  wrongValue('a negative count', { running: { mean: 0, count: -1 } }, /running\.count.* -1/),
+  unknownOption('an unknown name in running', { running: { mean: 0, count: 1, sum: 2 } }, /"sum"/),
 ];
 
 // -- updates: 5 rows of 2 words
@@ -299,7 +386,7 @@ function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   // Of those that may be left out, and are, no rows.
   const offsets = names.filter((name) => /Offsets$/.test(name) && valid()[name] !== undefined);
   const longMask = new Uint8Array(((valid().mask as Uint8Array | undefined)?.length ?? 0) + 1);
-  const mean = has('reduction') ? { reduction: 'mean' } : {};
+  const mean = has('reduction') && valid().normalization === undefined ? { reduction: 'mean' } : {};
   return [
     ...offsets.flatMap((name) => offsetsRows(name, (valid()[name] as Int32Array).at(-1)!)).filter(isRow),
     ...(has('mask') ? [wrongLength('mask too long', { mask: longMask }, /mask.*\(\d+\)/), booleanMask] : []),
@@ -353,6 +440,9 @@ const ROWS: Record<string, ErrorRow[]> = {
   'criticUpdate of hidden states against log-probs': [...trajectoryRows, ...hiddenUpdateRows],
   'policyUpdate of logits against log-probs': [...turnRows, ...logitsUpdateRows],
   'policyUpdate of hidden states against log-probs': [...turnRows, ...hiddenUpdateRows],
+  'unpairedPreferenceLoss of turns': [...unpairedRows, noItemRow],
+  'unpairedPreferenceLoss of running means': runningRows,
+  'unpairedUpdate of logits against log-probs': unpairedRows.filter(({ what }) => what !== 'no reference'),
   filteredNll: [
     wrongValue('a reward of NaN', { rewards: floats(1, NaN) }, /rewards\[1\].*NaN/),
     ...hostRows('Float32Array', 5, 'logps', 'tokenWeights'),

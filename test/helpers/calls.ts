@@ -309,6 +309,102 @@ const losses: Subject[] = [
   }),
 ];
 
+// -- losses of single items
+
+const unpaired: Record<string, Kind> = {
+  turnOffsets: array('Int32Array'),
+  trajectoryOffsets: foreign,
+  normalization: foreign,
+  reduction: choice('mean', 'sum'),
+  desirable: array('Uint8Array', fixed),
+  lossType: choice('kto', 'apo_zero_unpaired', 'bco'),
+  beta: positive,
+  desirableWeight: notNegative,
+  undesirableWeight: notNegative,
+  unitWeights: array('Float32Array', both),
+  unitDenominator: positive,
+  klLogps: array('Float32Array'),
+  klRefLogps: array('Float32Array', fixed),
+  referencePoint: foreign,
+  running: foreign,
+  referenceFree: boolean,
+  allowEmptyTurns: boolean,
+};
+const finite = number(Number.isFinite);
+const unpairedTrajectories: Record<string, Kind> = {
+  ...unpaired,
+  trajectoryOffsets: array('Int32Array', { optional: true }),
+  normalization: ofTrajectories.normalization!,
+  reduction: foreign,
+};
+const unpairedRunning: Record<string, Kind> = {
+  ...unpaired,
+  klLogps: foreign,
+  klRefLogps: foreign,
+  running: ofType((value) => value === undefined || isObject(value)),
+};
+const sequences = () => ({ klLogps: floats(2, 3), klRefLogps: floats(1, 1) });
+export const unpairedTurns = () => ({
+  ...turns(),
+  ...sequences(),
+  desirable: Uint8Array.of(1, 0, 1),
+  unitWeights: floats(1, 2, 0.5),
+});
+const unpairedOut = () => ({
+  unitLosses: filled(3),
+  rewards: filled(3),
+  turnAdvantages: filled(3),
+  gradLogps: filled(5),
+});
+const ofThree = () => ({
+  trajectoryOffsets: ints(0, 1, 2, 3),
+  normalization: 'turn-mean',
+});
+
+const unpairedLosses: Subject[] = [
+  subject(sweetRl.unpairedPreferenceLoss, 'of turns', () => ({ ...batch(), ...unpairedTurns(), out: unpairedOut() }), {
+    ...tokens,
+    ...counted,
+    ...weights,
+    ...unpaired,
+    out,
+  }),
+  subject(
+    sweetRl.unpairedPreferenceLoss,
+    'of trajectories',
+    () => ({ ...batch(), ...unpairedTurns(), ...ofThree(), out: unpairedOut() }),
+    { ...tokens, ...counted, ...weights, ...unpairedTrajectories, out },
+  ),
+  subject(
+    sweetRl.unpairedPreferenceLoss,
+    'of running means',
+    () => {
+      const { klLogps: _, klRefLogps: __, ...given } = unpairedTurns();
+      return { ...batch(), ...given, lossType: 'bco', running: { mean: 1, count: 2 } };
+    },
+    { ...tokens, ...counted, ...weights, ...unpairedRunning, out },
+  ),
+  subject(
+    sweetRl.unpairedPreferenceLoss,
+    'of a given reference point',
+    () => {
+      const { klLogps: _, klRefLogps: __, ...given } = unpairedTurns();
+      return { ...batch(), ...given, referencePoint: 0.5 };
+    },
+    {
+      ...tokens,
+      ...counted,
+      ...weights,
+      ...unpaired,
+      referencePoint: { ...finite, verdict: (value, valid) => finite.verdict(value ?? null, valid) },
+      // The error names referencePoint.
+      klLogps: ofType(() => true),
+      klRefLogps: ofType(() => true),
+      out,
+    },
+  ),
+];
+
 // -- divergences: 3 rows of 4 words
 
 const divergenceNames = choice('forward_kl', 'reverse_kl', 'jsd');
@@ -411,9 +507,8 @@ const divergences: Subject[] = DIVERGENCE_HEADS.flatMap((head) => {
 const updateRows = () => ({ labels: ints(0, 1, 0, 1, 0) });
 const updateLogits = () => ({ logits: ones(10), ...updateRows(), ...asked });
 const updateHidden = () => ({ hidden: ones(15), weight: ones(6), bias: ones(2), ...updateRows(), ...asked });
-export const logitsOut = () => ({ ...preferenceOut(), logps: filled(5), ...statisticsOut(5), gradLogits: filled(10) });
-export const hiddenOut = () => ({
-  ...preferenceOut(),
+const rowsOut = () => ({ logps: filled(5), ...statisticsOut(5), gradLogits: filled(10) });
+const hiddenRowsOut = () => ({
   logps: filled(5),
   ...statisticsOut(5),
   gradHidden: filled(15),
@@ -421,10 +516,13 @@ export const hiddenOut = () => ({
   gradBias: filled(2),
 });
 
+export const logitsOut = () => ({ ...preferenceOut(), ...rowsOut() });
+export const hiddenOut = () => ({ ...preferenceOut(), ...hiddenRowsOut() });
+
 /** The heads and the references with what belongs to none but them. */
 const HEADS = [
-  { way: 'logits', valid: updateLogits, out: logitsOut, kinds: logits },
-  { way: 'hidden states', valid: updateHidden, out: hiddenOut, kinds: { ...linear, ...gradients } },
+  { way: 'logits', valid: updateLogits, out: rowsOut, kinds: logits },
+  { way: 'hidden states', valid: updateHidden, out: hiddenRowsOut, kinds: { ...linear, ...gradients } },
 ];
 const ofReference = {
   refDtype: dtype,
@@ -455,20 +553,25 @@ const REFERENCES = [
   },
 ];
 
-function updates(call: (options: never) => unknown, units: () => Options, kinds: Record<string, Kind>): Subject[] {
+function updates(
+  call: (options: never) => unknown,
+  units: () => Options,
+  kinds: Record<string, Kind>,
+  outOfLoss: () => Options = preferenceOut,
+): Subject[] {
   return HEADS.flatMap((head) =>
     REFERENCES.map((reference) =>
       subject(
         call,
         `of ${head.way} against ${reference.way}`,
-        () => ({ ...head.valid(), ...reference.valid(), ...units(), out: head.out() }),
+        () => ({ ...head.valid(), ...reference.valid(), ...units(), out: { ...outOfLoss(), ...head.out() } }),
         {
           ...strangers([...HEADS, ...REFERENCES]),
           ...head.kinds,
           ...reference.kinds,
           ...labels,
           ...weights,
-          ...pairOptions,
+          ...statistics,
           ...kinds,
           out,
         },
@@ -669,12 +772,10 @@ const OPERATIONS: Subject[] = [
   ...divergences,
   ...losses,
   ...baselines,
-  ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...statistics, ...ofTrajectories }),
-  ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), {
-    ...pairOptions,
-    ...statistics,
-    ...ofTurns,
-  }),
+  ...unpairedLosses,
+  ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),
+  ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), { ...pairOptions, ...ofTurns }),
+  ...updates(sweetRl.unpairedUpdate as never, unpairedTurns, unpaired, unpairedOut),
   ...selections,
   ...checks,
 ];
@@ -722,6 +823,10 @@ const preferenceResult = () => ({
   chosenRewards: floats(1, 2),
   rejectedRewards: floats(1, 2),
 });
+const unpairedResult = () => {
+  const { margins: _, ...result } = preferenceResult();
+  return { ...result, referencePoint: 1, beta: 0.1, lossType: 'bco', unitLosses: floats(1, 2, 3, 4) };
+};
 const ofNumber: Kind = { ...number(() => true, true) };
 
 const dialogues = () => [
@@ -856,6 +961,22 @@ export const POSITIONAL: Positional[] = [
         argument([0, name], `result.${name}`, array('Float32Array')),
       ),
       ...['loss', 'accuracy'].map((name) => argument([0, name], `result.${name}`, ofNumber)),
+    ],
+  },
+  {
+    name: 'trlMetrics of an unpaired loss',
+    call: sweetRl.trlMetrics as never,
+    valid: () => [unpairedResult()],
+    arguments: [
+      argument([0], 'result', record),
+      ...['chosenRewards', 'rejectedRewards'].map((name) =>
+        argument([0, name], `result.${name}`, array('Float32Array')),
+      ),
+      ...['loss', 'accuracy', 'referencePoint', 'beta'].map((name) => argument([0, name], `result.${name}`, ofNumber)),
+      argument([0, 'lossType'], 'result.lossType', {
+        ...unpaired.lossType!,
+        verdict: (value, valid) => unpaired.lossType!.verdict(value ?? null, valid),
+      }),
     ],
   },
   {

@@ -1,5 +1,5 @@
-import { trajectoryPreferenceLoss, trlMetrics, turnPreferenceLoss } from 'sweet-rl';
-import { expect, it } from 'vitest';
+import { trajectoryPreferenceLoss, trlMetrics, turnPreferenceLoss, unpairedPreferenceLoss } from 'sweet-rl';
+import { describe, expect, it } from 'vitest';
 import { randomBatch, randomPairs } from '../helpers/batches.ts';
 import { Random } from '../helpers/random.ts';
 
@@ -20,4 +20,42 @@ it.each([
   expect(metrics['rewards/rejected']).toBeCloseTo(mean(result.rejectedRewards), 6);
   expect(metrics['rewards/margins']).toBeCloseTo(mean(result.margins), 6);
   expect(metrics['rewards/margins']).toBeCloseTo(metrics['rewards/chosen'] - metrics['rewards/rejected'], 6);
+});
+
+describe('of an unpaired loss', () => {
+  const { logps, refLogps, turnOffsets, mask } = turns;
+  const items = turnOffsets.length - 1;
+  const given = { logps, refLogps, turnOffsets, mask, desirable: Uint8Array.from({ length: items }, (_, k) => k % 2) };
+  const COMMON = ['loss', 'rewards/accuracies'];
+  const REWARDS = ['rewards/chosen', 'rewards/rejected', 'rewards/margins'];
+
+  it.each([
+    ['kto', { klLogps: Float32Array.of(3), klRefLogps: Float32Array.of(1) }, { kl: 2 }],
+    ['apo_zero_unpaired', {}, {}],
+    ['bco', { referencePoint: 1.5, beta: 0.4 }, { delta: 0.4 * 1.5 }],
+  ] as const)('logs the means of both kinds under the keys of TRL: %s', (lossType, options, more) => {
+    const result = unpairedPreferenceLoss({ ...given, lossType, ...options });
+    const metrics = trlMetrics(result);
+    expect(Object.keys(metrics).sort()).toEqual([...COMMON, ...REWARDS, ...Object.keys(more)].sort());
+    expect(metrics).toMatchObject({ loss: result.loss, 'rewards/accuracies': result.accuracy, ...more });
+    expect(metrics['rewards/chosen']).toBeCloseTo(mean(result.chosenRewards), 6);
+    expect(metrics['rewards/rejected']).toBeCloseTo(mean(result.rejectedRewards), 6);
+    expect(metrics['rewards/margins']).toBeCloseTo(mean(result.chosenRewards) - mean(result.rejectedRewards), 6);
+  });
+
+  it('logs the mean that bco goes on with', () => {
+    const result = unpairedPreferenceLoss({ ...given, lossType: 'bco', beta: 0.3, running: { mean: 2, count: 7 } });
+    expect(trlMetrics(result).delta).toBe(0.3 * result.running!.mean);
+  });
+
+  it('leaves out the rewards of a kind that does not occur, and the margin', () => {
+    for (const [kind, key] of [
+      [1, 'rewards/chosen'],
+      [0, 'rewards/rejected'],
+    ] as const) {
+      const desirable = new Uint8Array(items).fill(kind);
+      const metrics = trlMetrics(unpairedPreferenceLoss({ ...given, desirable, lossType: 'apo_zero_unpaired' }));
+      expect(Object.keys(metrics).sort()).toEqual([...COMMON, key].sort());
+    }
+  });
 });

@@ -67,9 +67,8 @@ describe('lib', () => {
 
 it('has no file of the product above 400 lines', () => {
   const product = [...modules, ...['native', 'binding'].flatMap((folder) => filesUnder(folder, /\.(h|cc|cpp|cu|js)$/))];
-  const long = product.filter(
-    (path) => path !== 'lib/addon/operations.ts' && textOf(path).split('\n').length - 1 > 400,
-  );
+  const generated = ['lib/addon/operations.ts', 'binding/generated/operations.cc'];
+  const long = product.filter((path) => !generated.includes(path) && textOf(path).split('\n').length - 1 > 400);
   expect(long).toEqual([]);
 });
 

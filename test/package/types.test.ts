@@ -125,6 +125,8 @@ it('takes a tensor for every array that is an input', () => {
     | sweetRl.TurnAdvantagesBackwardOptions
     | sweetRl.TrajectoryPreferenceOptions
     | sweetRl.TurnPreferenceOptions
+    | sweetRl.UnpairedPreferenceOptions
+    | sweetRl.UnpairedUpdateOptions
     | sweetRl.FilteredNllOptions
     | sweetRl.BinaryValueOptions
     | sweetRl.ValueAdvantagesOptions
@@ -197,6 +199,62 @@ it('refuses unknown options, wrong choices and missing arrays', () => {
     sweetRl.criticUpdate({ ...batch, labels, logits, lossType: 'dpo' });
     // @ts-expect-error: no such backend
     sweetRl.useBackend('sse2');
+  };
+  expectTypeOf(calls).toBeFunction();
+});
+
+it('needs a reference where a type of the loss does', () => {
+  const { labels } = head;
+  const logits = new Float32Array(4);
+  const given = { ...batch, labels, logits };
+  const { trajectoryOffsets: _, ...ofTurns } = given;
+  const calls = () => {
+    sweetRl.criticUpdate({ ...given, lossType: 'cpo' });
+    sweetRl.policyUpdate({ ...ofTurns, lossType: ['orpo', 'sft'], lossWeights: [1, 0.5] });
+    sweetRl.policyUpdate({ ...ofTurns, lossType: 'sigmoid', referenceFree: true });
+    sweetRl.policyUpdate({ ...ofTurns, lossType: 'cpo', refLogps: logits });
+    sweetRl.policyUpdate({ ...ofTurns, hidden: logits, weight: logits, lossType: 'simpo' }).gradHidden;
+    // @ts-expect-error: 'sigmoid' needs a reference
+    sweetRl.criticUpdate({ ...given, lossType: 'sigmoid' });
+    // @ts-expect-error: 'ipo' needs a reference
+    sweetRl.policyUpdate({ ...ofTurns, lossType: ['cpo', 'ipo'] });
+    // @ts-expect-error: so does the default
+    sweetRl.policyUpdate({ ...ofTurns });
+  };
+  expectTypeOf(calls).toBeFunction();
+});
+
+it('tells items of an unpaired loss apart, and their heads', () => {
+  const { labels, refLogps } = head;
+  const logits = new Float32Array(4);
+  const { turnOffsets, trajectoryOffsets } = batch;
+  const items = { turnOffsets, desirable: new Uint8Array(1), klLogps: refLogps, klRefLogps: refLogps };
+  const update = () => sweetRl.unpairedUpdate({ ...items, labels, refLogps, logits });
+  expectTypeOf(update).returns.toHaveProperty('gradLogits').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  const later = () => sweetRl.unpairedUpdateAsync({ ...items, ...head, hidden: logits, weight: logits });
+  expectTypeOf(later).returns.resolves.toHaveProperty('gradHidden').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  const onDevice = (buffer: sweetRl.DeviceBuffer) => {
+    const given = { labels: buffer, refLogps: buffer, turnOffsets: buffer, desirable: buffer, logits: buffer };
+    return sweetRl.unpairedUpdate({ ...given, lossType: 'bco' });
+  };
+  expectTypeOf(onDevice).returns.toHaveProperty('chosenRewards').toEqualTypeOf<sweetRl.DeviceBuffer>();
+  expectTypeOf<sweetRl.UnpairedResult['gradLogps']>().toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  const calls = () => {
+    sweetRl.unpairedPreferenceLoss({ ...items, logps: logits, refLogps, trajectoryOffsets, normalization: 'sum' });
+    sweetRl.unpairedPreferenceLoss({ ...items, logps: logits, referenceFree: true, reduction: 'mean' });
+    expectTypeOf(
+      sweetRl.trlMetrics(sweetRl.unpairedPreferenceLoss({ ...items, logps: logits })),
+    ).toEqualTypeOf<sweetRl.TrlUnpairedMetrics>();
+    // @ts-expect-error: of turns there is no normalization
+    sweetRl.unpairedPreferenceLoss({ ...items, logps: logits, refLogps, normalization: 'sum' });
+    // @ts-expect-error: of trajectories there is no reduction
+    sweetRl.unpairedPreferenceLoss({ ...items, logps: logits, refLogps, trajectoryOffsets, reduction: 'sum' });
+    // @ts-expect-error: no loss of single items
+    sweetRl.unpairedPreferenceLoss({ ...items, logps: logits, refLogps, lossType: 'sigmoid' });
+    // @ts-expect-error: a reference is missing
+    sweetRl.unpairedUpdate({ ...items, labels, logits });
+    // @ts-expect-error: of no known length
+    sweetRl.unpairedPreferenceLoss({ ...items, logps: logits, refLogps, out: { chosenRewards: logits } });
   };
   expectTypeOf(calls).toBeFunction();
 });

@@ -3,20 +3,26 @@ import { type PairOptions, type Preference, preferenceOfUnits, type Unit } from 
 import { range } from './range.ts';
 import { tokensOfTurns, totalWeight, turnAdvantages, type Weighted, weightOf } from './turn-advantages.ts';
 
-export interface TrajectoryPreferenceOptions extends PairOptions, Weighted {
-  logps: ArrayLike<number>;
-  refLogps?: ArrayLike<number> | undefined;
+export interface Trajectories extends Weighted {
   turnOffsets: ArrayLike<number>;
   trajectoryOffsets: ArrayLike<number>;
   normalization?: 'turn-mean' | 'token-mean' | 'sum' | undefined;
 }
 
-export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): Preference {
-  const { logps, trajectoryOffsets, normalization = 'turn-mean' } = options;
-  const refLogps = options.refLogps ?? new Float64Array(logps.length);
-  const reduction = normalization === 'turn-mean' ? 'mean' : 'sum';
-  const turns = tokensOfTurns({ ...options, reduction });
-  const units = range(0, trajectoryOffsets.length - 1).map((k): Unit => {
+export interface TrajectoryPreferenceOptions extends PairOptions, Trajectories {
+  logps: ArrayLike<number>;
+  refLogps?: ArrayLike<number> | undefined;
+}
+
+/** What the advantage of a turn is under a normalization. */
+export const reductionOf = ({ normalization = 'turn-mean' }: Trajectories) =>
+  normalization === 'turn-mean' ? 'mean' : 'sum';
+
+/** The trajectories as scored units. */
+export function unitsOfTrajectories(options: Trajectories): Unit[] {
+  const { trajectoryOffsets, normalization = 'turn-mean' } = options;
+  const turns = tokensOfTurns({ ...options, reduction: reductionOf(options) });
+  return range(0, trajectoryOffsets.length - 1).map((k): Unit => {
     const own = turns.slice(trajectoryOffsets[k], trajectoryOffsets[k + 1]);
     const tokens = own.flatMap((turn) => turn.tokens);
     const weight = (i: number) => weightOf(options, i);
@@ -29,5 +35,11 @@ export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): 
       share: normalization === 'token-mean' ? (i) => weight(i) / total : (i) => shareOf.get(i)!,
     };
   });
-  return preferenceOfUnits(units, turnAdvantages({ ...options, refLogps, reduction }), logps, refLogps, options);
+}
+
+export function trajectoryPreferenceLoss(options: TrajectoryPreferenceOptions): Preference {
+  const { logps } = options;
+  const refLogps = options.refLogps ?? new Float64Array(logps.length);
+  const advantages = turnAdvantages({ ...options, refLogps, reduction: reductionOf(options) });
+  return preferenceOfUnits(unitsOfTrajectories(options), advantages, logps, refLogps, options);
 }

@@ -15,10 +15,8 @@ export interface HeadOptions {
   ignoreIndex?: number | undefined;
 }
 
-export interface Update extends Preference, Partial<LinearGradients> {
-  logps: Float64Array;
-  gradLogits: Float64Array;
-}
+export type UpdateOf<Loss> = Loss & Partial<LinearGradients> & { logps: Float64Array; gradLogits: Float64Array };
+export type Update = UpdateOf<Preference>;
 
 /** sum_v p_v^2 of every row. */
 function sumSquaredProbs(logits: Float64Array, rows: number, temperature = 1): Float64Array {
@@ -33,15 +31,15 @@ function sumSquaredProbs(logits: Float64Array, rows: number, temperature = 1): F
 }
 
 /** `loss` gets the two sets of log-probs, the mask of the tokens that count, and the statistic of weighted pairs. */
-export function update(
+export function update<Loss extends { gradLogps: Float64Array }>(
   options: HeadOptions,
   loss: (tokens: {
     logps: Float64Array;
     refLogps: ArrayLike<number> | undefined;
     mask: number[];
     sumSquaredProbs: Float64Array;
-  }) => Preference,
-): Update {
+  }) => Loss,
+): UpdateOf<Loss> {
   const { head, reference, labels, mask, ignoreIndex = -100 } = options;
   const rows = { ...options, logits: logitsOf(head, labels) };
   const counts = Array.from(labels, (label, i) => (mask?.[i] === 0 || label === ignoreIndex ? 0 : 1));

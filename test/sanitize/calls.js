@@ -27,6 +27,8 @@ export function optionsOf({ N, V, H, TURNS }) {
   const turns = { mask, tokenWeights, turnOffsets, allowEmptyTurns: true };
   const [logps, refLogps] = [floats(N, 6), floats(N, 7)];
   const pairs = { chosen, rejected, pairWeights: Float32Array.of(1, 0.5), nllCoef: 0.1 };
+  const desirable = Uint8Array.from({ length: TURNS }, (_, t) => t % 2);
+  const sequences = { klLogps: floats(5, 11), klRefLogps: floats(5, 12) };
   const upstream = { gradLogps: floats(N, 8) };
   const rows = { logits, labels, mask };
   const trajectories = { ...turns, trajectoryOffsets, ...pairs };
@@ -58,6 +60,15 @@ export function optionsOf({ N, V, H, TURNS }) {
     trajectoryPreferenceLoss: { ...trajectories, logps, refLogps },
     turnPreferenceLoss: { ...turns, ...pairs, logps, refLogps },
     criticUpdate: { ...rows, ...trajectories, refLogits },
+    unpairedPreferenceLoss: { ...turns, ...sequences, desirable, logps, refLogps },
+    unpairedUpdate: {
+      ...head,
+      ...turns,
+      trajectoryOffsets,
+      desirable: desirable.subarray(0, 3),
+      lossType: 'bco',
+      refLogps,
+    },
     policyUpdate: { ...head, ...turns, ...pairs, refLogps },
   };
 }
