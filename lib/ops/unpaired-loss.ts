@@ -61,18 +61,16 @@ export const UNPAIRED_OUT = ['unitLosses', 'rewards', 'turnAdvantages', 'gradLog
 
 export type UnpairedOut = { [name in (typeof UNPAIRED_OUT)[number]]?: Float32Array | undefined };
 
+interface LogpsInputs extends TokenOptions, WeightOption, DebugOption {
+  /** [N] under the trained model. */
+  logps: ArrayOrTensor<Float32Array>;
+  /** [N] under the frozen reference; none with `referenceFree`. */
+  refLogps?: ArrayOrTensor<Float32Array> | undefined;
+  out?: UnpairedOut | undefined;
+}
+
 /** What `unpairedPreferenceLoss` takes. */
-export type UnpairedPreferenceOptions = UnpairedOptions &
-  ItemOptions &
-  TokenOptions &
-  WeightOption &
-  DebugOption & {
-    /** [N] under the trained model. */
-    logps: ArrayOrTensor<Float32Array>;
-    /** [N] under the frozen reference; none with `referenceFree`. */
-    refLogps?: ArrayOrTensor<Float32Array> | undefined;
-    out?: UnpairedOut | undefined;
-  };
+export type UnpairedPreferenceOptions = UnpairedOptions & ItemOptions & LogpsInputs;
 
 const KNOWN = new Set<string>([
   ...(['logps', 'refLogps', ...LABEL_OPTIONS, WEIGHT_OPTION] as const),
@@ -161,7 +159,7 @@ export const sequenceMatrices = ({ referencePoint }: native.UnpairedOptions): Ma
  * });
  * // result.referencePoint = 0.5, result.loss = 0.4875, result.gradLogps = [-0.0125, -0.0125, 0.0125]
  */
-export function unpairedPreferenceLoss(options: UnpairedPreferenceOptions): UnpairedResult;
+export function unpairedPreferenceLoss(options: UnpairedOptions & ItemOptions & LogpsInputs): UnpairedResult;
 export function unpairedPreferenceLoss(options: OnDevice<UnpairedPreferenceOptions>): OnDevice<UnpairedResult>;
 export function unpairedPreferenceLoss(
   options: UnpairedPreferenceOptions | OnDevice<UnpairedPreferenceOptions>,

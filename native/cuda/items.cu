@@ -106,8 +106,8 @@ __global__ void __launch_bounds__(kTurnThreads) spread_grads_kernel(ItemInputs i
 
 }  // namespace
 
-ItemInputs check_items(LaunchContext& context, const ItemBatch& batch, Normalization normalization,
-                       bool allow_empty, bool divides_by_length, const int32_t* labels) {
+ItemInputs check_items(LaunchContext& context, const ItemBatch& batch, Normalization normalization, bool allow_empty,
+                       bool divides_by_length, const int32_t* labels) {
   ItemInputs in{};
   in.turns = {batch.turn_offsets, batch.turns, batch.labels, labels};
   in.item_offsets = batch.of_trajectories() ? batch.trajectory_offsets : nullptr;

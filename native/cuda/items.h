@@ -28,8 +28,8 @@ struct ItemSums {
 };
 
 /** Checks the offsets. labels: checked, [N], or null; where given, they say which tokens count. */
-ItemInputs check_items(LaunchContext& context, const ItemBatch& batch, Normalization normalization,
-                       bool allow_empty, bool divides_by_length, const int32_t* labels);
+ItemInputs check_items(LaunchContext& context, const ItemBatch& batch, Normalization normalization, bool allow_empty,
+                       bool divides_by_length, const int32_t* labels);
 
 /** The weights of turns and items, and their checks. */
 void weigh_items(LaunchContext& context, const ItemBatch& batch, ItemInputs& in);

@@ -43,11 +43,7 @@ struct BatchCase {
   sweet::Status expected(const int32_t* labels) const {
     using sweet::Code;
     const int64_t items = batch.items();
-    sweet::Status status = offsets_of(Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
-    if (status.ok() && !of_turns_) {
-      status = offsets_of(Code::trajectory_offsets, batch.trajectory_offsets, items, batch.turns);
-    }
-    if (!status.ok()) return status;
+    if (const sweet::Status status = expected_of_offsets(); !status.ok()) return status;
     bool any = false;
     for (int64_t p = 0; p < batch.pairs.count; p++) {
       const int32_t chosen = batch.pairs.chosen[p], rejected = batch.pairs.rejected[p];
@@ -59,12 +55,29 @@ struct BatchCase {
       any |= weight > 0;
     }
     if (!any) return {Code::zero_weights, 0, 0};
-    status = weights_of(labels);
+    return expected_of_tokens(labels, options.divides_by_length());
+  }
+
+  sweet::Status expected_of_offsets() const {
+    using sweet::Code;
+    const sweet::Status status = offsets_of(Code::turn_offsets, batch.turn_offsets, batch.turns, batch.tokens);
+    if (!status.ok() || of_turns_) return status;
+    return offsets_of(Code::trajectory_offsets, batch.trajectory_offsets, batch.items(), batch.turns);
+  }
+
+  /** After the offsets and what belongs to items. */
+  sweet::Status expected_of_tokens(const int32_t* labels, bool divides_by_length) const {
+    using sweet::Code;
+    const sweet::Status status = weights_of(labels);
     if (!status.ok()) return status;
     if (options.normalization == sweet::Normalization::turn_mean) return empty_of(Code::empty_turn, labels);
     if (options.normalization == sweet::Normalization::token_mean) return empty_of(Code::empty_trajectory, labels);
+    if (divides_by_length) return empty_of(of_turns_ ? Code::empty_turn : Code::empty_trajectory, labels);
     return {};
   }
+
+  /** Whether the oracle has the loss: others are compared by the fuzzer of the public interface. */
+  bool is_known() const { return known_; }
 
   /** The first rule that the turns break. */
   sweet::Status expected_of_turns(bool mean) const {
@@ -90,6 +103,7 @@ struct BatchCase {
 
   /** Compares the results for these log-probs. labels: as in expected(). */
   void compare(const int32_t* labels, const float* logps, const float* ref_logps) const {
+    if (!known_) return;
     FirstFailure comparison;
     compare_preference(
         comparison, oracle::preference_loss(oracle_batch(batch, labels), oracle_loss(options), logps, ref_logps), out);
@@ -188,9 +202,29 @@ struct BatchCase {
     const double beta = reader.any_of(betas);
     const bool smooth = type == LossType::sigmoid && reader.one_in(2);
     options.pair_loss = sweet::pair_loss_of(type, beta, smooth ? reader.any_of(epsilons) : 0);
+    known_ = !reader.one_in(3);
+    if (!known_) make_other_types(reader);
     options.pair_denominator = reader.any_of(denominators);
     options.nll_coef = reader.any_of(coefficients);
     options.nll_denominator = reader.any_of(denominators);
+  }
+
+  /** One to three types of all, each once, and their options. */
+  void make_other_types(Reader& reader) {
+    const sweet::ScoreMap maps[] = {sweet::ScoreMap::reverse_kl, sweet::ScoreMap::forward_kl,
+                                    sweet::ScoreMap::js_divergence, sweet::ScoreMap::alpha_divergence};
+    const double fractions[] = {1, 0, 0.3}, weights[] = {1, 0.5, 0, 2};
+    sweet::PairLoss& loss = options.pair_loss;
+    const int64_t first = reader.pick(0, sweet::kLossTypes - 1), step = reader.pick(1, 5);
+    loss.count = reader.pick(1, 3);
+    for (int64_t j = 0; j < loss.count; j++) {
+      const int64_t type = (first + j * step) % sweet::kLossTypes;
+      loss.terms[j] = {static_cast<sweet::LossType>(type), j == 0 ? 1 : reader.any_of(weights)};
+    }
+    loss.parameters.label_smoothing = 0.1;  // which one of them may need
+    if (reader.one_in(2)) loss.parameters.f_divergence = reader.any_of(maps);
+    if (reader.one_in(4)) loss.parameters.dpop_lambda = 5;
+    options.ld_alpha = reader.any_of(fractions);
   }
 
   /** In some cases no item is in two pairs, which permits an update in one pass. */
@@ -238,6 +272,7 @@ struct BatchCase {
   }
 
   const bool of_turns_;
+  bool known_ = true;
   int32_t *turn_offsets_, *trajectory_offsets_, *chosen_, *rejected_;
   float* weights_ = nullptr;
 };

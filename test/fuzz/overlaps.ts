@@ -130,7 +130,7 @@ async function check(draw: Draw): Promise<void> {
   }
   if (thrown) throw thrown;
   for (const [name, value] of Object.entries(plain)) {
-    if (typeof value === 'number') expect(result[name], name).toBe(value);
+    if (!ArrayBuffer.isView(value)) expect(result[name], name).toEqual(value);
     else expectSameBits(name, result[name] as View, value as View);
   }
   for (const { path, isResult, object, from, to } of placed) {

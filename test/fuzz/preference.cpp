@@ -1,6 +1,7 @@
-// turn_advantages, turn_advantages_backward and preference_loss.
+// turn_advantages, turn_advantages_backward, preference_loss and unpaired_loss.
 #include "../../native/preference_loss.h"
 #include "../../native/turn_advantages.h"
+#include "../../native/unpaired_loss.h"
 #include "batch.h"
 
 namespace fuzz {
@@ -34,6 +35,52 @@ void run_advantages(Reader& reader, Memory& memory, const BatchCase& batch, cons
   compare_values(comparison, "gradLogps", known.grad_logps, grad_logps);
 }
 
+/** Which calls are refused, and that no other memory is read or written; the numbers are those of test/native. */
+void run_unpaired(Reader& reader, Memory& memory, const BatchCase& batch, const float* logps, const float* ref_logps,
+                  bool twice) {
+  const sweet::UnpairedType types[] = {sweet::UnpairedType::kto, sweet::UnpairedType::apo_zero_unpaired,
+                                       sweet::UnpairedType::bco};
+  const float some[] = {1, 0.25f, 0, 3, 1e30f}, wrong[] = {-1, kNaN, kInfinity, -0x1p-149f};
+  sweet::UnpairedBatch items{};
+  static_cast<sweet::ItemBatch&>(items) = batch.batch;
+  const int64_t count = items.items();
+  uint8_t* const desirable = memory.take<uint8_t>(count);
+  for (int64_t k = 0; k < count; k++) desirable[k] = static_cast<uint8_t>(reader.pick(0, 2));
+  items.desirable = desirable;
+  float* const weights = reader.one_in(2) ? memory.take<float>(count) : nullptr;
+  for (int64_t k = 0; weights && k < count; k++) weights[k] = reader.any_of(some);
+  if (weights && count > 0 && reader.one_in(8)) weights[reader.pick(0, count - 1)] = reader.any_of(wrong);
+  items.unit_weights = weights;
+
+  const int64_t sequences = reader.pick(1, 5);
+  const float* const kl = reader.one_in(2) ? memory.numbers(pick_pattern(reader, false), 1, sequences) : nullptr;
+  const sweet::ReferencePoint point{0.5, !kl && reader.one_in(2), 3, kl ? sequences : 0, kl, nullptr};
+  const sweet::UnpairedOptions options{batch.options.normalization,
+                                       batch.options.allow_empty_turns,
+                                       reader.any_of(types),
+                                       batch.options.pair_loss.parameters.beta,
+                                       1,
+                                       0.5,
+                                       0,
+                                       point};
+  const sweet::UnpairedOut out{memory.take<double>(4),          memory.take<float>(count),
+                               memory.take<float>(count),       memory.take<float>(count),
+                               memory.take<float>(items.turns), memory.take<float>(items.tokens)};
+  sweet::Status expected = batch.expected_of_offsets();
+  for (int64_t k = 0; expected.ok() && weights && k < count; k++) {
+    if (std::isfinite(weights[k]) && weights[k] >= 0) continue;
+    expected = {sweet::Code::unit_weight, k, sweet::weight_bits(weights[k])};
+  }
+  if (expected.ok()) expected = batch.expected_of_tokens(nullptr, false);
+  expect_status(
+      memory.run({out.scalars, out.unit_losses, out.rewards, out.rewards_by_kind, out.turn_advantages, out.grad_logps},
+                 twice,
+                 [&] {
+                   return sweet::unpaired_loss({items, options, logps, ref_logps, out});
+                 }),
+      expected);
+}
+
 void run(const uint8_t* data, size_t size) {
   Reader reader(data, size);
   Memory memory(reader);
@@ -61,6 +108,7 @@ void run(const uint8_t* data, size_t size) {
                 expected);
   if (expected.ok()) batch.compare(nullptr, logps, ref_logps);
   run_advantages(reader, memory, batch, logps, ref_logps, twice, wild);
+  run_unpaired(reader, memory, batch, logps, ref_logps, twice);
 }
 
 }  // namespace

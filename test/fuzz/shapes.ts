@@ -4,6 +4,7 @@
  */
 import { mergeVocabParallelStats } from 'sweet-rl';
 import { expect } from 'vitest';
+import { lossTypes } from '../../scripts/loss-types.js';
 import type { Options } from '../helpers/arguments.ts';
 import { SUBJECTS, type Subject } from '../helpers/calls.ts';
 import { expectClose } from '../helpers/compare.ts';
@@ -13,6 +14,7 @@ import { criticUpdate } from '../reference/critic-update.ts';
 import { linearLogits, projectGradient } from '../reference/linear-logps.ts';
 import { policyUpdate } from '../reference/policy-update.ts';
 import { tokenLogps, tokenLogpsBackward } from '../reference/token-logps.ts';
+import { unpairedUpdate } from '../reference/unpaired-update.ts';
 import type { Head } from '../reference/update.ts';
 import type { Draw, Property } from './draw.ts';
 
@@ -323,7 +325,7 @@ function outOf(
     },
     ...{ gradLogits: lengths.logits, gradHidden: lengths.hidden, gradWeight: lengths.weight },
     ...{ gradBias: 'bias' in lengths ? vocab : undefined, turnAdvantages: 2 },
-    ...{ pairLosses: 1, margins: 1, chosenRewards: 1, rejectedRewards: 1 },
+    ...{ pairLosses: 1, margins: 1, chosenRewards: 1, rejectedRewards: 1, unitLosses: 2, rewards: 2 },
   };
   return Object.entries(out).flatMap(([name, buffer]) => {
     if (!(name in lengthOf)) throw new Error(`no length for out.${name}: add it here`);
@@ -381,8 +383,14 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   const forward = ofLogits && tokenLogps({ logits: ofLogits, labels, mask });
   const batch = { turnOffsets: halves(rows), trajectoryOffsets: Int32Array.of(0, 1, 2) };
   const pairs = { chosen: Int32Array.of(1), rejected: Int32Array.of(0) };
+  const ofItems = {
+    ...{ desirable: Uint8Array.of(1, 0), unitWeights: Float32Array.of(2, 0.5) },
+    ...{ klLogps: Float32Array.of(-1, 0, 1), klRefLogps: Float32Array.of(-2, -1, 1) },
+  };
+  const lossOptions = drawLoss(draw, subject);
   const values: Record<string, unknown> = {
-    ...{ labels, mask, tokenWeights, ...batch, ...pairs, pairWeights: Float32Array.of(2), ...STATISTICS },
+    ...{ labels, mask, tokenWeights, ...batch, ...pairs, ...ofItems, ...STATISTICS },
+    pairWeights: lossOptions.takesPairWeights ? Float32Array.of(2) : undefined,
     ...{ gradLogps: floats('gradLogps'), refLogps: floats('refLogps') },
     ...{ gradEntropy: floats('gradEntropy'), gradLse: floats('gradLse') },
     entropy: forward && lengths.entropy === rows ? Float32Array.from(forward.entropy) : floats('entropy'),
@@ -396,6 +404,8 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
     if (!(name in values)) throw new Error(`no value for ${name}: add it here`);
     if (values[name] !== undefined) asTensor(name, values[name]);
   }
+  Object.assign(options, lossOptions.given);
+  for (const name of lossOptions.without) delete options[name];
   for (const name of ['vocabSize', 'hiddenSize', 'rowStride', 'weightLayout'] as const)
     if (given[name] !== undefined) options[name] = given[name];
   if (head === undefined || ofLogits === undefined) return { options, numbers };
@@ -405,16 +415,22 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   const rowsOf = { logits: ofLogits, labels, mask };
   let expected: Expected = { ...forward };
   let gradLogits: Float64Array | undefined;
-  if (/^(critic|policy)/.test(subject.name)) {
+  if (isUpdate(subject)) {
     const reference = references ?? { refLogps: values.refLogps as Float32Array };
-    const update = subject.name.startsWith('critic') ? criticUpdate : policyUpdate;
     const isKept = (i: number) => labels[i] !== -100;
     const statistics = {
       entropy: forward!.entropy.map((x, i) => (isKept(i) ? x : 0)),
       argmax: forward!.argmax.map((v, i) => (isKept(i) ? v : -1)),
       sumSquaredProbs: forward!.sumSquaredProbs.map((x, i) => (isKept(i) ? x : 0)),
     };
-    expected = { ...statistics, ...update({ head, reference, labels, mask, tokenWeights, ...batch, ...pairs }) };
+    const ofLoss = { ...lossOptions.given, labels, mask, tokenWeights, head, reference };
+    const { turnOffsets } = batch;
+    const sequences = lossOptions.without.includes('klLogps') ? {} : ofItems;
+    const { desirable, unitWeights } = ofItems;
+    const update = subject.name.startsWith('unpaired')
+      ? unpairedUpdate({ ...ofLoss, turnOffsets, ...sequences, desirable, unitWeights })
+      : (subject.name.startsWith('critic') ? criticUpdate : policyUpdate)({ ...ofLoss, ...batch, ...pairs });
+    expected = { ...statistics, ...(update as unknown as Expected) };
     gradLogits = expected.gradLogits as Float64Array;
   } else if ('gradLogps' in lengths) {
     const { gradLogps, gradEntropy, gradLse } = values as Record<string, Float32Array>;
@@ -426,6 +442,21 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   }
   if (gradLogits && 'logits' in head) expected.gradLogits = spread(gradLogits, lengths.logits!, sizes!);
   return { options, numbers, expected };
+}
+
+const isUpdate = ({ name }: Subject) => /^(critic|policy|unpaired)Update/.test(name);
+
+/** Any type of loss, with the options that it needs, and without those that it does not take. */
+function drawLoss(draw: Draw, subject: Subject) {
+  const none = { given: {}, without: [] as string[], takesPairWeights: true };
+  if (!isUpdate(subject)) return none;
+  if (subject.name.startsWith('unpaired')) {
+    const lossType = draw.of(['kto', 'apo_zero_unpaired', 'bco']);
+    return { ...none, given: { lossType }, without: lossType === 'kto' ? [] : ['klLogps', 'klRefLogps'] };
+  }
+  const { name, kind } = draw.of(lossTypes);
+  const takesPairWeights = kind !== 'batch' && kind !== 'nll';
+  return { ...none, given: { lossType: name, ...(name === 'exo_pair' && { labelSmoothing: 0.1 }) }, takesPairWeights };
 }
 
 /** Rows with a padding of 0. */
@@ -449,6 +480,7 @@ function compare(result: Options, expected: Expected, dtype: DType, options: Opt
     return;
   }
   for (const [name, value] of Object.entries(all)) {
+    if (name === 'lossType' || name === 'beta' || name === 'running') continue;
     const should = expected[name];
     if (should === undefined) throw new Error(`no expectation for ${name}: add it here`);
     const [is, want] = [value, should].map((each) => (typeof each === 'number' ? [each] : each)) as [Stored, number[]];

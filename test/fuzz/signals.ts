@@ -200,7 +200,7 @@ function checkOutcome({ subject, source, prevented, out, outcome, ...aborted }: 
   if ('value' in outcome) {
     if (source?.works) expect(prevented || aborted.abortedAtOnce, `${what} is fulfilled though aborted`).toBe(false);
     for (const [name, value] of Object.entries(expected(subject))) {
-      if (typeof value === 'number') expect(outcome.value[name], `${name} of ${what}`).toBe(value);
+      if (!ArrayBuffer.isView(value)) expect(outcome.value[name], `${name} of ${what}`).toEqual(value);
       else expectSameBits(`${name} of ${what}`, outcome.value[name] as Float32Array, value as Float32Array);
     }
     for (const [name, array] of out) expect(outcome.value[name], `${name} of ${what}`).toBe(array);

@@ -34,6 +34,8 @@ void run(const uint8_t* data, size_t size) {
 
   sweet::PreferenceUpdate update{};
   update.labels = labels.labels;
+  // The weights of pairs need no empty item then.
+  batch.options.use_weighting = !batch.is_known() && batch.options.allow_empty_turns && reader.one_in(2);
   update.options = batch.options;
   const auto hidden_size = [&] { return long_pairs ? reader.pick(128, 135) : shared ? 2 : reader.pick(1, 8); };
   HeadCase head(reader, memory, {n, vocab, linear ? hidden_size() : 0}, wild && !long_pairs);

@@ -6,7 +6,8 @@ type Name =
   | 'linearLogps'
   | 'linearLogpsBackward'
   | 'criticUpdate'
-  | 'policyUpdate';
+  | 'policyUpdate'
+  | 'unpairedUpdate';
 
 export interface CallCase {
   name: Name;

@@ -15,6 +15,16 @@ function numbers(length, dtype, seed = 1) {
 
 const integers = (length, below, seed = 3) => Int32Array.from({ length }, (_, i) => (i * 7919 + seed) % below);
 
+/** Turns, desirable by turns; a running mean waits for all scores. */
+function itemsOf(rows) {
+  const { turnOffsets } = batchOf(rows, 'policyUpdate');
+  return {
+    turnOffsets,
+    desirable: Uint8Array.from({ length: turnOffsets.length - 1 }, (_, k) => k % 2),
+    lossType: 'bco',
+  };
+}
+
 /** Two turns in each of an even number of trajectories, and pairs of neighbours. */
 function batchOf(rows, name) {
   const turns = Math.max(4, rows / 32);
@@ -41,6 +51,7 @@ function optionsOf(name, head, { rows, vocab, width, dtype = 'float32' }) {
     const gradLogps = numbers(rows, 'float32', 5);
     return { ...rowsOf, lse: new Float32Array(rows).fill(9), gradLogps };
   }
+  if (name === 'unpairedUpdate') return { ...rowsOf, refLogps: numbers(rows, 'float32', 6), ...itemsOf(rows) };
   if (name.endsWith('Update')) return { ...rowsOf, refLogps: numbers(rows, 'float32', 6), ...batchOf(rows, name) };
   return { ...rowsOf, entropy: true };
 }
@@ -56,6 +67,8 @@ const CALLS = [
   ['criticUpdate', 'hidden'],
   ['policyUpdate', 'logits'],
   ['policyUpdate', 'hidden'],
+  ['unpairedUpdate', 'logits'],
+  ['unpairedUpdate', 'hidden'],
   ['linearLogpsBackward', 'hidden', { frozenWeight: true }],
   ['linearLogpsBackward', 'hidden', { frozenHidden: true }],
   ['policyUpdate', 'hidden', { frozenWeight: true }],

@@ -30,6 +30,9 @@ const ITEMS = ['native/cpu/items.cpp', ['ops/trajectory-preference', 'ops/turn-p
 const ITEMS_HEADER = ['native/cpu/items.h', ['ops/trajectory-preference', 'ops/turn-preference']];
 const STEPS = ['native/cpu/preference_steps.cpp', 'numerics/one-pass'];
 const LOSS_TYPES = ['native/loss_types.h', ['ops/trajectory-preference', 'ops/turn-preference']];
+const UNPAIRED_TYPES = ['native/unpaired_loss.h', 'ops/unpaired-loss'];
+const UNPAIRED = ['native/cpu/unpaired_loss.cpp', ['ops/unpaired-loss', 'numerics/one-pass-unpaired']];
+const CUDA_UNPAIRED = ['native/cuda/unpaired_loss.cu', 'check_plain: unpaired'];
 const LAYOUT = ['native/layout.h', 'args/errors'];
 const SHARDS = ['native/vocab_parallel.h', 'ops/vocab-parallel'];
 const CPU_SHARDS = ['native/cpu/vocab_parallel.cpp', 'ops/vocab-parallel'];
@@ -337,7 +340,7 @@ export const MUTATIONS = [
       CUDA_ITEMS,
       CUDA_ADVANTAGES,
       ['lib/objectives/filtered-nll.ts', 'objectives/filtered-nll'],
-      ['lib/ops/preference-update.ts', 'ops/critic-update'],
+      ['lib/ops/head-update.ts', 'ops/critic-update'],
     ],
   },
   {
@@ -644,7 +647,7 @@ export const MUTATIONS = [
       [/ \/ denominator_?(?=;)/, ''],
     ],
     places: [
-      ['native/preference_loss.h', 'ops/trajectory-preference'],
+      ['native/item_batch.h', 'ops/trajectory-preference'],
       PREFERENCE,
       ADVANTAGES,
       CUDA_PREFERENCE,
@@ -680,8 +683,50 @@ export const MUTATIONS = [
     ],
     places: [
       ['native/cpu/head_update.cpp', 'ops/critic-update'],
-      ['native/cuda/preference_update.cpp', 'check_plain: updates'],
+      ['native/cuda/head_update.h', 'check_plain: updates'],
     ],
+  },
+  {
+    fault: 'an item counts as one of the other kind, or its loss has the wrong sign',
+    changes: [
+      [/desirable \? 1 : -1/, 'desirable ? -1 : 1'],
+      [/(?<=of_kind = )desirable/, '!desirable'],
+      [/, -(?=y \* beta)/, ', '],
+      [/desirable(_\[k\])? (?=\? (distance|x - z) >)/, '!desirable$1 '],
+    ],
+    places: [UNPAIRED_TYPES, UNPAIRED, CUDA_UNPAIRED],
+  },
+  {
+    fault: 'a reference point is below 0, or leaves the items of the call out',
+    changes: [
+      [/mean < 0 \? 0\.0 : mean/, 'mean'],
+      [/ \+ static_cast<double>\(items\)/, ''],
+      [/ \* point\.count/, ''],
+      [/sum -= /, 'sum += '],
+    ],
+    places: [UNPAIRED_TYPES, UNPAIRED, CUDA_UNPAIRED],
+  },
+  {
+    fault: 'an item of weight 0 counts where its loss is infinite, or one at the reference point as won',
+    changes: [
+      [/shares_\[k\] (==|!=) 0/, 'shares_[k] $1 -1'],
+      [/distance > 0/, 'distance >= 0'],
+    ],
+    places: [UNPAIRED],
+  },
+  {
+    fault: 'the rewards of a kind are in another order',
+    changes: [
+      [/\{kinds\[1\], 0\}/, '{0, kinds[0]}'],
+      [/all_desirable \+ k - rank/, 'all_desirable + rank'],
+      [/w < warp/, 'w <= warp'],
+    ],
+    places: [UNPAIRED, CUDA_UNPAIRED],
+  },
+  {
+    fault: 'an unpaired update takes a running mean for known',
+    changes: [[/reference_point\.is_running \? 0 : /, '']],
+    places: [['native/cpu/unpaired_loss.h', 'numerics/one-pass-unpaired']],
   },
   {
     fault: 'rows of tensors in different orders pass',

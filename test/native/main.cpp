@@ -41,8 +41,9 @@ struct Operation {
 };
 
 constexpr Operation kOperations[] = {
-    {"turns", check_turns},   {"logits", check_logits}, {"updates", check_updates},
-    {"losses", check_losses}, {"linear", check_linear}, {"divergences", check_divergences},
+    {"turns", check_turns},       {"logits", check_logits}, {"updates", check_updates},
+    {"losses", check_losses},     {"linear", check_linear}, {"divergences", check_divergences},
+    {"unpaired", check_unpaired},
 };
 constexpr int kCount = sizeof(kOperations) / sizeof(kOperations[0]);
 

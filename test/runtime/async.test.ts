@@ -23,7 +23,7 @@ const later = ({ name, options }: CallCase, more: object = {}) =>
 function expectSame(ours: Results, expected: Results): void {
   expect(Object.keys(ours)).toEqual(Object.keys(expected));
   for (const [name, value] of Object.entries(expected)) {
-    if (typeof value === 'number') expect(ours[name], name).toBe(value);
+    if (!ArrayBuffer.isView(value)) expect(ours[name], name).toEqual(value);
     else expectSameBits(name, ours[name] as Float32Array, value as Float32Array);
   }
 }
@@ -82,7 +82,10 @@ describe('results', () => {
     const expected = sync(call);
     const out = Object.fromEntries(
       Object.entries(expected).flatMap(([name, value]) =>
-        typeof value === 'number' ? [] : [[name, value.slice().fill(7)]],
+        // The lengths of rewards by kind are not known before the call.
+        ArrayBuffer.isView(value) && !(call.title.startsWith('unpaired') && /^(chosen|rejected)Rewards$/.test(name))
+          ? [[name, value.slice().fill(7)]]
+          : [],
       ),
     );
     const ours = await later(call, { out });
