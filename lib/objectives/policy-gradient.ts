@@ -203,7 +203,7 @@ export function policyGradientLoss<L extends Reals, E extends Reals = Reals>(
   const klType = oneOf('klType', given.klType, 'k3', ['k1', 'k2', 'k3']);
   const klMax = number('klMax', given.klMax, 10, 'a number > 0', (x) => x > 0);
   const c = coefficientsOf(layout, given);
-  const units = ratioLevel === 'turn' ? layout.turns("ratioLevel 'turn'") : unitsOf(layout, ratioLevel);
+  const units = unitsOf(layout, ratioLevel);
   const results = new HostResults(given);
   const gradLogps = results.sameAs('gradLogps', logps);
   const gradEntropy = entropy && results.sameAs('gradEntropy', entropy);
@@ -217,12 +217,15 @@ export function policyGradientLoss<L extends Reals, E extends Reals = Reals>(
   const { term, ofLogp } = OBJECTIVES[objective];
   let [policyLoss, clipped] = [0, 0];
   const gradient = new Float64Array(n);
-  /** The tokens that have one ratio. */
-  const addUnit = (range: Range) => {
-    const [from, to] = range;
-    const count = layout.counted(range);
+  /** The tokens from ... to - 1 have one ratio. */
+  const addUnit = (from: number, to: number) => {
     let sum = 0;
-    for (let i = from; i < to; i++) if (layout.counts(i)) sum += logRatio(i);
+    let count = 0;
+    for (let i = from; i < to; i++) {
+      if (!layout.counts(i)) continue;
+      sum += logRatio(i);
+      count++;
+    }
     const mean = sum / count;
     const r = Math.exp(clampedExponent(mean));
     let slopes = 0;
@@ -240,7 +243,8 @@ export function policyGradientLoss<L extends Reals, E extends Reals = Reals>(
     if (ofLogp || Math.abs(mean) > MAX_EXPONENT) return;
     for (let i = from; i < to; i++) if (layout.counts(i)) gradient[i] = slopes / count;
   };
-  for (const unit of units) addUnit(unit);
+  if (units === undefined) for (let i = 0; i < n; i++) addUnit(i, i + 1);
+  else for (const [from, to] of units) addUnit(from, to);
 
   let [klLoss, entropyBonus, approxKl] = [0, 0, 0];
   for (let i = 0; i < n; i++) {
@@ -270,8 +274,9 @@ export function policyGradientLoss<L extends Reals, E extends Reals = Reals>(
   };
 }
 
-/** The ranges of tokens that have one ratio, for tokens and trajectories. */
-function unitsOf(layout: Layout, ratioLevel: 'token' | 'trajectory'): readonly Range[] {
-  if (ratioLevel === 'trajectory') return layout.trajectories("ratioLevel 'trajectory'");
-  return Array.from({ length: layout.elements }, (_, i) => [i, i + 1] as const);
+/** The tokens that have one ratio; undefined: each has its own. */
+function unitsOf(layout: Layout, ratioLevel: 'token' | 'turn' | 'trajectory'): readonly Range[] | undefined {
+  if (ratioLevel === 'token') return undefined;
+  const by = `ratioLevel '${ratioLevel}'`;
+  return ratioLevel === 'turn' ? layout.turns(by) : layout.trajectories(by);
 }

@@ -94,10 +94,10 @@ function checkRewards(given: { readonly [name in keyof RewardOptions]?: unknown 
   const trajectories = layout.trajectories(call);
   const gamma = fraction('gamma', given.gamma, 1);
   const bootstrap = optionalReals('bootstrapValues', given.bootstrapValues, trajectories.length);
-  const lost = layout.mask === undefined ? -1 : rewards.findIndex((r, i) => r !== 0 && !layout.counts(i));
-  if (lost >= 0) {
+  for (let i = 0; i < rewards.length; i++) {
+    if (layout.counts(i) || rewards[i] === 0) continue;
     const rule = 'the reward 0 at an element that the mask drops, where another one would be lost,';
-    throw rangeError('ERR_ARG_VALUE', expected(rule, `rewards[${lost}]`, rewards[lost]));
+    throw rangeError('ERR_ARG_VALUE', expected(rule, `rewards[${i}]`, rewards[i]));
   }
   return { rewards, layout, trajectories, gamma, bootstrap };
 }
@@ -278,7 +278,8 @@ export function whiten(options: WhitenOptions): { advantages: Float64s; mean: nu
   const epsilon = notNegative('epsilon', given.epsilon, 1e-8);
   const epsilonAt = oneOf('epsilonAt', given.epsilonAt, 'variance', ['variance', 'std']);
   const center = boolean('center', given.center, true);
-  const counted = advantages.filter((_, i) => layout.counts(i));
+  const counted = new Float64Array(layout.counted());
+  for (let i = 0, j = 0; i < advantages.length; i++) if (layout.counts(i)) counted[j++] = advantages[i] as number;
   if (counted.length <= ddof) {
     const rule = `more than ddof = ${ddof} elements that count`;
     throw rangeError('ERR_ARG_VALUE', `Expected ${rule} for advantages but received ${counted.length}`);
@@ -289,8 +290,9 @@ export function whiten(options: WhitenOptions): { advantages: Float64s; mean: nu
 
   const { mean, std, equal } = momentsOf(counted, ddof);
   const scale = epsilonAt === 'variance' ? Math.sqrt(std ** 2 + epsilon) : std + epsilon;
-  for (const [i, a] of advantages.entries()) {
-    if (layout.counts(i)) whitened[i] = (equal ? 0 : (a - mean) / scale) + (center ? 0 : mean);
+  for (let i = 0; i < advantages.length; i++) {
+    if (!layout.counts(i)) continue;
+    whitened[i] = (equal ? 0 : ((advantages[i] as number) - mean) / scale) + (center ? 0 : mean);
   }
   return { ...results.collect<{ advantages: Float64s }>(), mean, std };
 }

@@ -1,5 +1,6 @@
 /** What the compiler tells a user: `npm run lint` checks this file's types; running it does next to nothing. */
 import * as sweetRl from 'sweet-rl';
+import * as objectives from 'sweet-rl/objectives';
 import { expectTypeOf, it } from 'vitest';
 
 const head = { labels: new Int32Array(1), refLogps: new Float32Array(1) };
@@ -152,6 +153,49 @@ it('takes a tensor for every array that is an input', () => {
     sweetRl.turnPreferenceLoss({ logps, refLogps: logps, turnOffsets, ...batch, out: { gradLogps: logps } });
   };
   expectTypeOf(calls).toBeFunction();
+});
+
+it('gives a gradient of the objectives the class of its array, and takes tensors for all others', () => {
+  const [logps, advantages] = [new Float32Array(1), new Float64Array(1)];
+  const loss = () => objectives.policyGradientLoss({ logps, advantages, entropy: advantages });
+  expectTypeOf(loss).returns.toHaveProperty('gradLogps').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  expectTypeOf(loss).returns.toHaveProperty('gradEntropy').toEqualTypeOf<Float64Array<ArrayBuffer> | undefined>();
+  const head = { logits: new Float32Array(4), labels: new Int32Array(1), lse: logps };
+  const backward = () => sweetRl.tokenLogpsBackward({ ...head, gradLogps: loss().gradLogps });
+  expectTypeOf(backward).toBeFunction();
+  const critic = (values: objectives.Reals) => objectives.clippedValueLoss({ values, returns: advantages });
+  expectTypeOf(critic).returns.toHaveProperty('gradValues').toEqualTypeOf<objectives.SameClass<objectives.Reals>>();
+  type Options =
+    | objectives.DiscountedReturnsOptions
+    | objectives.GeneralizedAdvantagesOptions
+    | objectives.WhitenOptions
+    | objectives.BroadcastTurnsOptions
+    | objectives.GroupAdvantagesOptions
+    | objectives.StepGroupAdvantagesOptions
+    | objectives.TurnRewardAdvantagesOptions
+    | objectives.MonteCarloValuesOptions
+    | objectives.TreeValuesOptions
+    | objectives.SiblingPairsOptions
+    | objectives.CollaborativeReturnsOptions
+    | objectives.ImportanceWeightsOptions
+    | objectives.PolicyGradientLossOptions
+    | objectives.ClippedValueLossOptions
+    | objectives.TdLossOptions
+    | objectives.ExpectileLossOptions
+    | objectives.IlqlLossOptions
+    | objectives.DoubleMinAdvantagesOptions
+    | objectives.ImplicitRewardLossOptions
+    | objectives.SoftValueOptions
+    | objectives.SelectAgentTokensOptions
+    | objectives.PrivilegedAdvantagesOptions;
+  expectTypeOf<WithoutTensor<Options>>().toEqualTypeOf<never>();
+  const wrong = () => {
+    // @ts-expect-error: no such option
+    objectives.whiten({ advantages, normalize: true });
+    // @ts-expect-error: no such objective
+    objectives.policyGradientLoss({ logps, advantages, objective: 'ppo' });
+  };
+  expectTypeOf(wrong).toBeFunction();
 });
 
 it('lets a wrapper pass the options of an update on', () => {
