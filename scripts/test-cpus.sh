@@ -23,9 +23,10 @@ if [ ${#tests[@]} -eq 0 ]; then
   tests=(test/ops/{token-logps,linear-logps,turn-advantages,critic-update,policy-update}.test.ts test/numerics/traps.test.ts)
   more=(test/numerics/{exp2,long-rows}.test.ts test/ops/vocab-parallel.test.ts)
 fi
-# Threads, not processes: a process started from an emulated one would run on the real CPU.
+# Threads, not processes: a process started from an emulated one would run on the real CPU. One file at a time: the threads
+# share the addon, and the tests of another file would choose another backend meanwhile.
 # The tests of thread counts run the same code on more rows; under qemu they take most of an hour.
-vitest=(node_modules/vitest/vitest.mjs run --pool=threads --testNamePattern '^(?!.*any number of threads)' "${tests[@]}")
+vitest=(node_modules/vitest/vitest.mjs run --pool=threads --no-file-parallelism --testNamePattern '^(?!.*any number of threads)' "${tests[@]}")
 
 # package NAME CMAKE_OPTIONS: the package with an addon built with these options, in build/NAME.
 package() {
