@@ -3,8 +3,11 @@ import { expected, rangeError } from '../argument-errors.js';
 import { missing, refuseUnused } from './options.js';
 import { notNegative, number, oneOf, positive } from './scalars.js';
 
+/** The policy loss of a token, see `policyGradientLoss`. */
 export type Objective = 'clip' | 'cispo' | 'sapo' | 'dppo' | 'reinforce';
+/** What has one ratio. */
 export type RatioLevel = 'token' | 'turn' | 'trajectory';
+/** The estimate of a token's KL divergence, see `policyGradientLoss`. */
 export type KlType = 'k1' | 'k2' | 'k3';
 
 /** How token losses become one number. */
@@ -101,11 +104,15 @@ export function checkReduction({ reduction: given, denominator }: Given) {
   return { reduction, denominator: checked, bySequence: reduction.startsWith('sequence') };
 }
 
-/** The KL and entropy terms. */
-export function checkTerms(given: Given) {
-  const klCoef = notNegative('klCoef', given.klCoef, 0);
-  const entropyCoef = number('entropyCoef', given.entropyCoef, 0, 'a finite number', Number.isFinite);
+/** The weights of the KL and entropy terms. */
+export const checkCoefs = (given: Given) => ({
+  klCoef: notNegative('klCoef', given.klCoef, 0),
+  entropyCoef: number('entropyCoef', given.entropyCoef, 0, 'a finite number', Number.isFinite),
+});
+
+/** The KL term of a token; `unused`: why there is none. */
+export function checkKl(given: Given, unused: string | undefined) {
+  if (unused !== undefined) refuseUnused(given, ['klType', 'klMax'], unused);
   const klType = oneOf('klType', given.klType, 'k3', KL_TYPES);
-  const klMax = number('klMax', given.klMax, 10, 'a number > 0', (x) => x > 0);
-  return { klCoef, klType, klMax, entropyCoef };
+  return { klType, klMax: number('klMax', given.klMax, 10, 'a number > 0', (x) => x > 0) };
 }

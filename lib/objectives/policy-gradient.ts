@@ -1,10 +1,11 @@
 // The policy-gradient loss on log-probs: PPO, DAPO, GRPO, GSPO, CISPO, SAPO, DPPO, REINFORCE, with KL and entropy terms.
 
-import { checkOptions, missing, refuseUnused } from '../args/options.js';
+import { checkOptions, missing } from '../args/options.js';
 import {
+  checkCoefs,
+  checkKl,
   checkObjective,
   checkReduction,
-  checkTerms,
   POLICY_SETTINGS,
   type PolicyGradientSettings,
 } from '../args/policy-gradient.js';
@@ -135,11 +136,11 @@ export function policyGradientLoss<L extends Reals, E extends Reals = Reals>(
   const weights = optionalReals('importanceWeights', given.importanceWeights, n);
   const refLogps = optionalReals('refLogps', given.refLogps, n);
   const entropy = optionalReals('entropy', given.entropy, n);
-  const { klCoef, klType, klMax, entropyCoef } = checkTerms(given);
+  const { klCoef, entropyCoef } = checkCoefs(given);
   const classes = 'Float32Array or Float64Array';
   if (klCoef !== 0 && refLogps === undefined) throw missing('refLogps', classes, 'a klCoef other than 0');
   if (entropyCoef !== 0 && entropy === undefined) throw missing('entropy', classes, 'an entropyCoef other than 0');
-  if (refLogps === undefined) refuseUnused(given, ['klType', 'klMax'], 'no refLogps');
+  const { klType, klMax } = checkKl(given, refLogps === undefined ? 'no refLogps' : undefined);
   const c = coefficientsOf(layout, given);
   const units = unitsOf(layout, ratioLevel);
   const results = new HostResults(given);

@@ -59,7 +59,9 @@ function numberOf(result: Result, name: 'accuracy' | 'loss' | 'referencePoint' |
 }
 
 function unpairedMetrics(result: Result): TrlUnpairedMetrics {
-  const type = oneOf<UnpairedLossType | ''>('result.lossType', result.lossType ?? null, '', UNPAIRED);
+  const given = result.lossType;
+  if (given === undefined) throw typeError('ERR_ARG_TYPE', expected('the type of the loss', 'result.lossType', given));
+  const type = oneOf<UnpairedLossType>('result.lossType', given, 'kto', UNPAIRED);
   const [chosen, rejected] = [meanOf(result, 'chosenRewards'), meanOf(result, 'rejectedRewards')];
   const point = numberOf(result, 'referencePoint');
   return {

@@ -6,9 +6,10 @@ import type { CheckedTokens } from '../args/labels.js';
 import type { ReferenceNeed } from '../args/loss-types.js';
 import { checkOptions, type Mode, missing, refuseUnused } from '../args/options.js';
 import {
+  checkCoefs,
+  checkKl,
   checkObjective,
   checkReduction,
-  checkTerms,
   POLICY_SETTINGS,
   type PolicyGradientSettings,
 } from '../args/policy-gradient.js';
@@ -113,8 +114,8 @@ function inputsOf(batch: native.PolicyGradientBatch): NamedArray[] {
 function checkSettings(given: Given): native.PolicyGradientOptions {
   const { objective, ratioLevel, bounds } = checkObjective(given);
   const { reduction, denominator, bySequence } = checkReduction(given);
-  const terms = checkTerms(given);
-  if (terms.klCoef === 0) refuseUnused(given, ['klType', 'klMax'], 'a klCoef of 0');
+  const coefs = checkCoefs(given);
+  const kl = checkKl(given, coefs.klCoef === 0 ? 'a klCoef of 0' : undefined);
   const by = bySequence ? `reduction '${reduction}'` : `ratioLevel '${ratioLevel}'`;
   if ((bySequence || ratioLevel === 'trajectory') && given.trajectoryOffsets === undefined) {
     throw missing('trajectoryOffsets', 'Int32Array', by);
@@ -123,7 +124,7 @@ function checkSettings(given: Given): native.PolicyGradientOptions {
     throw missing('turnOffsets', 'Int32Array', "ratioLevel 'turn'");
   }
   return {
-    ...{ objective, ratioLevel, reduction, denominator: denominator ?? 0, ...terms },
+    ...{ objective, ratioLevel, reduction, denominator: denominator ?? 0, ...coefs, ...kl },
     ...{ clipLow: bounds.clipLow, clipHigh: bounds.clipHigh, dualClip: bounds.dualClip },
     ...{ tauPositive: bounds.sapoTauPos, tauNegative: bounds.sapoTauNeg },
   };

@@ -85,7 +85,7 @@ const SCALARS = ['loss', 'accuracy', 'referencePoint'];
 /** The results of the loss of a batch. */
 export function unpairedOut(
   results: Results,
-  { level, tokens, turns, trajectories, desirable }: CheckedUnpairedBatch,
+  { level, tokens, turns, trajectories }: CheckedUnpairedBatch,
   { type, beta, referencePoint: { isRunning, count } }: native.UnpairedOptions,
 ): native.UnpairedOut {
   const items = level === 'turn' ? turns : trajectories;
@@ -96,7 +96,7 @@ export function unpairedOut(
     const part = (begin: number, end: number) =>
       ArrayBuffer.isView(byKind) ? byKind.slice(begin, end) : (byKind as DeviceBuffer).subarray(begin, end);
     collected.chosenRewards = part(0, chosen);
-    collected.rejectedRewards = part(chosen, lengthOf(desirable));
+    collected.rejectedRewards = part(chosen, items);
   });
   return {
     scalars,

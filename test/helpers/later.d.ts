@@ -15,5 +15,6 @@ export interface CallCase {
   options: () => Record<string, unknown>;
 }
 
+export function isOut(call: CallCase, name: string, value: unknown): boolean;
 export function callCases(dtype: DType): CallCase[];
 export function largeCall(name: Name): CallCase;

@@ -56,6 +56,10 @@ function optionsOf(name, head, { rows, vocab, width, dtype = 'float32' }) {
   return { ...rowsOf, entropy: true };
 }
 
+/** Whether a result may be in a buffer of the caller. The lengths of rewards by kind are not known before the call. */
+export const isOut = ({ name: call }, name, value) =>
+  ArrayBuffer.isView(value) && !(call === 'unpairedUpdate' && /^(chosen|rejected)Rewards$/.test(name));
+
 const CALLS = [
   ['tokenLogps', 'logits'],
   ['tokenLogpsBackward', 'logits'],

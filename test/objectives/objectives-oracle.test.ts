@@ -185,3 +185,10 @@ it('fills the missing values at the end of a trajectory, over masked elements an
   expect([...returns]).toEqual([4, 0, 6, 0, 0, 4.5]);
   expect([...advantages]).toEqual([3.75, 0, 0, 0, 0, 0]);
 });
+
+it('gives an only child of a tree the advantage 0, whatever its value', () => {
+  const tree = { parents: Int32Array.of(-1, 0, 1, 1), leafValues: Float64Array.of(NaN, NaN, Infinity, 0) };
+  const { values, advantages } = objectives.treeValues(tree);
+  expect([...values]).toEqual([Infinity, Infinity, Infinity, 0]);
+  expect([...advantages]).toEqual([0, 0, NaN, -Infinity]);
+});

@@ -5,7 +5,7 @@
 import * as namespace from 'sweet-rl';
 import { describe, expect, it } from 'vitest';
 import { expectSameBits } from '../helpers/compare.ts';
-import { type CallCase, callCases, largeCall } from '../helpers/later.js';
+import { type CallCase, callCases, isOut, largeCall } from '../helpers/later.js';
 import { forEachBackend, THREAD_COUNTS } from '../helpers/machine.ts';
 import { resultOf, runNode } from '../helpers/processes.ts';
 import { DTYPES } from '../helpers/storage.ts';
@@ -82,10 +82,7 @@ describe('results', () => {
     const expected = sync(call);
     const out = Object.fromEntries(
       Object.entries(expected).flatMap(([name, value]) =>
-        // The lengths of rewards by kind are not known before the call.
-        ArrayBuffer.isView(value) && !(call.title.startsWith('unpaired') && /^(chosen|rejected)Rewards$/.test(name))
-          ? [[name, value.slice().fill(7)]]
-          : [],
+        isOut(call, name, value) ? [[name, (value as Float32Array).slice().fill(7)]] : [],
       ),
     );
     const ours = await later(call, { out });
@@ -226,7 +223,7 @@ describe('an abort', () => {
   });
 
   it.each(cases)('of $title while it waits lets it never run', async (call) => {
-    const results = Object.entries(sync(call)).filter(([, value]) => typeof value !== 'number');
+    const results = Object.entries(sync(call)).filter(([name, value]) => isOut(call, name, value));
     const { result, end } = duringCall(() => {
       const controller = new AbortController();
       const out = Object.fromEntries(
@@ -349,7 +346,7 @@ const TAKING = `
   import { runInNewContext } from 'node:vm';
   import { MessageChannel } from 'node:worker_threads';
   import * as sweetRl from 'sweet-rl';
-  import { callCases, largeCall } from './test/helpers/later.js';
+  import { callCases, isOut, largeCall } from './test/helpers/later.js';
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc');
   const hex = (result) => JSON.stringify(Object.entries(result).map(([name, value]) =>
@@ -403,7 +400,7 @@ describe('memory', () => {
     const wrong = resultOf<string[]>(`${TAKING}
       const wrong = [];
       for (const call of callCases('float32')) {
-        const results = Object.entries(sweetRl[call.name](call.options())).filter(([, value]) => ArrayBuffer.isView(value));
+        const results = Object.entries(sweetRl[call.name](call.options())).filter(([name, value]) => isOut(call, name, value));
         for (const [name, array] of results) {
           const error = await taken(call, 'cloned', name, array);
           if (!error.startsWith('ERR_DETACHED') || !error.includes('out.' + name + ' ')) wrong.push([call.title, name, error]);
