@@ -69,8 +69,13 @@ const LOSS_OPTIONS = [
   ...(['advantages', 'oldLogps', 'importanceWeights', 'turnOffsets', 'trajectoryOffsets'] as const),
   ...POLICY_SETTINGS,
 ] as const;
-const NOT_KNOWN: readonly string[] = ['entropy', 'tokenWeights'];
-const KNOWN = new Set<string>([...UPDATE_OPTIONS.filter((name) => !NOT_KNOWN.includes(name)), ...LOSS_OPTIONS]);
+const KNOWN = new Set<string>([...UPDATE_OPTIONS, ...LOSS_OPTIONS]);
+
+/** Options of other updates, and what has their place here. */
+const ELSEWHERE = [
+  ['entropy', 'an entropyCoef other than 0 asks for it'],
+  ['tokenWeights', 'pass importanceWeights'],
+] as const;
 const OUT_NAMES = new Set<string>(UPDATE_OUT);
 
 type Given = { readonly [name in (typeof LOSS_OPTIONS)[number]]?: unknown };
@@ -141,6 +146,10 @@ const NO_NEED: ReferenceNeed = { referenceFree: false, needsReference: false, na
 
 function prepare(given: PolicyGradientUpdateOptions, mode: Mode): PreparedCall<'policyGradientUpdate'> {
   const known = checkOptions('policyGradientUpdate', given, KNOWN, mode, OUT_NAMES);
+  for (const [name, hint] of ELSEWHERE) {
+    if ((known as Record<string, unknown>)[name] === undefined) continue;
+    throw typeError('ERR_UNKNOWN_OPTION', `Expected no ${name} for policyGradientUpdate but received one: ${hint}`);
+  }
   const options = checkSettings(known);
   checkReferenceGiven(known, options.klCoef);
   const rows = { ...known, entropy: options.entropyCoef !== 0 };
