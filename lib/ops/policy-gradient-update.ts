@@ -1,8 +1,8 @@
 // A policy-gradient update: head -> log-probs and entropy -> loss -> gradient at the head, in one native call.
 import type * as native from '../addon/operations.js';
-import { classOf, lengthOf, type NamedArray, offsets, typedArray } from '../args/arrays.js';
+import { classOf, lengthOf, type NamedArray, offsets, onHost, typedArray } from '../args/arrays.js';
 import type { FloatArray } from '../args/dtypes.js';
-import type { CheckedTokens } from '../args/labels.js';
+import { type CheckedTokens, labelInputs } from '../args/labels.js';
 import type { ReferenceNeed } from '../args/loss-types.js';
 import { checkOptions, type Mode, missing, refuseUnused } from '../args/options.js';
 import {
@@ -14,7 +14,7 @@ import {
   type PolicyGradientSettings,
 } from '../args/policy-gradient.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
-import { expected, typeError } from '../errors.js';
+import { typeError } from '../errors.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import type { LinearGradientsOf } from './head-gradients.js';
 import {
@@ -153,15 +153,13 @@ function prepare(given: PolicyGradientUpdateOptions, mode: Mode): PreparedCall<'
   const options = checkSettings(known);
   checkReferenceGiven(known, options.klCoef);
   const rows = { ...known, entropy: options.entropyCoef !== 0 };
-  return prepareUpdate('policyGradientUpdate', rows, NO_NEED, ({ rows: count, data }: CheckedTokens) => {
-    if (!ArrayBuffer.isView(data)) {
-      throw typeError('ERR_DEVICE', expected('an array in host memory', 'labels', data));
-    }
-    const batch = batchOf(known, count);
+  return prepareUpdate('policyGradientUpdate', rows, NO_NEED, (tokens: CheckedTokens) => {
+    onHost('labels', tokens.data);
+    const batch = batchOf(known, tokens.rows);
     return {
       batch,
       options,
-      inputs: inputsOf(batch),
+      inputs: [...labelInputs(tokens), ...inputsOf(batch)],
       out: (results) => ({ scalars: results.scalars(SCALARS) }),
     };
   });

@@ -390,7 +390,7 @@ function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   return [
     ...offsets.flatMap((name) => offsetsRows(name, (valid()[name] as Int32Array).at(-1)!)).filter(isRow),
     ...(has('mask') ? [wrongLength('mask too long', { mask: longMask }, /mask.*\(\d+\)/), booleanMask] : []),
-    ...(has('tokenWeights') ? tokenWeightRows : []),
+    ...(has('tokenWeights') && call.name !== 'policyGradientUpdate' ? tokenWeightRows : []),
     ...(has('allowEmptyTurns')
       ? [...emptyTurnRows, weightlessTurn].map((row) => ({ ...row, change: { ...row.change, ...mean } }))
       : []),
