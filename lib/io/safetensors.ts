@@ -213,11 +213,10 @@ function storedTensor(name: string, input: TensorInput): StoredTensor {
   if (shape !== undefined && !isArray(shape)) {
     throw typeError('ERR_ARG_TYPE', expected('an array of integers', `${argument}.shape`, shape));
   }
-  const dimensions: number[] = shape === undefined ? [length] : [...shape];
-  const at = dimensions.findIndex((n) => !Number.isSafeInteger(n) || n < 0);
-  if (at >= 0) {
-    throw rangeError('ERR_ARG_VALUE', expected('an integer >= 0', `${argument}.shape[${at}]`, dimensions[at]));
-  }
+  const dimensions: number[] = Array.from(shape ?? [length], (n, i) => {
+    if (Number.isSafeInteger(n) && n >= 0) return n;
+    throw rangeError('ERR_ARG_VALUE', expected('an integer >= 0', `${argument}.shape[${i}]`, n));
+  });
   if (dimensions.reduce((product: number, n: number) => product * n, 1) !== length) {
     throw rangeError(
       'ERR_ARG_VALUE',

@@ -1,7 +1,7 @@
 // What the updates of all losses have: a head, a frozen reference, and the gradients at the head, in one native call.
 import type * as native from '../addon/operations.js';
 import type { AsyncOperation, Operations } from '../addon/operations.js';
-import { float32, type NamedArray } from '../args/arrays.js';
+import { classOf, float32, type NamedArray } from '../args/arrays.js';
 import type { DType, FloatArray } from '../args/dtypes.js';
 import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
 import {
@@ -29,6 +29,7 @@ import { checkReferenceNeed, type ReferenceNeed } from '../args/loss-types.js';
 import { checkSecondHead, SECOND_NAMES, secondLinear, secondLogits } from '../args/second-head.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import type { DeviceBuffer, OnDevice } from '../device/device-buffer.js';
+import { typeError } from '../errors.js';
 import {
   assertFinite,
   assertFiniteLabels,
@@ -151,6 +152,10 @@ export function prepareUpdate<K extends UpdateOperation>(
   lossOf: (tokens: CheckedTokens) => LossOfUpdate<K>,
 ): PreparedCall<K> {
   const any = given as object as AnyOptions;
+  if (classOf(given.sumSquaredProbs) !== undefined) {
+    const what = 'Expected no values of sumSquaredProbs, which an update computes itself, but received some';
+    throw typeError('ERR_UNKNOWN_OPTION', `${what}: true returns them`);
+  }
   const labels = checkLabels(given);
   const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head, need);

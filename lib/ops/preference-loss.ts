@@ -157,7 +157,11 @@ function preferenceLoss(
     ...batchInputs(batch),
   ]);
   const debug = checkDebug(given);
-  if (debug) assertFinite(logpsMatrices(logps, refLogps, rowsRead(batch.labels, false)));
+  if (debug) {
+    const mask = rowsRead(batch.labels, false);
+    const squares = { name: 'sumSquaredProbs', array: sumSquaredProbs, unit: 'row', mask } as const;
+    assertFinite([...logpsMatrices(logps, refLogps, mask), squares]);
+  }
   const args = { batch, options, logps, refLogps, sumSquaredProbs, out };
   check(invoke(addon, 'preferenceLoss', args), args);
   const collected = results.collect() as PreferenceResult;

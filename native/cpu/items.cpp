@@ -1,5 +1,8 @@
 #include "items.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace sweet {
 
 Items::Items(const ItemBatch& batch, Normalization normalization, bool allow_empty_turns, bool divides_by_length)
@@ -74,6 +77,15 @@ void Items::scatter(int64_t k, double grad, double constant, float* to) const {
   each_turn(k, [&](int64_t t, int64_t first, int64_t last) {
     tokens_.scale(grad * coefficient(t, k) - constant, first, last, to);
   });
+}
+
+double Items::least_coefficient(int64_t k) const {
+  double least = INFINITY;
+  each_turn(k, [&](int64_t t, int64_t first, int64_t last) {
+    const double of_turn = coefficient(t, k);
+    tokens_.each(first, last, [&](int64_t, double m) { least = std::min(least, m * of_turn); });
+  });
+  return least;
 }
 
 int64_t Items::gather(int64_t k, double sign, Prefix prefix, int64_t n, int64_t* rows, float* coefficients) const {

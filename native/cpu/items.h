@@ -69,8 +69,10 @@ class Items {
       if (prefix.rest == 1) {
         tokens_.each(first, last, [&](int64_t i, double m) { sum += m * value(i); });
       } else {
-        tokens_.each(first, last,
-                     [&](int64_t i, double m) { sum += (seen++ < prefix.tokens ? m : m * prefix.rest) * value(i); });
+        tokens_.each(first, last, [&](int64_t i, double m) {
+          const double weight = seen++ < prefix.tokens ? m : m * prefix.rest;
+          if (weight != 0) sum += weight * value(i);  // 0 silences a log-prob of -inf
+        });
       }
       const double of_turn = sum * coefficient(t, k);
       each_turn_sum(t, sum, of_turn);
@@ -84,6 +86,12 @@ class Items {
 
   /** to[i] = m_i (c_tk grad - constant) of the tokens of item k. */
   void scatter(int64_t k, double grad, double constant, float* to) const;
+
+  /**
+   * The least m_i c_tk of a token of item k that has a weight, infinite where none has. An update in one pass
+   * multiplies gradients by it in float32, before it knows their factor.
+   */
+  double least_coefficient(int64_t k) const;
 
   /** Kept tokens of item k to rows[n ...], their sign * m_i a_i c_tk to coefficients[i]; the new number of rows. */
   int64_t gather(int64_t k, double sign, Prefix prefix, int64_t n, int64_t* rows, float* coefficients) const;

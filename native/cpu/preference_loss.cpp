@@ -54,6 +54,7 @@ Status PreferenceComputation::check(const int32_t* labels) {
     if (weights_[p] > 0) chosen_weight_ += items_.weight(chosen_[p]);
   }
   separation_ = separation();
+  if (separation_ != Separation::none && least_coefficient() < kLeastCoefficient) separation_ = Separation::none;
   return ended();
 }
 

@@ -37,6 +37,7 @@ class PreferenceComputation final : public TokenLoss {
 
   int64_t pairs() const { return batch_.pairs.count; }
   Separation separation() const;
+  double least_coefficient() const;
   double score_slope(int64_t k) const;
   Prefix prefix_of(int64_t p) const;
   ItemScore score(int64_t k, Prefix prefix, const TokenLogps& logps, float* advantages) const;

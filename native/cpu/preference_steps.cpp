@@ -4,6 +4,9 @@
 //
 // A token's m_i is c_i times a number of its item, so that the NLL joins g_k, except in trajectories under turn_mean
 // and with a_i that differ.
+#include <algorithm>
+#include <cmath>
+
 #include "preference_loss.h"
 
 namespace sweet {
@@ -49,6 +52,17 @@ int64_t PreferenceComputation::steps() const {
 double PreferenceComputation::score_slope(int64_t k) const {
   if (!options_.pair_loss.has_mean()) return 1;
   return items_.length(k) > 0 ? 1 / items_.length(k) : 0;
+}
+
+/** Of the tokens of all pairs, see tokens_of(). */
+double PreferenceComputation::least_coefficient() const {
+  double least = INFINITY;
+  for (int64_t k = 0; k < items_.count() && !cancelled(); k++) {
+    if (item_pairs_[k] == 0) continue;
+    const double slope = separation_ == Separation::of_pairs ? score_slope(k) : 1;
+    if (slope != 0) least = std::min(least, items_.least_coefficient(k) * slope);
+  }
+  return options_.ld_alpha > 0 ? least * options_.ld_alpha : least;
 }
 
 int64_t PreferenceComputation::tokens_of(int64_t step, int group, int64_t* rows, float* coefficients) const {

@@ -7,6 +7,10 @@
 
 namespace sweet {
 
+// The coefficients of an update in one pass are at least this: in float32 the entries of a gradient down to 2^-66 of
+// its largest then keep all digits. Derived.
+constexpr double kLeastCoefficient = 0x1p-60;
+
 class TokenLoss {
  public:
   virtual ~TokenLoss() = default;

@@ -24,7 +24,13 @@ Status UnpairedComputation::check(const int32_t* labels) {
   }
   const ReferencePoint& point = options_.reference_point;
   reference_point_ = point.kl_logps ? point_of_sequences() : point.value;
-  return items_.check_tokens(labels);
+  const Status of_tokens = items_.check_tokens(labels);
+  if (!of_tokens.ok()) return of_tokens;
+  by_steps_ = !point.is_running;
+  for (int64_t k = 0; by_steps_ && k < items_.count() && !cancelled(); k++) {
+    by_steps_ = items_.least_coefficient(k) >= kLeastCoefficient;
+  }
+  return ended();
 }
 
 double UnpairedComputation::point_of_sequences() const {

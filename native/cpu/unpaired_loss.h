@@ -19,7 +19,7 @@ class UnpairedComputation final : public TokenLoss {
 
   /** An item is a step where z is known before the log-probs are: the factor of its gradient is then of its own score.
    */
-  int64_t steps() const override { return options_.reference_point.is_running ? 0 : items_.count(); }
+  int64_t steps() const override { return by_steps_ ? items_.count() : 0; }
   int groups() const override { return 1; }
   int64_t tokens_of(int64_t step, int group, int64_t* rows, float* coefficients) const override;
   void factors(int64_t step, const TokenLogps& logps, double* factors) const override;
@@ -39,6 +39,7 @@ class UnpairedComputation final : public TokenLoss {
   Scratch<double> shares_;      // [K] v_k / D
   Scratch<double> scores_;      // [K]
   double reference_point_ = 0;  // z
+  bool by_steps_ = false;
 };
 
 }  // namespace sweet

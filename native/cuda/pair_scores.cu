@@ -53,6 +53,7 @@ __global__ void __launch_bounds__(kThreads)
     const TokenPlace place = places.of_tokens[i];
     if (place.rank < 0) continue;
     const double share = place.coefficient * (place.rank < prefix ? 1.0 : in.options.ld_alpha);
+    if (share == 0) continue;  // it silences a log-prob of -inf
     const double logp = tokens.logps[i], of_ref = tokens.ref_logps ? tokens.ref_logps[i] : 0.0;
     ratio += share * (logp - of_ref);
     policy += share * logp;

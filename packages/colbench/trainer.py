@@ -91,13 +91,15 @@ class SafetensorsFile:
             self.metadata = self.entries.pop('__metadata__', {})
             for name, entry in self.entries.items():
                 self.check(name, entry)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TrainerError('ERR_MODEL', f'{path} has no valid header: {error}', path)
 
     def check(self, name, entry):
         if entry['dtype'] not in SIZES:
             raise TrainerError('ERR_MODEL', f'{name} has the dtype {entry["dtype"]}; F32, F16 and BF16 are read', name)
         begin, end = entry['data_offsets']
+        if not all(isinstance(size, int) and size >= 0 for size in entry['shape']):
+            raise TrainerError('ERR_MODEL', f'{name} has the shape {entry["shape"]}', name)
         if not 0 <= begin <= end <= len(self.map) - self.start or end - begin != self.size(entry):
             raise TrainerError('ERR_MODEL', f'{name} has data_offsets {begin}, {end} that do not fit its shape or {self.path}', name)
 
@@ -146,9 +148,12 @@ def raw_bytes(tensor):
 def read_json(path):
     try:
         with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
+            value = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainerError('ERR_MODEL', f'{path} cannot be read: {error}', path)
+    if not isinstance(value, dict):
+        raise TrainerError('ERR_MODEL', f'{path} holds no object', path)
+    return value
 
 
 def open_tensors(folder, stem):
@@ -156,6 +161,8 @@ def open_tensors(folder, stem):
     index_path = os.path.join(folder, f'{stem}.safetensors.index.json')
     if os.path.exists(index_path):
         weight_map = read_json(index_path).get('weight_map', {})
+        if not isinstance(weight_map, dict) or not weight_map or any(not isinstance(p, str) or p != os.path.basename(p) for p in weight_map.values()):
+            raise TrainerError('ERR_MODEL', f'{index_path}: weight_map must give each tensor the name of a file in the folder', 'weight_map')
         paths = sorted(set(weight_map.values()))
     else:
         weight_map, paths = None, [f'{stem}.safetensors']
@@ -174,6 +181,7 @@ def open_tensors(folder, stem):
 
 # --- configuration -----------------------------------------------------------------------------------------------------------
 
+MAX_LAYERS = 10_000
 ARCHITECTURES = ('llama', 'qwen2', 'qwen3', 'mistral', 'smollm3')
 
 
@@ -185,6 +193,8 @@ class Config:
         self.architecture = self.one_of('model_type', None, ARCHITECTURES)
         self.hidden_size = self.integer('hidden_size')
         self.layers = self.integer('num_hidden_layers')
+        if self.layers > MAX_LAYERS:
+            raise self.fault('num_hidden_layers', f'{self.layers}', f'at most {MAX_LAYERS}')
         self.heads = self.integer('num_attention_heads')
         self.kv_heads = self.integer('num_key_value_heads', 8 if self.architecture == 'mistral' else self.heads)
         self.intermediate_size = self.integer('intermediate_size')
@@ -233,7 +243,7 @@ class Config:
     def sliding_window(self):
         """The longest sequence for which a sliding window changes nothing, or None."""
         used = self.architecture == 'mistral' or self.fields.get('use_sliding_window')
-        return self.fields.get('sliding_window') if used else None
+        return self.integer('sliding_window', 2**31 - 1) if used else None
 
     def layers_with_rope(self):
         if self.architecture != 'smollm3':
@@ -319,7 +329,14 @@ class Model:
             self.adapter_folder = folder
             adapter = self.read_adapter_config(folder, lora)
             lora, self.folder = adapter, adapter['base']
-        self.config = Config(read_json(os.path.join(self.folder, 'config.json')))
+        path = os.path.join(self.folder, 'config.json')
+        fields = read_json(path)
+        try:
+            self.config = Config(fields)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise TrainerError('ERR_MODEL', f'{path} has a field of another type, or lacks one: {type(error).__name__} {error}', path)
+        if not self.config.eps > 0 or not np.isfinite(self.config.inverse_frequencies).all():
+            raise TrainerError('ERR_MODEL', f'{path}: rms_norm_eps must be > 0, and the numbers of the rotation finite', 'rms_norm_eps')
         self.files, owner = open_tensors(self.folder, 'model')
         self.parameters = self.load(owner, trained=not frozen and lora is None)
         self.head = self.parameters[EMBEDDING if self.config.tied else HEAD]
@@ -378,8 +395,13 @@ class Model:
             if fields.get(field):
                 raise TrainerError('ERR_MODEL', f'{path}: {field} is not implemented', field)
         base = fields.get('base_model_name_or_path') or ''
+        targets = fields.get('target_modules')
+        for field in ('r', 'lora_alpha'):
+            if not isinstance(fields.get(field), (int, float)) or isinstance(fields[field], bool) or not fields[field] > 0:
+                raise TrainerError('ERR_MODEL', f'{path}: {field} is {json.dumps(fields.get(field))}, expected a number > 0', field)
+        if not isinstance(base, str) or not (isinstance(targets, str) or isinstance(targets, list) and targets and all(isinstance(t, str) for t in targets)):
+            raise TrainerError('ERR_MODEL', f'{path}: expected a path for base_model_name_or_path and names for target_modules', 'target_modules')
         base = base if os.path.isabs(base) or os.path.isdir(base) else os.path.join(folder, base)
-        targets = fields['target_modules']
         adapter = {'r': fields['r'], 'alpha': fields['lora_alpha'], 'targets': [targets] if isinstance(targets, str) else targets, 'base': base}
         if asked and (asked['r'], asked['alpha']) != (adapter['r'], adapter['alpha']):
             raise TrainerError('ERR_MODEL', f'{path}: r and lora_alpha are {adapter["r"]} and {adapter["alpha"]}, other ones were asked for', 'r')
@@ -466,9 +488,9 @@ class Model:
         gate, up = self.linear(f'{at}mlp.gate_proj', y), self.linear(f'{at}mlp.up_proj', y)
         return x + self.linear(f'{at}mlp.down_proj', F.silu(gate) * up)
 
-    def hidden(self, ids, offsets, rows, keys=None):
+    def hidden(self, ids, offsets, rows, keys=None, parents=None):
         """Final-norm states [R, H] of rows of the packed sequences; keys and values of each layer are appended to `keys`."""
-        packing = Packing(offsets, self.device)
+        packing = Packing(offsets, self.device, parents)
         self.check_length(packing.longest)
         cos, sin = self.rotation(packing.positions)
 
@@ -574,39 +596,47 @@ def write_json(path, value):
 
 
 class Packing:
-    """Sequences packed without padding; for the attention alone they are padded, in groups of similar length."""
+    """Sequences packed without padding; for the attention alone they are padded, in groups of similar length.
 
-    def __init__(self, offsets, device):
+    A sequence with a parent continues it: its queries attend to the parent's keys too. The children of one parent are grouped.
+    """
+
+    def __init__(self, offsets, device, parents=None):
         lengths = np.diff(offsets)
-        self.longest = int(lengths.max())
         starts = np.asarray(offsets[:-1])
         total = int(offsets[-1])
-        self.positions = torch.from_numpy(np.arange(total) - np.repeat(starts, lengths)).to(device)
+        parents = np.full(len(lengths), -1) if parents is None else np.array(parents)
+        before = np.where(parents >= 0, lengths[parents], 0)
+        self.longest = int((before + lengths).max())
+        self.positions = torch.from_numpy(np.arange(total) - np.repeat(starts - before, lengths)).to(device)
         # Padding repeats the last token of its sequence: it lies after every query, so that the causal mask hides it.
         self.groups, inverse, padded = [], np.empty(total, np.int64), 0
-        order = np.argsort(-lengths, kind='stable')
+        # By parent, then the longest first.
+        order = np.lexsort((-lengths, parents))
         while len(order):
-            longest = int(lengths[order[0]])
-            count = int(np.sum(lengths[order] >= GROUP_SHARE * longest))
+            longest, parent = int(lengths[order[0]]), int(parents[order[0]])
+            count = int(np.sum((lengths[order] >= GROUP_SHARE * longest) & (parents[order] == parent)))
             members, order = order[:count], order[count:]
+            prefix = None if parent < 0 else slice(int(starts[parent]), int(starts[parent] + lengths[parent]))
             grid = starts[members, None] + np.minimum(np.arange(longest), lengths[members, None] - 1)
             for row, member in enumerate(members):
                 start, length = int(starts[member]), int(lengths[member])
                 inverse[start : start + length] = padded + row * longest + np.arange(length)
             padded += count * longest
-            self.groups.append((count, longest, torch.from_numpy(grid.reshape(-1)).to(device)))
+            self.groups.append((count, longest, prefix, torch.from_numpy(grid.reshape(-1)).to(device)))
         self.inverse = torch.from_numpy(inverse).to(device)
 
     def pad(self, x, group):
         """Rows [N, heads, D] to [S, heads, L, D] of a group."""
-        count, longest, index = group
+        count, longest, _, index = group
         return x.index_select(0, index).view(count, longest, *x.shape[1:]).transpose(1, 2)
 
     def attention(self, q, k, v):
         """Causal attention within each sequence: q [N, A, D], k and v [N, K, D] to [N, A D]."""
         outputs = []
         for group in self.groups:
-            output = causal_attention(*(self.pad(x, group) for x in (q, k, v)))
+            padded, prefix = [self.pad(x, group) for x in (q, k, v)], group[2]
+            output = causal_attention(*padded) if prefix is None else prefixed_attention(*padded, k[prefix], v[prefix])
             outputs.append(output.transpose(1, 2).reshape(group[0] * group[1], -1))
         return torch.cat(outputs).index_select(0, self.inverse)
 
@@ -633,6 +663,34 @@ def causal_attention(q, k, v):
         probs = torch.softmax(scores, -1, dtype=torch.float32)
         outputs.append(torch.bmm(probs.to(v.dtype), v[:, :end]).view(S, A, end - begin, D))
     return torch.cat(outputs, 2)
+
+
+def prefixed_attention(q, k, v, prefix_k, prefix_v):
+    """As causal_attention, of which every position also sees one prefix: prefix_k and prefix_v [P, K, D]."""
+    S, A, L, D = q.shape
+    K, P = k.shape[1], prefix_k.shape[0]
+    k = k.to(v.dtype)
+    prefix_k, prefix_v = (x.to(v.dtype).transpose(0, 1) for x in (prefix_k, prefix_v))
+    q = (q * D**-0.5).to(v.dtype).view(S, K, A // K, L, D)
+    # Blocks of sequences and of queries bound the scores to about [A, 512, P + L].
+    rows, outputs = max(1, QUERY_BLOCK // L), []
+    for first in range(0, S, rows):
+        s = min(rows, S - first)
+        own_k, own_v = (x[first : first + s].reshape(s * K, L, D) for x in (k, v))
+        blocks = []
+        for begin in range(0, L, QUERY_BLOCK):
+            queries = q[first : first + s, :, :, begin : begin + QUERY_BLOCK]
+            l, end = queries.shape[3], min(begin + QUERY_BLOCK, L)
+            hide = torch.full((l, end), -math.inf, device=q.device).triu(begin + 1)
+            early = queries.transpose(0, 1).reshape(K, -1, D) @ prefix_k.transpose(1, 2)
+            early = early.view(K, s, A // K, l, P).transpose(0, 1)
+            late = (queries.reshape(s * K, -1, D) @ own_k[:, :end].transpose(1, 2)).view(s, K, A // K, l, end) + hide
+            early, late = torch.softmax(torch.cat((early.float(), late), -1), -1).to(v.dtype).split((P, end), -1)
+            output = (late.reshape(s * K, -1, end) @ own_v[:, :end]).view(s, K, -1, D)
+            output = output + (early.transpose(0, 1).reshape(K, -1, P) @ prefix_v).view(K, s, -1, D).transpose(0, 1)
+            blocks.append(output.reshape(s, A, l, D))
+        outputs.append(torch.cat(blocks, 2))
+    return torch.cat(outputs)
 
 
 # --- sampling ------------------------------------------------------------------------------------------------------------------
@@ -857,7 +915,7 @@ OPTIONAL = object()
 REQUESTS = {
     'hello': {'protocol': int, 'model': str, 'device': str, 'dtype': str, 'threads': int, 'seed': int, 'lora': (dict, OPTIONAL), 'checkpointing': bool, 'frozen': (bool, OPTIONAL)},
     'buffers': {'maxRows': int, 'hidden': (str, OPTIONAL), 'gradHidden': (str, OPTIONAL), 'weight': (str, OPTIONAL), 'gradWeight': (str, OPTIONAL)},
-    'forward': {'ids': list, 'sequenceOffsets': list, 'rows': list, 'train': bool, 'adapter': (bool, OPTIONAL)},
+    'forward': {'ids': list, 'sequenceOffsets': list, 'parents': (list, OPTIONAL), 'rows': list, 'train': bool, 'adapter': (bool, OPTIONAL)},
     'backward': {},
     'step': {'learningRate': NUMBER, 'clip': (NUMBER, OPTIONAL), 'sums': list},
     'sample': {'prompts': list, 'n': int, 'temperature': NUMBER, 'topP': NUMBER, 'maxTokens': int, 'stop': list, 'seeds': list},
@@ -963,7 +1021,7 @@ class Trainer:
 
     # Training.
 
-    def forward(self, ids, sequenceOffsets, rows, train, adapter):
+    def forward(self, ids, sequenceOffsets, parents, rows, train, adapter):
         self.need('buffers', 'forward')
         if train:
             self.need('optimizer', 'forward')
@@ -972,6 +1030,11 @@ class Trainer:
         offsets = np.array(sequenceOffsets, dtype=np.int64)
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != count or (np.diff(offsets) < 1).any():
             raise TrainerError('ERR_PROTOCOL', f'sequenceOffsets must rise from 0 to the {count} ids', 'sequenceOffsets')
+        if parents is not None and (train or len(parents) != len(offsets) - 1):
+            raise TrainerError('ERR_PROTOCOL', f'parents must be absent with train, else one for each of the {len(offsets) - 1} sequences', 'parents')
+        for s, parent in enumerate(parents or ()):
+            if not isinstance(parent, int) or not -1 <= parent < s or (parent >= 0 and parents[parent] >= 0):
+                raise TrainerError('ERR_PROTOCOL', f'parents[{s}] is {parent}, expected -1 or an earlier sequence without a parent', 'parents')
         for name, values, end in (('ids', ids, model.config.vocab_size), ('rows', rows, count)):
             bad = next((i for i, value in enumerate(values) if not isinstance(value, int) or not 0 <= value < end), None)
             if bad is not None:
@@ -981,7 +1044,7 @@ class Trainer:
         model.adapter_on = adapter is not False
         tokens, index = (torch.tensor(values, device=self.device) for values in (ids, rows))
         with torch.set_grad_enabled(train), model.autocast():
-            hidden = model.hidden(tokens, offsets, index)
+            hidden = model.hidden(tokens, offsets, index, parents=parents)
         with torch.no_grad():
             self.buffers['hidden'][: len(rows)].copy_(hidden)
         if train:
@@ -1106,8 +1169,10 @@ def choose_device(name):
     if not re.match(r'cuda(:\d+)?$', name):
         raise TrainerError('ERR_PROTOCOL', f'device must be cpu, cuda or cuda:N, not {name}', 'device')
     if not torch.cuda.is_available():
-        raise TrainerError('ERR_MODEL', f'torch {torch.__version__} finds no CUDA device', 'device')
+        raise TrainerError('ERR_DEVICE', f'torch {torch.__version__} finds no CUDA device', 'device')
     device = torch.device(name if ':' in name else f'cuda:{os.environ.get("LOCAL_RANK", "0")}')
+    if device.index >= torch.cuda.device_count():
+        raise TrainerError('ERR_DEVICE', f'{name} is not there: torch finds {torch.cuda.device_count()} CUDA devices', 'device')
     torch.cuda.set_device(device)
     return device
 

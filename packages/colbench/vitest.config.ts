@@ -6,5 +6,5 @@ import base from '../../vitest.config.ts';
 export default defineConfig({
   ...base,
   root: fileURLToPath(new URL('.', import.meta.url)),
-  test: { ...base.test, include: ['test/**/*.test.ts'], exclude: ['test/e2e/**'] },
+  test: { ...base.test, include: ['test/**/*.test.ts'], exclude: ['test/e2e/**'], testTimeout: 300_000 },
 });

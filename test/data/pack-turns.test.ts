@@ -173,6 +173,7 @@ describe('packTurns', () => {
   it.each<[string, object, string, RegExp]>([
     ['an id of 2^31', { tokens: Uint32Array.of(1, 2 ** 31) }, 'ERR_ARG_VALUE', /turns\[1\]\.tokens\[1\].* 2147483648$/],
     ['an id beyond 64 bits', { tokens: [1n, 2n ** 64n] }, 'ERR_ARG_VALUE', /tokens\[1\].* 18446744073709551616n$/],
+    ['a long list without elements', { tokens: new Array(2 ** 32 - 1) }, 'ERR_ARG_VALUE', /tokens\[0\].* undefined$/],
     ['a negative id', { tokens: BigInt64Array.of(-1n, 2n) }, 'ERR_ARG_VALUE', /tokens\[0\].* -1n$/],
     [
       'ids of another class',

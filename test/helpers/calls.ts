@@ -553,6 +553,13 @@ const REFERENCES = [
   },
 ];
 
+/** In an update, where the losses of log-probs take an array under the same name. */
+const computed: Kind = {
+  ...boolean,
+  verdict: (value, valid) =>
+    tagOf(value) === 'undefined' ? boolean.verdict(value, valid) : { class: TypeError, code: 'ERR_UNKNOWN_OPTION' },
+};
+
 function updates(
   call: (options: never) => unknown,
   units: () => Options,
@@ -572,6 +579,7 @@ function updates(
           ...labels,
           ...weights,
           ...statistics,
+          sumSquaredProbs: computed,
           ...kinds,
           out,
         },

@@ -50,7 +50,7 @@ const CUDA_STATS = ['native/cuda/segment_stats.h', 'check_plain: logits'];
 const CUDA_LINEAR = ['native/cuda/linear_head.cu', 'check_plain: linear'];
 const CUDA_GRADIENTS = ['native/cuda/linear_gradients.cu', 'check_plain: linear'];
 const CUDA_PRODUCT = ['native/cuda/product.cu', 'check_plain: references'];
-const CUDA_ROWS = ['native/cuda/row_compaction.cu', 'check_plain: linear'];
+const CUDA_ROWS = ['native/cuda/row_compaction.cu', ['check_plain: linear', 'check_plain: updates']];
 const CUDA_SHARDS = ['native/cuda/vocab_parallel.cu', 'check_plain: logits'];
 const CUDA_PREFERENCE = ['native/cuda/preference_loss.cu', 'check_plain: losses'];
 const CUDA_ITEMS = ['native/cuda/items.cu', 'check_plain: losses'];
@@ -58,8 +58,11 @@ const CUDA_ADVANTAGES = ['native/cuda/turn_advantages.cu', 'check_plain: turns']
 const CUDA_LAYOUT = ['native/cuda/layout.cu', 'check_plain: losses'];
 
 const by = (test, ...places) => places.map(([file]) => [file, test]);
-const asan = (...places) => places.map(([file, test]) => [file, test.replace('plain', 'asan')]);
-const races = (...places) => places.map(([file, test]) => [file, test.replace('plain', 'races')]);
+const inBuild =
+  (build) =>
+  (...places) =>
+    places.map(([file, tests]) => [file, [tests].flat().map((test) => test.replace('plain', build))]);
+const [asan, races] = ['asan', 'races'].map(inBuild);
 
 const OBJECTIVES = [
   'objectives/objectives-vectors',
@@ -223,7 +226,7 @@ export const MUTATIONS = [
   {
     fault: 'the argmax counts from its segment or its shard',
     changes: [
-      [/(?:segment|stats\[item\])\.argmax \+= [^;]+;/, ''],
+      [/(?:segment|stats_?\[item\])\.argmax \+= [^;]+;/, ''],
       [/head_\.vocab_offset \+ v, stats/, 'v, stats'],
     ],
     places: [...by('ops/statistics', LOGITS, PASSES), CUDA_LOGITS],
@@ -589,7 +592,7 @@ export const MUTATIONS = [
   {
     fault: 'chosen and rejected are swapped',
     changes: [
-      [/(\S+) - (\S*rejected\S*?)(?=;|\)\.)/, '$2 - $1'],
+      [/([\w.[\]]+) - ([\w.[\]]*rejected[\w.[\]]*)(?=\)*;|\)\.)/, '$2 - $1'],
       [/difference > 0 \?/, 'difference < 0 ?'],
     ],
     places: [PREFERENCE, CUDA_PREFERENCE, ['lib/data/trajectory-pairs.ts', 'data/trajectory-pairs']],
@@ -725,8 +728,19 @@ export const MUTATIONS = [
   },
   {
     fault: 'an unpaired update takes a running mean for known',
-    changes: [[/reference_point\.is_running \? 0 : /, '']],
-    places: [['native/cpu/unpaired_loss.h', 'numerics/one-pass-unpaired']],
+    changes: [[/by_steps_ = !point\.is_running/, 'by_steps_ = true']],
+    places: [['native/cpu/unpaired_loss.cpp', 'numerics/one-pass-unpaired']],
+  },
+  {
+    fault: 'an update in one pass takes coefficients that float32 cannot hold',
+    changes: [
+      [/least_coefficient\(\) < kLeastCoefficient/, 'false'],
+      [/items_\.least_coefficient\(k\) >= kLeastCoefficient/, 'true'],
+    ],
+    places: [
+      ['native/cpu/preference_loss.cpp', 'numerics/one-pass'],
+      ['native/cpu/unpaired_loss.cpp', 'numerics/one-pass-unpaired'],
+    ],
   },
   {
     fault: 'rows of tensors in different orders pass',

@@ -51,12 +51,17 @@ function expectGradients(ours: Gradients, expected: Gradients, relative: number)
   }
 }
 
+function partsOf(variant: object) {
+  const { logps, lse } = linearLogps(linear);
+  const given = { logps, refLogps, turnOffsets, labels, mask, ...variant };
+  const loss = unpairedPreferenceLoss(given as never);
+  const gradients = linearLogpsBackward({ ...linear, lse, gradLogps: loss.gradLogps });
+  return { loss, logps, gradients: gradients as Required<Gradients> };
+}
+
 forEachBackend(() => {
   it.each(variants)('gives what the parts give: %s', (_name, variant) => {
-    const { logps, lse } = linearLogps(linear);
-    const given = { logps, refLogps, turnOffsets, labels, mask, ...variant };
-    const loss = unpairedPreferenceLoss(given as never);
-    const gradients = linearLogpsBackward({ ...linear, lse, gradLogps: loss.gradLogps });
+    const { loss, logps, gradients } = partsOf(variant);
     const ours = run(variant);
     expect(ours.loss).toBe(loss.loss);
     expectSameBits('logps', ours.logps, logps);
@@ -68,6 +73,20 @@ forEachBackend(() => {
     const { gradWeight, gradBias } = run({ ...variant, frozenHidden: true });
     expectSameBits('gradWeight', gradWeight!, ours.gradWeight!);
     expectSameBits('gradBias', gradBias!, ours.gradBias!);
+  });
+
+  it('keeps the digits of tokens of tiny weights', () => {
+    const tiny = tokenWeights.map((w, i) => (i % 5 === 1 && w > 0 ? 2 ** -140 : w));
+    // Far from the point, where the slope of an item is beta.
+    const options = { ...ofTurns, lossType: 'bco', beta: 1e30, referencePoint: 1e6, tokenWeights: tiny };
+    const [ours, expected] = [run(options).gradHidden!, partsOf(options).gradients.gradHidden!];
+    const tokens = Array.from(tiny.keys()).filter((i) => tiny[i] === Math.fround(2 ** -140) && expected[i * H] !== 0);
+    expect(tokens.length).toBeGreaterThan(20);
+    for (const i of tokens) {
+      const row = (of: Float32Array) => of.subarray(i * H, (i + 1) * H);
+      const largest = row(expected).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      expectClose(`gradHidden of token ${i}`, row(ours), row(expected), () => 1e-5 * largest);
+    }
   });
 
   it('adds to gradients that are there, and overwrites them otherwise', () => {

@@ -174,6 +174,27 @@ describe.each(Object.entries(subjects))('%s in one pass', (_, { update, loss, un
       expect(rowOf(firstToken + 4).some(Number.isFinite)).toBe(false);
     });
 
+    // A weight beside which float32 has no digits for a gradient, until it is multiplied by the factor of its pair.
+    it('keeps the digits of tokens of tiny weights', () => {
+      const tokenWeights = Float32Array.from({ length: N }, (_, i) => (i % 5 === 1 ? 2 ** -140 : 1));
+      for (const normalization of ['sum', 'token-mean']) {
+        const huge = { lossType: 'ipo', beta: 1e-30, tokenWeights, nllCoef: 0 };
+        const reduction = policy ? { reduction: normalization === 'sum' ? 'sum' : 'mean' } : { normalization };
+        const options = { ...optionsOf(huge, 'float32'), ...reduction };
+        const [ours, parts] = [run(options).gradHidden!, partsOf(options as never).gradients.gradHidden!];
+        const tiny = Array.from(tokenWeights.keys()).filter((i) => i % 5 === 1 && parts[i * H] !== 0);
+        expect(tiny.length).toBeGreaterThan(50);
+        for (const i of tiny) {
+          const [mine, expected] = [ours, parts].map((rows) => rows.subarray(i * H, (i + 1) * H)) as [
+            Float32Array,
+            Float32Array,
+          ];
+          const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+          expectClose(`gradHidden of token ${i}`, mine, expected, () => 1e-5 * largest);
+        }
+      }
+    });
+
     it.each(DTYPES)('gives the gradients of a weight [H, V] and of one of float32: %s', (dtype) => {
       const { weight, ...options } = optionsOf({}, dtype);
       const HV = { weight: transposed(weight, V, H), weightLayout: 'HV' };

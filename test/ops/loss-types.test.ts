@@ -138,6 +138,46 @@ it.each(wrong)('refuses %s', (_name, options, code, message) => {
   );
 });
 
+it('refuses a list of any length without reading it whole', () => {
+  const sparse: Name[] = [];
+  sparse.length = 2 ** 32 - 1;
+  expect(() => turnPreferenceLoss({ ...batch, lossType: sparse })).toThrow(
+    expect.objectContaining({ code: 'ERR_ARG_VALUE', message: expect.stringMatching(/lossType/) }),
+  );
+  const lossWeights: number[] = [];
+  lossWeights.length = 2 ** 32 - 1;
+  expect(() => turnPreferenceLoss({ ...batch, lossType: ['hinge', 'ipo'], lossWeights })).toThrow(
+    expect.objectContaining({ code: 'ERR_ARG_LENGTH', message: expect.stringMatching(/lossWeights/) }),
+  );
+});
+
+it('checks the statistic of weighting with debug, before it writes', () => {
+  const sumSquaredProbs = Float32Array.of(0.5, NaN, 0.5, 0.5);
+  const out = { gradLogps: new Float32Array(4).fill(7) };
+  expect(() => turnPreferenceLoss({ ...batch, useWeighting: true, sumSquaredProbs, debug: 'finite', out })).toThrow(
+    expect.objectContaining({ code: 'ERR_NOT_FINITE', message: expect.stringMatching(/sumSquaredProbs .*row 1/) }),
+  );
+  expect([...out.gradLogps]).toEqual([7, 7, 7, 7]);
+});
+
+it('refuses values of the statistic that an update computes', () => {
+  const rows = { logits: new Float32Array(8), vocabSize: 2, labels: new Int32Array(4), refLogps: batch.refLogps };
+  const { turnOffsets, chosen, rejected } = batch;
+  const given = { ...rows, turnOffsets, chosen, rejected, useWeighting: true, sumSquaredProbs: new Float32Array(4) };
+  expect(() => policyUpdate(given as never)).toThrow(
+    expect.objectContaining({ code: 'ERR_UNKNOWN_OPTION', message: expect.stringMatching(/sumSquaredProbs/) }),
+  );
+});
+
+it('leaves out tokens beyond the shorter length with ldAlpha 0, whatever their log-probs are', () => {
+  const { loss, gradLogps } = turnPreferenceLoss({
+    ...{ logps: Float32Array.of(-1, -2, -Infinity), turnOffsets: Int32Array.of(0, 1, 3), nllCoef: 0 },
+    ...{ chosen: Int32Array.of(0), rejected: Int32Array.of(1), lossType: 'cpo', ldAlpha: 0 },
+  });
+  expectClose('loss', [loss], [Math.log1p(Math.exp(-0.1))], specified);
+  expectClose('gradLogps', gradLogps, [-0.1 / (1 + Math.exp(0.1)), 0.1 / (1 + Math.exp(0.1)), 0], specified);
+});
+
 it('takes an option in a list of which one type takes it', () => {
   expect(() => turnPreferenceLoss({ ...batch, lossType: ['hinge', 'simpo'], gamma: 1 })).not.toThrow();
 });

@@ -6,6 +6,9 @@ import { ROOT } from '../helpers/processes.ts';
 import { mutantsOf } from '../mutate/mutants.js';
 import { MUTATIONS } from '../mutate/mutations.js';
 
+/** How many more brackets of a kind open than close: a fault that does not compile is none. */
+const brackets = (text: string) => ['()', '[]', '{}'].map(([a, b]) => text.split(a!).length - text.split(b!).length);
+
 describe.each(MUTATIONS)('the mutation "$fault"', (mutation) => {
   it('applies to each of its files', () => {
     for (const place of mutation.places) {
@@ -17,7 +20,10 @@ describe.each(MUTATIONS)('the mutation "$fault"', (mutation) => {
     for (const change of mutation.changes) {
       const mutants = mutantsOf({ ...mutation, changes: [change] });
       expect(mutants, String(change[0])).not.toEqual([]);
-      for (const { file, source, mutated } of mutants) expect(mutated, file).not.toBe(source);
+      for (const { file, source, mutated } of mutants) {
+        expect(mutated, file).not.toBe(source);
+        expect(brackets(mutated), file).toEqual(brackets(source));
+      }
     }
   });
 

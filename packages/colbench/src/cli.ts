@@ -47,7 +47,9 @@ export async function runCommandLine(args: readonly string[], { out, progress, s
     }
     if (error instanceof CommandError && error.summary !== undefined) print(error.summary);
     const { code } = error as { code?: unknown };
-    progress.write(`${typeof code === 'string' ? `${code}: ` : ''}${message}\n`);
+    // Messages of the file system begin with their code.
+    const shown = typeof code === 'string' && !message.startsWith(code) ? `${code}: ${message}` : message;
+    progress.write(`${shown}\n`);
     return 1;
   }
 }

@@ -1,4 +1,6 @@
 /** A model folder in use: what the data commands need of the trainer. */
+import { UsageError } from './errors.js';
+import type { Hello } from './trainer/protocol.js';
 import type { Values } from './values.js';
 
 /** A token sequence with the spans of the agent's turns that are scored. */
@@ -7,6 +9,11 @@ export interface Sequence {
   ids: Int32Array;
   /** [start, end) into `ids`, in order, start >= 1: the token at `start` is predicted by the one before it. */
   turns: { start: number; end: number }[];
+  /**
+   * The first tokens of `ids`, where consecutive sequences share them: the same array for each. Log-probs are then computed with one
+   * pass over them.
+   */
+  prompt?: Int32Array;
 }
 
 export interface SampleOptions {
@@ -52,7 +59,7 @@ export interface Model extends Sampler {
 
 export interface ModelOptions {
   device?: string | undefined;
-  dtype?: string | undefined;
+  dtype?: Hello['dtype'] | undefined;
   threads?: number | undefined;
   microTokens?: number | undefined;
   seed?: number | undefined;
@@ -66,7 +73,7 @@ export type OpenModel = (folder: string, options: ModelOptions) => Promise<Model
 
 /** Starts the trainer on a model folder. */
 export const openModel: OpenModel = async (folder, options) => {
-  const { openModel: open } = (await import('./trainer/model.js' as string)) as { openModel: OpenModel };
+  const { openModel: open } = await import('./trainer/model.js');
   return open(folder, options);
 };
 
@@ -85,10 +92,17 @@ export const modelUsage = `  --device NAME              cpu, cuda or cuda:N (cpu
   --micro-tokens N           tokens at once (8192)
   --trainer-python FILE      the interpreter that has torch (python3)`;
 
-/** The options of `modelOptionTypes`, checked as far as they are numbers. */
+function deviceOf(values: Values): string | undefined {
+  const device = values.text('device');
+  if (device === undefined || /^(cpu|cuda(:\d+)?)$/.test(device)) return device;
+  throw new UsageError(`Expected cpu, cuda or cuda:N for --device but received ${device}`);
+}
+
+/** The options of `modelOptionTypes`, checked. */
 export const modelOptionsOf = (values: Values): Omit<ModelOptions, 'progress' | 'signal'> => ({
-  device: values.text('device'),
-  dtype: values.text('dtype'),
+  device: deviceOf(values),
+  dtype:
+    values.text('dtype') === undefined ? undefined : values.choice<Hello['dtype']>('dtype', ['float32', 'bfloat16']),
   threads: values.number('threads', undefined, 1, 1024),
   microTokens: values.number('micro-tokens', undefined, 1, 2 ** 24),
   python: values.text('trainer-python'),

@@ -1,4 +1,5 @@
 /** The values of a command line, checked. */
+import { readFileSync } from 'node:fs';
 import type { CommandInput } from './command.js';
 import { UsageError } from './errors.js';
 
@@ -19,8 +20,18 @@ export class Values {
 
   required(name: string): string {
     const value = this.text(name);
-    if (value === undefined) throw new UsageError(`${this.#command} needs --${name}`);
+    if (value === undefined || value === '') throw new UsageError(`${this.#command} needs --${name}`);
     return value;
+  }
+
+  /** The text of the file that an option names. */
+  textFile(name: string): string {
+    try {
+      return readFileSync(this.required(name), 'utf8');
+    } catch (error) {
+      if (error instanceof UsageError) throw error;
+      throw new UsageError(`--${name}: ${(error as Error).message}`);
+    }
   }
 
   flag(name: string): boolean {

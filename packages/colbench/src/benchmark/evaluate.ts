@@ -1,5 +1,6 @@
 /** The reward of an answer: the share of the test cases on which it agrees with the ground truth. */
 
+import { setMaxListeners } from 'node:events';
 import { answerOf } from './protocol.js';
 import type { Task } from './records.js';
 import { forbiddenText, NONE_DIGEST, releasedProgramOf, releasedSeconds } from './released.js';
@@ -49,6 +50,8 @@ export class Evaluator {
 
   constructor(options: EvaluatorOptions) {
     this.#options = options;
+    // Each running answer listens for the abort.
+    if (options.signal !== undefined) setMaxListeners(0, options.signal);
   }
 
   /** @param answer the program, or an assistant message that contains it */

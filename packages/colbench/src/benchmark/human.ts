@@ -18,10 +18,10 @@ export const modelHuman =
 
 export interface Script {
   /**
-   * The reply to a question that matches the regular expression `asked`, in tasks whose description matches `problem`
-   * (default: all tasks).
+   * The reply to a question that matches the regular expression `asked`, in tasks whose description matches `problem` and
+   * whose hidden function matches `truth` (default: all tasks).
    */
-  topics: { asked: string; reply: string; problem?: string }[];
+  topics: { asked: string; reply: string; problem?: string; truth?: string }[];
   /** The reply to a repeated topic. */
   again?: string;
   /** The reply to a question of no topic. */
@@ -37,14 +37,17 @@ export function scriptedHuman({
   again = 'I told you already.',
   unknown = 'I have no preference there.',
 }: Script): Human {
-  const compiled = topics.map(({ asked, reply, problem = '' }) => ({
+  const compiled = topics.map(({ asked, reply, problem = '', truth = '' }) => ({
     asked: new RegExp(asked, 'i'),
     problem: new RegExp(problem, 'i'),
+    truth: new RegExp(truth),
     reply,
   }));
-  return ({ problem_description }, dialogue) => {
+  return ({ problem_description, ground_truth }, dialogue) => {
     const questions = dialogue.filter(({ role }) => role === 'assistant').map(({ content }) => content);
-    const known = compiled.filter(({ problem }) => problem.test(problem_description));
+    const known = compiled.filter(
+      ({ problem, truth }) => problem.test(problem_description) && truth.test(ground_truth),
+    );
     const topicOf = (question: string) => known.find(({ asked }) => asked.test(question));
     const topic = topicOf(questions.at(-1) ?? '');
     if (topic === undefined) return unknown;

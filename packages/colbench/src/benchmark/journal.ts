@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
 import type { Dialogue, Fault } from './records.js';
-import { checkedDialogue, lineOf, RecordError, readRecords } from './records.js';
+import { checkedDialogue, lineOf, RecordError, readRecords, writeRecords } from './records.js';
 
 /** A dialogue in a journal, with its id and a hash of the settings of its run. */
 export type Entry = Dialogue & { id: string; run: string };
@@ -96,6 +96,20 @@ export class Journal {
   /** The dialogues so far. */
   async *entries(onFault: (fault: Fault) => void) {
     for await (const { record } of readRecords(this.#file, checkedEntry, { onFault })) yield record;
+  }
+
+  /** Puts the dialogues in this order, whichever ended first: what reads the first ones of a file does not depend on time. */
+  async sort(ids: AsyncIterable<string>) {
+    await this.#writing;
+    const entries = new Map<string, Entry>();
+    for await (const entry of this.entries(() => {})) entries.set(entry.id, entry);
+    async function* inOrder() {
+      for await (const id of ids) {
+        const entry = entries.get(id);
+        if (entry !== undefined) yield entry;
+      }
+    }
+    await writeRecords(this.#file, inOrder(), () => {});
   }
 
   async close() {

@@ -78,9 +78,20 @@ export interface TurnPair {
   scores: [number, number];
 }
 
+/** The scores of a state. Equal candidates have the score of the first: the rounding of log-probs must not prefer one of them. */
+function scoresOf({ candidates, tokens, stop, scores }: Candidates): number[] {
+  const first = new Map<string, number>();
+  return candidates.map((text, i) => {
+    const key = JSON.stringify(tokens?.[i] ?? [text, stop?.[i]]);
+    const score = first.get(key) ?? (scores[i] as number);
+    first.set(key, score);
+    return score;
+  });
+}
+
 /**
- * Pairs of candidates at one state, which train the policy, by `samplePairs`. Pairs of equal scores are dropped and
- * counted.
+ * Pairs of candidates at one state, which train the policy, by `samplePairs`. Pairs of equal scores or equal
+ * candidates are dropped and counted.
  * @returns the pairs, and the number of states without one, by reason
  */
 export function rankedPairs(
@@ -91,7 +102,7 @@ export function rankedPairs(
   states.forEach(({ candidates }, s) => {
     candidateOffsets[s + 1] = (candidateOffsets[s] as number) + candidates.length;
   });
-  const scores = Float64Array.from(states.flatMap((state) => state.scores));
+  const scores = Float64Array.from(states.flatMap(scoresOf));
   const { rule, numPairs, seed } = options;
   const { chosen, rejected, droppedTies, skipped } = samplePairs({ scores, candidateOffsets, rule, numPairs, seed });
   let state = 0;

@@ -10,39 +10,39 @@ const newline = 0x0a;
 export class PartialFile {
   readonly #file: string;
   readonly #target: string;
+  readonly #header: string;
   /** Records of finished groups. */
   readonly done: number;
 
-  private constructor(target: string, file: string, done: number) {
+  private constructor(target: string, file: string, header: string, done: number) {
     this.#target = target;
     this.#file = file;
+    this.#header = header;
     this.done = done;
   }
 
   /**
-   * Opens `target`.partial. Its first line names the run; records after the last whole group are dropped.
-   * @param run hash of settings and inputs; a file of another run is an error
+   * Opens `target`.partial. Its first line names the run; records after the last whole group are dropped. Without a whole group
+   * there is no file: a run that fails before the first one leaves none.
+   * @param run hash of settings and inputs; a file with groups of another run is an error
    * @throws CommandError ERR_PARTIAL
    */
   static async open(target: string, run: string, group: number): Promise<PartialFile> {
     const file = `${target}.partial`;
     const header = lineOf({ run });
-    if (!existsSync(file)) {
-      const handle = await open(file, 'wx');
-      await handle.appendFile(header);
-      await handle.close();
-      return new PartialFile(target, file, 0);
-    }
+    if (!existsSync(file)) return new PartialFile(target, file, header, 0);
     const handle = await open(file, 'r+');
     try {
       const { first, lines, end } = await wholeGroups(handle, group);
-      if (first !== undefined && first !== header) {
+      if (lines === 0) {
+        await rm(file);
+      } else if (first === header) {
+        await handle.truncate(end);
+      } else {
         const message = `${file} is of a run with other settings or inputs: remove it, or use the former ones`;
         throw new CommandError('ERR_PARTIAL', message);
       }
-      await handle.truncate(end);
-      if (first === undefined) await handle.write(header, 0);
-      return new PartialFile(target, file, lines);
+      return new PartialFile(target, file, header, lines);
     } finally {
       await handle.close();
     }
@@ -50,9 +50,10 @@ export class PartialFile {
 
   /** Adds a group; it is on disk once the promise resolves. */
   async add(records: readonly unknown[]): Promise<void> {
+    const header = existsSync(this.#file) ? '' : this.#header;
     const handle = await open(this.#file, 'a');
     try {
-      await handle.appendFile(records.map(lineOf).join(''));
+      await handle.appendFile(header + records.map(lineOf).join(''));
       await handle.datasync();
     } finally {
       await handle.close();
@@ -61,6 +62,7 @@ export class PartialFile {
 
   /** The finished records. */
   async *records(): AsyncGenerator<Record<string, unknown>> {
+    if (!existsSync(this.#file)) return;
     let first = true;
     for await (const line of createInterface({ input: createReadStream(this.#file), crlfDelay: Infinity })) {
       if (!first) yield JSON.parse(line) as Record<string, unknown>;
@@ -81,7 +83,7 @@ export class PartialFile {
 
   /** Removes the file. */
   async discard(): Promise<void> {
-    await rm(this.#file);
+    await rm(this.#file, { force: true });
   }
 }
 

@@ -275,6 +275,10 @@ function checkPrompt(input: unknown, what: string) {
   });
 }
 
+/** Whether a value is a list of token ids. */
+export const isTokenIds = (ids: unknown): ids is number[] =>
+  Array.isArray(ids) && ids.every((id) => Number.isInteger(id) && id >= 0 && id < 2 ** 31);
+
 /** Candidates for the next assistant message, scored or not. */
 export function checkedCandidateRecord(value: unknown): CandidateRecord {
   checkObject(value, 'candidates');
@@ -283,8 +287,10 @@ export function checkedCandidateRecord(value: unknown): CandidateRecord {
   if (!Array.isArray(candidates) || !candidates.every((text) => typeof text === 'string')) {
     throw new RecordError(`Expected strings for candidates but received ${kindOf(candidates)}`);
   }
-  const isIds = (ids: unknown) => Array.isArray(ids) && ids.every((id) => Number.isInteger(id) && id >= 0);
-  if (tokens !== undefined && !(Array.isArray(tokens) && tokens.every(isIds) && tokens.length === candidates.length)) {
+  if (
+    tokens !== undefined &&
+    !(Array.isArray(tokens) && tokens.every(isTokenIds) && tokens.length === candidates.length)
+  ) {
     throw new RecordError(
       `Expected ${candidates.length} arrays of token ids for tokens but received ${kindOf(tokens)}`,
     );
@@ -294,8 +300,15 @@ export function checkedCandidateRecord(value: unknown): CandidateRecord {
 
 /** Candidates with their task, whose ground truth the critic sees. */
 export function checkedTaskCandidates(value: unknown): CandidateRecord & { task: Task } {
-  checkedCandidateRecord(value);
-  const { task } = value as { task: unknown };
+  const { candidates, input } = checkedCandidateRecord(value);
+  if (typeof input === 'string') {
+    throw new RecordError('Expected messages for input but received a text, whose template is not known');
+  }
+  const { task, stop } = value as { task: unknown; stop: unknown };
+  const isReason = (reason: unknown) => reason === 'stop' || reason === 'length';
+  if (stop !== undefined && !(Array.isArray(stop) && stop.length === candidates.length && stop.every(isReason))) {
+    throw new RecordError(`Expected ${candidates.length} of 'stop' and 'length' for stop but received ${kindOf(stop)}`);
+  }
   return { ...(value as CandidateRecord), task: checkedTask(task, 'task.') };
 }
 

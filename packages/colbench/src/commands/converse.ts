@@ -4,6 +4,7 @@ import { EndpointError } from '../benchmark/endpoint.js';
 import type { Evaluator } from '../benchmark/evaluate.js';
 import { modelHuman, type Script, scriptedHuman } from '../benchmark/human.js';
 import { Journal, nameOf } from '../benchmark/journal.js';
+import { createLimiter } from '../benchmark/limiter.js';
 import { LockStep } from '../benchmark/model-chat.js';
 import { readTasks, type Task } from '../benchmark/records.js';
 import { releasedHuman, releasedRules } from '../benchmark/released.js';
@@ -14,15 +15,7 @@ import { type Model, modelOptionsOf, modelOptionTypes, modelUsage, type OpenMode
 import { Progress } from '../progress.js';
 import { stopTokens, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
 import { onePositional, Values } from '../values.js';
-import {
-  checkModelFolder,
-  endpointOf,
-  endpointOptions,
-  endpointUsage,
-  isUrl,
-  jsonFile,
-  textFile,
-} from './endpoints.js';
+import { checkModelFolder, endpointOf, endpointOptions, endpointUsage, isUrl, jsonFile } from './endpoints.js';
 import {
   concurrencyOf,
   countOf,
@@ -87,11 +80,14 @@ interface Job {
   done: boolean;
 }
 
+/** Holds a conversation and evaluates its answer; calls `over` after the agent's last message. */
+type Hold = (job: Job, chat: Chat, over: () => void) => Promise<void>;
+
 /** Holds the conversations of jobs. */
 interface Agent {
   settings: Record<string, unknown>;
   /** Calls `hold` with an agent for each job, and yields as each job ends. */
-  holdAll(jobs: AsyncIterable<Job>, hold: (job: Job, chat: Chat) => Promise<void>): AsyncIterable<unknown>;
+  holdAll(jobs: AsyncIterable<Job>, hold: Hold): AsyncIterable<unknown>;
   close(): Promise<void>;
 }
 
@@ -108,7 +104,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   for (const option of ['agent-prompt', 'human-prompt']) {
     if (!released && values.text(option) !== undefined) throw new UsageError(`--${option} needs --as released`);
   }
-  const system = released ? textFile(values, 'agent-prompt') : undefined;
+  const system = released ? values.textFile('agent-prompt') : undefined;
   const rules = system === undefined ? ownRules : releasedRules(system);
   const human = humanOf(values, concurrency, released);
   const faults = new Faults(progress);
@@ -120,6 +116,8 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   const evaluator: Evaluator = evaluatorOf(released ? 'released' : 'own');
   const run = nameOf({ agent: agent.settings, human: human.settings, limits, python: wall.python, system });
 
+  // A wave of a folder's conversations ends in many answers at once; their time would run out.
+  const limit = createLimiter(concurrency);
   let journal: Journal | undefined;
   let failed = 0;
   let stopped: unknown;
@@ -127,12 +125,13 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
     const open = await Journal.open(out, run, faults.report);
     journal = open;
     const bar = new Progress('Conversations', progress);
-    const held = agent.holdAll(jobsOf(tasks, samples, open.done), async ({ task, id, done }, chat) => {
+    const held = agent.holdAll(jobsOf(tasks, samples, open.done), async ({ task, id, done }, chat, over) => {
       if (either.aborted) return;
       try {
         const dialogue = await converse(task, { agent: chat, human: human.reply, signal: either, rules });
+        over();
         if (done) return;
-        const { reward } = await evaluator.evaluate(task, dialogue.answer);
+        const { reward } = await limit(() => evaluator.evaluate(task, dialogue.answer));
         await open.add(id, { ...dialogue, reward });
       } catch (error) {
         if (either.aborted) return;
@@ -150,6 +149,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
     for await (const _ of held) bar.update(open.done.size, total);
     if (stopped !== undefined) throw stopped;
     bar.finish(`${open.done.size} of ${total} dialogues in ${out}`);
+    if (open.done.size === total) await open.sort(idsOf(jobsOf(tasks, samples, open.done)));
     const rewards: number[] = [];
     for await (const { reward } of open.entries(() => {})) rewards.push(reward);
     const summary = {
@@ -169,6 +169,10 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   }
 }
 
+async function* idsOf(jobs: AsyncIterable<Job>): AsyncGenerator<string> {
+  for await (const { id } of jobs) yield id;
+}
+
 /** The dialogues to sample. A task that occurs twice in the file gets twice the samples. */
 async function* jobsOf(tasks: string, samples: number, done: ReadonlySet<string>): AsyncGenerator<Job> {
   const copies = new Map<string, number>();
@@ -185,11 +189,24 @@ async function* jobsOf(tasks: string, samples: number, done: ReadonlySet<string>
 
 function humanOf(values: Values, concurrency: number, released: boolean): { reply: Human; settings: unknown } {
   const given = values.required('human');
-  const template = released ? textFile(values, 'human-prompt') : undefined;
+  const template = released ? values.textFile('human-prompt') : undefined;
   if (!isUrl(given)) {
     const script = jsonFile(given, 'human') as Script;
     if (!Array.isArray(script?.topics)) throw new UsageError(`--human: ${given} has no list of topics`);
-    return { reply: scriptedHuman(script), settings: script };
+    const texts = script.topics.flatMap((topic) => [
+      topic?.asked,
+      topic?.reply,
+      topic?.problem ?? '',
+      topic?.truth ?? '',
+    ]);
+    if (![...texts, script.again ?? '', script.unknown ?? ''].every((text) => typeof text === 'string')) {
+      throw new UsageError(`--human: ${given}: Expected texts for asked, reply, problem, truth, again and unknown`);
+    }
+    try {
+      return { reply: scriptedHuman(script), settings: script };
+    } catch (error) {
+      throw new UsageError(`--human: ${given}: ${(error as Error).message}`);
+    }
   }
   const defaults = released ? { temperature: 0, maxTokens: 4096 } : {};
   const { complete, settings } = endpointOf(values, 'human', given, concurrency, defaults);
@@ -215,7 +232,7 @@ async function agentOf(
     const { complete, settings } = endpointOf(values, 'agent', given, concurrency, defaults);
     const chat: Chat = async (messages, options) => (await complete(messages, options))[0]?.content ?? '';
     const holdAll: Agent['holdAll'] = (jobs, hold) =>
-      mapConcurrently(jobs, concurrency, async (job) => job.done || hold(job, chat));
+      mapConcurrently(jobs, concurrency, async (job) => job.done || hold(job, chat, () => {}));
     return { settings, holdAll, close: async () => {} };
   }
   checkModelFolder(given);
@@ -237,10 +254,15 @@ async function agentOf(
         if (wave.every(({ done }) => done)) continue;
         const steps = new LockStep(model, tokenizer, wave.length, { ...options, signal });
         const held = wave.map(async (job) => {
+          let isOver = false;
+          const over = () => {
+            if (!isOver) steps.end();
+            isOver = true;
+          };
           try {
-            await hold(job, (messages) => steps.reply(job.id, messages));
+            await hold(job, (messages) => steps.reply(job.id, messages), over);
           } finally {
-            steps.end();
+            over();
           }
         });
         for (const each of held) yield await each;

@@ -25,7 +25,7 @@ export const isUrl = (text: string) => /^https?:\/\//.test(text);
 
 /** Whether a path is a model folder. */
 export function checkModelFolder(folder: string): void {
-  if (existsSync(join(folder, 'config.json'))) return;
+  if (['config.json', 'adapter_config.json'].some((name) => existsSync(join(folder, name)))) return;
   const hint = existsSync(folder) ? 'it has no config.json' : 'it does not exist';
   throw new CommandError('ERR_MODEL', `Expected an address or a model folder but received ${folder}: ${hint}`);
 }
@@ -57,16 +57,6 @@ export function endpointOf(
     concurrency,
   });
   return { complete, settings };
-}
-
-/** A text file that an option names. */
-export function textFile(values: Values, option: string): string {
-  const file = values.required(option);
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError(`--${option}: ${(error as Error).message}`);
-  }
 }
 
 /** A JSON file that an option names. */

@@ -1,8 +1,9 @@
 /** `merge`: a LoRA adapter and its base as a plain model folder. */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command, CommandInput } from '../command.js';
 import { CommandError } from '../errors.js';
+import { FolderReplacement } from '../files.js';
 import { modelOptionsOf } from '../model.js';
 import { copyModelFiles } from '../trainer/checkpoints.js';
 import { baseOf } from '../trainer/hashes.js';
@@ -35,18 +36,15 @@ async function merge(input: CommandInput): Promise<Record<string, unknown>> {
     ...{ model: folder, device: 'cpu', dtype: 'float32', seed: 0, checkpointing: false, frozen: true },
     ...{ threads, python, progress: input.progress },
   });
-  // The folder appears under its name when it is whole.
-  const temporary = join(dirname(out), `.merge-${process.pid}`);
+  const merged = new FolderReplacement(out);
   try {
-    mkdirSync(temporary, { recursive: true });
-    const { files } = await session.trainer.request('save', { folder: temporary, what: 'merged' });
-    copyModelFiles(baseOf(folder), temporary);
-    copyModelFiles(folder, temporary);
-    if (existsSync(out)) rmSync(out, { recursive: true });
-    renameSync(temporary, out);
+    const { files } = await session.trainer.request('save', { folder: merged.path, what: 'merged' });
+    copyModelFiles(baseOf(folder), merged.path);
+    copyModelFiles(folder, merged.path);
+    merged.commit();
     return { out, files: files.map(({ name }) => name), parameters: session.model.parameters };
   } finally {
-    rmSync(temporary, { recursive: true, force: true });
+    merged.discard();
     await session.close();
   }
 }

@@ -27,7 +27,7 @@ import {
 } from '../tokens/records.js';
 import { onePositional, Values } from '../values.js';
 import { checkModelFolder } from './endpoints.js';
-import { all, Faults, groupsOf } from './shared.js';
+import { Faults, groupsOf, quiet } from './shared.js';
 
 /** States whose candidates are scored in one request. */
 const statesAtOnce = 8;
@@ -110,28 +110,43 @@ async function scoreCandidates(input: CommandInput, open: OpenModel): Promise<Re
   if (released) progress.write(releasedNote);
 
   const faults = new Faults(progress);
-  const states = (await all(readRecords(file, checkedTaskCandidates, { onFault: faults.report }))) as State[];
-  const short = states.filter((state) =>
-    sequencesOf(tokenizer, state, 0, views.critic).every(({ ids }) => ids.length <= maxLength),
-  );
+  // Whether each state has no longer sequence. The file is read once more for each model: its candidates may not fit in memory.
+  const short: boolean[] = [];
+  let stored = released;
+  for await (const { record } of readRecords(file, checkedTaskCandidates, { onFault: faults.report })) {
+    const state = record as State;
+    const sequences = sequencesOf(tokenizer, state, short.length, views.critic);
+    short.push(sequences.every(({ ids }) => ids.length <= maxLength));
+    stored &&= state.referenceLogps !== undefined || !short.at(-1);
+  }
+  async function* states(): AsyncGenerator<State> {
+    let k = 0;
+    for await (const { record } of readRecords(file, checkedTaskCandidates, quiet))
+      if (short[k++]) yield record as State;
+  }
+  const total = short.filter(Boolean).length;
   const run = hashValue([await hashFile(file), maxLength]);
-  const pass: Pass = { tokenizer, rule, values, open, out, run, progress, signal };
-  const ofCritic = await logpsOf(critic, short, views.critic, true, pass);
-  const stored = released && short.every(({ referenceLogps }) => referenceLogps !== undefined);
-  const ofReference = stored ? undefined : await logpsOf(reference, short, views.reference, false, pass);
-  const scored = short.map((state, s) => {
-    const reference = ofReference?.rows[s] ?? (state.referenceLogps?.[rule.reduction] as number[]);
-    const scores = (ofCritic.rows[s] as number[]).map((logp, i) => logp - (reference[i] as number));
-    return { ...state, scores };
-  });
-  await writeRecords(out, scored, checkedCandidates);
-  await ofCritic.partial.discard();
-  await ofReference?.partial.discard();
-  const candidates = scored.reduce((sum, state) => sum + state.scores.length, 0);
+  const pass: Pass = { tokenizer, rule, values, open, out, run, total, states, progress, signal };
+  const ofCritic = await logpsOf(critic, views.critic, true, pass);
+  const ofReference = stored ? undefined : await logpsOf(reference, views.reference, false, pass);
+  let candidates = 0;
+  async function* scored() {
+    const [critics, references] = [ofCritic.records(), ofReference?.records()];
+    for await (const state of states()) {
+      const ofState = (await critics.next()).value?.logps as number[];
+      const stored = state.referenceLogps?.[rule.reduction];
+      const before = references === undefined ? stored : ((await references.next()).value?.logps as number[]);
+      candidates += ofState.length;
+      yield { ...state, scores: ofState.map((logp, i) => logp - (before?.[i] ?? Number.NaN)) };
+    }
+  }
+  await writeRecords(out, scored(), checkedCandidates);
+  await ofCritic.discard();
+  await ofReference?.discard();
   return faults.checked({
-    states: scored.length,
+    states: total,
     candidates,
-    leftOut: states.length - scored.length,
+    leftOut: short.length - total,
     ...(released && { referenceLogps: stored ? 'of the sampling' : 'computed' }),
   });
 }
@@ -158,7 +173,8 @@ function sequencesOf(tokenizer: ChatTokenizer, state: State, index: number, view
   const begun = Int32Array.from([...view.begin, ...prompt]);
   return state.candidates.map((text, i) => {
     const ids = state.tokens?.[i] ?? tokenizer.encodeReply(text, state.stop?.[i]);
-    return candidateSequence(`${id}, candidate ${i}`, begun, ids, view.headerTokens);
+    if (ids.length === 0) throw new CommandError('ERR_RECORD', `${id}: candidate ${i} has no token`);
+    return { ...candidateSequence(`${id}, candidate ${i}`, begun, ids, view.headerTokens), prompt: begun };
   });
 }
 
@@ -172,26 +188,32 @@ interface Pass {
   out: string;
   /** The hash of the candidates and the options. */
   run: string;
+  /** The number of states. */
+  total: number;
+  /** Reads the states. */
+  states: () => AsyncGenerator<State>;
   progress: NodeJS.WriteStream;
   signal: AbortSignal;
 }
 
-/** The mean or sum of each candidate under one model. An interrupted pass goes on with the states that are missing. */
-async function logpsOf(folder: string, states: readonly State[], view: View, isCritic: boolean, pass: Pass) {
-  const { tokenizer, rule, values, open, progress, signal } = pass;
+/**
+ * The mean or sum of each candidate under one model, a record a state. An interrupted pass goes on with the states that are
+ * missing.
+ */
+async function logpsOf(folder: string, view: View, isCritic: boolean, pass: Pass): Promise<PartialFile> {
+  const { tokenizer, rule, values, open, total, progress, signal } = pass;
   const name = isCritic ? 'critic' : 'reference';
   const run = hashValue([pass.run, rule, view, await hashFolder(folder)]);
   const partial = await PartialFile.open(`${pass.out}.${name}`, run, statesAtOnce);
-  const rows: number[][] = [];
-  for await (const { logps } of partial.records()) rows.push(logps as number[]);
-  if (rows.length === states.length) return { rows, partial };
+  let { done } = partial;
+  if (done === total) return partial;
   const model = await open(folder, { ...modelOptionsOf(values), progress, signal });
   try {
     const bar = new Progress(isCritic ? 'Critic' : 'Reference', progress);
     let tokens = 0;
-    for await (const group of groupsOf(states.slice(rows.length), statesAtOnce)) {
+    for await (const group of groupsOf(after(pass.states(), done), statesAtOnce)) {
       signal.throwIfAborted();
-      const sequences = group.flatMap((state, i) => sequencesOf(tokenizer, state, rows.length + i, view));
+      const sequences = group.flatMap((state, i) => sequencesOf(tokenizer, state, done + i, view));
       const values: number[] = [];
       for await (const logps of model.logps(sequences, { signal })) {
         const { ids } = sequences[values.length] as Sequence;
@@ -205,18 +227,23 @@ async function logpsOf(folder: string, states: readonly State[], view: View, isC
       // JSON has no NaN: it would come back as null.
       const bad = ofGroup.findIndex((row) => !row.every(Number.isFinite));
       if (bad >= 0) {
-        const message = `state ${rows.length + bad}: a log-prob under the ${name} is not finite`;
+        const message = `state ${done + bad}: a log-prob under the ${name} is not finite`;
         throw new CommandError('ERR_NONFINITE', message);
       }
       await partial.add(ofGroup.map((logps) => ({ logps })));
-      rows.push(...ofGroup);
-      bar.update(rows.length, states.length, { tokens });
+      done += group.length;
+      bar.update(done, total, { tokens });
     }
     bar.finish('done');
-    return { rows, partial };
+    return partial;
   } finally {
     await model.close();
   }
+}
+
+async function* after<T>(items: AsyncIterable<T>, count: number): AsyncGenerator<T> {
+  let k = 0;
+  for await (const item of items) if (k++ >= count) yield item;
 }
 
 /** Header, content and end token of the log-probs of a sequence. */

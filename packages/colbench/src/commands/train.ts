@@ -46,7 +46,8 @@ const kinds: Record<Method, Kind> = {
     usage: `  --without-c                the critic does not see the hidden solution c
   --c-template FILE          the text of c, with {ground_truth}
   --normalization RULE       turn-mean (the paper), token-mean or sum
-  --as released              c before the begin-of-text token, one token of the header counts, token-mean
+  --as released              c before the begin-of-text token, one token of the header counts, a space before the last
+                             end-of-turn token, long sequences are cut on the right, token-mean
 ${pairUsage}
 ${dialogueUsage}`,
     flags: ['without-c', ...dialogueFlags],
@@ -57,7 +58,7 @@ ${dialogueUsage}`,
     input: 'TURN_PAIRS',
     ...{ batch: 8, epochs: 1, maxLength: 16384 },
     usage: `${pairUsage}
-  --as released              the prompt's tokens count in the NLL`,
+  --as released              the prompt's tokens count too; long sequences are cut on the right`,
     flags: [],
     texts: ['beta', 'nll', 'as'],
   },
@@ -138,6 +139,7 @@ async function runTraining(method: Method, input: CommandInput): Promise<Record<
   checkModelFolder(model);
   const { device = 'cpu', dtype, threads, microTokens, python } = modelOptionsOf(values);
   const isReleased = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';
+  if (isReleased) values.exclusive('as', 'truncate');
   const faults = new Faults(progress);
   const { items, ...counts } = await readTrainingItems(file, {
     method,
@@ -146,7 +148,7 @@ async function runTraining(method: Method, input: CommandInput): Promise<Record<
       privileged: method === 'critic' ? privilegedOf(values, isReleased) : undefined,
       maxLength: values.number('max-length', kind.maxLength, 2, 2 ** 24),
       ...{ truncate: values.flag('truncate'), perTurn: values.flag('per-turn') },
-      headerTokens: method === 'critic' && isReleased ? 1 : 0,
+      ...{ headerTokens: method === 'critic' && isReleased ? 1 : 0, released: isReleased },
     },
     minReward: values.number('min-reward', 1, 0, 1, false),
     wholePrompt: method === 'policy' && isReleased,
@@ -158,7 +160,7 @@ async function runTraining(method: Method, input: CommandInput): Promise<Record<
   if (isReleased) progress.write(releasedNote(method));
   const summary = await train({
     ...{ loss, items, model, out, lora, device, threads, python, progress, signal },
-    dtype: dtypeOf(dtype, device),
+    dtype: dtype ?? (device === 'cpu' ? 'float32' : 'bfloat16'),
     learningRate: values.number('learning-rate', lora ? LORA_RATE : RATE, 0, 1, false),
     batch: values.number('batch', kind.batch, 1, 2 ** 24),
     epochs: values.number('epochs', kind.epochs, 0, 1e6, false),
@@ -196,8 +198,14 @@ function lossOf(method: Method, values: Values, isReleased: boolean): LossOption
 function releasedNote(method: Method): string {
   const changed =
     method === 'critic'
-      ? ['c stands before the begin-of-text token', "the header's last token counts", 'normalization token-mean']
-      : ["the prompt's tokens count in the NLL"];
+      ? [
+          'c stands before the begin-of-text token',
+          "the header's last token counts",
+          'a space stands before the last end-of-turn token',
+          'long sequences are cut on the right',
+          'normalization token-mean',
+        ]
+      : ["the prompt's tokens count", 'long sequences are cut on the right'];
   return `--as released: ${changed.join('; ')}\n`;
 }
 
@@ -211,10 +219,4 @@ function loraOf(values: Values): Lora | undefined {
   }
   const targets = (values.text('lora-targets') ?? 'q_proj,v_proj').split(',').map((target) => target.trim());
   return { r, alpha: values.number('lora-alpha', 2 * r, 1e-9, 1e9, false), targets };
-}
-
-function dtypeOf(given: string | undefined, device: string): 'float32' | 'bfloat16' {
-  if (given === 'float32' || given === 'bfloat16') return given;
-  if (given !== undefined) throw new UsageError(`Expected float32 or bfloat16 for --dtype but received ${given}`);
-  return device === 'cpu' ? 'float32' : 'bfloat16';
 }

@@ -1,9 +1,9 @@
 /** Runs the stages of a run; finished ones are skipped. */
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { FileReplacement } from 'sweet-rl/safetensors';
 import type { Command } from '../command.js';
 import { CommandError } from '../errors.js';
+import { writeWhole } from '../files.js';
 import { hashFile, hashFolder, hashValue } from '../hash.js';
 import type { Source, Stage } from './stages.js';
 
@@ -36,17 +36,6 @@ const speedOptions = [
   'agent-key-env',
   'human-key-env',
 ];
-
-/** Writes a file under another name and renames it. */
-export function writeWhole(file: string, text: string): void {
-  const target = new FileReplacement(file);
-  try {
-    target.append(text);
-    target.commit();
-  } finally {
-    target.discard();
-  }
-}
 
 /** A run in its folder. */
 export class Run {

@@ -1,4 +1,5 @@
 /** Generated tasks with scripted dialogues: what the test model learns. 5 subjects x 4 filters x 4 results. */
+import type { Script } from '../benchmark/human.js';
 import type { Dialogue, Message, Task } from '../benchmark/records.js';
 import { uniforms } from '../trainer/batches.js';
 
@@ -91,6 +92,32 @@ export function tinyTasks(): TinyTask[] {
       results.map((result) => ({ task: taskOf(subject, filter, result), subject, filter, result })),
     ),
   );
+}
+
+/** A quarter of the tasks is held out: each of their details occurs in others. */
+export function splitTasks(): { seen: TinyTask[]; heldOut: TinyTask[] } {
+  // The indices of subject, filter and result are i / 16, i / 4 and i modulo 4.
+  const isHeldOut = (_: TinyTask, i: number) => (Math.floor(i / 16) + Math.floor(i / 4) + i) % 4 === 0;
+  const all = tinyTasks();
+  return { seen: all.filter((task, i) => !isHeldOut(task, i)), heldOut: all.filter(isHeldOut) };
+}
+
+/** The user of `replyOf` as a script of `converse`. */
+export function tinyScript(): Script {
+  const exactly = (code: string) => code.replace(/[^a-z0-9 ']/gi, '\\$&');
+  const topics = subjects.flatMap((subject) => {
+    const problem = exactly(`report(${subject.things})`);
+    const ofDetails = (question: string, before: string, details: readonly Detail[], after: string) =>
+      details.map((detail) => ({
+        ...{ asked: exactly(question), problem, truth: exactly(`${before}${detail.code(subject)}${after}`) },
+        reply: detail.says(subject),
+      }));
+    return [
+      ...ofDetails(whichQuestion(subject), ' if ', filters, ']\n'),
+      ...ofDetails(whatQuestion(), 'return ', results, '\n'),
+    ];
+  });
+  return { topics, unknown: vainAnswer };
 }
 
 /** What the user replies to a question of the agent. */

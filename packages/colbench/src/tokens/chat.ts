@@ -46,6 +46,11 @@ export class ChatTokenizer {
   constructor(text: TextTokenizer, template: ChatTemplate, { allowSpecial = false }: ChatTokenizerOptions = {}) {
     this.text = text;
     this.template = template;
+    const shown = template.render(sample, false);
+    const lost = sample.find(({ content }) => !shown.includes(content));
+    if (lost !== undefined) {
+      throw new CommandError('ERR_TEMPLATE', `The chat template does not show a message of the role ${lost.role}`);
+    }
     this.takesSystemMessage = template.takesSystemMessage();
     this.#allowSpecial = allowSpecial;
     this.#apart = !allowSpecial && this.#agreesWithPlainEncoding();

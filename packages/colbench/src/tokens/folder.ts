@@ -1,7 +1,6 @@
 /** The tokenizer of a model folder by the options of the command line, and what ends a message. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { UsageError } from '../errors.js';
+import { CommandError, UsageError } from '../errors.js';
 import type { Values } from '../values.js';
 import { ChatTokenizer } from './chat.js';
 import { readJson } from './template.js';
@@ -25,6 +24,12 @@ export function tokenizerOf(folder: string, values: Values): ChatTokenizer {
   } catch (error) {
     throw new UsageError(`Expected JSON for --template-values: ${(error as Error).message}`);
   }
+  if (
+    text !== undefined &&
+    (typeof templateValues !== 'object' || templateValues === null || Array.isArray(templateValues))
+  ) {
+    throw new UsageError(`Expected a JSON object for --template-values but received ${text}`);
+  }
   return ChatTokenizer.load(folder, {
     chatTemplate: values.text('chat-template'),
     templateValues,
@@ -37,7 +42,12 @@ export function stopTokens(folder: string, tokenizer: ChatTokenizer): number[] {
   const given = [readJson(join(folder, 'generation_config.json')), readJson(join(folder, 'config.json'))].flatMap(
     ({ eos_token_id }) => (Array.isArray(eos_token_id) ? eos_token_id : [eos_token_id]) as unknown[],
   );
-  const ids = [tokenizer.endOfTurn, ...given].filter((id): id is number => Number.isInteger(id));
+  const bad = given.find((id) => id !== undefined && id !== null && !Number.isInteger(id));
+  if (bad !== undefined) {
+    const message = `${folder}: Expected token ids for eos_token_id but received ${JSON.stringify(bad)}`;
+    throw new CommandError('ERR_MODEL', message);
+  }
+  const ids = [tokenizer.endOfTurn, ...given].filter((id): id is number => typeof id === 'number');
   return [...new Set(ids)];
 }
 
@@ -45,7 +55,7 @@ export function stopTokens(folder: string, tokenizer: ChatTokenizer): number[] {
 export function privilegedFile(values: Values): string | undefined {
   const file = values.text('c-template');
   if (file === undefined) return undefined;
-  const text = readFileSync(file, 'utf8').replace(/\n$/, '');
+  const text = values.textFile('c-template').replace(/\n$/, '');
   if (!text.includes('{ground_truth}')) throw new UsageError(`--c-template: ${file} does not contain {ground_truth}`);
   return text;
 }

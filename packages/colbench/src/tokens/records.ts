@@ -9,10 +9,7 @@ import type { ChatMessage } from './template.js';
 export interface Privileged {
   /** With the placeholder {ground_truth}. */
   template: string;
-  /**
-   * 'system': the first part of the system message. 'front': as the released code, before everything, the begin-of-text
-   * token included; a dialogue then has a space before its last end-of-turn token.
-   */
+  /** 'system': the first part of the system message. 'front': before everything, the begin-of-text token included. */
   place: 'system' | 'front';
 }
 
@@ -74,6 +71,11 @@ export interface DialogueOptions extends EncodeOptions {
   maxLength: number;
   /** Cut whole turns from the left, never the system message and c. */
   truncate?: boolean | undefined;
+  /**
+   * As the released trainer: line ends at the end of the dialogue are removed, a space stands before the last end-of-turn token, and
+   * long sequences are cut on the right.
+   */
+  released?: boolean | undefined;
 }
 
 /** The sequences of a dialogue within the maximum length, and the number of longer ones. */
@@ -95,7 +97,7 @@ export function encodeDialogue(
   id: string,
   task: Task,
   history: readonly Message[],
-  { privileged, maxLength, truncate = false, ...options }: DialogueOptions,
+  { privileged, maxLength, truncate = false, released = false, ...options }: DialogueOptions,
 ): EncodedDialogue {
   const c = privileged === undefined ? undefined : privilegedText(privileged, task);
   const encode = (messages: readonly ChatMessage[]) =>
@@ -104,14 +106,21 @@ export function encodeDialogue(
       c !== undefined && privileged?.place === 'system' ? withPrivileged(messages, c) : messages,
       {
         ...options,
-        ...(privileged?.place === 'front' && { prefix: c, spaceBeforeEnd: true }),
+        ...(privileged?.place === 'front' && { prefix: c }),
+        spaceBeforeEnd: released,
       },
     );
   let messages: readonly ChatMessage[] = dialogueMessages(history);
+  if (released) messages = withoutLastLineEnds(messages);
   let sequences = encode(messages);
   const isLong = ({ ids }: Sequence) => ids.length > maxLength;
   const long = sequences.filter(isLong).length;
   if (long === 0) return { sequences, leftOut: 0, truncated: 0 };
+  if (released) {
+    const cut = sequences.map((each) => cutOnRight(each, maxLength, tokenizer.endOfTurn));
+    const left = cut.filter(({ turns }) => turns.length > 0);
+    return { sequences: left, leftOut: cut.length - left.length, truncated: long };
+  }
   if (!truncate) return { sequences: sequences.filter((each) => !isLong(each)), leftOut: long, truncated: 0 };
   while (sequences.some(isLong)) {
     const shorter = withoutFirstTurn(messages);
@@ -120,6 +129,23 @@ export function encodeDialogue(
     sequences = encode(messages);
   }
   return { sequences, leftOut: 0, truncated: 1 };
+}
+
+function withoutLastLineEnds(messages: readonly ChatMessage[]): ChatMessage[] {
+  const last = messages.length - 1;
+  return messages.map((each, i) => (i === last ? { ...each, content: each.content.replace(/\n+$/, '') } : each));
+}
+
+/**
+ * The first `maxLength` tokens of a sequence, as the released trainer cuts: the last one becomes the end-of-turn token. Turns after
+ * them are gone.
+ */
+export function cutOnRight(sequence: Sequence, maxLength: number, endOfTurn: number | undefined): Sequence {
+  if (sequence.ids.length <= maxLength) return sequence;
+  const ids = sequence.ids.slice(0, maxLength);
+  if (endOfTurn !== undefined) ids[maxLength - 1] = endOfTurn;
+  const turns = sequence.turns.map(({ start, end }) => ({ start, end: Math.min(end, maxLength) }));
+  return { ...sequence, ids, turns: turns.filter(({ start, end }) => start < end) };
 }
 
 /** Without the first agent message and what precedes it, except the system message; undefined if no other is left. */

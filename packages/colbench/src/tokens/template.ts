@@ -1,6 +1,7 @@
 /** The chat template of a model folder. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createContext, Script } from 'node:vm';
 import { Template } from '@huggingface/jinja';
 import { CommandError } from '../errors.js';
 
@@ -15,24 +16,62 @@ const fixedDate = (format: string) => format.replace(/%([YmdbBHM])/g, (_, part: 
 /** Replaces the function of today's date. The line end is removed with the block. */
 const dateMacro = '{%- macro strftime_now(format) -%}{{ fixed_date(format) }}{%- endmacro %}\n';
 
+/** Replaces `range`, as above. */
+const rangeBound = '{%- set range = bounded_range -%}\n';
+/** Elements of a `range` of a template; the library's own has no limit but the memory. */
+const MAX_RANGE = 100_000;
+/** A dialogue takes milliseconds; a template may have loops without an end. */
+const RENDER_SECONDS = 30;
+
+function boundedRange(first: number, second?: number, step = 1): number[] {
+  const [start, stop] = second === undefined ? [0, first] : [first, second];
+  const count = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(count <= MAX_RANGE)) throw new Error(`range() of more than ${MAX_RANGE} elements`);
+  return Array.from({ length: count }, (_, i) => start + i * step);
+}
+
+/** A context in which calls have a limit of time. */
+const timed = createContext({ render: undefined as (() => string) | undefined });
+const call = new Script('render()');
+
 /** Renders messages to text by a Jinja template. */
 export class ChatTemplate {
   readonly #template: Template;
   readonly #values: Record<string, unknown>;
+  readonly #seconds: number;
 
   /**
    * @param text in Jinja
    * @param values of its variables, such as bos_token
+   * @param seconds of a call of `render`
+   * @throws Error for a syntax error
    */
-  constructor(text: string, values: Record<string, unknown> = {}) {
+  constructor(text: string, values: Record<string, unknown> = {}, seconds = RENDER_SECONDS) {
     const dated = text.includes('strftime_now');
-    this.#template = new Template(dated ? dateMacro + text : text);
-    this.#values = dated ? { ...values, fixed_date: fixedDate } : values;
+    const ranged = text.includes('range');
+    this.#template = new Template(`${dated ? dateMacro : ''}${ranged ? rangeBound : ''}${text}`);
+    this.#values = {
+      ...values,
+      ...(dated && { fixed_date: fixedDate }),
+      ...(ranged && { bounded_range: boundedRange }),
+    };
+    this.#seconds = seconds;
   }
 
-  /** @param generationPrompt whether the header of the agent's next message follows */
+  /**
+   * @param generationPrompt whether the header of the agent's next message follows
+   * @throws CommandError ERR_TEMPLATE where the template raises an exception or does not end
+   */
   render(messages: readonly ChatMessage[], generationPrompt: boolean): string {
-    return this.#template.render({ ...this.#values, messages, add_generation_prompt: generationPrompt });
+    timed.render = () => this.#template.render({ ...this.#values, messages, add_generation_prompt: generationPrompt });
+    try {
+      return call.runInContext(timed, { timeout: 1000 * this.#seconds }) as string;
+    } catch (cause) {
+      const { code, message } = cause as { code?: string; message: string };
+      const why =
+        code === 'ERR_SCRIPT_EXECUTION_TIMEOUT' ? `has not ended after ${this.#seconds} s` : `fails: ${message}`;
+      throw new CommandError('ERR_TEMPLATE', `The chat template ${why}`, { cause });
+    }
   }
 
   /** Whether a system message is rendered; some templates raise an exception or leave it out. */
@@ -55,11 +94,14 @@ const tokenNames = ['bos_token', 'eos_token', 'unk_token', 'pad_token'];
 /** A JSON file of a folder; an empty object if there is none. */
 export function readJson(file: string): Record<string, unknown> {
   if (!existsSync(file)) return {};
+  let value: unknown;
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    value = JSON.parse(readFileSync(file, 'utf8'));
   } catch (cause) {
     throw new CommandError('ERR_MODEL', `${file} is not JSON: ${(cause as Error).message}`, { cause });
   }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new CommandError('ERR_MODEL', `Expected an object in ${file}`);
 }
 
 /**
@@ -78,7 +120,10 @@ export function loadTemplate(
   const tokens = Object.fromEntries(
     tokenNames.flatMap((name) => {
       const token = config[name] as string | { content: string } | null | undefined;
-      return token === undefined || token === null ? [] : [[name, typeof token === 'string' ? token : token.content]];
+      if (token === undefined || token === null) return [];
+      const content = typeof token === 'string' ? token : token.content;
+      if (typeof content === 'string') return [[name, content]];
+      throw new CommandError('ERR_MODEL', `${join(folder, 'tokenizer_config.json')}: Expected a text for ${name}`);
     }),
   );
   const own = join(folder, 'chat_template.jinja');

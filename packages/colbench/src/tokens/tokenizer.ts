@@ -11,6 +11,9 @@ interface AddedToken {
   special: boolean;
 }
 
+/** Models of tokenizer.json; older files do not name theirs. */
+const modelTypes: readonly unknown[] = ['BPE', 'WordPiece', 'Unigram', 'WordLevel'];
+
 /** Texts whose tokens are kept. */
 const cachedTexts = 4096;
 
@@ -28,6 +31,11 @@ export class TextTokenizer {
    * @param config the contents of tokenizer_config.json
    */
   constructor(json: Record<string, unknown>, config: Record<string, unknown>) {
+    const { type } = (json.model ?? {}) as { type?: unknown };
+    // The library takes an unknown type for one that it knows.
+    if (type !== undefined && !modelTypes.includes(type)) {
+      throw new Error(`model.type must be one of ${modelTypes.join(', ')}, not ${JSON.stringify(type)}`);
+    }
     this.#added = (json.added_tokens ?? []) as AddedToken[];
     this.#control = new Set(this.#added.filter(({ special }) => special).map(({ id }) => id));
     this.#full = new Tokenizer(json, config);
@@ -38,7 +46,12 @@ export class TextTokenizer {
   static load(folder: string): TextTokenizer {
     const file = join(folder, 'tokenizer.json');
     if (!existsSync(file)) throw new CommandError('ERR_MODEL', `${folder} has no tokenizer.json`);
-    return new TextTokenizer(readJson(file), readJson(join(folder, 'tokenizer_config.json')));
+    const [json, config] = [readJson(file), readJson(join(folder, 'tokenizer_config.json'))];
+    try {
+      return new TextTokenizer(json, config);
+    } catch (cause) {
+      throw new CommandError('ERR_MODEL', `${file} is no tokenizer: ${(cause as Error).message}`, { cause });
+    }
   }
 
   /** Control tokens in the text become tokens. */
@@ -59,7 +72,11 @@ export class TextTokenizer {
 
   /** The text of tokens; control tokens are shown. */
   decode(ids: Iterable<number>): string {
-    return this.#full.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    const all = [...ids];
+    // The library refuses an empty list.
+    return all.length === 0
+      ? ''
+      : this.#full.decode(all, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
   }
 
   /** Whether a token is a control token, such as the end of a turn. */

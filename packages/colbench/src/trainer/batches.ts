@@ -15,9 +15,11 @@ export interface TrainingItem {
 
 /** Sequences packed for one forward pass; the rows are the scored tokens alone. */
 export interface PackedRows {
-  /** What the model reads: each sequence up to the token before its last scored one. */
+  /** What the model reads: each sequence up to the token before its last scored one; a shared prompt is a sequence of its own. */
   ids: number[];
   sequenceOffsets: number[];
+  /** The sequence that each one continues, -1 for none; absent where no prompt is shared. */
+  parents?: number[];
   /** Indices into ids of the tokens before each scored token. */
   rows: number[];
   /** [rows] the scored tokens. */
@@ -52,25 +54,41 @@ export function checkSequence({ id, ids, turns }: Sequence): void {
 
 export function packSequences(sequences: readonly TrainingSequence[]): PackedRows {
   const packed = { ids: [] as number[], sequenceOffsets: [0], rows: [] as number[] };
+  const parents: number[] = [];
   const labels: number[] = [];
   const turnOffsets = [0];
   const trajectoryOffsets = [0];
+  let shared: { prompt: Int32Array; first: number; index: number } | undefined;
+  const add = (ids: Int32Array, parent: number) => {
+    for (const id of ids) packed.ids.push(id);
+    if (ids.length > 0) parents.push(parent);
+  };
   for (const sequence of sequences) {
+    const { prompt } = sequence;
+    if (prompt !== undefined && prompt !== shared?.prompt) {
+      shared = { prompt, first: packed.ids.length, index: parents.length };
+      add(prompt, -1);
+      packed.sequenceOffsets.push(packed.ids.length);
+    }
+    const own = prompt?.length ?? 0;
     const first = packed.ids.length;
-    for (const id of sequence.ids.subarray(0, inputTokens(sequence))) packed.ids.push(id);
+    add(sequence.ids.subarray(own, inputTokens(sequence)), prompt === undefined ? -1 : (shared?.index ?? -1));
+    const rowOf = (i: number) => (i < own ? (shared?.first ?? 0) + i : first + i - own);
     for (const { start, end } of sequence.turns) {
       for (let i = start; i < end; i++) {
-        packed.rows.push(first + i - 1);
+        packed.rows.push(rowOf(i - 1));
         labels.push(sequence.ids[i] as number);
       }
       turnOffsets.push(labels.length);
     }
     trajectoryOffsets.push(turnOffsets.length - 1);
     for (const start of sequence.starts ?? []) packed.sequenceOffsets.push(first + start);
-    packed.sequenceOffsets.push(packed.ids.length);
+    // A candidate of one token is scored by the last row of its prompt.
+    if (packed.ids.length > first) packed.sequenceOffsets.push(packed.ids.length);
   }
   return {
     ...packed,
+    ...(shared !== undefined && { parents }),
     labels: Int32Array.from(labels),
     turnOffsets: Int32Array.from(turnOffsets),
     trajectoryOffsets: Int32Array.from(trajectoryOffsets),
@@ -88,7 +106,13 @@ function groups<T>(items: readonly T[], budget: number, cost: (group: readonly T
   return result;
 }
 
-const inputs = (sequences: Iterable<Sequence>) => [...sequences].reduce((sum, each) => sum + inputTokens(each), 0);
+/** A shared prompt counts once. */
+const inputs = (sequences: readonly Sequence[]) =>
+  sequences.reduce((sum, each, k) => {
+    const { prompt } = each;
+    const again = prompt !== undefined && prompt === sequences[k - 1]?.prompt;
+    return sum + inputTokens(each) - (again ? prompt.length : 0);
+  }, 0);
 
 /** Sequences in order, in groups of at most `microTokens` input tokens. */
 export function tokenBatches<S extends Sequence>(sequences: readonly S[], microTokens: number): S[][] {

@@ -1,8 +1,8 @@
 /** The files of a run: model folder, checkpoints, state. A folder appears under its name when all of it is written. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { FileReplacement } from 'sweet-rl/safetensors';
 import { CommandError } from '../errors.js';
+import { FolderReplacement, writeWhole } from '../files.js';
 import type { Trainer } from './process.js';
 
 /** Checkpoints that are kept. */
@@ -25,18 +25,7 @@ export interface State {
   identity: Identity;
 }
 
-/** Writes a file under a temporary name and renames it. */
-export function writeFile(path: string, text: string): void {
-  const file = new FileReplacement(path);
-  try {
-    file.append(new TextEncoder().encode(text));
-    file.commit();
-  } finally {
-    file.discard();
-  }
-}
-
-const writeJson = (path: string, value: unknown) => writeFile(path, `${JSON.stringify(value, null, 2)}\n`);
+const writeJson = (path: string, value: unknown) => writeWhole(path, `${JSON.stringify(value, null, 2)}\n`);
 
 function readState(folder: string): State | undefined {
   const path = join(folder, 'state.json');
@@ -107,25 +96,23 @@ export class Run {
   /** Writes a checkpoint and removes old ones. */
   async save(trainer: Trainer, model: string, state: State): Promise<void> {
     const name = `step-${String(state.step).padStart(8, '0')}`;
-    const temporary = join(this.folder, 'checkpoints', `.${name}`);
     const final = join(this.folder, 'checkpoints', name);
     if (existsSync(final)) return;
-    mkdirSync(temporary, { recursive: true });
-    await trainer.request('save', { folder: temporary, what: 'weights' });
-    await trainer.request('save', { folder: temporary, what: 'optimizer' });
-    copyModelFiles(model, temporary);
-    writeJson(join(temporary, 'state.json'), state);
-    renameSync(temporary, final);
+    const checkpoint = new FolderReplacement(final);
+    await trainer.request('save', { folder: checkpoint.path, what: 'weights' });
+    await trainer.request('save', { folder: checkpoint.path, what: 'optimizer' });
+    copyModelFiles(model, checkpoint.path);
+    writeJson(join(checkpoint.path, 'state.json'), state);
+    checkpoint.commit();
     for (const old of this.#checkpoints().slice(0, -KEPT)) rmSync(old, { recursive: true });
   }
 
   /** Writes the trained model to the folder itself and removes the checkpoints. */
   async finish(trainer: Trainer, model: string, state: State): Promise<void> {
-    const temporary = join(this.folder, 'checkpoints', '.final');
-    mkdirSync(temporary, { recursive: true });
-    await trainer.request('save', { folder: temporary, what: 'weights' });
-    copyModelFiles(model, temporary);
-    for (const name of readdirSync(temporary)) renameSync(join(temporary, name), join(this.folder, name));
+    const trained = new FolderReplacement(join(this.folder, 'checkpoints', 'final'));
+    await trainer.request('save', { folder: trained.path, what: 'weights' });
+    copyModelFiles(model, trained.path);
+    trained.moveFilesTo(this.folder);
     writeJson(join(this.folder, 'state.json'), { ...state, done: true });
     rmSync(join(this.folder, 'checkpoints'), { recursive: true });
   }

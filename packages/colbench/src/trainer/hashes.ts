@@ -1,7 +1,9 @@
 /** Hashes that identify models, tokenizers and data. */
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createReadStream, existsSync, readdirSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
+import { CommandError } from '../errors.js';
+import { readJson } from '../tokens/template.js';
 import type { TrainingSequence } from './batches.js';
 
 /** SHA-256 of a value as JSON. */
@@ -25,7 +27,9 @@ export async function modelHash(folder: string): Promise<string> {
 
 /** The base model of an adapter folder. */
 export function baseOf(adapter: string): string {
-  const { base_model_name_or_path: base } = JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8'));
+  const file = join(adapter, 'adapter_config.json');
+  const { base_model_name_or_path: base } = readJson(file);
+  if (typeof base !== 'string') throw new CommandError('ERR_MODEL', `${file} has no base_model_name_or_path`);
   return isAbsolute(base) || existsSync(base) ? base : join(adapter, base);
 }
 

@@ -1,6 +1,6 @@
 /** metrics.jsonl: one line a step under the names of TRL, without times, so that a resumed run writes the same bytes. */
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
-import { writeFile } from './checkpoints.js';
+import { writeWhole } from '../files.js';
 import type { Method } from './heads.js';
 import type { StepResult } from './steps.js';
 
@@ -39,7 +39,7 @@ export class MetricsFile {
   truncate(step: number): void {
     if (!existsSync(this.path)) return;
     const kept = this.read().filter((metrics) => (metrics.step as number) <= step);
-    writeFile(this.path, kept.map((metrics) => `${JSON.stringify(metrics)}\n`).join(''));
+    writeWhole(this.path, kept.map((metrics) => `${JSON.stringify(metrics)}\n`).join(''));
   }
 
   append(metrics: Metrics): void {

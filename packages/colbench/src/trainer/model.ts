@@ -1,7 +1,8 @@
 /** A model folder in use, by the trainer: samples candidates and computes log-probs. */
-import { readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Model, ModelOptions, Sampled, SampleOptions, Sequence } from '../model.js';
+import { readJson } from '../tokens/template.js';
 import { mix } from './batches.js';
 import { baseOf } from './hashes.js';
 import type { CandidateAnswer, Hello } from './protocol.js';
@@ -13,7 +14,7 @@ const MICRO_TOKENS = 8192;
 /** Loads a model folder, or an adapter folder with its base, and starts a trainer on it. */
 export async function openModel(folder: string, options: ModelOptions): Promise<Model> {
   const { device = 'cpu', threads, microTokens = MICRO_TOKENS, seed = 42, python, progress } = options;
-  const dtype = (options.dtype ?? (device === 'cpu' ? 'float32' : storedDtype(folder))) as Hello['dtype'];
+  const dtype = options.dtype ?? (device === 'cpu' ? 'float32' : storedDtype(folder));
   const session = await Session.open({
     ...{ model: folder, device, dtype, threads, seed, python, progress, checkpointing: false, frozen: true },
   });
@@ -31,14 +32,8 @@ export function modelOf(session: Session, microTokens: number = MICRO_TOKENS): M
 
 /** The dtype of a folder's weights, by its configuration. */
 function storedDtype(folder: string): Hello['dtype'] {
-  const read = (path: string) => JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
-  const config = (() => {
-    try {
-      return read(join(folder, 'config.json'));
-    } catch {
-      return read(join(baseOf(folder), 'config.json'));
-    }
-  })();
+  const own = existsSync(join(folder, 'config.json'));
+  const config = readJson(join(own ? folder : baseOf(folder), 'config.json'));
   return config.torch_dtype === 'float32' || config.dtype === 'float32' ? 'float32' : 'bfloat16';
 }
 
@@ -61,6 +56,7 @@ async function* sampleInBatches(
     } while (end < prompts.length && tokens + (prompts[end] as Int32Array).length + n * maxTokens <= microTokens);
     const indices = Array.from({ length: end - first }, (_, i) => first + i);
     const answers: CandidateAnswer[] = [];
+    for (const i of indices) session.checkVocabulary(`Prompt ${i}`, prompts[i] as Int32Array);
     const request = {
       ...{ n, temperature, topP, maxTokens, stop: [...stop] },
       prompts: indices.map((i) => [...(prompts[i] as Int32Array)]),

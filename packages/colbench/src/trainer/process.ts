@@ -21,6 +21,8 @@ export interface StartOptions {
   python?: string | undefined;
   /** Added to the environment: the variables of a rank. */
   env?: Record<string, string> | undefined;
+  /** Ends the trainer at once when it is aborted: another rank has failed. */
+  abort?: AbortSignal | undefined;
   /** Receives the trainer's notes. */
   progress?: { write(text: string): unknown } | undefined;
 }
@@ -101,8 +103,9 @@ export class Trainer {
   }
 
   /** Starts one trainer. @throws CommandError ERR_TRAINER where there is no Python with torch */
-  static async start({ python, env, progress }: StartOptions = {}): Promise<Trainer> {
+  static async start({ python, env, abort, progress }: StartOptions = {}): Promise<Trainer> {
     const interpreter = await findPython(python);
+    abort?.throwIfAborted();
     const child = spawn(interpreter, [SCRIPT], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
       env: { ...MALLOC, ...process.env, PYTHONUNBUFFERED: '1', ...env },
@@ -111,6 +114,9 @@ export class Trainer {
       child.once('spawn', resolve);
       child.once('error', (error) => reject(new CommandError('ERR_TRAINER', error.message)));
     });
+    const kill = () => child.kill('SIGKILL');
+    abort?.addEventListener('abort', kill, { once: true });
+    child.once('close', () => abort?.removeEventListener('abort', kill));
     return new Trainer(child, progress);
   }
 

@@ -81,7 +81,15 @@ export interface Requests {
   ];
   /** `rows` are indices into `ids`, whose hidden states are written to the buffer `hidden` in this order. */
   forward: [
-    { ids: number[]; sequenceOffsets: number[]; rows: number[]; train: boolean; adapter?: boolean | undefined },
+    {
+      ids: number[];
+      sequenceOffsets: number[];
+      /** The earlier sequence that each one continues, -1 for none; not with `train`. */
+      parents?: number[] | undefined;
+      rows: number[];
+      train: boolean;
+      adapter?: boolean | undefined;
+    },
     object,
   ];
   backward: [object, object];

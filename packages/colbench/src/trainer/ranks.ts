@@ -14,8 +14,12 @@ export interface Ranks {
   rank: Rank;
   /** Variables for this rank's trainer, by which torch.distributed finds the others. */
   env: Record<string, string>;
-  /** Runs this rank's part; the error of any rank ends all. */
-  run<T>(part: () => Promise<T>): Promise<T>;
+  /**
+   * Runs this rank's part; the error of any rank ends all.
+   *
+   * @param part ends soon once its signal is aborted: another rank has failed
+   */
+  run<T>(part: (abort?: AbortSignal) => Promise<T>): Promise<T>;
 }
 
 /**
@@ -42,13 +46,15 @@ export async function startRanks(processes: number): Promise<Ranks> {
     ...{ MASTER_ADDR: '127.0.0.1', MASTER_PORT: port },
   });
   const port = String(await freePort());
-  const run = async <T>(part: () => Promise<T>): Promise<T> => {
+  const run: Ranks['run'] = async (part) => {
     const children = Array.from({ length: processes - 1 }, (_, i) => startChild({ ...env(i + 1), [CHILD]: '1' }));
     const failures = children.map((child, i) => failureOf(child, i + 1));
     const failed = Promise.race(failures.map(({ failure }) => failure));
-    failed.catch(() => {});
+    const stop = new AbortController();
+    failed.catch((error) => stop.abort(error));
+    const own = part(stop.signal);
     try {
-      const result = await Promise.race([part(), failed]);
+      const result = await Promise.race([own, failed]);
       await Promise.all(failures.map(({ closed }) => closed));
       return result;
     } catch (error) {
@@ -59,6 +65,8 @@ export async function startRanks(processes: number): Promise<Ranks> {
       throw error;
     } finally {
       for (const child of children) child.kill('SIGKILL');
+      // Nothing of a failed command is left: neither its trainer nor the other ranks.
+      await Promise.allSettled([own, ...failures.map(({ closed }) => closed)]);
     }
   };
   return { rank: { rank: 0, world: processes }, env: env(0), run };

@@ -3,6 +3,7 @@ import {
   checkedDialogue,
   checkedTask,
   type Fault,
+  isTokenIds,
   type Message,
   RecordError,
   readRecords,
@@ -11,7 +12,13 @@ import {
 import { CommandError } from '../errors.js';
 import type { Sequence } from '../model.js';
 import type { ChatTokenizer } from '../tokens/chat.js';
-import { candidateSequence, type DialogueOptions, encodeDialogue, promptMessages } from '../tokens/records.js';
+import {
+  candidateSequence,
+  cutOnRight,
+  type DialogueOptions,
+  encodeDialogue,
+  promptMessages,
+} from '../tokens/records.js';
 import type { TrainingItem, TrainingSequence } from './batches.js';
 import { hashOf } from './hashes.js';
 import type { Method } from './heads.js';
@@ -23,7 +30,7 @@ export interface EncodeRecords {
   dialogue: DialogueOptions;
   /** Dialogues of a smaller reward are not trained on: fine-tuning. */
   minReward: number;
-  /** The policy's loss has the prompt's tokens too, as in the released code. */
+  /** The policy's loss has the prompt's tokens too, and long sequences are cut on the right, as in the released code. */
   wholePrompt: boolean;
   onFault: (fault: Fault) => void;
 }
@@ -36,11 +43,13 @@ export interface EncodedRecords {
   truncated: number;
   /** Dialogues of a smaller reward. */
   belowReward: number;
+  /** Pairs of equal sequences, which have no preference. */
+  identical: number;
 }
 
 /** Reads the file of a training command. Equal sequences become one object: a dialogue in several pairs is computed once. */
 export async function readTrainingItems(file: string, options: EncodeRecords): Promise<EncodedRecords> {
-  const result: EncodedRecords = { items: [], leftOut: 0, truncated: 0, belowReward: 0 };
+  const result: EncodedRecords = { items: [], leftOut: 0, truncated: 0, belowReward: 0, identical: 0 };
   const known = new Map<string, TrainingSequence>();
   const once = (sequence: TrainingSequence): TrainingSequence => {
     const key = hashOf([[...sequence.ids], sequence.turns, sequence.starts ?? []]);
@@ -52,7 +61,11 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
     const isWhole = chosen !== undefined && (options.method === 'sft' || rejected !== undefined);
     if (!isWhole) result.leftOut++;
     else if (options.method === 'sft') result.items.push({ chosen: once(chosen) });
-    else result.items.push({ chosen: once(chosen), rejected: once(rejected as TrainingSequence) });
+    else {
+      const pair = { chosen: once(chosen), rejected: once(rejected as TrainingSequence) };
+      if (pair.chosen === pair.rejected) result.identical++;
+      else result.items.push(pair);
+    }
   };
   const trajectory = (id: string, task: Task, history: readonly Message[]): TrainingSequence | undefined => {
     const { sequences, leftOut, truncated } = encodeDialogue(options.tokenizer, id, task, history, options.dialogue);
@@ -78,8 +91,8 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
     }
   }
   if (result.items.length > 0) return result;
-  const { leftOut, belowReward } = result;
-  const why = `${leftOut} left out by --max-length, ${belowReward} below --min-reward`;
+  const { leftOut, belowReward, identical } = result;
+  const why = `${leftOut} left out by --max-length, ${belowReward} below --min-reward, ${identical} pairs of equal texts`;
   throw new CommandError('ERR_DATA', `${file} has nothing to train on (${why})`);
 }
 
@@ -108,8 +121,12 @@ function turnPair(
   return [chosen, rejected].map((text, side) => {
     const ids = tokens?.[side] ?? tokenizer.encodeReply(text);
     const sequence = candidateSequence(`${name}, ${['chosen', 'rejected'][side]}`, prompt, ids);
-    if (sequence.ids.length > dialogue.maxLength || ids.length === 0) return undefined;
-    return wholePrompt ? { ...sequence, turns: [{ start: 1, end: sequence.ids.length }] } : sequence;
+    if (ids.length === 0) return undefined;
+    if (wholePrompt) {
+      const whole = { ...sequence, turns: [{ start: 1, end: sequence.ids.length }] };
+      return cutOnRight(whole, dialogue.maxLength, tokenizer.endOfTurn);
+    }
+    return sequence.ids.length > dialogue.maxLength ? undefined : sequence;
   });
 }
 
@@ -133,10 +150,9 @@ function checkedTurnPair(value: unknown): TurnPairRecord {
   }
   const isPrompt = (messages: unknown) =>
     Array.isArray(messages) &&
-    messages.every(({ role, content }) => typeof role === 'string' && typeof content === 'string');
+    messages.every((each) => typeof each?.role === 'string' && typeof each.content === 'string');
   if (!isPrompt(input)) throw new RecordError('Expected messages with role and content for input');
-  const isIds = (ids: unknown) => Array.isArray(ids) && ids.every((id) => Number.isInteger(id) && id >= 0);
-  if (tokens !== undefined && !(Array.isArray(tokens) && tokens.length === 2 && tokens.every(isIds))) {
+  if (tokens !== undefined && !(Array.isArray(tokens) && tokens.length === 2 && tokens.every(isTokenIds))) {
     throw new RecordError('Expected two arrays of token ids for tokens');
   }
   return value as TurnPairRecord;

@@ -33,8 +33,8 @@ export class Session {
   ) {}
 
   /** Starts a trainer and loads the model. @throws CommandError ERR_TRAINER, ERR_MODEL, ERR_OOM */
-  static async open({ python, env, progress, ...hello }: SessionOptions): Promise<Session> {
-    const trainer = await Trainer.start({ python, env, progress });
+  static async open({ python, env, abort, progress, ...hello }: SessionOptions): Promise<Session> {
+    const trainer = await Trainer.start({ python, env, abort, progress });
     try {
       return await Session.on(trainer, hello);
     } catch (error) {
@@ -54,7 +54,7 @@ export class Session {
   /** Buffers of at least `rows` rows. @throws CommandError ERR_SHM, ERR_DEVICE */
   async reserve(rows: number): Promise<Buffers> {
     if (this.device !== 'cpu') {
-      const message = `Training and log-probs run on the CPU; on ${this.device} only sampling is implemented`;
+      const message = `Training and log-probs run on the CPU alone: on ${this.device} only sampling is implemented, and not tested`;
       throw new CommandError('ERR_DEVICE', message);
     }
     if (this.#buffers === undefined || this.#buffers.maxRows < rows) {
@@ -82,6 +82,18 @@ export class Session {
     };
   }
 
+  /** @throws CommandError ERR_MODEL naming a token that the model does not have: its tokenizer is larger */
+  checkVocabulary(id: string, ids: ArrayLike<number>): void {
+    const { V } = this.model;
+    const at = Array.prototype.findIndex.call(ids, (token: number) => token >= V);
+    if (at < 0) return;
+    const entries = `the model has ${V} entries (vocab_size of config.json)`;
+    throw new CommandError(
+      'ERR_MODEL',
+      `${id}: token ${at} is ${ids[at]}, but ${entries}: the tokenizer is that of another model`,
+    );
+  }
+
   /**
    * The log-probs of the scored tokens of each sequence, in the order given.
    *
@@ -93,12 +105,14 @@ export class Session {
   ): AsyncGenerator<Float32Array<ArrayBuffer>> {
     const batches = tokenBatches(sequences, microTokens);
     if (batches.length === 0) return;
-    const packed = batches.map((batch) => batch.reduce((rows, sequence) => rows + scoredTokens(sequence), 0));
-    await this.reserve(Math.max(...packed));
+    const counts = batches.map((batch) => batch.reduce((rows, sequence) => rows + scoredTokens(sequence), 0));
+    await this.reserve(Math.max(...counts));
     for (const batch of batches) {
       signal?.throwIfAborted();
-      const { ids, sequenceOffsets, rows, labels, trajectoryOffsets, turnOffsets } = packSequences(batch);
-      await this.trainer.request('forward', { ids, sequenceOffsets, rows, train: false, adapter });
+      for (const { id, ids } of batch) this.checkVocabulary(id, ids);
+      const { labels, trajectoryOffsets, turnOffsets, ...packed } = packSequences(batch);
+      const { rows } = packed;
+      await this.trainer.request('forward', { ...packed, train: false, adapter });
       const { logps } = await linearLogpsAsync({ ...this.head(rows.length), labels });
       for (const k of batch.keys()) {
         const [first, last] = [trajectoryOffsets[k], trajectoryOffsets[k + 1]] as [number, number];

@@ -2,9 +2,10 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError } from '../errors.js';
+import { writeWhole } from '../files.js';
 import { Progress } from '../progress.js';
 import { batchOfStep, checkSequence, microBatches, sequencesOf, stepCount, type TrainingItem } from './batches.js';
-import { type Identity, Run, type State, writeFile } from './checkpoints.js';
+import { type Identity, Run, type State } from './checkpoints.js';
 import { hashOf, hashOfFile, modelHash, sequencesHash } from './hashes.js';
 import type { LossOptions } from './heads.js';
 import { curves, type Metrics, MetricsFile, stepMetrics } from './metrics.js';
@@ -56,7 +57,7 @@ export async function train(options: TrainOptions): Promise<Record<string, unkno
   const ranks = await startRanks(options.processes);
   // As many items as there are make a batch where they do not fill one.
   const batch = Math.min(options.batch, options.items.length);
-  return ranks.run(() => trainRank({ ...options, batch }, sequences, ranks));
+  return ranks.run((abort) => trainRank({ ...options, batch }, sequences, ranks, abort));
 }
 
 function checkItems({ items }: TrainOptions): void {
@@ -92,6 +93,7 @@ async function trainRank(
   options: TrainOptions,
   sequences: ReturnType<typeof sequencesOf>,
   { rank, env }: Ranks,
+  abort: AbortSignal | undefined,
 ): Promise<Record<string, unknown>> {
   const { loss, items, out, batch, seed, microTokens, progress, signal } = options;
   const steps = Math.min(stepCount(items.length, batch, options.epochs), options.steps ?? Number.POSITIVE_INFINITY);
@@ -110,14 +112,18 @@ async function trainRank(
   else mkdirSync(out, { recursive: true });
 
   const { model, device, dtype, lora, checkpointing, python } = options;
+  const either = abort === undefined ? signal : AbortSignal.any([signal, abort]);
   const session = await Session.open({
-    ...{ model, device, dtype, lora, checkpointing, seed, python, env, threads: options.threads },
+    ...{ model, device, dtype, lora, checkpointing, seed, python, env, abort, threads: options.threads },
     progress: isFirst ? progress : undefined,
   });
   try {
+    for (const { id, ids } of sequences) session.checkVocabulary(id, ids);
     await session.reserve(maxRows(options, steps));
     const references =
-      loss.method === 'sft' ? undefined : await referencesOf(session, options, sequences, identity, rank);
+      loss.method === 'sft'
+        ? undefined
+        : await referencesOf(session, { ...options, signal: either }, sequences, identity, rank);
     let step = 0;
     if (resumed?.checkpoint) {
       step = resumed.state.step;
@@ -157,7 +163,7 @@ async function trainRank(
       }
     }
     if (isFirst) {
-      writeFile(join(out, 'curves.svg'), curves(metrics.read()));
+      writeWhole(join(out, 'curves.svg'), curves(metrics.read()));
       await run.finish(session.trainer, model, stateAt(steps));
       bar?.finish(`${steps} steps, ${noteOf(metrics.read().at(-1) ?? {}, seconds)}`);
     }

@@ -211,6 +211,15 @@ describe('pairs', () => {
     expect(dialoguePairs([], 'released')).toEqual([]);
   });
 
+  it('of messages: none of two equal candidates, whose scores differ by rounding', () => {
+    const state = { input: 'p', candidates: ['a', 'a'], scores: [0.1, 0.1000001] };
+    const options = { rule: 'halves', numPairs: 1, seed: 1 } as const;
+    expect(rankedPairs([state], options).pairs).toEqual([]);
+    expect(rankedPairs([{ ...state, stop: ['stop', 'length'] }], options).pairs).toHaveLength(1);
+    const tokens = [[1, 2], [3]];
+    expect(rankedPairs([{ ...state, tokens }], options).pairs).toHaveLength(1);
+  });
+
   it('of messages: one of the upper half over one of the lower, one or four per state', () => {
     const random = new Random(5);
     const states = Array.from({ length: 40 }, (_, s) => ({

@@ -43,6 +43,10 @@ describe('an endpoint', () => {
     expect(requests.length - before).toBe(4);
     const lines = linesOf(out);
     expect(new Set(lines.map(({ id }) => id)).size).toBe(4);
+    // The journal has them as they ended: the first task's, then those that were refused before.
+    writeLines(out, [...lines].reverse());
+    expect((await run()).code).toBe(0);
+    expect(linesOf(out)).toEqual(lines);
     for (const { reward, dialogue_history } of lines) expect([reward, dialogue_history.length]).toEqual([1, 4]);
     expect(lines[0].dialogue_history[2].content).toMatch(/^5 within Germany/);
     expect(await run('--agent-temperature', '0.5')).toMatchObject({

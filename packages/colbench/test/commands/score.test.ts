@@ -6,7 +6,7 @@ import { scoreOf } from '../../src/benchmark/score.ts';
 import { scoreCommand } from '../../src/commands/score.ts';
 import type { Sequence } from '../../src/model.ts';
 import { TextTokenizer } from '../../src/tokens/index.ts';
-import { runWith } from '../helpers/cli.ts';
+import { runWith, textStream } from '../helpers/cli.ts';
 import { linesOf, testFolder, writeLines } from '../helpers/files.ts';
 import { BEGIN, EOT, modelFolder, tokenizerConfig, tokenizerJson } from '../helpers/model-folder.ts';
 import { stubModels } from '../helpers/stub-model.ts';
@@ -172,6 +172,25 @@ describe('the command', () => {
     const { openModel } = stubModels({ logps: (sequence, path) => logps(sequence, path).map(() => Number.NaN) });
     const values = { out: join(folder, 'nan.jsonl'), critic, reference };
     await expect(runWith(scoreCommand(openModel), [file], values)).rejects.toMatchObject({ code: 'ERR_NONFINITE' });
+  });
+
+  it.each([
+    [{ input: 'a rendered prompt' }, /Expected messages for input/],
+    [{ tokens: [[1e300], [1]] }, /token ids for tokens/],
+    [{ stop: ['end', 'stop'] }, /'stop' and 'length' for stop/],
+    [{ candidates: [null, 'a'] }, /strings for candidates/],
+    [{ tokens: [[], [1]] }, /candidate 0 has no token/],
+  ])('refuses a record with %j', async (change, message) => {
+    const bad = writeLines(join(folder, 'hostile.jsonl'), [{ ...state, ...change }]);
+    const { openModel } = stubModels({ logps });
+    const { stream, text: shown } = textStream();
+    const values = { out: join(folder, 'hostile-out.jsonl'), critic, reference };
+    const input = { positionals: [bad], values, progress: stream, signal: new AbortController().signal };
+    const error = await scoreCommand(openModel)
+      .run(input)
+      .catch((each: Error) => each);
+    expect(error).toMatchObject({ code: 'ERR_RECORD' });
+    expect(`${shown()}${(error as Error).message}`).toMatch(message);
   });
 
   it('refuses options that exclude each other, and folders that are none', async () => {

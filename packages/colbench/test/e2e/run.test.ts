@@ -1,7 +1,8 @@
-/** `tiny --small` and `run` with all methods, two steps each; the second time nothing is computed. */
+/** `tiny --small` and `run` with all methods, two steps each, killed once; the second time nothing is computed. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { methods } from '../../src/run/config.ts';
 import { endpoint } from '../helpers/endpoint.ts';
@@ -57,10 +58,22 @@ it.runIf(python !== undefined && existsSync(join(PACKAGE, 'trainer.py')))('runs 
     candidates: { n: 4, fraction: 0.25 },
   };
   writeFileSync(join(folder, 'RUN.json'), JSON.stringify(run));
+  // Killed in a training and started again, it goes on: finished stages stay.
+  const killed = spawn(process.execPath, [main, 'run', 'RUN.json'], { cwd: folder, stdio: 'ignore' });
+  const ended = new Promise((resolve) => killed.on('close', resolve));
+  while (!existsSync(join(folder, 'RUN', 'train-sft', 'stage.json'))) await setTimeout(20);
+  killed.kill('SIGKILL');
+  await ended;
+  const finished = readdirSync(join(folder, 'RUN')).filter((name) => {
+    const file = join(folder, 'RUN', name, 'stage.json');
+    return existsSync(file) && JSON.parse(readFileSync(file, 'utf8')).state === 'finished';
+  });
+  expect(finished).toEqual(expect.arrayContaining(['converse', 'evaluate', 'pairs', 'candidates']));
+  expect(finished).not.toContain('train-sft');
   const first = await colbench('run', 'RUN.json', '--json');
   expect(first.code, first.stderr).toBe(0);
   const summary = JSON.parse(first.stdout);
-  expect(summary).toMatchObject({ stages: 30, computed: 30 });
+  expect(summary).toMatchObject({ stages: 30, computed: 30 - finished.length });
   expect(summary.table.map(({ method }: { method: string }) => method)).toEqual([...methods]);
   for (const row of summary.table) expect(row).toMatchObject({ dialogues: 2, testsPassed: expect.any(Number) });
   const scored = linesOf(join(folder, 'RUN', 'score-sweet', 'score.jsonl'));

@@ -76,6 +76,7 @@ describe('the prefix c', () => {
       ...long,
       privileged: releasedPrivileged,
       headerTokens: 1,
+      released: true,
     }).sequences;
     const c = `In light that the final answer is: ${task.ground_truth}.`;
     expect(decoded(sequence!.ids).startsWith(`${c}<|begin_of_text|>`)).toBe(true);
@@ -111,6 +112,31 @@ describe('a sequence that is too long', () => {
     expect(shown).not.toMatch(/m0|m1/);
     expect(sequences[0]!.turns).toHaveLength(2);
     expect(encode({ maxLength: 20, truncate: true })).toEqual({ sequences: [], leftOut: 1, truncated: 0 });
+  });
+});
+
+describe('as the released trainer', () => {
+  const ended = history.map((message, i) => (i + 1 === history.length ? { ...message, output: 'm5\n\n' } : message));
+  const encode = (maxLength: number, released: boolean) =>
+    encodeDialogue(chat, 'd', task, ended, { maxLength, released, headerTokens: 1 });
+  const texts = ({ sequences }: ReturnType<typeof encode>) =>
+    sequences[0]!.turns.map(({ start, end }) => decoded(sequences[0]!.ids.subarray(start, end)));
+
+  it('removes line ends at the end, and puts a space before the last end-of-turn token, without c too', () => {
+    expect(texts(encode(long.maxLength, true)).at(-1)).toBe('\n\nm5 <|eot_id|>');
+  });
+
+  it('cuts on the right; the last token becomes the end of a turn', () => {
+    const [whole] = encode(long.maxLength, true).sequences;
+    const second = whole!.turns[1]!;
+    const cut = encode(second.start + 2, true);
+    expect([cut.leftOut, cut.truncated]).toEqual([0, 1]);
+    expect(cut.sequences[0]!.ids).toHaveLength(second.start + 2);
+    expect(texts(cut)).toEqual(['\n\nm1<|eot_id|>', '\n\n<|eot_id|>']);
+    expect([...cut.sequences[0]!.ids.slice(0, -1)]).toEqual([...whole!.ids.slice(0, second.start + 1)]);
+    // Nothing of the agent is left.
+    expect(encode(whole!.turns[0]!.start, true)).toEqual({ sequences: [], leftOut: 1, truncated: 1 });
+    expect(encode(second.start + 2, false)).toEqual({ sequences: [], leftOut: 1, truncated: 0 });
   });
 });
 

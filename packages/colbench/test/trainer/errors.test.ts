@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readSafetensors, writeSafetensors } from 'sweet-rl/safetensors';
@@ -82,6 +82,10 @@ describe.skipIf(!python)('errors of the trainer', () => {
       [broken({ hidden_size: undefined }), 'hidden_size', /an integer > 0/],
       [broken({ num_hidden_layers: 3 }), 'model.layers.2.self_attn.q_proj.weight', /is missing/],
       [broken({ num_hidden_layers: 1 }), 'model.layers.1.self_attn.q_proj.weight', /which a llama model has not/],
+      [broken({ num_hidden_layers: 1e9 }), 'num_hidden_layers', /at most 10000/],
+      [broken({ rms_norm_eps: -1 }), 'rms_norm_eps', /rms_norm_eps must be > 0/],
+      [broken({ rope_theta: 0 }), 'rms_norm_eps', /numbers of the rotation finite/],
+      [broken({ model_type: 'mistral', sliding_window: 'x' }), 'sliding_window', /an integer > 0/],
       [broken({ vocab_size: 60 }), 'model.embed_tokens.weight', /\[61, 24\], expected \[60, 24\]/],
       [
         broken({}, (tensors) => {
@@ -102,6 +106,77 @@ describe.skipIf(!python)('errors of the trainer', () => {
     writeFileSync(join(cut, 'model.safetensors'), bytes.subarray(0, bytes.length - 100));
     await expect(open(cut)).rejects.toMatchObject({ code: 'ERR_MODEL', message: expect.stringMatching(/lm_head/) });
     await expect(open(temporaryFolder())).rejects.toMatchObject({ code: 'ERR_MODEL' });
+  });
+
+  it('ERR_MODEL for files that are no model', async () => {
+    const folder = await makeModel(CONFIGS.llama!, 46);
+    const path = (name: string) => join(folder, name);
+    const weights = readFileSync(path('model.safetensors'));
+    const length = Number(weights.readBigUInt64LE());
+    const withHeader = (header: string) => {
+      const size = Buffer.alloc(8);
+      size.writeBigUInt64LE(BigInt(header.length));
+      return Buffer.concat([size, Buffer.from(header), weights.subarray(8 + length)]);
+    };
+    const header = JSON.parse(String(weights.subarray(8, 8 + length)));
+    header['model.norm.weight'].shape = [-4, -6];
+    const fails = async (name: string, bytes: string | Buffer, message: RegExp) => {
+      const before = existsSync(path(name)) ? readFileSync(path(name)) : undefined;
+      writeFileSync(path(name), bytes);
+      await expect(open(folder), String(message)).rejects.toMatchObject({
+        ...{ code: 'ERR_MODEL', message: expect.stringMatching(message) },
+      });
+      if (before === undefined) rmSync(path(name));
+      else writeFileSync(path(name), before);
+    };
+    await fails('model.safetensors', '', /cannot be read/);
+    await fails('model.safetensors', withHeader('[]'), /no valid header/);
+    await fails('model.safetensors', withHeader('['.repeat(100_000)), /no valid header/);
+    await fails('model.safetensors', withHeader(JSON.stringify(header)), /has the shape \[-4, -6\]/);
+    await fails('config.json', '[]', /holds no object/);
+    const scaling = { ...CONFIGS.llama, rope_scaling: { rope_type: 'llama3' } };
+    await fails('config.json', JSON.stringify(scaling), /KeyError 'factor'/);
+    const index = 'model.safetensors.index.json';
+    for (const map of ['[1]', '{"a": 1}', '{"a": "../model.safetensors"}']) {
+      await fails(index, `{"weight_map": ${map}}`, /weight_map must give each tensor/);
+    }
+    await fails(index, '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', /00001-of-00002.*cannot be read/);
+    const adapter = {
+      peft_type: 'LORA',
+      base_model_name_or_path: folder,
+      r: 1,
+      lora_alpha: 1,
+      target_modules: ['q_proj'],
+    };
+    for (const [change, message] of [
+      [{ r: 'x' }, /r is "x"/],
+      [{ target_modules: [5] }, /names for target_modules/],
+      [{ peft_type: 'IA3' }, /peft_type is "IA3"/],
+      [{}, /adapter_model.safetensors cannot be read/],
+    ] as const) {
+      await fails('adapter_config.json', JSON.stringify({ ...adapter, ...change }), message);
+    }
+    const session = await open(folder);
+    const [sequence] = randomSequences(1, 1, 61, 3);
+    sequence!.ids[0] = 61;
+    await expect(session.logps([sequence!], { microTokens: 100 }).next()).rejects.toMatchObject({
+      ...{ code: 'ERR_MODEL', message: expect.stringMatching(/s0: token 0 is 61, but the model has 61 entries/) },
+    });
+  });
+
+  it('ERR_DEVICE where nothing but the CPU is implemented', async () => {
+    const folder = await makeModel(CONFIGS.llama!, 47);
+    await expect(open(folder, { device: 'cuda:99' })).rejects.toMatchObject({ code: 'ERR_DEVICE' });
+    const { trainer } = await open(folder);
+    const elsewhere = new (Session as unknown as { new (...fields: unknown[]): Session })(
+      trainer,
+      {},
+      'float32',
+      'cuda',
+    );
+    await expect(elsewhere.reserve(1)).rejects.toMatchObject({
+      ...{ code: 'ERR_DEVICE', message: expect.stringMatching(/run on the CPU alone.*not tested/) },
+    });
   });
 
   it('ERR_PROTOCOL for requests that are unknown, incomplete or out of order', async () => {

@@ -43,4 +43,32 @@ describe.skipIf(!python)('forward', () => {
     for await (const logps of session.logps(sequences, { microTokens: 1 })) alone.push(...logps);
     expect(relativeError(together, alone)).toBeLessThan(1e-6);
   });
+
+  it('computes a shared prompt once, with the log-probs of whole sequences', async () => {
+    const session = await open(await makeModel(CONFIGS.smollm3!, 9));
+    const [a, b] = randomSequences(2, 3, 61, 5).map(({ ids }) => ids);
+    // Candidates of one token, of many, and longer than a block of queries; scored with the last tokens of the prompt.
+    const sequences = [a!, b!].flatMap((prompt, p) =>
+      [1, 2, 30, 25, 400].slice(p).map((length, c) => {
+        const ids = Int32Array.from([...prompt, ...Array.from({ length }, (_, i) => (i * i + 7 * c) % 61)]);
+        return { id: `${p}/${c}`, ids, turns: [{ start: prompt.length - 2 * p, end: ids.length }], prompt };
+      }),
+    );
+    const logps = async (given: typeof sequences, microTokens: number) => {
+      const all: number[] = [];
+      for await (const each of session.logps(given, { microTokens })) all.push(...each);
+      return all;
+    };
+    const plain = sequences.map(({ prompt: _, ...each }) => each) as typeof sequences;
+    const expected = await logps(plain, 10_000);
+    for (const microTokens of [10_000, 60, 1]) {
+      expect(relativeError(await logps(sequences, microTokens), expected)).toBeLessThan(1e-6);
+    }
+    const parents = [-1, -1, 0];
+    const forward = { ids: [1, 2, 3], sequenceOffsets: [0, 1, 2, 3], rows: [2], train: false };
+    await session.trainer.request('forward', { ...forward, parents });
+    for (const bad of [{ parents: [-1, 0, 1] }, { parents: [-1] }, { parents, train: true }]) {
+      await expect(session.trainer.request('forward', { ...forward, ...bad })).rejects.toThrow(/parents/);
+    }
+  });
 });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import type { readSafetensors } from 'sweet-rl/safetensors';
 import { afterAll } from 'vitest';
 import type { Sequence } from '../../src/model.js';
 import { uniforms } from '../../src/trainer/batches.js';
@@ -124,6 +125,15 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
     norm += (b[i] as number) ** 2;
   }
   return Math.sqrt(difference / norm);
+}
+
+type Tensors = ReturnType<typeof readSafetensors>['tensors'];
+
+/** The relative norm of the difference of all tensors together. */
+export function distance(ours: Tensors, expected: Tensors): number {
+  const flat = (tensors: Tensors) =>
+    Object.keys(expected).flatMap((name) => [...(tensors[name]!.data as Float32Array)]);
+  return relativeError(flat(ours), flat(expected));
 }
 
 export const readJson = (path: string) => JSON.parse(readFileSync(path, 'utf8'));

@@ -84,14 +84,29 @@ describe('readTrainingItems', () => {
     const file = write('turns.jsonl', [
       { input, chosen: 'Which type?', rejected: 'def f', tokens: ids, scores: [1, 0] },
       { input, chosen: 'Which type?', rejected: 'Why?' },
+      { input, chosen: 'Why?', rejected: 'Why?' },
       { input, chosen: 'Which type?' },
+      { input: [null], chosen: 'Which type?', rejected: 'Why?' },
+      { input, chosen: 'Which type?', rejected: 'Why?', tokens: [[1], [1e300]] },
     ]);
-    const { items } = await readTrainingItems(file, { ...options, method: 'policy' });
-    expect(faults.splice(0)).toEqual([expect.stringMatching(/strings for chosen and rejected/)]);
+    const { items, identical } = await readTrainingItems(file, { ...options, method: 'policy' });
+    expect(identical).toBe(1);
+    expect(faults.splice(0)).toEqual([
+      expect.stringMatching(/strings for chosen and rejected/),
+      expect.stringMatching(/messages with role and content for input/),
+      expect.stringMatching(/two arrays of token ids/),
+    ]);
     expect(items.map(({ rejected }) => scored(rejected!))).toEqual([['def f<|eot_id|>'], ['Why?<|eot_id|>']]);
     expect(items[0]!.chosen).toBe(items[1]!.chosen);
     const whole = await readTrainingItems(file, { ...options, method: 'policy', wholePrompt: true });
     const { ids: all, turns } = whole.items[0]!.chosen;
     expect(turns).toEqual([{ start: 1, end: all.length }]);
+    // Both sides are cut on the right, where --as released permits long sequences.
+    const maxLength = all.length - ids[0].length + 2;
+    const short = { ...options, method: 'policy' as const, dialogue: { maxLength } };
+    await expect(readTrainingItems(file, short)).rejects.toMatchObject({ code: 'ERR_DATA' });
+    const cut = (await readTrainingItems(file, { ...short, wholePrompt: true })).items[0]!.chosen;
+    expect([...cut.ids]).toEqual([...all.slice(0, maxLength - 1), tokenizer.endOfTurn]);
+    expect(cut.turns).toEqual([{ start: 1, end: maxLength }]);
   });
 });

@@ -1,24 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { readSafetensors } from 'sweet-rl/safetensors';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { tinyDialogues } from '../../src/tiny/tasks.js';
-import { Session } from '../../src/trainer/session.js';
-import { accumulate } from '../../src/trainer/steps.js';
-import {
-  CONFIGS,
-  makeModel,
-  open,
-  python,
-  randomSequences,
-  readJson,
-  relativeError,
-  sharedMemory,
-  temporaryFolder,
-} from './helpers.js';
+import { distance, python, readJson, sharedMemory, temporaryFolder } from './helpers.js';
 
 /** The built command line: a process that can be killed. */
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
@@ -52,6 +40,8 @@ function childrenOf(pid: number): number[] {
   return existsSync(path) ? readFileSync(path, 'utf8').split(' ').filter(Boolean).map(Number) : [];
 }
 
+const descendantsOf = (pid: number): number[] => childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)]);
+
 const isAlive = (pid: number) => {
   const path = `/proc/${pid}/stat`;
   return existsSync(path) && !/\) Z /.test(readFileSync(path, 'utf8'));
@@ -77,7 +67,7 @@ describe.skipIf(!python || process.platform !== 'linux')('training runs', () => 
     if (!python) return;
     mkdirSync(folder, { recursive: true });
     const lines = tinyDialogues(3, 5).map((dialogue) => `${JSON.stringify(dialogue)}\n`);
-    writeFileSync(at('dialogues.jsonl'), lines.slice(0, 180).join(''));
+    writeFileSync(at('dialogues.jsonl'), lines.slice(0, 120).join(''));
     await succeed('tiny', at('tiny'), '--small');
     await succeed('pairs', at('dialogues.jsonl'), '--out', at('pairs.jsonl'));
   });
@@ -87,18 +77,27 @@ describe.skipIf(!python || process.platform !== 'linux')('training runs', () => 
     expect(summary).toMatchObject({ steps: 8, finished: 'now' });
     expect(summary['rewards/margins']).toBeGreaterThan(0);
 
-    // Killed during the reference pass or the first steps, between checkpoints, and after one.
+    // Killed during the reference pass or the first steps, between checkpoints, and after one; at last stopped by SIGINT
+    // before it goes on, so that it makes one step.
     for (const [line, victim] of [
       [0, 'node'],
       [3, 'trainer'],
       [5, 'node'],
+      [0, 'SIGINT'],
     ] as const) {
       const { child, ended } = start(...critic('killed'));
       await until(() => linesOf(at('killed/metrics.jsonl')) >= line && childrenOf(child.pid!).length > 0);
       const [trainer] = childrenOf(child.pid!);
-      process.kill(victim === 'node' ? child.pid! : trainer!, 'SIGKILL');
+      if (victim === 'SIGINT') child.kill('SIGINT');
+      else process.kill(victim === 'node' ? child.pid! : trainer!, 'SIGKILL');
       const { code, signal, stderr } = await ended;
-      if (victim === 'node') expect(signal).toBe('SIGKILL');
+      if (victim === 'SIGINT') {
+        // The step in progress ends and is kept.
+        expect(code, stderr).toBe(130);
+        const step = linesOf(at('killed/metrics.jsonl'));
+        const newest = readdirSync(at('killed/checkpoints')).sort().at(-1);
+        expect(readJson(at(`killed/checkpoints/${newest}/state.json`))).toMatchObject({ step, done: false });
+      } else if (victim === 'node') expect(signal).toBe('SIGKILL');
       else {
         expect(code).toBe(1);
         expect(stderr).toMatch(/signal SIGKILL/);
@@ -112,26 +111,48 @@ describe.skipIf(!python || process.platform !== 'linux')('training runs', () => 
       expect(readFileSync(at(`killed/${name}`), 'utf8')).toBe(readFileSync(at(`whole/${name}`), 'utf8'));
     }
     expect(readdirSync(at('killed')).sort()).toEqual(readdirSync(at('whole')).sort());
-  });
-
-  it('ends with 130 and a checkpoint at SIGINT, and skips what is finished', async () => {
-    const { child, ended } = start(...critic('stopped', '--save-every', '1000'));
-    await until(() => linesOf(at('stopped/metrics.jsonl')) >= 1);
-    child.kill('SIGINT');
-    expect((await ended).code).toBe(130);
-    const made = linesOf(at('stopped/metrics.jsonl'));
-    const [checkpoint] = readdirSync(at('stopped/checkpoints'));
-    expect(readJson(at(`stopped/checkpoints/${checkpoint}/state.json`))).toMatchObject({ step: made, done: false });
-    await succeed(...critic('stopped', '--save-every', '1000'));
-    expect(weights(at('stopped')).equals(weights(at('whole')))).toBe(true);
-    expect(await succeed(...critic('stopped'))).toMatchObject({ finished: 'before' });
-
-    const other = await start(...critic('stopped', '--beta', '0.2')).ended;
+    expect(await succeed(...critic('killed'))).toMatchObject({ finished: 'before' });
+    const other = await start(...critic('killed', '--beta', '0.2')).ended;
     expect(other.code).toBe(1);
     expect(other.stderr).toMatch(/beta: 0.1 there, 0.2 here/);
   });
 
-  it('trains with two processes as with one', async () => {
+  it('ends all ranks with the error of the one that fails, and leaves nothing', async () => {
+    const fails = async (kill: (node: number) => Promise<void>, ...more: string[]) => {
+      const { child, ended } = start(...critic('two', '--processes', '2', ...more));
+      const seen = new Set<number>();
+      const watch = setInterval(() => {
+        for (const pid of descendantsOf(child.pid!)) seen.add(pid);
+      }, 5);
+      await kill(child.pid!);
+      const { code, stderr } = await ended;
+      clearInterval(watch);
+      expect(code, stderr).toBe(1);
+      expect(seen.size).toBeGreaterThan(2);
+      await until(() => ![...seen].some(isAlive));
+      expect(sharedMemory()).toEqual([]);
+      return stderr;
+    };
+    // The second rank's trainer does not start, while that of the first waits for it.
+    const script = at('python');
+    writeFileSync(
+      script,
+      `#!/bin/sh\n[ "$RANK$1" != "1-c" ] && [ "$RANK" = 1 ] && exec sh -c 'echo broken >&2; exit 3'\nexec ${python} "$@"\n`,
+    );
+    chmodSync(script, 0o755);
+    expect(await fails(async () => {}, '--trainer-python', script)).toMatch(
+      /ERR_RANK: Rank 1 ended with exit code 1:\n[\s\S]*exit code 3 during hello:\n\s*broken/,
+    );
+    // The second rank is killed in the middle of the training.
+    const inMiddle = async (node: number) => {
+      await until(() => linesOf(at('two/metrics.jsonl')) >= 2);
+      const rank = childrenOf(node).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('main.js'));
+      process.kill(rank!, 'SIGKILL');
+    };
+    expect(await fails(inMiddle)).toMatch(/ERR_RANK: Rank 1 ended with signal SIGKILL/);
+  });
+
+  it('trains with two processes as with one, continued after that failure', async () => {
     await succeed(...critic('two', '--processes', '2'));
     const rows = (name: string) =>
       readFileSync(at(`${name}/metrics.jsonl`), 'utf8')
@@ -148,59 +169,5 @@ describe.skipIf(!python || process.platform !== 'linux')('training runs', () => 
     }
     const tensors = (name: string) => readSafetensors(at(`${name}/model.safetensors`)).tensors;
     expect(distance(tensors('two'), tensors('whole'))).toBeLessThan(1e-5);
-  });
-});
-
-type Tensors = ReturnType<typeof readSafetensors>['tensors'];
-
-/** The relative norm of the difference of all tensors together. */
-function distance(ours: Tensors, expected: Tensors): number {
-  const flat = (tensors: Tensors) =>
-    Object.keys(expected).flatMap((name) => [...(tensors[name]!.data as Float32Array)]);
-  return relativeError(flat(ours), flat(expected));
-}
-
-describe.skipIf(!python)('gradients of two ranks', () => {
-  it('sum to those of one process', async () => {
-    const model = await makeModel(CONFIGS['llama tied, biases']!, 61);
-    const sequences = randomSequences(6, 2, 61, 62);
-    const items = [0, 2, 4].map((k) => ({ chosen: sequences[k]!, rejected: sequences[k + 1] }));
-    const references = new Map(
-      sequences.map(({ id, turns }) => [
-        id,
-        new Float32Array(turns.reduce((sum, { start, end }) => sum + end - start, 0)).fill(-4),
-      ]),
-    );
-    const loss = { method: 'critic', beta: 0.1, nllCoef: 0.01, normalization: 'turn-mean' } as const;
-    const gradients = async (session: Session, rank: number, world: number, microTokens: number) => {
-      await session.reserve(200);
-      await accumulate(session, items, references, { loss, microTokens, rank: { rank, world } });
-      const folder = temporaryFolder();
-      await session.trainer.request('save', { folder, what: 'gradients' });
-      // The gradients are those of the next batch again.
-      await session.trainer.request('step', { learningRate: 0, sums: [] });
-      return readSafetensors(join(folder, 'gradients.safetensors')).tensors;
-    };
-    const whole = await gradients(await open(model), 0, 1, 10_000);
-    const env = { WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(20_000 + (process.pid % 20_000)) };
-    const options = { model, device: 'cpu', dtype: 'float32', threads: 1, seed: 1, checkpointing: false } as const;
-    const sessions = await Promise.all(
-      [0, 1].map((rank) =>
-        Session.open({
-          ...options,
-          python: python as string,
-          env: { ...env, RANK: String(rank), LOCAL_RANK: String(rank) },
-        }),
-      ),
-    );
-    try {
-      // In 1, 2 and 3 micro-batches: the second rank has none, one of two, one of three.
-      for (const microTokens of [10_000, 100, 30]) {
-        const both = await Promise.all(sessions.map((session, rank) => gradients(session, rank, 2, microTokens)));
-        for (const tensors of both) expect(distance(tensors, whole)).toBeLessThan(1e-6);
-      }
-    } finally {
-      await Promise.all(sessions.map((session) => session.close()));
-    }
   });
 });
