@@ -346,7 +346,6 @@ export const operations = {
   policyGradientUpdate: {
     header: 'policy_gradient_update',
     async: true,
-    device: false,
     fields: {
       head: 'Head',
       labels,

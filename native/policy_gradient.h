@@ -1,10 +1,10 @@
 // The policy-gradient losses of one token and of a batch, compiled by the kernels of the CPU and of the GPU.
 //
 //   d_i = logp_i - old_i (0 without old log-probs),  m_i 1 where the token counts, else 0
-//   r_i = exp(d_i) of a token,  exp(sum_{j in u} m_j d_j / L_u) of a unit u, a turn or a trajectory, of L_u counted
-//   tokens policy loss = sum_i c_i w_i l_i,  KL = sum_i c_i kl_i,  entropy bonus = sum_i c_i H_i loss = policy loss +
-//   kl_coef KL - entropy_coef entropy bonus c_i = 1 / D  token mean, D tokens;  1 / D  of sequences, D sequences;  1 /
-//   (L_k D)  mean over the sequence first
+//   r_i = exp(d_i) of a token,  exp(sum_{j in u} m_j d_j / L_u) of a turn or trajectory u of L_u counted tokens
+//   policy loss = sum_i c_i w_i l_i,  KL = sum_i c_i kl_i,  entropy bonus = sum_i c_i H_i
+//   loss = policy loss + kl_coef KL - entropy_coef entropy bonus
+//   c_i = 1 / D: token mean, D tokens, or sums of sequences, D sequences;  1 / (L_k D): mean over the sequence first
 //
 // Exponents are clamped to +-20, with gradient 0 beyond. A sequence is a trajectory. See docs/guide/objectives.md.
 #pragma once

@@ -426,7 +426,6 @@ Napi::Value bind_unpaired_update(const Napi::CallbackInfo& info) {
   return args.perform([=] { return unpaired_update(g); });
 }
 
-#ifndef SWEET_CUDA_ADDON
 Napi::Value bind_policy_gradient_update(const Napi::CallbackInfo& info) {
   Args args(info);
   PolicyGradientUpdate g{};
@@ -444,7 +443,6 @@ Napi::Value bind_policy_gradient_update(const Napi::CallbackInfo& info) {
   args.require(!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows && (g.batch.trajectory_offsets != nullptr || (!g.options.by_sequence() && g.options.ratio_level != RatioLevel::trajectory)) && (g.entropy != nullptr || g.options.entropy_coef == 0));
   return args.perform([=] { return policy_gradient_update(g); });
 }
-#endif
 
 Napi::Value bind_head_divergence(const Napi::CallbackInfo& info) {
   Args args(info);
@@ -508,9 +506,7 @@ void register_operations(Napi::Object exports) {
   add_operation(exports, "preferenceUpdate", bind_preference_update, true);
   add_operation(exports, "unpairedLoss", bind_unpaired_loss, false);
   add_operation(exports, "unpairedUpdate", bind_unpaired_update, true);
-#ifndef SWEET_CUDA_ADDON
   add_operation(exports, "policyGradientUpdate", bind_policy_gradient_update, true);
-#endif
   add_operation(exports, "headDivergence", bind_head_divergence, true);
   add_operation(exports, "headDivergenceBackward", bind_head_divergence_backward, true);
 #ifndef SWEET_CUDA_ADDON

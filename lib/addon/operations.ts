@@ -759,7 +759,7 @@ export interface Operations {
 export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'unpairedUpdate' | 'policyGradientUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'unpairedLoss' | 'unpairedUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'unpairedLoss' | 'unpairedUpdate' | 'policyGradientUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {

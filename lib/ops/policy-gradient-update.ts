@@ -1,6 +1,6 @@
 // A policy-gradient update: head -> log-probs and entropy -> loss -> gradient at the head, in one native call.
 import type * as native from '../addon/operations.js';
-import { classOf, lengthOf, type NamedArray, offsets, onHost, typedArray } from '../args/arrays.js';
+import { classOf, lengthOf, type NamedArray, offsets, typedArray } from '../args/arrays.js';
 import type { FloatArray } from '../args/dtypes.js';
 import { type CheckedTokens, labelInputs } from '../args/labels.js';
 import type { ReferenceNeed } from '../args/loss-types.js';
@@ -14,11 +14,13 @@ import {
   type PolicyGradientSettings,
 } from '../args/policy-gradient.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
+import type { OnDevice } from '../device/device-buffer.js';
 import { typeError } from '../errors.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import type { LinearGradientsOf } from './head-gradients.js';
 import {
   type AnyGradients,
+  type DeviceUpdateResult,
   type LinearUpdate,
   type LogitsUpdate,
   prepareUpdate,
@@ -154,7 +156,6 @@ function prepare(given: PolicyGradientUpdateOptions, mode: Mode): PreparedCall<'
   checkReferenceGiven(known, options.klCoef);
   const rows = { ...known, entropy: options.entropyCoef !== 0 };
   return prepareUpdate('policyGradientUpdate', rows, NO_NEED, (tokens: CheckedTokens) => {
-    onHost('labels', tokens.data);
     const batch = batchOf(known, tokens.rows);
     return {
       batch,
@@ -173,7 +174,7 @@ function prepare(given: PolicyGradientUpdateOptions, mode: Mode): PreparedCall<'
  *
  * The same numbers as `tokenLogps`, `policyGradientLoss` of sweet-rl/objectives and `tokenLogpsBackward`, but masked and ignored rows
  * are never read and count nowhere. With a ratio per token, each row, or chunk of rows, is finished when it is read. Nothing of size
- * [N, V] is stored except the gradient of logits. On the host alone.
+ * [N, V] is stored except the gradient of logits.
  *
  * @param options.logits [N, V], or `hidden` [N, H] and `weight` [V, H] with or without `bias` [V].
  * @param options.labels [N] the tokens taken; `mask` [N] and `ignoreIndex` as for `tokenLogps`.
@@ -205,9 +206,14 @@ export function policyGradientUpdate<L extends FloatArray>(
 export function policyGradientUpdate<FW extends boolean = false, FH extends boolean = false>(
   options: Inputs & LinearUpdate<FW, FH, NoOut>,
 ): PolicyGradientUpdateResult & LinearGradientsOf<FW, FH>;
+export function policyGradientUpdate<O extends OnDevice<PolicyGradientUpdateOptions>>(
+  options: O,
+): DeviceUpdateResult<O, PolicyGradientUpdateResult>;
 export function policyGradientUpdate(options: PolicyGradientUpdateOptions): AnyPolicyGradientUpdateResult;
-export function policyGradientUpdate(options: PolicyGradientUpdateOptions): unknown {
-  return runSync(prepare(options, 'sync'));
+export function policyGradientUpdate(
+  options: PolicyGradientUpdateOptions | OnDevice<PolicyGradientUpdateOptions>,
+): unknown {
+  return runSync(prepare(options as PolicyGradientUpdateOptions, 'sync'));
 }
 
 /**
@@ -231,9 +237,14 @@ export function policyGradientUpdateAsync<L extends FloatArray>(
 export function policyGradientUpdateAsync<FW extends boolean = false, FH extends boolean = false>(
   options: Inputs & LinearUpdate<FW, FH, NoOut> & Abortable,
 ): Promise<PolicyGradientUpdateResult & LinearGradientsOf<FW, FH>>;
+export function policyGradientUpdateAsync<O extends OnDevice<PolicyGradientUpdateOptions>>(
+  options: O & Abortable,
+): Promise<DeviceUpdateResult<O, PolicyGradientUpdateResult>>;
 export function policyGradientUpdateAsync(
   options: PolicyGradientUpdateOptions & Abortable,
 ): Promise<AnyPolicyGradientUpdateResult>;
-export function policyGradientUpdateAsync(options: PolicyGradientUpdateOptions & Abortable): Promise<unknown> {
-  return runAsync(options, prepare);
+export function policyGradientUpdateAsync(
+  options: (PolicyGradientUpdateOptions | OnDevice<PolicyGradientUpdateOptions>) & Abortable,
+): Promise<unknown> {
+  return runAsync(options as PolicyGradientUpdateOptions, prepare);
 }

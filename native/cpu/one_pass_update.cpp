@@ -249,7 +249,8 @@ Status token_by_token(const OnePassUpdate& call, TokenLoss& loss) {
 bool one_pass_pays(const Head& head, const HeadGradients& gradients, const TokenLoss& loss) {
   if (head.logits) return loss.by_token() && RowSegments(head, 2).whole_rows();
   if (loss.by_token()) return true;
-  if (head.hidden_size < kMinHiddenSize) return false;
+  // Gradients at entropies are no multiple of those at log-probs.
+  if (loss.grad_entropy() || head.hidden_size < kMinHiddenSize) return false;
   if (!gradients.weight) {
     const int64_t tokens = storable_tokens(head, gradients);
     return tokens * head.vocab_size <= kFrozenStoredLogits || head.rows >= kMinFrozenChunks * tokens;

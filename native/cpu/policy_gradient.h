@@ -25,38 +25,20 @@ class PolicyGradient final : public TokenLoss {
   void factors(int64_t, const TokenLogps&, double*) const override {}
 
  private:
-  /** Sums over counted tokens. */
-  struct Sums {
-    double policy_loss = 0, kl = 0, entropy = 0, approx_kl = 0;
-    int64_t clipped = 0;
-  };
-
-  /** The tokens first ... last - 1, which have one ratio. */
-  struct Unit {
-    int64_t first, last;
-  };
-
   bool counts(int64_t i) const { return counted_[i] != 0; }
-  int64_t units() const;
-  Unit unit(int64_t u) const;
-  Unit trajectory(int64_t k) const;
-  Unit turn(int64_t t) const;
-  int64_t counted_in(Unit unit) const;
+  int64_t counted_in(TokenRange range) const;
   void check_coefficients();
-  double log_ratio(int64_t i, const TokenLogps& logps) const;
-  PolicyTerm term(int64_t i, double ratio, const TokenLogps& logps) const;
-  double policy_weight(int64_t i) const;
-  void add_unit(Unit unit, const TokenLogps& logps, Sums* sums);
-  double kl_grad(int64_t i, const TokenLogps& logps, Sums* sums) const;
+  void add_unit(TokenRange unit, const TokenLogps& logps, PolicySums* sums);
+  void write_gradients(int64_t i, const TokenLogps& logps, PolicySums* sums);
 
   const PolicyGradientUpdate& call_;
-  const PolicyGradientBatch& batch_;
   const PolicyGradientOptions& options_;
   Scratch<int32_t> turn_offsets_, trajectory_offsets_;  // [T+1], [K+1], where they are given
   Scratch<uint8_t> counted_;                            // [N]
   Scratch<double> coefficients_;                        // [N] c
-  Scratch<double> grads_;                               // [N] dloss/dlogp
+  Scratch<double> grads_;                               // [N] of the policy loss at the log-probs
   Scratch<float> grad_logps_, grad_entropy_;            // [N]
+  PolicyGradientBatch batch_;                           // with the checked offsets
   int64_t count_ = 0;                                   // of counted tokens
 };
 

@@ -686,7 +686,7 @@ export const MUTATIONS = [
     ],
     places: [
       ['native/cpu/head_update.cpp', 'ops/critic-update'],
-      ['native/cuda/head_update.h', 'check_plain: updates'],
+      ['native/cuda/head_update.cpp', 'check_plain: updates'],
     ],
   },
   {

@@ -1,4 +1,4 @@
-/** policyGradientUpdate against its three parts and the shared cases, on every backend, in one pass and in two. */
+/** policyGradientUpdate against the oracle, its three parts and the shared cases, on every backend, in one pass and in two. */
 import {
   linearLogps,
   linearLogpsBackward,
@@ -10,12 +10,15 @@ import {
 import { policyGradientLoss } from 'sweet-rl/objectives';
 import { describe, expect, it } from 'vitest';
 import { randomStructure } from '../helpers/batches.ts';
-import { expectClose, expectSameBits } from '../helpers/compare.ts';
+import { expectClose, expectSameBits, specified } from '../helpers/compare.ts';
+import { centralDifferences } from '../helpers/differences.ts';
 import { thrownBy } from '../helpers/errors.ts';
 import { expectCase, jsonVectors } from '../helpers/json-vectors.ts';
 import { forEachBackend, underThreadCounts } from '../helpers/machine.ts';
 import { Random } from '../helpers/random.ts';
 import { DTYPES, type DType, decode, shifted, store } from '../helpers/storage.ts';
+import { policyGradientUpdate as oracle } from '../reference/policy-gradient-update.ts';
+import { range } from '../reference/range.ts';
 
 const SCALARS = ['loss', 'policyLoss', 'klLoss', 'entropyBonus', 'clipFraction', 'approxKl'] as const;
 const GRADIENTS = ['gradLogits', 'gradHidden', 'gradWeight', 'gradBias'] as const;
@@ -28,7 +31,7 @@ type Result = Record<(typeof SCALARS)[number], number> & { logps: Float32Array; 
 // The helpers' options are records; the types of the library are tested in package/types.test.ts.
 const update = (options: Options) => policyGradientUpdate(options as never) as unknown as Result;
 
-const [V, H] = [37, 19];
+const V = 37;
 
 interface Batch {
   rows: number;
@@ -58,12 +61,18 @@ function batchOf(seed: number, trajectories: number): Batch {
   return { rows, labels: Int32Array.from(labels), mask: Uint8Array.from(mask), turnOffsets, trajectoryOffsets, arrays };
 }
 
-function headOf(batch: Batch, kind: 'logits' | 'linear', dtype: DType): Options {
+/** The options of a head, and the numbers that its arrays store. */
+function headOf(rows: number, kind: 'logits' | 'linear', dtype: DType, H = 19) {
   const random = new Random(9);
-  const data = (n: number, scale: number) => store(random.normals(n, scale), dtype).data;
-  if (kind === 'logits') return { logits: data(batch.rows * V, 2), vocabSize: V, dtype };
-  const weight = { weight: data(V * H, 0.4), bias: data(V, 1) };
-  return { hidden: data(batch.rows * H, 1), ...weight, vocabSize: V, hiddenSize: H, dtype };
+  const data = (n: number, scale: number) => store(random.normals(n, scale), dtype);
+  if (kind === 'logits') {
+    const logits = data(rows * V, 2);
+    return { options: { logits: logits.data, vocabSize: V, dtype }, numbers: { logits: logits.values } };
+  }
+  const parts = { weight: data(V * H, 1.7 / Math.sqrt(H)), bias: data(V, 1), hidden: data(rows * H, 1) };
+  const each = (name: 'data' | 'values') =>
+    Object.fromEntries(Object.entries(parts).map(([part, stored]) => [part, stored[name]]));
+  return { options: { ...each('data'), vocabSize: V, hiddenSize: H, dtype } as Options, numbers: each('values') };
 }
 
 /** Options of the loss; `uses`: the arrays that they need. */
@@ -73,6 +82,7 @@ const variants: [name: string, settings: Options, uses: (keyof Batch['arrays'])[
   ['entropy', { entropyCoef: 0.03, clipHigh: 0.28 }, ['advantages', 'oldLogps', 'importanceWeights']],
   ['reinforce, k1', { objective: 'reinforce', klCoef: 0.2, klType: 'k1', klMax: 1 }, ['advantages', 'refLogps']],
   ['cispo of turns', { objective: 'cispo', ratioLevel: 'turn', clipLow: 0.9 }, ['advantages', 'oldLogps']],
+  ['numbers of two types', { klCoef: 0.1 }, ['advantages', 'oldLogps', 'refLogps', 'importanceWeights']],
   ['sapo', { objective: 'sapo', reduction: 'sequence-mean-token-sum' }, ['advantages', 'oldLogps']],
   ['dppo', { objective: 'dppo', reduction: 'constant', denominator: 12 }, ['advantages', 'oldLogps']],
   [
@@ -110,6 +120,25 @@ function threeParts(options: Options, linear: boolean): Result {
   return { ...loss, logps: kept(logps)!, entropy: kept(entropy), ...gradients } as never;
 }
 
+/** The trajectories from ... to - 1. */
+function between({ trajectoryOffsets, turnOffsets, rows }: Batch, options: Options, from: number, to: number): Options {
+  const [firstTurn, lastTurn] = [trajectoryOffsets[from]!, trajectoryOffsets[to]!];
+  const [first, last] = [turnOffsets[firstTurn]!, turnOffsets[lastTurn]!];
+  const names = ['labels', 'mask', 'logits', 'hidden', 'advantages', 'oldLogps', 'importanceWeights', 'refLogps'];
+  const ofRows = names
+    .filter((name) => options[name] !== undefined)
+    .map((name) => {
+      const array = options[name] as Float32Array;
+      const width = array.length / rows;
+      return [name, array.slice(first * width, last * width)];
+    });
+  return {
+    ...Object.fromEntries(ofRows),
+    turnOffsets: turnOffsets.slice(firstTurn, lastTurn + 1).map((x) => x - first),
+    trajectoryOffsets: trajectoryOffsets.slice(from, to + 1).map((x) => x - firstTurn),
+  };
+}
+
 const largest = (values: ArrayLike<number>) => Array.from(values).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
 
 /** Of a gradient: the largest error of one that was rounded to this type, relative to its largest entry. */
@@ -130,14 +159,41 @@ forEachBackend(() => {
     batch: Batch,
     kind: 'logits' | 'linear',
     dtype: DType,
-    [, settings, uses]: (typeof variants)[0],
+    [name, settings, uses]: (typeof variants)[0],
   ) => ({
-    ...headOf(batch, kind, dtype),
+    ...headOf(batch.rows, kind, dtype).options,
     ...{ labels: batch.labels, mask: batch.mask },
     ...{ turnOffsets: batch.turnOffsets, trajectoryOffsets: batch.trajectoryOffsets },
     ...Object.fromEntries(uses.map((name) => [name, batch.arrays[name]])),
+    ...(name === 'numbers of two types' && {
+      advantages: Float64Array.from(batch.arrays.advantages),
+      oldLogps: Float64Array.from(batch.arrays.oldLogps, (x) => x + 1e-3),
+    }),
     ...settings,
   });
+
+  it.each(variants.flatMap((variant) => (['logits', 'linear'] as const).map((kind) => ({ kind, variant }))))(
+    'agrees with the oracle: $variant.0, $kind',
+    ({ kind, variant }) => {
+      const batch = batches['few rows'];
+      const options = optionsOf(batch, kind, 'float32', variant);
+      const { numbers } = headOf(batch.rows, kind, 'float32');
+      const ours = update(options);
+      const { refLogps, ...given } = options as Options & { refLogps?: Float32Array };
+      const expected = oracle({ ...given, head: numbers, reference: { refLogps } } as never);
+      for (const name of SCALARS) expectClose(name, [ours[name]], [expected[name]], (x) => 2e-6 + 4e-6 * Math.abs(x));
+      const counted = (i: number) => batch.mask[i] !== 0 && batch.labels[i] !== -100;
+      expectClose('logps', ours.logps, expected.logps, specified);
+      if (ours.entropy) {
+        const entropy = expected.entropy.map((x, i) => (counted(i) ? x : 0));
+        expectClose('entropy', ours.entropy, entropy, specified);
+      }
+      for (const name of GRADIENTS) {
+        if (!ours[name]) continue;
+        expectClose(name, ours[name], expected[name]!, () => 4e-6 * largest(expected[name]!));
+      }
+    },
+  );
 
   it.each(
     combinations.map((each) => ({ ...each, name: `${each.variant[0]}, ${each.kind}, ${each.dtype}, ${each.size}` })),
@@ -177,12 +233,131 @@ forEachBackend(() => {
     },
   );
 
+  it.each(variants.filter(([, { ratioLevel = 'token' }]) => ratioLevel === 'token'))(
+    'gives with ratios of turns of one token, which take two passes, what ratios of tokens give: %s',
+    (...variant) => {
+      const [, { objective }] = variant;
+      if (objective === 'reinforce' || objective === 'dppo') return;
+      for (const [kind, size] of [
+        ['logits', 'many rows'],
+        ['linear', 'many rows'],
+        ['linear', 'few rows'],
+      ] as const) {
+        const batch = batches[size];
+        const options = optionsOf(batch, kind, 'float32', variant);
+        const turnOffsets = Int32Array.from({ length: batch.rows + 1 }, (_, i) => i);
+        const trajectoryOffsets = batch.trajectoryOffsets.map((t) => batch.turnOffsets[t]!);
+        const alone = { turnOffsets, trajectoryOffsets };
+        const [ours, twoPasses] = [
+          update({ ...options, ...alone }),
+          update({ ...options, ...alone, ratioLevel: 'turn' }),
+        ];
+        for (const name of SCALARS) expect(ours[name], name).toBe(twoPasses[name]);
+        expectSameBits('logps', ours.logps, twoPasses.logps);
+        for (const name of GRADIENTS) {
+          if (ours[name]) expectClose(name, ours[name], twoPasses[name]!, () => 1e-6 * largest(twoPasses[name]!));
+        }
+      }
+    },
+  );
+
+  it.each(['token-mean', 'sequence-mean-token-sum', 'sequence-mean-token-mean', 'constant'])(
+    'adds up over micro-batches that have the denominator of the batch: %s',
+    (reduction) => {
+      const batch = batches['many rows'];
+      const sequences = batch.trajectoryOffsets.length - 1;
+      const isCounted = Array.from(batch.labels, (label, i) => label !== -100 && batch.mask[i] !== 0);
+      const firstOf = (k: number) => batch.turnOffsets[batch.trajectoryOffsets[k]!]!;
+      const full = range(0, sequences).filter((k) => isCounted.slice(firstOf(k), firstOf(k + 1)).some(Boolean));
+      const denominator = reduction === 'token-mean' ? isCounted.filter(Boolean).length : full.length;
+      const settings = { reduction, denominator, klCoef: 0.1, entropyCoef: 0.02 };
+      const uses: (typeof variants)[0][2] = ['advantages', 'oldLogps', 'refLogps', 'importanceWeights'];
+      for (const kind of ['logits', 'linear'] as const) {
+        const options: Options = optionsOf(batch, kind, 'float32', ['', settings, uses]);
+        const whole = update(options);
+        const byDefault = reduction === 'constant' ? whole : update({ ...options, denominator: undefined });
+        expect(byDefault.loss).toBe(whole.loss);
+        const parts = [
+          [0, 15],
+          [15, sequences],
+        ].map(([from, to]) => update({ ...options, ...between(batch, options, from!, to!) }));
+        for (const name of ['loss', 'policyLoss', 'klLoss', 'entropyBonus'] as const) {
+          expectClose(name, [parts[0]![name] + parts[1]![name]], [whole[name]], (x) => 1e-12 + 1e-12 * Math.abs(x));
+        }
+        const joined = (name: 'gradLogits' | 'gradHidden') => parts.flatMap((part) => Array.from(part[name]!));
+        const close = (name: string, ours: ArrayLike<number>, of: Float32Array) =>
+          expectClose(name, ours, of, () => 1e-6 * largest(of));
+        if (kind === 'logits') close('gradLogits', joined('gradLogits'), whole.gradLogits!);
+        else {
+          close('gradHidden', joined('gradHidden'), whole.gradHidden!);
+          for (const name of ['gradWeight', 'gradBias'] as const) {
+            close(
+              name,
+              parts[0]![name]!.map((x, i) => x + parts[1]![name]![i]!),
+              whole[name]!,
+            );
+          }
+        }
+      }
+    },
+  );
+
+  it('has the gradients that finite differences give', () => {
+    const settings = {
+      ratioLevel: 'turn',
+      klCoef: 0.2,
+      klMax: Infinity,
+      entropyCoef: 0.05,
+      temperature: 0.9,
+      clipLow: 1,
+      clipHigh: Infinity,
+    };
+    for (const [kind, name, gradient] of [
+      ['logits', 'logits', 'gradLogits'],
+      ['linear', 'hidden', 'gradHidden'],
+      ['linear', 'weight', 'gradWeight'],
+      ['linear', 'bias', 'gradBias'],
+    ] as const) {
+      const given: Options = optionsOf(batches['few rows'], kind, 'float32', [
+        '',
+        settings,
+        ['advantages', 'refLogps'],
+      ]);
+      const values = given[name] as Float32Array;
+      // Without old log-probs the ratio is 1 at any logits; these are other ones, close to the policy's.
+      const oldLogps = update(given).logps.map((x, i) => x + ((i % 5) - 2) / 10);
+      const options = { ...given, oldLogps };
+      // Every seventh, to keep it quick; log-probs are float32, so that differences are good to a few 1e-5 only.
+      const some = values.filter((_, at) => at % 7 === 0);
+      const [wide, narrow] = [2 ** -4, 2 ** -5].map((step) =>
+        centralDifferences(some, step, (moved) => {
+          const all = values.map((x, at) => (at % 7 === 0 ? moved[at / 7]! : x));
+          return update({ ...options, [name]: all }).loss;
+        }),
+      ) as [Float64Array, Float64Array];
+      const differences = narrow.map((x, at) => (4 * x - wide[at]!) / 3);
+      const own = Array.from(update(options)[gradient]!).filter((_, at) => at % 7 === 0);
+      expectClose(name, own, differences, () => 1e-4);
+    }
+  });
+
+  it('has the entropy in gradients at a frozen weight of long hidden states', () => {
+    const batch = batches['many rows'];
+    const options = {
+      ...optionsOf(batch, 'linear', 'float32', variants.at(-1)!),
+      ...headOf(batch.rows, 'linear', 'float32', 130).options,
+    };
+    const all = update(options);
+    const frozen = update({ ...options, frozenWeight: true });
+    expectClose('gradHidden', frozen.gradHidden!, all.gradHidden!, () => 4e-6 * largest(all.gradHidden!));
+  });
+
   it('adds to gradients, and leaves out those of frozen parts', () => {
     const options = optionsOf(batches['many rows'], 'linear', 'float32', variants[2]!);
     const all = update(options);
     const out = {
       gradHidden: new Float32Array(all.gradHidden!.length).fill(1),
-      gradWeight: new Float32Array(V * H).fill(1),
+      gradWeight: new Float32Array(all.gradWeight!.length).fill(1),
     };
     const added = update({ ...options, accumulate: true, out: { ...out, gradBias: new Float32Array(V).fill(1) } });
     for (const name of ['gradHidden', 'gradWeight', 'gradBias'] as const) {
@@ -218,7 +393,7 @@ describe('the shared cases', () => {
 describe('bad input', () => {
   const batch = batchOf(81, 3);
   const good = {
-    ...headOf(batch, 'logits', 'float32'),
+    ...headOf(batch.rows, 'logits', 'float32').options,
     ...{ labels: batch.labels, mask: batch.mask, advantages: batch.arrays.advantages },
   };
   const { turnOffsets, trajectoryOffsets, arrays } = batch;
