@@ -174,46 +174,6 @@ export const groups = {
   ReferenceHead: { struct: 'Reference', fields: { head: 'Head' } },
   Reference: oneOf('Reference', { logps: 'ReferenceLogps', head: 'ReferenceHead' }, { rows: 'int64_t' }),
 
-  /** Float32 or, `wide`, float64 numbers. */
-  Reals: { parameters: { count: 'int64_t' }, fields: { wide: 'bool', data: reads('void', 'count') } },
-  OptionalReals: {
-    struct: 'Reals',
-    parameters: { count: 'int64_t' },
-    fields: { wide: 'bool', data: optional(reads('void', 'count')) },
-  },
-  PolicyGradientBatch: {
-    fields: {
-      tokens: 'int',
-      turns: 'int',
-      trajectories: 'int',
-      turnOffsets: optional(reads('int32_t', 'g.turns + 1')),
-      trajectoryOffsets: optional(reads('int32_t', 'g.trajectories + 1')),
-      advantages: group('Reals', ['g.tokens']),
-      oldLogps: group('OptionalReals', ['g.tokens']),
-      importanceWeights: group('OptionalReals', ['g.tokens']),
-    },
-    requires: 'g.turn_offsets != nullptr || g.turns == g.tokens',
-  },
-  PolicyGradientOptions: {
-    fields: {
-      objective: 'Objective',
-      ratioLevel: 'RatioLevel',
-      clipLow: 'number',
-      clipHigh: 'number',
-      dualClip: 'number',
-      tauPositive: 'number',
-      tauNegative: 'number',
-      reduction: 'LossReduction',
-      denominator: 'number',
-      klType: 'KlType',
-      klCoef: 'number',
-      klMax: 'number',
-      entropyCoef: 'number',
-    },
-  },
-
-  PolicyGradientOut: { fields: { scalars: writes('double', 'kPolicyScalars') } },
-
   TeacherHead: { struct: 'Teacher', fields: { head: 'Head' } },
   TeacherTopK: {
     struct: 'Teacher',

@@ -229,19 +229,6 @@ void read_unpaired_out(Args& args, UnpairedOut& g, const UnpairedBatch& batch) {
   g.grad_logps = args.array<float>(batch.tokens);
 }
 
-void read_reference_logps(Args& args, Reference& g, int64_t rows) {
-  g.logps = args.optional_array<const float>(rows);
-}
-
-void read_reference_head(Args& args, Reference& g) {
-  read_head(args, g.head);
-}
-
-void read_reference(Args& args, Reference& g, int64_t rows) {
-  if (!args.boolean()) return read_reference_logps(args, g, rows);
-  return read_reference_head(args, g);
-}
-
 void read_reals(Args& args, Reals& g, int64_t count) {
   g.wide = args.boolean();
   g.data = args.array<const void>(count);
@@ -282,6 +269,19 @@ void read_policy_gradient_options(Args& args, PolicyGradientOptions& g) {
 
 void read_policy_gradient_out(Args& args, PolicyGradientOut& g) {
   g.scalars = args.array<double>(kPolicyScalars);
+}
+
+void read_reference_logps(Args& args, Reference& g, int64_t rows) {
+  g.logps = args.optional_array<const float>(rows);
+}
+
+void read_reference_head(Args& args, Reference& g) {
+  read_head(args, g.head);
+}
+
+void read_reference(Args& args, Reference& g, int64_t rows) {
+  if (!args.boolean()) return read_reference_logps(args, g, rows);
+  return read_reference_head(args, g);
 }
 
 void read_teacher_head(Args& args, Teacher& g) {

@@ -347,32 +347,6 @@ function pushUnpairedOut(to: unknown[], g: UnpairedOut): void {
   to.push(g.scalars, g.unitLosses, g.rewards, g.rewardsByKind, g.turnAdvantages, g.gradLogps);
 }
 
-export interface ReferenceLogps {
-  kind: 'logps';
-  logps: View | undefined;
-}
-
-function pushReferenceLogps(to: unknown[], g: ReferenceLogps): void {
-  to.push(g.logps);
-}
-
-export interface ReferenceHead {
-  kind: 'head';
-  head: Head;
-}
-
-function pushReferenceHead(to: unknown[], g: ReferenceHead): void {
-  pushHead(to, g.head);
-}
-
-export type Reference = ReferenceLogps | ReferenceHead;
-
-function pushReference(to: unknown[], g: Reference): void {
-  to.push(g.kind !== 'logps');
-  if (g.kind === 'logps') pushReferenceLogps(to, g);
-  else pushReferenceHead(to, g);
-}
-
 export interface Reals {
   wide: boolean;
   data: View;
@@ -435,6 +409,32 @@ export interface PolicyGradientOut {
 
 function pushPolicyGradientOut(to: unknown[], g: PolicyGradientOut): void {
   to.push(g.scalars);
+}
+
+export interface ReferenceLogps {
+  kind: 'logps';
+  logps: View | undefined;
+}
+
+function pushReferenceLogps(to: unknown[], g: ReferenceLogps): void {
+  to.push(g.logps);
+}
+
+export interface ReferenceHead {
+  kind: 'head';
+  head: Head;
+}
+
+function pushReferenceHead(to: unknown[], g: ReferenceHead): void {
+  pushHead(to, g.head);
+}
+
+export type Reference = ReferenceLogps | ReferenceHead;
+
+function pushReference(to: unknown[], g: Reference): void {
+  to.push(g.kind !== 'logps');
+  if (g.kind === 'logps') pushReferenceLogps(to, g);
+  else pushReferenceHead(to, g);
 }
 
 export interface TeacherHead {

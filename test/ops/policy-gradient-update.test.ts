@@ -252,7 +252,9 @@ forEachBackend(() => {
           update({ ...options, ...alone }),
           update({ ...options, ...alone, ratioLevel: 'turn' }),
         ];
-        for (const name of SCALARS) expect(ours[name], name).toBe(twoPasses[name]);
+        for (const name of SCALARS) {
+          expectClose(name, [ours[name]], [twoPasses[name]], (x) => 1e-14 + 1e-12 * Math.abs(x));
+        }
         expectSameBits('logps', ours.logps, twoPasses.logps);
         for (const name of GRADIENTS) {
           if (ours[name]) expectClose(name, ours[name], twoPasses[name]!, () => 1e-6 * largest(twoPasses[name]!));
@@ -324,9 +326,9 @@ forEachBackend(() => {
         ['advantages', 'refLogps'],
       ]);
       const values = given[name] as Float32Array;
-      // Without old log-probs the ratio is 1 at any logits; these are other ones, close to the policy's.
-      const oldLogps = update(given).logps.map((x, i) => x + ((i % 5) - 2) / 10);
-      const options = { ...given, oldLogps };
+      // Without old log-probs the ratio is 1 at any logits; these and the reference's are others, close to the policy's.
+      const [oldLogps, refLogps] = [0.1, -0.2].map((by) => update(given).logps.map((x, i) => x + ((i % 5) - 2) * by));
+      const options = { ...given, oldLogps, refLogps };
       // Every seventh, to keep it quick; log-probs are float32, so that differences are good to a few 1e-5 only.
       const some = values.filter((_, at) => at % 7 === 0);
       const [wide, narrow] = [2 ** -4, 2 ** -5].map((step) =>
