@@ -192,7 +192,7 @@ function prepare(given: PolicyGradientUpdateOptions, mode: Mode): PreparedCall<'
  * @param options.out buffers for any array of the result; `gradLogits` may be `logits` itself.
  * @returns loss, policyLoss, klLoss, entropyBonus, clipFraction, approxKl; `logps` [N], `entropy` [N] where it is computed, and
  *   `gradLogits` or `gradHidden`, `gradWeight`, `gradBias`.
- * @throws as `tokenLogps` and `policyGradientLoss` do; TypeError ERR_DEVICE for device buffers; nothing is written then.
+ * @throws as `tokenLogps` and `policyGradientLoss` do; nothing is written then.
  * @see PPO arXiv 1707.06347; docs/guide/objectives.md has the other objectives.
  * @example
  * const { loss, gradLogits } = policyGradientUpdate({
