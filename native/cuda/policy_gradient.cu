@@ -138,11 +138,11 @@ __global__ void __launch_bounds__(kThreads, 2) compute_units_kernel(PolicyGradie
   if (threadIdx.x == 0) of_blocks[blockIdx.x] = sums;
 }
 
-/** A thread per row of a chunk. */
-__global__ void __launch_bounds__(kThreads) compute_tokens_kernel(PolicyGradientInputs in,
-                                                                  TokenLogps logps,       // [N] each
-                                                                  const int64_t* tokens,  // [count]
-                                                                  int64_t count, const DeviceResult* result) {
+/** A thread per row of a chunk. Without the bound of 4 blocks an SM the compiler spills 16 bytes for sm_100. */
+__global__ void __launch_bounds__(kThreads, 4) compute_tokens_kernel(PolicyGradientInputs in,
+                                                                     TokenLogps logps,       // [N] each
+                                                                     const int64_t* tokens,  // [count]
+                                                                     int64_t count, const DeviceResult* result) {
   const int64_t r = global_thread();
   if (has_fault(result) || r >= count) return;
   PolicySums unused{};
