@@ -141,7 +141,7 @@ function checkSettings(given: Given): native.PolicyGradientOptions {
 function checkReferenceGiven(given: object, klCoef: number): void {
   const isGiven = REFERENCE_OPTIONS.some((name) => (given as Record<string, unknown>)[name] !== undefined);
   if (klCoef === 0) refuseUnused(given, REFERENCE_OPTIONS, 'a klCoef of 0');
-  else if (!isGiven) throw missing('refLogps', 'Float32Array', 'a klCoef other than 0');
+  else if (!isGiven) throw missing('refLogps, refLogits or refHidden', 'a reference', 'a klCoef other than 0');
 }
 
 const NO_NEED: ReferenceNeed = { referenceFree: false, needsReference: false, names: '' };
