@@ -41,7 +41,12 @@ export {
 } from './objectives/binary-value.js';
 export { type BradleyTerryOptions, type BradleyTerryResult, bradleyTerryLoss } from './objectives/bradley-terry.js';
 export { type FilteredNll, type FilteredNllOptions, filteredNll } from './objectives/filtered-nll.js';
-export { type TrlMetrics, type TrlUnpairedMetrics, trlMetrics } from './objectives/trl-metrics.js';
+export {
+  type TrlMetrics,
+  type TrlPolicyMetrics,
+  type TrlUnpairedMetrics,
+  trlMetrics,
+} from './objectives/trl-metrics.js';
 export type { RowDivergences } from './ops/divergence.js';
 export type { LinearGradients, LinearGradientsOf } from './ops/head-gradients.js';
 export {
@@ -69,6 +74,13 @@ export {
   partials,
   partialsAsync,
 } from './ops/partials.js';
+export {
+  type AnyPolicyGradientUpdateResult,
+  type PolicyGradientUpdateOptions,
+  type PolicyGradientUpdateResult,
+  policyGradientUpdate,
+  policyGradientUpdateAsync,
+} from './ops/policy-gradient-update.js';
 export {
   type PreferenceResult,
   type TrajectoryPreferenceOptions,

@@ -29,12 +29,35 @@ export interface TrlUnpairedMetrics {
   delta?: number;
 }
 
+/** Metrics of a policy-gradient loss under the keys of TRL's GRPO and PPO trainers; kl and entropy by the reduction of the loss. */
+export interface TrlPolicyMetrics {
+  loss: number;
+  'loss/policy_avg': number;
+  /** 0 without a reference. */
+  kl: number;
+  /** 0 where the entropy was not computed. */
+  entropy: number;
+  /** The share of tokens whose bound is active. */
+  'clip_ratio/region_mean': number;
+  'policy/approxkl_avg': number;
+}
+
 type Rewards = 'chosenRewards' | 'rejectedRewards';
 type PairMetrics = Pick<PreferenceResult, Rewards | 'margins' | 'accuracy' | 'loss'>;
 type UnpairedMetrics = Pick<
   UnpairedResult,
   Rewards | 'accuracy' | 'loss' | 'referencePoint' | 'lossType' | 'beta' | 'unitLosses'
 >;
+const POLICY_KEYS = {
+  loss: 'loss',
+  'loss/policy_avg': 'policyLoss',
+  kl: 'klLoss',
+  entropy: 'entropyBonus',
+  'clip_ratio/region_mean': 'clipFraction',
+  'policy/approxkl_avg': 'approxKl',
+} as const satisfies Record<keyof TrlPolicyMetrics, string>;
+type PolicyNumber = (typeof POLICY_KEYS)[keyof TrlPolicyMetrics];
+type PolicyMetrics = { readonly [name in PolicyNumber]: number };
 type Result = Readonly<Record<string, unknown>>;
 
 const UNPAIRED = ['kto', 'apo_zero_unpaired', 'bco'] as const satisfies readonly UnpairedLossType[];
@@ -52,7 +75,9 @@ function meanOfPairs(result: Result, name: Rewards | 'margins'): number {
   throw rangeError('ERR_ARG_LENGTH', expected('at least 1 element', `result.${name}`, result[name]));
 }
 
-function numberOf(result: Result, name: 'accuracy' | 'loss' | 'referencePoint' | 'beta'): number {
+type Numbers = 'accuracy' | 'referencePoint' | 'beta' | PolicyNumber;
+
+function numberOf(result: Result, name: Numbers): number {
   const value = result[name];
   if (typeof value !== 'number') throw typeError('ERR_ARG_TYPE', expected('a number', `result.${name}`, value));
   return value;
@@ -75,26 +100,33 @@ function unpairedMetrics(result: Result): TrlUnpairedMetrics {
   };
 }
 
+function policyMetrics(result: Result): TrlPolicyMetrics {
+  const keys = Object.entries(POLICY_KEYS) as [keyof TrlPolicyMetrics, PolicyNumber][];
+  return Object.fromEntries(keys.map(([key, name]) => [key, numberOf(result, name)])) as unknown as TrlPolicyMetrics;
+}
+
 /**
- * The metrics of a preference loss, an unpaired loss or an update under the keys that TRL's trainers log.
+ * The metrics of a preference loss, an unpaired loss, a policy-gradient loss or an update under the keys that TRL's trainers log.
  *
- * @param result what a preference loss, an unpaired loss or an update returned.
+ * @param result what a preference loss, an unpaired loss, a policy-gradient loss or an update returned.
  * @returns means over the pairs, and the loss; of an unpaired loss means over the desirable and over the undesirable items, their
- *   difference, and 'kl' of 'kto' or 'delta' of 'bco'.
+ *   difference, and 'kl' of 'kto' or 'delta' of 'bco'; of a policy-gradient loss its terms and the share of clipped tokens.
  * @throws TypeError ERR_ARG_TYPE for anything else.
  * @example
  * trlMetrics(result)['rewards/margins']; // the mean of result.margins
  */
 export function trlMetrics(result: PairMetrics | OnDevice<PairMetrics>): TrlMetrics;
 export function trlMetrics(result: UnpairedMetrics | OnDevice<UnpairedMetrics>): TrlUnpairedMetrics;
+export function trlMetrics(result: PolicyMetrics): TrlPolicyMetrics;
 export function trlMetrics(
-  given: PairMetrics | UnpairedMetrics | OnDevice<PairMetrics | UnpairedMetrics>,
-): TrlMetrics | TrlUnpairedMetrics {
+  given: PairMetrics | UnpairedMetrics | OnDevice<PairMetrics | UnpairedMetrics> | PolicyMetrics,
+): TrlMetrics | TrlUnpairedMetrics | TrlPolicyMetrics {
   if (!isRecord(given)) {
     throw typeError('ERR_ARG_TYPE', expected('the result of a preference loss', 'result', given));
   }
   const result = given as object as Result;
   if ('unitLosses' in result) return unpairedMetrics(result);
+  if ('policyLoss' in result) return policyMetrics(result);
   return {
     'rewards/chosen': meanOfPairs(result, 'chosenRewards'),
     'rewards/rejected': meanOfPairs(result, 'rejectedRewards'),

@@ -1,5 +1,5 @@
-// The forward and backward pass of a head of either kind on the device, as logps, vocab_parallel_stats and
-// preference_update use them. All pointers are to device memory.
+// The forward and backward pass of a head of either kind on the device, as logps, vocab_parallel_stats and the
+// updates use them. All pointers are to device memory.
 #pragma once
 
 #include "../vocab_parallel.h"

@@ -1,4 +1,11 @@
-import { trajectoryPreferenceLoss, trlMetrics, turnPreferenceLoss, unpairedPreferenceLoss } from 'sweet-rl';
+import {
+  policyGradientUpdate,
+  trajectoryPreferenceLoss,
+  trlMetrics,
+  turnPreferenceLoss,
+  unpairedPreferenceLoss,
+} from 'sweet-rl';
+import { policyGradientLoss } from 'sweet-rl/objectives';
 import { describe, expect, it } from 'vitest';
 import { randomBatch, randomPairs } from '../helpers/batches.ts';
 import { Random } from '../helpers/random.ts';
@@ -20,6 +27,38 @@ it.each([
   expect(metrics['rewards/rejected']).toBeCloseTo(mean(result.rejectedRewards), 6);
   expect(metrics['rewards/margins']).toBeCloseTo(mean(result.margins), 6);
   expect(metrics['rewards/margins']).toBeCloseTo(metrics['rewards/chosen'] - metrics['rewards/rejected'], 6);
+});
+
+describe('of a policy-gradient loss', () => {
+  const { logps, refLogps, mask } = turns;
+  const given = { oldLogps: refLogps, refLogps, klCoef: 0.1, mask };
+
+  it('logs its terms under the keys of TRL, of the loss and of an update', () => {
+    const alone = policyGradientLoss({ ...given, logps, advantages: logps, entropy: logps, entropyCoef: 0.1 });
+    const labels = Int32Array.from(mask, () => 0);
+    const logits = Float32Array.from({ length: 2 * mask.length }, (_, i) => logps[i >> 1]! * (i % 2));
+    const updated = policyGradientUpdate({
+      ...given,
+      logits,
+      vocabSize: 2,
+      labels,
+      advantages: logps,
+      entropyCoef: 0.1,
+    });
+    for (const [result, metrics] of [
+      [alone, trlMetrics(alone)],
+      [updated, trlMetrics(updated)],
+    ] as const) {
+      expect(metrics).toEqual({
+        ...{ loss: result.loss, 'loss/policy_avg': result.policyLoss, kl: result.klLoss, entropy: result.entropyBonus },
+        ...{ 'clip_ratio/region_mean': result.clipFraction, 'policy/approxkl_avg': result.approxKl },
+      });
+    }
+  });
+
+  it('refuses what lacks a number', () => {
+    expect(() => trlMetrics({ policyLoss: 1, loss: 1 } as never)).toThrow(/result\.klLoss/);
+  });
 });
 
 describe('of an unpaired loss', () => {
