@@ -13,7 +13,6 @@ export type ErrorCode =
   | 'ERR_EMPTY_TURN'
   | 'ERR_PAIR'
   | 'ERR_PAIR_WEIGHT'
-  | 'ERR_TOKEN_WEIGHT'
   | 'ERR_UNIT_WEIGHT'
   | 'ERR_PARTIALS'
   | 'ERR_DEVICE'

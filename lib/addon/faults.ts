@@ -147,4 +147,4 @@ export function errorOf(fault: Fault, args: Sizes = {}): Error {
 const floatOf = (bits: number): number => new Float32Array(Uint32Array.of(bits).buffer)[0] as number;
 
 export const tokenWeightError = (token: number, weight: number): RangeError =>
-  rangeError('ERR_TOKEN_WEIGHT', expected('a finite weight >= 0', `tokenWeights[${token}]`, weight));
+  rangeError('ERR_ARG_VALUE', expected('a finite weight >= 0', `tokenWeights[${token}]`, weight));

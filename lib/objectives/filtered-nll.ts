@@ -84,7 +84,7 @@ const OUT_NAMES = new Set(['gradLogps']);
  * @param options.rewards [K], one per trajectory.
  * @param options.nllDenominator for micro-batches: the sum of `keptWeight` over the whole batch.
  * @returns the loss, the numbers of selected trajectories and of their tokens, their weight, and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming a reward that is NaN, ERR_TOKEN_WEIGHT; TypeError ERR_DEVICE for
+ * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming a reward that is NaN or a wrong weight; TypeError ERR_DEVICE for
  *   device buffers: this runs on the host.
  * @see arXiv 2503.15478, Section 5 (rejection fine-tuning).
  * @example

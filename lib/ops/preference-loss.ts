@@ -195,7 +195,7 @@ function preferenceLoss(
  * @param options.nllCoef 0 by default; `nllDenominator`, the weight of the chosen trajectories' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_TOKEN_WEIGHT, naming where; TypeError
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE, naming where; TypeError
  *   ERR_UNKNOWN_OPTION naming an option that no type takes.
  * @see arXiv 2503.15478, Equation 2.
  * @example
@@ -239,7 +239,7 @@ export function trajectoryPreferenceLoss(
  *   turns' tokens by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_TOKEN_WEIGHT, naming where.
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_PAIR, ERR_PAIR_WEIGHT, ERR_ARG_VALUE, naming where.
  * @see arXiv 2503.15478, Equation 4.
  * @example
  * const result = turnPreferenceLoss({

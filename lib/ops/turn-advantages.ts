@@ -83,7 +83,7 @@ function checkTurns(options: TurnOptions, tokens: number, turnOffsets: Int32Arra
  * @param options.tokenWeights [N] w >= 0, not read where a token is masked or ignored.
  * @returns [T] advantages.
  * @throws RangeError ERR_EMPTY_TURN naming a turn without a token that counts (under 'mean'), ERR_OFFSETS naming an index,
- *   ERR_TOKEN_WEIGHT naming a token.
+ *   ERR_ARG_VALUE naming a token of a wrong weight.
  * @see arXiv 2503.15478, Equation 3.
  * @example
  * const logps = new Float32Array([-1, -2, -3]);

@@ -145,7 +145,7 @@ export const sequenceMatrices = ({ referencePoint }: native.UnpairedOptions): Ma
  *   `trajectoryPreferenceLoss`.
  * @param options.out buffers for `unitLosses`, `rewards`, `turnAdvantages` and `gradLogps`.
  * @returns loss, metrics and `gradLogps` [N].
- * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_UNIT_WEIGHT, ERR_TOKEN_WEIGHT, naming where; TypeError ERR_UNKNOWN_OPTION naming an
+ * @throws RangeError ERR_OFFSETS, ERR_EMPTY_TURN, ERR_UNIT_WEIGHT, ERR_ARG_VALUE, naming where; TypeError ERR_UNKNOWN_OPTION naming an
  *   option that the type does not take.
  * @see arXiv 2402.01306 (KTO), 2408.06266 (APO), 2404.04656 (BCO).
  * @example

@@ -17,7 +17,6 @@ import {
   wrongLength,
   wrongOffsets,
   wrongPair,
-  wrongTokenWeight,
   wrongType,
   wrongUnitWeight,
   wrongValue,
@@ -97,23 +96,15 @@ const emptyTurnRows: ErrorRow[] = [
 ];
 
 const tokenWeightRows: ErrorRow[] = [
-  wrongTokenWeight(
-    'a negative weight of a token',
-    { tokenWeights: floats(1, 1, -2, 1, NaN) },
-    /tokenWeights\[2\].* -2$/,
-  ),
-  wrongTokenWeight('a weight of NaN', { tokenWeights: floats(NaN, 1, 1, 1, 1) }, /tokenWeights\[0\].*NaN$/),
-  wrongTokenWeight(
-    'an infinite weight',
-    { tokenWeights: floats(1, 1, 1, 1, Infinity) },
-    /tokenWeights\[4\].*Infinity$/,
-  ),
-  wrongTokenWeight(
+  wrongValue('a negative weight of a token', { tokenWeights: floats(1, 1, -2, 1, NaN) }, /tokenWeights\[2\].* -2$/),
+  wrongValue('a weight of NaN', { tokenWeights: floats(NaN, 1, 1, 1, 1) }, /tokenWeights\[0\].*NaN$/),
+  wrongValue('an infinite weight', { tokenWeights: floats(1, 1, 1, 1, Infinity) }, /tokenWeights\[4\].*Infinity$/),
+  wrongValue(
     'the least weight below 0',
     { tokenWeights: floats(1, -(2 ** -149), 1, 1, 1) },
     /tokenWeights\[1\].*e-45$/,
   ),
-  wrongTokenWeight(
+  wrongValue(
     'a wrong weight after those of dropped tokens',
     { tokenWeights: floats(1, -1, 1, -3, NaN), mask: Uint8Array.of(1, 0, 1, 0, 1) },
     /tokenWeights\[4\].*NaN$/,

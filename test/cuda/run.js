@@ -19,7 +19,9 @@ const SEEDS = Array.from({ length: count }, (_, i) => i + 1);
 
 /** The test files that compute linear heads: all products, which the kernels' checks have too, or those of updates. */
 const UPDATES = ['critic-update', 'policy-update', 'cuda/operations'];
-const LINEAR = short ? UPDATES : ['linear-logps', 'linear-error', ...UPDATES];
+const LINEAR = short
+  ? UPDATES
+  : ['linear-logps', 'linear-error', ...UPDATES, 'unpaired-update', 'policy-gradient-update'];
 
 /** Those with reference vectors: to load the others under a sanitizer takes longer than these tests. */
 const VECTORS = readdirSync(join(ROOT, 'test', 'ops'))

@@ -34,6 +34,5 @@ export const wrongOffsets = rows(RangeError, 'ERR_OFFSETS');
 export const emptyTurn = rows(RangeError, 'ERR_EMPTY_TURN');
 export const wrongPair = rows(RangeError, 'ERR_PAIR');
 export const wrongWeight = rows(RangeError, 'ERR_PAIR_WEIGHT');
-export const wrongTokenWeight = rows(RangeError, 'ERR_TOKEN_WEIGHT');
 export const wrongUnitWeight = rows(RangeError, 'ERR_UNIT_WEIGHT');
 export const notOnHost = rows(TypeError, 'ERR_DEVICE');
