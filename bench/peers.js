@@ -22,6 +22,9 @@ export const startPeers = (input, report) => start(PEERS, input, report);
 /** The same for a linear head; `product` computes the logits only. */
 export const startLinearPeers = (input, report) => start(LINEAR_PEERS, input, report);
 
+/** The same for the policy-gradient update of bench/policy-gradient-update.bench.js. */
+export const startPolicyPeers = (input, report) => start({ PyTorch: torchPolicyGradient }, input, report);
+
 /** The calls of one kind as { name: call }. */
 export const callsOf = (peers, kind) =>
   Object.fromEntries(peers.flatMap((peer) => (peer[kind] ? [[peer.name, peer[kind]]] : [])));
@@ -54,6 +57,10 @@ function oneDNN({ hidden, weight, rows, width, vocab, dtype, threads }) {
 
 function torchLinear({ rows, width, vocab, dtype, threads }, report) {
   return torchProcess('torch_linear.py', [rows, width, vocab, dtype, threads], report);
+}
+
+function torchPolicyGradient({ rows, width = 0, vocab, threads, entropyCoef }, report) {
+  return torchProcess('torch_policy_gradient.py', [rows, width, vocab, threads, entropyCoef], report);
 }
 
 function plain({ logits, labels, rows, vocab }) {

@@ -1,4 +1,4 @@
-// The groups of the losses of turns and trajectories, for the table of operations.js.
+// The groups of the losses of turns, trajectories and tokens, for the table of operations.js.
 import { group, list, numbers, optional, reads, writes } from './types.js';
 
 /** Of a batch of turns or of trajectories. */
@@ -107,4 +107,38 @@ export const groups = {
       gradLogps: writes('float', 'batch.tokens'),
     },
   },
+
+  /** Float32 or, `wide`, float64 numbers. */
+  Reals: { parameters: { count: 'int64_t' }, fields: { wide: 'bool', data: reads('void', 'count') } },
+  OptionalReals: {
+    struct: 'Reals',
+    parameters: { count: 'int64_t' },
+    fields: { wide: 'bool', data: optional(reads('void', 'count')) },
+  },
+  PolicyGradientBatch: {
+    fields: {
+      tokens: 'int',
+      turns: 'int',
+      trajectories: 'int',
+      turnOffsets: optional(reads('int32_t', 'g.turns + 1')),
+      trajectoryOffsets: optional(reads('int32_t', 'g.trajectories + 1')),
+      advantages: group('Reals', ['g.tokens']),
+      oldLogps: group('OptionalReals', ['g.tokens']),
+      importanceWeights: group('OptionalReals', ['g.tokens']),
+    },
+    requires: 'g.turn_offsets != nullptr || g.turns == g.tokens',
+  },
+  PolicyGradientOptions: {
+    fields: {
+      objective: 'Objective',
+      ratioLevel: 'RatioLevel',
+      ...numbers('clipLow', 'clipHigh', 'dualClip', 'tauPositive', 'tauNegative'),
+      reduction: 'LossReduction',
+      denominator: 'number',
+      klType: 'KlType',
+      ...numbers('klCoef', 'klMax', 'entropyCoef'),
+    },
+  },
+
+  PolicyGradientOut: { fields: { scalars: writes('double', 'kPolicyScalars') } },
 };

@@ -28,6 +28,10 @@ export const enums = {
   PreferenceLevel: ['turn', 'trajectory'],
   TopKTail: ['bucket', 'renormalize'],
   Divergence: ['forward_kl', 'reverse_kl', 'jsd'],
+  Objective: ['clip', 'cispo', 'sapo', 'dppo', 'reinforce'],
+  RatioLevel: ['token', 'turn', 'trajectory'],
+  LossReduction: ['token-mean', 'sequence-mean-token-sum', 'sequence-mean-token-mean', 'constant'],
+  KlType: ['k1', 'k2', 'k3'],
 };
 
 /** What a Status other than ok is called in lib/errors.ts; names in the order of the values of Code from 1 on. */
@@ -298,6 +302,26 @@ export const operations = {
     async: true,
     fields: updateFields('Unpaired'),
     requires: isUpdate,
+  },
+  policyGradientUpdate: {
+    header: 'policy_gradient_update',
+    async: true,
+    fields: {
+      head: 'Head',
+      labels,
+      reference: group('Reference', ['g.head.rows']),
+      batch: 'PolicyGradientBatch',
+      options: 'PolicyGradientOptions',
+      logps: writes('float', 'g.head.rows'),
+      ...statistics('g.head.rows'),
+      out: 'PolicyGradientOut',
+      gradients: group('HeadGradients', ['g.head']),
+    },
+    requires:
+      '!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows && ' +
+      '(g.batch.trajectory_offsets != nullptr || ' +
+      '(!g.options.by_sequence() && g.options.ratio_level != RatioLevel::trajectory)) && ' +
+      '(g.entropy != nullptr || g.options.entropy_coef == 0)',
   },
   headDivergence: {
     header: 'divergence',

@@ -70,6 +70,13 @@ export {
   partialsAsync,
 } from './ops/partials.js';
 export {
+  type AnyPolicyGradientUpdateResult,
+  type PolicyGradientUpdateOptions,
+  type PolicyGradientUpdateResult,
+  policyGradientUpdate,
+  policyGradientUpdateAsync,
+} from './ops/policy-gradient-update.js';
+export {
   type PreferenceResult,
   type TrajectoryPreferenceOptions,
   type TurnPreferenceOptions,

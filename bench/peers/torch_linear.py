@@ -3,7 +3,7 @@
 import sys
 
 import torch
-from torch_peer import serve
+from torch_peer import passes, serve
 
 rows, width, vocab = map(int, sys.argv[1:4])
 dtype = getattr(torch, sys.argv[4])
@@ -19,4 +19,4 @@ def forward():
 
 
 # PyTorch multiplies bfloat16 by oneDNN instead.
-serve(forward, [hidden, weight], uses_blas=dtype == torch.float32)
+serve(passes(forward, [hidden, weight]), uses_blas=dtype == torch.float32)

@@ -1,4 +1,4 @@
-"""One PyTorch process for a benchmark: reads 'forward' or 'forwardBackward' on stdin, answers with milliseconds."""
+"""One PyTorch process for a benchmark: reads the name of a call on stdin, answers with milliseconds."""
 
 import ctypes
 import json
@@ -32,21 +32,30 @@ def blas():
     return path, None
 
 
-def serve(forward, leaves, uses_blas):
+def passes(forward, leaves):
     """forward() gives log-probs; 'forwardBackward' adds the gradient of their sum at the leaves."""
 
-    def run(what):
-        start = time.perf_counter()
-        if what == "forwardBackward":
-            for leaf in leaves:
-                leaf.grad = None
-            forward().sum().backward()
-        else:
-            with torch.no_grad():
-                forward()
-        return (time.perf_counter() - start) * 1e3
+    def forward_alone():
+        with torch.no_grad():
+            forward()
 
+    def both():
+        for leaf in leaves:
+            leaf.grad = None
+        forward().sum().backward()
+
+    return {"forward": forward_alone, "forwardBackward": both}
+
+
+def milliseconds(call):
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def serve(calls, uses_blas):
+    """Answers the name of a call with its time."""
     name, warning = blas() if uses_blas else (None, None)
     print(json.dumps({"version": torch.__version__, "blas": name, "warning": warning}), flush=True)
     for line in sys.stdin:
-        print(run(line.strip()), flush=True)
+        print(milliseconds(calls[line.strip()]), flush=True)

@@ -6,6 +6,7 @@
 #include "../../native/preference_update.h"
 #include "../../native/unpaired_loss.h"
 #include "../../native/unpaired_update.h"
+#include "../../native/policy_gradient_update.h"
 #include "../../native/divergence.h"
 #include "../../native/non_finite.h"
 #include "../args.h"
@@ -22,6 +23,10 @@ static_assert(static_cast<int>(Normalization::turn_mean) == 0 && static_cast<int
 static_assert(static_cast<int>(PreferenceLevel::turn) == 0 && static_cast<int>(PreferenceLevel::trajectory) == 1);
 static_assert(static_cast<int>(TopKTail::bucket) == 0 && static_cast<int>(TopKTail::renormalize) == 1);
 static_assert(static_cast<int>(Divergence::forward_kl) == 0 && static_cast<int>(Divergence::reverse_kl) == 1 && static_cast<int>(Divergence::jsd) == 2);
+static_assert(static_cast<int>(Objective::clip) == 0 && static_cast<int>(Objective::cispo) == 1 && static_cast<int>(Objective::sapo) == 2 && static_cast<int>(Objective::dppo) == 3 && static_cast<int>(Objective::reinforce) == 4);
+static_assert(static_cast<int>(RatioLevel::token) == 0 && static_cast<int>(RatioLevel::turn) == 1 && static_cast<int>(RatioLevel::trajectory) == 2);
+static_assert(static_cast<int>(LossReduction::token_mean) == 0 && static_cast<int>(LossReduction::sequence_mean_token_sum) == 1 && static_cast<int>(LossReduction::sequence_mean_token_mean) == 2 && static_cast<int>(LossReduction::constant) == 3);
+static_assert(static_cast<int>(KlType::k1) == 0 && static_cast<int>(KlType::k2) == 1 && static_cast<int>(KlType::k3) == 2);
 static_assert(static_cast<int>(Code::ok) == 0 && static_cast<int>(Code::memory) == 1 && static_cast<int>(Code::shape) == 2 && static_cast<int>(Code::label) == 3 && static_cast<int>(Code::turn_offsets) == 4 && static_cast<int>(Code::trajectory_offsets) == 5 && static_cast<int>(Code::empty_turn) == 6 && static_cast<int>(Code::empty_trajectory) == 7 && static_cast<int>(Code::chosen) == 8 && static_cast<int>(Code::rejected) == 9 && static_cast<int>(Code::same_pair) == 10 && static_cast<int>(Code::pair_weight) == 11 && static_cast<int>(Code::zero_weights) == 12 && static_cast<int>(Code::token_weight) == 13 && static_cast<int>(Code::unit_weight) == 14 && static_cast<int>(Code::teacher_index) == 15 && static_cast<int>(Code::teacher_twice) == 16 && static_cast<int>(Code::teacher_logps) == 17 && static_cast<int>(Code::shard_rows) == 18 && static_cast<int>(Code::shard_mismatch) == 19 && static_cast<int>(Code::shard_no_entropy) == 20 && static_cast<int>(Code::shard_statistics) == 21 && static_cast<int>(Code::shard_mask) == 22 && static_cast<int>(Code::shard_labels) == 23 && static_cast<int>(Code::shard_coverage) == 24 && static_cast<int>(Code::device) == 25 && static_cast<int>(Code::device_gemm) == 26 && static_cast<int>(Code::cancelled) == 27);
 
 void read_logits_head(Args& args, Head& g) {
@@ -224,6 +229,48 @@ void read_unpaired_out(Args& args, UnpairedOut& g, const UnpairedBatch& batch) {
   g.grad_logps = args.array<float>(batch.tokens);
 }
 
+void read_reals(Args& args, Reals& g, int64_t count) {
+  g.wide = args.boolean();
+  g.data = args.array<const void>(count);
+}
+
+void read_optional_reals(Args& args, Reals& g, int64_t count) {
+  g.wide = args.boolean();
+  g.data = args.optional_array<const void>(count);
+}
+
+void read_policy_gradient_batch(Args& args, PolicyGradientBatch& g) {
+  g.tokens = args.integer();
+  g.turns = args.integer();
+  g.trajectories = args.integer();
+  g.turn_offsets = args.optional_array<const int32_t>(g.turns + 1);
+  g.trajectory_offsets = args.optional_array<const int32_t>(g.trajectories + 1);
+  read_reals(args, g.advantages, g.tokens);
+  read_optional_reals(args, g.old_logps, g.tokens);
+  read_optional_reals(args, g.importance_weights, g.tokens);
+  args.require(g.turn_offsets != nullptr || g.turns == g.tokens);
+}
+
+void read_policy_gradient_options(Args& args, PolicyGradientOptions& g) {
+  g.objective = args.choice<Objective>(5);
+  g.ratio_level = args.choice<RatioLevel>(3);
+  g.clip_low = args.number();
+  g.clip_high = args.number();
+  g.dual_clip = args.number();
+  g.tau_positive = args.number();
+  g.tau_negative = args.number();
+  g.reduction = args.choice<LossReduction>(4);
+  g.denominator = args.number();
+  g.kl_type = args.choice<KlType>(3);
+  g.kl_coef = args.number();
+  g.kl_max = args.number();
+  g.entropy_coef = args.number();
+}
+
+void read_policy_gradient_out(Args& args, PolicyGradientOut& g) {
+  g.scalars = args.array<double>(kPolicyScalars);
+}
+
 void read_reference_logps(Args& args, Reference& g, int64_t rows) {
   g.logps = args.optional_array<const float>(rows);
 }
@@ -379,6 +426,24 @@ Napi::Value bind_unpaired_update(const Napi::CallbackInfo& info) {
   return args.perform([=] { return unpaired_update(g); });
 }
 
+Napi::Value bind_policy_gradient_update(const Napi::CallbackInfo& info) {
+  Args args(info);
+  PolicyGradientUpdate g{};
+  read_head(args, g.head);
+  read_labels(args, g.labels, g.head.rows);
+  read_reference(args, g.reference, g.head.rows);
+  read_policy_gradient_batch(args, g.batch);
+  read_policy_gradient_options(args, g.options);
+  g.logps = args.array<float>(g.head.rows);
+  g.entropy = args.optional_array<float>(g.head.rows);
+  g.argmax = args.optional_array<int32_t>(g.head.rows);
+  g.sum_squared_probs = args.optional_array<float>(g.head.rows);
+  read_policy_gradient_out(args, g.out);
+  read_head_gradients(args, g.gradients, g.head);
+  args.require(!g.head.logits == !g.gradients.logits && g.batch.tokens == g.head.rows && (g.batch.trajectory_offsets != nullptr || (!g.options.by_sequence() && g.options.ratio_level != RatioLevel::trajectory)) && (g.entropy != nullptr || g.options.entropy_coef == 0));
+  return args.perform([=] { return policy_gradient_update(g); });
+}
+
 Napi::Value bind_head_divergence(const Napi::CallbackInfo& info) {
   Args args(info);
   HeadDivergence g{};
@@ -441,6 +506,7 @@ void register_operations(Napi::Object exports) {
   add_operation(exports, "preferenceUpdate", bind_preference_update, true);
   add_operation(exports, "unpairedLoss", bind_unpaired_loss, false);
   add_operation(exports, "unpairedUpdate", bind_unpaired_update, true);
+  add_operation(exports, "policyGradientUpdate", bind_policy_gradient_update, true);
   add_operation(exports, "headDivergence", bind_head_divergence, true);
   add_operation(exports, "headDivergenceBackward", bind_head_divergence_backward, true);
 #ifndef SWEET_CUDA_ADDON

@@ -30,6 +30,18 @@ export type TopKTail = keyof typeof TOP_K_TAIL;
 export const DIVERGENCE = { forward_kl: 0, reverse_kl: 1, jsd: 2 } as const;
 export type Divergence = keyof typeof DIVERGENCE;
 
+export const OBJECTIVE = { clip: 0, cispo: 1, sapo: 2, dppo: 3, reinforce: 4 } as const;
+export type Objective = keyof typeof OBJECTIVE;
+
+export const RATIO_LEVEL = { token: 0, turn: 1, trajectory: 2 } as const;
+export type RatioLevel = keyof typeof RATIO_LEVEL;
+
+export const LOSS_REDUCTION = { 'token-mean': 0, 'sequence-mean-token-sum': 1, 'sequence-mean-token-mean': 2, constant: 3 } as const;
+export type LossReduction = keyof typeof LOSS_REDUCTION;
+
+export const KL_TYPE = { k1: 0, k2: 1, k3: 2 } as const;
+export type KlType = keyof typeof KL_TYPE;
+
 export interface LogitsHead {
   kind: 'logits';
   dtype: DType;
@@ -335,6 +347,70 @@ function pushUnpairedOut(to: unknown[], g: UnpairedOut): void {
   to.push(g.scalars, g.unitLosses, g.rewards, g.rewardsByKind, g.turnAdvantages, g.gradLogps);
 }
 
+export interface Reals {
+  wide: boolean;
+  data: View;
+}
+
+function pushReals(to: unknown[], g: Reals): void {
+  to.push(g.wide, g.data);
+}
+
+export interface OptionalReals {
+  wide: boolean;
+  data: View | undefined;
+}
+
+function pushOptionalReals(to: unknown[], g: OptionalReals): void {
+  to.push(g.wide, g.data);
+}
+
+export interface PolicyGradientBatch {
+  tokens: number;
+  turns: number;
+  trajectories: number;
+  turnOffsets: View | undefined;
+  trajectoryOffsets: View | undefined;
+  advantages: Reals;
+  oldLogps: OptionalReals;
+  importanceWeights: OptionalReals;
+}
+
+function pushPolicyGradientBatch(to: unknown[], g: PolicyGradientBatch): void {
+  to.push(g.tokens, g.turns, g.trajectories, g.turnOffsets, g.trajectoryOffsets);
+  pushReals(to, g.advantages);
+  pushOptionalReals(to, g.oldLogps);
+  pushOptionalReals(to, g.importanceWeights);
+}
+
+export interface PolicyGradientOptions {
+  objective: Objective;
+  ratioLevel: RatioLevel;
+  clipLow: number;
+  clipHigh: number;
+  dualClip: number;
+  tauPositive: number;
+  tauNegative: number;
+  reduction: LossReduction;
+  denominator: number;
+  klType: KlType;
+  klCoef: number;
+  klMax: number;
+  entropyCoef: number;
+}
+
+function pushPolicyGradientOptions(to: unknown[], g: PolicyGradientOptions): void {
+  to.push(OBJECTIVE[g.objective], RATIO_LEVEL[g.ratioLevel], g.clipLow, g.clipHigh, g.dualClip, g.tauPositive, g.tauNegative, LOSS_REDUCTION[g.reduction], g.denominator, KL_TYPE[g.klType], g.klCoef, g.klMax, g.entropyCoef);
+}
+
+export interface PolicyGradientOut {
+  scalars: View;
+}
+
+function pushPolicyGradientOut(to: unknown[], g: PolicyGradientOut): void {
+  to.push(g.scalars);
+}
+
 export interface ReferenceLogps {
   kind: 'logps';
   logps: View | undefined;
@@ -575,6 +651,33 @@ function unpairedUpdate(g: UnpairedUpdate): unknown[] {
   return to;
 }
 
+export interface PolicyGradientUpdate {
+  head: Head;
+  labels: Labels;
+  reference: Reference;
+  batch: PolicyGradientBatch;
+  options: PolicyGradientOptions;
+  logps: View;
+  entropy: View | undefined;
+  argmax: View | undefined;
+  sumSquaredProbs: View | undefined;
+  out: PolicyGradientOut;
+  gradients: HeadGradients;
+}
+
+function policyGradientUpdate(g: PolicyGradientUpdate): unknown[] {
+  const to: unknown[] = [];
+  pushHead(to, g.head);
+  pushLabels(to, g.labels);
+  pushReference(to, g.reference);
+  pushPolicyGradientBatch(to, g.batch);
+  pushPolicyGradientOptions(to, g.options);
+  to.push(g.logps, g.entropy, g.argmax, g.sumSquaredProbs);
+  pushPolicyGradientOut(to, g.out);
+  pushHeadGradients(to, g.gradients);
+  return to;
+}
+
 export interface HeadDivergence {
   head: Head;
   labels: TokenLabels;
@@ -646,16 +749,17 @@ export interface Operations {
   preferenceUpdate: PreferenceUpdate;
   unpairedLoss: UnpairedLoss;
   unpairedUpdate: UnpairedUpdate;
+  policyGradientUpdate: PolicyGradientUpdate;
   headDivergence: HeadDivergence;
   headDivergenceBackward: HeadDivergenceBackward;
   firstNonFinite: FirstNonFinite;
 }
 
 /** Those that also run on another thread. */
-export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'unpairedUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'unpairedUpdate' | 'policyGradientUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'unpairedLoss' | 'unpairedUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'unpairedLoss' | 'unpairedUpdate' | 'policyGradientUpdate' | 'headDivergence' | 'headDivergenceBackward';
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {
@@ -669,6 +773,7 @@ export interface Returns<Fault> {
   preferenceUpdate: Fault | undefined;
   unpairedLoss: Fault | undefined;
   unpairedUpdate: Fault | undefined;
+  policyGradientUpdate: Fault | undefined;
   headDivergence: Fault | undefined;
   headDivergenceBackward: Fault | undefined;
   firstNonFinite: number;
@@ -686,6 +791,7 @@ export const encode: { readonly [K in keyof Operations]: (call: Operations[K]) =
   preferenceUpdate,
   unpairedLoss,
   unpairedUpdate,
+  policyGradientUpdate,
   headDivergence,
   headDivergenceBackward,
   firstNonFinite,

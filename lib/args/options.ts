@@ -1,5 +1,5 @@
 // The options object of a call.
-import { expected, typeError } from '../argument-errors.js';
+import { expected, rangeError, typeError } from '../argument-errors.js';
 import { checkOrderOfRows, unwrapTensors, type WithArrays } from './tensors.js';
 
 /** Whether a call runs on the caller's thread, or on another one while the caller continues. */
@@ -33,6 +33,19 @@ export function checkOptions<T>(
     options.out = checked;
   }
   return options as WithArrays<T>;
+}
+
+/** The error for an array that is missing though an option needs it. */
+export function missing(argument: string, classes: string, by: string): TypeError {
+  return typeError('ERR_ARG_TYPE', expected(classes, `${argument}, which ${by} needs,`, undefined));
+}
+
+/** Throws for an option that is given though the chosen variant does not use it. */
+export function refuseUnused(options: object, names: readonly string[], variant: string): void {
+  for (const name of names) {
+    if ((options as Record<string, unknown>)[name] === undefined) continue;
+    throw rangeError('ERR_ARG_VALUE', `Expected no ${name} with ${variant}, which does not use it, but received one`);
+  }
 }
 
 /** The signal of an async call, read once, and options from which no getter of it is read again. */

@@ -179,7 +179,7 @@ const AFTER_ROWS: Readonly<Record<string, number>> = {
   ...{ labels: 0, mask: 0, logps: 0, refLogps: 0, gradLogps: 0, lse: 0, tokenWeights: 0 },
   ...{ gradEntropy: 0, entropy: 0, gradLse: 0, inputIds: 0, valueLogits: 0, values: 0 },
   ...{ gradLogits: 1, gradHidden: 1, argmax: 0, sumSquaredProbs: 0, divergence: 0, valueLosses: 0, gradValueLogits: 0 },
-  advantages: 0,
+  ...{ advantages: 0, oldLogps: 0, rolloutLogps: 0, importanceWeights: 0 },
 };
 
 /** Throws where the rows of two tensors are ordered by other dimensions: [B, S, n] and [S, B]. */

@@ -1,6 +1,6 @@
 // Returns of agents that answer in turns and are scored at every turn: MAPoRL.
 
-import { checkOptions } from '../args/options.js';
+import { checkOptions, refuseUnused } from '../args/options.js';
 import { number, oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
@@ -16,7 +16,6 @@ import {
   type Range,
   type Reals,
   reals,
-  refuseUnused,
 } from './host-call.js';
 
 /** What `collaborativeReturns` takes. */

@@ -1,6 +1,6 @@
 // Losses over trajectories: implicit Q-learning of token values (ILQL), a reward model from outcomes (PRIME).
 
-import { checkOptions } from '../args/options.js';
+import { checkOptions, missing } from '../args/options.js';
 import { notNegative, positive } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
@@ -12,7 +12,6 @@ import {
   LAYOUT_OPTIONS,
   Layout,
   type LayoutOptions,
-  missing,
   type Optional,
   optionalReals,
   type Reals,

@@ -2,7 +2,7 @@
 
 import { hostView, typedArray } from '../args/arrays.js';
 import { exclusiveGroups, selectGroup } from '../args/exclusive.js';
-import { checkOptions } from '../args/options.js';
+import { checkOptions, missing, refuseUnused } from '../args/options.js';
 import { notNegative, oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
@@ -13,12 +13,10 @@ import {
   HostResults,
   type Int32s,
   integers,
-  missing,
   type Optional,
   type OutOf,
   type Reals,
   reals,
-  refuseUnused,
 } from './host-call.js';
 import { ddofOf } from './moments.js';
 

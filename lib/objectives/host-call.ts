@@ -1,6 +1,7 @@
 // What the functions of sweet-rl/objectives share: arrays in host memory, the layout of a batch, the results of a call.
 
 import { bytesOf, hostView, int32, type Mask, mask, onHost, plainView, typedArray } from '../args/arrays.js';
+import { missing } from '../args/options.js';
 import { integer, number, positive } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError, typeError } from '../argument-errors.js';
@@ -50,19 +51,6 @@ export function optionalReals(argument: string, value: unknown, length: number):
 
 export function integers(argument: string, value: unknown, length?: number): Int32Array {
   return hostView(argument, int32(argument, value, length));
-}
-
-/** The error for an array that is missing though an option needs it. */
-export function missing(argument: string, classes: string, by: string): TypeError {
-  return typeError('ERR_ARG_TYPE', expected(classes, `${argument}, which ${by} needs,`, undefined));
-}
-
-/** Throws for an option that is given though the chosen variant does not use it. */
-export function refuseUnused(options: object, names: readonly string[], variant: string): void {
-  for (const name of names) {
-    if ((options as Record<string, unknown>)[name] === undefined) continue;
-    throw rangeError('ERR_ARG_VALUE', `Expected no ${name} with ${variant}, which does not use it, but received one`);
-  }
 }
 
 export function fraction(argument: string, value: unknown, fallback: number): number {

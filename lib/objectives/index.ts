@@ -1,6 +1,7 @@
 // sweet-rl/objectives: advantages, policy-gradient and value losses of the related systems and of multi-turn trainers. Host
 // side, without native code: it imports no addon, so it loads where there is no binary, and in a browser.
 export type { Mask } from '../args/arrays.js';
+export type { KlType, Objective, PolicyGradientSettings, RatioLevel, Reduction } from '../args/policy-gradient.js';
 export type { ArrayOrTensor, Tensor } from '../args/tensors.js';
 export { type CollaborativeReturnsOptions, collaborativeReturns } from './collaborative-returns.js';
 export {
@@ -24,11 +25,8 @@ export {
 export {
   type PolicyGradientLoss,
   type PolicyGradientLossOptions,
-  type PolicyGradientSettings,
   policyGradientLoss,
-  type Reduction,
 } from './policy-gradient.js';
-export type { KlType, Objective } from './policy-terms.js';
 export {
   type BroadcastTurnsOptions,
   broadcastTurns,

@@ -1,60 +1,29 @@
 // The policy-gradient loss on log-probs: PPO, DAPO, GRPO, GSPO, CISPO, SAPO, DPPO, REINFORCE, with KL and entropy terms.
 
-import { checkOptions } from '../args/options.js';
-import { notNegative, number, oneOf, positive } from '../args/scalars.js';
-import type { ArrayOrTensor } from '../args/tensors.js';
-import { expected, rangeError } from '../argument-errors.js';
+import { checkOptions, missing } from '../args/options.js';
 import {
-  denominatorOf,
-  finite,
-  fraction,
+  checkCoefs,
+  checkKl,
+  checkObjective,
+  checkReduction,
+  POLICY_SETTINGS,
+  type PolicyGradientSettings,
+} from '../args/policy-gradient.js';
+import type { ArrayOrTensor } from '../args/tensors.js';
+import {
   HostResults,
   LAYOUT_OPTIONS,
   Layout,
   type LayoutOptions,
-  missing,
   type Optional,
   optionalReals,
   type Range,
   type Reals,
   reals,
-  refuseUnused,
   type SameClass,
 } from './host-call.js';
 import { clampedExponent, MAX_EXPONENT } from './importance-weights.js';
-import { approxKlTerm, type Bounds, type KlType, klTerm, OBJECTIVES, type Objective } from './policy-terms.js';
-
-/** How token losses become one number. */
-export type Reduction = 'token-mean' | 'sequence-mean-token-sum' | 'sequence-mean-token-mean' | 'constant';
-
-/** The options of the policy-gradient loss that are no arrays of log-probs. */
-export interface PolicyGradientSettings {
-  /** 'clip' by default. */
-  objective?: Objective | undefined;
-  /** What has one ratio: a token (default), a turn, a trajectory. */
-  ratioLevel?: 'token' | 'turn' | 'trajectory' | undefined;
-  /** In [0, 1], 0.2 by default: the least ratio is 1 - clipLow. */
-  clipLow?: number | undefined;
-  /** >= 0, `clipLow` by default: the largest ratio is 1 + clipHigh. */
-  clipHigh?: number | undefined;
-  /** > 1: objective 'clip', the most that a token of negative advantage adds, in units of -A; none by default. */
-  dualClip?: number | undefined;
-  /** Objective 'sapo': the temperatures for positive (1) and other advantages (1.05). */
-  sapoTauPos?: number | undefined;
-  sapoTauNeg?: number | undefined;
-  /** 'token-mean' by default. */
-  reduction?: Reduction | undefined;
-  /** For micro-batches: the count of the whole batch, of tokens or of sequences; reduction 'constant' needs it. */
-  denominator?: number | undefined;
-  /** The weight of the KL term; 0 by default. */
-  klCoef?: number | undefined;
-  /** 'k3' by default. Needs `refLogps`, as `klMax` does. */
-  klType?: KlType | undefined;
-  /** The bound of a token's KL term; 10 by default. */
-  klMax?: number | undefined;
-  /** The weight of the entropy bonus; 0 by default. */
-  entropyCoef?: number | undefined;
-}
+import { approxKlTerm, klTerm, OBJECTIVES } from './policy-terms.js';
 
 /** What `policyGradientLoss` takes. */
 export interface PolicyGradientLossOptions<L extends Reals = Reals, E extends Reals = Reals>
@@ -93,47 +62,20 @@ export interface PolicyGradientLoss<L extends Reals = Reals, E extends Reals = R
   gradEntropy?: SameClass<E>;
 }
 
-const OPTIONS = new Set([
-  ...['logps', 'oldLogps', 'advantages', ...LAYOUT_OPTIONS, 'importanceWeights', 'objective', 'ratioLevel'],
-  ...['clipLow', 'clipHigh', 'dualClip', 'sapoTauPos', 'sapoTauNeg', 'reduction', 'denominator'],
-  ...['refLogps', 'klCoef', 'klType', 'klMax', 'entropy', 'entropyCoef', 'out'],
+const OPTIONS = new Set<string>([
+  ...['logps', 'oldLogps', 'advantages', ...LAYOUT_OPTIONS, 'importanceWeights', 'refLogps', 'entropy', 'out'],
+  ...POLICY_SETTINGS,
 ]);
 const OUT = new Set(['gradLogps', 'gradEntropy']);
-const OBJECTIVE_NAMES = ['clip', 'cispo', 'sapo', 'dppo', 'reinforce'] as const;
-const REDUCTIONS = ['token-mean', 'sequence-mean-token-sum', 'sequence-mean-token-mean', 'constant'] as const;
-
-/** The objective, the level of its ratio, and its bounds. */
-function checkObjective(given: { readonly [name in keyof PolicyGradientSettings]?: unknown }) {
-  const objective = oneOf('objective', given.objective, 'clip', OBJECTIVE_NAMES);
-  refuseUnused(given, OBJECTIVES[objective].unused, `objective '${objective}'`);
-  const ratioLevel = oneOf('ratioLevel', given.ratioLevel, 'token', ['token', 'turn', 'trajectory']);
-  if (objective === 'dppo' && ratioLevel !== 'token') {
-    throw rangeError('ERR_ARG_VALUE', expected("'token', as for objective 'dppo',", 'ratioLevel', ratioLevel));
-  }
-  const clipLow = fraction('clipLow', given.clipLow, 0.2);
-  const bounds: Bounds = {
-    clipLow,
-    clipHigh: number('clipHigh', given.clipHigh, clipLow, 'a number >= 0', (x) => x >= 0),
-    dualClip: number('dualClip', given.dualClip, Infinity, 'a number > 1', (x) => x > 1),
-    sapoTauPos: positive('sapoTauPos', given.sapoTauPos, 1),
-    sapoTauNeg: positive('sapoTauNeg', given.sapoTauNeg, 1.05),
-  };
-  return { objective, ratioLevel, bounds };
-}
-
 /** c [N] of the sum over counted tokens c_i x_i. */
-function coefficientsOf(layout: Layout, given: { reduction?: unknown; denominator?: unknown }): Float64Array {
-  const reduction = oneOf('reduction', given.reduction, 'token-mean', REDUCTIONS);
-  if (reduction === 'constant' && given.denominator === undefined) {
-    throw missing('denominator', 'a number', "reduction 'constant'");
-  }
-  const bySequence = reduction.startsWith('sequence');
+function coefficientsOf(layout: Layout, options: { reduction?: unknown; denominator?: unknown }): Float64Array {
+  const { reduction, denominator: given, bySequence } = checkReduction(options);
   const sequences: readonly Range[] = bySequence
     ? layout.trajectories(`reduction '${reduction}'`)
     : [[0, layout.elements]];
   const counts = sequences.map((range) => layout.counted(range));
   const ofSequences = counts.filter((count) => count > 0).length;
-  const denominator = denominatorOf(given.denominator, bySequence ? ofSequences : (counts[0] as number));
+  const denominator = given ?? (bySequence ? ofSequences : (counts[0] as number));
   const coefficients = new Float64Array(layout.elements);
   for (const [k, [from, to]] of sequences.entries()) {
     const c = 1 / (reduction === 'sequence-mean-token-mean' ? (counts[k] as number) * denominator : denominator);
@@ -194,14 +136,11 @@ export function policyGradientLoss<L extends Reals, E extends Reals = Reals>(
   const weights = optionalReals('importanceWeights', given.importanceWeights, n);
   const refLogps = optionalReals('refLogps', given.refLogps, n);
   const entropy = optionalReals('entropy', given.entropy, n);
-  const klCoef = notNegative('klCoef', given.klCoef, 0);
-  const entropyCoef = finite('entropyCoef', given.entropyCoef, 0);
+  const { klCoef, entropyCoef } = checkCoefs(given);
   const classes = 'Float32Array or Float64Array';
   if (klCoef !== 0 && refLogps === undefined) throw missing('refLogps', classes, 'a klCoef other than 0');
   if (entropyCoef !== 0 && entropy === undefined) throw missing('entropy', classes, 'an entropyCoef other than 0');
-  if (refLogps === undefined) refuseUnused(given, ['klType', 'klMax'], 'no refLogps');
-  const klType = oneOf('klType', given.klType, 'k3', ['k1', 'k2', 'k3']);
-  const klMax = number('klMax', given.klMax, 10, 'a number > 0', (x) => x > 0);
+  const { klType, klMax } = checkKl(given, refLogps === undefined ? 'no refLogps' : undefined);
   const c = coefficientsOf(layout, given);
   const units = unitsOf(layout, ratioLevel);
   const results = new HostResults(given);

@@ -1,4 +1,5 @@
 // The terms of the policy-gradient loss of one token: l(r, A), its derivative, whether a bound is active; the KL estimates.
+import type { Bounds, KlType, Objective } from '../args/policy-gradient.js';
 import { clampedExponent } from './importance-weights.js';
 
 /** What a token adds to the policy loss, before its weight. */
@@ -8,15 +9,6 @@ export interface Term {
   slope: number;
   /** A bound is active. */
   clipped: boolean;
-}
-
-export interface Bounds {
-  clipLow: number;
-  clipHigh: number;
-  /** Infinity: none. */
-  dualClip: number;
-  sapoTauPos: number;
-  sapoTauNeg: number;
 }
 
 /** A token under its ratio r = exp(log-ratio), which is 1 where there are no old log-probs. */
@@ -63,30 +55,19 @@ function reinforce({ advantage: A, logp }: TokenState): Term {
   return { loss: -A * logp, slope: -A, clipped: false };
 }
 
-/** The policy loss of a token, see `policyGradientLoss`. */
-export type Objective = 'clip' | 'cispo' | 'sapo' | 'dppo' | 'reinforce';
-
 interface ObjectiveRow {
   term: (token: TokenState, bounds: Bounds) => Term;
   /** The slope is that at a log-prob, not at the ratio: it belongs to the token alone, also under ratios of turns. */
   ofLogp: boolean;
-  /** Options that it does not use. */
-  unused: readonly string[];
 }
 
-const CLIPS = ['clipLow', 'clipHigh'] as const;
-const SAPO = ['sapoTauPos', 'sapoTauNeg'] as const;
-
 export const OBJECTIVES: Readonly<Record<Objective, ObjectiveRow>> = {
-  clip: { term: clip, ofLogp: false, unused: SAPO },
-  cispo: { term: cispo, ofLogp: true, unused: ['dualClip', ...SAPO] },
-  sapo: { term: sapo, ofLogp: false, unused: [...CLIPS, 'dualClip'] },
-  dppo: { term: dppo, ofLogp: false, unused: ['dualClip', ...SAPO] },
-  reinforce: { term: reinforce, ofLogp: true, unused: ['oldLogps', 'ratioLevel', ...CLIPS, 'dualClip', ...SAPO] },
+  clip: { term: clip, ofLogp: false },
+  cispo: { term: cispo, ofLogp: true },
+  sapo: { term: sapo, ofLogp: false },
+  dppo: { term: dppo, ofLogp: false },
+  reinforce: { term: reinforce, ofLogp: true },
 };
-
-/** The estimate of a token's KL divergence, see `policyGradientLoss`. */
-export type KlType = 'k1' | 'k2' | 'k3';
 
 /** The estimate of the KL divergence from e = logp - refLogp, clamped to +-max, and its derivative, 0 beyond. */
 export function klTerm(e: number, type: KlType, max: number): { kl: number; slope: number } {

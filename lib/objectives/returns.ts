@@ -1,7 +1,7 @@
 // Returns and advantages over time: discounted returns, generalized advantage estimation, whitening.
 
 import { hostView, offsets } from '../args/arrays.js';
-import { checkOptions } from '../args/options.js';
+import { checkOptions, refuseUnused } from '../args/options.js';
 import { boolean, notNegative, oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
@@ -18,7 +18,6 @@ import {
   type Range,
   type Reals,
   reals,
-  refuseUnused,
 } from './host-call.js';
 import { ddofOf, momentsOf } from './moments.js';
 

@@ -1,7 +1,7 @@
 // Advantages of turns relative to a group: turns with the same observation (GiGPO, HGPO), rewards of turns and outcomes (MT-GRPO).
 
 import { hostView, offsets } from '../args/arrays.js';
-import { checkOptions } from '../args/options.js';
+import { checkOptions, missing, refuseUnused } from '../args/options.js';
 import { boolean, integer, oneOf } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
@@ -15,14 +15,12 @@ import {
   HostResults,
   type Int32s,
   integers,
-  missing,
   type Optional,
   type OutOf,
   optionalReals,
   type Range,
   type Reals,
   reals,
-  refuseUnused,
 } from './host-call.js';
 import { ddofOf, momentsOf } from './moments.js';
 

@@ -1,6 +1,6 @@
 // Losses of values and critics: clipped values, temporal differences, expectiles, ILQL's implicit Q-learning.
 import { hostView, typedArray } from '../args/arrays.js';
-import { checkOptions } from '../args/options.js';
+import { checkOptions, refuseUnused } from '../args/options.js';
 import { notNegative, number } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import {
@@ -15,7 +15,6 @@ import {
   optionalReals,
   type Reals,
   reals,
-  refuseUnused,
   type SameClass,
 } from './host-call.js';
 

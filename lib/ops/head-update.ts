@@ -117,13 +117,13 @@ type Flag<O, Name extends PropertyKey> = O extends { readonly [name in Name]?: i
 
 const REFERENCE_LOGITS = secondLogits('ref');
 const REFERENCE_LINEAR = secondLinear('ref');
-const REFERENCE = ['refLogps', ...REFERENCE_LOGITS, ...REFERENCE_LINEAR];
+export const REFERENCE_OPTIONS = ['refLogps', ...REFERENCE_LOGITS, ...REFERENCE_LINEAR];
 const HEADS = [...LOGITS_HEAD, ...LINEAR_HEAD, ...LINEAR_GRADIENT_OPTIONS] as const;
 export const UPDATE_OPTIONS = [
   ...HEADS,
   ...LABEL_OPTIONS,
   WEIGHT_OPTION,
-  ...REFERENCE,
+  ...REFERENCE_OPTIONS,
   ...STATISTICS,
   'debug',
   'out',
@@ -142,7 +142,7 @@ export interface LossOfUpdate<K extends UpdateOperation> extends Pick<Operations
   matrices?: Matrix[];
 }
 
-export type UpdateOperation = Extract<AsyncOperation, 'preferenceUpdate' | 'unpairedUpdate'>;
+export type UpdateOperation = Extract<AsyncOperation, 'preferenceUpdate' | 'unpairedUpdate' | 'policyGradientUpdate'>;
 
 /** From options with known names to the call. `lossOf` checks what the loss has beside the rows. */
 export function prepareUpdate<K extends UpdateOperation>(
@@ -183,7 +183,7 @@ export function prepareUpdate<K extends UpdateOperation>(
 }
 
 function checkReference(options: AnyOptions, head: native.Head, need: ReferenceNeed): native.Reference {
-  const given = REFERENCE.find((name) => options[name] !== undefined);
+  const given = REFERENCE_OPTIONS.find((name) => options[name] !== undefined);
   checkReferenceNeed(need, given, 'one of refLogps, refLogits, refHidden');
   if (given === undefined) return { kind: 'logps', logps: undefined };
   const name = selectGroup(options, REFERENCE_GROUPS, 'the reference');

@@ -47,7 +47,7 @@ const scratchViews = <T>(Class: new (buffer: ArrayBuffer, from: number, length: 
 const scratchFloats = scratchViews(Float32Array);
 const scratchInts = scratchViews(Int32Array);
 
-const SCALARS = 4;
+const SCALARS = 6;
 const scratchScalars = new Float64Array(SCALARS);
 
 // Of each array of a call: its memory, and the range of its bytes there, see `addresses` in addon/native.ts. Not the buffers,
@@ -154,7 +154,7 @@ export class Results {
     return this.add(name, fresh as T, shape);
   }
 
-  /** [4] numbers, of which the first get these names; `complete` may add to what the call returns. */
+  /** [6] numbers, of which the first get these names; `complete` may add to what the call returns. */
   scalars(names: readonly string[], complete?: typeof this.complete): Float64Array {
     this.scalarNames = names;
     this.complete = complete;

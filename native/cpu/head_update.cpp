@@ -32,9 +32,10 @@ Status head_update(const HeadUpdate& call, TokenLoss& loss) {
   float* const of_squares = squares ? sum_squared_probs.get() : call.sum_squared_probs;
   const TokenLogps logps{call.logps, ref_logps, of_squares};
   const ForwardOut forward{call.logps, lse.get(), call.entropy, true, call.argmax, of_squares};
+  const OnePassUpdate update{call.head, call.gradients, labels.get(), logps, forward};
   // If the scratch of one pass cannot be allocated, two passes follow.
   if (one_pass_pays(call.head, call.gradients, loss)) {
-    status = one_pass_update({call.head, call.gradients, labels.get(), logps, forward}, loss);
+    status = one_pass_update(update, loss);
     if (status.code != Code::memory) return status;
   }
   HeadBackward backward(call.head, labels.get(), call.gradients);
@@ -42,7 +43,7 @@ Status head_update(const HeadUpdate& call, TokenLoss& loss) {
   status = head_forward(call.head, labels.get(), forward);
   if (!status.ok()) return status;
   loss.compute(logps);
-  return backward.run({lse.get(), false, loss.grad_logps()});
+  return backward.run(upstream_of(update, loss));
 }
 
 }  // namespace sweet

@@ -7,6 +7,7 @@
 #include "active.h"
 #include "capped.h"
 #include "logps.h"
+#include "one_pass_update.h"
 #include "parallel.h"
 #include "row_segments.h"
 
@@ -48,30 +49,119 @@ double other_probs(const Head& head, int64_t i, int64_t label, double lse) {
   return sum;
 }
 
+/** The forward pass: the statistics of segments, then the results of a row. */
+class ForwardRows {
+ public:
+  ForwardRows(const Head& head, const int32_t* labels, const ForwardOut& out, const RowSegments& segments)
+      : head_(head),
+        labels_(labels),
+        out_(out),
+        segments_(segments),
+        which_(out.statistics()),
+        scale_log2_(log2_scale(kernel_temperature(head))),
+        stats_(head.rows * segments.per_row) {}
+
+  bool ok() const { return stats_.ok(); }
+
+  void compute(int64_t item) {
+    const void* const logits = static_cast<const char*>(head_.logits) + byte_offset(segments_, item);
+    stats_[item] = kEmptyStats;
+    add_stats(head_, logits, segments_.size(item), scale_log2_, which_, &stats_[item]);
+    stats_[item].argmax += static_cast<int32_t>(head_.vocab_offset + segments_.first(item));
+  }
+
+  void finish(int64_t i) const {
+    const int32_t label = labels_[i];
+    const float label_logit = is_local(label) ? kernel_logit(head_, i, label) : 0.0f;
+    finish_row(head_, stats_.get() + i * segments_.per_row, segments_.per_row, label, label_logit, out_, i);
+  }
+
+ private:
+  const Head& head_;
+  const int32_t* const labels_;
+  const ForwardOut& out_;
+  const RowSegments& segments_;
+  const Statistics which_;
+  const float scale_log2_;
+  Scratch<SegmentStats> stats_;  // [N, segments of a row]
+};
+
+/** The backward pass: the label's entry of a row, then its segments. */
+class BackwardRows {
+ public:
+  BackwardRows(const Head& head, const int32_t* labels, const Upstream& upstream, double* label_grads,
+               const HeadGradients& gradients, const RowSegments& segments)
+      : head_(head),
+        labels_(labels),
+        upstream_(upstream),
+        label_grads_(label_grads),
+        segments_(segments),
+        grad_(static_cast<char*>(gradients.logits)),
+        temperature_(kernel_temperature(head)),
+        cap_(head.softcap),
+        stream_(gradients.logits != head.logits && is_streamed(head)),
+        shard_(is_shard(head)) {}
+
+  UpstreamRow row(int64_t i) const { return upstream_.row(i, head_.temperature); }
+
+  /** While all logits of row i are there: in place, the gradient overwrites them. */
+  void compute_label(int64_t i, const UpstreamRow& row) const {
+    if (!is_local(labels_[i])) return;
+    const float label_logit = kernel_logit(head_, i, labels_[i]);
+    const double lse = upstream_.lse[i];
+    const LabelGradient label(label_logit, lse, upstream_.rounded_lse, temperature_, row);
+    double gradient = label.gradient;
+    if (label.confident && !shard_) {
+      const double others = other_probs(head_, i, labels_[i], lse);
+      gradient = LabelGradient::complete(log1p(-others), others, row);
+    }
+    label_grads_[i] = gradient * cap_.slope(label_logit);
+  }
+
+  void compute(int64_t item, const UpstreamRow& row) const {
+    const int64_t i = segments_.row(item), first = segments_.first(item), n = segments_.size(item),
+                  offset = byte_offset(segments_, item);
+    const int64_t label = labels_[i];
+    if (first + n == head_.vocab_size && has_padding(head_)) clear_from(head_, i, head_.vocab_size, grad_);
+    if (label < 0) {
+      memset(grad_ + offset, 0, static_cast<size_t>(n * bytes_of(head_.dtype)));
+      return;
+    }
+    write_gradient(head_, static_cast<const char*>(head_.logits) + offset, n,
+                   softmax_gradient(upstream_.lse[i], temperature_, row), stream_, grad_ + offset);
+    const bool has_label = label >= first && label < first + n;
+    if (has_label) {
+      set_grad_at(grad_, head_.dtype, i * head_.row_stride + label, label_grads_[i]);
+    }
+  }
+
+  void compute_row(int64_t i) const {
+    const UpstreamRow of_row = row(i);
+    compute_label(i, of_row);
+    for (int64_t s = 0; s < segments_.per_row && !cancelled(); s++) compute(i * segments_.per_row + s, of_row);
+  }
+
+ private:
+  const Head& head_;
+  const int32_t* const labels_;
+  const Upstream& upstream_;
+  double* const label_grads_;  // [N]
+  const RowSegments& segments_;
+  char* const grad_;
+  const double temperature_;
+  const Softcap cap_;
+  const bool stream_, shard_;
+};
+
 }  // namespace
 
 Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut& out) {
   const RowSegments segments(head, 1);
-  Scratch<SegmentStats> stats(head.rows * segments.per_row);
-  if (!stats.ok()) return {Code::memory};
-
-  const char* const logits = static_cast<const char*>(head.logits);
-  const float scale_log2 = log2_scale(kernel_temperature(head));
-  const Statistics which = out.statistics();
-  const auto compute_segment = [&](int64_t item) {
-    stats[item] = kEmptyStats;
-    add_stats(head, logits + byte_offset(segments, item), segments.size(item), scale_log2, which, &stats[item]);
-    stats[item].argmax += static_cast<int32_t>(head.vocab_offset + segments.first(item));
-  };
-  const auto finish = [&](int64_t i) {
-    const int32_t label = labels[i];
-    const float label_logit = is_local(label) ? kernel_logit(head, i, label) : 0.0f;
-    finish_row(head, stats.get() + i * segments.per_row, segments.per_row, label, label_logit, out, i);
-  };
-
+  ForwardRows forward(head, labels, out, segments);
+  if (!forward.ok()) return {Code::memory};
   each_row(
       segments, [&](int64_t i) { return is_read(labels[i], out.skip_ignored); }, 1,
-      [&](int, int64_t item, int) { compute_segment(item); }, [&](int, int64_t i) { finish(i); },
+      [&](int, int64_t item, int) { forward.compute(item); }, [&](int, int64_t i) { forward.finish(i); },
       [&](int64_t i) { skip_row(out, i); });
   return ended();
 }
@@ -79,56 +169,37 @@ Status logits_forward(const Head& head, const int32_t* labels, const ForwardOut&
 Status logits_backward(const Head& head, const int32_t* labels, const Upstream& upstream, double* label_grads,
                        const HeadGradients& gradients) {
   const RowSegments segments(head, 1);
-  const double temperature = kernel_temperature(head);
-  const char* const logits = static_cast<const char*>(head.logits);
-  char* const grad = static_cast<char*>(gradients.logits);
-  const bool stream = grad != logits && is_streamed(head);
-  const bool shard = is_shard(head);
-
-  // The label's entry of row i, while all of its logits are there: in place, the gradient overwrites them.
-  const Softcap cap(head.softcap);
-  const auto compute_label_grad = [&](int64_t i, const UpstreamRow& row) {
-    if (!is_local(labels[i])) return;
-    const float label_logit = kernel_logit(head, i, labels[i]);
-    const double lse = upstream.lse[i];
-    const LabelGradient label(label_logit, lse, upstream.rounded_lse, temperature, row);
-    double gradient = label.gradient;
-    if (label.confident && !shard) {
-      const double others = other_probs(head, i, labels[i], lse);
-      gradient = LabelGradient::complete(log1p(-others), others, row);
-    }
-    label_grads[i] = gradient * cap.slope(label_logit);
-  };
-  const auto compute_segment = [&](int64_t item, const UpstreamRow& row) {
-    const int64_t i = segments.row(item), first = segments.first(item), n = segments.size(item),
-                  offset = byte_offset(segments, item);
-    const int64_t label = labels[i];
-    if (first + n == head.vocab_size && has_padding(head)) clear_from(head, i, head.vocab_size, grad);
-    if (label < 0) {
-      memset(grad + offset, 0, static_cast<size_t>(n * bytes_of(head.dtype)));
-      return;
-    }
-    write_gradient(head, logits + offset, n, softmax_gradient(upstream.lse[i], temperature, row), stream,
-                   grad + offset);
-    const bool has_label = label >= first && label < first + n;
-    if (has_label) {
-      set_grad_at(grad, head.dtype, i * head.row_stride + label, label_grads[i]);
-    }
-  };
-
-  // Many rows: one thread computes a row, whose logits are in its cache.
-  if (head.rows >= kWholeRows * segments.workers) {
-    parallel_for(segments.workers, head.rows, segments.work, [&](int64_t i, int) {
-      const UpstreamRow row = upstream.row(i, head.temperature);
-      compute_label_grad(i, row);
-      for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) compute_segment(i * segments.per_row + s, row);
-    });
+  const BackwardRows backward(head, labels, upstream, label_grads, gradients, segments);
+  if (segments.whole_rows()) {
+    parallel_for(segments.workers, head.rows, segments.work, [&](int64_t i, int) { backward.compute_row(i); });
     return ended();
   }
   parallel_for(segments.workers, head.rows, segments.work,
-               [&](int64_t i, int) { compute_label_grad(i, upstream.row(i, head.temperature)); });
+               [&](int64_t i, int) { backward.compute_label(i, backward.row(i)); });
   parallel_for(segments.workers, head.rows * segments.per_row, segments.work,
-               [&](int64_t item, int) { compute_segment(item, upstream.row(segments.row(item), head.temperature)); });
+               [&](int64_t item, int) { backward.compute(item, backward.row(segments.row(item))); });
+  return ended();
+}
+
+Status logits_update(const OnePassUpdate& call, TokenLoss& loss) {
+  const Head& head = call.head;
+  const RowSegments segments(head, 2);
+  const Upstream upstream = upstream_of(call, loss);
+  Scratch<double> label_grads(head.rows);
+  ForwardRows forward(head, call.labels, call.forward, segments);
+  const BackwardRows backward(head, call.labels, upstream, label_grads.get(), call.gradients, segments);
+  if (!label_grads.ok() || !forward.ok()) return {Code::memory};
+  parallel_for(segments.workers, head.rows, segments.work, [&](int64_t i, int) {
+    if (is_read(call.labels[i], call.forward.skip_ignored)) {
+      for (int64_t s = 0; s < segments.per_row && !cancelled(); s++) forward.compute(i * segments.per_row + s);
+      forward.finish(i);
+      loss.compute_token(i, call.logps);
+    } else {
+      skip_row(call.forward, i);
+    }
+    backward.compute_row(i);
+  });
+  loss.compute(call.logps);
   return ended();
 }
 

@@ -6,6 +6,7 @@
 #include "../backend.h"
 #include "gemm/passes.h"
 #include "parallel.h"
+#include "row_segments.h"
 
 namespace sweet {
 namespace {
@@ -96,6 +97,22 @@ class OnePass {
     }
   }
 
+  /** The whole update of `count` rows, where the loss is by_token(). */
+  void run(const int64_t* rows, int64_t count, const OnePassUpdate& call, TokenLoss& loss) {
+    const StoredLogits stored = {logits_.get(), tiles_.tile_size()};
+    const HeadGradients& out = call.gradients;
+    for (int64_t first = 0; first < count && !cancelled(); first += chunk_) {
+      const int64_t n = std::min(chunk_, count - first);
+      const int64_t* const chunk_rows = rows + first;
+      tiles_.gather(chunk_rows, n);
+      forward_.run(tiles_, chunk_rows, n, call.labels, forward_out_, stored);
+      for (int64_t r = 0; r < n; r++) loss.compute_token(chunk_rows[r], call.logps);
+      logit_gradients_.gather(chunk_rows, n, call.labels, upstream_of(call, loss));
+      backward_.run(tiles_, logit_gradients_, chunk_rows, n, stored,
+                    {out.weight, out.bias, first > 0 || out.accumulate}, out.hidden);
+    }
+  }
+
  private:
   const Head& head_;
   const int64_t chunk_;
@@ -183,6 +200,24 @@ Status step_by_step(const OnePassUpdate& call, TokenLoss& loss) {
   return ended();
 }
 
+/** Where the gradient at a token follows from its row. */
+Status row_by_row(const OnePassUpdate& call, TokenLoss& loss) {
+  const Head& head = call.head;
+  const HeadGradients& gradients = call.gradients;
+  const CompactRows compact(head, call.labels, true);
+  OnePass pass(call, compact.count());
+  if (!compact.ok() || !pass.ok()) return {Code::memory};
+
+  pass.skip_rows();
+  if (!gradients.accumulate) {
+    if (gradients.hidden) clear(threads(), gradients.hidden, head.rows * head.hidden_size);
+    if (compact.count() == 0) clear_weight_gradients(threads(), head, gradients);
+  }
+  pass.run(compact.rows(), compact.count(), call, loss);
+  loss.compute(call.logps);
+  return ended();
+}
+
 /** Where the weight is frozen. */
 Status token_by_token(const OnePassUpdate& call, TokenLoss& loss) {
   const Head& head = call.head;
@@ -212,7 +247,10 @@ Status token_by_token(const OnePassUpdate& call, TokenLoss& loss) {
 }  // namespace
 
 bool one_pass_pays(const Head& head, const HeadGradients& gradients, const TokenLoss& loss) {
-  if (head.logits || head.hidden_size < kMinHiddenSize) return false;
+  if (head.logits) return loss.by_token() && RowSegments(head, 2).whole_rows();
+  if (loss.by_token()) return true;
+  // Gradients at entropies are no multiple of those at log-probs.
+  if (loss.grad_entropy() || head.hidden_size < kMinHiddenSize) return false;
   if (!gradients.weight) {
     const int64_t tokens = storable_tokens(head, gradients);
     return tokens * head.vocab_size <= kFrozenStoredLogits || head.rows >= kMinFrozenChunks * tokens;
@@ -222,6 +260,8 @@ bool one_pass_pays(const Head& head, const HeadGradients& gradients, const Token
 }
 
 Status one_pass_update(const OnePassUpdate& call, TokenLoss& loss) {
+  if (call.head.logits) return logits_update(call, loss);
+  if (loss.by_token()) return row_by_row(call, loss);
   return call.gradients.weight ? step_by_step(call, loss) : token_by_token(call, loss);
 }
 

@@ -12,6 +12,10 @@
 
 namespace sweet {
 
+// Rows per thread from which an item of work is a row, not a segment. Zen 5, 2 threads, 2 to 64 rows of 131072
+// elements: 1, 2 and 32 take 0.89 to 1.05 of the time, which is within the noise of that shared machine.
+constexpr int64_t kWholeRows = 8;
+
 /** The segments of all rows: item k is segment k % per_row of row k / per_row. */
 struct RowSegments {
   const Head& head;
@@ -25,14 +29,13 @@ struct RowSegments {
         work(of.rows * of.vocab_size * reads),
         workers(threads()) {}
 
+  /** Many rows: one thread computes a row, whose logits are in its cache. */
+  bool whole_rows() const { return head.rows >= kWholeRows * workers; }
+
   int64_t row(int64_t item) const { return per_row == 1 ? item : item / per_row; }  // short rows: no division
   int64_t first(int64_t item) const { return (item - row(item) * per_row) * kSegment; }
   int64_t size(int64_t item) const { return std::min(kSegment, head.vocab_size - first(item)); }
 };
-
-// Rows per thread from which an item of work is a row, not a segment. Zen 5, 2 threads, 2 to 64 rows of 131072
-// elements: 1, 2 and 32 take 0.89 to 1.05 of the time, which is within the noise of that shared machine.
-constexpr int64_t kWholeRows = 8;
 
 // A gradient of at least this size that is not in place is written by non-temporal stores: the caches cannot hold it
 // until it is read, and the stores need not read its memory first. Zen 5, time with non-temporal stores relative to
@@ -50,7 +53,7 @@ inline bool is_streamed(const Head& head) { return head.rows * head.vocab_size *
 template <class IsRead, class Segment, class Finish, class Skip>
 void each_row(const RowSegments& segments, IsRead is_read, int phases, Segment segment, Finish finish, Skip skip) {
   const int64_t rows = segments.head.rows, work = segments.work;
-  if (rows >= kWholeRows * segments.workers) {
+  if (segments.whole_rows()) {
     parallel_for(segments.workers, rows, work, [&](int64_t i, int worker) {
       if (!is_read(i)) return skip(i);
       for (int phase = 0; phase < phases; phase++) {

@@ -1,5 +1,6 @@
 // A loss of token log-probs as an update sees it. Its gradient may be known up to a few factors before the log-probs
-// are: then an update in one pass takes the tokens step by step, and scales the gradients of each step afterwards.
+// are: then an update in one pass takes the tokens step by step, and scales the gradients of each step afterwards. Or
+// the gradient at a token follows from its own row: then each row, or chunk of rows, is finished when it is read.
 #pragma once
 
 #include "../item_batch.h"
@@ -26,6 +27,15 @@ class TokenLoss {
 
   /** The gradient of the loss at the log-probs, [N], after compute(). */
   virtual const float* grad_logps() const = 0;
+
+  /** The same at the entropies, or null where there is none. */
+  virtual const float* grad_entropy() const { return nullptr; }
+
+  /** Whether the gradient at a token follows from the forward pass of its row alone. */
+  virtual bool by_token() const { return false; }
+
+  /** by_token(): both gradients of token i as compute() writes them. Threads compute different tokens at once. */
+  virtual void compute_token(int64_t, const TokenLogps&) {}
 
   /**
    * The number of steps of which each has gradients that are coefficients known in advance times one factor a group, a

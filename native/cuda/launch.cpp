@@ -101,9 +101,9 @@ DeviceResult LaunchContext::wait() {
   return result;
 }
 
-Status LaunchContext::finish(double* scalars) {
+Status LaunchContext::finish(double* scalars, int count) {
   const DeviceResult result = wait();
-  for (int i = 0; scalars && status_.ok() && i < 4; i++) scalars[i] = result.scalars[i];
+  for (int i = 0; scalars && status_.ok() && i < count; i++) scalars[i] = result.scalars[i];
   return status_;
 }
 

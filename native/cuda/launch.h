@@ -15,7 +15,7 @@ namespace cuda {
 
 /** What the kernels of an operation leave for the host. */
 struct DeviceResult {
-  double scalars[4];
+  double scalars[6];  // of a loss, as many as it has
   // The least encode_fault() that was recorded: of labels, offsets and pairs, and, where these are valid, of turns and
   // items without an unmasked token.
   unsigned long long layout_fault, empty_fault;
@@ -108,8 +108,8 @@ class LaunchContext {
   /** Waits for the kernels launched so far; undefined unless ok() afterwards. */
   DeviceResult wait();
 
-  /** Waits and returns the status; scalars (may be null) gets those of the result. */
-  Status finish(double* scalars);
+  /** Waits and returns the status; scalars (may be null) gets the first `count` of the result. */
+  Status finish(double* scalars, int count = 4);
 
   CheckedInputs checked{};
 

@@ -255,16 +255,31 @@ void LinearPass::write_gradients(int64_t count, float scale, const RowGradient* 
                   context_.result());
 }
 
-void LinearPass::backward(const Upstream& upstream, const HeadGradients& out) {
+void LinearPass::clear_gradients(const HeadGradients& out) {
   const int64_t hidden_size = head_.hidden_size, vocab_size = head_.vocab_size;
+  if (out.accumulate) return;
+  if (out.hidden) context_.set_zero(out.hidden, 4 * head_.rows * hidden_size);
+  if (rows_.count > 0) return;
+  if (out.weight) context_.set_zero(out.weight, 4 * vocab_size * hidden_size);
+  if (out.bias) context_.set_zero(out.bias, 4 * vocab_size);
+}
+
+void LinearPass::backward(const Upstream& upstream, const HeadGradients& out) {
   const float scale = grad_scale(context_, head_, upstream, rows_);
-  if (!out.accumulate && out.hidden) context_.set_zero(out.hidden, 4 * head_.rows * hidden_size);
-  if (!out.accumulate && rows_.count == 0) {
-    if (out.weight) context_.set_zero(out.weight, 4 * vocab_size * hidden_size);
-    if (out.bias) context_.set_zero(out.bias, 4 * vocab_size);
-  }
+  clear_gradients(out);
   for_each_chunk([&](int64_t first, int64_t count) {
     backward_chunk(first, count, scale, upstream, out.accumulate || first > 0, out);
+  });
+}
+
+void LinearPass::forward_backward(const ForwardOut& out, const Upstream& upstream, const HeadGradients& gradients,
+                                  const ComputeRows& compute) {
+  clear_gradients(gradients);
+  forward_chunks(out, [&](int64_t first, int64_t count) {
+    const CompactedRows chunk{rows_.rows + first, count};
+    compute(chunk.rows, count);
+    const float scale = grad_scale(context_, head_, upstream, chunk);
+    backward_chunk(first, count, scale, upstream, gradients.accumulate || first > 0, gradients);
   });
 }
 

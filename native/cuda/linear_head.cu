@@ -144,6 +144,16 @@ float* LinearPass::compute_logits(int64_t first, int64_t count) {
 }
 
 void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
+  const HeadGradients unscaled{nullptr, unscaled_hidden, nullptr, nullptr, false};
+  Upstream upstream{out.lse, nullptr, nullptr};
+  upstream.unit_grad_logps = true;
+  forward_chunks(out, [&](int64_t first, int64_t count) {
+    if (unscaled_hidden) backward_chunk(first, count, grad_scale(head_, 1), upstream, false, unscaled);
+  });
+}
+
+void LinearPass::forward_chunks(const ForwardOut& out,
+                                const std::function<void(int64_t first, int64_t count)>& finish) {
   const int64_t n = head_.rows;
   if (out.logps) context_.set_zero(out.logps, 4 * n);
   if (out.lse) context_.set_zero(out.lse, 8 * n);
@@ -174,11 +184,7 @@ void LinearPass::forward(const ForwardOut& out, float* unscaled_hidden) {
     gather_labels(context_, labels_, rows, count, labels);
     logits_forward(context_, chunk_head, labels, chunk_out);
     scatter_results(context_, chunk_out, rows, count, out);
-    if (!unscaled_hidden) return;
-    const HeadGradients unscaled{nullptr, unscaled_hidden, nullptr, nullptr, false};
-    Upstream upstream{out.lse, nullptr, nullptr};
-    upstream.unit_grad_logps = true;
-    backward_chunk(first, count, grad_scale(head_, 1), upstream, false, unscaled);
+    finish(first, count);
   });
 }
 

@@ -43,6 +43,14 @@ class LinearPass {
    */
   void forward(const ForwardOut& out, float* unscaled_hidden = nullptr);
 
+  /**
+   * Both passes at once, where the gradients at the results of a row follow from these: after the forward pass of a
+   * chunk compute(rows, count) enqueues what writes them.
+   */
+  using ComputeRows = std::function<void(const int64_t* rows, int64_t count)>;
+  void forward_backward(const ForwardOut& out, const Upstream& upstream, const HeadGradients& gradients,
+                        const ComputeRows& compute);
+
   /** After forward() the logits of a single chunk are not computed again. */
   void backward(const Upstream& upstream, const HeadGradients& out);
 
@@ -60,6 +68,9 @@ class LinearPass {
   bool is_one_chunk() const { return rows_.count <= chunk_; }
 
  private:
+  /** Calls finish(first, count) after each chunk, whose logits are still there. */
+  void forward_chunks(const ForwardOut& out, const std::function<void(int64_t first, int64_t count)>& finish);
+  void clear_gradients(const HeadGradients& out);
   void multiply_by(const void* grad, int64_t stride, int64_t count, float scale, bool first_term, bool add_weight,
                    float* grad_hidden, float* grad_weight);
   void multiply_terms(int64_t count, int terms, float scale, bool add_weight, float* grad_hidden, float* grad_weight);

@@ -12,6 +12,7 @@ set(cuda_check
   test/native/check_divergence.cpp
   test/native/check_preference.cpp
   test/native/check_unpaired.cpp
+  test/native/check_policy_gradient.cpp
   test/native/check_updates.cpp
   test/native/check_cublaslt.cpp
   test/native/check_device.cpp

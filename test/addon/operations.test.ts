@@ -136,8 +136,11 @@ const SCALARS = ['int', 'number', 'bool', 'enum'];
 
 /** The option that an argument is, by its path in the table; results are those of `out`. */
 function optionOf({ path: inTable, type }: Argument): string {
-  // Of an operand: hidden.data is hidden, hidden.rowStride hiddenStride.
-  const path = inTable.replace(/(?<=\b(hidden|weight))\.(data|row)(?=$|Stride$)/, '');
+  // Of an operand: hidden.data is hidden, hidden.rowStride hiddenStride; of real numbers advantages.data is advantages.
+  const path = inTable.replace(
+    /(?<=\b(hidden|weight|advantages|oldLogps|importanceWeights))\.(data|row)(?=$|Stride$)/,
+    '',
+  );
   const name = path.slice(path.lastIndexOf('.') + 1);
   const capital = name[0]!.toUpperCase() + name.slice(1);
   const term = /terms(\[\d+\])\.(\w+)$/.exec(path);

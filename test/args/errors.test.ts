@@ -336,15 +336,44 @@ const strideRows: ErrorRow[] = [
   unknownOption('refHiddenStride beside refLogps', { refHiddenStride: 4 }, /refHiddenStride/),
 ];
 
-const { gradWeight: _, ...withoutWeight } = hiddenOut();
+const { gradHidden, gradBias } = hiddenOut();
 const hiddenUpdateRows: ErrorRow[] = [
   ...updateRows,
   ...referenceRows,
-  wrongType('accumulate without a buffer', { accumulate: true, out: withoutWeight }, /out\.gradWeight/),
+  wrongType('accumulate without a buffer', { accumulate: true, out: { gradHidden, gradBias } }, /out\.gradWeight/),
   unknownOption('rowStride beside hidden', { rowStride: 3 }, /rowStride/),
   ...frozenRows,
   ...strideRows,
   unknownOption('out.gradLogits of hidden', { out: { gradLogits: new Float32Array(10) } }, /gradLogits/),
+];
+
+// -- the policy-gradient update: 5 tokens in 3 turns in 2 trajectories, with KL and entropy
+
+const noOffsets = { turnOffsets: undefined, trajectoryOffsets: undefined };
+const policyGradientRows: ErrorRow[] = [
+  wrongValue('sapoTauPos beside clip', { sapoTauPos: 2 }, /sapoTauPos .*'clip'/),
+  wrongValue('a clip of sapo', { objective: 'sapo', clipLow: 0.1 }, /clipLow .*'sapo'/),
+  wrongValue('a dual clip of cispo', { objective: 'cispo', dualClip: 3 }, /dualClip .*'cispo'/),
+  wrongValue('oldLogps of reinforce', { objective: 'reinforce' }, /oldLogps .*'reinforce'/),
+  wrongValue('dppo of turns', { objective: 'dppo', ratioLevel: 'turn' }, /ratioLevel.*'dppo'|'dppo'.*ratioLevel/),
+  wrongType('turns without offsets', { ratioLevel: 'turn', ...noOffsets }, /turnOffsets.*'turn'/),
+  wrongType(
+    'trajectories without offsets',
+    { ratioLevel: 'trajectory', ...noOffsets },
+    /trajectoryOffsets.*'trajectory'/,
+  ),
+  wrongType('sequences without offsets', { reduction: 'sequence-mean-token-sum', ...noOffsets }, /trajectoryOffsets/),
+  wrongType('a constant that is not given', { reduction: 'constant' }, /denominator.*'constant'/),
+  wrongType('KL without a reference', { refLogps: undefined }, /refLogps.*klCoef/),
+  wrongValue('a reference without KL', { klCoef: 0 }, /refLogps.*klCoef/),
+  wrongValue('klType without KL', { klCoef: 0, refLogps: undefined, klType: 'k1' }, /klType.*klCoef/),
+  unknownOption('entropy of its own', { entropy: true }, /entropy.*entropyCoef/),
+  unknownOption(
+    'out.entropy without entropy',
+    { entropyCoef: 0, out: { entropy: new Float32Array(5) } },
+    /out\.entropy/,
+  ),
+  unknownOption('weights of tokens', { tokenWeights: new Float32Array(5) }, /tokenWeights.*importanceWeights/),
 ];
 
 // -- baselines: 5 tokens in 3 turns in 2 trajectories
@@ -390,7 +419,7 @@ function commonRows({ call, valid, arguments: all }: Subject): ErrorRow[] {
   return [
     ...offsets.flatMap((name) => offsetsRows(name, (valid()[name] as Int32Array).at(-1)!)).filter(isRow),
     ...(has('mask') ? [wrongLength('mask too long', { mask: longMask }, /mask.*\(\d+\)/), booleanMask] : []),
-    ...(has('tokenWeights') ? tokenWeightRows : []),
+    ...(has('tokenWeights') && call.name !== 'policyGradientUpdate' ? tokenWeightRows : []),
     ...(has('allowEmptyTurns')
       ? [...emptyTurnRows, weightlessTurn].map((row) => ({ ...row, change: { ...row.change, ...mean } }))
       : []),
@@ -443,6 +472,8 @@ const ROWS: Record<string, ErrorRow[]> = {
   'unpairedPreferenceLoss of turns': [...unpairedRows, noItemRow],
   'unpairedPreferenceLoss of running means': runningRows,
   'unpairedUpdate of logits against log-probs': unpairedRows.filter(({ what }) => what !== 'no reference'),
+  'policyGradientUpdate of logits against log-probs': [...policyGradientRows, ...logitsUpdateRows],
+  'policyGradientUpdate of hidden states against log-probs': [...policyGradientRows, ...hiddenUpdateRows],
   filteredNll: [
     wrongValue('a reward of NaN', { rewards: floats(1, NaN) }, /rewards\[1\].*NaN/),
     ...hostRows('Float32Array', 5, 'logps', 'tokenWeights'),

@@ -12,6 +12,7 @@ import { transposed } from '../helpers/linear.ts';
 import { DTYPES, type DType, decode, padRows, type Stored, store } from '../helpers/storage.ts';
 import { criticUpdate } from '../reference/critic-update.ts';
 import { linearLogits, projectGradient } from '../reference/linear-logps.ts';
+import { policyGradientUpdate } from '../reference/policy-gradient-update.ts';
 import { policyUpdate } from '../reference/policy-update.ts';
 import { tokenLogps, tokenLogpsBackward } from '../reference/token-logps.ts';
 import { unpairedUpdate } from '../reference/unpaired-update.ts';
@@ -49,8 +50,10 @@ const range = (most: number) => Array.from({ length: most }, (_, i) => i + 1);
 const MATRICES = ['logits', 'hidden', 'refLogits', 'refHidden'];
 const OF_ROWS = [
   ...['labels', 'mask', 'tokenWeights', 'lse', 'gradLogps', 'refLogps', 'logps'],
-  ...['gradEntropy', 'entropy', 'gradLse'],
+  ...['gradEntropy', 'entropy', 'gradLse', 'advantages', 'oldLogps', 'importanceWeights'],
 ];
+
+const OPTIONAL = /ias$|^(mask|tokenWeights|oldLogps|importanceWeights)$/;
 
 // -- the specification: which sizes agree with everything that is given
 
@@ -184,7 +187,7 @@ function drawGiven(draw: Draw, names: readonly string[]): Given {
     const length = lengths[name];
     // The entropy is an option of a forward pass and an array of a backward pass.
     if (length === undefined || (name === 'entropy' && !names.includes('lse'))) continue;
-    if (/ias$|^mask$|^tokenWeights$/.test(name) && draw.once(2)) continue;
+    if (OPTIONAL.test(name) && draw.once(2)) continue;
     given.lengths[name] = length;
     if (!draw.once(3)) continue;
     const isPacked = name === 'refLogits' && length === rows * vocab;
@@ -255,10 +258,14 @@ function headOf(
 const STATISTICS = { entropy: true, argmax: true, sumSquaredProbs: true };
 const halves = (n: number) => Int32Array.of(0, Math.ceil(n / 2), n);
 
+/** The options of the valid call; some have others that it goes without. */
+const namesOf = (subject: Subject) =>
+  Object.entries(subject.valid()).flatMap(([name, x]) => (x === undefined ? [] : [name]));
+
 async function check(draw: Draw): Promise<void> {
   const subject = draw.of(HEADED);
   const valid = subject.valid();
-  const names = Object.keys(valid);
+  const names = namesOf(subject);
   const given = drawGiven(draw, names);
   const dtype = draw.of(DTYPES);
   const found = solutions(given);
@@ -387,20 +394,24 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
     ...{ desirable: Uint8Array.of(1, 0), unitWeights: Float32Array.of(2, 0.5) },
     ...{ klLogps: Float32Array.of(-1, 0, 1), klRefLogps: Float32Array.of(-2, -1, 1) },
   };
-  const lossOptions = drawLoss(draw, subject);
+  const lossOptions = drawLoss(draw, subject, given);
   const values: Record<string, unknown> = {
     ...{ labels, mask, tokenWeights, ...batch, ...pairs, ...ofItems, ...STATISTICS },
     pairWeights: lossOptions.takesPairWeights ? Float32Array.of(2) : undefined,
     ...{ gradLogps: floats('gradLogps'), refLogps: floats('refLogps') },
     ...{ gradEntropy: floats('gradEntropy'), gradLse: floats('gradLse') },
+    ...{ advantages: floats('advantages'), klCoef: 0.1, entropyCoef: 0.01 },
+    ...('oldLogps' in lengths && { oldLogps: floats('oldLogps') }),
+    ...('importanceWeights' in lengths && { importanceWeights: floats('importanceWeights').map(Math.abs) }),
     entropy: forward && lengths.entropy === rows ? Float32Array.from(forward.entropy) : floats('entropy'),
     lse: forward && lengths.lse === rows ? Float32Array.from(forward.lse) : floats('lse'),
     logps: forward && lengths.logps === rows ? Float32Array.from(forward.logps) : floats('logps'),
   };
   // An option of forward passes, an array of backward passes.
   if (!('lse' in subject.valid())) values.entropy = true;
-  for (const name of Object.keys(subject.valid())) {
+  for (const name of namesOf(subject)) {
     if (name in options || ['out', 'vocabOffset', 'totalVocab', 'bias', 'refBias'].includes(name)) continue;
+    if (OPTIONAL.test(name) && !(name in lengths)) continue;
     if (!(name in values)) throw new Error(`no value for ${name}: add it here`);
     if (values[name] !== undefined) asTensor(name, values[name]);
   }
@@ -427,9 +438,14 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
     const { turnOffsets } = batch;
     const sequences = lossOptions.without.includes('klLogps') ? {} : ofItems;
     const { desirable, unitWeights } = ofItems;
-    const update = subject.name.startsWith('unpaired')
-      ? unpairedUpdate({ ...ofLoss, turnOffsets, ...sequences, desirable, unitWeights })
-      : (subject.name.startsWith('critic') ? criticUpdate : policyUpdate)({ ...ofLoss, ...batch, ...pairs });
+    const update = isPolicyGradient(subject)
+      ? {
+          ...policyGradientUpdate({ ...options, ...ofLoss, ...batch, ...ofTokens(values, options) } as never),
+          ...statistics,
+        }
+      : subject.name.startsWith('unpaired')
+        ? unpairedUpdate({ ...ofLoss, turnOffsets, ...sequences, desirable, unitWeights })
+        : (subject.name.startsWith('critic') ? criticUpdate : policyUpdate)({ ...ofLoss, ...batch, ...pairs });
     expected = { ...statistics, ...(update as unknown as Expected) };
     gradLogits = expected.gradLogits as Float64Array;
   } else if ('gradLogps' in lengths) {
@@ -444,12 +460,31 @@ function makeCall(draw: Draw, subject: Subject, given: Given, dtype: DType, size
   return { options, numbers, expected };
 }
 
-const isUpdate = ({ name }: Subject) => /^(critic|policy|unpaired)Update/.test(name);
+const isUpdate = ({ name }: Subject) => /^(critic|policy|unpaired|policyGradient)Update/.test(name);
+const isPolicyGradient = ({ name }: Subject) => name.startsWith('policyGradient');
+
+/** The arrays of the policy-gradient loss that a call has, as tensors or not. */
+const ofTokens = (values: Options, options: Options) =>
+  Object.fromEntries(
+    ['advantages', 'oldLogps', 'importanceWeights'].flatMap((name) => (name in options ? [[name, values[name]]] : [])),
+  );
+
+/** Any objective, ratio and reduction; what only one of them takes is left to its default. */
+function drawPolicyGradient(draw: Draw, hasOldLogps: boolean) {
+  const objective = draw.of(['clip', 'cispo', 'sapo', 'dppo', ...(hasOldLogps ? [] : ['reinforce'])]);
+  const given: Options = { objective, reduction: draw.of(REDUCTIONS), klType: draw.of(['k1', 'k2', 'k3']) };
+  if (!['dppo', 'reinforce'].includes(objective)) given.ratioLevel = draw.of(['token', 'turn', 'trajectory']);
+  if (objective === 'clip' && draw.once(2)) given.dualClip = 3;
+  if (given.reduction === 'constant') given.denominator = 5;
+  return { given, without: ['entropy'], takesPairWeights: true };
+}
+const REDUCTIONS = ['token-mean', 'sequence-mean-token-sum', 'sequence-mean-token-mean', 'constant'];
 
 /** Any type of loss, with the options that it needs, and without those that it does not take. */
-function drawLoss(draw: Draw, subject: Subject) {
+function drawLoss(draw: Draw, subject: Subject, given: Given) {
   const none = { given: {}, without: [] as string[], takesPairWeights: true };
   if (!isUpdate(subject)) return none;
+  if (isPolicyGradient(subject)) return drawPolicyGradient(draw, 'oldLogps' in given.lengths);
   if (subject.name.startsWith('unpaired')) {
     const lossType = draw.of(['kto', 'apo_zero_unpaired', 'bco']);
     return { ...none, given: { lossType }, without: lossType === 'kto' ? [] : ['klLogps', 'klRefLogps'] };

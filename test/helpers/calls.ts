@@ -589,6 +589,47 @@ function updates(
   );
 }
 
+// -- the policy-gradient update
+
+const REALS = 'Float32Array Float64Array';
+const notUsed: Kind = {
+  ...finite,
+  verdict: (value) => (value === undefined ? 'any' : { class: RangeError, code: 'ERR_ARG_VALUE' }),
+};
+const policyGradient: Record<string, Kind> = {
+  tokenWeights: foreign,
+  entropy: foreign,
+  advantages: array(REALS, fixed),
+  oldLogps: array(REALS, both),
+  importanceWeights: array(REALS, both),
+  turnOffsets: array('Int32Array', { optional: true }),
+  trajectoryOffsets: array('Int32Array', { optional: true }),
+  objective: choice('clip', 'cispo', 'sapo', 'dppo', 'reinforce'),
+  ratioLevel: choice('token', 'turn', 'trajectory'),
+  clipLow: number((x) => x >= 0 && x <= 1),
+  clipHigh: number((x) => x >= 0),
+  dualClip: number((x) => x > 1),
+  sapoTauPos: notUsed,
+  sapoTauNeg: notUsed,
+  reduction: choice('token-mean', 'sequence-mean-token-sum', 'sequence-mean-token-mean', 'constant'),
+  denominator: positive,
+  klCoef: notNegative,
+  klType: choice('k1', 'k2', 'k3'),
+  klMax: number((x) => x > 0),
+  entropyCoef: finite,
+};
+const policyGradientRows = () => ({
+  advantages: floats(1, -1, 0.5, 2, 1),
+  oldLogps: Float64Array.of(-1, -2, -3, -1, -1),
+  importanceWeights: floats(1, 1, 0.5, 1, 2),
+  ...turns(),
+  trajectoryOffsets: ints(0, 2, 3),
+  entropy: undefined,
+  tokenWeights: undefined,
+  klCoef: 0.1,
+  entropyCoef: 0.01,
+});
+
 // -- the baselines' losses
 
 const outcomes = () => ({
@@ -784,6 +825,7 @@ const OPERATIONS: Subject[] = [
   ...updates(sweetRl.criticUpdate as never, trajectories, { ...pairOptions, ...ofTrajectories }),
   ...updates(sweetRl.policyUpdate as never, () => ({ ...turns(), ...pairs() }), { ...pairOptions, ...ofTurns }),
   ...updates(sweetRl.unpairedUpdate as never, unpairedTurns, unpaired, unpairedOut),
+  ...updates(sweetRl.policyGradientUpdate as never, policyGradientRows, policyGradient, () => ({})),
   ...selections,
   ...checks,
 ];

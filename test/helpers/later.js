@@ -52,6 +52,7 @@ function optionsOf(name, head, { rows, vocab, width, dtype = 'float32' }) {
     return { ...rowsOf, lse: new Float32Array(rows).fill(9), gradLogps };
   }
   if (name === 'unpairedUpdate') return { ...rowsOf, refLogps: numbers(rows, 'float32', 6), ...itemsOf(rows) };
+  if (name === 'policyGradientUpdate') return { ...rowsOf, advantages: numbers(rows, 'float32', 6), entropyCoef: 0.1 };
   if (name.endsWith('Update')) return { ...rowsOf, refLogps: numbers(rows, 'float32', 6), ...batchOf(rows, name) };
   return { ...rowsOf, entropy: true };
 }
@@ -73,6 +74,8 @@ const CALLS = [
   ['policyUpdate', 'hidden'],
   ['unpairedUpdate', 'logits'],
   ['unpairedUpdate', 'hidden'],
+  ['policyGradientUpdate', 'logits'],
+  ['policyGradientUpdate', 'hidden'],
   ['linearLogpsBackward', 'hidden', { frozenWeight: true }],
   ['linearLogpsBackward', 'hidden', { frozenHidden: true }],
   ['policyUpdate', 'hidden', { frozenWeight: true }],

@@ -33,6 +33,10 @@ const LOSS_TYPES = ['native/loss_types.h', ['ops/trajectory-preference', 'ops/tu
 const UNPAIRED_TYPES = ['native/unpaired_loss.h', 'ops/unpaired-loss'];
 const UNPAIRED = ['native/cpu/unpaired_loss.cpp', ['ops/unpaired-loss', 'numerics/one-pass-unpaired']];
 const CUDA_UNPAIRED = ['native/cuda/unpaired_loss.cu', 'check_plain: unpaired'];
+const POLICY_GRADIENT = ['native/policy_gradient.h', 'ops/policy-gradient-update'];
+const OF_POLICY = ['native/policy_gradient_update.h', 'ops/policy-gradient-update'];
+const CPU_POLICY = ['native/cpu/policy_gradient.cpp', 'ops/policy-gradient-update'];
+const CUDA_POLICY = ['native/cuda/policy_gradient.cu', 'check_plain: policy-gradient'];
 const LAYOUT = ['native/layout.h', 'args/errors'];
 const SHARDS = ['native/vocab_parallel.h', 'ops/vocab-parallel'];
 const CPU_SHARDS = ['native/cpu/vocab_parallel.cpp', 'ops/vocab-parallel'];
@@ -226,7 +230,7 @@ export const MUTATIONS = [
   {
     fault: 'the argmax counts from its segment or its shard',
     changes: [
-      [/(?:segment|stats\[item\])\.argmax \+= [^;]+;/, ''],
+      [/(?:segment|stats_?\[item\])\.argmax \+= [^;]+;/, ''],
       [/head_\.vocab_offset \+ v, stats/, 'v, stats'],
     ],
     places: [...by('ops/statistics', LOGITS, PASSES), CUDA_LOGITS],
@@ -686,7 +690,7 @@ export const MUTATIONS = [
     ],
     places: [
       ['native/cpu/head_update.cpp', 'ops/critic-update'],
-      ['native/cuda/head_update.h', 'check_plain: updates'],
+      ['native/cuda/head_update.cpp', 'check_plain: updates'],
     ],
   },
   {
@@ -740,6 +744,76 @@ export const MUTATIONS = [
     places: [
       ['native/cpu/preference_loss.cpp', 'numerics/one-pass'],
       ['native/cpu/unpaired_loss.cpp', 'numerics/one-pass-unpaired'],
+    ],
+  },
+  {
+    fault: 'a policy loss of a token has another bound, slope or sign',
+    changes: [
+      [/(?<=low = )1 - o\.clip_low/, '1 + o.clip_low'],
+      [/r > high \? high/, 'r > high ? low'],
+      [/a < 0 && most < loss/, 'most < loss'],
+      [/bounded > free \? 0 : free/, 'free'],
+      [/-clipped \* token\.advantage/, '-token.ratio * token.advantage'],
+      [/a > 0 \? o\.tau_positive/, 'a < 0 ? o.tau_positive'],
+      [/(?<=-4 )\/ tau \* a/, '* a'],
+      [/a > 0 \? moved/, 'a < 0 ? moved'],
+      [/-token\.advantage, false/, 'token.advantage, false'],
+    ],
+    places: [POLICY_GRADIENT],
+  },
+  {
+    fault: 'a KL term has another estimate, slope or bound',
+    changes: [
+      [/slope = e(?=;)/, 'slope = 1'],
+      [/kl = e - slope/, 'kl = e + slope'],
+      [/kl > o\.kl_max/, 'false'],
+      [/kl < -o\.kl_max/, 'false'],
+      [/options\.kl_coef \* c \* kl\.slope/, 'c * kl.slope'],
+      [/logp - \*ref_logp/, '*ref_logp - logp'],
+      [/expm1\(clamped\) - clamped/, 'expm1(clamped) + clamped'],
+    ],
+    places: [POLICY_GRADIENT, OF_POLICY],
+  },
+  {
+    fault: 'what has one ratio is another unit, or has another mean',
+    changes: [
+      [/level == RatioLevel::turn \? turns/, 'level == RatioLevel::turn ? tokens'],
+      [/first_of_turn\(trajectory_offsets\[u\]\)/, 'trajectory_offsets[u]'],
+      [/logp - old_logps\.at\(i\)/, 'old_logps.at(i) - logp'],
+      [/sum \/ static_cast<double>\(count\)/, 'sum'],
+      [/slopes \/ static_cast<double>\(count\)/, 'slopes'],
+      [/slopes \/ count/, 'slopes'],
+      [/ \* (batch_|in\.batch)\.importance_weight\(i\)/, ''],
+    ],
+    places: [OF_POLICY, CPU_POLICY, CUDA_POLICY],
+  },
+  {
+    fault: 'a policy loss is divided by another count, or its entropy has another sign',
+    changes: [
+      [/of_kl - of_entropy/, 'of_kl + of_entropy'],
+      [/static_cast<double>\(counted_in\(tokens\)\) \* denominator/, 'denominator'],
+      [/by_sequence \? not_empty : count_/, 'count_'],
+      [/lengths \? sequences : tokens/, 'tokens'],
+      [/lengths\[k\] > 0/, 'lengths[k] >= 0'],
+      [/lengths\[k\] \* in\.totals/, 'in.totals'],
+      [/labels\[i\] >= 0/, 'labels[i] >= -1'],
+      [/-(?=options_?\.entropy_coef \*)/, ''],
+    ],
+    places: [OF_POLICY, CPU_POLICY, CUDA_POLICY],
+  },
+  {
+    fault: 'an update in one pass leaves the gradient of the entropy out, or finishes a row before its loss',
+    changes: [
+      [/loss\.grad_entropy\(\) \|\| /, ''],
+      [/ \|\| upstream\.grad_entropy/, ''],
+      [/, grad_entropy, grad_entropy \? call\.(forward\.)?entropy : nullptr/, ', nullptr, nullptr'],
+      [/ +for \(int64_t r = 0; r < n; r\+\+\) loss\.compute_token.*;\n/, ''],
+      [/compute\(chunk\.rows, count\);/, ''],
+    ],
+    places: [
+      ...by('ops/policy-gradient-update', ONE_PASS, ['native/cpu/one_pass_update.h']),
+      ['native/cuda/head_update.cpp', 'check_plain: policy-gradient'],
+      ['native/cuda/linear_gradients.cu', 'check_plain: policy-gradient'],
     ],
   },
   {

@@ -79,6 +79,7 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
 void check_turns(Checks& checks, bool small);
 void check_losses(Checks& checks, bool small);
 void check_unpaired(Checks& checks, bool small);
+void check_policy_gradient(Checks& checks, bool small);
 void check_updates(Checks& checks, bool small);
 void check_logits(Checks& checks, bool small);
 void check_linear(Checks& checks, bool small);

@@ -41,9 +41,10 @@ struct Operation {
 };
 
 constexpr Operation kOperations[] = {
-    {"turns", check_turns},       {"logits", check_logits}, {"updates", check_updates},
-    {"losses", check_losses},     {"linear", check_linear}, {"divergences", check_divergences},
-    {"unpaired", check_unpaired},
+    {"turns", check_turns},       {"logits", check_logits},
+    {"updates", check_updates},   {"losses", check_losses},
+    {"linear", check_linear},     {"divergences", check_divergences},
+    {"unpaired", check_unpaired}, {"policy-gradient", check_policy_gradient},
 };
 constexpr int kCount = sizeof(kOperations) / sizeof(kOperations[0]);
 

@@ -5,6 +5,7 @@ add_executable(sweet_check EXCLUDE_FROM_ALL
   test/native/check_linear.cpp
   test/native/check_preference.cpp
   test/native/check_unpaired.cpp
+  test/native/check_policy_gradient.cpp
   test/native/check_updates.cpp
   test/native/check_cancelled.cpp
   test/native/check_concurrent.cpp

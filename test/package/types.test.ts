@@ -303,6 +303,36 @@ it('tells items of an unpaired loss apart, and their heads', () => {
   expectTypeOf(calls).toBeFunction();
 });
 
+it('tells the heads of a policy-gradient update apart', () => {
+  const { labels, refLogps } = head;
+  const [logits, advantages] = [new Float32Array(4), new Float64Array(1)];
+  const update = () => sweetRl.policyGradientUpdate({ labels, logits, advantages });
+  expectTypeOf(update).returns.toHaveProperty('gradLogits').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  expectTypeOf(update).returns.toHaveProperty('clipFraction').toBeNumber();
+  const later = () =>
+    sweetRl.policyGradientUpdateAsync({ ...head, advantages, hidden: logits, weight: logits, frozenWeight: true });
+  expectTypeOf(later).returns.resolves.toHaveProperty('gradHidden').toEqualTypeOf<Float32Array<ArrayBuffer>>();
+  expectTypeOf(later).returns.resolves.not.toHaveProperty('gradWeight');
+  const onDevice = (buffer: sweetRl.DeviceBuffer) =>
+    sweetRl.policyGradientUpdate({ labels: buffer, logits: buffer, advantages: buffer, entropyCoef: 0.01 });
+  expectTypeOf(onDevice).returns.toHaveProperty('logps').toEqualTypeOf<sweetRl.DeviceBuffer>();
+  const calls = () => {
+    const given = { labels, logits, advantages };
+    sweetRl.policyGradientUpdate({ ...given, refLogps, klCoef: 0.1, klType: 'k2', reduction: 'constant' });
+    sweetRl.policyGradientUpdate({ ...given, advantages: logits, oldLogps: advantages, ratioLevel: 'turn' });
+    sweetRl.policyGradientUpdate({ ...given, refLogits: logits, klCoef: 0.1, out: { gradLogits: logits } });
+    // @ts-expect-error: no advantages
+    sweetRl.policyGradientUpdate({ labels, logits });
+    // @ts-expect-error: no objective
+    sweetRl.policyGradientUpdate({ ...given, objective: 'ppo' });
+    // @ts-expect-error: entropyCoef asks for it
+    sweetRl.policyGradientUpdate({ ...given, entropy: true });
+    // @ts-expect-error: importanceWeights have their place
+    sweetRl.policyGradientUpdate({ ...given, tokenWeights: logits });
+  };
+  expectTypeOf(calls).toBeFunction();
+});
+
 it('gives results their types', () => {
   const offsets = Int32Array.of(0, 1);
   const logps = Float32Array.of(-1);

@@ -12,6 +12,7 @@ export interface HeadOptions {
   labels: ArrayLike<number>;
   mask?: ArrayLike<number> | undefined;
   temperature?: number | undefined;
+  softcap?: number | undefined;
   ignoreIndex?: number | undefined;
 }
 
@@ -30,20 +31,21 @@ function sumSquaredProbs(logits: Float64Array, rows: number, temperature = 1): F
   });
 }
 
-/** `loss` gets the two sets of log-probs, the mask of the tokens that count, and the statistic of weighted pairs. */
-export function update<Loss extends { gradLogps: Float64Array }>(
+/** `loss` gets the two sets of log-probs, the mask of the tokens that count, and statistics of the rows. */
+export function update<Loss extends { gradLogps: Float64Array; gradEntropy?: Float64Array }>(
   options: HeadOptions,
   loss: (tokens: {
     logps: Float64Array;
     refLogps: ArrayLike<number> | undefined;
     mask: number[];
+    entropy: Float64Array;
     sumSquaredProbs: Float64Array;
   }) => Loss,
 ): UpdateOf<Loss> {
   const { head, reference, labels, mask, ignoreIndex = -100 } = options;
   const rows = { ...options, logits: logitsOf(head, labels) };
   const counts = Array.from(labels, (label, i) => (mask?.[i] === 0 || label === ignoreIndex ? 0 : 1));
-  const { logps } = tokenLogps(rows);
+  const { logps, entropy } = tokenLogps(rows);
   const refLogps =
     !('logits' in reference) && !('hidden' in reference)
       ? reference.refLogps
@@ -52,9 +54,11 @@ export function update<Loss extends { gradLogps: Float64Array }>(
     logps,
     refLogps,
     mask: counts,
+    entropy,
     sumSquaredProbs: sumSquaredProbs(rows.logits, counts.length, options.temperature),
   });
-  const gradLogits = tokenLogpsBackward({ ...rows, gradLogps: preference.gradLogps });
+  const { gradLogps, gradEntropy } = preference;
+  const gradLogits = tokenLogpsBackward({ ...rows, gradLogps, ...(gradEntropy && { gradEntropy }) });
   const projected = 'hidden' in head ? projectGradient({ ...head, labels }, gradLogits) : {};
   return { ...preference, logps, gradLogits, ...projected };
 }

@@ -70,6 +70,7 @@ export function optionsOf({ N, V, H, TURNS }) {
       refLogps,
     },
     policyUpdate: { ...head, ...turns, ...pairs, refLogps },
+    policyGradientUpdate: { ...head, advantages: logps, oldLogps: refLogps, entropyCoef: 0.1 },
   };
 }
 
