@@ -89,7 +89,7 @@ ${dialogueUsage}`,
     texts: ['beta', 'nll'],
   },
   grpo: {
-    summary: 'GRPO or GiGPO, from dialogues of the model with rewards, several of each task',
+    summary: 'the policy by GRPO or GiGPO, from dialogues with rewards, several of each task',
     input: 'DIALOGUES',
     ...{ batch: 32, epochs: 1, maxLength: 16384 },
     usage: `  --method METHOD            grpo: a dialogue's reward over those of its task; gigpo: also each turn's discounted reward
@@ -100,7 +100,8 @@ ${dialogueUsage}`,
   --clip-low N               the ratio to the model before the training is clipped from 1 - N (${CLIP_RATIO})
   --clip-high N              to 1 + N (--clip-low)
   --kl N                     weight of the divergence from the model before the training (0)
-  --reduction RULE           of the tokens' losses: sequence-mean-token-mean, sequence-mean-token-sum or token-mean
+  --reduction RULE           of the tokens' losses: sequence-mean-token-mean (default), sequence-mean-token-sum or
+                             token-mean
 ${dialogueUsage}`,
     flags: dialogueFlags,
     texts: ['method', 'scale', 'gamma', 'step-weight', 'clip-low', 'clip-high', 'kl', 'reduction'],
