@@ -25,9 +25,12 @@ const usage = `colbench run RUN.json [--out FOLDER] [--dry]
     "train-critic": {"epochs": 4}
   }
 
+  These methods are the default. There are also "grpo" and "gigpo", which learn from the rewards of the dialogues of each
+  task: converse needs several samples.
+
   A section for each stage has the options of its command: converse, evaluate, pairs, train-sft, train-dpo, train-critic,
-  candidates, score, rank, train-policy, test-converse (by default as converse, one sample), test-evaluate. "all" has
-  options for every command that takes them. Paths are relative to RUN.json.
+  candidates, score, rank, train-policy, train-grpo and train-gigpo (both of train-grpo), test-converse (by default as
+  converse, one sample), test-evaluate. "all" has options for every command that takes them. Paths are relative to RUN.json.
 
   --dry                      lists the stages, what exists, and the records, steps and tokens to come
 `;

@@ -1,10 +1,11 @@
-/** `train-critic`, `train-policy`, `train-sft`, `train-dpo`: from records to a trained model folder. */
+/** `train-critic`, `train-policy`, `train-sft`, `train-dpo`, `train-grpo`: from records to a trained model folder. */
 import type { Command, CommandInput } from '../command.js';
 import { UsageError } from '../errors.js';
 import { modelOptionsOf, modelOptionTypes, modelUsage } from '../model.js';
 import { privilegedFile, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
 import { ownPrivileged, type Privileged, releasedPrivileged } from '../tokens/records.js';
-import type { LossOptions, Method } from '../trainer/heads.js';
+import { readGroups } from '../trainer/groups.js';
+import { type GroupLoss, isGroupLoss, type LossOptions, type PairLoss } from '../trainer/heads.js';
 import type { Lora } from '../trainer/protocol.js';
 import { readTrainingItems } from '../trainer/records.js';
 import { train } from '../trainer/train.js';
@@ -17,6 +18,10 @@ const RATE = 2e-7;
 const LORA_RATE = 2e-5;
 const CLIP = 1;
 const SEED = 42;
+/** Of PPO, GRPO and their trainers. */
+const CLIP_RATIO = 0.2;
+/** Of the released GiGPO. */
+const GAMMA = 0.95;
 /** Input tokens of a micro-batch. */
 const MICRO_TOKENS = 8192;
 
@@ -38,7 +43,10 @@ const dialogueUsage = `  --per-turn                 a sequence of its own for ea
   --truncate                 cut whole turns from the left instead of leaving long dialogues out; never c`;
 const dialogueFlags = ['per-turn', 'truncate'];
 
-const kinds: Record<Method, Kind> = {
+/** The training commands: train-critic and so on. */
+type Training = PairLoss['method'] | 'grpo';
+
+const kinds: Record<Training, Kind> = {
   critic: {
     summary: 'the critic, from pairs of dialogues and the hidden solution',
     input: 'PAIRS',
@@ -80,6 +88,24 @@ ${dialogueUsage}`,
     flags: dialogueFlags,
     texts: ['beta', 'nll'],
   },
+  grpo: {
+    summary: 'the policy by GRPO or GiGPO, from dialogues with rewards, several of each task',
+    input: 'DIALOGUES',
+    ...{ batch: 32, epochs: 1, maxLength: 16384 },
+    usage: `  --method METHOD            grpo: a dialogue's reward over those of its task; gigpo: also each turn's discounted reward
+                             over those of the turns in the same state, after the same dialogue (grpo)
+  --scale RULE               group divides by the deviation of the group (grpo), none does not (gigpo)
+  --gamma N                  of gigpo: discount of the reward for each turn that follows (${GAMMA})
+  --step-weight N            of gigpo: weight of the advantage among turns of one state (1)
+  --clip-low N               the ratio to the model before the training is clipped from 1 - N (${CLIP_RATIO})
+  --clip-high N              to 1 + N (--clip-low)
+  --kl N                     weight of the divergence from the model before the training (0)
+  --reduction RULE           of the tokens' losses: sequence-mean-token-mean (default), sequence-mean-token-sum or
+                             token-mean
+${dialogueUsage}`,
+    flags: dialogueFlags,
+    texts: ['method', 'scale', 'gamma', 'step-weight', 'clip-low', 'clip-high', 'kl', 'reduction'],
+  },
 };
 
 const commonTexts = [
@@ -104,7 +130,7 @@ const commonUsage = ({
   --processes N              data parallel ranks on this machine (1)
   --seed N                   of the order and of LoRA (${SEED})`;
 
-const trainCommand = (method: Method): Command => {
+const trainCommand = (method: Training): Command => {
   const kind = kinds[method];
   const name = `train-${method}`;
   return {
@@ -128,9 +154,9 @@ ${modelUsage}
   };
 };
 
-export const commands: Command[] = (['critic', 'policy', 'sft', 'dpo'] as const).map(trainCommand);
+export const commands: Command[] = (['critic', 'policy', 'sft', 'dpo', 'grpo'] as const).map(trainCommand);
 
-async function runTraining(method: Method, input: CommandInput): Promise<Record<string, unknown>> {
+async function runTraining(method: Training, input: CommandInput): Promise<Record<string, unknown>> {
   const { progress, signal } = input;
   const kind = kinds[method];
   const values = new Values(`train-${method}`, input.values);
@@ -142,8 +168,8 @@ async function runTraining(method: Method, input: CommandInput): Promise<Record<
   const isReleased = values.text('as') !== undefined && values.choice('as', ['released']) === 'released';
   if (isReleased) values.exclusive('as', 'truncate');
   const faults = new Faults(progress);
-  const { items, ...counts } = await readTrainingItems(file, {
-    method,
+  const loss = lossOf(method, values, isReleased);
+  const encoding = {
     tokenizer: tokenizerOf(model, values),
     dialogue: {
       privileged: method === 'critic' ? privilegedOf(values, isReleased) : undefined,
@@ -151,13 +177,17 @@ async function runTraining(method: Method, input: CommandInput): Promise<Record<
       ...{ truncate: values.flag('truncate'), perTurn: values.flag('per-turn') },
       ...{ headerTokens: method === 'critic' && isReleased ? 1 : 0, released: isReleased },
     },
-    minReward: values.number('min-reward', 1, 0, 1, false),
-    wholePrompt: method === 'policy' && isReleased,
     onFault: faults.report,
-  });
+  };
+  const { items, ...counts } = isGroupLoss(loss)
+    ? await readGroups(file, loss, encoding)
+    : await readTrainingItems(file, {
+        ...{ ...encoding, method: loss.method },
+        minReward: values.number('min-reward', 1, 0, 1, false),
+        wholePrompt: method === 'policy' && isReleased,
+      });
   faults.checked({});
   const lora = loraOf(values);
-  const loss = lossOf(method, values, isReleased);
   if (isReleased) progress.write(releasedNote(method));
   const summary = await train({
     ...{ loss, items, model, out, lora, device, threads, python, progress, signal },
@@ -184,7 +214,8 @@ function privilegedOf(values: Values, isReleased: boolean): Privileged | undefin
   return template === undefined ? base : { ...base, template };
 }
 
-function lossOf(method: Method, values: Values, isReleased: boolean): LossOptions {
+function lossOf(method: Training, values: Values, isReleased: boolean): LossOptions {
+  if (method === 'grpo') return groupLossOf(values);
   const normalization =
     isReleased && values.text('normalization') === undefined
       ? 'token-mean'
@@ -196,7 +227,24 @@ function lossOf(method: Method, values: Values, isReleased: boolean): LossOption
   };
 }
 
-function releasedNote(method: Method): string {
+function groupLossOf(values: Values): GroupLoss {
+  const method = values.choice('method', ['grpo', 'gigpo']);
+  const isGigpo = method === 'gigpo';
+  for (const name of ['gamma', 'step-weight']) {
+    if (!isGigpo && values.text(name) !== undefined) throw new UsageError(`--${name} needs --method gigpo`);
+  }
+  const clipLow = values.number('clip-low', CLIP_RATIO, 0, 1, false);
+  return {
+    ...{ method, scale: values.choice('scale', isGigpo ? ['none', 'group'] : ['group', 'none']) },
+    gamma: isGigpo ? values.number('gamma', GAMMA, 0, 1, false) : null,
+    stepCoef: isGigpo ? values.number('step-weight', 1, 0, 1e9, false) : null,
+    ...{ clipLow, clipHigh: values.number('clip-high', clipLow, 0, 1e9, false) },
+    reduction: values.choice('reduction', ['sequence-mean-token-mean', 'sequence-mean-token-sum', 'token-mean']),
+    klCoef: values.number('kl', 0, 0, 1e9, false),
+  };
+}
+
+function releasedNote(method: Training): string {
   const changed =
     method === 'critic'
       ? [

@@ -3,7 +3,9 @@ import { dirname, resolve } from 'node:path';
 import { UsageError } from '../errors.js';
 import { checkInput, isUrl, textOf } from '../values.js';
 
-export const methods = ['zero-shot', 'sft', 'dpo', 'sweet', 'sweet-without-c', 'sweet-sum'] as const;
+/** Those of the paper, which a RUN.json without methods compares. */
+const defaultMethods = ['zero-shot', 'sft', 'dpo', 'sweet', 'sweet-without-c', 'sweet-sum'] as const;
+export const methods = [...defaultMethods, 'grpo', 'gigpo'] as const;
 export type Method = (typeof methods)[number];
 
 /** The stages that have a section, with the command that each runs. */
@@ -13,6 +15,8 @@ export const sections = {
   pairs: 'pairs',
   'train-sft': 'train-sft',
   'train-dpo': 'train-dpo',
+  'train-grpo': 'train-grpo',
+  'train-gigpo': 'train-grpo',
   'train-critic': 'train-critic',
   candidates: 'candidates',
   score: 'score',
@@ -69,7 +73,7 @@ export function readConfig(file: string): RunConfig {
     model: path('model', model),
     tasks: path('tasks', tasks),
     testTasks: path('testTasks', testTasks),
-    methods: methodsOf(given ?? methods),
+    methods: methodsOf(given ?? defaultMethods),
     all: optionsOf('all', all ?? {}, base),
     sections: Object.fromEntries(ofSections),
   };

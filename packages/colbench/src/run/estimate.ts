@@ -7,12 +7,13 @@ import { encodeDialogue, promptMessages } from '../tokens/records.js';
 import type { Run } from './execute.js';
 import type { Stage } from './stages.js';
 
-/** Batch and epochs of the training commands, where the options do not say otherwise: the paper's. */
+/** Batch and epochs of the training commands, where the options do not say otherwise: the paper's, and ours for train-grpo. */
 const trainingDefaults: Record<string, { batch: number; epochs: number }> = {
   'train-sft': { batch: 32, epochs: 4 },
   'train-dpo': { batch: 8, epochs: 4 },
   'train-critic': { batch: 8, epochs: 4 },
   'train-policy': { batch: 8, epochs: 1 },
+  'train-grpo': { batch: 32, epochs: 1 },
 };
 
 export interface StageEstimate {

@@ -65,7 +65,7 @@ export async function planStages(
 
   const uses = (...names: Method[]) => config.methods.some((method) => names.includes(method));
   const sweet = ['sweet', 'sweet-without-c', 'sweet-sum'] as const;
-  const trained = uses('sft', 'dpo', ...sweet);
+  const trained = uses('sft', 'dpo', 'grpo', 'gigpo', ...sweet);
   let [dialogues, pairs, candidates]: (Source | undefined)[] = [];
   if (trained) {
     const offline = await add('converse', 'converse', { path: config.tasks }, { agent: model });
@@ -81,6 +81,8 @@ export async function planStages(
       agent = await add('train-sft', 'train-sft', dialogues, { model });
     } else if (method === 'dpo' && pairs !== undefined) {
       agent = await add('train-dpo', 'train-dpo', pairs, { model });
+    } else if ((method === 'grpo' || method === 'gigpo') && dialogues !== undefined) {
+      agent = await add(`train-${method}`, `train-${method}`, dialogues, { model }, { method });
     } else if (candidates !== undefined && pairs !== undefined && Object.hasOwn(variants, method)) {
       const { critic, score } = variants[method] as (typeof variants)[string];
       const trainedCritic = await add('train-critic', `train-critic-${method}`, pairs, { model }, critic);

@@ -7,10 +7,14 @@ export interface TrainingSequence extends Sequence {
   starts?: readonly number[] | undefined;
 }
 
-/** Two sequences of which the first is preferred. Fine-tuning has the chosen one alone. */
+/** Two sequences of which the first is preferred. Fine-tuning and policy gradients have the chosen one alone. */
 export interface TrainingItem {
   chosen: TrainingSequence;
   rejected?: TrainingSequence | undefined;
+  /** Of a policy gradient: [turns] of the sequence. */
+  advantages?: Float64Array | undefined;
+  /** The outcome of the dialogue, where it has advantages. */
+  reward?: number | undefined;
 }
 
 /** Sequences packed for one forward pass; the rows are the scored tokens alone. */

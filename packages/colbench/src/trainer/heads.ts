@@ -1,14 +1,18 @@
 /** The losses of a micro-batch at the head, and their gradients, by sweet-rl. */
-import { criticUpdateAsync, linearLogpsAsync, linearLogpsBackwardAsync, policyUpdateAsync } from 'sweet-rl';
+import {
+  criticUpdateAsync,
+  linearLogpsAsync,
+  linearLogpsBackwardAsync,
+  policyGradientUpdateAsync,
+  policyUpdateAsync,
+} from 'sweet-rl';
+import { broadcastTurns } from 'sweet-rl/objectives';
 import { type PackedRows, packSequences, sequencesOf, type TrainingItem } from './batches.js';
-import type { Session } from './session.js';
-import { scoredTokens } from './session.js';
+import { type HeadInputs, type Session, scoredTokens } from './session.js';
 
-/** What is trained: the critic on trajectories, the policy on turns, or a baseline of the paper. */
-export type Method = 'critic' | 'policy' | 'sft' | 'dpo';
-
-export interface LossOptions {
-  method: Method;
+/** A preference loss: the critic on trajectories, the policy on turns, multi-turn DPO. Fine-tuning uses none of the settings. */
+export interface PairLoss {
+  method: 'critic' | 'policy' | 'dpo' | 'sft';
   /** Of the pair loss. */
   beta: number;
   /** The weight of the chosen sequences' NLL beside the pair loss. */
@@ -17,7 +21,28 @@ export interface LossOptions {
   normalization: 'turn-mean' | 'token-mean' | 'sum';
 }
 
-/** Sums over the pairs of a batch; ranks add theirs. */
+/** A policy-gradient loss whose advantages compare the dialogues of a task. */
+export interface GroupLoss {
+  method: 'grpo' | 'gigpo';
+  /** Whether a difference from the group's mean is divided by the group's deviation. */
+  scale: 'group' | 'none';
+  /** Discount of the outcome at earlier turns, and the weight of the advantage among turns of one state: null for 'grpo'. */
+  gamma: number | null;
+  stepCoef: number | null;
+  /** The ratio to the policy before the training is clipped to [1 - clipLow, 1 + clipHigh]. */
+  clipLow: number;
+  clipHigh: number;
+  reduction: 'sequence-mean-token-mean' | 'sequence-mean-token-sum' | 'token-mean';
+  /** The weight of the divergence from the policy before the training. */
+  klCoef: number;
+}
+
+export type LossOptions = PairLoss | GroupLoss;
+export type Method = LossOptions['method'];
+
+export const isGroupLoss = (loss: LossOptions): loss is GroupLoss => loss.method === 'grpo' || loss.method === 'gigpo';
+
+/** Sums over the items of a batch, and over its scored tokens (rows, clipped, kl); ranks add theirs. */
 export const SUMS = [
   'loss',
   'pairs',
@@ -28,6 +53,10 @@ export const SUMS = [
   'chosenLogps',
   'rejectedLogps',
   'tokens',
+  'rewards',
+  'rows',
+  'clipped',
+  'kl',
 ] as const;
 export type Sums = Record<(typeof SUMS)[number], number>;
 export const noSums = () => Object.fromEntries(SUMS.map((name) => [name, 0])) as Sums;
@@ -50,7 +79,7 @@ export interface MicroBatch {
   /** Indices of sequences. */
   chosen: Int32Array;
   rejected: Int32Array;
-  /** [rows] under the frozen reference; absent for fine-tuning. */
+  /** [rows] under the frozen reference, the model before the training; absent for fine-tuning. */
   refLogps: Float32Array | undefined;
 }
 
@@ -86,53 +115,68 @@ function concatenated(arrays: readonly Float32Array[]): Float32Array {
  *
  *     critic: criticUpdate, dpo: criticUpdate with normalization 'sum', policy: policyUpdate with reduction 'sum'
  *     sft: -sum_i logp_i / (scored tokens of the batch)
+ *     grpo, gigpo: policyGradientUpdate with objective 'clip' and a ratio per token
  *
  * @param first whether gradWeight is written, not added to
  * @returns the sums of this micro-batch
  */
 export async function headUpdate(
   session: Session,
-  { items, packed, chosen, rejected, refLogps }: MicroBatch,
-  { method, beta, nllCoef, normalization }: LossOptions,
+  micro: MicroBatch,
+  loss: LossOptions,
   whole: Denominators,
   first: boolean,
 ): Promise<Sums> {
-  const { labels, turnOffsets, trajectoryOffsets } = packed;
+  const { labels } = micro.packed;
   const { gradHidden, gradWeight } = session.buffers;
   const rows = labels.length;
   const gradRows = gradHidden?.subarray(0, rows * session.model.H) as Float32Array;
   const accumulate = gradWeight !== undefined && !first;
   if (accumulate) gradRows.fill(0);
-  const gradients = {
-    accumulate,
+  const head: Head = {
+    ...{ ...session.head(rows), labels, accumulate },
     frozenWeight: gradWeight === undefined,
     out: gradWeight ? { gradHidden: gradRows, gradWeight } : { gradHidden: gradRows },
   };
-  const head = { ...session.head(rows), labels };
-  const sequenceLogps = (logps: Float32Array, k: number) => {
-    const [begin, end] = [trajectoryOffsets[k], trajectoryOffsets[k + 1]] as [number, number];
-    return sum(logps.subarray(turnOffsets[begin], turnOffsets[end]));
-  };
-  if (method === 'sft') {
-    const { logps, lse } = await linearLogpsAsync(head);
-    // A sequence that is in the batch twice counts twice.
-    const gradLogps = new Float32Array(rows);
-    let loss = 0;
-    for (const k of chosen) {
-      const [begin, end] = [
-        turnOffsets[trajectoryOffsets[k] as number],
-        turnOffsets[trajectoryOffsets[k + 1] as number],
-      ];
-      for (let i = begin as number; i < (end as number); i++) (gradLogps[i] as number) -= 1 / whole.nll;
-      loss -= sequenceLogps(logps, k) / whole.nll;
-    }
-    await linearLogpsBackwardAsync({ ...head, lse, gradLogps, ...gradients } as never);
-    const chosenLogps = [...chosen].reduce((total, k) => total + sequenceLogps(logps, k), 0);
-    return { ...noSums(), loss, pairs: items.length, chosenLogps, tokens: packed.ids.length };
+  const sums = await (isGroupLoss(loss)
+    ? policyGradient(head, micro, loss, whole)
+    : loss.method === 'sft'
+      ? fineTuning(head, micro, whole)
+      : preference(head, micro, loss, whole));
+  return { ...noSums(), ...sums, pairs: micro.items.length, tokens: micro.packed.ids.length };
+}
+
+/** Inputs and outputs at the head that all losses have. */
+interface Head extends HeadInputs {
+  labels: Int32Array;
+  accumulate: boolean;
+  frozenWeight: boolean;
+  out: { gradHidden: Float32Array; gradWeight?: Float32Array };
+}
+
+async function fineTuning(head: Head, { packed, chosen }: MicroBatch, whole: Denominators): Promise<Partial<Sums>> {
+  const { logps, lse } = await linearLogpsAsync(headInputs(head));
+  // A sequence that is in the batch twice counts twice.
+  const gradLogps = new Float32Array(logps.length);
+  for (const k of chosen) {
+    const [begin, end] = rowsOf(packed, k);
+    for (let i = begin; i < end; i++) (gradLogps[i] as number) -= 1 / whole.nll;
   }
+  await linearLogpsBackwardAsync({ ...head, lse, gradLogps } as never);
+  const chosenLogps = logpsOf(packed, logps, chosen);
+  return { loss: -chosenLogps / whole.nll, chosenLogps };
+}
+
+async function preference(
+  head: Head,
+  { items, packed, chosen, rejected, refLogps }: MicroBatch,
+  { method, beta, nllCoef, normalization }: PairLoss,
+  whole: Denominators,
+): Promise<Partial<Sums>> {
+  const { turnOffsets, trajectoryOffsets } = packed;
   const common = {
-    ...{ ...head, refLogps: refLogps as Float32Array, turnOffsets, chosen, rejected, beta, nllCoef },
-    ...{ pairDenominator: whole.pairs, nllDenominator: whole.nll, ...gradients },
+    ...{ ...head, refLogps, turnOffsets, chosen, rejected, beta, nllCoef },
+    ...{ pairDenominator: whole.pairs, nllDenominator: whole.nll },
   };
   const result = await (method === 'policy'
     ? policyUpdateAsync({ ...common, reduction: 'sum' } as never)
@@ -144,11 +188,49 @@ export async function headUpdate(
     ReturnType<typeof criticUpdateAsync>
   >;
   return {
-    ...{ loss, pairs: items.length, chosenRewards: sum(chosenRewards), rejectedRewards: sum(rejectedRewards) },
-    ...{ margins: sum(margins), accuracies: accuracy * items.length, tokens: packed.ids.length },
-    chosenLogps: [...chosen].reduce((total, k) => total + sequenceLogps(logps, k), 0),
-    rejectedLogps: [...rejected].reduce((total, k) => total + sequenceLogps(logps, k), 0),
+    ...{ loss, chosenRewards: sum(chosenRewards), rejectedRewards: sum(rejectedRewards) },
+    ...{ margins: sum(margins), accuracies: accuracy * items.length },
+    chosenLogps: logpsOf(packed, logps, chosen),
+    rejectedLogps: logpsOf(packed, logps, rejected),
   };
+}
+
+async function policyGradient(
+  head: Head,
+  { items, packed, chosen, refLogps }: MicroBatch,
+  { clipLow, clipHigh, reduction, klCoef }: GroupLoss,
+  whole: Denominators,
+): Promise<Partial<Sums>> {
+  const { turnOffsets, trajectoryOffsets } = packed;
+  const ofTurns = Float64Array.from(items.flatMap(({ advantages }) => [...(advantages as Float64Array)]));
+  const { loss, logps, clipFraction, approxKl } = await policyGradientUpdateAsync({
+    ...{ ...head, turnOffsets, trajectoryOffsets, clipLow, clipHigh, reduction, klCoef },
+    ...{ advantages: broadcastTurns({ advantages: ofTurns, turnOffsets }), oldLogps: refLogps },
+    ...(klCoef !== 0 && { refLogps }),
+    denominator: reduction === 'token-mean' ? whole.nll : whole.pairs,
+  } as never);
+  const rows = logps.length;
+  return {
+    ...{ loss, rows, clipped: clipFraction * rows, kl: approxKl * rows },
+    rewards: items.reduce((total, { reward }) => total + (reward as number), 0),
+    chosenLogps: logpsOf(packed, logps, chosen),
+  };
+}
+
+/** What a head takes without gradients. */
+function headInputs({ accumulate: _, frozenWeight: __, out: ___, ...inputs }: Head) {
+  return inputs;
+}
+
+/** The first row of a sequence, and the one after its last. */
+function rowsOf({ turnOffsets, trajectoryOffsets }: PackedRows, k: number): [number, number] {
+  const [begin, end] = [trajectoryOffsets[k], trajectoryOffsets[k + 1]] as [number, number];
+  return [turnOffsets[begin] as number, turnOffsets[end] as number];
+}
+
+/** The sum of the log-probs of sequences, each as often as it is listed. */
+function logpsOf(packed: PackedRows, logps: Float32Array, sequences: Int32Array): number {
+  return [...sequences].reduce((total, k) => total + sum(logps.subarray(...rowsOf(packed, k))), 0);
 }
 
 const sum = (array: Float32Array) => array.reduce((total, x) => total + x, 0);

@@ -1,7 +1,7 @@
 /** metrics.jsonl: one line a step under the names of TRL, without times, so that a resumed run writes the same bytes. */
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { writeWhole } from '../files.js';
-import type { Method } from './heads.js';
+import type { Method, Sums } from './heads.js';
 import type { StepResult } from './steps.js';
 
 export type Metrics = Record<string, number>;
@@ -10,24 +10,34 @@ export type Metrics = Record<string, number>;
 export function stepMetrics(
   method: Method,
   { sums, gradNorm, parameterNorm }: StepResult,
-  { step, epoch, learningRate }: { step: number; epoch: number; learningRate: number },
+  at: { step: number; epoch: number; learningRate: number },
 ): Metrics {
-  const { loss, pairs, tokens } = sums;
-  const mean = (total: number) => total / pairs;
-  const rewards: Metrics =
-    method === 'sft'
-      ? {}
-      : {
-          'rewards/chosen': mean(sums.chosenRewards),
-          'rewards/rejected': mean(sums.rejectedRewards),
-          'rewards/accuracies': mean(sums.accuracies),
-          'rewards/margins': mean(sums.margins),
-          'logps/chosen': mean(sums.chosenLogps),
-          'logps/rejected': mean(sums.rejectedLogps),
-        };
+  const { loss, tokens } = sums;
+  const { step, epoch, learningRate } = at;
   return {
-    ...{ step, epoch, loss, ...rewards, learning_rate: learningRate },
+    ...{ step, epoch, loss, ...ofMethod(method, sums), learning_rate: learningRate },
     ...{ grad_norm: gradNorm, param_norm: parameterNorm, num_tokens: tokens },
+  };
+}
+
+function ofMethod(method: Method, sums: Sums): Metrics {
+  const mean = (total: number) => total / sums.pairs;
+  if (method === 'sft') return {};
+  if (method === 'grpo' || method === 'gigpo') {
+    return {
+      reward: mean(sums.rewards),
+      'clip_ratio/region_mean': sums.clipped / sums.rows,
+      'policy/approxkl_avg': sums.kl / sums.rows,
+      'completions/mean_length': mean(sums.rows),
+    };
+  }
+  return {
+    'rewards/chosen': mean(sums.chosenRewards),
+    'rewards/rejected': mean(sums.rejectedRewards),
+    'rewards/accuracies': mean(sums.accuracies),
+    'rewards/margins': mean(sums.margins),
+    'logps/chosen': mean(sums.chosenLogps),
+    'logps/rejected': mean(sums.rejectedLogps),
   };
 }
 
@@ -55,9 +65,9 @@ export class MetricsFile {
   }
 }
 
-/** Loss, margin, accuracy, gradient norm and rate over the steps, as SVG. */
+/** Loss, reward or margin and accuracy, gradient norm and rate over the steps, as SVG. */
 export function curves(rows: readonly Metrics[]): string {
-  const names = ['loss', 'rewards/margins', 'rewards/accuracies', 'grad_norm', 'learning_rate'];
+  const names = ['loss', 'reward', 'rewards/margins', 'rewards/accuracies', 'grad_norm', 'learning_rate'];
   const shown = names.filter((name) => rows.some((row) => Number.isFinite(row[name])));
   const [width, height] = [640, 120];
   const plots = shown.map((name, i) => {

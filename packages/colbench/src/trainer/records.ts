@@ -22,11 +22,11 @@ import {
 } from '../tokens/records.js';
 import type { TrainingItem, TrainingSequence } from './batches.js';
 import { hashOf } from './hashes.js';
-import type { Method } from './heads.js';
+import type { PairLoss } from './heads.js';
 
 /** How records become tokens. */
 export interface EncodeRecords {
-  method: Method;
+  method: PairLoss['method'];
   tokenizer: ChatTokenizer;
   dialogue: DialogueOptions;
   /** Dialogues of a smaller reward are not trained on: fine-tuning. */
@@ -69,9 +69,9 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
     }
   };
   const trajectory = (id: string, task: Task, history: readonly Message[]): TrainingSequence | undefined => {
-    const { sequences, leftOut, truncated } = encodeDialogue(options.tokenizer, id, task, history, options.dialogue);
+    const { sequence, truncated } = encodeTrajectory(options, id, task, history);
     result.truncated += truncated;
-    return leftOut > 0 || sequences.length === 0 ? undefined : joined(id, sequences);
+    return sequence;
   };
   if (options.method === 'policy') {
     for await (const { record, line } of readRecords(file, checkedTurnPair, options)) {
@@ -95,6 +95,17 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
   const { leftOut, belowReward, identical } = result;
   const why = `${leftOut} left out by --max-length, ${belowReward} below --min-reward, ${identical} pairs of equal texts`;
   throw new CommandError('ERR_DATA', `${file} has nothing to train on (${why})`);
+}
+
+/** A dialogue as one sequence, which is undefined where it is too long; `truncated` is 1 where its first turns were cut, else 0. */
+export function encodeTrajectory(
+  { tokenizer, dialogue }: Pick<EncodeRecords, 'tokenizer' | 'dialogue'>,
+  id: string,
+  task: Task,
+  history: readonly Message[],
+): { sequence: TrainingSequence | undefined; truncated: number } {
+  const { sequences, leftOut, truncated } = encodeDialogue(tokenizer, id, task, history, dialogue);
+  return { sequence: leftOut > 0 || sequences.length === 0 ? undefined : joined(id, sequences), truncated };
 }
 
 /** The sequences of a dialogue as one, whose parts do not attend to each other. */

@@ -78,7 +78,10 @@ async function identityOf(options: TrainOptions, sequences: ReturnType<typeof se
   const { loss, items, model, lora, dtype, seed, batch, epochs, clip } = options;
   const tokenizer = join(model, 'tokenizer.json');
   const index = new Map(sequences.map(({ id }, k) => [id, k]));
-  const pairs = items.map(({ chosen, rejected }) => [index.get(chosen.id), rejected && index.get(rejected.id)]);
+  const pairs = items.map(({ chosen, rejected, advantages, reward }) => [
+    ...[index.get(chosen.id), rejected && index.get(rejected.id)],
+    ...(advantages ? [[...advantages], reward] : []),
+  ]);
   return {
     ...loss,
     ...{ learningRate: options.learningRate, batch, epochs, steps: options.steps ?? null, clip, seed, dtype },
@@ -214,6 +217,7 @@ function noteOf(row: Metrics, seconds: Record<string, number>): string {
   const shares = Object.entries(seconds).map(([name, each]) => `${name} ${Math.round((100 * each) / total)} %`);
   const shown: [string, string][] = [
     ['loss', 'loss'],
+    ['reward', 'reward'],
     ['rewards/margins', 'margin'],
     ['rewards/accuracies', 'accuracy'],
     ['grad_norm', 'gradient'],

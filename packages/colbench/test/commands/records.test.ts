@@ -93,6 +93,7 @@ describe('files and folders of a command line', () => {
     [(file) => ['train-policy', file, ...out, ...models], 'TURN_PAIRS'],
     [(file) => ['train-sft', file, ...out, ...models], 'DIALOGUES'],
     [(file) => ['train-dpo', file, ...out, ...models], 'PAIRS'],
+    [(file) => ['train-grpo', file, ...out, ...models], 'DIALOGUES'],
     [(file) => ['train-critic', dialogues, ...out, ...models, '--c-template', file], '--c-template'],
     [(file) => ['candidates', file, ...out, ...models], 'DIALOGUES'],
     [(file) => ['candidates', dialogues, ...out, ...models, '--chat-template', file], '--chat-template'],

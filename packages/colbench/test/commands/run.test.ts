@@ -62,7 +62,7 @@ const rewardOf = (agent: string) =>
 const train = (name: string) =>
   stub(
     name,
-    { ...text('model', 'normalization', 'epochs', 'batch', 'save-every'), ...flag('without-c') },
+    { ...text('model', 'normalization', 'epochs', 'batch', 'save-every', 'method', 'gamma'), ...flag('without-c') },
     (input, out) => {
       modelFolder(out);
       writeFileSync(
@@ -93,6 +93,7 @@ const commands: Command[] = [
   train('train-dpo'),
   train('train-critic'),
   train('train-policy'),
+  train('train-grpo'),
   stub('candidates', text('model', 'agent', 'n', 'fraction', 'max-tokens'), (_, out) => {
     writeLines(out, [{ task: task('a'), input: [{ role: 'user', content: 'a' }], candidates: ['1', '2'] }]);
     return {};
@@ -172,6 +173,27 @@ it('runs shared stages once, and gives a row for each method; the second time no
   ran = [];
   const second = await run();
   expect([second.computed, ran, second.table]).toEqual([0, [], first.table]);
+});
+
+it('trains grpo and gigpo on the dialogues of the other methods', async () => {
+  fresh();
+  const methods = ['gigpo', 'dpo', 'zero-shot', 'grpo'];
+  const { table, stages } = await run(config({ methods, 'train-grpo': { batch: 4 }, 'train-gigpo': { gamma: 0.9 } }));
+  expect([(table as { method: string }[]).map(({ method }) => method), stages]).toEqual([
+    ['zero-shot', 'dpo', 'grpo', 'gigpo'],
+    2 + 1 + 3 + 2 * 4,
+  ]);
+  const trained = ran.filter(({ name }) => name === 'train-grpo');
+  expect(trained.map(({ values: { method, batch, gamma, model: from } }) => [method, batch, gamma, from])).toEqual([
+    ['grpo', '4', undefined, model],
+    ['gigpo', undefined, '0.9', model],
+  ]);
+  for (const { input } of trained) expect(input).toBe(join(out, 'evaluate', 'dialogues.jsonl'));
+  const agents = ran.flatMap(({ name, values }) => (name === 'converse' ? [values.agent] : []));
+  expect(agents.slice(3)).toEqual([join(out, 'train-grpo', 'model'), join(out, 'train-gigpo', 'model')]);
+  await expect(run(config({ methods: ['grpo'], 'train-grpo': { gamma: true } }))).rejects.toThrow(
+    /Expected a string for train-grpo\.gamma/,
+  );
 });
 
 it('goes on with the stage that failed or was interrupted', async () => {

@@ -50,10 +50,11 @@ it.runIf(python !== undefined && existsSync(join(PACKAGE, 'trainer.py')))('runs 
     model: 'model',
     tasks: 'train.jsonl',
     testTasks: 'test.jsonl',
+    methods,
     all: { 'trainer-python': python, threads: 1, steps: 2, unsafe: true, 'max-tokens': 24, concurrency: 2 },
     converse: { agent: url, 'agent-model': 'stub', human: script, samples: 2 },
     ...Object.fromEntries(
-      ['train-sft', 'train-dpo', 'train-critic', 'train-policy'].map((name) => [name, { batch: 2 }]),
+      ['sft', 'dpo', 'critic', 'policy', 'grpo', 'gigpo'].map((name) => [`train-${name}`, { batch: 2 }]),
     ),
     candidates: { n: 4, fraction: 0.25 },
   };
@@ -73,11 +74,19 @@ it.runIf(python !== undefined && existsSync(join(PACKAGE, 'trainer.py')))('runs 
   const first = await colbench('run', 'RUN.json', '--json');
   expect(first.code, first.stderr).toBe(0);
   const summary = JSON.parse(first.stdout);
-  expect(summary).toMatchObject({ stages: 30, computed: 30 - finished.length });
+  expect(summary).toMatchObject({ stages: 36, computed: 36 - finished.length });
   expect(summary.table.map(({ method }: { method: string }) => method)).toEqual([...methods]);
   for (const row of summary.table) expect(row).toMatchObject({ dialogues: 2, testsPassed: expect.any(Number) });
   const scored = linesOf(join(folder, 'RUN', 'score-sweet', 'score.jsonl'));
   expect(scored.flatMap(({ scores }) => scores).every(Number.isFinite)).toBe(true);
+
+  for (const method of ['grpo', 'gigpo']) {
+    const lines = linesOf(join(folder, 'RUN', `train-${method}`, 'model', 'metrics.jsonl'));
+    // One of the two dialogues of each task is right.
+    expect(lines.map(({ step }) => step)).toEqual([1, 2]);
+    for (const { reward, grad_norm } of lines)
+      expect([reward >= 0 && reward <= 1, grad_norm > 0]).toEqual([true, true]);
+  }
 
   const second = JSON.parse((await colbench('run', 'RUN.json', '--json')).stdout);
   expect(second).toEqual({ ...summary, computed: 0 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readSafetensors, writeSafetensors } from 'sweet-rl/safetensors';
 import { describe, expect, it } from 'vitest';
+import type { LossOptions } from '../../src/trainer/heads.js';
 import { findPython, Trainer } from '../../src/trainer/process.js';
 import { Session } from '../../src/trainer/session.js';
 import { accumulate, trainingStep } from '../../src/trainer/steps.js';
@@ -224,6 +225,16 @@ describe.skipIf(!python)('errors of the trainer', () => {
       );
     const options = { loss, microTokens: 1000, rank: { rank: 0, world: 1 } };
     await expect(accumulate(session, items, cut(Number.NaN), options)).rejects.toMatchObject({
+      ...{ code: 'ERR_NONFINITE', message: expect.stringMatching(/The loss is NaN \(sequences s0, s1\)/) },
+    });
+    const group: LossOptions = {
+      ...{ method: 'grpo', scale: 'group', gamma: null, stepCoef: null, clipLow: 0.2, clipHigh: 0.2, klCoef: 0 },
+      reduction: 'token-mean',
+    };
+    const rollouts = [chosen!, rejected!].map((each, k) => ({
+      ...{ chosen: each, advantages: Float64Array.of(k - 0.5, k - 0.5), reward: k },
+    }));
+    await expect(accumulate(session, rollouts, cut(Number.NaN), { ...options, loss: group })).rejects.toMatchObject({
       ...{ code: 'ERR_NONFINITE', message: expect.stringMatching(/The loss is NaN \(sequences s0, s1\)/) },
     });
     const step = { ...options, learningRate: 0.1, clip: 1 };

@@ -4,7 +4,7 @@ import { readSafetensors } from 'sweet-rl/safetensors';
 import { describe, expect, it } from 'vitest';
 import type { Sequence } from '../../src/model.js';
 import type { TrainingItem, TrainingSequence } from '../../src/trainer/batches.js';
-import type { LossOptions, Method } from '../../src/trainer/heads.js';
+import { type GroupLoss, isGroupLoss, type LossOptions, type Method, type PairLoss } from '../../src/trainer/heads.js';
 import type { Lora } from '../../src/trainer/protocol.js';
 import type { Session } from '../../src/trainer/session.js';
 import { accumulate } from '../../src/trainer/steps.js';
@@ -24,6 +24,14 @@ const LOSS: Record<Method, LossOptions> = {
   policy: { method: 'policy', beta: 0.1, nllCoef: 0.05, normalization: 'turn-mean' },
   dpo: { method: 'dpo', beta: 0.1, nllCoef: 0.05, normalization: 'turn-mean' },
   sft: { method: 'sft', beta: 1, nllCoef: 0, normalization: 'turn-mean' },
+  grpo: {
+    ...{ method: 'grpo', scale: 'group', gamma: null, stepCoef: null, clipLow: 0.2, clipHigh: 0.28, klCoef: 0 },
+    reduction: 'sequence-mean-token-mean',
+  },
+  gigpo: {
+    ...{ method: 'gigpo', scale: 'none', gamma: 0.95, stepCoef: 1, clipLow: 0.3, clipHigh: 0.3, klCoef: 0.04 },
+    reduction: 'token-mean',
+  },
 };
 
 /** Pairs in which one sequence is chosen twice, and one both chosen and rejected. */
@@ -34,7 +42,14 @@ const PAIRS: readonly (readonly [number, number])[] = [
   [4, 5],
 ];
 
+/** Of each turn: both signs, and 0. */
+const advantagesOf = ({ turns }: TrainingSequence, k: number) =>
+  Float64Array.from(turns, (_, t) => (k === 2 ? 0 : Math.sin(2 * k + 5 * t + 1)));
+
 function itemsOf(method: Method, sequences: readonly TrainingSequence[]): TrainingItem[] {
+  if (isGroupLoss(LOSS[method])) {
+    return sequences.map((chosen, k) => ({ chosen, advantages: advantagesOf(chosen, k), reward: k / 8 }));
+  }
   return PAIRS.map(([chosen, rejected]) => ({
     chosen: sequences[chosen]!,
     rejected: method === 'sft' ? undefined : sequences[rejected],
@@ -69,7 +84,7 @@ async function expectedGradients(
 ): Promise<{ grads: Record<string, number[]>; loss: number }> {
   const folder = temporaryFolder();
   const spec = {
-    ...{ model, adapter, ...loss, pairs: PAIRS },
+    ...{ model, adapter, ...loss, pairs: PAIRS, advantages: sequences.map((each, k) => [...advantagesOf(each, k)]) },
     sequences: sequences.map(({ ids, turns, starts = [] }) => ({
       ids: [...ids],
       starts,
@@ -101,7 +116,7 @@ function worst(ours: Record<string, ArrayLike<number>>, expected: Record<string,
 
 /** With heads that share keys and values (GQA), tied and untied. */
 const MODELS = ['llama', 'llama tied, biases', 'qwen2', 'qwen2 untied'] as const;
-const METHODS = ['critic', 'policy', 'sft', 'dpo'] as const;
+const METHODS = ['critic', 'policy', 'sft', 'dpo', 'grpo', 'gigpo'] as const;
 
 /** Each method on each model, with one micro-batch or several. */
 const CASES: [string, Method, number][] = MODELS.flatMap((model, m) =>
@@ -138,6 +153,8 @@ describe.skipIf(!python)('gradients of every parameter', () => {
     const { sums } = await accumulate(session, items, references, options);
     const expected = await expectedGradients(model, adapter, loss, sequences, references);
     expect(sums.loss).toBeCloseTo(expected.loss, 5);
+    // Tokens inside the bounds and outside.
+    if (isGroupLoss(loss)) expect(Math.abs(sums.clipped / sums.rows - 0.5)).toBeLessThan(0.45);
     const [error, tensor] = worst(await gradientsOf(session), expected.grads);
     expect(error, tensor).toBeLessThan(3e-6);
   }
@@ -151,7 +168,10 @@ describe.skipIf(!python)('gradients of every parameter', () => {
     check(name, LOSS[method], microTokens, LORA),
   );
 
+  it('gigpo, sums of sequences', () =>
+    check('llama', { ...(LOSS.gigpo as GroupLoss), reduction: 'sequence-mean-token-sum' }, 40));
+
   it.each(['token-mean', 'sum'] as const)('critic, normalization %s', (normalization) =>
-    check('llama', { ...LOSS.critic, normalization }, 40),
+    check('llama', { ...(LOSS.critic as PairLoss), normalization }, 40),
   );
 });

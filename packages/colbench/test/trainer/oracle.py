@@ -191,9 +191,34 @@ def torch_logps(c, w, adapter, scale, ids):
     return torch.log_softmax(logits, -1)[torch.arange(L - 1), torch.tensor(ids[1:])]
 
 
+def policy_gradient_of(spec, logps):
+    """The clipped loss of GRPO and GiGPO; the references are the policy before the training."""
+    import torch
+
+    low, high = 1 - spec['clipLow'], 1 + spec['clipHigh']
+    losses = []  # of each sequence, of each token
+    for k, turns in enumerate(logps):
+        tokens = []
+        for turn, old, advantage in zip(turns, spec['references'][k], spec['advantages'][k]):
+            difference = turn - torch.tensor(old, dtype=torch.float64)
+            ratio = torch.exp(difference)
+            surrogate = torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+            k3 = torch.exp(-difference) + difference - 1
+            # The library's bound of the divergence, with gradient 0 beyond.
+            tokens.append(-surrogate + spec['klCoef'] * k3.clamp(max=10))
+        losses.append(torch.cat(tokens))
+    if spec['reduction'] == 'token-mean':
+        return torch.cat(losses).mean()
+    mean = spec['reduction'] == 'sequence-mean-token-mean'
+    return sum(loss.mean() if mean else loss.sum() for loss in losses) / len(losses)
+
+
 def loss_of(spec, logps):
     """logps and references: of each sequence, a list of the log-probs of each turn."""
     import torch
+
+    if spec['method'] in ('grpo', 'gigpo'):
+        return policy_gradient_of(spec, logps)
 
     def advantages(k):
         return [turn - torch.tensor(ref, dtype=torch.float64) for turn, ref in zip(logps[k], spec['references'][k])]

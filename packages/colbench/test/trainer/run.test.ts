@@ -118,6 +118,39 @@ describe.skipIf(!python || process.platform !== 'linux')('training runs', () => 
     expect(other.stderr).toMatch(/beta: 0.1 there, 0.2 here/);
   });
 
+  it('continues the training of train-grpo with the same bits', async () => {
+    const gigpo = (out: string, ...more: string[]) => [
+      ...['train-grpo', at('dialogues.jsonl'), '--model', at('tiny'), '--out', at(out), '--method', 'gigpo'],
+      ...['--learning-rate', '3e-3', '--batch', '6', '--epochs', '2', '--steps', '5', '--save-every', '2'],
+      ...['--threads', '1', '--micro-tokens', '900', '--kl', '0.04', ...more],
+    ];
+    const summary = await succeed(...gigpo('groups'));
+    expect(summary).toMatchObject({ steps: 5, finished: 'now', groups: 20, leftOut: 0 });
+    expect(summary['policy/approxkl_avg']).toBeGreaterThan(0);
+    const { child, ended } = start(...gigpo('groups killed'));
+    await until(() => linesOf(at('groups killed/metrics.jsonl')) >= 3);
+    child.kill('SIGKILL');
+    await ended;
+    await succeed(...gigpo('groups killed'));
+    expect(weights(at('groups killed')).equals(weights(at('groups')))).toBe(true);
+    for (const name of ['metrics.jsonl', 'reference.safetensors', 'state.json', 'curves.svg']) {
+      expect(readFileSync(at(`groups killed/${name}`), 'utf8')).toBe(readFileSync(at(`groups/${name}`), 'utf8'));
+    }
+    expect(await succeed(...gigpo('groups'))).toMatchObject({ finished: 'before' });
+    const refused = async (...more: string[]) => (await start(...gigpo('groups', ...more)).ended).stderr;
+    expect(await refused('--gamma', '0.9')).toMatch(/ERR_OTHER_RUN: .*gamma: 0.95 there, 0.9 here/);
+    expect(await refused('--method', 'grpo')).toMatch(/method: gigpo there, grpo here/);
+    // Another outcome of a dialogue is other data.
+    const [line, ...lines] = readFileSync(at('dialogues.jsonl'), 'utf8').trim().split('\n');
+    const record = JSON.parse(line!);
+    writeFileSync(
+      at('dialogues.jsonl'),
+      [JSON.stringify({ ...record, reward: (record.reward + 0.5) / 2 }), ...lines].join('\n'),
+    );
+    expect(await refused()).toMatch(/data: /);
+    writeFileSync(at('dialogues.jsonl'), [line, ...lines].map((each) => `${each}\n`).join(''));
+  });
+
   it('ends all ranks with the error of the one that fails, and leaves nothing', async () => {
     const fails = async (kill: (node: number) => Promise<void>, ...more: string[]) => {
       const { child, ended } = start(...critic('two', '--processes', '2', ...more));
