@@ -34,17 +34,24 @@ async function succeed(...args: string[]): Promise<Record<string, unknown>> {
   return JSON.parse(stdout);
 }
 
-/** Process ids of the children of a process. */
-function childrenOf(pid: number): number[] {
-  const path = `/proc/${pid}/task/${pid}/children`;
-  return existsSync(path) ? readFileSync(path, 'utf8').split(' ').filter(Boolean).map(Number) : [];
+/** A file of /proc; empty where the process has ended, at any moment. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
+
+/** Process ids of the children of a process. */
+const childrenOf = (pid: number): number[] =>
+  textOf(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
 
 const descendantsOf = (pid: number): number[] => childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)]);
 
 const isAlive = (pid: number) => {
-  const path = `/proc/${pid}/stat`;
-  return existsSync(path) && !/\) Z /.test(readFileSync(path, 'utf8'));
+  const stat = textOf(`/proc/${pid}/stat`);
+  return stat !== '' && !/\) Z /.test(stat);
 };
 
 async function until(what: () => boolean): Promise<void> {
@@ -180,7 +187,7 @@ describe.skipIf(!python || process.platform !== 'linux')('training runs', () => 
     // The second rank is killed in the middle of the training.
     const inMiddle = async (node: number) => {
       await until(() => linesOf(at('two/metrics.jsonl')) >= 2);
-      const rank = childrenOf(node).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('main.js'));
+      const rank = childrenOf(node).find((pid) => textOf(`/proc/${pid}/cmdline`).includes('main.js'));
       process.kill(rank!, 'SIGKILL');
     };
     expect(await fails(inMiddle)).toMatch(/ERR_RANK: Rank 1 ended with signal SIGKILL/);
