@@ -129,11 +129,18 @@ struct KlTerm {
   double kl, slope;
 };
 
-/** The estimate of KL(policy, reference) from e = logp - ref_logp (Schulman's k1, k2, k3), clamped to +-kl_max. */
+/**
+ * The estimate of KL(policy, reference) from e = logp - ref_logp (Schulman's k1, k2, k3), clamped to +-kl_max. A NaN is
+ * one in the slope too.
+ */
 SWEET_HOST_DEVICE inline KlTerm kl_term(const PolicyGradientOptions& o, double e) {
+  if (e != e) return {e, e};
   double kl = e, slope = 1;
   if (o.kl_type == KlType::k2) kl = e * e / 2, slope = e;
-  if (o.kl_type == KlType::k3) slope = -expm1(-e), kl = e - slope;
+  if (o.kl_type == KlType::k3) {
+    slope = -expm1(-e);
+    kl = slope == -INFINITY ? INFINITY : e - slope;  // e = -inf too
+  }
   if (kl > o.kl_max) return {o.kl_max, 0};
   if (kl < -o.kl_max) return {-o.kl_max, 0};
   return {kl, slope};

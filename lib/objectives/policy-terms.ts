@@ -71,7 +71,10 @@ export const OBJECTIVES: Readonly<Record<Objective, ObjectiveRow>> = {
 
 /** The estimate of the KL divergence from e = logp - refLogp, clamped to +-max, and its derivative, 0 beyond. */
 export function klTerm(e: number, type: KlType, max: number): { kl: number; slope: number } {
-  const [kl, slope] = type === 'k1' ? [e, 1] : type === 'k2' ? [e ** 2 / 2, e] : [Math.expm1(-e) + e, -Math.expm1(-e)];
+  if (Number.isNaN(e)) return { kl: e, slope: e };
+  const ratio = Math.expm1(-e); // Infinity is beyond any bound, at e = -Infinity too
+  const k3 = ratio === Infinity ? ratio : ratio + e;
+  const [kl, slope] = type === 'k1' ? [e, 1] : type === 'k2' ? [e ** 2 / 2, e] : [k3, -ratio];
   return { kl: Math.min(Math.max(kl, -max), max), slope: Math.abs(kl) > max ? 0 : slope };
 }
 

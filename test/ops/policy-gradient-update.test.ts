@@ -378,6 +378,27 @@ forEachBackend(() => {
     expect(update({ ...options, frozenHidden: true })).not.toHaveProperty('gradHidden');
   });
 
+  it.each(['k1', 'k2', 'k3'] as const)('bounds the KL term of a log-prob of -inf, which has no gradient: %s', (klType) => {
+    const logits = Float32Array.of(1, -Infinity, 2, 0, 1, 0);
+    const labels = Int32Array.of(1, 1);
+    const head = { logits, vocabSize: 3, labels };
+    const terms = { advantages: new Float32Array(2), klCoef: 1, klType, klMax: 4 };
+    const call = (refLogps: Float32Array) => {
+      const { klLoss, gradLogits, logps } = update({ ...head, ...terms, refLogps });
+      const host = policyGradientLoss({ ...terms, logps, refLogps });
+      expect(host.klLoss).toBe(klLoss);
+      return { klLoss, gradients: decode(gradLogits!, 'float32'), host: host.gradLogps };
+    };
+    // The second row's terms are 0, since its log-prob is that of the reference.
+    const equal = tokenLogps(head).logps[1]!;
+    const { klLoss, gradients, host } = call(Float32Array.of(-1, equal));
+    expect([klLoss, Math.abs(host[0]!)]).toEqual([klType === 'k1' ? -2 : 2, 0]);
+    expect(Array.from(gradients.subarray(0, 3), Math.abs)).toEqual([0, 0, 0]);
+
+    const missing = call(Float32Array.of(-1, NaN));
+    expect([missing.klLoss, missing.host[1], missing.gradients[4]]).toEqual([NaN, NaN, NaN]);
+  });
+
   it('is 0 where no row counts', () => {
     for (const kind of ['logits', 'linear'] as const) {
       const batch = batches['many rows'];
