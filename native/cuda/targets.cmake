@@ -65,6 +65,7 @@ if(SWEET_CUDA_EMULATOR)
   set(emulator test/cuda/emulator)
   set_source_files_properties(${cuda_kernels} ${emulator}/emulator_test.cu ${emulator}/cublaslt.cu PROPERTIES LANGUAGE CXX)
   add_custom_target(sweet_emulated)
+  add_custom_target(sweet_emulated_short)  # without the sanitized addons
 
   function(set_emulator_options target)
     target_include_directories(${target} SYSTEM PRIVATE ${CUDA_INCLUDE})
@@ -117,6 +118,7 @@ if(SWEET_CUDA_EMULATOR)
       target_link_options(${target} PRIVATE ${flags})
     endforeach()
     add_dependencies(sweet_emulated ${programs})
+    add_dependencies(sweet_emulated_short check_${variant} emulator_test_${variant})
 
     # For mutants: their objects are linked before the library that has the original ones.
     string(REPLACE ";" " " link_flags "${flags}")
@@ -131,6 +133,7 @@ $<TARGET_FILE:kernels_${variant}> $<TARGET_FILE:emulator_${variant}> -Wl,-rpath,
   set_target_properties(nccl_plain PROPERTIES CXX_VISIBILITY_PRESET default)
   set_emulator_options(nccl_plain)
   add_dependencies(sweet_emulated nccl_plain)
+  add_dependencies(sweet_emulated_short addon_plain cublaslt_plain nccl_plain)
   add_emulated(asan "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer" "" "")
   add_emulated(races "-O1" "-fsanitize=thread" ${emulator}/access_check.cpp)
 endif()

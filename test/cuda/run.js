@@ -5,7 +5,7 @@
 // check under every seed) and the checks of test/native against float64. Then the JavaScript tests on device buffers: all
 // of them in the plain build, those of linear heads once more without cuBLASLt, the shared vectors in every build under
 // every seed. --short, as .ci/run does: two seeds; of the checks all shapes in the plain build under the first seed alone, and
-// the small ones in the other builds under the second alone.
+// the small ones in the other builds under the second alone; the JavaScript tests in the plain build alone.
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,6 +15,8 @@ const OUT = join(ROOT, 'build', 'emulator');
 const BUILDS = ['plain', 'asan', 'races'];
 const short = process.argv.includes('--short');
 const count = short ? 2 : Number(process.argv.find((argument) => argument.startsWith('--seeds='))?.slice(8) ?? 5);
+/** Those with an addon. */
+const SCRIPTED = short ? ['plain'] : BUILDS;
 const SEEDS = Array.from({ length: count }, (_, i) => i + 1);
 
 /** The test files that compute linear heads: all products, which the kernels' checks have too, or those of updates. */
@@ -98,16 +100,16 @@ async function testScripts(build, seeds, filter = [], more = {}) {
 }
 
 say('Building the kernels for the emulator, three times');
-await build(OUT, ['SWEET_CUDA=OFF', 'SWEET_CUDA_EMULATOR=ON'], 'sweet_emulated');
+await build(OUT, ['SWEET_CUDA=OFF', 'SWEET_CUDA_EMULATOR=ON'], short ? 'sweet_emulated_short' : 'sweet_emulated');
 say(`The emulator's own cases under ${count} seeds: how often each fault was found`);
 await testEmulator();
 say(`The kernels against float64 under ${count} seeds`);
 await testKernels();
-say('The operations on device buffers: all tests; in every build the vectors, and foreign memory');
+say(`The operations on device buffers: all tests${short ? '' : '; in every build the vectors, and foreign memory'}`);
 await each([
   () => testScripts('plain'),
   () => testScripts('plain', [1], LINEAR, { SWEET_RL_CUBLASLT: 'none' }),
-  ...BUILDS.map((build) => () => testScripts(build, SEEDS, [...VECTORS, '-t', 'meets the vector'])),
-  ...['asan', 'races'].map((build) => () => testScripts(build, [1], ['foreign-memory'])),
+  ...SCRIPTED.map((build) => () => testScripts(build, SEEDS, [...VECTORS, '-t', 'meets the vector'])),
+  ...SCRIPTED.slice(1).map((build) => () => testScripts(build, [1], ['foreign-memory'])),
 ]);
 end();
