@@ -138,8 +138,8 @@ const REFERENCE_GROUPS = exclusiveGroups([['refLogps'], REFERENCE_LOGITS, REFERE
 export interface LossOfUpdate<K extends UpdateOperation> extends Pick<Operations[K], 'batch' | 'options'> {
   inputs: readonly NamedArray[];
   out: (results: Results) => Operations[K]['out'];
-  /** What `debug: 'finite'` checks beside the rows. */
-  matrices?: Matrix[];
+  /** What `debug: 'finite'` checks beside the rows; `read` [N]: 0 for rows that are not read. */
+  matrices?: (read: Uint8Array) => Matrix[];
 }
 
 export type UpdateOperation = Extract<AsyncOperation, 'preferenceUpdate' | 'unpairedUpdate' | 'policyGradientUpdate'>;
@@ -159,7 +159,7 @@ export function prepareUpdate<K extends UpdateOperation>(
   const labels = checkLabels(given);
   const head = checkHead(given, labels.rows);
   const reference = checkReference(any, head, need);
-  const { batch, options, inputs: ofLoss, out: outOf, matrices = [] } = lossOf(withWeights(labels, given));
+  const { batch, options, inputs: ofLoss, out: outOf, matrices } = lossOf(withWeights(labels, given));
   const debug = checkDebug(given);
 
   const results = new Results(any.out as object | undefined, labels.data);
@@ -174,7 +174,8 @@ export function prepareUpdate<K extends UpdateOperation>(
   const addon = results.place(inputs, { result: 'gradLogits', input: 'logits' });
   if (debug) {
     const read = rowsRead(labels, false);
-    assertFinite([...headMatrices(head, read), ...referenceMatrices(reference, read), ...matrices]);
+    const ofLossToo = matrices?.(read) ?? [];
+    assertFinite([...headMatrices(head, read), ...referenceMatrices(reference, read), ...ofLossToo]);
     assertFiniteLabels(head, labels);
     if (reference.kind === 'head') assertFiniteLabels(reference.head, labels, SECOND_NAMES.ref);
   }

@@ -16,6 +16,7 @@ import {
 import type { ArrayOrTensor } from '../args/tensors.js';
 import type { OnDevice } from '../device/device-buffer.js';
 import { typeError } from '../errors.js';
+import type { Matrix } from '../runtime/assert-finite.js';
 import { type Abortable, type PreparedCall, runAsync, runSync } from '../runtime/call.js';
 import type { LinearGradientsOf } from './head-gradients.js';
 import {
@@ -67,15 +68,19 @@ export type AnyPolicyGradientUpdateResult = PolicyGradientUpdateResult & AnyGrad
 /** In the order of PolicyScalar of native/policy_gradient_update.h. */
 const SCALARS = ['loss', 'policyLoss', 'klLoss', 'entropyBonus', 'clipFraction', 'approxKl'] as const;
 
+const TOKEN_NUMBERS = ['advantages', 'oldLogps', 'importanceWeights'] as const;
 const LOSS_OPTIONS = [
-  ...(['advantages', 'oldLogps', 'importanceWeights', 'turnOffsets', 'trajectoryOffsets'] as const),
+  ...TOKEN_NUMBERS,
+  ...(['turnOffsets', 'trajectoryOffsets'] as const),
   ...POLICY_SETTINGS,
 ] as const;
 const KNOWN = new Set<string>([...UPDATE_OPTIONS, ...LOSS_OPTIONS]);
 
+const ENTROPY_HINT = 'an entropyCoef other than 0 asks for it';
+
 /** Options of other updates, and what has their place here. */
 const ELSEWHERE = [
-  ['entropy', 'an entropyCoef other than 0 asks for it'],
+  ['entropy', ENTROPY_HINT],
   ['tokenWeights', 'pass importanceWeights'],
 ] as const;
 const OUT_NAMES = new Set<string>(UPDATE_OUT);
@@ -161,7 +166,11 @@ function prepare(given: PolicyGradientUpdateOptions, mode: Mode): PreparedCall<'
       batch,
       options,
       inputs: [...labelInputs(tokens), ...inputsOf(batch)],
-      out: (results) => ({ scalars: results.scalars(SCALARS) }),
+      out: (results) => {
+        if (!rows.entropy && results.has('entropy')) results.refuse('entropy', ENTROPY_HINT);
+        return { scalars: results.scalars(SCALARS) };
+      },
+      matrices: (mask) => TOKEN_NUMBERS.map((name): Matrix => ({ name, array: batch[name].data, unit: 'row', mask })),
     };
   });
 }

@@ -52,7 +52,7 @@ function prepare(given: UnpairedUpdateOptions, mode: Mode): PreparedCall<'unpair
       options,
       inputs: unpairedInputs(batch, options),
       out: (results) => unpairedOut(results, batch, options),
-      matrices: sequenceMatrices(options),
+      matrices: () => sequenceMatrices(options),
     };
   });
 }

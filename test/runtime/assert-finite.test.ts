@@ -3,6 +3,7 @@ import {
   criticUpdate,
   linearLogps,
   mergeVocabParallelStats,
+  policyGradientUpdate,
   setThreads,
   threads,
   tokenDivergence,
@@ -51,6 +52,9 @@ const MATRICES: Record<string, [unit: string, width?: (options: Options) => numb
   refLogps: ['row'],
   lse: ['row'],
   gradLogps: ['row'],
+  advantages: ['row'],
+  oldLogps: ['row'],
+  importanceWeights: ['row'],
   gradAdvantages: ['turn'],
 };
 const OF_ROWS = [
@@ -66,6 +70,9 @@ const OF_ROWS = [
   'refLogps',
   'lse',
   'gradLogps',
+  'advantages',
+  'oldLogps',
+  'importanceWeights',
 ];
 const MASKED_WORDS = ['teacherLogits', 'teacherBias', 'teacherLogps', 'logits', 'refLogits', 'bias', 'refBias'];
 const lengthOf = (array: unknown) => (array as Float32Array).length;
@@ -360,4 +367,15 @@ it('checks the statistic of weighting, before it writes', () => {
     message: message('sumSquaredProbs', NaN, 'row 1'),
   });
   expect([...out.gradLogps]).toEqual([7, 7, 7, 7]);
+});
+
+it('finds float64 numbers of a loss, but at masked rows', () => {
+  const head = { logits: new Float32Array(9), vocabSize: 3, labels: ints(0, 1, 2), mask: Uint8Array.of(1, 0, 1) };
+  const call = (...advantages: number[]) =>
+    policyGradientUpdate({ ...head, advantages: Float64Array.from(advantages), debug: 'finite' });
+  expect(thrownBy(() => call(1, NaN, 1))).toBeUndefined();
+  expect(thrownBy(() => call(1, NaN, -Infinity))).toMatchObject({
+    code: 'ERR_NOT_FINITE',
+    message: message('advantages', -Infinity, 'row 2'),
+  });
 });

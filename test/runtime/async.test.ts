@@ -301,7 +301,10 @@ describe('an abort', () => {
     expect(() => sweetRl.tokenLogps(options as never)).toThrow(/"signal"/);
     const without = { aborted: false, throwIfAborted() {}, removeEventListener() {} };
     for (const signal of [null, 1, 'x', {}, new EventTarget(), without, { ...without, addEventListener: 1 }]) {
-      expect(await rejection(later(call, { signal }))).toMatchObject({ code: 'ERR_ARG_TYPE', message: /signal/ });
+      expect(await rejection(later(call, { signal }))).toMatchObject({
+        code: 'ERR_ARG_TYPE',
+        message: expect.stringMatching(/signal/),
+      });
     }
   });
 
