@@ -18,7 +18,8 @@ export function checkOptions<T>(
   knownOut?: ReadonlySet<string>,
 ): WithArrays<T> {
   const called = mode === 'async' ? `${call}Async` : call;
-  if (!isRecord(given)) throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
+  if (!isRecord(given) || hasNoNames(given))
+    throw typeError('ERR_ARG_TYPE', expected('an options object', called, given));
   const more = mode === 'async' ? ['signal'] : [];
   const options = copyOf(given, known, more) as Record<string, unknown>;
   for (const name in options) {
@@ -91,6 +92,12 @@ export function isRecord(value: unknown): value is object {
     return false;
   }
 }
+
+const WITHOUT_NAMES = /^\[object ((Shared)?ArrayBuffer|(Weak)?(Map|Set)|Date|RegExp|Promise|Number|String|Boolean)\]$/;
+
+/** Whether it is of a class whose contents are no properties, as a Map: nothing in it would be looked at. */
+const hasNoNames = (given: object): boolean =>
+  Object.getPrototypeOf(given) !== Object.prototype && WITHOUT_NAMES.test(Object.prototype.toString.call(given));
 
 function copyOf(given: object, known: ReadonlySet<string>, more: readonly string[]): object {
   const copy: Record<string, unknown> = { ...given };

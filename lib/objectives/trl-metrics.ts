@@ -39,7 +39,8 @@ export interface TrlPolicyMetrics {
   entropy: number;
   /** The share of tokens whose bound is active. */
   'clip_ratio/region_mean': number;
-  'policy/approxkl_avg': number;
+  /** The mean of exp(d) - 1 - d. A key of its own: TRL's PPO logs the mean of d^2 / 2. */
+  approx_kl: number;
 }
 
 type Rewards = 'chosenRewards' | 'rejectedRewards';
@@ -54,7 +55,7 @@ const POLICY_KEYS = {
   kl: 'klLoss',
   entropy: 'entropyBonus',
   'clip_ratio/region_mean': 'clipFraction',
-  'policy/approxkl_avg': 'approxKl',
+  approx_kl: 'approxKl',
 } as const satisfies Record<keyof TrlPolicyMetrics, string>;
 type PolicyNumber = (typeof POLICY_KEYS)[keyof TrlPolicyMetrics];
 type PolicyMetrics = { readonly [name in PolicyNumber]: number };

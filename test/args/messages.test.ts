@@ -1,5 +1,6 @@
 /** What messages say beside what was wrong: sizes, the valid range, the nearest name, what to use instead. */
 import { criticUpdate, linearLogps, tokenLogps, trajectoryPreferenceLoss, turnPreferenceLoss } from 'sweet-rl';
+import { policyGradientLoss } from 'sweet-rl/objectives';
 import { expect, it } from 'vitest';
 
 const logits = new Float32Array(12);
@@ -72,4 +73,33 @@ it.each<[string, () => unknown, RegExp]>([
 it('cuts the names that it repeats', () => {
   const name = 'x'.repeat(10_000);
   expect(() => tokenLogps({ logits, labels, [name]: 1 } as never)).toThrow(/^.{0,400}$/);
+});
+
+it.each([
+  new Map([['logps', loss.logps]]),
+  new Set(),
+  new Date(0),
+  new ArrayBuffer(8),
+  new SharedArrayBuffer(8),
+  Object(3),
+])('refuses results in an object without names: %o', (out) => {
+  for (const given of [{ logits, labels, out }, out]) {
+    expect(() => tokenLogps(given as never)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_ARG_TYPE',
+        message: expect.stringMatching(/an options object for (out|tokenLogps)/),
+      }),
+    );
+  }
+  expect(() => policyGradientLoss({ logps: loss.logps, advantages: loss.logps, out } as never)).toThrow(/for out/);
+});
+
+it('takes options of a class, with their getters', () => {
+  class Options {
+    readonly labels = labels;
+    get logits() {
+      return logits;
+    }
+  }
+  expect(tokenLogps(new Options())).toEqual(tokenLogps({ logits, labels }));
 });

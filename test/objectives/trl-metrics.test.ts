@@ -51,7 +51,7 @@ describe('of a policy-gradient loss', () => {
     ] as const) {
       expect(metrics).toEqual({
         ...{ loss: result.loss, 'loss/policy_avg': result.policyLoss, kl: result.klLoss, entropy: result.entropyBonus },
-        ...{ 'clip_ratio/region_mean': result.clipFraction, 'policy/approxkl_avg': result.approxKl },
+        ...{ 'clip_ratio/region_mean': result.clipFraction, approx_kl: result.approxKl },
       });
     }
   });

@@ -27,7 +27,7 @@ function ofMethod(method: Method, sums: Sums): Metrics {
     return {
       reward: mean(sums.rewards),
       'clip_ratio/region_mean': sums.clipped / sums.rows,
-      'policy/approxkl_avg': sums.kl / sums.rows,
+      approx_kl: sums.kl / sums.rows,
       'completions/mean_length': mean(sums.rows),
     };
   }
