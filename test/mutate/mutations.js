@@ -765,7 +765,7 @@ export const MUTATIONS = [
     fault: 'a KL term has another estimate, slope or bound',
     changes: [
       [/slope = e(?=;)/, 'slope = 1'],
-      [/kl = e - slope/, 'kl = e + slope'],
+      [/e - slope;/, 'e + slope;'],
       [/kl > o\.kl_max/, 'false'],
       [/kl < -o\.kl_max/, 'false'],
       [/options\.kl_coef \* c \* kl\.slope/, 'c * kl.slope'],
@@ -994,7 +994,7 @@ export const MUTATIONS = [
     fault: 'a derivative has another sign or scale',
     changes: [
       [/slope: -4 \*/, 'slope: 4 *'],
-      [/-Math\.expm1\(-e\)\]/, 'Math.expm1(-e)]'],
+      [/\[k3, -ratio\]/, '[k3, ratio]'],
       [/slopes \/ count/, 'slopes'],
       [/(?<== -?)2 \* scale/, 'scale'],
       [/\(-w \* u\) \//, '(w * u) /'],
