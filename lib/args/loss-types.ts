@@ -4,7 +4,7 @@ import type * as native from '../addon/operations.js';
 import { SCORE_MAP } from '../addon/operations.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import { isArray } from './arrays.js';
-import { boolean, notNegative, number, oneOf, positive } from './scalars.js';
+import { boolean, coefficient, notNegative, number, oneOf, positive } from './scalars.js';
 
 /** The loss of a pair. */
 export type LossType = native.LossType;
@@ -123,7 +123,7 @@ function weightsOf(given: unknown, count: number): readonly number[] {
   if (list.length !== count) {
     throw rangeError('ERR_ARG_LENGTH', expected(`${count} weights, one for each lossType`, 'lossWeights', given));
   }
-  const weights = list.map((each, j) => notNegative(`lossWeights[${j}]`, each ?? null, 1));
+  const weights = list.map((each, j) => coefficient(`lossWeights[${j}]`, each ?? null, 1));
   if (weights.every((weight) => weight === 0)) {
     throw rangeError('ERR_ARG_VALUE', expected('a weight above 0', 'lossWeights', given));
   }
@@ -142,7 +142,7 @@ export function checkLossTypes(options: LossTypeOptions, pairWeights: unknown): 
   const discopopTau = positive('discopopTau', options.discopopTau, 0.05);
   const fDivergence = oneOf<FDivergence>('fDivergence', options.fDivergence, 'reverse_kl', F_DIVERGENCES);
   const fAlpha = number('fAlpha', options.fAlpha, 0.5, 'a finite number', Number.isFinite);
-  const dpopLambda = notNegative('dpopLambda', options.dpopLambda, 0);
+  const dpopLambda = coefficient('dpopLambda', options.dpopLambda, 0);
   const ldAlpha = fraction('ldAlpha', options.ldAlpha, 1, 'a number in [0, 1]', (x) => x <= 1);
   const useWeighting = boolean('useWeighting', options.useWeighting, false);
   const referenceFree = boolean('referenceFree', options.referenceFree, false);

@@ -1,7 +1,7 @@
 // The options of the policy-gradient losses, on the host and in an update.
 import { expected, rangeError } from '../argument-errors.js';
 import { missing, refuseUnused } from './options.js';
-import { notNegative, number, oneOf, positive } from './scalars.js';
+import { coefficient, divisor, number, oneOf, positive } from './scalars.js';
 
 /** The policy loss of a token, see `policyGradientLoss`. */
 export type Objective = 'clip' | 'cispo' | 'sapo' | 'dppo' | 'reinforce';
@@ -100,14 +100,14 @@ export function checkReduction({ reduction: given, denominator }: Given) {
   if (reduction === 'constant' && denominator === undefined) {
     throw missing('denominator', 'a number', "reduction 'constant'");
   }
-  const checked = denominator === undefined ? undefined : positive('denominator', denominator, 1);
+  const checked = denominator === undefined ? undefined : divisor('denominator', denominator, 1);
   return { reduction, denominator: checked, bySequence: reduction.startsWith('sequence') };
 }
 
 /** The weights of the KL and entropy terms. */
 export const checkCoefs = (given: Given) => ({
-  klCoef: notNegative('klCoef', given.klCoef, 0),
-  entropyCoef: number('entropyCoef', given.entropyCoef, 0, 'a finite number', Number.isFinite),
+  klCoef: coefficient('klCoef', given.klCoef, 0),
+  entropyCoef: number('entropyCoef', given.entropyCoef, 0, 'a number from -1e30 to 1e30', (x) => Math.abs(x) <= 1e30),
 });
 
 /** The KL term of a token; `unused`: why there is none. */

@@ -11,7 +11,7 @@ import {
   type LossTypeOptions,
   unknownWith,
 } from './loss-types.js';
-import { boolean, notNegative, oneOf, positive } from './scalars.js';
+import { boolean, coefficient, divisor, oneOf } from './scalars.js';
 import type { ArrayOrTensor } from './tensors.js';
 
 export interface PairOptions extends LossTypeOptions {
@@ -126,7 +126,7 @@ export function checkPreferenceOptions(
 ): CheckedPreferenceOptions {
   const types = checkLossTypes(options, options.pairWeights);
   const { sftWeight } = types;
-  const nllCoef = notNegative('nllCoef', options.nllCoef, sftWeight === undefined ? defaultNllCoef : 0);
+  const nllCoef = coefficient('nllCoef', options.nllCoef, sftWeight === undefined ? defaultNllCoef : 0);
   if (sftWeight !== undefined && nllCoef > 0) throw unknownWith('nllCoef', "lossType 'sft'", nllCoef);
   return {
     types,
@@ -134,9 +134,9 @@ export function checkPreferenceOptions(
       normalization,
       allowEmptyTurns: boolean('allowEmptyTurns', options.allowEmptyTurns, false),
       pairLoss: types.pairLoss,
-      pairDenominator: positive('pairDenominator', options.pairDenominator, 0),
+      pairDenominator: divisor('pairDenominator', options.pairDenominator, 0),
       nllCoef: sftWeight ?? nllCoef,
-      nllDenominator: positive('nllDenominator', options.nllDenominator, 0),
+      nllDenominator: divisor('nllDenominator', options.nllDenominator, 0),
       ldAlpha: types.ldAlpha,
       useWeighting: types.useWeighting,
     },

@@ -29,6 +29,16 @@ export function notNegative(argument: string, value: unknown, fallback: number):
   return number(argument, value, fallback, 'a finite number >= 0', (x) => Number.isFinite(x) && x >= 0);
 }
 
+/** The factor of a term of the loss: gradients are float32, which ends at 3.4e38. */
+export function coefficient(argument: string, value: unknown, fallback: number): number {
+  return number(argument, value, fallback, 'a number from 0 to 1e30', (x) => x >= 0 && x <= 1e30);
+}
+
+/** What a sum is divided by: a count or a sum of weights. The quotients are float32, which ends at 3.4e38. */
+export function divisor(argument: string, value: unknown, fallback: number): number {
+  return number(argument, value, fallback, 'a finite number >= 1e-30', (x) => Number.isFinite(x) && x >= 1e-30);
+}
+
 export function integer(argument: string, value: unknown, fallback: number, least: number, most: number): number {
   const holds = (x: number) => Number.isInteger(x) && x >= least && x <= most;
   // The rule is formatted only where it is broken: in a small call the formatting is a measurable part of the time.

@@ -14,7 +14,7 @@ import {
   itemInputs,
   type Normalization,
 } from './preference.js';
-import { boolean, notNegative, number, oneOf, positive } from './scalars.js';
+import { boolean, coefficient, divisor, notNegative, number, oneOf, positive } from './scalars.js';
 import type { ArrayOrTensor } from './tensors.js';
 
 /** The loss of an item. */
@@ -164,9 +164,9 @@ export function checkUnpairedOptions(given: Given): CheckedUnpairedOptions {
       allowEmptyTurns: boolean('allowEmptyTurns', given.allowEmptyTurns, false),
       type,
       beta: positive('beta', given.beta, 0.1),
-      desirableWeight: notNegative('desirableWeight', given.desirableWeight, 1),
-      undesirableWeight: notNegative('undesirableWeight', given.undesirableWeight, 1),
-      unitDenominator: positive('unitDenominator', given.unitDenominator, 0),
+      desirableWeight: coefficient('desirableWeight', given.desirableWeight, 1),
+      undesirableWeight: coefficient('undesirableWeight', given.undesirableWeight, 1),
+      unitDenominator: divisor('unitDenominator', given.unitDenominator, 0),
       referencePoint: checkReferencePoint(given, type, referenceFree),
     },
     level: given.trajectoryOffsets === undefined ? 'turn' : 'trajectory',

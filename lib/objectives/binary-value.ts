@@ -1,7 +1,7 @@
 import { float32, hostView, plainView } from '../args/arrays.js';
 import { keptTokens, LABEL_OPTIONS, type TokenOptions, tokenInputs } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
-import { positive } from '../args/scalars.js';
+import { divisor } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { comparable, groups } from '../data/candidates.js';
 import { expected, rangeError } from '../errors.js';
@@ -88,7 +88,7 @@ export function binaryValueLoss(options: BinaryValueOptions): BinaryValue {
   const logits = hostView('valueLogits', float32('valueLogits', given.valueLogits));
   const kept = keptTokens(given, logits.length);
   const { trajectories, outcomes } = checkOutcomes(given, logits.length);
-  const givenDenominator = positive('valueDenominator', given.valueDenominator, 0);
+  const givenDenominator = divisor('valueDenominator', given.valueDenominator, 0);
   const results = new Results(given.out, logits);
   const arrays = OUT.map((name) => results.float32(name, logits.length));
   results.place([

@@ -1,7 +1,7 @@
 // Losses over trajectories: implicit Q-learning of token values (ILQL), a reward model from outcomes (PRIME).
 
 import { checkOptions, missing } from '../args/options.js';
-import { notNegative, positive } from '../args/scalars.js';
+import { coefficient, positive } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
 import {
@@ -163,7 +163,7 @@ export function ilqlLoss<
   const bootstrap = optionalReals('bootstrapValues', given.bootstrapValues, trajectories.length);
   const gamma = fraction('gamma', given.gamma, 0.99);
   const expectile = expectileOf(given.expectile);
-  const cqlCoef = notNegative('cqlCoef', given.cqlCoef, 0.01);
+  const cqlCoef = coefficient('cqlCoef', given.cqlCoef, 0.01);
   const qLogps = (['qLogps1', 'qLogps2'] as const).map((name) => {
     if (given[name] === undefined && cqlCoef !== 0) {
       throw missing(name, 'Float32Array or Float64Array', 'a cqlCoef other than 0');

@@ -8,7 +8,7 @@ import {
   weightOfToken,
 } from '../args/labels.js';
 import { checkOptions } from '../args/options.js';
-import { number, positive } from '../args/scalars.js';
+import { divisor, number } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { comparable, groups } from '../data/candidates.js';
 import {
@@ -104,7 +104,7 @@ export function filteredNll(options: FilteredNllOptions): FilteredNll {
   const trajectories = groups('trajectoryOffsets', given.trajectoryOffsets, turns.length);
   const rewards = comparable('rewards', given.rewards, trajectories.length);
   const threshold = number('threshold', given.threshold, 1, 'a number', (x) => !Number.isNaN(x));
-  const givenDenominator = positive('nllDenominator', given.nllDenominator, 0);
+  const givenDenominator = divisor('nllDenominator', given.nllDenominator, 0);
   const debug = checkDebug(given);
   const results = new Results(given.out, logps);
   const gradLogps = results.float32('gradLogps', logps.length);

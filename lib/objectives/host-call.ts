@@ -2,7 +2,7 @@
 
 import { bytesOf, hostView, int32, type Mask, mask, onHost, plainView, typedArray } from '../args/arrays.js';
 import { missing } from '../args/options.js';
-import { integer, number, positive } from '../args/scalars.js';
+import { divisor, integer, number } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError, typeError } from '../argument-errors.js';
 import { groups } from '../data/candidates.js';
@@ -69,7 +69,7 @@ export function countOf(argument: string, value: unknown): number {
 
 /** The count over the whole batch where this call is a micro-batch of it; else that of this call. */
 export function denominatorOf(value: unknown, counted: number): number {
-  return positive('denominator', value, counted);
+  return divisor('denominator', value, counted);
 }
 
 /** The checked layout of `elements` elements. */

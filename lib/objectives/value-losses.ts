@@ -1,7 +1,7 @@
 // Losses of values and critics: clipped values, temporal differences, expectiles, ILQL's implicit Q-learning.
 import { hostView, typedArray } from '../args/arrays.js';
 import { checkOptions, refuseUnused } from '../args/options.js';
-import { notNegative, number } from '../args/scalars.js';
+import { coefficient, notNegative, number } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import {
   denominatorOf,
@@ -90,7 +90,7 @@ function checkValues(given: { readonly [name in 'values' | 'mask' | 'coef' | 'de
   const values = reals('values', given.values);
   const layout = new Layout({ mask: given.mask }, values.length);
   const counted = layout.counted();
-  const factor = notNegative('coef', given.coef, coef);
+  const factor = coefficient('coef', given.coef, coef);
   const denominator = denominatorOf(given.denominator, counted);
   return { values, layout, counted, scale: counted === 0 ? 0 : factor / denominator };
 }

@@ -1,6 +1,19 @@
 /** A valid call of every function of sweet-rl/objectives, in several variants, and what each of its arguments may be. */
 import * as objectives from 'sweet-rl/objectives';
-import { array, boolean, choice, integer, isObject, type Kind, number, type Options, ofType } from './arguments.ts';
+import {
+  array,
+  boolean,
+  choice,
+  coefficient,
+  divisor,
+  integer,
+  isObject,
+  type Kind,
+  number,
+  type Options,
+  ofType,
+  signedCoefficient,
+} from './arguments.ts';
 import { type Subject, subject } from './subject.ts';
 
 const reals = (...values: number[]) => Float64Array.from(values);
@@ -310,13 +323,13 @@ const policy = (way: string, change: () => Options, kinds: Record<string, Kind>)
       sapoTauPos: unused,
       sapoTauNeg: unused,
       reduction: choice('token-mean', 'sequence-mean-token-sum', 'sequence-mean-token-mean', 'constant'),
-      denominator: positive,
+      denominator: divisor,
       refLogps: optionalReal,
-      klCoef: notNegative,
+      klCoef: coefficient,
       klType: unused,
       klMax: unused,
       entropy: optionalReal,
-      entropyCoef: finite,
+      entropyCoef: signedCoefficient,
       ...kinds,
       out,
     },
@@ -367,7 +380,7 @@ const policies: Subject[] = [
   ),
 ];
 
-const valueKinds = { mask, coef: notNegative, denominator: positive, out };
+const valueKinds = { mask, coef: coefficient, denominator: divisor, out };
 const expectile = number((x) => x > 0 && x < 1);
 const masked = () => ({ mask: Uint8Array.of(1, 1, 1) });
 const ilql = (way: string, change: () => Options, kinds: Record<string, Kind>) =>
@@ -393,8 +406,8 @@ const ilql = (way: string, change: () => Options, kinds: Record<string, Kind>) =
       bootstrapValues: optionalReal,
       gamma: fraction,
       expectile,
-      cqlCoef: notNegative,
-      denominator: positive,
+      cqlCoef: coefficient,
+      denominator: divisor,
       ...kinds,
       out,
     },
@@ -473,7 +486,7 @@ const values: Subject[] = [
       ...layout(),
       out: { trajectoryRewards: buffer(2), gradLogps: buffer(5) },
     }),
-    { logps: first, refLogps: real, outcomes: real, ...layoutKinds, beta: positive, denominator: positive, out },
+    { logps: first, refLogps: real, outcomes: real, ...layoutKinds, beta: positive, denominator: divisor, out },
   ),
 ];
 

@@ -1034,7 +1034,7 @@ export const MUTATIONS = [
   },
   {
     fault: 'micro-batches are averaged by their own counts',
-    changes: [[/positive\('denominator', value, counted\)/, 'counted + 0 * positive("", value, 1)']],
+    changes: [[/divisor\('denominator', value, counted\)/, 'counted + 0 * divisor("", value, 1)']],
     places: objective('host-call'),
   },
 ];

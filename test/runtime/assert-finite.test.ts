@@ -279,7 +279,8 @@ describe('results', () => {
     expect(() => criticUpdate({ ...scaled, debug: 'finite' })).toThrow(
       /for gradLogits but received -?Infinity at row 0, column \d/,
     );
-    const steep = { ...batch, ...pair, logits: new Float32Array(8).map((_, i) => i), labels, pairDenominator: 5e-324 };
+    const lost = { ...pair, refLogps: Float32Array.of(100, -100) };
+    const steep = { ...batch, ...lost, logits: new Float32Array(8).map((_, i) => i), labels, beta: 1e308 };
     expect(() => criticUpdate({ ...steep, debug: 'finite' })).toThrow(/for loss but received Infinity$/);
   });
 });
