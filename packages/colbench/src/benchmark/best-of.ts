@@ -1,10 +1,10 @@
 /** Best-of-k: the best of k samples of each task. */
 import { CommandError } from '../errors.js';
-import type { Task } from './records.js';
+import type { AnyTask } from './records.js';
 
 /** A rated answer of a task. */
 export interface Rated {
-  task: Task;
+  task: AnyTask;
   reward: number;
 }
 

@@ -1,7 +1,7 @@
 /** A chat with any endpoint of OpenAI's chat completions API; transient failures are retried. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Chat, ChatMessage } from './converse.js';
+import type { Chat } from './converse.js';
 import { createLimiter } from './limiter.js';
 
 export interface EndpointOptions {
@@ -63,9 +63,15 @@ export interface Choice {
   logps?: number[];
 }
 
+/** A message whose content may have pictures, as data: URLs. */
+export interface EndpointMessage {
+  role: string;
+  content: string | ({ type: 'text'; text: string } | { type: 'image_url'; image_url: { url: string } })[];
+}
+
 /** Requests completions; `n` and `logprobs` are fields of the request. */
 export type Complete = (
-  messages: ChatMessage[],
+  messages: EndpointMessage[],
   options?: { signal?: AbortSignal; n?: number; logprobs?: boolean },
 ) => Promise<Choice[]>;
 

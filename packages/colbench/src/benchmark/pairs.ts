@@ -1,12 +1,15 @@
 /** Preference pairs, by the rules of the paper and of its released code. */
 
 import { samplePairs, trajectoryPairs } from 'sweet-rl';
-import type { Dialogue, Prompt } from './records.js';
+import { type Dialogue, kindOf, type Prompt, RecordError, type TaskKind } from './records.js';
 
 export type Source = 'paper' | 'released';
 
 /** Dialogues per task that the released code uses. */
 const releasedDialogues = 3;
+
+/** Frontend pairs differ by at least this reward, in the paper and in its released code. */
+export const frontendDifference = 0.1;
 
 /** Equal for dialogues of one task. */
 export const taskKey = ({ task: { problem_description, ground_truth } }: Pick<Dialogue, 'task'>) =>
@@ -16,7 +19,8 @@ export const taskKey = ({ task: { problem_description, ground_truth } }: Pick<Di
  * Pairs of dialogues of one task, which train the critic.
  *
  * 'paper': each better dialogue over each worse one. 'released': of the first three dialogues of a task, the first of
- * the best over each worse one, if the best solved the task.
+ * the best over each worse one, if the best solved the task. Frontend design, both: all pairs whose rewards differ by at
+ * least 0.1.
  * @param dialogues in any order
  * @returns indices into `dialogues`, task by task as they first appear
  */
@@ -24,7 +28,8 @@ export function dialoguePairs(
   dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[],
   source: Source,
 ): { chosen: number; rejected: number }[] {
-  const groups = groupsOf(dialogues, source);
+  const kind = commonKind(dialogues);
+  const groups = groupsOf(dialogues, source, kind);
   const order = groups.flat();
   const taskOffsets = new Int32Array(groups.length + 1);
   groups.forEach((group, k) => {
@@ -34,8 +39,12 @@ export function dialoguePairs(
   const { chosen, rejected } = trajectoryPairs({
     rewards,
     taskOffsets,
-    // All pairs with different rewards.
-    ...(source === 'released' ? { rule: 'best-vs-worse' } : { rule: 'threshold', minDifference: 0 }),
+    ...(kind === 'frontend'
+      ? { rule: 'threshold', minDifference: frontendDifference }
+      : // All pairs with different rewards.
+        source === 'released'
+        ? { rule: 'best-vs-worse' }
+        : { rule: 'threshold', minDifference: 0 }),
   });
   return Array.from(chosen, (winner, p) => ({
     chosen: order[winner] as number,
@@ -43,8 +52,19 @@ export function dialoguePairs(
   }));
 }
 
+/** The kind of all dialogues. @throws RecordError where there are both */
+function commonKind(dialogues: readonly Pick<Dialogue, 'task'>[]): TaskKind {
+  const kinds = new Set(dialogues.map(({ task }) => kindOf(task)));
+  if (kinds.size > 1) throw new RecordError('Expected dialogues of one kind of task but received backend and frontend');
+  return [...kinds][0] ?? 'backend';
+}
+
 /** The indices of the dialogues of each task that the rule looks at. */
-function groupsOf(dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[], source: Source): number[][] {
+function groupsOf(
+  dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[],
+  source: Source,
+  kind: TaskKind,
+): number[][] {
   const tasks: Map<string, number[]> = new Map();
   dialogues.forEach((dialogue, i) => {
     const key = taskKey(dialogue);
@@ -52,16 +72,23 @@ function groupsOf(dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[], sourc
     if (known === undefined) tasks.set(key, [i]);
     else known.push(i);
   });
-  return [...tasks.values()].map((group) => (source === 'released' ? group.slice(0, releasedDialogues) : group));
+  const isCut = source === 'released' && kind === 'backend';
+  return [...tasks.values()].map((group) => (isCut ? group.slice(0, releasedDialogues) : group));
 }
 
 /**
  * The pairs that are left out because their dialogues have the same reward: any two of a task; with 'released', the first best of a
- * solved task and another one.
+ * solved task and another one. Frontend design: any two of a task whose rewards differ by less than 0.1.
  */
 export function tiedPairs(dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[], source: Source): number {
+  const kind = commonKind(dialogues);
+  const groups = groupsOf(dialogues, source, kind);
+  if (kind === 'frontend') {
+    const all = groups.reduce((sum, { length }) => sum + (length * (length - 1)) / 2, 0);
+    return all - dialoguePairs(dialogues, source).length;
+  }
   let ties = 0;
-  for (const group of groupsOf(dialogues, source)) {
+  for (const group of groups) {
     const counts = new Map<number, number>();
     for (const i of group) {
       const { reward } = dialogues[i] as Dialogue;

@@ -17,10 +17,10 @@ export function answerOf(message: string): string | undefined {
   return at < 0 ? undefined : message.slice(at + marker.length).trim();
 }
 
-/** A reply cut to `maxReply` code points. */
-export function cutReply(reply: string) {
-  if (reply.length <= maxReply) return reply;
-  return Array.from(reply).slice(0, maxReply).join('');
+/** A reply cut to `most` code points. */
+export function cutReply(reply: string, most = maxReply) {
+  if (reply.length <= most) return reply;
+  return Array.from(reply).slice(0, most).join('');
 }
 
 /** The agent's system prompt. */

@@ -19,6 +19,22 @@ export interface Task {
   test_cases: string[];
 }
 
+/** A frontend design task: its truth is a page. Other fields are kept. */
+export interface FrontendTask {
+  problem_description: string;
+  /** The HTML of the reference page. */
+  ground_truth: string;
+  test_cases?: undefined;
+}
+
+export type AnyTask = Task | FrontendTask;
+
+/** ColBench's two tasks. */
+export const taskKinds = ['backend', 'frontend'] as const;
+export type TaskKind = (typeof taskKinds)[number];
+
+export const kindOf = (task: AnyTask): TaskKind => (task.test_cases === undefined ? 'frontend' : 'backend');
+
 /** A prompt: a text, or messages. */
 export type Prompt = string | { role: string; content: string }[];
 
@@ -32,10 +48,11 @@ export interface Message {
 
 /** A dialogue of the offline data. Other fields are kept. */
 export interface Dialogue {
-  task: Task;
+  task: AnyTask;
   dialogue_history: Message[];
+  /** A program, or a page. */
   answer: string;
-  /** The share of test cases on which the answer agrees with the ground truth. */
+  /** The share of test cases on which the answer agrees with the ground truth, or the similarity of the pages. */
   reward: number;
 }
 
@@ -68,8 +85,12 @@ const newline = 0x0a;
 const blank = /^[ \t\r\n]*$/;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-export const readTasks = (file: string, options: ReadOptions) => readRecords(file, checkedTask, options);
-export const readDialogues = (file: string, options: ReadOptions) => readRecords(file, checkedDialogue, options);
+export const readTasks = (file: string, options: ReadOptions) => readRecords(file, (value) => checkedTask(value), options);
+/** @param kind the only task whose records are valid; default: both */
+export const readTasksOf = (file: string, kind: TaskKind | undefined, options: ReadOptions) =>
+  readRecords(file, (value) => checkedAnyTask(value, '', kind), options);
+export const readDialogues = (file: string, options: ReadOptions, kind?: TaskKind) =>
+  readRecords(file, (value) => checkedDialogue(value, kind), options);
 export const readAnswers = (file: string, options: ReadOptions) => readRecords(file, checkedAnswer, options);
 
 /**
@@ -186,28 +207,48 @@ function firstInvalid(bytes: Uint8Array) {
 
 function checkObject(value: unknown, what: string): asserts value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new RecordError(`Expected an object for ${what} but received ${kindOf(value)}`);
+    throw new RecordError(`Expected an object for ${what} but received ${typeOf(value)}`);
   }
 }
 
 function checkString(object: Record<string, unknown>, name: string, what: string) {
   if (typeof object[name] !== 'string') {
-    throw new RecordError(`Expected a string for ${what}${name} but received ${kindOf(object[name])}`);
+    throw new RecordError(`Expected a string for ${what}${name} but received ${typeOf(object[name])}`);
   }
 }
 
-function kindOf(value: unknown) {
+function typeOf(value: unknown) {
   if (value === undefined) return 'none';
   if (value === null) return 'null';
   if (Array.isArray(value)) return `an array of ${value.length}`;
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
-export function checkedTask(value: unknown, what = ''): Task {
+export const checkedTask = (value: unknown, what = ''): Task => checkedAnyTask(value, what, 'backend') as Task;
+
+const startsAsPage = /^\s*<(?:!doctype|!--|html|body)/i;
+
+/**
+ * A task of either kind: one with test cases is a backend task, one without whose truth is a page is a frontend task.
+ * @param kind the only valid one
+ */
+export function checkedAnyTask(value: unknown, what = '', kind?: TaskKind): AnyTask {
   checkObject(value, what === '' ? 'a task' : what.slice(0, -1));
   checkString(value, 'problem_description', what);
   checkString(value, 'ground_truth', what);
-  return { ...value, test_cases: checkedCalls(value.test_cases, `${what}test_cases`) } as Task;
+  const [calls, isPage] = [value.test_cases, startsAsPage.test(value.ground_truth as string)];
+  if (calls === undefined && isPage && kind === 'backend') {
+    throw new RecordError(`Expected a backend task but received a frontend task, whose ${what}ground_truth is a page: \
+--task frontend`);
+  }
+  if (kind === 'frontend' && calls !== undefined) {
+    throw new RecordError(`Expected a frontend task but received a backend task, which has ${what}test_cases: --task backend`);
+  }
+  if (kind === 'frontend' && !isPage) {
+    throw new RecordError(`Expected a page that begins with <!doctype>, <html> or <body> for ${what}ground_truth`);
+  }
+  if (calls === undefined && isPage) return { ...value } as unknown as FrontendTask;
+  return { ...value, test_cases: checkedCalls(calls, `${what}test_cases`) } as unknown as Task;
 }
 
 /**
@@ -216,11 +257,11 @@ export function checkedTask(value: unknown, what = ''): Task {
 function checkedCalls(value: unknown, what: string) {
   const calls = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.values(value) : value;
   if (!Array.isArray(calls) || calls.length === 0) {
-    throw new RecordError(`Expected at least one call for ${what} but received ${kindOf(value)}`);
+    throw new RecordError(`Expected at least one call for ${what} but received ${typeOf(value)}`);
   }
   calls.forEach((call, i) => {
     if (typeof call === 'string' && call.trim() !== '') return;
-    throw new RecordError(`Expected a call as a string for ${what}[${i}] but received ${kindOf(call)}`);
+    throw new RecordError(`Expected a call as a string for ${what}[${i}] but received ${typeOf(call)}`);
   });
   return calls as string[];
 }
@@ -243,28 +284,51 @@ export function checkedReleasedAnswer(value: unknown): { task: Task; answer: str
   return checkedAnswer(value);
 }
 
-export function checkedDialogue(value: unknown): Dialogue {
+export function checkedDialogue(value: unknown, kind?: TaskKind): Dialogue {
   checkObject(value, 'a dialogue');
-  const { task } = checkedAnswer(value);
-  if (typeof value.reward !== 'number' || !(value.reward >= 0 && value.reward <= 1)) {
-    const received = typeof value.reward === 'number' ? value.reward : kindOf(value.reward);
-    throw new RecordError(`Expected a number from 0 to 1 for reward but received ${received}`);
+  const task = checkedAnyTask(value.task, 'task.', kind);
+  checkString(value, 'answer', '');
+  // A cosine may be negative.
+  const least = kindOf(task) === 'frontend' ? -1 : 0;
+  if (typeof value.reward !== 'number' || !(value.reward >= least && value.reward <= 1)) {
+    const received = typeof value.reward === 'number' ? value.reward : typeOf(value.reward);
+    throw new RecordError(`Expected a number from ${least} to 1 for reward but received ${received}`);
   }
+  checkHistory(value);
+  return { ...value, task } as unknown as Dialogue;
+}
+
+function checkHistory(value: Record<string, unknown>) {
   if (!Array.isArray(value.dialogue_history)) {
-    throw new RecordError(`Expected an array for dialogue_history but received ${kindOf(value.dialogue_history)}`);
+    throw new RecordError(`Expected an array for dialogue_history but received ${typeOf(value.dialogue_history)}`);
   }
   for (const [i, message] of value.dialogue_history.entries()) checkMessage(message, `dialogue_history[${i}]`);
   if (!value.dialogue_history.some(isAgent)) {
     throw new RecordError('Expected a message of the agent (role assistant or agent) in dialogue_history');
   }
-  return { ...value, task } as Dialogue;
+}
+
+/** A frontend answer to evaluate: its page is in `answer`, or in `dialogue_history`. */
+export function checkedFrontendAnswer(value: unknown): FrontendAnswer {
+  checkObject(value, 'an answer');
+  const task = checkedAnyTask(value.task, 'task.', 'frontend');
+  checkString(value, 'answer', '');
+  if (value.dialogue_history !== undefined) checkHistory(value);
+  return { ...value, task } as unknown as FrontendAnswer;
+}
+
+export interface FrontendAnswer {
+  task: FrontendTask;
+  answer: string;
+  dialogue_history?: Message[];
+  reward?: unknown;
 }
 
 function checkMessage(message: unknown, what: string) {
   checkText(message, what);
   const { input, output } = message;
   if (output !== undefined && typeof output !== 'string') {
-    throw new RecordError(`Expected a string for ${what}.output but received ${kindOf(output)}`);
+    throw new RecordError(`Expected a string for ${what}.output but received ${typeOf(output)}`);
   }
   if (input !== undefined) checkPrompt(input, `${what}.input`);
 }
@@ -282,7 +346,7 @@ function checkText(message: unknown, what: string): asserts message is Record<st
 function checkPrompt(input: unknown, what: string) {
   if (typeof input === 'string') return;
   if (!Array.isArray(input) || input.length === 0) {
-    throw new RecordError(`Expected a text or messages for ${what} but received ${kindOf(input)}`);
+    throw new RecordError(`Expected a text or messages for ${what} but received ${typeOf(input)}`);
   }
   input.forEach((each, i) => {
     checkText(each, `${what}[${i}]`);
@@ -329,17 +393,17 @@ function checkEach(
 ) {
   const wanted = `Expected ${count === undefined ? '' : `${count} `}${expected} for ${what} but received`;
   if (!Array.isArray(values) || values.length !== (count ?? values.length)) {
-    throw new RecordError(`${wanted} ${kindOf(values)}`);
+    throw new RecordError(`${wanted} ${typeOf(values)}`);
   }
   const at = values.findIndex((value) => !isValid(value));
-  if (at >= 0) throw new RecordError(`${wanted} ${kindOf(values[at])} at index ${at}`);
+  if (at >= 0) throw new RecordError(`${wanted} ${typeOf(values[at])} at index ${at}`);
 }
 
 /** Candidates with their task, whose ground truth the critic sees. */
-export function checkedTaskCandidates(value: unknown): CandidateRecord & { task: Task } {
+export function checkedTaskCandidates(value: unknown, kind?: TaskKind): CandidateRecord & { task: AnyTask } {
   const record = checkedCandidateRecord(value);
   checkMessages(record.input);
-  return { ...record, task: checkedTask((value as { task: unknown }).task, 'task.') };
+  return { ...record, task: checkedAnyTask((value as { task: unknown }).task, 'task.', kind) };
 }
 
 /** Candidates for the next assistant message with their scores. */

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Chat, Human, Rules } from './converse.js';
 import { EndpointError } from './endpoint.js';
-import { marker } from './protocol.js';
+import { marker, maxReply } from './protocol.js';
 import type { Message } from './records.js';
 import type { Limits } from './sandbox/run.js';
 
@@ -70,6 +70,7 @@ export const releasedRules = (system: string): Rules => ({
       answer: answers ? between(content, marker) : undefined,
     };
   },
+  maxReply,
 });
 
 /** The dialogue as the released simulated user reads it. */

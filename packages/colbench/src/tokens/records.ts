@@ -1,6 +1,7 @@
 /** Records as token sequences: dialogues, prompts, candidates; with the privileged information c for the critic. */
-import { agentPrompt } from '../benchmark/converse.js';
-import { isAgent, type Message, type Prompt, type Task } from '../benchmark/records.js';
+import { ownRules, type Rules } from '../benchmark/converse.js';
+import { type AnyTask, isAgent, kindOf, type Message, type Prompt } from '../benchmark/records.js';
+import { frontendRules } from '../frontend/conversation.js';
 import type { Sequence } from '../model.js';
 import type { ChatTokenizer, EncodeOptions } from './chat.js';
 import type { ChatMessage } from './template.js';
@@ -22,7 +23,7 @@ export const releasedPrivileged: Privileged = {
 };
 
 /** The text of c for a task. */
-export const privilegedText = ({ template }: Privileged, { ground_truth }: Task): string =>
+export const privilegedText = ({ template }: Privileged, { ground_truth }: AnyTask): string =>
   template.replaceAll('{ground_truth}', () => ground_truth);
 
 const plain = ({ role, content }: { role: string; content: string }): ChatMessage => ({
@@ -34,23 +35,31 @@ const plain = ({ role, content }: { role: string; content: string }): ChatMessag
  * The messages of a dialogue up to the agent's last one, as the agent saw them: its last `input` where that is messages,
  * else the instructions of this package and the history.
  */
-export function dialogueMessages(history: readonly Message[]): ChatMessage[] {
+export function dialogueMessages(history: readonly Message[], task?: AnyTask): ChatMessage[] {
   const at = history.findLastIndex(isAgent);
   const last = history[at];
   if (last === undefined) return [];
   const output = { role: 'assistant', content: last.output ?? last.content };
-  return [...promptMessages(last.input, history.slice(0, at)), output];
+  return [...promptMessages(last.input, history.slice(0, at), task), output];
 }
 
+/** The rules of this package for a task; those of a backend task where it is not known. */
+const rulesOf = (task: AnyTask | undefined): Rules =>
+  task !== undefined && kindOf(task) === 'frontend' ? frontendRules() : ownRules;
+
 /** The messages of a prompt; where it is a text or missing, the instructions of this package and the history. */
-export function promptMessages(input: Prompt | undefined, history: readonly Message[]): ChatMessage[] {
-  return Array.isArray(input) ? input.map(plain) : agentPrompt(history, false).map(plain);
+export function promptMessages(
+  input: Prompt | undefined,
+  history: readonly Message[],
+  task?: AnyTask,
+): ChatMessage[] {
+  return Array.isArray(input) ? input.map(plain) : rulesOf(task).prompt([...history], false).map(plain);
 }
 
 /** The states of a dialogue: the prompt of each agent turn. */
-export function dialogueStates(history: readonly Message[]): ChatMessage[][] {
+export function dialogueStates(history: readonly Message[], task?: AnyTask): ChatMessage[][] {
   return history.flatMap((message, i) =>
-    isAgent(message) ? [promptMessages(message.input, history.slice(0, i))] : [],
+    isAgent(message) ? [promptMessages(message.input, history.slice(0, i), task)] : [],
   );
 }
 
@@ -92,7 +101,7 @@ export interface EncodedDialogue {
 export function encodeDialogue(
   tokenizer: ChatTokenizer,
   id: string,
-  task: Task,
+  task: AnyTask,
   history: readonly Message[],
   { privileged, maxLength, truncate = false, released = false, ...options }: DialogueOptions,
 ): EncodedDialogue {
@@ -107,7 +116,7 @@ export function encodeDialogue(
         spaceBeforeEnd: released,
       },
     );
-  let messages: readonly ChatMessage[] = dialogueMessages(history);
+  let messages: readonly ChatMessage[] = dialogueMessages(history, task);
   if (released) messages = withoutLastLineEnds(messages);
   let sequences = encode(messages);
   const isLong = ({ ids }: Sequence) => ids.length > maxLength;

@@ -1,14 +1,14 @@
 /** From records to what is trained on: pairs of dialogues, pairs of turns, dialogues. The tokens are those of src/tokens. */
 import {
+  type AnyTask,
+  checkedAnyTask,
   checkedDialogue,
-  checkedTask,
   checkMessages,
   type Fault,
   isTokenIds,
   type Message,
   RecordError,
   readRecords,
-  type Task,
 } from '../benchmark/records.js';
 import { CommandError } from '../errors.js';
 import type { Sequence } from '../model.js';
@@ -68,7 +68,7 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
       else result.items.push(pair);
     }
   };
-  const trajectory = (id: string, task: Task, history: readonly Message[]): TrainingSequence | undefined => {
+  const trajectory = (id: string, task: AnyTask, history: readonly Message[]): TrainingSequence | undefined => {
     const { sequence, truncated } = encodeTrajectory(options, id, task, history);
     result.truncated += truncated;
     return sequence;
@@ -79,7 +79,7 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
       add(chosen, rejected);
     }
   } else if (options.method === 'sft') {
-    for await (const { record, line } of readRecords(file, checkedDialogue, options)) {
+    for await (const { record, line } of readRecords(file, (value) => checkedDialogue(value), options)) {
       const { task, dialogue_history: history, reward } = record;
       if (reward < options.minReward) result.belowReward++;
       else add(trajectory(`${file}, line ${line}`, task, history));
@@ -101,7 +101,7 @@ export async function readTrainingItems(file: string, options: EncodeRecords): P
 export function encodeTrajectory(
   { tokenizer, dialogue }: Pick<EncodeRecords, 'tokenizer' | 'dialogue'>,
   id: string,
-  task: Task,
+  task: AnyTask,
   history: readonly Message[],
 ): { sequence: TrainingSequence | undefined; truncated: number } {
   const { sequences, leftOut, truncated } = encodeDialogue(tokenizer, id, task, history, dialogue);
@@ -150,7 +150,7 @@ interface TurnPairRecord {
 }
 
 interface DialoguePairRecord {
-  task: Task;
+  task: AnyTask;
   chosen: { dialogue_history: Message[] };
   rejected: { dialogue_history: Message[] };
 }
@@ -169,7 +169,7 @@ function checkedTurnPair(value: unknown): TurnPairRecord {
 
 function checkedDialoguePair(value: unknown): DialoguePairRecord {
   const { task, chosen, rejected } = objectOf(value, 'a pair of dialogues');
-  const checked = checkedTask(task, 'task.');
+  const checked = checkedAnyTask(task, 'task.');
   const side = (name: string, dialogue: unknown) => {
     try {
       const { dialogue_history } = checkedDialogue({ reward: 0, answer: '', ...objectOf(dialogue, name), task });
