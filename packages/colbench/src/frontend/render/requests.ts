@@ -45,7 +45,11 @@ export async function answer(route: Route, html: string, state: { served: boolea
     await route.fulfill({ contentType: 'text/css; charset=utf-8', body: tailwind() });
     return undefined;
   }
+  if (request.isNavigationRequest()) {
+    // "No content": the page stays as it is.
+    await route.fulfill({ status: 204 });
+    return `Did not go to ${url.slice(0, 200)}`;
+  }
   await route.abort('blockedbyclient');
-  const isPage = request.isNavigationRequest();
-  return `${isPage ? 'Did not go to' : `Did not load the ${type}`} ${url.slice(0, 200)}`;
+  return `Did not load the ${type} ${url.slice(0, 200)}`;
 }
