@@ -2,7 +2,7 @@
 import type { Choice } from '../benchmark/endpoint.js';
 import { streamKey } from '../benchmark/model-chat.js';
 import { PartialFile } from '../benchmark/partial.js';
-import { type Dialogue, readDialogues, type Task } from '../benchmark/records.js';
+import { type AnyTask, type Dialogue, readDialogues } from '../benchmark/records.js';
 import type { Command, CommandInput } from '../command.js';
 import { CommandError } from '../errors.js';
 import { hashFile, hashFolder, hashValue } from '../hash.js';
@@ -14,6 +14,7 @@ import { dialogueStates } from '../tokens/records.js';
 import type { ChatMessage } from '../tokens/template.js';
 import { checkInput, onePositional, Values } from '../values.js';
 import { checkModelFolder, endpointOf, endpointOptions, endpointUsage } from './endpoints.js';
+import { taskOf, taskOption, taskUsage } from './frontend.js';
 import { all, concurrencyOf, Faults, groupsOf, mapConcurrently } from './shared.js';
 
 /** The share of the dialogues whose states the released code uses. */
@@ -24,6 +25,7 @@ const usage = `colbench candidates DIALOGUES --out FILE --model FOLDER [--agent 
   and referenceLogps: the mean and the sum of each candidate's log-probs at temperature 1, its end token included. The
   same command resumes an interrupted run.
 
+${taskUsage}
   --model FOLDER             the sampling policy; with --agent, its tokenizer alone
   --agent URL                samples from an endpoint with n and logprobs instead
   --n N                      candidates of a state (16)
@@ -64,6 +66,7 @@ export const candidatesCommand = (open: OpenModel): Command => ({
   usage,
   options: {
     ...Object.fromEntries(texts.map((name) => [name, { type: 'string' as const }])),
+    ...taskOption,
     ...endpointOptions,
     ...tokenOptions,
     ...modelOptionTypes,
@@ -75,7 +78,7 @@ export const command = candidatesCommand(openModel);
 
 interface State {
   id: string;
-  task: Task;
+  task: AnyTask;
   input: ChatMessage[];
   prompt: Int32Array;
 }
@@ -123,7 +126,7 @@ async function sampleCandidates(input: CommandInput, open: OpenModel): Promise<R
   const tokenizer = tokenizerOf(folder, values);
 
   const faults = new Faults(progress);
-  const dialogues = await all(readDialogues(file, { onFault: faults.report }));
+  const dialogues = await all(readDialogues(file, { onFault: faults.report }, taskOf(values)));
   const used = Math.floor(fraction * dialogues.length);
   if (used === 0) {
     const message = `--fraction ${fraction} of ${dialogues.length} dialogues is none`;
@@ -171,7 +174,7 @@ async function sampleCandidates(input: CommandInput, open: OpenModel): Promise<R
 
 function statesOf(dialogues: readonly Dialogue[], tokenizer: ChatTokenizer): State[] {
   return dialogues.flatMap(({ task, dialogue_history }, d) =>
-    dialogueStates(dialogue_history).map((input, t) => {
+    dialogueStates(dialogue_history, task).map((input, t) => {
       const id = `${d}/${t}`;
       return { id, task, input, prompt: tokenizer.encodePrompt(`dialogue ${d}, turn ${t}`, input) };
     }),

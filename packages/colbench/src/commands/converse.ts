@@ -1,21 +1,26 @@
 /** `converse`: samples dialogues of an agent with a simulated user and evaluates the answers. */
 import { type Chat, converse, type Human, ownRules } from '../benchmark/converse.js';
 import { EndpointError } from '../benchmark/endpoint.js';
-import type { Evaluator } from '../benchmark/evaluate.js';
 import { modelHuman, type Script, scriptedHuman } from '../benchmark/human.js';
 import { Journal, nameOf } from '../benchmark/journal.js';
 import { createLimiter } from '../benchmark/limiter.js';
 import { LockStep } from '../benchmark/model-chat.js';
-import { readTasks, type Task } from '../benchmark/records.js';
+import { type AnyTask, type Dialogue, readTasksOf, type TaskKind } from '../benchmark/records.js';
 import { releasedHuman, releasedRules } from '../benchmark/released.js';
 import type { Command, CommandInput } from '../command.js';
 import { CommandError, UsageError } from '../errors.js';
+import { frontendRules } from '../frontend/conversation.js';
+import { scriptedDesigner, turnsOfSample } from '../frontend/designer.js';
+import { scriptedHuman as scriptedViewer, visionHuman } from '../frontend/human.js';
+import { type Pages, TruthError } from '../frontend/pages.js';
 import { hashFolder } from '../hash.js';
 import { type Model, modelOptionsOf, modelOptionTypes, modelUsage, type OpenModel, openModel } from '../model.js';
 import { Progress } from '../progress.js';
 import { stopTokens, tokenizerOf, tokenOptions, tokenUsage } from '../tokens/folder.js';
 import { checkInput, isUrl, onePositional, Values } from '../values.js';
 import { checkModelFolder, endpointOf, endpointOptions, endpointUsage, jsonFile } from './endpoints.js';
+import { pageOptions, pageUsage, taskOf, taskOption, taskUsage } from './frontend.js';
+import { checkJudgeOptions, type Judge, openJudge } from './judge.js';
 import {
   concurrencyOf,
   countOf,
@@ -26,28 +31,31 @@ import {
   mapConcurrently,
   mean,
   quiet,
-  sandboxOf,
 } from './shared.js';
 
 const usage = `colbench converse TASKS --out FILE --agent URL|FOLDER --human URL|SCRIPT [options]
   Samples dialogues of an agent with a simulated user about each task and evaluates the answers. FILE is the offline data
   and the journal: the same command resumes an interrupted run.
 
-  --agent URL|FOLDER         an endpoint of OpenAI's chat completions API, or a model folder
+${taskUsage}
+  --agent URL|FOLDER         an endpoint of OpenAI's chat completions API, or a model folder; with --task frontend also
+                             scripted: a designer without a model, which draws what the scripted user says
 ${endpointUsage}
   --max-tokens N             of a message: 1024 for a folder; the endpoint's own
   --batch N                  dialogues of a folder at once (32)
   --seed N                   of a folder's samples (0)
-  --human URL|SCRIPT         an endpoint, or a JSON file with replies by topic (see sample/script.json)
+  --human URL|SCRIPT         an endpoint, or a JSON file with replies by topic (see sample/script.json); with
+                             --task frontend an endpoint of a vision model, or scripted: names the largest differences
   --human-model NAME         --human-temperature X      --human-key-env NAME
   --samples N                dialogues of each task (1)
   --as released              the conversations of the released code, with
   --agent-prompt FILE        the agent's system message
   --human-prompt FILE        the simulated user's prompt with {problem_description}, {hidden_information} and
-                             {dialogue_history}
+                             {dialogue_history}; with --task frontend its instructions
 ${tokenUsage}
 ${modelUsage}
 ${limitUsage}
+${pageUsage}
 `;
 
 const texts = ['out', 'agent', 'human', 'samples', 'max-tokens', 'batch', 'seed', 'as', 'agent-prompt', 'human-prompt'];
@@ -66,6 +74,8 @@ export const converseCommand = (open: OpenModel): Command => ({
     ...tokenOptions,
     ...modelOptionTypes,
     ...limitOptions,
+    ...taskOption,
+    ...pageOptions,
   },
   run: (input) => converseOnTasks(input, open),
 });
@@ -74,8 +84,10 @@ export const command = converseCommand(openModel);
 
 /** A dialogue to sample. */
 interface Job {
-  task: Task;
+  task: AnyTask;
   id: string;
+  /** Its number among the samples of the task. */
+  sample: number;
   /** Whether the journal has it. */
   done: boolean;
 }
@@ -105,17 +117,20 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
     if (!released && values.text(option) !== undefined) throw new UsageError(`--${option} needs --as released`);
   }
   const system = released ? values.textFile('agent-prompt') : undefined;
-  const rules = system === undefined ? ownRules : releasedRules(system);
-  const human = humanOf(values, concurrency, released);
+  const kind = taskOf(values);
+  checkJudgeOptions(values, kind);
+  const rules =
+    kind === 'frontend' ? frontendRules(system) : system === undefined ? ownRules : releasedRules(system);
+  const human = kind === 'frontend' ? viewerOf(values, concurrency, released) : humanOf(values, concurrency, released);
   checkInput(tasks, 'TASKS');
   const faults = new Faults(progress);
-  const total = samples * (await countOf(readTasks(tasks, { onFault: faults.report })));
+  const total = samples * (await countOf(readTasksOf(tasks, kind, { onFault: faults.report })));
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
-  const agent = await agentOf(values, concurrency, released, open, { ...input, signal: either });
-  const { evaluator: evaluatorOf, limits, wall } = await sandboxOf(values, progress, signal);
-  const evaluator: Evaluator = evaluatorOf(released ? 'released' : 'own');
-  const run = nameOf({ agent: agent.settings, human: human.settings, limits, python: wall.python, system });
+  const agent = await agentOf(values, kind, concurrency, released, open, { ...input, signal: either });
+  const judge = await openJudge(values, kind, { released, concurrency, progress, signal: either });
+  const reply = human.reply(judge);
+  const run = nameOf({ agent: agent.settings, human: human.settings, ...judge.settings, system });
 
   // A wave of a folder's conversations ends in many answers at once; their time would run out.
   const limit = createLimiter(concurrency);
@@ -126,17 +141,17 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
     const open = await Journal.open(out, run, faults.report);
     journal = open;
     const bar = new Progress('Conversations', progress);
-    const held = agent.holdAll(jobsOf(tasks, samples, open.done), async ({ task, id, done }, chat, over) => {
+    const held = agent.holdAll(jobsOf(tasks, kind, samples, open.done), async ({ task, id, done }, chat, over) => {
       if (either.aborted) return;
       try {
-        const dialogue = await converse(task, { agent: chat, human: human.reply, signal: either, rules });
+        const dialogue = await converse(task, { agent: chat, human: reply, signal: either, rules });
         over();
         if (done) return;
-        const { reward } = await limit(() => evaluator.evaluate(task, dialogue.answer));
-        await open.add(id, { ...dialogue, reward });
+        const { reward } = await limit(() => judge.evaluate(dialogue));
+        await open.add(id, { ...dialogue, reward } as Dialogue);
       } catch (error) {
         if (either.aborted) return;
-        if (!(error instanceof EndpointError)) {
+        if (!(error instanceof EndpointError || error instanceof TruthError)) {
           stopped = error;
           stop.abort();
           return;
@@ -144,19 +159,20 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
         failed += 1;
         progress.write(`${id}: ${error.message}\n`);
         // A request that the endpoint rejects would be rejected again.
-        if (error.status !== undefined && error.status < 500 && error.status !== 429) stop.abort();
+        if (error instanceof EndpointError && error.status !== undefined && error.status < 500 && error.status !== 429) stop.abort();
       }
     });
     for await (const _ of held) bar.update(open.done.size, total);
     if (stopped !== undefined) throw stopped;
     bar.finish(`${open.done.size} of ${total} dialogues in ${out}`);
-    if (open.done.size === total) await open.sort(idsOf(jobsOf(tasks, samples, open.done)));
+    if (open.done.size === total) await open.sort(idsOf(jobsOf(tasks, kind, samples, open.done)));
     const rewards: number[] = [];
     for await (const { reward } of open.entries(() => {})) rewards.push(reward);
     const summary = {
       dialogues: rewards.length,
-      testsPassed: mean(rewards),
-      success: mean(rewards.map((reward) => Number(reward === 1))),
+      ...(kind === 'frontend'
+        ? { cosine: mean(rewards) }
+        : { testsPassed: mean(rewards), success: mean(rewards.map((reward) => Number(reward === 1))) }),
       ...(failed > 0 && { failed }),
     };
     if (open.done.size < total) {
@@ -167,6 +183,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   } finally {
     await journal?.close();
     await agent.close();
+    await judge.close();
   }
 }
 
@@ -175,20 +192,49 @@ async function* idsOf(jobs: AsyncIterable<Job>): AsyncGenerator<string> {
 }
 
 /** The dialogues to sample. A task that occurs twice in the file gets twice the samples. */
-async function* jobsOf(tasks: string, samples: number, done: ReadonlySet<string>): AsyncGenerator<Job> {
+async function* jobsOf(
+  tasks: string,
+  kind: TaskKind,
+  samples: number,
+  done: ReadonlySet<string>,
+): AsyncGenerator<Job> {
   const copies = new Map<string, number>();
-  for await (const { record: task } of readTasks(tasks, quiet)) {
+  for await (const { record: task } of readTasksOf(tasks, kind, quiet)) {
     const name = nameOf(task);
     const copy = copies.get(name) ?? 0;
     copies.set(name, copy + 1);
     for (let sample = 0; sample < samples; sample++) {
       const id = `${name}/${copy * samples + sample}`;
-      yield { task, id, done: done.has(id) };
+      yield { task, id, sample: copy * samples + sample, done: done.has(id) };
     }
   }
 }
 
-function humanOf(values: Values, concurrency: number, released: boolean): { reply: Human; settings: unknown } {
+/** A simulated user; that of a frontend task looks at the pages of the judge. */
+interface Simulated {
+  reply: (judge: Judge) => Human;
+  settings: unknown;
+}
+
+/** The simulated user of a frontend task. */
+function viewerOf(values: Values, concurrency: number, released: boolean): Simulated {
+  const given = values.required('human');
+  const instructions = released ? values.textFile('human-prompt') : undefined;
+  if (given === 'scripted') {
+    if (released) throw new UsageError('--as released needs an address for --human');
+    return { reply: ({ pages }) => scriptedViewer(pages as Pages), settings: 'scripted' };
+  }
+  if (!isUrl(given)) {
+    throw new UsageError(`Expected an address or "scripted" for --human of --task frontend but received ${given}`);
+  }
+  const { complete, settings } = endpointOf(values, 'human', given, concurrency, { temperature: 0, maxTokens: 1024 });
+  return {
+    reply: ({ pages }) => visionHuman(complete, pages as Pages, instructions, released),
+    settings: { ...settings, ...(instructions !== undefined && { instructions }) },
+  };
+}
+
+function humanOf(values: Values, concurrency: number, released: boolean): Simulated {
   const given = values.required('human');
   const template = released ? values.textFile('human-prompt') : undefined;
   if (!isUrl(given)) {
@@ -204,7 +250,8 @@ function humanOf(values: Values, concurrency: number, released: boolean): { repl
       throw new UsageError(`--human: ${given}: Expected texts for asked, reply, problem, truth, again and unknown`);
     }
     try {
-      return { reply: scriptedHuman(script), settings: script };
+      const reply = scriptedHuman(script);
+      return { reply: () => reply, settings: script };
     } catch (error) {
       throw new UsageError(`--human: ${given}: ${(error as Error).message}`);
     }
@@ -213,17 +260,28 @@ function humanOf(values: Values, concurrency: number, released: boolean): { repl
   const { complete, settings } = endpointOf(values, 'human', given, concurrency, defaults);
   const chat: Chat = async (messages, options) => (await complete(messages, options))[0]?.content ?? '';
   const reply = template === undefined ? modelHuman(chat) : releasedHuman(chat, template);
-  return { reply, settings: { ...settings, ...(template !== undefined && { template }) } };
+  return { reply: () => reply, settings: { ...settings, ...(template !== undefined && { template }) } };
 }
 
 async function agentOf(
   values: Values,
+  kind: TaskKind,
   concurrency: number,
   released: boolean,
   open: OpenModel,
   { progress, signal }: Pick<CommandInput, 'progress' | 'signal'>,
 ): Promise<Agent> {
   const given = values.required('agent');
+  if (given === 'scripted' && kind === 'frontend') {
+    if (released) throw new UsageError('--as released needs an address or a model folder for --agent');
+    const holdAll: Agent['holdAll'] = (jobs, hold) =>
+      mapConcurrently(
+        jobs,
+        concurrency,
+        async (job) => job.done || hold(job, scriptedDesigner(turnsOfSample(job.sample)), () => {}),
+      );
+    return { settings: { script: 'designer' }, holdAll, close: async () => {} };
+  }
   const maxTokens = values.number('max-tokens', undefined, 1, 2 ** 20);
   if (isUrl(given)) {
     const defaults = {

@@ -2,11 +2,24 @@
 
 import { bestOf, type Rated } from '../benchmark/best-of.js';
 import { type Evaluation, type Evaluator, programOf } from '../benchmark/evaluate.js';
-import { checkedAnswer, checkedReleasedAnswer, readRecords, writeRecords } from '../benchmark/records.js';
+import {
+  checkedAnswer,
+  checkedFrontendAnswer,
+  checkedReleasedAnswer,
+  type FrontendAnswer,
+  readRecords,
+  type Task,
+  type TaskKind,
+  writeRecords,
+} from '../benchmark/records.js';
 import { type Cause, forbiddenText, releasedProgramOf } from '../benchmark/released.js';
 import type { Command, CommandInput } from '../command.js';
+import { UsageError } from '../errors.js';
+import { type PageEvaluation, TruthError } from '../frontend/pages.js';
 import { Progress } from '../progress.js';
 import { checkInput, onePositional, Values } from '../values.js';
+import { openPages, pageOptions, pageUsage, taskOf, taskOption, taskUsage } from './frontend.js';
+import { checkJudgeOptions } from './judge.js';
 import {
   concurrencyOf,
   countOf,
@@ -14,11 +27,22 @@ import {
   limitOptions,
   limitUsage,
   mapConcurrently,
+  mean,
   quiet,
   sandboxOf,
 } from './shared.js';
 
-type Answer = ReturnType<typeof checkedAnswer> & { reward?: unknown };
+type Answer = Pick<FrontendAnswer, 'answer' | 'dialogue_history' | 'reward'> & { task: FrontendAnswer['task'] | Task };
+
+/** Rates the answers of one kind of task and counts what came of them. */
+interface Rater {
+  /** The fields that the record gets. */
+  rate(record: Answer): Promise<Record<string, unknown> & { reward: number }>;
+  /** Counts a stored reward. */
+  count(reward: number): void;
+  summary(): Record<string, unknown>;
+  close(): Promise<void>;
+}
 
 /** Totals of many evaluations. */
 class Totals {
@@ -65,14 +89,17 @@ const usage = `colbench evaluate DIALOGUES [--out FILE] [--as released] [--best-
   --best-of K                K samples of each task: the mean of the best rewards, and the share of tasks with a best of 1.
                              Stored rewards are used unless one is missing, or --as or
                              --out is given
+${taskUsage}; rewards are then cosines of the
+                             embeddings of the rendered pages, and --out has page, failure and problems instead of calls
 ${limitUsage}
+${pageUsage}
 `;
 
 export const command: Command = {
   name: 'evaluate',
   summary: 'rewards of the answers of dialogues',
   usage,
-  options: { out: { type: 'string' }, as: { type: 'string' }, 'best-of': { type: 'string' }, ...limitOptions },
+  options: { out: { type: 'string' }, as: { type: 'string' }, 'best-of': { type: 'string' }, ...limitOptions, ...taskOption, ...pageOptions },
   run: evaluateAnswers,
 };
 
@@ -85,7 +112,13 @@ async function evaluateAnswers(input: CommandInput): Promise<Record<string, unkn
   const concurrency = concurrencyOf(values);
   const out = values.text('out') === undefined ? undefined : values.outFile();
   checkInput(file, 'DIALOGUES');
-  const check = (rules === 'released' ? checkedReleasedAnswer : checkedAnswer) as (value: unknown) => Answer;
+  const kind = taskOf(values);
+  checkJudgeOptions(values, kind);
+  if (kind === 'frontend' && rules === 'released') {
+    throw new UsageError('evaluate has no --as released for --task frontend: the rewards are the same');
+  }
+  const checks = { own: checkedAnswer, released: checkedReleasedAnswer, frontend: checkedFrontendAnswer };
+  const check = checks[kind === 'frontend' ? kind : rules] as (value: unknown) => Answer;
 
   const faults = new Faults(progress);
   let [total, unrated] = [0, 0];
@@ -94,42 +127,99 @@ async function evaluateAnswers(input: CommandInput): Promise<Record<string, unkn
     unrated += Number(typeof record.reward !== 'number');
   }
   const rated: Rated[] = [];
-  const totals = new Totals();
-  const summaryOf = (more: object = {}) =>
-    faults.checked({ ...totals.summary(), ...more, ...(k !== undefined && { bestOf: bestOf(rated, k) }) });
-  if (k !== undefined && unrated === 0 && rules === 'own' && out === undefined) {
+  const isStored = k !== undefined && unrated === 0 && rules === 'own' && out === undefined;
+  const rater = await openRater(kind, rules, isStored, values, progress, signal);
+  const summaryOf = () =>
+    faults.checked({ ...rater.summary(), ...(k !== undefined && { bestOf: bestOf(rated, k) }) });
+  if (isStored) {
     for await (const { record } of readRecords(file, check, quiet)) {
       const reward = record.reward as number;
       rated.push({ task: record.task, reward });
-      totals.add({ reward, success: reward === 1, calls: [] });
+      rater.count(reward);
     }
     return summaryOf();
   }
 
-  const sandbox = await sandboxOf(values, progress, signal);
-  const evaluator: Evaluator = sandbox.evaluator(rules);
-  const own = rules === 'released' ? sandbox.evaluator() : undefined;
-  const differs: Record<Cause, number> = { substring: 0, namespace: 0, fence: 0, None: 0 };
   const bar = new Progress('Evaluating', progress);
   async function* evaluated() {
     let done = 0;
-    const results = mapConcurrently(readRecords(file, check, quiet), concurrency, async ({ record }) => ({
-      record,
-      evaluation: await evaluator.evaluate(record.task, record.answer),
-      ours: await own?.evaluate(record.task, record.answer),
-    }));
-    for await (const { record, evaluation, ours } of results) {
+    const results = mapConcurrently(readRecords(file, check, quiet), concurrency, async ({ record, line }) => {
+      try {
+        return { record, fields: await rater.rate(record) };
+      } catch (error) {
+        if (!(error instanceof TruthError)) throw error;
+        faults.report({ file, line, fault: error.message });
+        return undefined;
+      }
+    });
+    for await (const result of results) {
       signal.throwIfAborted();
+      bar.update(++done, total);
+      if (result === undefined) continue;
+      const { record, fields } = result;
+      if (k !== undefined) rated.push({ task: record.task, reward: fields.reward });
+      yield { ...record, ...fields };
+    }
+  }
+  try {
+    if (out === undefined) await countOf(evaluated());
+    else await writeRecords(out, evaluated(), () => {});
+  } finally {
+    await rater.close();
+  }
+  bar.finish('done');
+  return summaryOf();
+}
+
+/** @param isStored nothing is rated: neither the sandbox nor Chromium is needed */
+async function openRater(
+  kind: TaskKind,
+  rules: 'own' | 'released',
+  isStored: boolean,
+  values: Values,
+  progress: NodeJS.WriteStream,
+  signal: AbortSignal,
+): Promise<Rater> {
+  if (kind === 'frontend') return await pageRater(isStored, values, signal);
+  const totals = new Totals();
+  const differs: Record<Cause, number> = { substring: 0, namespace: 0, fence: 0, None: 0 };
+  const sandbox = isStored ? undefined : await sandboxOf(values, progress, signal);
+  const evaluator = sandbox?.evaluator(rules) as Evaluator;
+  const own = rules === 'released' ? sandbox?.evaluator() : undefined;
+  return {
+    async rate(record) {
+      const task = record.task as Task;
+      const [evaluation, ours] = [await evaluator.evaluate(task, record.answer), await own?.evaluate(task, record.answer)];
       totals.add(evaluation);
       const { reward, success, calls, printed, files } = evaluation;
       if (ours !== undefined && ours.reward !== reward) differs[causeOf(record.answer, evaluation, ours)] += 1;
-      if (k !== undefined) rated.push({ task: record.task, reward });
-      bar.update(++done, total);
-      yield { ...record, reward, success, calls, ...(printed && { printed }), ...(files > 0 && { files }) };
-    }
-  }
-  if (out === undefined) await countOf(evaluated());
-  else await writeRecords(out, evaluated(), () => {});
-  bar.finish('done');
-  return summaryOf(own === undefined ? {} : { differsFromOurs: differs });
+      return { reward, success, calls, ...(printed && { printed }), ...(files > 0 && { files }) };
+    },
+    count: (reward) => totals.add({ reward, success: reward === 1, calls: [] }),
+    summary: () => ({ ...totals.summary(), ...(own !== undefined && { differsFromOurs: differs }) }),
+    close: async () => {},
+  };
+}
+
+async function pageRater(isStored: boolean, values: Values, signal: AbortSignal): Promise<Rater> {
+  const opened = isStored ? undefined : await openPages(values, concurrencyOf(values), signal);
+  const rewards: number[] = [];
+  const counts = { withoutPage: 0, withoutPicture: 0, withProblems: 0 };
+  return {
+    async rate(record) {
+      const evaluation = (await opened?.pages.evaluate(record as FrontendAnswer)) as PageEvaluation;
+      rewards.push(evaluation.reward);
+      counts.withoutPage += Number(!evaluation.page);
+      counts.withoutPicture += Number(evaluation.failure !== undefined);
+      counts.withProblems += Number(evaluation.problems !== undefined);
+      return { ...evaluation };
+    },
+    count: (reward) => rewards.push(reward),
+    summary: () => ({
+      answers: rewards.length,
+      cosine: mean(rewards),
+      ...(opened !== undefined && { ...counts, embedding: opened.settings.embedding }),
+    }),
+    close: async () => opened?.pages.close(),
+  };
 }

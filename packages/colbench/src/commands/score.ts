@@ -2,10 +2,10 @@
 import type { CandidateRecord } from '../benchmark/pairs.js';
 import { PartialFile } from '../benchmark/partial.js';
 import {
+  type AnyTask,
   checkedCandidates,
   checkedTaskCandidates,
   readRecords,
-  type Task,
   writeRecords,
 } from '../benchmark/records.js';
 import { reduced, type ScoreRule } from '../benchmark/score.js';
@@ -27,6 +27,7 @@ import {
 } from '../tokens/records.js';
 import { checkInput, onePositional, Values } from '../values.js';
 import { checkModelFolder } from './endpoints.js';
+import { taskOf, taskOption, taskUsage } from './frontend.js';
 import { Faults, groupsOf, quiet } from './shared.js';
 
 /** States whose candidates are scored in one request. */
@@ -36,6 +37,7 @@ const usage = `colbench score CANDIDATES --out FILE --critic FOLDER --reference 
   Scores each candidate by the mean of log p_critic - log p_reference over its content and end token, both with the hidden
   solution c in the prompt. --out has the same lines with scores. The same command resumes an interrupted run.
 
+${taskUsage}
   --critic FOLDER            of train-critic
   --reference FOLDER         the model before training
   --without-c                neither model sees c
@@ -61,6 +63,7 @@ export const scoreCommand = (open: OpenModel): Command => ({
   usage,
   options: {
     ...Object.fromEntries(texts.map((name) => [name, { type: 'string' as const }])),
+    ...taskOption,
     'without-c': { type: 'boolean' },
     'content-only': { type: 'boolean' },
     ...tokenOptions,
@@ -72,7 +75,7 @@ export const scoreCommand = (open: OpenModel): Command => ({
 export const command = scoreCommand(openModel);
 
 interface State extends CandidateRecord {
-  task: Task;
+  task: AnyTask;
   referenceLogps?: { mean: number[]; sum: number[] };
 }
 
@@ -111,11 +114,13 @@ async function scoreCandidates(input: CommandInput, open: OpenModel): Promise<Re
   const views = viewsOf(tokenizer, privileged, released);
   if (released) progress.write(releasedNote);
 
+  const kind = taskOf(values);
+  const checked = (value: unknown) => checkedTaskCandidates(value, kind);
   const faults = new Faults(progress);
   // Whether each state has no longer sequence. The file is read once more for each model: its candidates may not fit in memory.
   const short: boolean[] = [];
   let stored = released;
-  for await (const { record } of readRecords(file, checkedTaskCandidates, { onFault: faults.report })) {
+  for await (const { record } of readRecords(file, checked, { onFault: faults.report })) {
     const state = record as State;
     const sequences = sequencesOf(tokenizer, state, short.length, views.critic);
     short.push(sequences.every(({ ids }) => ids.length <= maxLength));
@@ -123,7 +128,7 @@ async function scoreCandidates(input: CommandInput, open: OpenModel): Promise<Re
   }
   async function* states(): AsyncGenerator<State> {
     let k = 0;
-    for await (const { record } of readRecords(file, checkedTaskCandidates, quiet))
+    for await (const { record } of readRecords(file, checked, quiet))
       if (short[k++]) yield record as State;
   }
   const total = short.filter(Boolean).length;

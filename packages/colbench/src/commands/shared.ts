@@ -83,6 +83,9 @@ export const limitOptions = {
   unsafe: { type: 'boolean' },
 } as const;
 
+/** The options of the sandbox alone. */
+export const sandboxNames = ['call-seconds', 'total-seconds', 'memory-mib', 'python', 'unsafe'];
+
 export const limitUsage = `  --concurrency N            answers or conversations at once (number of CPUs)
   --call-seconds N           wall-clock time of a call (${defaultLimits.callSeconds})
   --total-seconds N          wall-clock time of all calls of an answer (${defaultLimits.totalSeconds})

@@ -51,7 +51,7 @@ export function packageText(): string {
     // The system message of every conversation.
     agentInstructions,
     ...dialogue_history.map(({ content }) => content),
-    ...task.test_cases,
+    ...(task.test_cases ?? []),
   ]);
   return [...texts, ...dialogues].join('\n');
 }
