@@ -58,6 +58,25 @@ inline __m512 cvtph_ps(__m256i x) {
   for (int i = 0; i < 2; i++) y.m256[i] = _mm256_cvtph_ps(simde__m256i_to_private(x).m128i[i]);
   return simde__m512_from_private(y);
 }
+inline __m512d cvtps_pd(__m256 x) {
+  simde__m512d_private y;
+  for (int i = 0; i < 8; i++) y.f64[i] = x[i];
+  return simde__m512d_from_private(y);
+}
+inline __m512 cvtepi32_ps(__m512i x) {
+  simde__m512_private y;
+  for (int i = 0; i < 2; i++) y.m256[i] = _mm256_cvtepi32_ps(simde__m512i_to_private(x).m256i[i]);
+  return simde__m512_from_private(y);
+}
+inline __m512i srai_epi32(__m512i x, int count) {
+  simde__m512i_private y;
+  for (int i = 0; i < 2; i++) y.m256i[i] = _mm256_srai_epi32(simde__m512i_to_private(x).m256i[i], count);
+  return simde__m512i_from_private(y);
+}
+template <int kHalf>
+inline __m256 extractf32x8_ps(__m512 x) {
+  return simde__m512_to_private(x).m256[kHalf];
+}
 template <int kHow>
 inline __m256i cvtps_ph(__m512 x) {
   simde__m256i_private y;
@@ -140,22 +159,30 @@ inline __m512 dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
 }  // namespace sweet::emulated
 
 #undef _mm512_add_round_ps
+#undef _mm512_cvtepi32_ps
+#undef _mm512_cvtps_pd
 #undef _mm512_cvtps_ph
 #undef _mm512_dpbf16_ps
+#undef _mm512_extractf32x8_ps
 #undef _mm512_reduce_ps
 #undef _mm512_scalef_ps
+#undef _mm512_srai_epi32
 #define _mm256_mask_storeu_epi16 sweet::emulated::mask_storeu_epi16
 #define _mm256_maskz_loadu_epi16 sweet::emulated::maskz_loadu_epi16
 #define _mm512_add_round_ps sweet::emulated::add_round_ps
 #define _mm512_cvtepi32_epi16 sweet::emulated::cvtepi32_epi16
+#define _mm512_cvtepi32_ps sweet::emulated::cvtepi32_ps
 #define _mm512_cvtepu16_epi32 sweet::emulated::cvtepu16_epi32
 #define _mm512_cvtph_ps sweet::emulated::cvtph_ps
+#define _mm512_cvtps_pd sweet::emulated::cvtps_pd
 #define _mm512_cvtps_ph(x, how) sweet::emulated::cvtps_ph<how>(x)
 #define _mm512_dpbf16_ps sweet::emulated::dpbf16_ps
+#define _mm512_extractf32x8_ps(x, half) sweet::emulated::extractf32x8_ps<(half)>(x)
 #define _mm512_mask_loadu_ps sweet::emulated::mask_loadu_ps
 #define _mm512_mask_storeu_ps sweet::emulated::mask_storeu_ps
 #define _mm512_reduce_max_ps sweet::emulated::reduce_max_ps
 #define _mm512_reduce_ps(x, how) sweet::emulated::reduce_ps<(how)>(x)
 #define _mm512_scalef_ps sweet::emulated::scalef_ps
+#define _mm512_srai_epi32 sweet::emulated::srai_epi32
 #define _mm512_stream_ps sweet::emulated::stream
 #define _mm512_stream_si512 sweet::emulated::stream
