@@ -28,7 +28,11 @@ export interface Rules {
    * @returns what the simulated user sees, what the record keeps as `output`, and the answer, undefined if the
    *   conversation goes on
    */
-  read(text: string, last: boolean, dialogue: readonly Message[]): { content: string; output: string; answer: string | undefined };
+  read(
+    text: string,
+    last: boolean,
+    dialogue: readonly Message[],
+  ): { content: string; output: string; answer: string | undefined };
   /** Code points of a simulated user's reply. */
   maxReply: number;
 }

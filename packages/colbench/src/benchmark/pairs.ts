@@ -60,11 +60,7 @@ function commonKind(dialogues: readonly Pick<Dialogue, 'task'>[]): TaskKind {
 }
 
 /** The indices of the dialogues of each task that the rule looks at. */
-function groupsOf(
-  dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[],
-  source: Source,
-  kind: TaskKind,
-): number[][] {
+function groupsOf(dialogues: readonly Pick<Dialogue, 'task' | 'reward'>[], source: Source, kind: TaskKind): number[][] {
   const tasks: Map<string, number[]> = new Map();
   dialogues.forEach((dialogue, i) => {
     const key = taskKey(dialogue);

@@ -119,8 +119,7 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
   const system = released ? values.textFile('agent-prompt') : undefined;
   const kind = taskOf(values);
   checkJudgeOptions(values, kind);
-  const rules =
-    kind === 'frontend' ? frontendRules(system) : system === undefined ? ownRules : releasedRules(system);
+  const rules = kind === 'frontend' ? frontendRules(system) : system === undefined ? ownRules : releasedRules(system);
   const human = kind === 'frontend' ? viewerOf(values, concurrency, released) : humanOf(values, concurrency, released);
   checkInput(tasks, 'TASKS');
   const faults = new Faults(progress);
@@ -159,7 +158,8 @@ async function converseOnTasks(input: CommandInput, open: OpenModel): Promise<Re
         failed += 1;
         progress.write(`${id}: ${error.message}\n`);
         // A request that the endpoint rejects would be rejected again.
-        if (error instanceof EndpointError && error.status !== undefined && error.status < 500 && error.status !== 429) stop.abort();
+        if (error instanceof EndpointError && error.status !== undefined && error.status < 500 && error.status !== 429)
+          stop.abort();
       }
     });
     for await (const _ of held) bar.update(open.done.size, total);
@@ -192,12 +192,7 @@ async function* idsOf(jobs: AsyncIterable<Job>): AsyncGenerator<string> {
 }
 
 /** The dialogues to sample. A task that occurs twice in the file gets twice the samples. */
-async function* jobsOf(
-  tasks: string,
-  kind: TaskKind,
-  samples: number,
-  done: ReadonlySet<string>,
-): AsyncGenerator<Job> {
+async function* jobsOf(tasks: string, kind: TaskKind, samples: number, done: ReadonlySet<string>): AsyncGenerator<Job> {
   const copies = new Map<string, number>();
   for await (const { record: task } of readTasksOf(tasks, kind, quiet)) {
     const name = nameOf(task);

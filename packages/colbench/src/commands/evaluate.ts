@@ -99,7 +99,14 @@ export const command: Command = {
   name: 'evaluate',
   summary: 'rewards of the answers of dialogues',
   usage,
-  options: { out: { type: 'string' }, as: { type: 'string' }, 'best-of': { type: 'string' }, ...limitOptions, ...taskOption, ...pageOptions },
+  options: {
+    out: { type: 'string' },
+    as: { type: 'string' },
+    'best-of': { type: 'string' },
+    ...limitOptions,
+    ...taskOption,
+    ...pageOptions,
+  },
   run: evaluateAnswers,
 };
 
@@ -129,8 +136,7 @@ async function evaluateAnswers(input: CommandInput): Promise<Record<string, unkn
   const rated: Rated[] = [];
   const isStored = k !== undefined && unrated === 0 && rules === 'own' && out === undefined;
   const rater = await openRater(kind, rules, isStored, values, progress, signal);
-  const summaryOf = () =>
-    faults.checked({ ...rater.summary(), ...(k !== undefined && { bestOf: bestOf(rated, k) }) });
+  const summaryOf = () => faults.checked({ ...rater.summary(), ...(k !== undefined && { bestOf: bestOf(rated, k) }) });
   if (isStored) {
     for await (const { record } of readRecords(file, check, quiet)) {
       const reward = record.reward as number;
@@ -189,7 +195,10 @@ async function openRater(
   return {
     async rate(record) {
       const task = record.task as Task;
-      const [evaluation, ours] = [await evaluator.evaluate(task, record.answer), await own?.evaluate(task, record.answer)];
+      const [evaluation, ours] = [
+        await evaluator.evaluate(task, record.answer),
+        await own?.evaluate(task, record.answer),
+      ];
       totals.add(evaluation);
       const { reward, success, calls, printed, files } = evaluation;
       if (ours !== undefined && ours.reward !== reward) differs[causeOf(record.answer, evaluation, ours)] += 1;

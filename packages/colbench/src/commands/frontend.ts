@@ -2,7 +2,11 @@
 import { type TaskKind, taskKinds } from '../benchmark/records.js';
 import { UsageError } from '../errors.js';
 import { Pages } from '../frontend/pages.js';
+import type { Renderer } from '../frontend/types.js';
 import { checkInput, type Values } from '../values.js';
+
+/** Pages of one browser at once; each has a process of its own. */
+const mostPages = 4;
 
 export const taskOption = { task: { type: 'string' } } as const;
 export const taskUsage = `  --task backend|frontend    the records' task (backend); records of the other one are errors`;
@@ -26,22 +30,28 @@ export function checkKindOptions(values: Values, kind: TaskKind, names: readonly
   if (kind !== owner && given !== undefined) throw new UsageError(`--${given} needs --task ${owner}`);
 }
 
+const secondsOf = (values: Values) => values.number('page-seconds', 20, 0.1, 3600, false);
+
+/** Opens Chromium. @throws CommandError ERR_BROWSER with what to install */
+export async function rendererOf(values: Values, concurrency: number): Promise<Renderer> {
+  const chromium = values.text('chromium');
+  const { openRenderer } = await import('../frontend/render/renderer.js');
+  const pages = Math.min(concurrency, mostPages);
+  return await openRenderer({ ...(chromium !== undefined && { chromium }), seconds: secondsOf(values), pages });
+}
+
 /** Opens Chromium and the embedding. @throws CommandError ERR_BROWSER with what to install */
 export async function openPages(values: Values, concurrency: number, signal: AbortSignal) {
-  const [chromium, clip] = [values.text('chromium'), values.text('clip')];
+  const clip = values.text('clip');
   if (clip !== undefined) checkInput(clip, '--clip');
-  const seconds = values.number('page-seconds', 20, 0.1, 3600, false);
-  const { openRenderer } = await import('../frontend/render/renderer.js');
-  const { openEmbedding } = await import('../frontend/similarity/index.js');
-  const embedding = await openEmbedding(clip === undefined ? 'default' : { clip });
-  const renderer = await openRenderer({
-    ...(chromium !== undefined && { chromium }),
-    seconds,
-    pages: Math.min(concurrency, 4),
-  }).catch(async (error) => {
-    await embedding.close?.();
+  const renderer = await rendererOf(values, concurrency);
+  try {
+    const { openEmbedding } = await import('../frontend/similarity/index.js');
+    const embedding = await openEmbedding(clip === undefined ? 'default' : { clip });
+    const settings = { embedding: embedding.name, seconds: secondsOf(values) };
+    return { pages: new Pages(renderer, embedding, signal), settings };
+  } catch (error) {
+    await renderer.close();
     throw error;
-  });
-  const pages = new Pages(renderer, embedding, signal);
-  return { pages, settings: { embedding: embedding.name, seconds } };
+  }
 }

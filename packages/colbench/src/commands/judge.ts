@@ -1,6 +1,6 @@
 /** What gives the answers of either task their rewards. */
 import type { Evaluation } from '../benchmark/evaluate.js';
-import { type AnyTask, type FrontendTask, type Message, type Task, type TaskKind } from '../benchmark/records.js';
+import type { AnyTask, FrontendTask, Message, Task, TaskKind } from '../benchmark/records.js';
 import type { PageEvaluation, Pages } from '../frontend/pages.js';
 import type { Values } from '../values.js';
 import { checkKindOptions, openPages, pageOptions } from './frontend.js';

@@ -25,6 +25,8 @@ const usage = `colbench run RUN.json [--out FOLDER] [--dry]
     "train-critic": {"epochs": 4}
   }
 
+  "offline" makes the dialogues and pairs alone, without test tasks, and without a model where converse has an agent. With
+  "all": {"task": "frontend"}, the tasks are pages, and view.html is written too, the page of view.
   These methods are the default. There are also "grpo" and "gigpo", which learn from the rewards of the dialogues of each
   task: converse needs several samples.
 
@@ -75,10 +77,15 @@ async function runStages(
     signal.throwIfAborted();
   }
   const table = Object.entries(tests).map(([method, stage]) => {
-    const { answers, testsPassed, success } = run.fileOf(stage)?.summary ?? {};
-    return { method, dialogues: answers, testsPassed, success };
+    const { answers, testsPassed, success, cosine } = run.fileOf(stage)?.summary ?? {};
+    return { method, dialogues: answers, ...(cosine === undefined ? { testsPassed, success } : { cosine }) };
   });
   writeWhole(join(folder, 'table.json'), `${JSON.stringify(table, null, 2)}\n`);
   writeWhole(join(folder, 'table.md'), `\`\`\`text\n${tableText(table)}\n\`\`\`\n`);
-  return { folder, stages: stages.length, computed, table };
+  const summary = { folder, stages: stages.length, computed, table };
+  if (config.all.task !== 'frontend') return summary;
+  const out = join(folder, 'view.html');
+  const view = await find('view');
+  await view?.run({ positionals: [run.folder], values: { out }, progress, signal });
+  return { ...summary, page: out };
 }

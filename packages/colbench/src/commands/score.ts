@@ -128,8 +128,7 @@ async function scoreCandidates(input: CommandInput, open: OpenModel): Promise<Re
   }
   async function* states(): AsyncGenerator<State> {
     let k = 0;
-    for await (const { record } of readRecords(file, checked, quiet))
-      if (short[k++]) yield record as State;
+    for await (const { record } of readRecords(file, checked, quiet)) if (short[k++]) yield record as State;
   }
   const total = short.filter(Boolean).length;
   const run = hashValue([await hashFile(file), maxLength]);

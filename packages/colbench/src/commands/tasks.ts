@@ -55,7 +55,11 @@ export const command: Command = {
   name: 'tasks',
   summary: 'tasks that a model writes, checked in the sandbox',
   usage,
-  options: { ...Object.fromEntries(texts.map((name) => [name, { type: 'string' as const }])), ...taskOption, ...limitOptions },
+  options: {
+    ...Object.fromEntries(texts.map((name) => [name, { type: 'string' as const }])),
+    ...taskOption,
+    ...limitOptions,
+  },
   run: writeTasks,
 };
 

@@ -2,12 +2,13 @@
 import { join } from 'node:path';
 import type { Command } from '../command.js';
 import { modelOptionsOf } from '../model.js';
-import { writeExample } from '../tiny/example.js';
+import { writeExample, writeFrontendExample } from '../tiny/example.js';
 import { makeTinyModel } from '../tiny/folder.js';
 import { trainTinyModel } from '../tiny/train.js';
 import { onePositional, Values } from '../values.js';
 
 const usage = `colbench tiny FOLDER [--small] [--train] [--example] [--seed N]
+colbench tiny FOLDER --frontend [--seed N]
   Makes a complete model folder in seconds, without a network: Llama with random weights, a byte-level BPE tokenizer trained on
   this package's text, a chat template in the style of Llama 3. For tests and for trying the commands.
 
@@ -15,6 +16,7 @@ const usage = `colbench tiny FOLDER [--small] [--train] [--example] [--seed N]
   --train                    clones scripted dialogues of generated tasks until half of the answers on others are right
   --example                  FOLDER/model is the model; beside it are tasks, a simulated user and the RUN.json of a short
                              comparison of SWEET-RL with multi-turn DPO
+  --frontend                 no model: 20 synthetic frontend tasks and the RUN.json of scripted conversations about them
   --seed N                   of the weights, the dialogues and the order (1)
   --threads N                of the training (number of CPUs; 1 with --small)
   --trainer-python FILE      the interpreter that has torch (python3)
@@ -29,6 +31,7 @@ export const command: Command = {
       small: { type: 'boolean' },
       train: { type: 'boolean' },
       example: { type: 'boolean' },
+      frontend: { type: 'boolean' },
       seed: { type: 'string' },
     },
     ...{ threads: { type: 'string' }, 'trainer-python': { type: 'string' } },
@@ -36,6 +39,11 @@ export const command: Command = {
   run: async (input) => {
     const values = new Values('tiny', input.values);
     const given = onePositional(input, 'tiny', 'folder');
+    if (values.flag('frontend')) {
+      const rest = ['small', 'train', 'example', 'threads', 'trainer-python'];
+      for (const name of rest) values.exclusive('frontend', name);
+      return writeFrontendExample(given, values.number('seed', 1, 0, 2 ** 32 - 1));
+    }
     const folder = values.flag('example') ? join(given, 'model') : given;
     const seed = values.number('seed', 1, 0, 2 ** 32 - 1);
     const small = values.flag('small');

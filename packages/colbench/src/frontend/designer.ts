@@ -14,21 +14,47 @@ interface Wishes {
 
 const text = String.raw`("(?:[^"\\]|\\.)*")`;
 const sentences: [RegExp, (wishes: Wishes, found: string[]) => void][] = [
-  [/The background of most of the page should be (#[0-9a-f]{6})\./g, (wishes, [color = '']) => { wishes.background = color; }],
-  [/There should be more of the colour (#[0-9a-f]{6}) /g, (wishes, [color = '']) => { wishes.panel = color; }],
-  [/There should be (\d+) columns?, not/g, (wishes, [count]) => { wishes.columns = Math.min(12, Number(count)); }],
-  [/The page should be (\d+) px high/g, (wishes, [height]) => { wishes.height = Math.min(8192, Number(height)); }],
+  [
+    /The background of most of the page should be (#[0-9a-f]{6})\./g,
+    (wishes, [color = '']) => {
+      wishes.background = color;
+    },
+  ],
+  [
+    /There should be more of the colour (#[0-9a-f]{6}) /g,
+    (wishes, [color = '']) => {
+      wishes.panel = color;
+    },
+  ],
+  [
+    /There should be (\d+) columns?, not/g,
+    (wishes, [count]) => {
+      wishes.columns = Math.min(12, Number(count));
+    },
+  ],
+  [
+    /The page should be (\d+) px high/g,
+    (wishes, [height]) => {
+      wishes.height = Math.min(8192, Number(height));
+    },
+  ],
   [
     new RegExp(String.raw`I miss the text ${text} \((\d+) px, (#[0-9a-f]{6})\)`, 'g'),
-    ({ texts }, [name = '', size, color = '']) => { texts.set(name, { size: Number(size), color }); },
+    ({ texts }, [name = '', size, color = '']) => {
+      texts.set(name, { size: Number(size), color });
+    },
   ],
   [
     new RegExp(String.raw`The text ${text} should have (\d+) px`, 'g'),
-    ({ texts }, [name = '', size]) => { texts.set(name, { color: '#000000', ...texts.get(name), size: Number(size) }); },
+    ({ texts }, [name = '', size]) => {
+      texts.set(name, { color: '#000000', ...texts.get(name), size: Number(size) });
+    },
   ],
   [
     new RegExp(String.raw`The text ${text} should be (#[0-9a-f]{6})`, 'g'),
-    ({ texts }, [name = '', color = '']) => { texts.set(name, { size: 16, ...texts.get(name), color }); },
+    ({ texts }, [name = '', color = '']) => {
+      texts.set(name, { size: 16, ...texts.get(name), color });
+    },
   ],
 ];
 
@@ -36,7 +62,8 @@ function wishesOf(messages: readonly ChatMessage[]): Wishes {
   const wishes: Wishes = { background: '#ffffff', columns: 1, height: 0, texts: new Map() };
   for (const { role, content } of messages) {
     if (role !== 'user') continue;
-    for (const [pattern, apply] of sentences) for (const [, ...found] of content.matchAll(pattern)) apply(wishes, found);
+    for (const [pattern, apply] of sentences)
+      for (const [, ...found] of content.matchAll(pattern)) apply(wishes, found);
   }
   return wishes;
 }

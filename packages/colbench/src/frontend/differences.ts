@@ -108,7 +108,8 @@ function textRemarks(page: Layout, truth: Layout): Remark[] {
     const [has, wantedColor] = [known.get(name), hexOf(color) ?? '#000000'];
     const size = Math.round(fontSize);
     if (has === undefined) return [{ weight, text: `I miss the text ${name} (${size} px, ${wantedColor}).` }];
-    if (Math.round(has.fontSize) !== size) return [{ weight: weight / 2, text: `The text ${name} should have ${size} px.` }];
+    if (Math.round(has.fontSize) !== size)
+      return [{ weight: weight / 2, text: `The text ${name} should have ${size} px.` }];
     if (hexOf(has.color) === wantedColor) return [];
     return [{ weight: weight / 3, text: `The text ${name} should be ${wantedColor}.` }];
   });
@@ -117,5 +118,7 @@ function textRemarks(page: Layout, truth: Layout): Remark[] {
 function heightRemarks(page: Layout, truth: Layout): Remark[] {
   const apart = Math.abs(page.height - truth.height) / truth.height;
   if (apart < 0.1) return [];
-  return [{ weight: Math.min(0.2, apart / 2), text: `The page should be ${truth.height} px high, not ${page.height}.` }];
+  return [
+    { weight: Math.min(0.2, apart / 2), text: `The page should be ${truth.height} px high, not ${page.height}.` },
+  ];
 }

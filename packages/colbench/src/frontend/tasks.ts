@@ -1,7 +1,7 @@
 /** Synthetic frontend tasks: pages of our own from templates, palettes, businesses and sizes. */
 import type { FrontendTask } from '../benchmark/records.js';
 import { uniforms } from '../trainer/batches.js';
-import { html as markup, type Html } from '../view/html.js';
+import { type Html, html as markup } from '../view/html.js';
 
 export interface SyntheticTask extends FrontendTask {
   template: string;
@@ -18,16 +18,66 @@ interface Business {
 }
 
 const businesses: readonly Business[] = [
-  { kind: 'a bakery', names: ['Crumb & Co', 'Golden Loaf'], things: ['Sourdough', 'Rye bread', 'Brioche', 'Baguette', 'Cinnamon roll', 'Focaccia'], promise: 'Baked before sunrise, every day.' },
-  { kind: 'a bicycle shop', names: ['Spoke House', 'Two Wheels'], things: ['City bikes', 'Touring', 'Repairs', 'Cargo bikes', 'Helmets', 'Rentals'], promise: 'We keep you rolling in any weather.' },
-  { kind: 'a language school', names: ['Lingua Lane', 'Open Tongue'], things: ['Spanish', 'Japanese', 'German', 'Arabic', 'French', 'Finnish'], promise: 'Small classes and patient teachers.' },
-  { kind: 'a garden centre', names: ['Green Corner', 'Fern & Field'], things: ['Roses', 'Herbs', 'Fruit trees', 'Tools', 'Soil', 'Ponds'], promise: 'Plants that grew up close to you.' },
-  { kind: 'a climbing gym', names: ['Upward', 'Chalk Hall'], things: ['Bouldering', 'Lead walls', 'Courses', 'Kids', 'Yoga', 'Cafe'], promise: 'A wall for every level.' },
-  { kind: 'a music studio', names: ['Blue Room', 'Tape Works'], things: ['Recording', 'Mixing', 'Mastering', 'Rehearsal', 'Lessons', 'Voice over'], promise: 'Your sound, captured honestly.' },
-  { kind: 'a travel agency', names: ['Far & Near', 'Compass Tours'], things: ['Fjords', 'Deserts', 'Islands', 'Cities', 'Night trains', 'Hiking'], promise: 'Journeys at a human pace.' },
-  { kind: 'a book shop', names: ['Paper Moon', 'Margin Notes'], things: ['Novels', 'Poetry', 'Cookbooks', 'Maps', 'Comics', 'Essays'], promise: 'Read something you did not expect.' },
-  { kind: 'a veterinary practice', names: ['Kind Paws', 'Harbour Vets'], things: ['Check-ups', 'Dentistry', 'Surgery', 'Vaccines', 'Home visits', 'Advice'], promise: 'Calm care for every animal.' },
-  { kind: 'a tea house', names: ['Slow Leaf', 'Third Cup'], things: ['Green tea', 'Oolong', 'Black tea', 'Matcha', 'Rooibos', 'Teapots'], promise: 'Sit down, the kettle is on.' },
+  {
+    kind: 'a bakery',
+    names: ['Crumb & Co', 'Golden Loaf'],
+    things: ['Sourdough', 'Rye bread', 'Brioche', 'Baguette', 'Cinnamon roll', 'Focaccia'],
+    promise: 'Baked before sunrise, every day.',
+  },
+  {
+    kind: 'a bicycle shop',
+    names: ['Spoke House', 'Two Wheels'],
+    things: ['City bikes', 'Touring', 'Repairs', 'Cargo bikes', 'Helmets', 'Rentals'],
+    promise: 'We keep you rolling in any weather.',
+  },
+  {
+    kind: 'a language school',
+    names: ['Lingua Lane', 'Open Tongue'],
+    things: ['Spanish', 'Japanese', 'German', 'Arabic', 'French', 'Finnish'],
+    promise: 'Small classes and patient teachers.',
+  },
+  {
+    kind: 'a garden centre',
+    names: ['Green Corner', 'Fern & Field'],
+    things: ['Roses', 'Herbs', 'Fruit trees', 'Tools', 'Soil', 'Ponds'],
+    promise: 'Plants that grew up close to you.',
+  },
+  {
+    kind: 'a climbing gym',
+    names: ['Upward', 'Chalk Hall'],
+    things: ['Bouldering', 'Lead walls', 'Courses', 'Kids', 'Yoga', 'Cafe'],
+    promise: 'A wall for every level.',
+  },
+  {
+    kind: 'a music studio',
+    names: ['Blue Room', 'Tape Works'],
+    things: ['Recording', 'Mixing', 'Mastering', 'Rehearsal', 'Lessons', 'Voice over'],
+    promise: 'Your sound, captured honestly.',
+  },
+  {
+    kind: 'a travel agency',
+    names: ['Far & Near', 'Compass Tours'],
+    things: ['Fjords', 'Deserts', 'Islands', 'Cities', 'Night trains', 'Hiking'],
+    promise: 'Journeys at a human pace.',
+  },
+  {
+    kind: 'a book shop',
+    names: ['Paper Moon', 'Margin Notes'],
+    things: ['Novels', 'Poetry', 'Cookbooks', 'Maps', 'Comics', 'Essays'],
+    promise: 'Read something you did not expect.',
+  },
+  {
+    kind: 'a veterinary practice',
+    names: ['Kind Paws', 'Harbour Vets'],
+    things: ['Check-ups', 'Dentistry', 'Surgery', 'Vaccines', 'Home visits', 'Advice'],
+    promise: 'Calm care for every animal.',
+  },
+  {
+    kind: 'a tea house',
+    names: ['Slow Leaf', 'Third Cup'],
+    things: ['Green tea', 'Oolong', 'Black tea', 'Matcha', 'Rooibos', 'Teapots'],
+    promise: 'Sit down, the kettle is on.',
+  },
 ];
 
 /** background, panel, text, accent, text on the accent. */
@@ -93,17 +143,29 @@ const templates: readonly Template[] = [
       markup`<header class="accent">${heading(parts)}</header><main>${parts.things.map((thing, i) => markup`<article><h2>${thing}: what is new</h2><p>${parts.business.promise} Number ${parts.numbers[i]} in our series.</p></article>`)}</main>`,
   },
   {
-    ...{ name: 'contact', split: 'train', request: ({ kind }) => `I would like a page where people can write to ${kind}.` },
+    ...{
+      name: 'contact',
+      split: 'train',
+      request: ({ kind }) => `I would like a page where people can write to ${kind}.`,
+    },
     body: (parts) =>
       markup`${navigation(parts)}<div class="cards" style="grid-template-columns:1fr ${parts.columns}fr"><div class="card accent">${heading(parts)}${promise(parts)}</div><div class="card">${parts.things.slice(0, 2 + (parts.columns % 3)).map((thing) => markup`<p>${thing}</p><div class="field"></div>`)}<a class="button">Send</a></div></div>`,
   },
   {
-    ...{ name: 'numbers', split: 'test', request: ({ kind }) => `Please show the figures of this month for ${kind} on one page.` },
+    ...{
+      name: 'numbers',
+      split: 'test',
+      request: ({ kind }) => `Please show the figures of this month for ${kind} on one page.`,
+    },
     body: (parts) =>
       markup`<div class="cards" style="grid-template-columns:1fr 4fr"><div class="card accent"><b>${parts.name}</b>${parts.things.map((thing) => markup`<p>${thing}</p>`)}</div><div><header>${heading(parts)}</header>${cards(parts, (thing, i) => markup`<p>${thing}</p><p class="number">${parts.numbers[i]}</p>`)}</div></div>`,
   },
   {
-    ...{ name: 'list', split: 'test', request: ({ kind }) => `I want a page that lists what ${kind.replace(/^an? /, 'our ')} has.` },
+    ...{
+      name: 'list',
+      split: 'test',
+      request: ({ kind }) => `I want a page that lists what ${kind.replace(/^an? /, 'our ')} has.`,
+    },
     body: (parts) =>
       markup`<header>${heading(parts)}${promise(parts)}</header><main>${parts.things.map((thing, i) => markup`<div class="row"><b>${thing}</b><span>${parts.numbers[i]} in stock</span></div>`)}</main><footer class="accent">${parts.name}</footer>`,
   },

@@ -5,7 +5,8 @@ import { checkInput, isUrl, textOf } from '../values.js';
 
 /** Those of the paper, which a RUN.json without methods compares. */
 const defaultMethods = ['zero-shot', 'sft', 'dpo', 'sweet', 'sweet-without-c', 'sweet-sum'] as const;
-export const methods = [...defaultMethods, 'grpo', 'gigpo'] as const;
+/** 'offline' is no method of training: the dialogues and their pairs alone, without a model where the agent is none. */
+export const methods = [...defaultMethods, 'grpo', 'gigpo', 'offline'] as const;
 export type Method = (typeof methods)[number];
 
 /** The stages that have a section, with the command that each runs. */
@@ -30,7 +31,7 @@ export type Section = keyof typeof sections;
 export type OptionValues = Record<string, string | true>;
 
 export interface RunConfig {
-  /** The folder of the model, absolute. */
+  /** The folder of the model, absolute; empty where only 'offline' is asked for and no model is given. */
   model: string;
   /** JSONL files, absolute. */
   tasks: string;
@@ -42,7 +43,7 @@ export interface RunConfig {
 }
 
 /** Options that are paths, resolved against the folder of RUN.json. */
-const paths = ['agent', 'human', 'c-template', 'chat-template', 'agent-prompt', 'human-prompt'];
+const paths = ['agent', 'human', 'clip', 'c-template', 'chat-template', 'agent-prompt', 'human-prompt'];
 
 /**
  * Reads RUN.json.
@@ -68,12 +69,14 @@ export function readConfig(file: string): RunConfig {
     const known = ['model', 'tasks', 'testTasks', 'methods', 'all', ...Object.keys(sections)].join(', ');
     throw new UsageError(`${file} has the unknown field ${JSON.stringify(name)}; known are ${known}`);
   }
+  const used = methodsOf(given ?? defaultMethods);
+  const isOffline = used.every((each) => each === 'offline');
   const ofSections = Object.entries(rest).map(([name, each]) => [name, optionsOf(name, each, base)]);
   return {
-    model: path('model', model),
+    model: isOffline && model === undefined ? '' : path('model', model),
     tasks: path('tasks', tasks),
-    testTasks: path('testTasks', testTasks),
-    methods: methodsOf(given ?? defaultMethods),
+    testTasks: isOffline && testTasks === undefined ? '' : path('testTasks', testTasks),
+    methods: used,
     all: optionsOf('all', all ?? {}, base),
     sections: Object.fromEntries(ofSections),
   };
@@ -93,13 +96,13 @@ function methodsOf(value: unknown): Method[] {
 
 /** Checks every path: a run of hours must not end at a file that its last stage needs. @throws CommandError ERR_INPUT */
 export function checkPaths({ model, tasks, testTasks, all, sections: given }: RunConfig): void {
-  checkInput(model, 'model of RUN.json', 'folder');
+  if (model !== '') checkInput(model, 'model of RUN.json', 'folder');
   checkInput(tasks, 'tasks of RUN.json');
-  checkInput(testTasks, 'testTasks of RUN.json');
+  if (testTasks !== '') checkInput(testTasks, 'testTasks of RUN.json');
   for (const [section, options] of Object.entries({ all, ...given })) {
     for (const name of paths) {
       const path = options?.[name];
-      if (typeof path !== 'string' || isUrl(path)) continue;
+      if (typeof path !== 'string' || isUrl(path) || path === 'scripted') continue;
       checkInput(path, `${section}.${name} of RUN.json`, name === 'agent' ? 'folder' : 'file');
     }
   }
@@ -113,7 +116,7 @@ function optionsOf(section: string, value: unknown, base: string): OptionValues 
     if (each === true) options[name] = true;
     else if (typeof each === 'number') options[name] = String(each);
     else if (typeof each === 'string')
-      options[name] = paths.includes(name) && !isUrl(each) ? resolve(base, each) : each;
+      options[name] = paths.includes(name) && !isUrl(each) && each !== 'scripted' ? resolve(base, each) : each;
     else if (each !== false) {
       throw new UsageError(
         `Expected a text, a number or a boolean for ${section}.${name} but received ${JSON.stringify(each)}`,

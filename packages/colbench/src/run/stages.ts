@@ -65,17 +65,23 @@ export async function planStages(
 
   const uses = (...names: Method[]) => config.methods.some((method) => names.includes(method));
   const sweet = ['sweet', 'sweet-without-c', 'sweet-sum'] as const;
-  const trained = uses('sft', 'dpo', 'grpo', 'gigpo', ...sweet);
+  const trained = uses('sft', 'dpo', 'grpo', 'gigpo', 'offline', ...sweet);
   let [dialogues, pairs, candidates]: (Source | undefined)[] = [];
   if (trained) {
-    const offline = await add('converse', 'converse', { path: config.tasks }, { agent: model });
+    const offline = await add(
+      'converse',
+      'converse',
+      { path: config.tasks },
+      config.model === '' ? {} : { agent: model },
+    );
     dialogues = await add('evaluate', 'evaluate', offline, {});
   }
-  if (dialogues !== undefined && uses('dpo', ...sweet)) pairs = await add('pairs', 'pairs', dialogues, {});
+  if (dialogues !== undefined && uses('dpo', 'offline', ...sweet)) pairs = await add('pairs', 'pairs', dialogues, {});
   if (dialogues !== undefined && uses(...sweet))
     candidates = await add('candidates', 'candidates', dialogues, { model });
 
   for (const method of config.methods) {
+    if (method === 'offline') continue;
     let agent: Source = model;
     if (method === 'sft' && dialogues !== undefined) {
       agent = await add('train-sft', 'train-sft', dialogues, { model });

@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeWhole } from '../files.js';
+import { syntheticTasks } from '../frontend/tasks.js';
 import { splitTasks, type TinyTask, tinyScript } from './tasks.js';
 
 /** Sizes for minutes on two cores; the rates are those of a small model, 1,000 times the paper's. */
@@ -29,4 +30,21 @@ export function writeExample(folder: string): void {
   writeWhole(join(folder, 'test.jsonl'), lines(heldOut));
   writeWhole(join(folder, 'script.json'), json(tinyScript()));
   writeWhole(join(folder, 'RUN.json'), json(run));
+}
+
+/** Scripted conversations about synthetic pages, for a run without a model. */
+const frontendRun = {
+  tasks: 'tasks.jsonl',
+  methods: ['offline'],
+  all: { task: 'frontend' },
+  converse: { agent: 'scripted', human: 'scripted', samples: 3 },
+};
+
+/** Writes tasks.jsonl and RUN.json. */
+export function writeFrontendExample(folder: string, seed: number): Record<string, unknown> {
+  mkdirSync(folder, { recursive: true });
+  const tasks = syntheticTasks(20, seed);
+  writeWhole(join(folder, 'tasks.jsonl'), tasks.map((task) => `${JSON.stringify(task)}\n`).join(''));
+  writeWhole(join(folder, 'RUN.json'), `${JSON.stringify(frontendRun, null, 2)}\n`);
+  return { folder, tasks: tasks.length };
 }

@@ -48,12 +48,12 @@ const rulesOf = (task: AnyTask | undefined): Rules =>
   task !== undefined && kindOf(task) === 'frontend' ? frontendRules() : ownRules;
 
 /** The messages of a prompt; where it is a text or missing, the instructions of this package and the history. */
-export function promptMessages(
-  input: Prompt | undefined,
-  history: readonly Message[],
-  task?: AnyTask,
-): ChatMessage[] {
-  return Array.isArray(input) ? input.map(plain) : rulesOf(task).prompt([...history], false).map(plain);
+export function promptMessages(input: Prompt | undefined, history: readonly Message[], task?: AnyTask): ChatMessage[] {
+  return Array.isArray(input)
+    ? input.map(plain)
+    : rulesOf(task)
+        .prompt([...history], false)
+        .map(plain);
 }
 
 /** The states of a dialogue: the prompt of each agent turn. */
