@@ -69,6 +69,12 @@ export async function planStages(
   let [dialogues, pairs, candidates]: (Source | undefined)[] = [];
   if (trained) {
     const offline = await add('converse', 'converse', { path: config.tasks }, { agent: model });
+    const samples = stages[0]?.options.samples ?? '1';
+    if (uses('grpo', 'gigpo') && Number(samples) < 2) {
+      throw new UsageError(
+        `grpo and gigpo compare the dialogues of a task: converse.samples must be 2 or more, not ${samples}`,
+      );
+    }
     dialogues = await add('evaluate', 'evaluate', offline, {});
   }
   if (dialogues !== undefined && uses('dpo', ...sweet)) pairs = await add('pairs', 'pairs', dialogues, {});
