@@ -38,7 +38,7 @@ package() {
     -DCMAKE_JS_INC="$PWD/node_modules/node-api-headers/include"
   cmake --build "$tree/cmake" --target sweet_rl
   cp "$tree/cmake/sweet_rl.node" "$tree/build/Release/"
-  cp -r package.json package-lock.json .npmrc vitest.config.ts README.md dist dist-cjs test binding scripts "$tree/"
+  cp -r package.json package-lock.json .npmrc vitest.config.ts README.md dist dist-cjs test binding native scripts "$tree/"
   mkdir -p "$tree/examples/colbench-mini"
   cp examples/colbench-mini/package.json "$tree/examples/colbench-mini/"
 }

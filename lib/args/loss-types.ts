@@ -4,7 +4,7 @@ import type * as native from '../addon/operations.js';
 import { SCORE_MAP } from '../addon/operations.js';
 import { expected, rangeError, typeError } from '../errors.js';
 import { isArray } from './arrays.js';
-import { boolean, coefficient, notNegative, number, oneOf, positive } from './scalars.js';
+import { boolean, coefficient, number, oneOf, scaleFactor } from './scalars.js';
 
 /** The loss of a pair. */
 export type LossType = native.LossType;
@@ -23,7 +23,7 @@ export interface LossTypeOptions {
   lossType?: LossType | readonly LossType[] | undefined;
   /** A weight >= 0 for each type of `lossType`, not all 0; 1 each by default. */
   lossWeights?: readonly number[] | undefined;
-  /** The inverse temperature beta > 0 of the preference; 0.1 by default. */
+  /** The inverse temperature beta of the preference, from 1e-30 to 1e30; 0.1 by default. */
   beta?: number | undefined;
   /** epsilon in [0, 0.5): the share of labels that are wrong; 0 by default, 'exo_pair' needs another. */
   labelSmoothing?: number | undefined;
@@ -136,10 +136,10 @@ const fraction = (argument: string, value: unknown, fallback: number, rule: stri
 export function checkLossTypes(options: LossTypeOptions, pairWeights: unknown): CheckedLossTypes {
   const types = typesOf(options.lossType);
   const weights = weightsOf(options.lossWeights, types.length);
-  const beta = positive('beta', options.beta, 0.1);
+  const beta = scaleFactor('beta', options.beta, 0.1);
   const labelSmoothing = fraction('labelSmoothing', options.labelSmoothing, 0, 'a number in [0, 0.5)', (x) => x < 0.5);
-  const gamma = notNegative('gamma', options.gamma, 0.5);
-  const discopopTau = positive('discopopTau', options.discopopTau, 0.05);
+  const gamma = coefficient('gamma', options.gamma, 0.5);
+  const discopopTau = scaleFactor('discopopTau', options.discopopTau, 0.05);
   const fDivergence = oneOf<FDivergence>('fDivergence', options.fDivergence, 'reverse_kl', F_DIVERGENCES);
   const fAlpha = number('fAlpha', options.fAlpha, 0.5, 'a finite number', Number.isFinite);
   const dpopLambda = coefficient('dpopLambda', options.dpopLambda, 0);

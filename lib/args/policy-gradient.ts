@@ -1,7 +1,7 @@
 // The options of the policy-gradient losses, on the host and in an update.
 import { expected, rangeError } from '../argument-errors.js';
 import { missing, refuseUnused } from './options.js';
-import { coefficient, divisor, number, oneOf, positive } from './scalars.js';
+import { coefficient, divisor, number, oneOf, scaleFactor, signedCoefficient } from './scalars.js';
 
 /** The policy loss of a token, see `policyGradientLoss`. */
 export type Objective = 'clip' | 'cispo' | 'sapo' | 'dppo' | 'reinforce';
@@ -88,8 +88,8 @@ export function checkObjective(given: Given) {
     clipLow,
     clipHigh: number('clipHigh', given.clipHigh, clipLow, 'a number >= 0', (x) => x >= 0),
     dualClip: number('dualClip', given.dualClip, Infinity, 'a number > 1', (x) => x > 1),
-    sapoTauPos: positive('sapoTauPos', given.sapoTauPos, 1),
-    sapoTauNeg: positive('sapoTauNeg', given.sapoTauNeg, 1.05),
+    sapoTauPos: scaleFactor('sapoTauPos', given.sapoTauPos, 1),
+    sapoTauNeg: scaleFactor('sapoTauNeg', given.sapoTauNeg, 1.05),
   };
   return { objective, ratioLevel, bounds };
 }
@@ -107,7 +107,7 @@ export function checkReduction({ reduction: given, denominator }: Given) {
 /** The weights of the KL and entropy terms. */
 export const checkCoefs = (given: Given) => ({
   klCoef: coefficient('klCoef', given.klCoef, 0),
-  entropyCoef: number('entropyCoef', given.entropyCoef, 0, 'a number from -1e30 to 1e30', (x) => Math.abs(x) <= 1e30),
+  entropyCoef: signedCoefficient('entropyCoef', given.entropyCoef, 0),
 });
 
 /** The KL term of a token; `unused`: why there is none. */

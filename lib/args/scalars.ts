@@ -34,6 +34,16 @@ export function coefficient(argument: string, value: unknown, fallback: number):
   return number(argument, value, fallback, 'a number from 0 to 1e30', (x) => x >= 0 && x <= 1e30);
 }
 
+/** The factor of a term that may also be subtracted. */
+export function signedCoefficient(argument: string, value: unknown, fallback: number): number {
+  return number(argument, value, fallback, 'a number from -1e30 to 1e30', (x) => Math.abs(x) <= 1e30);
+}
+
+/** A temperature or the inverse of one: what scores are divided by or multiplied with, the range of a head's temperature. */
+export function scaleFactor(argument: string, value: unknown, fallback: number): number {
+  return number(argument, value, fallback, 'a number from 1e-30 to 1e30', (x) => x >= 1e-30 && x <= 1e30);
+}
+
 /** What a sum is divided by: a count or a sum of weights. The quotients are float32, which ends at 3.4e38. */
 export function divisor(argument: string, value: unknown, fallback: number): number {
   return number(argument, value, fallback, 'a finite number >= 1e-30', (x) => Number.isFinite(x) && x >= 1e-30);

@@ -14,7 +14,7 @@ import {
   itemInputs,
   type Normalization,
 } from './preference.js';
-import { boolean, coefficient, divisor, notNegative, number, oneOf, positive } from './scalars.js';
+import { boolean, coefficient, divisor, notNegative, number, oneOf, scaleFactor } from './scalars.js';
 import type { ArrayOrTensor } from './tensors.js';
 
 /** The loss of an item. */
@@ -163,7 +163,7 @@ export function checkUnpairedOptions(given: Given): CheckedUnpairedOptions {
       normalization: checkScore(given),
       allowEmptyTurns: boolean('allowEmptyTurns', given.allowEmptyTurns, false),
       type,
-      beta: positive('beta', given.beta, 0.1),
+      beta: scaleFactor('beta', given.beta, 0.1),
       desirableWeight: coefficient('desirableWeight', given.desirableWeight, 1),
       undesirableWeight: coefficient('undesirableWeight', given.undesirableWeight, 1),
       unitDenominator: divisor('unitDenominator', given.unitDenominator, 0),

@@ -1,7 +1,7 @@
 // Losses over trajectories: implicit Q-learning of token values (ILQL), a reward model from outcomes (PRIME).
 
 import { checkOptions, missing } from '../args/options.js';
-import { coefficient, positive } from '../args/scalars.js';
+import { coefficient, scaleFactor } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
 import {
@@ -247,7 +247,7 @@ function sigmoid(v: number): number {
  * @param options.logps [N]; `refLogps` [N]; not read where `mask` [N] is 0.
  * @param options.outcomes [K] in [0, 1].
  * @param options.turnOffsets [T + 1] into elements, by default every element is a turn; `trajectoryOffsets` [K + 1] into turns.
- * @param options.beta > 0, 0.05 by default.
+ * @param options.beta from 1e-30 to 1e30, 0.05 by default.
  * @param options.denominator for micro-batches: the number of trajectories of the whole batch that have a counted token.
  * @param options.out buffers for `trajectoryRewards` and `gradLogps`.
  * @returns `loss`; `accuracy`, the share of trajectories with (u > 0) = (y > 1/2); `trajectoryRewards` u [K]; `gradLogps` [N] of
@@ -275,7 +275,7 @@ export function implicitRewardLoss<L extends Reals>(
   const outcomes = reals('outcomes', given.outcomes, trajectories.length);
   const at = outcomes.findIndex((y) => !(y >= 0 && y <= 1));
   if (at >= 0) throw rangeError('ERR_ARG_VALUE', expected('a number in [0, 1]', `outcomes[${at}]`, outcomes[at]));
-  const beta = positive('beta', given.beta, 0.05);
+  const beta = scaleFactor('beta', given.beta, 0.05);
   const counts = trajectories.map((range) => layout.counted(range));
   const counted = counts.filter((count) => count > 0).length;
   const denominator = denominatorOf(given.denominator, counted);

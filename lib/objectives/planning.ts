@@ -2,14 +2,13 @@
 
 import { lengthOf } from '../args/arrays.js';
 import { checkOptions } from '../args/options.js';
-import { number, oneOf, positive } from '../args/scalars.js';
+import { coefficient, number, oneOf, scaleFactor, signedCoefficient } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
 import { groups as rangesOf } from '../data/candidates.js';
 import {
   countOf,
   type Float64s,
-  finite,
   HostResults,
   type Int32s,
   integers,
@@ -80,7 +79,7 @@ const PRIVILEGED_OUT = new Set(['advantages']);
  *
  * @param options.logPrior [n], -Infinity is legal; `q` [n].
  * @param options.actionOffsets [S + 1] into the actions.
- * @param options.lambda > 0, 1 by default.
+ * @param options.lambda from 1e-30 to 1e30, 1 by default.
  * @param options.out buffers for any array of the result, by name.
  * @returns `values` [S], `logPolicy` [n], `kl` [S].
  * @throws RangeError ERR_OFFSETS naming an index, ERR_ARG_VALUE naming a state without an action of finite prior; TypeError
@@ -99,7 +98,7 @@ export function softValue(options: SoftValueOptions): { values: Float64s; logPol
   const logPrior = reals('logPrior', given.logPrior);
   const q = reals('q', given.q, logPrior.length);
   const states = rangesOf('actionOffsets', given.actionOffsets, logPrior.length);
-  const lambda = positive('lambda', given.lambda, 1);
+  const lambda = scaleFactor('lambda', given.lambda, 1);
   for (const [s, [from, to]] of states.entries()) {
     if (logPrior.subarray(from, to).some(Number.isFinite)) continue;
     throw rangeError(
@@ -181,7 +180,7 @@ export function selectAgentTokens(options: SelectAgentTokensOptions): {
     throw rangeError('ERR_ARG_LENGTH', expected(`a multiple of ${kl.length} elements (kl.length)`, 'q', q));
   }
   const candidates = integers('candidates', given.candidates, lengthOf(q));
-  const alpha = number('alpha', given.alpha, 1, 'a finite number >= 0', (x) => x >= 0 && x < Infinity);
+  const alpha = coefficient('alpha', given.alpha, 1);
   const scoreOf = (i: number) => (q[i] as number) - alpha * (kl[Math.floor(i / perAgent)] as number);
   const at = q.findIndex((_, i) => Number.isNaN(scoreOf(i)));
   if (at >= 0) throw unordered(q, kl, at, Math.floor(at / perAgent));
@@ -235,7 +234,7 @@ export function privilegedAdvantages(options: PrivilegedAdvantagesOptions): Floa
   const layout = new Layout({ mask: given.mask, turnOffsets: given.turnOffsets }, logps.length);
   const level = oneOf('level', given.level, 'token', ['token', 'turn']);
   const turns = level === 'turn' ? layout.turns("level 'turn'") : undefined;
-  const coef = finite('coef', given.coef, 1);
+  const coef = signedCoefficient('coef', given.coef, 1);
   const clip = number('clip', given.clip, Infinity, 'a number >= 0', (x) => x >= 0);
   const results = new HostResults(given);
   const advantages = results.float64('advantages', logps.length);

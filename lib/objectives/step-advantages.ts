@@ -2,7 +2,7 @@
 
 import { hostView, offsets } from '../args/arrays.js';
 import { checkOptions, missing, refuseUnused } from '../args/options.js';
-import { boolean, integer, oneOf } from '../args/scalars.js';
+import { boolean, integer, number, oneOf, signedCoefficient } from '../args/scalars.js';
 import type { ArrayOrTensor } from '../args/tensors.js';
 import { expected, rangeError } from '../argument-errors.js';
 import { groups as rangesOf } from '../data/candidates.js';
@@ -10,7 +10,6 @@ import { epsilonOf } from './group-advantages.js';
 import { groupAdvantagesOf, membersOf, type Normalization, numbered, numbersAt } from './group-norm.js';
 import {
   type Float64s,
-  finite,
   fraction,
   HostResults,
   type Int32s,
@@ -158,9 +157,9 @@ export function stepGroupAdvantages(options: StepGroupAdvantagesOptions): StepGr
   const norm = { scale, ddof: ddofOf(given.ddof, method === 'gigpo' ? 1 : 0), epsilon: epsilonOf(given, scale) };
   const singletons = oneOf('singletons', given.singletons, 'zero', ['zero', 'reward']);
   const counts = oneOf('episodeCounts', given.episodeCounts, 'trajectory', ['trajectory', 'step']);
-  const stepCoef = finite('stepCoef', given.stepCoef, 1);
+  const stepCoef = signedCoefficient('stepCoef', given.stepCoef, 1);
   const levels = method === 'gigpo' ? 1 : 1 + integer('historyLength', given.historyLength, 2, 0, 1000);
-  const power = finite('lengthPower', given.lengthPower, 1);
+  const power = number('lengthPower', given.lengthPower, 1, 'a number from -30 to 30', (x) => Math.abs(x) <= 30);
   const includeEpisode = boolean('includeEpisode', given.includeEpisode, false);
   if (includeEpisode && rewards === undefined) {
     throw missing('episodeRewards', 'Float32Array or Float64Array', 'includeEpisode');
@@ -298,7 +297,7 @@ export function turnRewardAdvantages(options: TurnRewardAdvantagesOptions): Floa
   if (at >= 0) throw rangeError('ERR_ARG_VALUE', expected('a number of turns >= 0', `splitTurns[${at}]`, splits?.[at]));
   const method = oneOf('method', given.method, 'aae', ['aae', 'cae']);
   refuseUnused(given, method === 'aae' ? ['gamma'] : ['turnCoef'], `method '${method}'`);
-  const turnCoef = finite('turnCoef', given.turnCoef, 1);
+  const turnCoef = signedCoefficient('turnCoef', given.turnCoef, 1);
   const gamma = fraction('gamma', given.gamma, 1);
   const scale = oneOf('scale', given.scale, 'group', ['group', 'batch', 'mean', 'none']);
   const ddof = ddofOf(given.ddof, 1);

@@ -63,6 +63,8 @@ export const number = (holds: (x: number) => boolean, required = false): Kind =>
 /** What the terms of a loss are multiplied by, and divided by. */
 export const signedCoefficient = number((x) => Math.abs(x) <= 1e30);
 export const coefficient = number((x) => x >= 0 && x <= 1e30);
+/** A temperature or the inverse of one. */
+export const scaleFactor = number((x) => x >= 1e-30 && x <= 1e30);
 export const divisor = number((x) => x >= 1e-30 && x < Infinity);
 
 export const integer = (least: number, most: number, required = false): Kind =>

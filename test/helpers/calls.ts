@@ -21,6 +21,7 @@ import {
   number,
   type Options,
   ofType,
+  scaleFactor,
   signedCoefficient,
   tagOf,
 } from './arguments.ts';
@@ -230,12 +231,12 @@ const orList = (kind: Kind): Kind => ({
   verdict: (value, valid) => (isArray(value) ? 'any' : kind.verdict(value, valid)),
 });
 const lossTypeOptions: Record<string, Kind> = {
-  beta: positive,
+  beta: scaleFactor,
   lossType: orList(choice(...lossTypes.map(({ name }) => String(name)))),
   lossWeights: orList(ofType((value) => value === undefined)),
   labelSmoothing: number((x) => x >= 0 && x < 0.5),
-  gamma: notTaken(notNegative),
-  discopopTau: notTaken(positive),
+  gamma: notTaken(coefficient),
+  discopopTau: notTaken(scaleFactor),
   fDivergence: choice('reverse_kl', 'forward_kl', 'js_divergence', 'alpha_divergence'),
   fAlpha: notTaken(number(Number.isFinite)),
   dpopLambda: coefficient,
@@ -321,7 +322,7 @@ const unpaired: Record<string, Kind> = {
   reduction: choice('mean', 'sum'),
   desirable: array('Uint8Array', fixed),
   lossType: choice('kto', 'apo_zero_unpaired', 'bco'),
-  beta: positive,
+  beta: scaleFactor,
   desirableWeight: coefficient,
   undesirableWeight: coefficient,
   unitWeights: array('Float32Array', both),
@@ -937,7 +938,7 @@ const ADAPTERS: Positional[] = [
       argument([1, 'shape'], 'logits.shape', list),
       argument([1, 'dataSync'], 'logits.dataSync', ofType(isFunction)),
       argument([2], 'batch', record),
-      argument([2, 'beta'], 'beta', positive),
+      argument([2, 'beta'], 'beta', scaleFactor),
       argument([2, 'labels'], 'labels', labels.labels!),
       argument(
         [3],

@@ -12,6 +12,7 @@ import {
   number,
   type Options,
   ofType,
+  scaleFactor,
   signedCoefficient,
 } from './arguments.ts';
 import { type Subject, subject } from './subject.ts';
@@ -33,7 +34,6 @@ const mask = array('Uint8Array Int32Array BigInt64Array', { fixed: true, optiona
 const out = ofType((value) => value === undefined || isObject(value));
 const finite = number(Number.isFinite);
 const notNegative = number((x) => x >= 0 && x < Infinity);
-const positive = number((x) => x > 0 && x < Infinity);
 const fraction = number((x) => x >= 0 && x <= 1);
 const atLeast0 = number((x) => x >= 0);
 /** An option that the variant does not use. */
@@ -195,9 +195,9 @@ const groups: Subject[] = [
         episodeCounts: choice('trajectory', 'step'),
         ddof: method === 'gigpo' ? ddof : unused,
         epsilon: method === 'gigpo' ? notNegative : unused,
-        stepCoef: method === 'gigpo' ? finite : unused,
+        stepCoef: method === 'gigpo' ? signedCoefficient : unused,
         historyLength: method === 'hgpo' ? integer(0, 1000) : unused,
-        lengthPower: method === 'hgpo' ? finite : unused,
+        lengthPower: method === 'hgpo' ? number((x) => Math.abs(x) <= 30) : unused,
         includeEpisode: method === 'hgpo' ? boolean : unused,
         out,
       },
@@ -226,7 +226,7 @@ const groups: Subject[] = [
         method: choice('aae', 'cae'),
         scale: choice('group', 'batch', 'mean', 'none'),
         ddof,
-        turnCoef: method === 'aae' ? finite : unused,
+        turnCoef: method === 'aae' ? signedCoefficient : unused,
         gamma: method === 'cae' ? fraction : unused,
         epsilon: method === 'aae' ? notNegative : unused,
         out,
@@ -354,7 +354,7 @@ const policies: Subject[] = [
       klMax: number((x) => x > 0),
     },
   ),
-  policy('sapo', () => ({ objective: 'sapo' }), { ...noBounds, sapoTauPos: positive, sapoTauNeg: positive }),
+  policy('sapo', () => ({ objective: 'sapo' }), { ...noBounds, sapoTauPos: scaleFactor, sapoTauNeg: scaleFactor }),
   policy('cispo', () => ({ objective: 'cispo', ratioLevel: 'turn' }), { turnOffsets: optionalOffsets }),
   policy('dppo', () => ({ objective: 'dppo' }), { ratioLevel: { ...choice('token') } }),
   policy('reinforce', () => ({ objective: 'reinforce' }), { ...noBounds, oldLogps: unused, ratioLevel: unused }),
@@ -486,7 +486,7 @@ const values: Subject[] = [
       ...layout(),
       out: { trajectoryRewards: buffer(2), gradLogps: buffer(5) },
     }),
-    { logps: first, refLogps: real, outcomes: real, ...layoutKinds, beta: positive, denominator: divisor, out },
+    { logps: first, refLogps: real, outcomes: real, ...layoutKinds, beta: scaleFactor, denominator: divisor, out },
   ),
 ];
 
@@ -500,7 +500,7 @@ const planning: Subject[] = [
       actionOffsets: ints(0, 2, 3),
       out: { values: buffer(2), logPolicy: buffer(3), kl: buffer(2) },
     }),
-    { logPrior: first, q: real, actionOffsets: offsets, lambda: positive, out },
+    { logPrior: first, q: real, actionOffsets: offsets, lambda: scaleFactor, out },
   ),
   subject(
     objectives.selectAgentTokens,
@@ -512,7 +512,7 @@ const planning: Subject[] = [
       agents: 2,
       out: { agents: counts(1), tokens: counts(1), scores: buffer(1) },
     }),
-    { q: first, candidates: int, kl: first, agents, alpha: notNegative, out },
+    { q: first, candidates: int, kl: first, agents, alpha: coefficient, out },
   ),
   subject(
     objectives.privilegedAdvantages,
@@ -533,7 +533,7 @@ const planning: Subject[] = [
       mask,
       turnOffsets: optionalOffsets,
       level: choice('token', 'turn'),
-      coef: finite,
+      coef: signedCoefficient,
       clip: atLeast0,
       out,
     },

@@ -279,9 +279,11 @@ describe('results', () => {
     expect(() => criticUpdate({ ...scaled, debug: 'finite' })).toThrow(
       /for gradLogits but received -?Infinity at row 0, column \d/,
     );
-    const lost = { ...pair, refLogps: Float32Array.of(100, -100) };
-    const steep = { ...batch, ...lost, logits: new Float32Array(8).map((_, i) => i), labels, beta: 1e308 };
-    expect(() => criticUpdate({ ...steep, debug: 'finite' })).toThrow(/for loss but received Infinity$/);
+    const steep = {
+      ...{ logits: new Float32Array(4), vocabSize: 4, labels: Int32Array.of(0) },
+      ...{ advantages: Float64Array.of(-1e308), oldLogps: Float32Array.of(-30), clipHigh: Infinity },
+    };
+    expect(() => policyGradientUpdate({ ...steep, debug: 'finite' })).toThrow(/for loss but received Infinity$/);
   });
 });
 

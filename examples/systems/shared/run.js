@@ -8,6 +8,8 @@ import { random } from '../../colbench-mini/random.js';
 
 const [WIDTH, HEIGHT] = [640, 340];
 const [LEFT, RIGHT, TOP, BOTTOM] = [64, 610, 56, 282];
+/** The generator has 32 bits: a larger seed would repeat the numbers of a smaller one. */
+const SEEDS = 2 ** 32;
 /** A program prints about so many lines of progress. */
 const LINES = 10;
 
@@ -26,9 +28,10 @@ export function start(url, { title, measure, steps, step = 'iteration' }) {
     },
   });
   const seed = Number(values.seed);
-  if (values.seed === '' || !Number.isInteger(seed) || seed < 0) {
-    throw new RangeError(`Expected a whole number >= 0 for --seed but received ${values.seed}`);
+  if (!/^\d+$/.test(values.seed) || seed >= SEEDS) {
+    throw new RangeError(`Expected a whole number from 0 to ${SEEDS - 1} for --seed but received ${values.seed}`);
   }
+  mkdirSync(values.out, { recursive: true });
   const name = basename(fileURLToPath(url), '.js');
   const points = [];
   return {
@@ -41,7 +44,6 @@ export function start(url, { title, measure, steps, step = 'iteration' }) {
     },
     /** Prints the final figure, and writes NAME-seed-N.svg. */
     finish(figure) {
-      mkdirSync(values.out, { recursive: true });
       const file = join(values.out, `${name}-seed-${seed}.svg`);
       writeFileSync(file, curve(points, `${title}, seed ${seed}`, measure, step));
       console.log(`figure ${figure.toFixed(3)}, curve in ${file}`);

@@ -3,7 +3,7 @@
  * objective.
  */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -90,8 +90,15 @@ describe.concurrent.each(Object.entries(PROGRAMS))('examples/systems/%s.js', (pr
   });
 });
 
-it.each(['-1', '1.5', '', 'one'])('refuses --seed "%s"', async (seed) => {
+it.each(['-1', '1.5', '', ' ', '0x10', '1e3', '-0', '4294967296', 'one'])('refuses --seed "%s"', async (seed) => {
   await expect(run(process.execPath, [join(FOLDER, 'linvit.js'), `--seed=${seed}`])).rejects.toThrow(
-    `Expected a whole number >= 0 for --seed but received ${seed}`,
+    `Expected a whole number from 0 to 4294967295 for --seed but received ${seed}`,
   );
+});
+
+it('ends before the first step where --out is no folder', async () => {
+  const file = join(out, 'file');
+  writeFileSync(file, '');
+  const failed = run(process.execPath, [join(FOLDER, 'linvit.js'), '--out', file]);
+  await expect(failed).rejects.toMatchObject({ stdout: '', stderr: expect.stringContaining('EEXIST') });
 });

@@ -194,6 +194,17 @@ it('trains grpo and gigpo on the dialogues of the other methods', async () => {
   await expect(run(config({ methods: ['grpo'], 'train-grpo': { gamma: true } }))).rejects.toThrow(
     /Expected a string for train-grpo\.gamma/,
   );
+  // One dialogue of each task has nothing to compare with: the run does not start.
+  ran = [];
+  for (const [method, converse] of [
+    ['grpo', {}],
+    ['gigpo', { samples: 1 }],
+  ] as const) {
+    await expect(run(config({ methods: [method], converse }))).rejects.toThrow(
+      /converse\.samples must be 2 or more, not 1$/,
+    );
+  }
+  expect(ran).toEqual([]);
 });
 
 it('goes on with the stage that failed or was interrupted', async () => {

@@ -1,78 +1,53 @@
-/** The similarity of two pictures of pages: the cosine of their embeddings. */
+/** The reward of the frontend task: the similarity of two rendered pages. */
 import { PNG } from 'pngjs';
-import { CommandError } from '../../errors.js';
 import type { Embedding } from '../types.js';
+import { openClip } from './clip.js';
+import { perceptual } from './perceptual.js';
 
-/** Cells in each direction; a picture of any size has as many. */
-const grid = 16;
-/** Features of a cell: the mean of red, green and blue, and the deviation of their sum. */
-const features = 4;
-/** A line of text deviates by some 0.1 of the range of a colour; weighed so that it counts as much as a pale colour. */
-const deviationWeight = 2;
+/** What stands for a page that has no picture. */
+export const blackPicture: Buffer = (() => {
+  const png = new PNG({ width: 224, height: 224 });
+  for (let i = 3; i < png.data.length; i += 4) png.data[i] = 255;
+  return PNG.sync.write(png);
+})();
 
 /**
- * Opens an embedding. 'default' needs no file: colours and contrasts on a grid. It sees where colours and texts are, but not what
- * a text says or what a picture shows.
+ * An embedding of pictures.
+ *
+ * @param spec 'default': layout, colours and lines, without a model; or the ONNX file of a CLIP ViT-B/32
+ * @throws CommandError ERR_INPUT or ERR_ONNX for CLIP
  */
 export async function openEmbedding(spec: 'default' | { clip: string }): Promise<Embedding> {
-  if (spec !== 'default') {
-    throw new CommandError(
-      'ERR_EMBEDDING',
-      `The embedding ${spec.clip} cannot be opened: only the default is implemented`,
-    );
-  }
-  return { name: 'grid', embed: async (png) => gridOf(png) };
+  return spec === 'default' ? perceptual : await openClip(spec.clip);
 }
 
-/** [grid, grid, features], each from 0 to 1; zeros for a black picture. */
-function gridOf(png: Uint8Array): Float32Array {
-  const { width, height, data } = PNG.sync.read(Buffer.from(png));
-  const embedded = new Float32Array(grid * grid * features);
-  const edge = (i: number, length: number) => Math.floor((i * length) / grid);
-  for (let cell = 0; cell < grid * grid; cell++) {
-    const [column, row] = [cell % grid, Math.floor(cell / grid)];
-    const [left, right] = [edge(column, width), edge(column + 1, width)];
-    const sums = [0, 0, 0];
-    let [sum, squares, count] = [0, 0, 0];
-    for (let y = edge(row, height); y < edge(row + 1, height); y++) {
-      for (let x = left; x < right; x++) {
-        const at = 4 * (y * width + x);
-        const rgb = [0, 1, 2].map((c) => (data[at + c] as number) / 255);
-        for (const [c, value] of rgb.entries()) sums[c] = (sums[c] as number) + value;
-        const grey = rgb.reduce((all, value) => all + value, 0) / 3;
-        sum += grey;
-        squares += grey * grey;
-        count += 1;
-      }
-    }
-    const n = Math.max(1, count);
-    const deviation = Math.sqrt(Math.max(0, squares / n - (sum / n) ** 2));
-    embedded.set([...sums.map((each) => each / n), deviationWeight * deviation], cell * features);
-  }
-  return embedded;
-}
-
-/** A picture that is missing counts as black, CLIP's input size. */
-const black = (): Uint8Array => {
-  const png = new PNG({ width: 224, height: 224 });
-  for (let at = 3; at < png.data.length; at += 4) png.data[at] = 255;
-  return PNG.sync.write(png);
-};
-
-/** The cosine of two pictures under an embedding; two black ones are alike, a black one and another one are not. */
+/**
+ * The cosine of the embeddings of two pictures, in [-1, 1].
+ *
+ *     similarity(a, b) = <e(a), e(b)> / (|e(a)| |e(b)|)
+ *
+ * @param a a PNG; undefined, where a page has no picture, is black, 224 x 224
+ * @returns exactly 1 for the same bytes; 0 where one of two different pictures has an embedding of zeros
+ * @throws CommandError ERR_PICTURE for bytes that are no PNG
+ */
 export async function similarity(
   embedding: Embedding,
   a: Uint8Array | undefined,
   b: Uint8Array | undefined,
 ): Promise<number> {
-  const [p, q] = [await embedding.embed(a ?? black()), await embedding.embed(b ?? black())];
-  let [product, ofA, ofB] = [0, 0, 0];
-  for (const [i, value] of p.entries()) {
-    const other = q[i] as number;
-    product += value * other;
-    ofA += value * value;
-    ofB += other * other;
+  const [first, second] = [a ?? blackPicture, b ?? blackPicture];
+  const [x, y] = [await embedding.embed(first), await embedding.embed(second)];
+  return Buffer.compare(first, second) === 0 ? 1 : cosine(x, y);
+}
+
+/** In float64; 0 where one of them is 0. */
+export function cosine(x: Float32Array, y: Float32Array): number {
+  let [xy, xx, yy] = [0, 0, 0];
+  for (let i = 0; i < x.length; i++) {
+    const [u, v] = [x[i] as number, y[i] as number];
+    xy += u * v;
+    xx += u * u;
+    yy += v * v;
   }
-  if (ofA === 0 || ofB === 0) return ofA === ofB ? 1 : 0;
-  return product / Math.sqrt(ofA * ofB);
+  return xx === 0 || yy === 0 ? 0 : Math.min(1, Math.max(-1, xy / Math.sqrt(xx * yy)));
 }
