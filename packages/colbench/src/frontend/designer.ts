@@ -51,7 +51,7 @@ const sentences: [RegExp, (wishes: Wishes, found: string[]) => void][] = [
     },
   ],
   [
-    new RegExp(String.raw`The text ${text} should be (#[0-9a-f]{6})`, 'g'),
+    new RegExp(`The text ${text} should be (#[0-9a-f]{6})`, 'g'),
     ({ texts }, [name = '', color = '']) => {
       texts.set(name, { size: 16, ...texts.get(name), color });
     },

@@ -68,22 +68,18 @@ export async function planStages(
   const trained = uses('sft', 'dpo', 'grpo', 'gigpo', 'offline', ...sweet);
   let [dialogues, pairs, candidates]: (Source | undefined)[] = [];
   if (trained) {
-<<<<<<< HEAD
     const offline = await add(
       'converse',
       'converse',
       { path: config.tasks },
       config.model === '' ? {} : { agent: model },
     );
-=======
-    const offline = await add('converse', 'converse', { path: config.tasks }, { agent: model });
     const samples = stages[0]?.options.samples ?? '1';
     if (uses('grpo', 'gigpo') && Number(samples) < 2) {
       throw new UsageError(
         `grpo and gigpo compare the dialogues of a task: converse.samples must be 2 or more, not ${samples}`,
       );
     }
->>>>>>> frontend
     dialogues = await add('evaluate', 'evaluate', offline, {});
   }
   if (dialogues !== undefined && uses('dpo', 'offline', ...sweet)) pairs = await add('pairs', 'pairs', dialogues, {});
