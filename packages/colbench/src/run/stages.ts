@@ -87,7 +87,10 @@ export async function planStages(
     candidates = await add('candidates', 'candidates', dialogues, { model });
 
   for (const method of config.methods) {
-    if (method === 'offline') continue;
+    if (method === 'offline') {
+      tests.offline = 'evaluate';
+      continue;
+    }
     let agent: Source = model;
     if (method === 'sft' && dialogues !== undefined) {
       agent = await add('train-sft', 'train-sft', dialogues, { model });
