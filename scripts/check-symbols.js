@@ -17,11 +17,11 @@ const LIBRARIES = /^(libc|libm|libstdc\+\+|libgcc_s|libpthread|libdl|ld-linux-x8
 const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
 const MUSL = /^libc\.(so|musl-\w+\.so\.1)$/; // the second is Alpine's name for it
 const WINDOWS_LIBRARIES = /^(kernel32|api-ms-win-crt-[\w-]+)\.dll$/i;
-const MUSL_SYMBOLS = new Set();
 const LIBSYSTEM = '/usr/lib/libSystem.B.dylib';
 const NODE_API = new Set([...nodeApi.v8.js_native_api_symbols, ...nodeApi.v8.node_api_symbols]);
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const MUSL_SYMBOLS = new Set(readFileSync(join(root, 'scripts', 'musl-symbols.txt'), 'utf8').split('\n'));
 const readelf = (...args) => execFileSync('readelf', ['--wide', ...args], { encoding: 'utf8', maxBuffer: 2 ** 28 });
 const filesUnder = (folder, ending) =>
   existsSync(folder)
@@ -94,7 +94,7 @@ function faultsOfUndefined(symbols, musl) {
       .map(({ name, version }) => `needs ${name} of ${version}`),
     ...symbols
       .filter(({ bind, name, version }) => version === undefined && bind !== 'WEAK' && !known(name))
-      .map(({ name }) => `needs ${name}, which is no function of Node-API 8${musl ? ' or of MUSL_SYMBOLS' : ''}`),
+      .map(({ name }) => `needs ${name}, which is no function of Node-API 8${musl ? ' or of scripts/musl-symbols.txt' : ''}`),
   ];
 }
 
