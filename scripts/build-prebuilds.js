@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
@@ -48,8 +48,11 @@ function build(name, index) {
   const target = join(root, 'prebuilds', file);
   mkdirSync(dirname(target), { recursive: true });
   copyFileSync(addon, target);
-  if (name === host && process.platform === 'darwin') run('strip', ['-x', target]);
-  else if (strip !== undefined && process.platform === 'linux') run(name === host ? 'strip' : strip[0], [target]);
+  if (name === host && process.platform === 'darwin') {
+    run('strip', ['-x', target]);
+    run('codesign', ['--force', '--sign', '-', target]);
+  }
+  if (strip !== undefined && process.platform === 'linux') run(name === host ? 'strip' : strip[0], [target]);
   const seconds = ((performance.now() - began) / 1000).toFixed(0);
   const kilobytes = (bytes) => `${(bytes / 1000).toFixed(0)} kB`.padStart(7);
   const sizes = `${kilobytes(statSync(target).size)}, ${kilobytes(gzipSync(readFileSync(target)).length)} gzipped`;
@@ -74,6 +77,10 @@ function buildByCMake(name, folder) {
     SWEET_OLD_GLIBC: name.endsWith('-glibc') ? 'ON' : 'OFF',
     CMAKE_JS_INC: join(headers, 'include'),
     NODE_ADDON_API_DIR: dirname(require.resolve('node-addon-api/package.json')),
+    // Alpine has these libraries in packages of their own, which need not be installed.
+    ...(name === host && name.endsWith('-musl')
+      ? { CMAKE_MODULE_LINKER_FLAGS: '-static-libstdc++ -static-libgcc' }
+      : {}),
     ...(name === host ? {} : { CMAKE_TOOLCHAIN_FILE: join(toolchains, `${name}.cmake`) }),
     ...(name.startsWith('win32-') ? { CMAKE_JS_LIB: importLibraries(name, folder).join(';') } : {}),
   };
@@ -105,27 +112,51 @@ function environmentOf(name, folder) {
   if (target === undefined) return {};
   const ZIG = fetched('zig');
   const env = { ZIG, ZIG_GLOBAL_CACHE_DIR: join(TOOLS, 'zig-cache', name) };
-  if (!name.startsWith('darwin-')) return env;
-  const libraries = [...cxxLibraries(target, folder, env), join(dirname(ZIG), 'lib', 'libc', 'darwin', 'libSystem.tbd')];
+  if (name.startsWith('linux-')) return env;
+  const libraries = cxxLibraries(name, target, folder, env);
+  if (name.startsWith('darwin-')) libraries.push(join(dirname(ZIG), 'lib', 'libc', 'darwin', 'libSystem.tbd'));
   return { ...env, ZIG_CXX_LIBRARIES: libraries.join(' ') };
 }
 
-/** zig compiles its libc++ and compiler_rt when it first links; then they lie in its cache. */
-function cxxLibraries(target, folder, env) {
-  const names = ['libc++.a', 'libc++abi.a', 'libcompiler_rt.a'];
-  const find = () => {
-    const files = existsSync(env.ZIG_GLOBAL_CACHE_DIR) ? readdirSync(env.ZIG_GLOBAL_CACHE_DIR, { recursive: true }) : [];
-    return names.map((name) => files.find((file) => file.endsWith(`/${name}`)));
-  };
-  if (find().includes(undefined)) {
+/**
+ * zig's C++ library and what it needs, for LLVM's linkers: zig has no bundles for macOS and no delay loading for Windows. It
+ * compiles them when it first links; then they lie in its cache.
+ */
+function cxxLibraries(name, target, folder, env) {
+  const windows = name.startsWith('win32-');
+  const wanted = windows
+    ? [
+        'dllcrt2.obj',
+        'c++.lib',
+        'c++abi.lib',
+        'unwind.lib',
+        'mingw32.lib',
+        'compiler_rt.lib',
+        'kernel32.lib',
+        'ntdll.lib',
+      ]
+    : ['libc++.a', 'libc++abi.a', 'libcompiler_rt.a'];
+  const cache = env.ZIG_GLOBAL_CACHE_DIR;
+  const filesOf = () => (existsSync(cache) ? readdirSync(cache, { recursive: true }) : []);
+  const find = (files) => wanted.map((library) => files.find((file) => basename(file) === library));
+  if (find(filesOf()).includes(undefined)) {
     const source = join(folder, 'empty.cpp');
     writeFileSync(source, '#include <vector>\nint f() { return std::vector<int>(3).at(1); }\n');
-    const args = ['c++', '-target', target, '-fno-sanitize=undefined', '-O3', '-DNDEBUG', '-dynamiclib', source];
-    run(env.ZIG, [...args, '-o', join(folder, 'empty.dylib')], { ...process.env, ...env });
+    const args = ['c++', '-target', target, '-fno-sanitize=undefined', '-O3', '-DNDEBUG', '-shared', source];
+    run(env.ZIG, [...args, '-o', join(folder, 'empty.library')], { ...process.env, ...env });
   }
-  const found = find();
-  if (found.includes(undefined)) throw new Error(`zig made no ${names[found.indexOf(undefined)]} for ${target}`);
-  return found.map((file) => join(env.ZIG_GLOBAL_CACHE_DIR, file));
+  const files = filesOf();
+  const missing = wanted[find(files).indexOf(undefined)];
+  if (missing !== undefined) throw new Error(`zig made no ${missing} for ${target}`);
+  const found = find(files).map((file) => join(cache, file));
+  if (!windows) return found;
+  // The directives of its unwinder would export it from the addon.
+  const unwinder = join(folder, 'unwind.lib');
+  run('llvm-objcopy-19', ['--remove-section=.drectve', found[wanted.indexOf('unwind.lib')], unwinder]);
+  const runtime = files
+    .filter((file) => /[\\/]api-ms-win-crt-[\w-]+\.lib$/.test(file))
+    .map((file) => join(cache, file));
+  return [...found.map((file) => (basename(file) === 'unwind.lib' ? unwinder : file)), ...runtime];
 }
 
 function run(command, args, env = process.env) {

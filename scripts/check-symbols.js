@@ -94,7 +94,10 @@ function faultsOfUndefined(symbols, musl) {
       .map(({ name, version }) => `needs ${name} of ${version}`),
     ...symbols
       .filter(({ bind, name, version }) => version === undefined && bind !== 'WEAK' && !known(name))
-      .map(({ name }) => `needs ${name}, which is no function of Node-API 8${musl ? ' or of scripts/musl-symbols.txt' : ''}`),
+      .map(
+        ({ name }) =>
+          `needs ${name}, which is no function of Node-API 8${musl ? ' or of scripts/musl-symbols.txt' : ''}`,
+      ),
   ];
 }
 

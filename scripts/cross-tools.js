@@ -5,7 +5,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-export const TOOLS = process.env.SWEET_RL_TOOLS ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'sweet-rl');
+export const TOOLS =
+  process.env.SWEET_RL_TOOLS ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'sweet-rl');
 
 // zig's packages on npm are by others than its makers: good for tests, never for what is published.
 const PACKAGES = {
@@ -37,9 +38,7 @@ export function requireTools(what, tools) {
   const missing = Object.keys(tools).filter((tool) => !(tool.startsWith('/') ? existsSync(tool) : onPath(tool)));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((tool) => tools[tool]))];
-  throw new Error(
-    `${what} needs ${missing.join(', ')}: apt-get install --no-install-recommends ${packages.join(' ')}`,
-  );
+  throw new Error(`${what} needs ${missing.join(', ')}: apt-get install --no-install-recommends ${packages.join(' ')}`);
 }
 
 function onPath(program) {

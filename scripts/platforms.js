@@ -16,7 +16,12 @@ const ARM64 = { 'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu' };
 export const PLATFORMS = {
   'linux-x64-glibc': { file: 'linux-x64/sweet-rl.glibc.node', tools: {}, strip: ['strip'] },
   'linux-arm64-glibc': { file: 'linux-arm64/sweet-rl.glibc.node', tools: ARM64, strip: ['aarch64-linux-gnu-strip'] },
-  'linux-x64-musl': { file: 'linux-x64/sweet-rl.musl.node', tools: LLVM, zig: 'x86_64-linux-musl', strip: ['llvm-strip-19'] },
+  'linux-x64-musl': {
+    file: 'linux-x64/sweet-rl.musl.node',
+    tools: LLVM,
+    zig: 'x86_64-linux-musl',
+    strip: ['llvm-strip-19'],
+  },
   'linux-arm64-musl': {
     file: 'linux-arm64/sweet-rl.musl.node',
     tools: LLVM,
@@ -30,7 +35,7 @@ export const PLATFORMS = {
     zig: 'aarch64-windows-gnu',
     strip: ['llvm-strip-19'],
   },
-  // The linker of Darwin strips and signs.
+  // The linker strips and signs.
   'darwin-x64': { file: 'darwin-x64/sweet-rl.node', tools: { ...LLVM, ...LLD }, zig: 'x86_64-macos.11.0' },
   'darwin-arm64': { file: 'darwin-arm64/sweet-rl.node', tools: { ...LLVM, ...LLD }, zig: 'aarch64-macos.11.0' },
 };

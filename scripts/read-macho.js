@@ -2,7 +2,7 @@
 // and, for signatures (big-endian), Kernel/sys/codesign.h of Apple's XNU.
 import { createHash } from 'node:crypto';
 
-const ARCHES = { 0x0100000c: 'arm64', 0x01000007: 'x64' };
+const ARCHES = { 16777228: 'arm64', 16777223: 'x64' };
 const COMMAND = { SYMTAB: 0x2, LOAD_DYLIB: 0xc, CODE_SIGNATURE: 0x1d, BUILD_VERSION: 0x32, VERSION_MIN_MACOSX: 0x24 };
 const TYPES = { 6: 'dylib', 8: 'bundle' };
 
@@ -52,7 +52,9 @@ function faultOfSignature(bytes, blob) {
   if ((flags & 2) === 0) return 'has a signature that is not ad hoc';
   if (limit !== blob || pages !== Math.ceil(limit / page)) return 'has a signature of another length';
   for (let i = 0; i < pages; i++) {
-    const digest = createHash('sha256').update(bytes.subarray(i * page, Math.min((i + 1) * page, limit))).digest();
+    const digest = createHash('sha256')
+      .update(bytes.subarray(i * page, Math.min((i + 1) * page, limit)))
+      .digest();
     const expected = bytes.subarray(directory + hashes + 32 * i, directory + hashes + 32 * i + 32);
     if (!digest.equals(expected)) return `has a signature that does not fit page ${i}`;
   }

@@ -1,5 +1,5 @@
 // What a Windows DLL (PE32+) imports and exports. The format: learn.microsoft.com/windows/win32/debug/pe-format
-const MACHINES = { 0x8664: 'x64', 0xaa64: 'arm64' };
+const MACHINES = { 34404: 'x64', 43620: 'arm64' };
 const DIRECTORY = { exports: 0, imports: 1, delayed: 13 };
 
 /** { arch, imports, delayed: [{ library, names }], exports: names, debug: whether it has symbols or debug sections }. */

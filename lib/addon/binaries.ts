@@ -10,7 +10,10 @@ const BUILT = path.join('build', 'Release', 'sweet_rl.node');
 export function binaries(loaded: string | undefined): { file: string; state: string }[] {
   const folder = path.join(root, 'prebuilds');
   const prebuilt = existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort() : [];
-  const files = [BUILT, ...prebuilt.filter((file) => file.endsWith('.node')).map((file) => path.join('prebuilds', file))];
+  const files = [
+    BUILT,
+    ...prebuilt.filter((file) => file.endsWith('.node')).map((file) => path.join('prebuilds', file)),
+  ];
   return files.map((file) => ({ file, state: stateOf(file, loaded) }));
 }
 

@@ -48,7 +48,9 @@ export async function bundle(outfile) {
     external: ['sweet-rl', 'sweet-rl/*'],
     alias: { vitest: join(folder, 'vitest.js') },
     // Node's require, for the CommonJS parts of the bundle.
-    banner: { js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as nodeRequire } from 'node:module'; const require = nodeRequire(import.meta.url);",
+    },
     plugins: [{ name: 'folders', setup: (given) => keepFolders(given, dirname(outfile)) }],
     logLevel: 'warning',
   });
@@ -61,7 +63,9 @@ function keepFolders(given, from) {
     const contents = readFileSync(path, 'utf8').replaceAll(/import\.meta\.(dirname|url)\b/g, (_, key) =>
       key === 'url' ? `${own}.href` : `nodeFileURLToPath(new URL('.', ${own}))`,
     );
-    const head = contents.includes('nodeFileURLToPath') ? "import { fileURLToPath as nodeFileURLToPath } from 'node:url';" : '';
+    const head = contents.includes('nodeFileURLToPath')
+      ? "import { fileURLToPath as nodeFileURLToPath } from 'node:url';"
+      : '';
     return { contents: head + contents, loader: path.endsWith('.ts') ? 'ts' : 'js' };
   });
 }

@@ -14,8 +14,10 @@ function random(seed) {
 
 const numbers = {
   float32: (length, next) => Float32Array.from({ length }, () => next() * 8 - 4),
-  bfloat16: (length, next) => Uint16Array.from({ length }, () => (next() < 0.5 ? 0x8000 : 0) | (0x3e00 + Math.floor(next() * 0x200))),
-  float16: (length, next) => Uint16Array.from({ length }, () => (next() < 0.5 ? 0x8000 : 0) | (0x3000 + Math.floor(next() * 0x1400))),
+  bfloat16: (length, next) =>
+    Uint16Array.from({ length }, () => (next() < 0.5 ? 0x8000 : 0) | (0x3e00 + Math.floor(next() * 0x200))),
+  float16: (length, next) =>
+    Uint16Array.from({ length }, () => (next() < 0.5 ? 0x8000 : 0) | (0x3000 + Math.floor(next() * 0x1400))),
 };
 
 /** Of all arrays and numbers of a result, in the order of their names. */
@@ -38,7 +40,8 @@ export function digests() {
     if (!available || backend === 'cuda') continue;
     sweetRl.useBackend(backend);
     for (const dtype of Object.keys(numbers)) {
-      for (const [name, results] of Object.entries(resultsOf(dtype))) all[`${backend} ${dtype} ${name}`] = digest(results);
+      for (const [name, results] of Object.entries(resultsOf(dtype)))
+        all[`${backend} ${dtype} ${name}`] = digest(results);
     }
   }
   sweetRl.useBackend(before);

@@ -7,9 +7,12 @@ import { fetched, requireTools, TOOLS } from '../../scripts/cross-tools.js';
 const QEMU = { 'qemu-aarch64-static': 'qemu-user-static' };
 const WINE = ['/usr/lib/wine/wine64', '/usr/bin/wine64'];
 
+/** The program that runs this. */
+export const NATIVE = { how: () => `Node ${process.versions.node}`, command: () => [process.execPath] };
+
 /** By platform: what runs it, in words, and the command and environment for a program and its arguments. */
 export const RUNTIMES = {
-  'linux-x64-glibc': { how: () => `Node ${process.versions.node}`, command: () => [process.execPath] },
+  'linux-x64-glibc': NATIVE,
   'win32-x64': {
     how: () => 'Node 20 for Windows under wine',
     command: () => {
@@ -89,7 +92,8 @@ function arm64System() {
   const system = join(folder, 'system');
   if (existsSync(join(system, 'lib', 'ld-musl-aarch64.so.1'))) return system;
   rmSync(folder, { recursive: true, force: true });
-  for (const part of ['lists/partial', 'cache/archives/partial', 'system']) mkdirSync(join(folder, part), { recursive: true });
+  for (const part of ['lists/partial', 'cache/archives/partial', 'system'])
+    mkdirSync(join(folder, part), { recursive: true });
   const state = { 'Dir::State': folder, 'Dir::State::status': '/dev/null', 'Dir::Cache': join(folder, 'cache') };
   const settings = { 'APT::Architecture': 'arm64', 'APT::Architectures': 'arm64', ...state };
   const options = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
