@@ -3,7 +3,8 @@
 // must be those of linux-x64-glibc for the same backend (NEON's: those of linux-arm64-glibc).
 //   --native  this system's own binary alone, by the program that runs this
 //   --short   the shared vectors, threads and workers, without the error table
-//   --table   writes docs/platforms.json and the tables of README.md and docs/guide/install.md; needs all binaries
+//   --table   writes docs/platforms.json and the tables of README.md and docs/guide/install.md, from this run and earlier
+//             ones of the same binaries
 // Needs `npm run build:types` and the binaries: npm run build:prebuilds -- --all
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +14,7 @@ import { hostPlatform, PLATFORMS } from '../../scripts/platforms.js';
 import { undetected } from './broken.js';
 import { bundle } from './bundle.js';
 import { NATIVE, RUNTIMES, runOn } from './runtimes.js';
-import { writeTable } from './table.js';
+import { record, writeTable } from './table.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = join(root, 'build', 'platforms');
@@ -24,9 +25,6 @@ const { values, positionals } = parseArgs({
 });
 const unknown = positionals.find((name) => !(name in RUNTIMES));
 if (unknown !== undefined) throw new Error(`Expected ${Object.keys(RUNTIMES).join(', ')} but received ${unknown}`);
-if (values.table && (values.native || positionals.length > 0)) {
-  throw new Error('--table needs a run on all platforms');
-}
 const wanted = Object.keys(RUNTIMES).filter((name) => positionals.length === 0 || positionals.includes(name));
 // The first is what the others are compared with.
 const names = values.native ? [hostPlatform()] : [...new Set(['linux-x64-glibc', ...wanted])];
@@ -38,7 +36,6 @@ mkdirSync(folder, { recursive: true });
 const program = join(folder, 'tests.mjs');
 await bundle(program);
 
-const answers = {}; // by platform
 const known = new Map(); // "backend dtype function" -> { platform, digest }
 let faults = 0;
 if (!values.native) {
@@ -55,7 +52,7 @@ for (const name of names) {
   for (const problem of problems) console.log(problem);
   console.log(`${problems.length === 0 ? 'ok' : 'FAILED'} after ${((performance.now() - began) / 1000).toFixed(0)} s`);
 }
-if (values.table && faults === 0) writeTable(root, answers);
+if (values.table && faults === 0) writeTable(root);
 process.exitCode = faults > 0 ? 1 : 0;
 
 /** What is wrong, in words. */
@@ -77,6 +74,6 @@ function check(name) {
   const exit = runOn(name, ['build/platforms/tests.mjs', 'exit'], folder, root);
   const problems = different.map(([what]) => `${what}: other bits than on ${known.get(what).platform}`);
   if (exit.status !== 7) problems.push(`process.exit(7) during calls ended with ${exit.status}\n${exit.stderr}`);
-  answers[name] = { ...system, how: RUNTIMES[name].how(), tests: passed, compared };
+  if (problems.length === 0) record(root, name, { ...system, how: RUNTIMES[name].how(), tests: passed, compared });
   return problems;
 }

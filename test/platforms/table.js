@@ -1,4 +1,5 @@
 // docs/platforms.json, and the tables that README.md and docs/guide/install.md have of it.
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -9,24 +10,34 @@ const PAGES = ['README.md', 'docs/guide/install.md'];
 const BEGIN = '<!-- npm run test:platforms -- --table -->';
 const END = '<!-- end of the table -->';
 
-/** `answers`: what the tests on a platform told, where they ran. */
-export function writeTable(root, answers) {
-  const rows = Object.entries(PLATFORMS).map(([name, { file }]) => {
-    const path = join(root, 'prebuilds', file);
-    if (!existsSync(path)) throw new Error(`No prebuilt binary: npm run build:prebuilds -- ${name}`);
-    const faults = faultsOfAddon(path);
-    if (faults.length > 0) throw new Error(`${file} ${faults.join(', ')}`);
-    const sizes = { bytes: statSync(path).size, gzipped: gzipSync(readFileSync(path)).length };
-    const answer = answers[name];
-    const run = answer && { ...answer, backends: answer.backends.join(' ') };
-    return [name, { ...sizes, ...(run && { run }) }];
-  });
-  const measured = Object.fromEntries(rows);
+const recordOf = (root, name) => join(root, 'build', 'platforms', `${name}.json`);
+const binaryOf = (root, name) => join(root, 'prebuilds', PLATFORMS[name].file);
+const sha256 = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
+
+/** Keeps what the tests on a platform told, for the table. */
+export function record(root, name, answer) {
+  const text = JSON.stringify({ ...answer, binary: sha256(binaryOf(root, name)) }, null, 2);
+  writeFileSync(recordOf(root, name), `${text}\n`);
+}
+
+export function writeTable(root) {
+  const measured = Object.fromEntries(Object.keys(PLATFORMS).map((name) => [name, rowOf(root, name)]));
   writeFileSync(join(root, 'docs', 'platforms.json'), `${JSON.stringify(measured, null, 2)}\n`);
   for (const page of PAGES) {
     const text = readFileSync(join(root, page), 'utf8');
     writeFileSync(join(root, page), text.replace(tableIn(text), tableOf(measured)));
   }
+}
+
+function rowOf(root, name) {
+  const path = binaryOf(root, name);
+  if (!existsSync(path)) throw new Error(`No prebuilt binary: npm run build:prebuilds -- ${name}`);
+  const faults = faultsOfAddon(path);
+  if (faults.length > 0) throw new Error(`${path} ${faults.join(', ')}`);
+  const sizes = { bytes: statSync(path).size, gzipped: gzipSync(readFileSync(path)).length };
+  if (!existsSync(recordOf(root, name))) return sizes;
+  const { binary, backends, how, tests, compared } = JSON.parse(readFileSync(recordOf(root, name), 'utf8'));
+  return binary === sha256(path) ? { ...sizes, run: { how, backends: backends.join(' '), tests, compared } } : sizes;
 }
 
 /** The table of a page, with its marks. */
