@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { binaries, cpuFeatures } from './addon/binaries.js';
 import { libc, root } from './addon/load-native.cjs';
 import type { Backend } from './addon/native.js';
 import { SweetError } from './errors.js';
@@ -17,7 +18,7 @@ const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'
 
 const USAGE = `sweet-rl ${manifest.version}
 
-  npx sweet-rl info    version, addon, CPU, backends, threads, CUDA
+  npx sweet-rl info    version, system, CPU, backends, threads, CUDA; which binary is loaded, and why no other
   npx sweet-rl build   compiles the addon for this machine, with CMake and a C++17 compiler`;
 
 async function info(): Promise<void> {
@@ -31,12 +32,14 @@ async function info(): Promise<void> {
   print('package', root);
   print('runtime', `${runtime}, Node-API ${versions.napi ?? 'unknown'}`);
   print('system', [platform, arch, libc()].filter(Boolean).join(' '));
+  print('CPU', cpuFeatures());
   try {
     await printMachine();
   } catch (error) {
     if (!(error instanceof SweetError)) throw error;
     print('addon', 'none');
     print('tried', String((error.cause as Error | undefined)?.message ?? error.message).trim());
+    printBinaries(undefined);
     console.log(`\n${error.message}`);
     process.exitCode = 1;
   }
@@ -53,6 +56,11 @@ async function printMachine(): Promise<void> {
   const { affinity, quota } = native.cpus('');
   print('CPUs', `${affinity} by affinity${Number.isFinite(quota) ? `, ${quota} by quota` : ''}`);
   print('threads', String(threads()));
+  printBinaries(addonFile);
+}
+
+function printBinaries(loaded: string | undefined): void {
+  for (const { file, state } of binaries(loaded)) print('binary', `${file}: ${state}`);
 }
 
 /** What the default of the active backend costs and gives: docs/guide/determinism.md has the measurement. */

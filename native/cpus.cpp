@@ -6,7 +6,9 @@
 #include <thread>
 
 #ifdef _WIN32
+#ifndef NOMINMAX // libstdc++ for Windows defines it
 #define NOMINMAX
+#endif
 #include <windows.h>
 #endif
 #ifdef __linux__

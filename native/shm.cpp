@@ -31,6 +31,14 @@ int open_shared(const char* name, int flags) {
 }
 int remove_shared(const char* name) { return unlink(path_of(name).c_str()); }
 int allocate(int file, int64_t bytes) { return posix_fallocate(file, 0, bytes); }
+#else
+std::string path_of(const char* name) { return std::string("/") + name; }
+int open_shared(const char* name, int flags) { return shm_open(path_of(name).c_str(), flags, 0600); }
+int remove_shared(const char* name) { return shm_unlink(path_of(name).c_str()); }
+int allocate(int file, int64_t bytes) { return ftruncate(file, bytes) == 0 ? 0 : errno; }
+#endif
+
+#ifdef __GLIBC__
 // Not fstat, whose symbol is new in glibc 2.33.
 void identify(int file, SharedMemory& memory) {
   struct statx found;
@@ -39,10 +47,7 @@ void identify(int file, SharedMemory& memory) {
   memory.inode = found.stx_ino;
 }
 #else
-std::string path_of(const char* name) { return std::string("/") + name; }
-int open_shared(const char* name, int flags) { return shm_open(path_of(name).c_str(), flags, 0600); }
-int remove_shared(const char* name) { return shm_unlink(path_of(name).c_str()); }
-int allocate(int file, int64_t bytes) { return ftruncate(file, bytes) == 0 ? 0 : errno; }
+// musl 1.2.3 has no statx.
 void identify(int file, SharedMemory& memory) {
   struct stat found;
   if (fstat(file, &found) != 0) return;

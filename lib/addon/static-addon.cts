@@ -9,6 +9,18 @@ native.provide(() => {
         return require('../../prebuilds/linux-x64/sweet-rl.glibc.node');
       case 'linux-arm64-glibc':
         return require('../../prebuilds/linux-arm64/sweet-rl.glibc.node');
+      case 'linux-x64-musl':
+        return require('../../prebuilds/linux-x64/sweet-rl.musl.node');
+      case 'linux-arm64-musl':
+        return require('../../prebuilds/linux-arm64/sweet-rl.musl.node');
+      case 'win32-x64-none':
+        return require('../../prebuilds/win32-x64/sweet-rl.node');
+      case 'win32-arm64-none':
+        return require('../../prebuilds/win32-arm64/sweet-rl.node');
+      case 'darwin-x64-none':
+        return require('../../prebuilds/darwin-x64/sweet-rl.node');
+      case 'darwin-arm64-none':
+        return require('../../prebuilds/darwin-arm64/sweet-rl.node');
     }
     return undefined;
   } catch (error) {

@@ -71,21 +71,42 @@ it("says what Node's permission model needs", () => {
   }
 });
 
-describe('a binary for glibc', () => {
-  // What a process on musl without Alpine's mark reads about itself.
-  const musl = `
-    const fs = require('node:fs');
-    const { readFileSync } = fs;
-    fs.readFileSync = (path, ...rest) => path === '/proc/self/maps' ? '/lib/ld-musl-x86_64.so.1' : readFileSync(path, ...rest);`;
-
-  it('is not loaded into a process on musl', () => {
+describe('on musl without the mark of Alpine', () => {
+  // What a process reads about itself there: the loader of Alpine and others, musl's C library in Debian.
+  const preloadOf = (line: string) => {
     const preload = join(withAddon.folder, 'musl.cjs');
-    writeFileSync(preload, musl);
+    const code = `
+      const fs = require('node:fs');
+      const { readFileSync } = fs;
+      const maps = ${JSON.stringify(`7f00-7f01 r-xp 0000 fe:01 9  /usr/bin/node\n${line}\n`)};
+      fs.readFileSync = (path, ...rest) => path === '/proc/self/maps' ? maps : readFileSync(path, ...rest);`;
+    writeFileSync(preload, code);
+    return preload;
+  };
+
+  it.each([
+    '7f01-7f02 r-xp 0000 fe:01 8  /lib/ld-musl-x86_64.so.1',
+    '7f01-7f02 r-xp 0000 fe:01 8  /usr/lib/x86_64-linux-musl/libc.so',
+  ])('the binary for glibc is not loaded: %s', (line) => {
+    const preload = preloadOf(line);
     const { status, stderr } = node(withAddon.folder, ['--require', preload, ...REQUIRE]);
     expect(status).toBe(1);
     expect(stderr).toMatch(/no native addon that loads on \w+-\w+ \(musl\)/);
     expect(stderr).toMatch(/\[cause\]: Error: .*\.glibc\.node is for glibc/);
     expect(node(withAddon.folder, ['--require', preload, '--eval', "require('sweet-rl/static')"]).status).toBe(1);
+  });
+
+  it('the binary for musl is loaded', () => {
+    const both = installedProject({ addon: true });
+    const folder = join(both.folder, 'node_modules', 'sweet-rl', 'prebuilds');
+    const glibc = join(folder, PREBUILT);
+    // In this test the binary for musl is a file that no system loads: the error names it.
+    writeFileSync(glibc.replace('.glibc.', '.musl.'), 'no binary');
+    const preload = preloadOf('7f01-7f02 r-xp 0000 fe:01 8  /lib/ld-musl-x86_64.so.1');
+    const { stderr } = node(both.folder, ['--require', preload, ...REQUIRE]);
+    expect(stderr).toMatch(/\[cause\]: Error: .*\.musl\.node: (file too short|invalid ELF header)/);
+    expect(node(both.folder, REQUIRE)).toEqual({ status: 0, stdout: 'true\n', stderr: '' });
+    both.remove();
   });
 });
 
@@ -99,6 +120,10 @@ describe('npx sweet-rl', () => {
     expect(stdout).toMatch(/^portable +available$/m);
     expect(stdout).toMatch(/^cuda +(available|not available: .+)$/m);
     expect(stdout).toMatch(/^threads +\d+$/m);
+    expect(stdout).toMatch(new RegExp(`^system +${process.platform} ${process.arch}( glibc| musl)?$`, 'm'));
+    expect(stdout).toMatch(/^CPU +\S.*$/m);
+    expect(stdout).toMatch(/^binary +build.Release.sweet_rl\.node: not there/m);
+    expect(stdout).toMatch(new RegExp(`^binary +prebuilds/${PREBUILT}: loaded$`, 'm'));
     expect(stdout).toMatch(
       new RegExp(`^runtime +Node ${process.versions.node}, Node-API ${process.versions.napi}$`, 'm'),
     );

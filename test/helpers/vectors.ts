@@ -29,7 +29,9 @@ export interface VectorCase<Options> {
 
 /** The cases of a folder, of one operation where it has those of several. */
 export function vectorCases<Options>(folder: string, op?: string): VectorCase<Options>[] {
-  const cases = readdirSync(join(FOLDER, folder)).map((file) => openCase<Options>(join(FOLDER, folder, file)));
+  const cases = readdirSync(join(FOLDER, folder))
+    .sort()
+    .map((file) => openCase<Options>(join(FOLDER, folder, file)));
   return op === undefined ? cases : cases.filter((each) => each.op === op);
 }
 

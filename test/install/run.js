@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const work = join(root, 'build', 'test-install');
 const filter = process.argv[2] ?? '';
 const PROGRAMS = ['esm.mjs', 'cjs.cjs', 'both.mjs', 'worker.mjs', 'subpaths.cjs'];
-const MOST_BYTES = 6e6;
+const MOST_BYTES = 4.5e6;
 
 requireSystemPackages();
 const tools = fetchTools(join(work, 'tools'), console.log);
@@ -53,17 +53,13 @@ for (const version of ['node 20 arm64', 'node 24 arm64']) runtime(version, [...q
 
 // -- where there is no binary
 
-row('no addon', 'musl', () => {
-  const answer = run([tools['node 20'], 'esm.mjs'], { cwd: project, env: { LIBC: 'musl' }, fails: true });
-  return requireText(answer, 'ERR_ADDON', 'linux-x64', 'Node-API', 'npx sweet-rl build', 'npx sweet-rl info');
-});
 row('no addon', 'sweet-rl build', () => {
   const bare = join(work, 'projects', 'build');
   rmSync(bare, { recursive: true, force: true });
   cpSync(project, bare, { recursive: true });
   rmSync(join(bare, 'node_modules', 'sweet-rl', 'prebuilds'), { recursive: true });
   const before = run([tools['node 20'], 'esm.mjs'], { cwd: bare, fails: true });
-  requireText(before, 'ERR_ADDON', 'npx sweet-rl build');
+  requireText(before, 'ERR_ADDON', 'linux-x64', 'Node-API', 'npx sweet-rl build', 'npx sweet-rl info');
   const PATH = process.env.PATH;
   run([tools['node 20'], 'node_modules/sweet-rl/dist/cli.js', 'build'], { cwd: bare, env: { PATH } });
   const info = run([tools['node 20'], 'node_modules/sweet-rl/dist/cli.js', 'info'], { cwd: bare });
@@ -120,7 +116,10 @@ function pack() {
   const [{ filename, unpackedSize, files }] = JSON.parse(
     run(['npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', work], { cwd: root, env: process.env }),
   );
-  if (unpackedSize > MOST_BYTES) throw new Error(`The package unpacks to ${unpackedSize} bytes`);
+  // What a system uses: the package without the binaries of the others.
+  const binaries = files.filter(({ path }) => path.startsWith('prebuilds/')).map(({ size }) => size);
+  const used = unpackedSize - binaries.reduce((sum, size) => sum + size, 0) + Math.max(...binaries);
+  if (used > MOST_BYTES) throw new Error(`A system uses ${used} bytes of the package`);
   console.log(`${filename}: ${files.length} files, ${(unpackedSize / 1e6).toFixed(2)} MB unpacked\n`);
   return join(work, filename);
 }

@@ -78,7 +78,7 @@ describe('the tarball', () => {
   const sources = (folder: string) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
       .map((path) => `${folder}/${path}`)
-      .filter((path) => /\.(h|cc|cpp)$/.test(path) && !path.includes('/cuda/'));
+      .filter((path) => /\.(h|cc|cpp|map)$/.test(path) && !path.includes('/cuda/'));
 
   it('holds just what a user needs: the built modules, the sources of the addon, prebuilt binaries', () => {
     const expected = [

@@ -1,1 +1,0 @@
-@node "%~dp0prebuild-shim.js" %*

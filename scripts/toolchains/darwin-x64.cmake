@@ -1,0 +1,5 @@
+set(CMAKE_SYSTEM_NAME Darwin)
+set(CMAKE_SYSTEM_PROCESSOR x86_64)
+set(zig_target x86_64-macos.11.0)
+include(${CMAKE_CURRENT_LIST_DIR}/zig.cmake)
+set(CMAKE_USER_MAKE_RULES_OVERRIDE ${CMAKE_CURRENT_LIST_DIR}/darwin-link.cmake)

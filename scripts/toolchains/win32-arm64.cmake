@@ -1,0 +1,6 @@
+set(CMAKE_SYSTEM_NAME Windows)
+set(CMAKE_SYSTEM_PROCESSOR ARM64)
+set(zig_target aarch64-windows-gnu)
+include(${CMAKE_CURRENT_LIST_DIR}/zig.cmake)
+set(CMAKE_USER_MAKE_RULES_OVERRIDE ${CMAKE_CURRENT_LIST_DIR}/win32-link.cmake)
+set(CMAKE_JS_SRC ${CMAKE_CURRENT_LIST_DIR}/delay-load-hook.cc)
