@@ -3,6 +3,15 @@
 
 #include "args.h"
 
+// Those of the C++ library write a message, for which the module would import functions.
+void* operator new(size_t bytes) {
+  void* const block = malloc(bytes);
+  if (block == nullptr) __builtin_trap();
+  return block;
+}
+void operator delete(void* block) noexcept { free(block); }
+void operator delete(void* block, size_t) noexcept { free(block); }
+
 #define SWEET_EXPORT(name) extern "C" __attribute__((export_name(name)))
 
 namespace sweet {

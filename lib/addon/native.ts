@@ -2,9 +2,11 @@
 
 import { expected, rangeError, SweetError, typeError } from '../errors.js';
 import { gemmLibrary, whyNoCuda } from './cuda.js';
+import { variable } from './environment.js';
 import type { Fault } from './faults.js';
-import { type Loaded, libc, load } from './load-native.cjs';
+import { type LoadedNative, loadNative } from './load.js';
 import { type AsyncOperation, encode, type Operations, type Returns } from './operations.js';
+import { SLOWER } from './wasm-native.js';
 
 type Done = (fault: Fault | undefined) => void;
 
@@ -24,7 +26,7 @@ type NativeOperations = {
 
 /** One set of kernels, and whether it can be used here. */
 export interface Backend {
-  name: 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
+  name: 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'portable' | 'wasm' | 'cuda';
   available: boolean;
   active: boolean;
   reason?: string;
@@ -32,6 +34,8 @@ export interface Backend {
   precision?: 'float32' | 'storage';
   /** Of 'cuda', where it is available: what computes the matrix products of linear heads, and why not cuBLASLt. */
   products?: string;
+  /** Of 'wasm': why it is slower. */
+  note?: string;
 }
 
 /** The failed step, with the error number of the system and the size found. */
@@ -94,41 +98,20 @@ function staleAddon(name: string): SweetError {
   );
 }
 
-function loadNative(): { native: Native; addonFile: string | undefined } {
-  const { addon, file } = loaded();
-  const native = addon as Native;
-  const backend = process.env.SWEET_RL_BACKEND;
-  if (backend) switchBackend(native, backend, 'SWEET_RL_BACKEND');
-  const threads = process.env.SWEET_RL_THREADS;
-  if (threads) native.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
-  return { native, addonFile: file };
-}
-
-function loaded(): Loaded {
-  try {
-    return load();
-  } catch (cause) {
-    throw new SweetError('ERR_ADDON', process.permission === undefined ? whyNoAddon() : NO_PERMISSION, { cause });
+function ready(): LoadedNative {
+  const loaded = loadNative();
+  const backend = variable('SWEET_RL_BACKEND');
+  if (backend) switchBackend(loaded.native, backend, 'SWEET_RL_BACKEND');
+  const threads = variable('SWEET_RL_THREADS');
+  if (threads) {
+    loaded.native.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
   }
-}
-
-const NO_PERMISSION = `Node's permission model does not let sweet-rl load its native addon: start Node with --allow-addons,
-and with an --allow-fs-read that includes the folder of the package.`;
-
-function whyNoAddon(): string {
-  const { platform, arch, versions } = process;
-  const system = `${platform}-${arch}${platform === 'linux' ? ` (${libc() ?? 'unknown libc'})` : ''}`;
-  return `sweet-rl has no native addon that loads on ${system} with Node-API ${versions.napi ?? 'unknown'}.
-  npx sweet-rl build   compiles it, with CMake and a C++17 compiler
-  npx sweet-rl info    prints what this system is and what was tried
-In a bundle, the addon is found in one of two ways (docs/guide/install.md has a line for each bundler):
-  exclude sweet-rl     serverExternalPackages: ['sweet-rl'] in Next.js, externals of the other bundlers
-  sweet-rl/static      the entry to bundle instead, with a bundler that copies .node files`;
+  return loaded;
 }
 
 /** `argument` is the name of the argument or the environment variable that asks for it. */
 export function switchBackend(addon: Native, name: unknown, argument: string): void {
-  const list = addon.backends();
+  const list = hostBackends(addon);
   const names = [...list.map((backend) => backend.name), 'cuda'].map((each) => `'${each}'`).join(' | ');
   const wanted = name === 'cuda' ? cudaBackend() : list.find((backend) => backend.name === name);
   if (typeof name !== 'string') throw typeError('ERR_ARG_TYPE', expected(names, argument, name));
@@ -137,6 +120,14 @@ export function switchBackend(addon: Native, name: unknown, argument: string): v
     const reason = wanted.reason ?? 'DeviceBuffers use it automatically; select a CPU backend for typed arrays';
     throw new SweetError('ERR_BACKEND', `The backend '${name}' cannot be used here: ${reason}`);
   }
+}
+
+/** All but 'cuda'. The native addon has no 'wasm', and WebAssembly nothing else. */
+export function hostBackends(addon: Native): Backend[] {
+  const list = addon.backends();
+  if (list.some(({ name }) => name === 'wasm')) return list;
+  const reason = 'the native addon is loaded, which is faster; SWEET_RL_BACKEND=wasm at start selects WebAssembly';
+  return [...list, { name: 'wasm', available: false, active: false, reason, note: SLOWER }];
 }
 
 export function cudaBackend(): Backend {
@@ -153,5 +144,5 @@ export function threadCount(argument: string, n: unknown): number {
   return n;
 }
 
-/** The addon and its file. */
-export const { native, addonFile } = loadNative();
+/** The addon or what takes its place, its file, and why it is not the addon. */
+export const { native, file: addonFile, fallback } = ready();

@@ -29,7 +29,8 @@ const aligned = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNM
 const MEMORY_FAULT: Fault = { code: 'memory', index: 0, value: 0 };
 const CANCELLED: Fault = { code: 'cancelled', index: 0, value: 0 };
 
-const SLOWER = 'slower than native code: one thread, vectors of 128 bits without FMA, arrays are copied';
+/** What `backends()` says of 'wasm'. */
+export const SLOWER = 'slower than native code: one thread, vectors of 128 bits without FMA, arrays are copied';
 
 /** The bytes of an array, also of a subclass. */
 function bytesAt(array: View): Uint8Array {

@@ -22,6 +22,17 @@ const typedArrayBuffer = getter<ArrayBufferLike>('buffer');
 const typedArrayOffset = getter<number>('byteOffset');
 const typedArrayBytes = getter<number>('byteLength');
 
+const arrayBufferBytes = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')?.get as () => number;
+
+/** Of any realm, and not a SharedArrayBuffer. */
+export function isArrayBuffer(value: unknown): value is ArrayBuffer {
+  try {
+    return arrayBufferBytes.call(value) >= 0;
+  } catch {
+    return false;
+  }
+}
+
 export function isArray(value: unknown): value is readonly unknown[] {
   try {
     return Array.isArray(value);
