@@ -2,7 +2,7 @@
 //
 //   sweet-rl.wasm                     for Node without an addon
 //   index.js jax.js tfjs.js objectives.js   ES modules for browsers, the module inside
-//   index.cjs                         for `require('sweet-rl/wasm')`, the module inside
+//   index.cjs                         for `require('sweet-rl/wasm')` in Node, reads the file
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -51,16 +51,29 @@ const options = {
   outdir: 'dist-wasm',
   plugins: [withoutNode],
 };
-const entry = (name, path) => [name, join('dist', path)];
-const entries = {
-  index: 'index.js',
-  jax: 'adapters/jax.js',
-  tfjs: 'adapters/tfjs.js',
-  objectives: 'objectives/index.js',
+const inNode = {
+  name: 'in-node',
+  setup({ onLoad }) {
+    onLoad({ filter: /sweet-rl[.]wasm$/ }, () => ({
+      contents: "module.exports = require('node:fs').readFileSync(require('node:path').join(__dirname, 'sweet-rl.wasm'));",
+    }));
+  },
+};
+const entryPoints = {
+  index: 'dist/index.js',
+  jax: 'dist/adapters/jax.js',
+  tfjs: 'dist/adapters/tfjs.js',
+  objectives: 'dist/objectives/index.js',
 };
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out);
 copyFileSync(module, join(out, 'sweet-rl.wasm'));
-const entryPoints = Object.fromEntries(Object.entries(entries).map(([name, path]) => entry(name, path)));
 await build({ ...options, entryPoints, format: 'esm', splitting: true });
-await build({ ...options, entryPoints: { index: entryPoints.index }, format: 'cjs', outExtension: { '.js': '.cjs' } });
+await build({
+  ...options,
+  entryPoints: { index: entryPoints.index },
+  format: 'cjs',
+  platform: 'node',
+  outExtension: { '.js': '.cjs' },
+  plugins: [withoutNode, inNode],
+});
