@@ -1,6 +1,6 @@
-// Reads the arguments of a call, in the order of binding/operations.js. lib/ has checked classes, lengths and options; the
-// operation checks the values inside the arrays; here the length of every array is checked against the shapes of the
-// call again.
+// Reads the arguments of a call, in the order of binding/operations.js. lib/ has checked classes, lengths and options;
+// the operation checks the values inside the arrays; here the length of every array is checked against the shapes of
+// the call again.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The arguments of a call of the WebAssembly module: a block of numbers in its memory. A number or a boolean takes one, an
-// array two: its address and its length; a missing array 0 and 0. lib/addon/wasm-native.ts writes them.
+// The arguments of a call of the WebAssembly module: a block of numbers in its memory. A number or a boolean takes one,
+// an array two: its address and its length; a missing array 0 and 0. lib/addon/wasm-native.ts writes them.
 #pragma once
 
 #include "../../native/status.h"

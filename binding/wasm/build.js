@@ -1,7 +1,7 @@
 // npm run build:wasm: compiles the module and writes dist-wasm/, which needs dist/ (npm run build:types):
 //
 //   sweet-rl.wasm                     for Node without an addon
-//   index.js jax.js tfjs.js objectives.js   ES modules for browsers, the module inside
+//   index.js jax.js tfjs.js          ES modules for browsers, the module inside
 //   index.cjs                         for `require('sweet-rl/wasm')` in Node, reads the file
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -16,7 +16,8 @@ const out = join(root, 'dist-wasm');
 
 function run(...args) {
   const { status } = spawnSync('cmake', args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
-  if (status !== 0) throw new Error(`cmake ${args[0]} ended with ${status}; binding/wasm/CMakeLists.txt says what it needs`);
+  if (status !== 0)
+    throw new Error(`cmake ${args[0]} ended with ${status}; binding/wasm/CMakeLists.txt says what it needs`);
 }
 run('-S', 'binding/wasm', '-B', folder, '-DCMAKE_CXX_COMPILER=clang++-19');
 run('--build', folder, '--parallel');
@@ -55,7 +56,8 @@ const inNode = {
   name: 'in-node',
   setup({ onLoad }) {
     onLoad({ filter: /sweet-rl[.]wasm$/ }, () => ({
-      contents: "module.exports = require('node:fs').readFileSync(require('node:path').join(__dirname, 'sweet-rl.wasm'));",
+      contents:
+        "module.exports = require('node:fs').readFileSync(require('node:path').join(__dirname, 'sweet-rl.wasm'));",
     }));
   },
 };
@@ -63,7 +65,6 @@ const entryPoints = {
   index: 'dist/index.js',
   jax: 'dist/adapters/jax.js',
   tfjs: 'dist/adapters/tfjs.js',
-  objectives: 'dist/objectives/index.js',
 };
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out);

@@ -22,7 +22,7 @@ const logits = Float32Array.from({ length: N * V }, (_, i) => Math.sin(i)); // [
 const refLogps = new Float32Array(N).fill(-2.5);
 const [chosen, rejected] = [Int32Array.of(0), Int32Array.of(1)];
 
-const LEARNING_RATE = 5;
+const LEARNING_RATE = 20;
 const losses = Array.from({ length: 60 }, () => {
   const options = { refLogps, turnOffsets, trajectoryOffsets, chosen, rejected };
   const { loss, gradLogits } = criticUpdate({ logits, vocabSize: V, labels, mask, ...options });

@@ -44,7 +44,12 @@ const INSTEAD = `It uses WebAssembly instead, which is slower: one thread, vecto
   SWEET_RL_NO_FALLBACK=1   makes this an error`;
 
 function loadWasm(why: string): LoadedNative {
-  return { native: nativeOf(read(), why), file };
+  try {
+    return { native: nativeOf(read(), why), file };
+  } catch (cause) {
+    const reason = `${file} cannot be loaded: ${(cause as Error).message}`;
+    throw new SweetError('ERR_BACKEND', `The backend 'wasm' cannot be used here: ${reason}`, { cause });
+  }
 }
 
 const NO_PERMISSION = `Node's permission model does not let sweet-rl load its native addon: start Node with --allow-addons,

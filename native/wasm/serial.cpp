@@ -1,7 +1,7 @@
 // In place of cpu/parallel.cpp and cpu/backend.cpp: one thread, one instruction set.
+#include "../backend.h"
 #include "../cpu/active.h"
 #include "../cpu/parallel.h"
-#include "../backend.h"
 
 namespace sweet {
 

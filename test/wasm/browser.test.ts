@@ -35,7 +35,13 @@ afterAll(() => {
 /** The page after its scripts have run. */
 async function pageAt(path: string): Promise<string> {
   const { port } = server.address() as AddressInfo;
-  const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=10000', `--user-data-dir=${profile}`];
+  const flags = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--virtual-time-budget=10000',
+    `--user-data-dir=${profile}`,
+  ];
   const args = [...flags, '--dump-dom', `http://127.0.0.1:${port}/${path}`];
   const { stdout } = await promisify(execFile)('chromium', args, { timeout: 120_000 });
   return stdout;

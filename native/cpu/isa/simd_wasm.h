@@ -103,7 +103,9 @@ inline V div(V a, V b) { return a / b; }
 inline V fma(V a, V b, V c) { return a * b + c; }
 inline V max(V a, V b) { return V(wasm_f32x4_pmax(v128_t(b), v128_t(a))); }
 inline V min(V a, V b) { return V(wasm_f32x4_pmin(v128_t(b), v128_t(a))); }
-inline V choose_greater(V a, V b, V yes, V no) { return V(wasm_v128_bitselect(v128_t(yes), v128_t(no), v128_t(a > b))); }
+inline V choose_greater(V a, V b, V yes, V no) {
+  return V(wasm_v128_bitselect(v128_t(yes), v128_t(no), v128_t(a > b)));
+}
 inline V choose_less(V a, V b, V yes, V no) { return V(wasm_v128_bitselect(v128_t(yes), v128_t(no), v128_t(a < b))); }
 inline bool any_equal(V a, V b) { return wasm_v128_any_true(v128_t(a == b)); }
 inline bool any_greater(V a, V b) { return wasm_v128_any_true(v128_t(a > b)); }
