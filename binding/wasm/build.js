@@ -1,8 +1,8 @@
 // npm run build:wasm: compiles the module and writes dist-wasm/, which needs dist/ (npm run build:types):
 //
-//   sweet-rl.wasm                     for Node without an addon
-//   index.js jax.js tfjs.js          ES modules for browsers, the module inside
-//   index.cjs                         for `require('sweet-rl/wasm')` in Node, reads the file
+//   sweet-rl.wasm             for Node without an addon
+//   index.js jax.js tfjs.js   ES modules for browsers, the module inside
+//   index.cjs                 for `require('sweet-rl/wasm')` in Node, reads the file
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
