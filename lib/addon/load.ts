@@ -1,9 +1,9 @@
 // Loads the addon, else the WebAssembly module. load-wasm-only.ts takes the place of this file in dist-wasm/.
 
 import { SweetError } from '../errors.js';
+import type { Native } from './interface.js';
 import { libc, load } from './load-native.cjs';
 import { file, read } from './load-wasm.cjs';
-import type { Native } from './native.js';
 import { nativeOf } from './wasm-native.js';
 
 export interface LoadedNative {

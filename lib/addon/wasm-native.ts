@@ -1,10 +1,10 @@
 // The functions of the addon over the WebAssembly module: typed arrays are copied into its memory and results back. Uses
 // nothing of Node.
-import { bytesOf, lengthOf } from '../args/arrays.js';
 import { SweetError } from '../errors.js';
 import type { Fault } from './faults.js';
-import type { Backend, Native } from './native.js';
+import type { Backend, Native } from './interface.js';
 import { ASYNC_OPERATIONS, encode, FAULTS, type Operations, type View } from './operations.js';
+import { typedArrayBuffer, typedArrayBytes, typedArrayLength, typedArrayOffset } from './typed-arrays.js';
 
 /** See binding/wasm/module.cc. Addresses are signed here. */
 interface Module {
@@ -32,10 +32,14 @@ const CANCELLED: Fault = { code: 'cancelled', index: 0, value: 0 };
 /** What `backends()` says of 'wasm'. */
 export const SLOWER = 'slower than native code: one thread, vectors of 128 bits without FMA, arrays are copied';
 
-/** The bytes of an array, also of a subclass. */
+function bytesOf(array: ArrayBufferView) {
+  const from = typedArrayOffset.call(array);
+  return { buffer: typedArrayBuffer.call(array), from, to: from + typedArrayBytes.call(array) };
+}
+
 function bytesAt(array: View): Uint8Array {
   const { buffer, from, to } = bytesOf(array);
-  return new Uint8Array(buffer as ArrayBuffer, from, to - from);
+  return new Uint8Array(buffer, from, to - from);
 }
 
 /** An array of a call, and where its copy is from the begin of the call's block. */
@@ -83,7 +87,7 @@ class Call {
         return other.buffer === buffer && other.from === from && other.to === to;
       });
       arrays.set(slots.length, known ?? { array, offset: 0, bytes: to - from });
-      slots.push(0, lengthOf(array));
+      slots.push(0, typedArrayLength.call(array));
     } else {
       slots.push(0, arg === undefined ? 0 : -1); // what is no array is refused
     }

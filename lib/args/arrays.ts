@@ -1,4 +1,12 @@
 // Typed arrays and the DeviceBuffers that stand for them: class, length, place. The native code checks the values.
+import {
+  TypedArray,
+  typedArrayBuffer,
+  typedArrayBytes,
+  typedArrayLength,
+  typedArrayOffset,
+  typedArrayTag,
+} from '../addon/typed-arrays.js';
 import { expected, rangeError, typeError } from '../argument-errors.js';
 
 interface ArrayClasses {
@@ -9,18 +17,6 @@ interface ArrayClasses {
   Uint16Array: Uint16Array;
   Uint8Array: Uint8Array;
 }
-
-const TypedArray = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
-
-/** The getter of %TypedArray%, which neither a subclass nor a property of the same name can replace. */
-function getter<T>(name: keyof Uint8Array): (this: unknown) => T {
-  return Object.getOwnPropertyDescriptor(TypedArray, name)?.get as (this: unknown) => T;
-}
-const typedArrayTag = getter<string | undefined>(Symbol.toStringTag);
-const typedArrayLength = getter<number>('length');
-const typedArrayBuffer = getter<ArrayBufferLike>('buffer');
-const typedArrayOffset = getter<number>('byteOffset');
-const typedArrayBytes = getter<number>('byteLength');
 
 const arrayBufferBytes = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')?.get as () => number;
 
