@@ -11,6 +11,7 @@ export default defineConfig({
       { find: /^sweet-rl\/(jax|tfjs)$/, replacement: `${dist}adapters/$1.js` },
       { find: /^sweet-rl\/(shm|safetensors)$/, replacement: `${dist}io/$1.js` },
       { find: /^sweet-rl\/objectives$/, replacement: `${dist}objectives/index.js` },
+      { find: /^sweet-rl\/wasm$/, replacement: fileURLToPath(new URL('./dist-wasm/index.js', import.meta.url)) },
       { find: /^sweet-rl\/static$/, replacement: `${dist}static.js` },
     ],
   },

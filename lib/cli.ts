@@ -38,20 +38,25 @@ async function info(): Promise<void> {
   } catch (error) {
     if (!(error instanceof SweetError)) throw error;
     print('addon', 'none');
-    print('tried', String((error.cause as Error | undefined)?.message ?? error.message).trim());
+    print('tried', triedOf(error));
     printBinaries(undefined);
     console.log(`\n${error.message}`);
     process.exitCode = 1;
   }
 }
 
+const triedOf = (error: Error): string => String((error.cause as Error | undefined)?.message ?? error.message).trim();
+
 async function printMachine(): Promise<void> {
-  const { addonFile, native } = await import('./addon/native.js');
+  const { addonFile, fallback, native } = await import('./addon/native.js');
   const { backends, threads } = await import('./runtime/machine.js');
   const all = backends();
   print('addon', addonFile ?? 'of a bundle');
+  if (fallback !== undefined) print('tried', triedOf(fallback));
   print('backend', all.find(({ active }) => active)?.name ?? 'none');
-  for (const { name, available, reason } of all) print(name, available ? 'available' : `not available: ${reason}`);
+  for (const { name, available, reason, note } of all) {
+    print(name, available ? ['available', note].filter(Boolean).join(', ') : `not available: ${reason}`);
+  }
   print('precision', precisionOf(all.find(({ active }) => active)));
   const { affinity, quota } = native.cpus('');
   print('CPUs', `${affinity} by affinity${Number.isFinite(quota) ? `, ${quota} by quota` : ''}`);

@@ -16,7 +16,7 @@ namespace sweet {
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(int64_t count) : base_(allocate(static_cast<size_t>(count) * sizeof(T))) {
+  explicit Scratch(int64_t count) : base_(fits(count) ? allocate(static_cast<size_t>(count) * sizeof(T)) : nullptr) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(base_);
     data_ = reinterpret_cast<T*>((address + 63) & ~uintptr_t{63});
   }
@@ -32,6 +32,9 @@ class Scratch {
 
  private:
   static constexpr size_t kHugePage = size_t{2} << 20, kHugeBlock = 4 * kHugePage;
+
+  /** Where addresses have 32 bits, as in WebAssembly, a count that native/ may ask for is more than all memory. */
+  static bool fits(int64_t count) { return static_cast<uint64_t>(count) <= (SIZE_MAX - 128) / sizeof(T); }
 
   static void* allocate(size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__

@@ -65,10 +65,9 @@ function readGroup([name, { struct = name, parameters = {}, fields, variants, re
 function bindOperation([name, { fields, requires, returns, otherwise, device = true }]) {
   const reads = fieldsOf(fields).map((field) => `  ${readField(field, 'g')}\n`);
   if (requires) reads.push(`  args.require(${requires});\n`);
-  const result = returns
-    ? `Napi::Number::New(info.Env(), args.valid() ? static_cast<double>(${snake(name)}(g)) : ${otherwise})`
-    : `args.perform([=] { return ${snake(name)}(g); })`;
-  const text = `Napi::Value bind_${snake(name)}(const Napi::CallbackInfo& info) {
+  const call = `[=] { return ${snake(name)}(g); }`;
+  const result = returns ? `args.compute(${call}, ${otherwise})` : `args.perform(${call})`;
+  const text = `CallResult bind_${snake(name)}(const CallInfo& info) {
   Args args(info);
   ${pascal(name)} g{};
 ${reads.join('')}  return ${result};
@@ -90,7 +89,7 @@ function enumCheck([name, values]) {
 function cppSource() {
   const headers = [...new Set(Object.values(operations).map(({ header }) => header))];
   return `${HEADER}
-${headers.map((header) => `#include "../../native/${header}.h"\n`).join('')}#include "../args.h"
+${headers.map((header) => `#include "../../native/${header}.h"\n`).join('')}#include "args.h"  // binding/args.h, or binding/wasm/args.h
 
 namespace sweet {
 namespace {
@@ -105,7 +104,7 @@ const char* fault_name(Code code) {
   return names[static_cast<int>(code)];
 }
 
-void register_operations(Napi::Object exports) {
+void register_operations(Exports exports) {
 ${Object.entries(operations).map(registration).join('')}}
 
 }  // namespace sweet
@@ -183,11 +182,11 @@ export type ${name} = keyof typeof ${constant(name)};\n`;
 
 function tsSource() {
   const names = Object.keys(operations);
-  const quoted = (condition) =>
+  const quoted = (condition, separator) =>
     names
       .filter((name) => condition(operations[name]))
       .map((name) => `'${name}'`)
-      .join(' | ');
+      .join(separator);
   return `${HEADER}
 
 /** A typed array, or the device buffer that takes its place. */
@@ -196,18 +195,20 @@ export type View = ArrayBufferView & { readonly length: number };
 ${Object.entries(enums).map(tsEnum).join('\n')}
 ${Object.entries(groups).map(tsGroup).join('\n')}
 ${Object.entries(operations).map(tsOperation).join('\n')}
-/** Why an operation fails; faults.ts has the error of each. */
-export type FaultCode = ${faults.map((name) => `'${name}'`).join(' | ')};
+/** Why an operation fails, by its number in the native code less 1; faults.ts has the error of each. */
+export const FAULTS = [${faults.map((name) => `'${name}'`).join(', ')}] as const;
+export type FaultCode = (typeof FAULTS)[number];
 
 /** The operations and their arguments. */
 export interface Operations {
 ${names.map((name) => `  ${name}: ${pascal(name)};\n`).join('')}}
 
 /** Those that also run on another thread. */
-export type AsyncOperation = ${quoted(({ async }) => async)};
+export const ASYNC_OPERATIONS = [${quoted(({ async }) => async, ', ')}] as const;
+export type AsyncOperation = (typeof ASYNC_OPERATIONS)[number];
 
 /** Those that the addon of sweet-rl-cuda has. */
-export type DeviceOperation = ${quoted(({ device = true }) => device)};
+export type DeviceOperation = ${quoted(({ device = true }) => device, ' | ')};
 
 /** What a native function returns: undefined or the rule that its input breaks, or a number. */
 export interface Returns<Fault> {

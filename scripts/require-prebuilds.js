@@ -2,10 +2,16 @@
 // may go on: there the error of the missing addon says how to build it.
 import { existsSync, readdirSync } from 'node:fs';
 
+const wasm = existsSync(new URL('../dist-wasm/index.js', import.meta.url));
 const folder = new URL('../prebuilds/', import.meta.url);
 const files = existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : [];
 
-if (/^(pack|publish)$/.test(process.env.npm_command ?? '') && !files.some((path) => path.endsWith('.node'))) {
+const packing = /^(pack|publish)$/.test(process.env.npm_command ?? '');
+if (packing && !wasm) {
+  console.error('npm pack needs dist-wasm/, which `npm run build:wasm` builds');
+  process.exitCode = 1;
+}
+if (packing && !files.some((path) => path.endsWith('.node'))) {
   console.error(
     'npm pack needs the prebuilt binaries, and prebuilds/ has none.\n' +
       '  npm run build:prebuilds     builds them\n' +

@@ -9,7 +9,7 @@
 #include "../../native/policy_gradient_update.h"
 #include "../../native/divergence.h"
 #include "../../native/non_finite.h"
-#include "../args.h"
+#include "args.h"  // binding/args.h, or binding/wasm/args.h
 
 namespace sweet {
 namespace {
@@ -301,7 +301,7 @@ void read_teacher(Args& args, Teacher& g, int64_t rows) {
   return read_teacher_top_k(args, g, rows);
 }
 
-Napi::Value bind_logps(const Napi::CallbackInfo& info) {
+CallResult bind_logps(const CallInfo& info) {
   Args args(info);
   Logps g{};
   read_head(args, g.head);
@@ -310,7 +310,7 @@ Napi::Value bind_logps(const Napi::CallbackInfo& info) {
   return args.perform([=] { return logps(g); });
 }
 
-Napi::Value bind_logps_backward(const Napi::CallbackInfo& info) {
+CallResult bind_logps_backward(const CallInfo& info) {
   Args args(info);
   LogpsBackward g{};
   read_head(args, g.head);
@@ -325,7 +325,7 @@ Napi::Value bind_logps_backward(const Napi::CallbackInfo& info) {
   return args.perform([=] { return logps_backward(g); });
 }
 
-Napi::Value bind_vocab_parallel_stats(const Napi::CallbackInfo& info) {
+CallResult bind_vocab_parallel_stats(const CallInfo& info) {
   Args args(info);
   VocabParallelStats g{};
   read_head(args, g.head);
@@ -335,7 +335,7 @@ Napi::Value bind_vocab_parallel_stats(const Napi::CallbackInfo& info) {
   return args.perform([=] { return vocab_parallel_stats(g); });
 }
 
-Napi::Value bind_merge_vocab_parallel_stats(const Napi::CallbackInfo& info) {
+CallResult bind_merge_vocab_parallel_stats(const CallInfo& info) {
   Args args(info);
   MergeVocabParallelStats g{};
   g.rows = args.integer();
@@ -347,7 +347,7 @@ Napi::Value bind_merge_vocab_parallel_stats(const Napi::CallbackInfo& info) {
   return args.perform([=] { return merge_vocab_parallel_stats(g); });
 }
 
-Napi::Value bind_turn_advantages(const Napi::CallbackInfo& info) {
+CallResult bind_turn_advantages(const CallInfo& info) {
   Args args(info);
   TurnAdvantages g{};
   read_turn_batch(args, g.batch);
@@ -357,7 +357,7 @@ Napi::Value bind_turn_advantages(const Napi::CallbackInfo& info) {
   return args.perform([=] { return turn_advantages(g); });
 }
 
-Napi::Value bind_turn_advantages_backward(const Napi::CallbackInfo& info) {
+CallResult bind_turn_advantages_backward(const CallInfo& info) {
   Args args(info);
   TurnAdvantagesBackward g{};
   read_turn_batch(args, g.batch);
@@ -366,7 +366,7 @@ Napi::Value bind_turn_advantages_backward(const Napi::CallbackInfo& info) {
   return args.perform([=] { return turn_advantages_backward(g); });
 }
 
-Napi::Value bind_preference_loss(const Napi::CallbackInfo& info) {
+CallResult bind_preference_loss(const CallInfo& info) {
   Args args(info);
   PreferenceLoss g{};
   read_preference_batch(args, g.batch);
@@ -379,7 +379,7 @@ Napi::Value bind_preference_loss(const Napi::CallbackInfo& info) {
   return args.perform([=] { return preference_loss(g); });
 }
 
-Napi::Value bind_preference_update(const Napi::CallbackInfo& info) {
+CallResult bind_preference_update(const CallInfo& info) {
   Args args(info);
   PreferenceUpdate g{};
   read_head(args, g.head);
@@ -397,7 +397,7 @@ Napi::Value bind_preference_update(const Napi::CallbackInfo& info) {
   return args.perform([=] { return preference_update(g); });
 }
 
-Napi::Value bind_unpaired_loss(const Napi::CallbackInfo& info) {
+CallResult bind_unpaired_loss(const CallInfo& info) {
   Args args(info);
   UnpairedLoss g{};
   read_unpaired_batch(args, g.batch);
@@ -408,7 +408,7 @@ Napi::Value bind_unpaired_loss(const Napi::CallbackInfo& info) {
   return args.perform([=] { return unpaired_loss(g); });
 }
 
-Napi::Value bind_unpaired_update(const Napi::CallbackInfo& info) {
+CallResult bind_unpaired_update(const CallInfo& info) {
   Args args(info);
   UnpairedUpdate g{};
   read_head(args, g.head);
@@ -426,7 +426,7 @@ Napi::Value bind_unpaired_update(const Napi::CallbackInfo& info) {
   return args.perform([=] { return unpaired_update(g); });
 }
 
-Napi::Value bind_policy_gradient_update(const Napi::CallbackInfo& info) {
+CallResult bind_policy_gradient_update(const CallInfo& info) {
   Args args(info);
   PolicyGradientUpdate g{};
   read_head(args, g.head);
@@ -444,7 +444,7 @@ Napi::Value bind_policy_gradient_update(const Napi::CallbackInfo& info) {
   return args.perform([=] { return policy_gradient_update(g); });
 }
 
-Napi::Value bind_head_divergence(const Napi::CallbackInfo& info) {
+CallResult bind_head_divergence(const CallInfo& info) {
   Args args(info);
   HeadDivergence g{};
   read_head(args, g.head);
@@ -458,7 +458,7 @@ Napi::Value bind_head_divergence(const Napi::CallbackInfo& info) {
   return args.perform([=] { return head_divergence(g); });
 }
 
-Napi::Value bind_head_divergence_backward(const Napi::CallbackInfo& info) {
+CallResult bind_head_divergence_backward(const CallInfo& info) {
   Args args(info);
   HeadDivergenceBackward g{};
   read_head(args, g.head);
@@ -474,7 +474,7 @@ Napi::Value bind_head_divergence_backward(const Napi::CallbackInfo& info) {
 }
 
 #ifndef SWEET_CUDA_ADDON
-Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
+CallResult bind_first_non_finite(const CallInfo& info) {
   Args args(info);
   FirstNonFinite g{};
   g.dtype = args.choice<DType>(3);
@@ -484,7 +484,7 @@ Napi::Value bind_first_non_finite(const Napi::CallbackInfo& info) {
   g.allow_neg_inf = args.boolean();
   g.data = args.array<const void>(g.rows > 0 ? (g.rows - 1) * g.row_stride + g.columns : 0);
   g.mask = args.optional_array<const uint8_t>(g.rows);
-  return Napi::Number::New(info.Env(), args.valid() ? static_cast<double>(first_non_finite(g)) : -1);
+  return args.compute([=] { return first_non_finite(g); }, -1);
 }
 #endif
 
@@ -495,7 +495,7 @@ const char* fault_name(Code code) {
   return names[static_cast<int>(code)];
 }
 
-void register_operations(Napi::Object exports) {
+void register_operations(Exports exports) {
   add_operation(exports, "logps", bind_logps, true);
   add_operation(exports, "logpsBackward", bind_logps_backward, true);
   add_operation(exports, "vocabParallelStats", bind_vocab_parallel_stats, true);

@@ -2,71 +2,14 @@
 
 import { expected, rangeError, SweetError, typeError } from '../errors.js';
 import { gemmLibrary, whyNoCuda } from './cuda.js';
+import { variable } from './environment.js';
 import type { Fault } from './faults.js';
-import { type Loaded, libc, load } from './load-native.cjs';
+import type { Backend, Done, Native, NativeOperations } from './interface.js';
+import { type LoadedNative, loadNative } from './load.js';
 import { type AsyncOperation, encode, type Operations, type Returns } from './operations.js';
+import { SLOWER } from './wasm-native.js';
 
-type Done = (fault: Fault | undefined) => void;
-
-type NativeOperations = {
-  [K in keyof Operations]: (...args: readonly unknown[]) => Returns<Fault>[K];
-} & {
-  /**
-   * The async form; the last argument is a `Done`. Returns the number of the call, until `Done` is called. Arrays of an
-   * ArrayBuffer of up to `copiedBytes` are copied: inputs at the start; results back, where there is no fault, at the end.
-   */
-  [K in AsyncOperation as `${K}Async`]: (...args: readonly unknown[]) => number;
-} & {
-  /** Ends an async call, waiting or running, soon; its fault is then 'cancelled'. */
-  cancel(call: number): void;
-  readonly copiedBytes: number;
-};
-
-/** One set of kernels, and whether it can be used here. */
-export interface Backend {
-  name: 'avx512bf16' | 'avx512' | 'avx2' | 'neon' | 'portable' | 'cuda';
-  available: boolean;
-  active: boolean;
-  reason?: string;
-  /** Of the gradients of the logits in the backward pass of bfloat16 linear heads, where a call gives no `precision`. */
-  precision?: 'float32' | 'storage';
-  /** Of 'cuda', where it is available: what computes the matrix products of linear heads, and why not cuBLASLt. */
-  products?: string;
-}
-
-/** The failed step, with the error number of the system and the size found. */
-export interface ShmFault {
-  step: 'create' | 'open' | 'allocate' | 'size' | 'map' | 'buffer';
-  errno: number;
-  bytes: number;
-}
-
-/** A mapping: its number is for shmClose. */
-export interface OpenedShm {
-  buffer: ArrayBuffer;
-  number: number;
-}
-
-export interface Native extends NativeOperations {
-  backends(): Backend[];
-  useBackend(name: string): boolean;
-  /** CPUs of the affinity mask, of the quota (Infinity without one), and the smaller of both; `root` is '' but in tests. */
-  cpus(root: string): { affinity: number; quota: number; usable: number };
-  threads(): number;
-  setThreads(n: number): void;
-  /** bytes 0 maps all of it; maxBytes is the largest size of an ArrayBuffer. */
-  shmOpen(options: { name: string; bytes: number; create: boolean; maxBytes: number }): OpenedShm | ShmFault;
-  /** Whether the memory is unmapped now. */
-  shmClose(opened: OpenedShm): boolean;
-  /** 0 or the error number of the system. */
-  shmUnlink(name: string): number;
-  isShm(buffer: ArrayBuffer): boolean;
-  /**
-   * Writes three numbers for each array: which shared memory it views, and the range of its bytes there; 0 and its addresses
-   * for other memory. Arrays share memory where the first number is the same and the ranges overlap.
-   */
-  addresses(to: Float64Array, ...arrays: readonly (ArrayBufferView | undefined)[]): void;
-}
+export type { Backend, Native, OpenedShm, ShmFault } from './interface.js';
 
 /** An addon with the operations: that of the CPU, or of sweet-rl-cuda. */
 export type Addon = Pick<Native, keyof NativeOperations>;
@@ -94,41 +37,20 @@ function staleAddon(name: string): SweetError {
   );
 }
 
-function loadNative(): { native: Native; addonFile: string | undefined } {
-  const { addon, file } = loaded();
-  const native = addon as Native;
-  const backend = process.env.SWEET_RL_BACKEND;
-  if (backend) switchBackend(native, backend, 'SWEET_RL_BACKEND');
-  const threads = process.env.SWEET_RL_THREADS;
-  if (threads) native.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
-  return { native, addonFile: file };
-}
-
-function loaded(): Loaded {
-  try {
-    return load();
-  } catch (cause) {
-    throw new SweetError('ERR_ADDON', process.permission === undefined ? whyNoAddon() : NO_PERMISSION, { cause });
+function ready(): LoadedNative {
+  const loaded = loadNative();
+  const backend = variable('SWEET_RL_BACKEND');
+  if (backend) switchBackend(loaded.native, backend, 'SWEET_RL_BACKEND');
+  const threads = variable('SWEET_RL_THREADS');
+  if (threads) {
+    loaded.native.setThreads(threadCount('SWEET_RL_THREADS', /^\d+$/.test(threads) ? Number(threads) : threads));
   }
-}
-
-const NO_PERMISSION = `Node's permission model does not let sweet-rl load its native addon: start Node with --allow-addons,
-and with an --allow-fs-read that includes the folder of the package.`;
-
-function whyNoAddon(): string {
-  const { platform, arch, versions } = process;
-  const system = `${platform}-${arch}${platform === 'linux' ? ` (${libc() ?? 'unknown libc'})` : ''}`;
-  return `sweet-rl has no native addon that loads on ${system} with Node-API ${versions.napi ?? 'unknown'}.
-  npx sweet-rl build   compiles it, with CMake and a C++17 compiler
-  npx sweet-rl info    prints what this system is and what was tried
-In a bundle, the addon is found in one of two ways (docs/guide/install.md has a line for each bundler):
-  exclude sweet-rl     serverExternalPackages: ['sweet-rl'] in Next.js, externals of the other bundlers
-  sweet-rl/static      the entry to bundle instead, with a bundler that copies .node files`;
+  return loaded;
 }
 
 /** `argument` is the name of the argument or the environment variable that asks for it. */
 export function switchBackend(addon: Native, name: unknown, argument: string): void {
-  const list = addon.backends();
+  const list = hostBackends(addon);
   const names = [...list.map((backend) => backend.name), 'cuda'].map((each) => `'${each}'`).join(' | ');
   const wanted = name === 'cuda' ? cudaBackend() : list.find((backend) => backend.name === name);
   if (typeof name !== 'string') throw typeError('ERR_ARG_TYPE', expected(names, argument, name));
@@ -137,6 +59,14 @@ export function switchBackend(addon: Native, name: unknown, argument: string): v
     const reason = wanted.reason ?? 'DeviceBuffers use it automatically; select a CPU backend for typed arrays';
     throw new SweetError('ERR_BACKEND', `The backend '${name}' cannot be used here: ${reason}`);
   }
+}
+
+/** All but 'cuda'. The native addon has no 'wasm', and WebAssembly nothing else. */
+export function hostBackends(addon: Native): Backend[] {
+  const list = addon.backends();
+  if (list.some(({ name }) => name === 'wasm')) return list;
+  const reason = 'the native addon is loaded, which is faster; SWEET_RL_BACKEND=wasm at start selects WebAssembly';
+  return [...list, { name: 'wasm', available: false, active: false, reason, note: SLOWER }];
 }
 
 export function cudaBackend(): Backend {
@@ -153,5 +83,5 @@ export function threadCount(argument: string, n: unknown): number {
   return n;
 }
 
-/** The addon and its file. */
-export const { native, addonFile } = loadNative();
+/** The addon or what takes its place, its file, and why it is not the addon. */
+export const { native, file: addonFile, fallback } = ready();

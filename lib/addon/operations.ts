@@ -734,8 +734,9 @@ function firstNonFinite(g: FirstNonFinite): unknown[] {
   return to;
 }
 
-/** Why an operation fails; faults.ts has the error of each. */
-export type FaultCode = 'memory' | 'shape' | 'label' | 'turnOffsets' | 'trajectoryOffsets' | 'emptyTurn' | 'emptyTrajectory' | 'chosen' | 'rejected' | 'samePair' | 'pairWeight' | 'zeroWeights' | 'tokenWeight' | 'unitWeight' | 'teacherIndex' | 'teacherTwice' | 'teacherLogps' | 'shardRows' | 'shardMismatch' | 'shardNoEntropy' | 'shardStatistics' | 'shardMask' | 'shardLabels' | 'shardCoverage' | 'device' | 'deviceGemm' | 'cancelled';
+/** Why an operation fails, by its number in the native code less 1; faults.ts has the error of each. */
+export const FAULTS = ['memory', 'shape', 'label', 'turnOffsets', 'trajectoryOffsets', 'emptyTurn', 'emptyTrajectory', 'chosen', 'rejected', 'samePair', 'pairWeight', 'zeroWeights', 'tokenWeight', 'unitWeight', 'teacherIndex', 'teacherTwice', 'teacherLogps', 'shardRows', 'shardMismatch', 'shardNoEntropy', 'shardStatistics', 'shardMask', 'shardLabels', 'shardCoverage', 'device', 'deviceGemm', 'cancelled'] as const;
+export type FaultCode = (typeof FAULTS)[number];
 
 /** The operations and their arguments. */
 export interface Operations {
@@ -756,7 +757,8 @@ export interface Operations {
 }
 
 /** Those that also run on another thread. */
-export type AsyncOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'preferenceUpdate' | 'unpairedUpdate' | 'policyGradientUpdate' | 'headDivergence' | 'headDivergenceBackward';
+export const ASYNC_OPERATIONS = ['logps', 'logpsBackward', 'vocabParallelStats', 'preferenceUpdate', 'unpairedUpdate', 'policyGradientUpdate', 'headDivergence', 'headDivergenceBackward'] as const;
+export type AsyncOperation = (typeof ASYNC_OPERATIONS)[number];
 
 /** Those that the addon of sweet-rl-cuda has. */
 export type DeviceOperation = 'logps' | 'logpsBackward' | 'vocabParallelStats' | 'mergeVocabParallelStats' | 'turnAdvantages' | 'turnAdvantagesBackward' | 'preferenceLoss' | 'preferenceUpdate' | 'unpairedLoss' | 'unpairedUpdate' | 'policyGradientUpdate' | 'headDivergence' | 'headDivergenceBackward';

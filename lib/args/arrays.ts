@@ -1,4 +1,12 @@
 // Typed arrays and the DeviceBuffers that stand for them: class, length, place. The native code checks the values.
+import {
+  TypedArray,
+  typedArrayBuffer,
+  typedArrayBytes,
+  typedArrayLength,
+  typedArrayOffset,
+  typedArrayTag,
+} from '../addon/typed-arrays.js';
 import { expected, rangeError, typeError } from '../argument-errors.js';
 
 interface ArrayClasses {
@@ -10,17 +18,16 @@ interface ArrayClasses {
   Uint8Array: Uint8Array;
 }
 
-const TypedArray = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
+const arrayBufferBytes = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')?.get as () => number;
 
-/** The getter of %TypedArray%, which neither a subclass nor a property of the same name can replace. */
-function getter<T>(name: keyof Uint8Array): (this: unknown) => T {
-  return Object.getOwnPropertyDescriptor(TypedArray, name)?.get as (this: unknown) => T;
+/** Of any realm, and not a SharedArrayBuffer. */
+export function isArrayBuffer(value: unknown): value is ArrayBuffer {
+  try {
+    return arrayBufferBytes.call(value) >= 0;
+  } catch {
+    return false;
+  }
 }
-const typedArrayTag = getter<string | undefined>(Symbol.toStringTag);
-const typedArrayLength = getter<number>('length');
-const typedArrayBuffer = getter<ArrayBufferLike>('buffer');
-const typedArrayOffset = getter<number>('byteOffset');
-const typedArrayBytes = getter<number>('byteLength');
 
 export function isArray(value: unknown): value is readonly unknown[] {
   try {

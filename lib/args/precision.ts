@@ -1,4 +1,5 @@
 // In what precision the gradients of the logits enter the products of a bfloat16 linear head's backward pass.
+import { variable } from '../addon/environment.js';
 import type { Precision as NativePrecision } from '../addon/operations.js';
 import { expected, rangeError } from '../errors.js';
 import { oneOf } from './scalars.js';
@@ -22,7 +23,7 @@ export interface PrecisionOption {
 }
 
 const NAMES: Precision[] = ['float32', 'storage'];
-const OF_PROCESS = process.env.SWEET_RL_PRECISION;
+const OF_PROCESS = variable('SWEET_RL_PRECISION');
 if (OF_PROCESS && !NAMES.includes(OF_PROCESS as Precision)) {
   throw rangeError('ERR_ARG_VALUE', expected("'float32' | 'storage'", 'SWEET_RL_PRECISION', OF_PROCESS));
 }

@@ -1,14 +1,15 @@
 // What the machine offers and what of it is used. All of this is for the whole process, worker threads included.
 import { cudaOn, deviceRefusals } from '../addon/cuda.js';
 import { errorOf } from '../addon/faults.js';
-import { type Backend, cudaBackend, native, switchBackend, threadCount } from '../addon/native.js';
+import { type Backend, cudaBackend, hostBackends, native, switchBackend, threadCount } from '../addon/native.js';
 import { defaultPrecision } from '../args/precision.js';
 
 export type { Backend };
 
 /**
  * The backends that sweet-rl knows, best first; the first available one is active unless another was chosen. The last,
- * 'cuda', is never the active one: calls on device buffers use it, and no others do.
+ * 'cuda', is never the active one: calls on device buffers use it, and no others do. 'wasm' is the active one where no native
+ * addon was loaded, and then the only one; its `note` says why it is slower.
  *
  * @returns one entry each: whether it is available here, whether it is active, the reason where it is not available, and the
  *   `precision` of the backward pass of bfloat16 linear heads where a call gives none.
@@ -16,7 +17,7 @@ export type { Backend };
  * backends().find((backend) => backend.active)?.name; // 'avx512'
  */
 export function backends(): Backend[] {
-  return [...native.backends(), cudaBackend()].map((each) => ({ ...each, precision: defaultPrecision(each.name) }));
+  return [...hostBackends(native), cudaBackend()].map((each) => ({ ...each, precision: defaultPrecision(each.name) }));
 }
 
 /**
@@ -34,7 +35,7 @@ export function useBackend(name: Backend['name']): void {
 /**
  * Sets how many threads a large call may use, the calling one included. Results do not depend on it. The environment
  * variable SWEET_RL_THREADS does the same at start; without either it is the number of CPUs that the process may use: of its
- * affinity, or fewer where a quota (cgroups, a Windows job) allows fewer, rounded up.
+ * affinity, or fewer where a quota (cgroups, a Windows job) allows fewer, rounded up. WebAssembly has one thread, whatever n.
  *
  * @param n an integer from 1 to 256.
  * @throws RangeError ERR_ARG_VALUE outside of that, TypeError ERR_ARG_TYPE for what is no number.

@@ -8,9 +8,8 @@
 //
 // Memory of a released copy is used again while the collector leaves it: writing fresh memory takes much longer than the
 // copy itself, since the system supplies it page by page (docs/guide/async.md has the figures).
-import { types } from 'node:util';
 import { native } from '../addon/native.js';
-import { bytesIn, bytesOf, classOf, isOnDevice, lengthOf, type NamedArray } from '../args/arrays.js';
+import { bytesIn, bytesOf, classOf, isArrayBuffer, isOnDevice, lengthOf, type NamedArray } from '../args/arrays.js';
 import { typeError } from '../errors.js';
 import type { Results, View } from './results.js';
 
@@ -42,7 +41,7 @@ export class RetainedInputs {
   private retain(view: View): void {
     if (isOnDevice(view) || this.copies.has(view)) return;
     const { buffer } = bytesOf(view);
-    if (types.isArrayBuffer(buffer) && !native.isShm(buffer)) this.copies.set(view, copyOf(view));
+    if (isArrayBuffer(buffer) && !native.isShm(buffer)) this.copies.set(view, copyOf(view));
   }
 
   /** The encoded arguments with the copies in place of the caller's arrays. */

@@ -128,6 +128,7 @@ const Kernels* kernels_portable();
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
 const Kernels* kernels_neon();
+const Kernels* kernels_wasm();
 
 const Bf16PairKernels* bf16_pair_kernels_avx512();
 

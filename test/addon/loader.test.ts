@@ -16,7 +16,7 @@ function node(folder: string, args: string[], env: NodeJS.ProcessEnv = {}) {
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: folder,
     encoding: 'utf8',
-    env: { ...process.env, SWEET_RL_BACKEND: undefined, ...env },
+    env: { ...process.env, SWEET_RL_BACKEND: undefined, SWEET_RL_NO_FALLBACK: '1', ...env },
   });
   return { status, stdout, stderr };
 }
@@ -49,6 +49,74 @@ describe('the addon', () => {
       expect(stderr).toContain('npx sweet-rl info');
       expect(stderr).toContain('[cause]');
     }
+  });
+});
+
+describe('WebAssembly', () => {
+  const FALLBACK = { SWEET_RL_NO_FALLBACK: undefined };
+  const NAME = (program: string[]) =>
+    program.map((each) =>
+      each.replace('threads() > 0', 'backends().find((b) => b.active).name').replace('{ threads }', '{ backends }'),
+    );
+  const BACKEND = [
+    '--eval',
+    "console.log(require('sweet-rl').backends().find(({ active }) => active).name); require('sweet-rl').threads();",
+  ];
+
+  it.each([
+    ['missing', without, {}],
+    ['for another libc', withAddon, { LIBC: 'musl' }],
+    ['not a binary', broken, {}],
+  ])('takes the place of an addon that is %s, with one warning that says what to do', (_, { folder }, env) => {
+    for (const program of [BACKEND, NAME(IMPORT)]) {
+      const { status, stdout, stderr } = node(folder, program, { ...FALLBACK, ...env });
+      expect({ status, stdout }).toEqual({ status: 0, stdout: 'wasm\n' });
+      expect(stderr.match(/SWEET_RL_FALLBACK/g)).toHaveLength(1);
+      expect(stderr).toMatch(/\[SWEET_RL_FALLBACK\] SweetWarning: sweet-rl has no native addon that loads on/);
+      expect(stderr).toMatch(/npx sweet-rl build .*SWEET_RL_BACKEND=wasm .*SWEET_RL_NO_FALLBACK=1/s);
+    }
+  });
+
+  it('is what SWEET_RL_BACKEND=wasm selects, without a warning and before the addon', () => {
+    for (const { folder } of [withAddon, without]) {
+      const env = { ...FALLBACK, SWEET_RL_BACKEND: 'wasm' };
+      expect(node(folder, BACKEND, env)).toEqual({ status: 0, stdout: 'wasm\n', stderr: '' });
+    }
+  });
+
+  it('is the entry sweet-rl/wasm, whatever there is', () => {
+    const entry = (program: string[]) => program.map((each) => each.replace("'sweet-rl'", "'sweet-rl/wasm'"));
+    for (const program of [BACKEND, NAME(IMPORT)]) {
+      const { folder } = withAddon;
+      const text = entry(program).map((each) => each.replaceAll("require('sweet-rl')", "require('sweet-rl/wasm')"));
+      expect(node(folder, text)).toEqual({ status: 0, stdout: 'wasm\n', stderr: '' });
+    }
+  });
+
+  it('is missing as well: the error is that of the addon', () => {
+    const { folder, remove } = installedProject({ addon: false, wasm: false });
+    try {
+      const { status, stderr } = node(folder, REQUIRE, FALLBACK);
+      expect(status).toBe(1);
+      expect(stderr).toContain("code: 'ERR_ADDON'");
+      expect(node(folder, REQUIRE, { SWEET_RL_BACKEND: 'wasm' }).stderr).toMatch(/code: 'ERR_BACKEND'/);
+    } finally {
+      remove();
+    }
+  });
+
+  it('info says so, why, and why it is slower', () => {
+    const { stdout, status } = node(
+      without.folder,
+      [join('node_modules', 'sweet-rl', 'dist', 'cli.js'), 'info'],
+      FALLBACK,
+    );
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^addon +.*dist-wasm\/sweet-rl\.wasm$/m);
+    expect(stdout).toMatch(/^tried +No native build was found/m);
+    expect(stdout).toMatch(/^backend +wasm$/m);
+    expect(stdout).toMatch(/^wasm +available, slower than native code: one thread/m);
+    expect(cli(withAddon, 'info').stdout).toMatch(/^wasm +not available: the native addon is loaded, which is faster/m);
   });
 });
 

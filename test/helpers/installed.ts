@@ -6,12 +6,18 @@ import { ROOT } from './processes.ts';
 
 export const PREBUILT = `${process.platform}-${process.arch}/sweet-rl.glibc.node`;
 
-/** An empty project with sweet-rl in node_modules; `addon`: without one, with the built one, or with these bytes. */
-export function installedProject({ addon }: { addon: boolean | string }): { folder: string; remove: () => void } {
+/**
+ * An empty project with sweet-rl in node_modules; `addon`: without one, with the built one, or with these bytes; `wasm`: with
+ * the WebAssembly module.
+ */
+export function installedProject({ addon, wasm = true }: { addon: boolean | string; wasm?: boolean }): {
+  folder: string;
+  remove: () => void;
+} {
   const folder = mkdtempSync(join(tmpdir(), 'sweet-rl-'));
   const modules = join(folder, 'node_modules');
   const packed = join(modules, 'sweet-rl');
-  for (const path of ['package.json', 'dist', 'dist-cjs'])
+  for (const path of ['package.json', 'dist', 'dist-cjs', ...(wasm ? ['dist-wasm'] : [])])
     cpSync(join(ROOT, path), join(packed, path), { recursive: true });
   cpSync(join(ROOT, 'node_modules', 'node-gyp-build'), join(modules, 'node-gyp-build'), { recursive: true });
   const prebuilt = join(packed, 'prebuilds', PREBUILT);

@@ -57,7 +57,8 @@ describe('the module graph', () => {
 describe('without an addon', () => {
   const run = (name: string, program: string) => {
     writeFileSync(join(project.folder, name), program);
-    const { stdout, stderr } = spawnSync(process.execPath, [name], { cwd: project.folder, encoding: 'utf8' });
+    const env = { ...process.env, SWEET_RL_BACKEND: undefined, SWEET_RL_NO_FALLBACK: '1' };
+    const { stdout, stderr } = spawnSync(process.execPath, [name], { cwd: project.folder, encoding: 'utf8', env });
     return stdout + stderr;
   };
 

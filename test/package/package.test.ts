@@ -69,7 +69,7 @@ describe('the tarball', () => {
   ];
   const paths = files.map(({ path }) => path);
   const modules = readdirSync(join(ROOT, 'lib'), { recursive: true, encoding: 'utf8' }).filter(
-    (path) => /\.c?ts$/.test(path) && path !== 'cli.ts',
+    (path) => /\.c?ts$/.test(path) && !path.endsWith('.d.ts') && path !== 'cli.ts',
   );
   const compiled = (name: string) =>
     name.endsWith('.cts')
@@ -78,7 +78,7 @@ describe('the tarball', () => {
   const sources = (folder: string) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
       .map((path) => `${folder}/${path}`)
-      .filter((path) => /\.(h|cc|cpp|map)$/.test(path) && !path.includes('/cuda/'));
+      .filter((path) => /\.(h|cc|cpp|map)$/.test(path) && !/\/(cuda|wasm)\//.test(path));
 
   it('holds just what a user needs: the built modules, the sources of the addon, prebuilt binaries', () => {
     const expected = [
@@ -95,7 +95,11 @@ describe('the tarball', () => {
       ...sources('native'),
       ...sources('binding'),
     ];
-    const prebuilt = /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/sweet-rl(\.(glibc|musl))?\.node$/;
+    const wasm = paths.filter((path) => path.startsWith('dist-wasm/') && !path.includes('chunk-'));
+    expect(wasm.sort()).toEqual(
+      ['index.cjs', 'index.js', 'jax.js', 'sweet-rl.wasm', 'tfjs.js'].map((each) => `dist-wasm/${each}`),
+    );
+    const prebuilt = /^dist-wasm\/|^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/sweet-rl(\.(glibc|musl))?\.node$/;
     expect(paths.filter((path) => !prebuilt.test(path)).sort()).toEqual(expected.sort());
   });
 

@@ -66,6 +66,9 @@ constexpr Exp2Polynomial kExp2Degree4 = {4, {6.9312419292e-1f, 2.4024098608e-1f,
 #elif defined(SWEET_ISA_NEON)
 #define SWEET_ISA neon
 #include "simd_neon.h"
+#elif defined(SWEET_ISA_WASM)
+#define SWEET_ISA wasm
+#include "simd_wasm.h"
 #else
 #define SWEET_ISA portable
 #include "simd_portable.h"
