@@ -4,10 +4,12 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { methods } from '../../src/run/config.ts';
+import { methods as known } from '../../src/run/config.ts';
 import { endpoint } from '../helpers/endpoint.ts';
 import { linesOf, PACKAGE, testFolder, writeLines } from '../helpers/files.ts';
 
+/** All that train or test a model. */
+const methods = known.filter((method) => method !== 'offline');
 const folder = testFolder('e2e');
 const main = join(PACKAGE, 'dist', 'main.js');
 const python = ['python3', '/usr/bin/python3'].find((name) => spawnSync(name, ['-c', 'import torch']).status === 0);
