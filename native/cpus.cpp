@@ -6,7 +6,7 @@
 #include <thread>
 
 #ifdef _WIN32
-#ifndef NOMINMAX // libstdc++ for Windows defines it
+#ifndef NOMINMAX  // libstdc++ for Windows defines it
 #define NOMINMAX
 #endif
 #include <windows.h>
