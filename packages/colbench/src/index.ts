@@ -8,9 +8,11 @@ export { Journal } from './benchmark/journal.js';
 export { type Candidates, dialoguePairs, rankedPairs } from './benchmark/pairs.js';
 export { answerOf, cutReply, marker, maxReply, maxTurns } from './benchmark/protocol.js';
 export {
+  type AnyTask,
   checkedDialogue,
   checkedTask,
   type Dialogue,
+  type FrontendTask,
   type Message,
   RecordError,
   readAnswers,
