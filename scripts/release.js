@@ -6,7 +6,7 @@
 //                                             node_modules: the job that may publish installs nothing
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -120,12 +120,11 @@ function checkSizes(unpacked, files) {
 function install(tarballs) {
   step('Install');
   const project = join(out, 'project');
-  mkdirSync(project);
+  cpSync(join(root, 'test', 'install', 'project'), project, { recursive: true });
   writeFileSync(join(project, 'package.json'), '{ "name": "empty", "private": true }\n');
   run('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...tarballs], project);
   copyFileSync(join(root, 'test', 'vectors', 'critic_update', 'f32.safetensors'), join(project, 'case.safetensors'));
   for (const program of ['esm.mjs', 'cjs.cjs']) {
-    copyFileSync(join(root, 'test', 'install', 'project', program), join(project, program));
     console.log(`${program}: ${output(process.execPath, [program], project).trim().split('\n').at(-1)}`);
   }
   const info = output(process.execPath, ['node_modules/sweet-rl/dist/cli.js', 'info'], project);
