@@ -170,6 +170,9 @@ describe('a clone without binaries', () => {
     expect(run('pack', '--dry-run', '--ignore-scripts').status).toBe(0);
     mkdirSync(join(clone, 'prebuilds', 'linux-x64'), { recursive: true });
     writeFileSync(join(clone, 'prebuilds', 'linux-x64', 'sweet-rl.glibc.node'), '');
+    expect(run('pack', '--dry-run').stderr).toMatch(/needs dist-wasm/);
+    mkdirSync(join(clone, 'dist-wasm'));
+    writeFileSync(join(clone, 'dist-wasm', 'index.js'), '');
     expect(run('pack', '--dry-run').status).toBe(0);
   }, 300_000);
 });

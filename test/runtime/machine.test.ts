@@ -32,7 +32,8 @@ const codeOf = (action: () => void) => thrownBy(action).code;
 
 describe('backends', () => {
   it('lists them best first, exactly one active, each that is missing with its reason', () => {
-    expect(backends().map(({ name }) => name)).toEqual(['avx512bf16', 'avx512', 'avx2', 'neon', 'portable', 'cuda']);
+    const names = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable', 'wasm', 'cuda'];
+    expect(backends().map(({ name }) => name)).toEqual(names);
     expect(backends().filter(({ active }) => active)).toHaveLength(1);
     for (const { available, active, reason } of backends()) {
       expect(typeof available).toBe('boolean');
