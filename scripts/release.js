@@ -60,7 +60,7 @@ function checkVersions() {
 
 function build() {
   step('Build');
-  run('npm', ['run', 'build:types']);
+  run('npm', ['run', 'build:wasm']); // the types too
   run('npm', ['run', 'build:colbench']);
   run('npm', ['run', 'build:prebuilds', '--', '--all']);
   buildCuda();
