@@ -50,7 +50,8 @@ function forOwnLibc(file: string): string {
   const own = libc();
   const found = /\.(glibc|musl)\.node$/.exec(file);
   if (own === undefined || found === null || found[1] === own) return file;
-  const sibling = `${file.slice(0, found.index)}.${own}.node`;
+  // Not put together from parts: Turbopack would take them for a pattern of files that it has to find.
+  const sibling = file.replace(/\.(glibc|musl)\.node$/, `.${own}.node`);
   if (!fs.existsSync(sibling)) throw new Error(`${file} is for ${found[1]}, and there is no ${sibling}`);
   return sibling;
 }

@@ -15,6 +15,16 @@ const filter = process.argv[2] ?? '';
 const PROGRAMS = ['esm.mjs', 'cjs.cjs', 'both.mjs', 'worker.mjs', 'subpaths.cjs'];
 const MOST_BYTES = 6e6;
 
+// The backend, and the warnings of an import of the package.
+const WITH_WARNINGS = `
+  const warnings = [];
+  process.on('warning', (warning) => warnings.push(warning));
+  const { backends } = await import('sweet-rl');
+  const [{ name }] = backends().filter(({ active }) => active);
+  await new Promise(setImmediate);
+  console.log(warnings[0]?.code, warnings.length, name, warnings[0]?.message);
+`;
+
 requireSystemPackages();
 const tools = fetchTools(join(work, 'tools'), console.log);
 const tarball = pack();
@@ -58,8 +68,11 @@ row('no addon', 'sweet-rl build', () => {
   rmSync(bare, { recursive: true, force: true });
   cpSync(project, bare, { recursive: true });
   rmSync(join(bare, 'node_modules', 'sweet-rl', 'prebuilds'), { recursive: true });
-  const before = run([tools['node 20'], 'esm.mjs'], { cwd: bare, fails: true });
-  requireText(before, 'ERR_ADDON', 'linux-x64', 'Node-API', 'npx sweet-rl build', 'npx sweet-rl info');
+  const HOW = ['linux-x64', 'Node-API', 'npx sweet-rl build', 'npx sweet-rl info'];
+  const refused = { cwd: bare, fails: true, env: { SWEET_RL_NO_FALLBACK: '1' } };
+  requireText(run([tools['node 20'], 'esm.mjs'], refused), 'ERR_ADDON', ...HOW);
+  const slow = [tools['node 20'], '--input-type=module', '--eval', WITH_WARNINGS];
+  requireText(run(slow, { cwd: bare }), 'SWEET_RL_FALLBACK 1', 'wasm', ...HOW);
   const PATH = process.env.PATH;
   run([tools['node 20'], 'node_modules/sweet-rl/dist/cli.js', 'build'], { cwd: bare, env: { PATH } });
   const info = run([tools['node 20'], 'node_modules/sweet-rl/dist/cli.js', 'info'], { cwd: bare });
