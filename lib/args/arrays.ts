@@ -1,4 +1,6 @@
 // Typed arrays and the DeviceBuffers that stand for them: class, length, place. The native code checks the values.
+
+import { expected, rangeError, typeError } from '../argument-errors.js';
 import {
   TypedArray,
   typedArrayBuffer,
@@ -6,8 +8,7 @@ import {
   typedArrayLength,
   typedArrayOffset,
   typedArrayTag,
-} from '../addon/typed-arrays.js';
-import { expected, rangeError, typeError } from '../argument-errors.js';
+} from './typed-arrays.js';
 
 interface ArrayClasses {
   Float32Array: Float32Array;
