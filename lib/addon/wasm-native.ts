@@ -1,8 +1,8 @@
 // The functions of the addon over the WebAssembly module: typed arrays are copied into its memory and results back. Uses
 // nothing of Node.
 
-import { typedArrayBuffer, typedArrayBytes, typedArrayLength, typedArrayOffset } from '../args/typed-arrays.js';
 import { SweetError } from '../errors.js';
+import { typedArrayBuffer, typedArrayBytes, typedArrayLength, typedArrayOffset } from '../typed-arrays.js';
 import type { Fault } from './faults.js';
 import type { Backend, Native } from './interface.js';
 import { ASYNC_OPERATIONS, encode, FAULTS, type Operations, type View } from './operations.js';

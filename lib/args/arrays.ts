@@ -8,7 +8,7 @@ import {
   typedArrayLength,
   typedArrayOffset,
   typedArrayTag,
-} from './typed-arrays.js';
+} from '../typed-arrays.js';
 
 interface ArrayClasses {
   Float32Array: Float32Array;
