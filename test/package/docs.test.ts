@@ -18,7 +18,7 @@ const RUN_BY: Record<string, [file: string, text: string]> = {
   'npm test': ['.ci/run', 'npm test'],
   'npm run demo': ['.ci/run', 'npm run demo'],
   'npm run docs': ['.ci/run', 'npm run docs'],
-  'npm run build:prebuilds': ['.ci/run', 'npm run build:prebuilds'],
+  'npm run build:prebuilds': ['test/install/run.js', "'build:prebuilds'"],
   'npm run build:prebuilds -- --all': ['scripts/release.js', "'build:prebuilds', '--', '--all'"],
   'npm run test:platforms': ['.github/workflows/release.yml', 'node test/platforms/run.js --native'],
   'npm run test:install': ['.ci/run', 'npm run test:install'],
