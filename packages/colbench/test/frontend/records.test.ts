@@ -54,9 +54,9 @@ describe('the page of a message', () => {
 
   it('is the last one of the agent; a path of a picture is no page', () => {
     expect(lastPage(history)).toBe('<body>2</body>');
-    expect(answerPage({ task, answer: '/tmp/render/17.png', dialogue_history: history })).toBe('<body>2</body>');
+    expect(answerPage({ task, answer: 'pictures/17.png', dialogue_history: history })).toBe('<body>2</body>');
     expect(answerPage({ task, answer: '<html>3</html>', dialogue_history: history })).toBe('<html>3</html>');
-    expect(answerPage({ task, answer: '/tmp/render/17.png' })).toBeUndefined();
+    expect(answerPage({ task, answer: 'pictures/17.png' })).toBeUndefined();
   });
 });
 

@@ -146,7 +146,7 @@ class ChromiumRenderer implements Renderer {
           ...{ serviceWorkers: 'block', acceptDownloads: false, reducedMotion: 'reduce', colorScheme: 'light' },
           ...{ locale: 'en-US', timezoneId: 'UTC' },
         });
-        return await pictureOf(context, html, report, end);
+        return await pictureOf(context, html, report);
       };
       const result = await Promise.race([work(), end]);
       finished = true;
@@ -169,7 +169,6 @@ async function pictureOf(
   context: BrowserContext,
   html: string,
   report: (problem: string) => void,
-  end: Promise<never>,
 ): Promise<Omit<Rendering, 'problems'>> {
   const state = { served: false };
   await context.route('**/*', async (route) => {
@@ -202,7 +201,7 @@ async function pictureOf(
     const elements = await laidOutElements(devtools);
     return { png: Buffer.from(data, 'base64'), width: pageWidth, height, elements };
   };
-  const result = await Promise.race([draw(), crash, end]);
+  const result = await Promise.race([draw(), crash]);
   if (page.url() !== address) throw new Failure(`The page went to ${page.url().slice(0, 200)}`);
   return result;
 }
